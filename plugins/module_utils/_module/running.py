@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The one place where a module's work becomes a result or a failure."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, Callable, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._ollama.errors import CollectionError
+from .argspec import ArgumentSpec
+
+Work = Callable[[AnsibleModule], Dict[str, Any]]
+
+
+def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> None:
+    """Build the module, do its work, and leave with its result.
+
+    :param work: gets the module, returns what ``exit_json`` takes. It raises
+        :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection and says so.
+    """
+    module = AnsibleModule(supports_check_mode=supports_check_mode, **spec.to_kwargs())
+    try:
+        result = work(module)
+    except CollectionError as error:
+        module.fail_json(**failure(error))
+    except Exception as error:
+        module.fail_json(
+            msg=f"The module met an error that it does not know: {type(error).__name__}: {error}. "
+            "Please report it with the output of the task run with -vvv.",
+            error_code="unexpected",
+            exception=traceback.format_exc(),
+        )
+    module.exit_json(**result)
+
+
+def failure(error: CollectionError) -> Dict[str, Any]:
+    """Return what ``fail_json`` takes for a typed error, to be called while the error is being handled.
+
+    What had been done before the failure comes first, so that the error's own keys win.
+    """
+    return {
+        "changed": False,
+        **(error.result or {}),
+        **error.details,
+        "msg": str(error),
+        "error_code": error.code,
+        "exception": traceback.format_exc(),
+    }

@@ -1,0 +1,64 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The root of every typed error that the shared packages raise.
+
+A message is written for the person who reads the failed task: what happened, to what, and what to do about it.
+The details beside it are for the playbook that reacts to the failure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Dict, Optional, Union
+
+Detail = Union[str, int, float, bool, None]
+
+
+class CollectionError(Exception):
+    """An error with a stable code, a remedy and structured details.
+
+    :param message: what happened, and to what; a sentence without its final full stop.
+    :param remedy: what the reader can do; a sentence without its final full stop, or empty.
+    :param details: JSON scalars, such as ``name``, ``digest``, ``status`` or ``path``, returned beside the message.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, remedy: str = "", **details: Detail) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.details: Dict[str, Detail] = details
+        #: What had been done before the failure, in the form of a module's result; set by whoever knows it.
+        self.result: Optional[Dict[str, object]] = None
+
+    def __str__(self) -> str:
+        sentences = [part.strip().rstrip(".") for part in (self.message, self.remedy) if part.strip()]
+        return "".join(sentence + ". " for sentence in sentences).rstrip()
+
+
+class MissingDependencyError(CollectionError):
+    """A third-party Python package is not installed for the interpreter that runs the code."""
+
+    code = "missing_dependency"
+
+    def __init__(self, package: str, reason: str) -> None:
+        """:param package: its name on PyPI. :param reason: what it is needed for, as in "talk to the S3 mirror"."""
+        super().__init__(
+            f"The Python package {package} is not installed, and it is needed to {reason}",
+            remedy=f"Install it for the interpreter that runs the module, as python3-{package} of the distribution or with pip",
+            package=package,
+        )
+
+
+class InvalidNameError(CollectionError):
+    """A text is not a model name by Ollama's grammar."""
+
+    code = "invalid_name"
+
+
+class InvalidDigestError(CollectionError):
+    """A text is not a SHA-256 digest as Ollama writes it."""
+
+    code = "invalid_digest"

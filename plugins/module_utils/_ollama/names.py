@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Model names: ``[host/][namespace/]model[:tag]``.
+
+The grammar and the defaults are those of Ollama v0.33 (types/model/name.go): every part begins with a letter, a digit or
+an underscore; after it, a host may hold letters, digits, underscore, hyphen, dot and colon (350 bytes at most), a namespace the same
+without dot and colon (80), a model and a tag the same with a dot (80). Comparison is by the full form, with the case as
+written: Ollama looks names up without regard to case, but a mirror on a case-sensitive store cannot.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Tuple
+
+from .errors import InvalidNameError
+
+DEFAULT_HOST = "registry.ollama.ai"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+
+_PARTS = {
+    "host": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}"),
+    "namespace": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}"),
+    "model": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"),
+    "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"),
+}
+_FORM = "[host/][namespace/]model[:tag]"
+
+
+@dataclass(frozen=True, order=True)
+class ModelName:
+    """A complete model name. Instances are always valid, and safe to become path segments."""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    def __post_init__(self) -> None:
+        for part, pattern in _PARTS.items():
+            value = getattr(self, part)
+            if not isinstance(value, str) or not pattern.fullmatch(value):
+                raise InvalidNameError(
+                    f"{value!r} cannot be the {part} of a model name",
+                    remedy=f"A name is {_FORM}, each part beginning with a letter, a digit or an underscore",
+                    name=value if isinstance(value, str) else repr(value),
+                )
+
+    @classmethod
+    def parse(cls, text: str) -> ModelName:
+        """Read a name as a person writes it, and fill in the defaults.
+
+        :raises InvalidNameError: when the text does not fit the grammar.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidNameError("The name of a model is empty", remedy=f"Write it as {_FORM}", name="")
+        rest = text.strip()
+        scheme, separator, remainder = rest.partition("://")
+        if separator:
+            # Ollama accepts a scheme in front of the host; it says how to reach the registry, not what the model is.
+            if scheme not in ("http", "https") or remainder.count("/") < 2:
+                raise _unfit(text)
+            rest = remainder
+        parts = rest.split("/")
+        if len(parts) > 3:
+            raise _unfit(text)
+        model, separator, tag = parts[-1].partition(":")
+        if separator and not tag:
+            raise _unfit(text)
+        namespace = parts[-2] if len(parts) > 1 else DEFAULT_NAMESPACE
+        host = parts[-3] if len(parts) > 2 else DEFAULT_HOST
+        try:
+            return cls(host, namespace, model, tag or DEFAULT_TAG)
+        except InvalidNameError as error:
+            error.message = f"{text!r} is not a model name: {error.message}"
+            error.details["name"] = text
+            raise
+
+    @property
+    def full(self) -> str:
+        """All four parts, as in ``registry.ollama.ai/library/llama3:latest``."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    @property
+    def short(self) -> str:
+        """What Ollama itself shows: without default host and namespace, always with the tag."""
+        if self.host != DEFAULT_HOST:
+            return self.full
+        if self.namespace != DEFAULT_NAMESPACE:
+            return f"{self.namespace}/{self.model}:{self.tag}"
+        return f"{self.model}:{self.tag}"
+
+    @property
+    def manifest_parts(self) -> Tuple[str, str, str, str]:
+        """The path below ``manifests/``, segment by segment."""
+        return (self.host, self.namespace, self.model, self.tag)
+
+    def __str__(self) -> str:
+        return self.short
+
+
+def _unfit(text: str) -> InvalidNameError:
+    return InvalidNameError(f"{text!r} is not a model name", remedy=f"Write it as {_FORM}", name=text)

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+
+
+@pytest.mark.parametrize(
+    "text, full, short",
+    [
+        ("llama3", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
+        ("llama3:latest", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
+        ("registry.ollama.ai/library/llama3:latest", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
+        ("llama3.2:3b-instruct-q4_K_M", "registry.ollama.ai/library/llama3.2:3b-instruct-q4_K_M", "llama3.2:3b-instruct-q4_K_M"),
+        ("mike/llama", "registry.ollama.ai/mike/llama:latest", "mike/llama:latest"),
+        ("hf.co/user/repo:Q4_K_M", "hf.co/user/repo:Q4_K_M", "hf.co/user/repo:Q4_K_M"),
+        ("reg.example:5000/ns/m:t", "reg.example:5000/ns/m:t", "reg.example:5000/ns/m:t"),
+        ("https://reg.example/ns/m", "reg.example/ns/m:latest", "reg.example/ns/m:latest"),
+        (" llama3 ", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
+        ("_a:_b", "registry.ollama.ai/library/_a:_b", "_a:_b"),
+    ],
+)
+def test_a_name_has_one_full_form(text: str, full: str, short: str) -> None:
+    name = ModelName.parse(text)
+    assert (name.full, name.short) == (full, short)
+    assert ModelName.parse(name.short) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", ":", "a:", ":tag", "/", "a//b", "a/b/c/d", "x:y:z", ".a", "-a", "a/..", "../a", "a:..", "a b", "a@sha256:1", "é", "a\n", "a\x00b"]
+    + ["ftp://h/n/m", "http://m", "n.s/m", "h:1/n:2/m", "m" * 81, "n" * 81 + "/m", "m:" + "t" * 81, "h" * 351 + "/n/m"],
+)
+def test_what_does_not_fit_the_grammar_is_refused_by_name(text: str) -> None:
+    if text == "a\n":
+        assert ModelName.parse(text).model == "a"  # white space around a name is a habit of files, not part of it
+        return
+    with pytest.raises(InvalidNameError) as caught:
+        ModelName.parse(text)
+    assert caught.value.code == "invalid_name"
+    assert "[host/][namespace/]model[:tag]" in str(caught.value)
+
+
+def test_the_limits_themselves_are_accepted() -> None:
+    text = f"{'h' * 350}/{'n' * 80}/{'m' * 80}:{'t' * 80}"
+    assert ModelName.parse(text).full == text
+
+
+@given(st.text())
+def test_no_name_can_leave_its_folder(text: str) -> None:
+    try:
+        parts = ModelName.parse(text).manifest_parts
+    except InvalidNameError:
+        return
+    for part in parts:
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*", part), part
+
+
+def test_a_part_that_was_not_parsed_is_checked_all_the_same() -> None:
+    with pytest.raises(InvalidNameError):
+        ModelName("registry.ollama.ai", "library", "../../etc", "passwd")
