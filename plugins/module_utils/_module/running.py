@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any, Callable, Dict
+from collections.abc import Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.errors import CollectionError
 from .argspec import ArgumentSpec
 
-Work = Callable[[AnsibleModule], Dict[str, Any]]
+Work = Callable[[AnsibleModule], dict[str, Any]]
 
 
 def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> None:
@@ -28,7 +29,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
         result = work(module)
     except CollectionError as error:
         module.fail_json(**failure(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort, so that no traceback is a task's output
         module.fail_json(
             msg=f"The module met an error that it does not know: {type(error).__name__}: {error}. "
             "Please report it with the output of the task run with -vvv.",
@@ -38,7 +39,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
     module.exit_json(**result)
 
 
-def failure(error: CollectionError) -> Dict[str, Any]:
+def failure(error: CollectionError) -> dict[str, Any]:
     """Return what ``fail_json`` takes for a typed error, to be called while the error is being handled.
 
     What had been done before the failure comes first, so that the error's own keys win.

@@ -10,7 +10,7 @@ The details beside it are for the playbook that reacts to the failure.
 
 from __future__ import annotations
 
-from typing import ClassVar, Dict, Optional, Union
+from typing import ClassVar, Union
 
 Detail = Union[str, int, float, bool, None]
 
@@ -29,12 +29,16 @@ class CollectionError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
-        self.details: Dict[str, Detail] = details
+        self.details: dict[str, Detail] = details
         #: What had been done before the failure, in the form of a module's result; set by whoever knows it.
-        self.result: Optional[Dict[str, object]] = None
+        self.result: dict[str, object] | None = None
 
     def __str__(self) -> str:
-        sentences = [part.strip().rstrip(".") for part in (self.message, self.remedy) if part.strip()]
+        sentences = [
+            part.strip().rstrip(".")
+            for part in (self.message, self.remedy)
+            if part.strip()
+        ]
         return "".join(sentence + ". " for sentence in sentences).rstrip()
 
 

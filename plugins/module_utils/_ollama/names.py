@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Tuple
 
 from .errors import InvalidNameError
 
@@ -57,7 +56,9 @@ class ModelName:
         :raises InvalidNameError: when the text does not fit the grammar.
         """
         if not isinstance(text, str) or not text.strip():
-            raise InvalidNameError("The name of a model is empty", remedy=f"Write it as {_FORM}", name="")
+            raise InvalidNameError(
+                "The name of a model is empty", remedy=f"Write it as {_FORM}", name=""
+            )
         rest = text.strip()
         scheme, separator, remainder = rest.partition("://")
         if separator:
@@ -95,7 +96,7 @@ class ModelName:
         return f"{self.model}:{self.tag}"
 
     @property
-    def manifest_parts(self) -> Tuple[str, str, str, str]:
+    def manifest_parts(self) -> tuple[str, str, str, str]:
         """The path below ``manifests/``, segment by segment."""
         return (self.host, self.namespace, self.model, self.tag)
 
@@ -104,4 +105,6 @@ class ModelName:
 
 
 def _unfit(text: str) -> InvalidNameError:
-    return InvalidNameError(f"{text!r} is not a model name", remedy=f"Write it as {_FORM}", name=text)
+    return InvalidNameError(
+        f"{text!r} is not a model name", remedy=f"Write it as {_FORM}", name=text
+    )

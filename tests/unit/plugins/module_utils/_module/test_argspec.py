@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 import pytest
-
-from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
+from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import (
+    ArgumentSpec,
+)
 
 
 def test_constraints_travel_with_their_options() -> None:
-    left = ArgumentSpec({"a": {"type": "str"}}, required_one_of=[["a", "b"]], required_by={"a": ["b"]})
-    right = ArgumentSpec({"b": {"type": "int"}}, mutually_exclusive=[["a", "b"]], required_if=[("a", "x", ["b"])])
+    left = ArgumentSpec(
+        {"a": {"type": "str"}}, required_one_of=[["a", "b"]], required_by={"a": ["b"]}
+    )
+    right = ArgumentSpec(
+        {"b": {"type": "int"}},
+        mutually_exclusive=[["a", "b"]],
+        required_if=[("a", "x", ["b"])],
+    )
     kwargs = left.merge(right).to_kwargs()
     assert kwargs["argument_spec"] == {"a": {"type": "str"}, "b": {"type": "int"}}
     assert kwargs["required_one_of"] == [["a", "b"]]

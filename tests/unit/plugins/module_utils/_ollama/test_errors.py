@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError, MissingDependencyError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import (
+    CollectionError,
+    MissingDependencyError,
+)
 
 
 def test_a_message_ends_each_sentence_once() -> None:

