@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The connection to an S3 server.
+
+It is botocore's client, which boto3's is too: the layer that boto3 adds (resources, its transfer manager) is not used
+here, and not loading it makes a run in which nothing changes noticeably shorter.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from .._ollama.errors import MissingDependencyError
+from .errors import MirrorSettingsError, translate
+
+#: Where a bucket is meant to be when nothing says so: the default of lex-ollama's S3 client.
+DEFAULT_REGION = "us-east-2"
+
+#: Seconds until a connection must stand, and for which an open one may be silent.
+CONNECT_TIMEOUT = 10
+READ_TIMEOUT = 60
+
+#: Tries of one request, the first included. botocore's mode "standard" waits between them: a random part of 1, 2, 4 and
+#: so on up to 20 seconds.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """Where the mirror is, and who we are to it.
+
+    What is ``None`` is found as the SDK finds it: environment, profile, role of the instance.
+    """
+
+    bucket: str
+    prefix: str = "ollama/models"
+    endpoint_url: Optional[str] = None
+    region: Optional[str] = None
+    access_key: Optional[str] = None
+    secret_key: Optional[str] = field(default=None, repr=False)
+    session_token: Optional[str] = field(default=None, repr=False)
+    profile: Optional[str] = None
+    addressing_style: str = "auto"
+    validate_certs: bool = True
+    ca_path: Optional[str] = None
+
+    @property
+    def where(self) -> str:
+        """The server, as messages call it."""
+        return self.endpoint_url or f"AWS S3 ({self.signing_region})"
+
+    @property
+    def signing_region(self) -> str:
+        """The region that was asked for, by option or by environment; the profile's is known to the SDK alone."""
+        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+
+    def url(self, key: str) -> str:
+        """Return how messages call an object."""
+        return f"s3://{self.bucket}/{key}"
+
+
+def connect(settings: S3Settings, *, connections: int = 10) -> Any:
+    """Return an S3 client; nothing is sent yet.
+
+    :param connections: how many requests will be under way at once, at most.
+    :raises MissingDependencyError: when boto3 is not there.
+    :raises MirrorSettingsError: when the settings cannot be right.
+    """
+    try:
+        import botocore.config
+        import botocore.session
+    except ImportError as error:
+        raise MissingDependencyError("boto3", "talk to the S3 mirror") from error
+
+    _check(settings)
+    options: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT,
+        "read_timeout": READ_TIMEOUT,
+        "retries": {"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        "max_pool_connections": connections,
+        "s3": {"addressing_style": _addressing_style(settings)},
+    }
+    # Since 1.36 the SDK adds checksums that older MinIO, Ceph and others refuse; before, it does not know the options.
+    # What we transfer is verified by SHA-256 in any case.
+    for name in ("request_checksum_calculation", "response_checksum_validation"):
+        if name in botocore.config.Config.OPTION_DEFAULTS:
+            options[name] = "when_required"
+    try:
+        session = botocore.session.Session(profile=settings.profile)
+        region = (
+            settings.region
+            or os.environ.get("AWS_REGION")
+            or os.environ.get("AWS_DEFAULT_REGION")
+            or session.get_config_variable("region")
+            or DEFAULT_REGION
+        )
+        return session.create_client(
+            "s3",
+            region_name=region,
+            endpoint_url=settings.endpoint_url,
+            verify=(settings.ca_path or None) if settings.validate_certs else False,
+            aws_access_key_id=settings.access_key,
+            aws_secret_access_key=settings.secret_key,
+            aws_session_token=settings.session_token,
+            config=botocore.config.Config(**options),
+        )
+    except Exception as error:
+        raise translate(error, settings, f"set up the connection to {settings.where}") from error
+
+
+def _addressing_style(settings: S3Settings) -> str:
+    # Left to itself, botocore takes the path for an endpoint, unless it thinks that the endpoint is one of AWS's.
+    if settings.addressing_style == "auto" and settings.endpoint_url:
+        return "path"
+    return settings.addressing_style
+
+
+def _check(settings: S3Settings) -> None:
+    if settings.ca_path and settings.validate_certs and not os.path.exists(settings.ca_path):
+        raise MirrorSettingsError(
+            f"s3_ca_path names {settings.ca_path}, which does not exist",
+            remedy="Put the certificate authority's certificate there, or correct the path",
+            path=settings.ca_path,
+        )
+    if settings.endpoint_url is None:
+        return
+    try:
+        url = urlsplit(settings.endpoint_url)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.username is None and not url.query
+        good = good and (url.port is None or url.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise MirrorSettingsError(
+            "endpoint_url is not the URL of an S3 server",
+            remedy="Write it as https://host or https://host:port; credentials go to access_key and secret_key",
+        )
