@@ -11,21 +11,103 @@ export LEGIONIO_BUILD ?= $(CURDIR)/build
 
 STAGED := $(LEGIONIO_BUILD)/ansible_collections/legionio/ollama
 # Runs a command in the environment of tests/requirements.txt, from the staged tree.
-IN_STAGE := tests/tools/in-stage
+IN_STAGE := tests/tools/in-stage.sh
+REPORTS := $(LEGIONIO_BUILD)/reports
 PYTEST_ARGS ?=
+CHECKS ?=
+STEPS ?=
+SCENARIO ?= default
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## The two that matter
+
+.PHONY: demo
+demo: stage ## a lab of real hosts, provisioned by the playbook, answers one chat and one embedding through the queue
+	@$(IN_STAGE) tests/lab/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## remove what `make demo` started
+	@tests/lab/demo.sh down
+
+.PHONY: test
+test: stage ## everything below that checks, several at a time; STEPS='lint unit' chooses
+	@python3 tests/tools/run_steps.py $(STEPS)
+
+## Checks
+
+.PHONY: lint
+lint: stage ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, docs, house rules; CHECKS='ruff mypy' chooses
+	@$(IN_STAGE) tests/tools/lint.sh $(CHECKS)
+
+.PHONY: format
+format: ## let ruff format and mend the Python files of this tree
+	@venv=$$(tests/tools/venv.sh tests/requirements.txt) && "$$venv/bin/ruff" format --quiet . && "$$venv/bin/ruff" check --fix --quiet .
+
+.PHONY: sanity
+sanity: sanity-2.19 sanity-2.21 ## ansible-test sanity, without ignores, on ansible-core 2.19 and 2.21
+
+.PHONY: sanity-2.19
+sanity-2.19: stage ## the same on the oldest supported ansible-core alone
+	@tests/tools/sanity.sh 2.19
+
+.PHONY: sanity-2.21
+sanity-2.21: stage ## the same on the newest ansible-core alone; needs Python 3.12 or newer
+	@tests/tools/sanity.sh 2.21
+
+.PHONY: unit
+unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here and below
+	@$(IN_STAGE) pytest tests/unit --junitxml=$(REPORTS)/unit.xml $(PYTEST_ARGS)
+
+.PHONY: integration
+integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
+	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
+
+.PHONY: faults
+faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds
+	@$(IN_STAGE) pytest tests/faults --junitxml=$(REPORTS)/faults.xml $(PYTEST_ARGS)
+
+.PHONY: molecule
+molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default
+	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)
+
+.PHONY: build-check
+build-check: build ## the archive passes galaxy-importer
+	@$(IN_STAGE) tests/tools/import_archive.sh
+
+## Making things
+
+.PHONY: parts
+parts: ## build or find the heavy parts of the lab: host images, Ollama, models, S3 server
+	@tests/lab/setup.sh
+	@tests/lab/parts.sh
+
+.PHONY: build
+build: stage ## the archive for `ansible-galaxy collection install`, in build/dist
+	@$(IN_STAGE) ansible-galaxy collection build --force --output-path $(LEGIONIO_BUILD)/dist
+
+.PHONY: docs
+docs: stage ## the reference of modules and roles as web pages, in build/docs
+	@$(IN_STAGE) tests/tools/docs.sh
+
+.PHONY: bench
+bench: stage parts ## measure against the goals of docs/performance.md
+	@$(IN_STAGE) python tests/bench
 
 .PHONY: venv
 venv: ## build (or find) the virtual environment of the tests, and print where it is
-	@tests/tools/venv tests/requirements.txt
+	@tests/tools/venv.sh tests/requirements.txt
 
 .PHONY: stage
 stage: ## copy the tree to build/ansible_collections/legionio/ollama, where Ansible's tools expect it
-	@tests/tools/stage $(STAGED)
+	@python3 tests/tools/stage.py $(STAGED)
 
-.PHONY: unit
-unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses
-	@$(IN_STAGE) pytest tests/unit $(PYTEST_ARGS)
+.PHONY: clean
+clean: ## remove build/; the cache stays
+	rm -rf $(LEGIONIO_BUILD)
+
+.PHONY: clean-cache
+clean-cache: clean ## remove the cache too: environments, host images, builds, models
+	@tests/tools/clean_cache.sh

@@ -1,15 +1,15 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Build the virtual environment of a requirements file, unless it is there already, and print its path.
 #
 # usage: venv REQUIREMENTS [PYTHON]
 #
 # Environments live in the cache under a name made of the requirements' hash and the interpreter, so that an edited file
-# or another interpreter gets a new one and a finished one is never changed. PYTHON defaults to what find-python finds.
+# or another interpreter gets a new one and a finished one is never changed. PYTHON defaults to what find-python.sh finds.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 requirements=$1
-python=${2:-$("$here/find-python" 3.11 3.13)}
+python=${2:-$("$here/find-python.sh" 3.11 3.13)}
 cache=${LEGIONIO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/legionio-ollama}
 
 say() { echo "venv: $*" >&2; }

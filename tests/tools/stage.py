@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -8,7 +7,7 @@ Ansible's tools find a collection by that path, and ansible-test by git; so the 
 What git tracks and what it does not ignore is copied, links as links; what the tree no longer has is removed.
 Only changed files are written, so that repeated runs cost little and never disturb a test that reads the copy.
 
-usage: stage TARGET
+usage: python3 stage.py TARGET
 """
 
 from __future__ import annotations

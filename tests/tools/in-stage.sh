@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Run a command in the staged tree, with the test environment's tools first on PATH.
 #
 # usage: in-stage COMMAND [ARGUMENT...]
@@ -8,7 +8,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${LEGIONIO_BUILD:-$(dirname "$(dirname "$here")")/build}
-venv=${TESTS_VENV:-$("$here/venv" "$here/../requirements.txt")}
+venv=${TESTS_VENV:-$("$here/venv.sh" "$here/../requirements.txt")}
 
 export PATH=$venv/bin:$PATH
 # The staged tree alone: neither collections installed in the home folder nor its settings may answer for ours.

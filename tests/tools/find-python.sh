@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Print the path of a Python interpreter between two versions (both included) that can make virtual environments.
 #
 # usage: find-python LOWEST HIGHEST [--optional]
@@ -32,7 +32,7 @@ candidates() {
 }
 
 as_root() {
-  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi
 }
 
 python=
@@ -55,6 +55,6 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     exit 1
   fi
   say "installing $package"
-  { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$package"; } >&2
+  { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq -o DPkg::Lock::Timeout=300 --no-install-recommends "$package"; } >&2
 fi
 echo "$python"

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Run every linter over the staged tree; tell of each what it found, and fail at the end when one failed.
+#
+# usage: in-stage.sh tests/tools/lint.sh [NAME...]     (a NAME is a word of the list that `lint.sh --list` prints)
+set -uo pipefail
+
+checks=(yamllint ansible-lint ruff format mypy mypy-daemon mypy-tools shellcheck changelog docs house)
+
+check() {
+  case $1 in
+    yamllint) yamllint --strict . ;;
+    ansible-lint) ansible-lint --strict --offline --nocolor -q ;;
+    ruff) ruff check --quiet --no-cache . ;;
+    format) ruff format --check --quiet --no-cache . ;;
+    # From the folder of ansible_collections, so that modules have the names that Ansible gives them.
+    mypy) (cd ../../.. && typed --package ansible_collections.legionio.ollama.plugins) ;;
+    mypy-daemon) [[ ! -d roles/fleet_worker/files/fleet_worker ]] || (cd roles/fleet_worker/files && typed --package fleet_worker) ;;
+    mypy-tools) typed tests/tools tests/lint tests/unit/architecture ;;
+    shellcheck) git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR ;;
+    changelog) antsibull-changelog lint ;;
+    docs) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self --disallow-unknown-collection-refs . ;;
+    house) python tests/lint/house.py ;;
+    *)
+      echo "lint: no check is called $1; there are: ${checks[*]}"
+      return 2
+      ;;
+  esac
+}
+
+root=$PWD
+typed() { mypy --config-file "$root/pyproject.toml" --cache-dir "$root/../../../mypy-cache" "$@"; }
+
+if [[ ${1:-} == --list ]]; then
+  printf '%s\n' "${checks[@]}"
+  exit
+fi
+[[ $# -eq 0 ]] || checks=("$@")
+failed=()
+for name in "${checks[@]}"; do
+  started=$SECONDS
+  if output=$(check "$name" 2>&1); then
+    printf 'ok      %-12s %4d s\n' "$name" $((SECONDS - started))
+  else
+    printf 'FAILED  %-12s %4d s\n%s\n\n' "$name" $((SECONDS - started)) "$output"
+    failed+=("$name")
+  fi
+done
+if [[ ${#failed[@]} -gt 0 ]]; then
+  echo "lint: failed: ${failed[*]}. One alone: make lint CHECKS='${failed[0]}'"
+  exit 1
+fi
