@@ -1,0 +1,36 @@
+#!/bin/bash
+# Makes the lab's images known to podman and prints their names: images.sh [--remove] NAME...
+# NAME is a part whose recipe builds an image. --remove takes away those that no container uses; the archives stay in
+# the cache.
+set -euo pipefail
+# shellcheck source=tests/lab/common.sh
+. "$(dirname "$0")/common.sh"
+podman_settings
+
+if [ "${1:-}" = --remove ]; then
+  shift
+  for name in "$@"; do
+    for image in $(as_root podman images -q --filter "reference=localhost/legionio-lab/$name" | sort -u); do
+      as_root podman rmi "$image" > /dev/null 2>&1 || true
+    done
+  done
+  exit 0
+fi
+
+mkdir -p "$CACHE/locks"
+for name in "$@"; do
+  dir=$("$LAB/parts.sh" path "$name")
+  image=localhost/legionio-lab/$name:${dir##*-}
+  if ! as_root podman image exists "$image"; then
+    exec 9> "$CACHE/locks/image-$name"
+    flock 9
+    if ! as_root podman image exists "$image"; then
+      say "  $name: handing the image to podman"
+      as_root podman import -q --change 'CMD ["/lib/systemd/systemd"]' --change 'STOPSIGNAL SIGRTMIN+3' \
+        --change 'ENV container=podman' "$dir/image.tar" "$image" > /dev/null 9>&-
+    fi
+    as_root podman tag "$image" "localhost/legionio-lab/$name:latest" 9>&-
+    exec 9>&-
+  fi
+  echo "$image"
+done

@@ -1,0 +1,328 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real parts that tests run against: VersityGW, Ollama and RabbitMQ, each started on an address of its own.
+
+Every function here is a context manager that yields when the part answers and takes away exactly what it started, also
+after an exception or when the test process is killed. Logs stay in the directory named by `LAB_LOGS` when that is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Callable, Optional, Union
+
+from undo import UndoList
+
+LAB = Path(__file__).resolve().parent
+
+# Ollama and VersityGW answer in under 2 s and RabbitMQ in about 10 s on an idle machine; builds run beside the tests.
+READY_WITHIN = 120.0
+
+_undo = UndoList()
+
+
+def part(name: str) -> Path:
+    """The directory of a part of the lab, built first if the cache lacks it."""
+    printed = subprocess.run([str(LAB / "parts.sh"), "path", name], check=True, stdout=subprocess.PIPE, text=True)
+    return Path(printed.stdout.strip())
+
+
+def model_store() -> Path:
+    """A store with `smollm2:135m` (chat, generate) and `all-minilm:latest` (embed). Shared: read it, or copy it."""
+    return part("models") / "models"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A directory that is gone afterwards, whatever happens."""
+    path = Path(tempfile.mkdtemp(prefix=f"legionio-{name}-"))
+    entry = _undo.add("rm", "-rf", str(path))
+    try:
+        yield path
+    finally:
+        logs = os.environ.get("LAB_LOGS")
+        if logs:
+            for log in path.glob("*.log"):
+                shutil.copy(log, Path(logs) / f"{path.name}-{log.name}")
+        shutil.rmtree(path, ignore_errors=True)
+        _undo.drop(entry)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def _wait(what: str, ready: Callable[[], bool], failed: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while not ready():
+        gone = failed()
+        if gone or time.monotonic() > deadline:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
+            raise RuntimeError(f"{what} {'ended' if gone else f'did not answer within {READY_WITHIN:.0f} s'}:\n{tail}")
+        time.sleep(0.05)
+
+
+class Server:
+    """One process that answers HTTP on a loopback port; it can be stopped, killed and started again there."""
+
+    def __init__(self, name: str, command: list[str], env: Mapping[str, str], probe: str, log: Path) -> None:
+        self._name = name
+        self._command = command
+        self._env = dict(env)
+        self._probe = probe
+        self._log = log
+        self._entry: tuple[str, ...] = ()
+        self.process: Optional[subprocess.Popen[bytes]] = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self._log.open("ab") as log:
+            # A group of its own, because Ollama's runners are children that outlive a killed server.
+            process = subprocess.Popen(
+                self._command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self.process = process
+        self._entry = _undo.add("kill", "-9", "--", f"-{process.pid}")
+        _wait(self._name, lambda: _answers(self._probe), lambda: process.poll() is not None, self._log)
+
+    def stop(self) -> None:
+        """End it as its service manager would, and wait for the end."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without warning, its children too."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        _undo.drop(self._entry)
+
+
+class S3Server(Server):
+    """VersityGW over a directory: `root` holds one directory a bucket."""
+
+    def __init__(self, scratch_dir: Path, region: str) -> None:
+        self.access_key = "lab-access"
+        self.secret_key = "lab-secret-key"
+        self.region = region
+        self.root = scratch_dir / "root"
+        side = scratch_dir / "side"
+        self.root.mkdir()
+        side.mkdir()
+        port = free_port()
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        super().__init__(
+            "VersityGW",
+            # Metadata beside the data, since not every file system has extended attributes.
+            [
+                str(part("versitygw") / "bin" / "versitygw"),
+                *("--port", f"127.0.0.1:{port}", "--region", region, "--health", "/health"),
+                *("posix", "--sidecar", str(side), str(self.root)),
+            ],
+            {**os.environ, "ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key},
+            self.endpoint_url + "/health",
+            scratch_dir / "versitygw.log",
+        )
+
+
+class OllamaServer(Server):
+    """A real Ollama, inference included. `models_path` is its store."""
+
+    def __init__(
+        self, scratch_dir: Path, models_path: Optional[Path], env: Optional[Mapping[str, str]], port: Optional[int]
+    ) -> None:
+        self.models_path = models_path or scratch_dir / "models"
+        self.models_path.mkdir(exist_ok=True)
+        port = port or free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OLLAMA_")}
+        settings = {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(self.models_path)}
+        if not self.models_path.stat().st_mode & 0o222:
+            settings["OLLAMA_NOPRUNE"] = "1"  # at its start Ollama deletes blobs that no manifest names
+        super().__init__(
+            "Ollama",
+            [str(part("ollama") / "bin" / "ollama"), "serve"],
+            {**inherited, "HOME": str(scratch_dir), **settings, **(env or {})},
+            self.url + "/api/version",
+            scratch_dir / "ollama.log",
+        )
+
+
+class Broker:
+    """A real RabbitMQ in a container of its own: the container stays while the broker stops, dies and starts again."""
+
+    port = 5672
+    username = "lab"
+    password = "lab-password"
+
+    def __init__(self, series: str, logs: Path) -> None:
+        image = subprocess.run(
+            [str(LAB / "images.sh"), f"rabbitmq{series}"], check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+        self._podman = _podman()
+        self._logs = logs
+        self.name = f"legionio-broker-{os.getpid()}-{time.monotonic_ns() % 10**9}"
+        self._entry = _undo.add(*self._podman, "rm", "-f", "-i", "-t", "0", self.name)
+        self._run("run", "-d", "--name", self.name, "--label", "legionio-lab=broker", image, "sleep", "infinity")
+        address = self._run("inspect", "-f", "{{.NetworkSettings.IPAddress}}", self.name)
+        self.host = address.strip()
+        self.amqp_url = f"amqp://{self.username}:{self.password}@{self.host}:{self.port}/%2F"
+        settings = f"default_user = {self.username}\ndefault_pass = {self.password}\nloopback_users = none\n"
+        self._exec("sh", "-c", f"printf '{settings}' > /etc/rabbitmq/rabbitmq.conf")
+
+    def start(self) -> None:
+        """Start the broker and wait until it greets a client."""
+        # Without systemd there is no NOTIFY_SOCKET, and the host part of the node's name must resolve.
+        self._exec(
+            *("-d", "-u", "rabbitmq", "-e", "RABBITMQ_NODENAME=rabbit@localhost", "-e", "HOME=/var/lib/rabbitmq"),
+            "--",
+            *("sh", "-c", "exec rabbitmq-server > /var/log/rabbitmq/console.log 2>&1"),
+        )
+        started = time.monotonic()
+        log = self._logs / "rabbitmq.log"
+
+        def ended() -> bool:
+            if time.monotonic() - started < 5 or self._alive():
+                return False
+            self._save_log(log)
+            return True
+
+        _wait("RabbitMQ", self._greets, ended, log)
+
+    def stop(self) -> None:
+        """Shut it down in order."""
+        self.ctl("stop")
+        self._wait_for_end()
+
+    def kill(self) -> None:
+        """End it without warning (SIGKILL)."""
+        self._exec("pkill", "-9", "-x", "beam.smp", check=False)
+        self._wait_for_end()
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl and return what it printed."""
+        return self._exec(
+            *("-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq"), "--", *("rabbitmqctl", "-n", "rabbit@localhost", *arguments)
+        )
+
+    def remove(self) -> None:
+        """Take away the container and all that was in it."""
+        self._save_log(self._logs / "rabbitmq.log")
+        self._run("rm", "-f", "-i", "-t", "0", self.name)
+        _undo.drop(self._entry)
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection((self.host, self.port), timeout=5) as sock:
+                sock.sendall(b"AMQP\x00\x00\x09\x01")  # protocol header of AMQP 0-9-1, section 4.2.2
+                return sock.recv(1) == b"\x01"  # a method frame: connection.start
+        except OSError:
+            return False
+
+    def _alive(self) -> bool:
+        return "beam.smp" in self._exec("ps", "-eo", "comm", check=False)
+
+    def _wait_for_end(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN
+        while self._alive():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"RabbitMQ in {self.name} did not end within {READY_WITHIN:.0f} s")
+            time.sleep(0.1)
+
+    def _save_log(self, path: Path) -> None:
+        path.write_text(self._exec("sh", "-c", "cat /var/log/rabbitmq/*.log", check=False))
+
+    def _exec(self, *arguments: str, check: bool = True) -> str:
+        options = arguments[: arguments.index("--")] if "--" in arguments else ()
+        command = arguments[len(options) + 1 :] if options else arguments
+        return self._run("exec", *options, self.name, *command, check=check)
+
+    def _run(self, *arguments: str, check: bool = True) -> str:
+        done = subprocess.run([*self._podman, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"podman {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+
+def _podman() -> list[str]:
+    """The podman command with the lab's settings (see common.sh for what they are and why)."""
+    settings = subprocess.run(
+        ["bash", "-c", '. "$0"; podman_settings; printf %s "$CONTAINERS_CONF"', str(LAB / "common.sh")],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    command = ["env", f"CONTAINERS_CONF={settings}", "podman"]
+    return command if os.geteuid() == 0 else ["sudo", "-n", *command]
+
+
+@contextlib.contextmanager
+def s3_server(region: str = "us-east-1") -> Iterator[S3Server]:
+    """An empty S3 server on a free loopback port."""
+    with scratch("s3") as directory:
+        server = S3Server(directory, region)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def ollama_server(
+    models_path: Union[Path, str, None] = None, env: Optional[Mapping[str, str]] = None, port: Optional[int] = None
+) -> Iterator[OllamaServer]:
+    """An Ollama on a free loopback port; over an empty store of its own unless `models_path` says otherwise."""
+    with scratch("ollama") as directory:
+        server = OllamaServer(directory, Path(models_path) if models_path else None, env, port)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def rabbitmq(series: str = "4") -> Iterator[Broker]:
+    """A fresh broker: series "4" is Debian 13's RabbitMQ 4.0, "3" is Debian 12's 3.10."""
+    with scratch("rabbitmq") as directory:
+        broker = Broker(series, directory)
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.remove()
