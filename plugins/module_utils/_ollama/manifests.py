@@ -22,8 +22,8 @@ from typing import Any, NoReturn, Optional
 from .digests import digest_of, parse_digest
 from .errors import CollectionError, InvalidDigestError
 
-#: Bytes. The size up to which the OCI distribution specification wants registries to accept manifests; a model of 10,000
-#: tensor layers needs about 3 MB.
+#: Bytes. The size up to which the OCI distribution specification wants registries to accept manifests; a model of
+#: 10,000 tensor layers needs about 3 MB.
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 
 #: Bytes. The largest file that ext4 can hold (16 TiB, blocks of 4 KiB); beyond it a size is a mistake or an attack.
