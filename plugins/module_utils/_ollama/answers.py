@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What an answer means: the document of a good one, the error of a bad one, and what did not come from Ollama."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from .api_errors import (
+    AccessDeniedError,
+    ApiError,
+    DigestMismatchError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    OllamaError,
+    ServerBusyError,
+    UnexpectedAnswerError,
+    UnsupportedByServerError,
+)
+from .features import OLDEST
+from .streams import error_text
+from .transport import HttpResponse
+
+#: Bytes. Far above what Ollama sends (a large batch of embeddings has tens of megabytes), and below what hurts.
+MAX_ANSWER = 1024 * 1024 * 1024
+_NOT_FOUND = re.compile(r"not found|does not exist|no such model", re.IGNORECASE)
+_MISMATCH = re.compile(r"digest mismatch, expected \"?(sha256:[0-9a-f]{64})\"?, got \"?(sha256:[0-9a-f]{64})\"?")
+
+
+def read(response: HttpResponse, url: str) -> bytes:
+    """Return the whole body.
+
+    :raises UnexpectedAnswerError: when it is larger than :data:`MAX_ANSWER`.
+    """
+    content = bytearray()
+    for chunk in response.chunks():
+        content += chunk
+        if len(content) > MAX_ANSWER:
+            raise UnexpectedAnswerError(f"The answer of {url} has more than {MAX_ANSWER} bytes", host=url)
+    return bytes(content)
+
+
+def document(content: bytes, url: str) -> dict[str, Any]:
+    """Return the JSON object that a good answer is.
+
+    :raises UnexpectedAnswerError: when it is something else.
+    """
+    found = _json(content)
+    if found is None:
+        raise UnexpectedAnswerError(
+            f"What answers at {url} is not Ollama: it sent {_excerpt(content)}",
+            remedy="Correct the address; if a proxy lies between, look at its rules",
+            host=url,
+        )
+    return found
+
+
+def error(response: HttpResponse, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
+    """Return the error that an answer with a status of 300 or more means.
+
+    :param body: the body of the request, for the name of the model.
+    """
+    status, reason = response.status, response.reason
+    found = _json(content)
+    if status == 503:
+        text = error_text(found["error"]) if found and "error" in found else _excerpt(content)
+        return ServerBusyError(
+            f"{url} is busy: {text}",
+            status=status,
+            server_message=text,
+            remedy="Try again later, send fewer requests at a time, or raise OLLAMA_MAX_QUEUE",
+            host=url,
+        )
+    if found is not None and "error" in found:
+        return _api_error(status, error_text(found["error"]), url, body)
+    if 300 <= status < 400:
+        target = response.headers.get("Location", "")
+        return UnexpectedAnswerError(
+            f"{url} redirects to {target.split('?')[0] or 'nowhere'}",
+            remedy="Redirects are not followed: give the address that it leads to",
+            host=url,
+            status=status,
+        )
+    text = _excerpt(content)
+    if status == 404 and content.strip() == b"404 page not found":
+        return UnsupportedByServerError(
+            f"{url} does not have this part of the API",
+            remedy=f"Upgrade it to Ollama {OLDEST} or newer, or correct the path in its address",
+            host=url,
+            status=status,
+            needs=OLDEST,
+        )
+    if status in (401, 403):
+        return _denied(status, text, url)
+    if b"HTTP request to an HTTPS server" in content:
+        return UnexpectedAnswerError(f"{url} speaks TLS", remedy="Write https:// instead of http://", host=url)
+    return UnexpectedAnswerError(
+        f"What answers at {url} is not Ollama: {status} {reason} with {text}",
+        remedy="Correct the address; if a proxy lies between, look at its log and whether Ollama runs behind it",
+        host=url,
+        status=status,
+        server_message=text,
+    )
+
+
+def stream_error(text: str, url: str, model: Optional[str]) -> OllamaError:
+    """Return the error that an error line of a stream means; its status is 200, since the stream had begun."""
+    return _api_error(200, text, url, {"model": model})
+
+
+def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> ApiError:
+    name = body.get("model") or body.get("source")
+    common: dict[str, Any] = {"status": status, "server_message": text, "host": url}
+    if name is not None:
+        common["name"] = str(name)
+    mismatch = _MISMATCH.search(text)
+    if mismatch:
+        return DigestMismatchError(
+            f"{url} refused the blob: its digest is {mismatch.group(2)}, announced was {mismatch.group(1)}",
+            remedy="The data changed or was damaged on the way: check the source, and send it again",
+            **common,
+            expected=mismatch.group(1),
+            digest=mismatch.group(2),
+        )
+    if name is not None and (status == 404 or (status == 200 and _NOT_FOUND.search(text))):
+        return ModelNotFoundError(
+            f"The model {name!r} was not found by {url}: {text}",
+            remedy="Correct the name, or pull or import the model first",
+            **common,
+        )
+    if status in (401, 403):
+        return _denied(status, text, url)
+    kind = InvalidRequestError if status == 400 else ApiError
+    about = f" for the model {name!r}" if name is not None else ""
+    remedy = "Correct the request" if status == 400 else "Look at the log of the Ollama server"
+    return kind(f"{url} answered with an error{about}: {text}", remedy=remedy, **common)
+
+
+def _denied(status: int, text: str, url: str) -> AccessDeniedError:
+    return AccessDeniedError(
+        f"{url} denies access ({status}): {text}",
+        remedy="Give the credentials that it wants in headers, or, without a proxy, a host name that Ollama accepts: "
+        "localhost, an IP address, or one it was told to listen on",
+        status=status,
+        server_message=text,
+        host=url,
+    )
+
+
+def _json(content: bytes) -> Optional[dict[str, Any]]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _excerpt(content: bytes) -> str:
+    """Say in a few words what a foreign answer is: the title of a page, or its first words."""
+    text = content[:4096].decode("utf-8", "replace")
+    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    if title:
+        return f"the page {' '.join(html.unescape(title.group(1)).split())[:200]!r}"
+    words = " ".join(re.sub(r"<[^>]*>", " ", text).split())[:200]
+    return repr(words) if words else "nothing"

@@ -1,0 +1,187 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""One call: its deadlines, and the button that ends it from another thread.
+
+Closing a session of ``requests`` leaves a caller blocked that still waits for the headers, and Ollama at work. What
+ends both at once is to shut the socket down, so a call holds a handle of its own on the socket that it uses: a
+duplicate of the file descriptor, because the descriptor itself can be closed, or wrapped by TLS, at any moment.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from itertools import count
+from typing import Optional
+
+from .api_errors import CallCancelledError, DeadlineExceededError, OllamaError
+
+
+class Call:
+    """The terms of one call of the client; made by the caller when it needs deadlines of its own or wants to cancel.
+
+    :param connect_timeout: seconds for a connection to come about; of the client when None.
+    :param read_timeout: seconds that the server may stay silent; of the client when None.
+    :param total_timeout: seconds for everything, retries and the reading of a stream included; None for no limit.
+    :param repeatable: whether the call may be made again after a failure that leaves open whether it was run. None
+        leaves that to the client, which repeats what has the same effect when run twice.
+
+    A call is used once. ``cancel`` may be called from any thread, at any time, more than once.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: Optional[float] = None,
+        read_timeout: Optional[float] = None,
+        total_timeout: Optional[float] = None,
+        repeatable: Optional[bool] = None,
+    ) -> None:
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.total_timeout = total_timeout
+        self.repeatable = repeatable
+        #: Whether the connection of the current try was ready, so that the request may have reached the server.
+        self.sent = False
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._error: Optional[OllamaError] = None
+        self._socket: Optional[socket.socket] = None
+        self._begun = False
+
+    # For the caller.
+
+    def cancel(self) -> None:
+        """End the call: whoever waits for it gets :class:`CallCancelledError` at once, and Ollama stops working."""
+        self._end(CallCancelledError("The call was cancelled"))
+
+    @property
+    def cancelled(self) -> bool:
+        return isinstance(self._error, CallCancelledError)
+
+    # For the client.
+
+    def begin(self) -> None:
+        """Start the clock of the total deadline.
+
+        :raises RuntimeError: when the call was used before: its deadline and its cancellation belong to one call.
+        """
+        with self._lock:
+            if self._begun:
+                raise RuntimeError("a Call serves one call of the client only")
+            self._begun = True
+        if self.total_timeout is not None:
+            _WATCHDOG.watch(self, time.monotonic() + self.total_timeout)
+
+    def check(self) -> None:
+        """Raise what has ended the call, if something has."""
+        if self._error is not None:
+            raise self._error
+
+    def wait(self, seconds: float) -> None:
+        """Sleep between two tries, unless the call is ended meanwhile."""
+        self._ended.wait(seconds)
+        self.check()
+
+    def finish(self) -> None:
+        """The call is over: nothing is left to cancel, and the deadline no longer matters."""
+        self.detach()
+        if self.total_timeout is not None:
+            _WATCHDOG.forget(self)
+
+    def expire(self) -> None:
+        """End the call because its total time is over."""
+        self._end(
+            DeadlineExceededError(
+                f"The call did not end within {self.total_timeout:g} seconds",
+                remedy="Allow it more time, or find out what keeps the server busy",
+                timeout=self.total_timeout,
+            )
+        )
+
+    # For the transport.
+
+    def attach(self, sock: socket.socket) -> None:
+        """Remember the socket that this call uses from now on, so that ending the call shuts it down."""
+        handle = socket.socket(fileno=os.dup(sock.fileno()))
+        with self._lock:
+            previous, self._socket = self._socket, handle
+            error = self._error
+        if previous is not None:
+            previous.close()
+        if error is not None:
+            self.detach()
+            raise error
+
+    def detach(self) -> None:
+        """Forget the socket. Must happen before the connection can serve another call."""
+        with self._lock:
+            handle, self._socket = self._socket, None
+        if handle is not None:
+            handle.close()
+
+    def _end(self, error: OllamaError) -> None:
+        with self._lock:
+            if self._error is not None:
+                return
+            self._error = error
+            self._ended.set()
+            if self._socket is not None:
+                with suppress(OSError):  # the server can have closed it meanwhile
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Watchdog:
+    """One thread that ends the calls whose total time is over, whatever they are blocked in.
+
+    Timeouts of the socket alone cannot do that: a server that sends a byte now and then starts them anew each time.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._order = count()
+        self._deadlines: list[tuple[float, int, Call]] = []
+        self._watched: set[Call] = set()
+        self._thread: Optional[threading.Thread] = None
+
+    def watch(self, call: Call, deadline: float) -> None:
+        with self._changed:
+            self._watched.add(call)
+            heapq.heappush(self._deadlines, (deadline, next(self._order), call))
+            if self._thread is None or not self._thread.is_alive():  # also the case in a forked child
+                self._thread = threading.Thread(target=self._run, name="ollama-deadlines", daemon=True)
+                self._thread.start()
+            elif self._deadlines[0][2] is call:
+                self._changed.notify()
+
+    def forget(self, call: Call) -> None:
+        with self._changed:
+            self._watched.discard(call)
+            if len(self._deadlines) > 2 * len(self._watched) + 32:  # what is over goes in batches, which is cheap
+                self._deadlines = [entry for entry in self._deadlines if entry[2] in self._watched]
+                heapq.heapify(self._deadlines)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                if not self._deadlines:
+                    self._changed.wait()
+                    continue
+                if self._deadlines[0][0] > now:
+                    self._changed.wait(self._deadlines[0][0] - now)
+                    continue
+                _deadline, _number, call = heapq.heappop(self._deadlines)
+                due = call in self._watched
+                self._watched.discard(call)
+            if due:
+                call.expire()
+
+
+_WATCHDOG = _Watchdog()

@@ -1,0 +1,386 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The client of Ollama's HTTP API, for modules and daemon alike.
+
+.. code-block:: python
+
+    client = OllamaClient("http://127.0.0.1:11434")
+    answer = client.chat(model="smollm2:135m", messages=[{"role": "user", "content": "Hello"}])
+    for event in client.chat_stream(model="smollm2:135m", messages=[...]):
+        print(event.text, end="")
+    call = Call(total_timeout=60)           # deadlines of its own, and call.cancel() from another thread
+    client.embed(model="all-minilm", input=["a", "b"], call=call)
+
+Plain methods return the document as the server sent it; streams yield events. The names and fields of bodies are those
+of Ollama's own documentation (docs/api.md), passed on as they are.
+
+One client serves any number of threads: its transport is safe for concurrent use, it keeps no state between calls but
+the set of those in flight, and everything that belongs to one call lives in its :class:`Call` and its stream, which
+belong to one thread each (only ``Call.cancel`` and ``OllamaClient.cancel`` are for the others).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, Optional, TypeVar, Union
+
+from . import answers, features
+from .api_errors import ConnectionLostError, OllamaError, UnexpectedAnswerError
+from .calls import Call
+from .digests import parse_digest
+from .hosts import parse_host
+from .retry import RetryPolicy
+from .streams import GenerationStream, ProgressStream, decode_lines, incomplete
+from .transport import HttpRequest, HttpResponse, RequestsTransport, TlsSettings, Transport
+from .uploads import Source, Upload
+
+_Result = TypeVar("_Result")
+
+#: Seconds for a connection to come about.
+CONNECT_TIMEOUT = 10.0
+#: Seconds of silence: an answer that is not streamed is silent until its end, loading the model included, and Ollama
+#: itself allows a load 5 minutes (OLLAMA_LOAD_TIMEOUT).
+READ_TIMEOUT = 300.0
+
+
+class OllamaClient:
+    """A client of one server.
+
+    :param host: the address in any form of ``OLLAMA_HOST``; the environment variable when None.
+    :param connect_timeout: seconds for a connection to come about, all addresses of the host together.
+    :param read_timeout: seconds that the server may stay silent.
+    :param total_timeout: seconds for a call as a whole, retries included; None for no limit.
+    :param retries: how often a failed call is made again (2: three tries), or a whole policy.
+    :param headers: sent with every request, such as ``Authorization`` for a reverse proxy.
+    :param tls: how the server is verified and which certificate it is shown.
+    :param transport: what sends the requests instead of ``requests``.
+    :raises InvalidServerError: for an address, headers or TLS files that cannot be used.
+    :raises MissingDependencyError: without ``requests``, when no transport is given.
+    """
+
+    def __init__(
+        self,
+        host: Optional[str] = None,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+        total_timeout: Optional[float] = None,
+        retries: Union[int, RetryPolicy] = RetryPolicy.retries,
+        headers: Optional[Mapping[str, str]] = None,
+        tls: Optional[TlsSettings] = None,
+        transport: Optional[Transport] = None,
+    ) -> None:
+        address = parse_host(host)
+        #: The address without credentials, fit for messages.
+        self.url = address.url
+        self._timeouts = (connect_timeout, read_timeout, total_timeout)
+        self._policy = retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries)
+        self._headers = {
+            "User-Agent": "legionio.ollama",
+            "Accept": "application/json, application/x-ndjson",
+            # A stream that a proxy compresses arrives in bursts.
+            "Accept-Encoding": "identity",
+            **({"Authorization": address.authorization} if address.authorization else {}),
+            **(headers or {}),
+        }
+        self._transport = transport or RequestsTransport(address, tls)
+        self._in_flight: set[Call] = set()
+        self._lock = threading.Lock()
+        self._version: Optional[str] = None
+
+    def close(self) -> None:
+        """Cancel what is in flight, and close the connections."""
+        self.cancel()
+        self._transport.close()
+
+    def cancel(self) -> None:
+        """Cancel every call in flight. The client can be used again afterwards."""
+        with self._lock:
+            calls = list(self._in_flight)
+        for call in calls:
+            call.cancel()
+
+    def __enter__(self) -> OllamaClient:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    # The server.
+
+    def version(self, *, call: Optional[Call] = None) -> dict[str, Any]:
+        """Return ``{version}``. A build from source says ``0.0.0``."""
+        return self._document("GET", "/api/version", call=call)
+
+    def tags(self, *, call: Optional[Call] = None) -> dict[str, Any]:
+        """Return ``{models: [...]}``, the models in its store. ``digest`` is the SHA-256 of the manifest file."""
+        return self._document("GET", "/api/tags", call=call)
+
+    def ps(self, *, call: Optional[Call] = None) -> dict[str, Any]:
+        """Return ``{models: [...]}``, the loaded models with expiry and memory (bytes)."""
+        return self._document("GET", "/api/ps", call=call)
+
+    def show(self, model: str, *, verbose: bool = False, call: Optional[Call] = None) -> dict[str, Any]:
+        """Return the details of a model.
+
+        :raises ModelNotFoundError: when the server does not have it.
+        """
+        return self._document("POST", "/api/show", {"model": model, "verbose": verbose}, repeatable=True, call=call)
+
+    # Inference. Repeatable: an answer changes nothing on the server, and a broken connection ends the first try.
+
+    def chat(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
+        """Return the answer to ``messages``, not streamed.
+
+        :raises IncompleteResponseError: when the answer lacks ``done: true``; what there is of it is in ``partial``.
+        """
+        return self._complete("/api/chat", body, call)
+
+    def generate(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
+        """Return the continuation of ``prompt``, not streamed. Without a prompt, load the model.
+
+        :raises IncompleteResponseError: as :meth:`chat`.
+        """
+        return self._complete("/api/generate", body, call)
+
+    def chat_stream(self, *, call: Optional[Call] = None, **body: Any) -> GenerationStream:
+        """Return the answer to ``messages`` as a stream of :class:`Event`."""
+        return self._generation("/api/chat", body, call)
+
+    def generate_stream(self, *, call: Optional[Call] = None, **body: Any) -> GenerationStream:
+        """Return the continuation of ``prompt`` as a stream of :class:`Event`."""
+        return self._generation("/api/generate", body, call)
+
+    def embed(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
+        """Return ``{embeddings: [[...], ...]}``, one vector for each text of ``input``."""
+        self._require_features(body)
+        return self._document("POST", "/api/embed", body, repeatable=True, call=call)
+
+    # Models. After a failure that leaves open whether it was done only a pull is repeated: it finds what the first did.
+
+    def pull(self, model: str, *, insecure: bool = False, call: Optional[Call] = None) -> ProgressStream:
+        """Download a model from its registry.
+
+        :param insecure: talk plain HTTP to the registry.
+        :raises ModelNotFoundError: while iterating, when the registry does not have it.
+        """
+        return self._progress("/api/pull", {"model": model, "insecure": insecure}, model, call, repeatable=True)
+
+    def push(self, model: str, *, insecure: bool = False, call: Optional[Call] = None) -> ProgressStream:
+        """Upload a model to its registry."""
+        return self._progress("/api/push", {"model": model, "insecure": insecure}, model, call)
+
+    def create(self, model: str, *, call: Optional[Call] = None, **body: Any) -> ProgressStream:
+        """Make a model from another one (``from``, written as ``**{"from": name}``) or from blobs (``files``)."""
+        return self._progress("/api/create", {"model": model, **body}, model, call)
+
+    def copy(self, source: str, destination: str, *, call: Optional[Call] = None) -> None:
+        """Give a model a second name.
+
+        :raises ModelNotFoundError: when there is no ``source``.
+        """
+        self._read("POST", "/api/copy", {"source": source, "destination": destination}, call=call)
+
+    def delete(self, model: str, *, call: Optional[Call] = None) -> None:
+        """Remove a model, and the blobs that no other one uses.
+
+        :raises ModelNotFoundError: when the server does not have it.
+        """
+        self._read("DELETE", "/api/delete", {"model": model}, call=call)
+
+    # Blobs.
+
+    def has_blob(self, digest: str, *, call: Optional[Call] = None) -> bool:
+        """Whether the server has a blob of this digest. It looks for the file only, not into it."""
+
+        def existing(response: HttpResponse, body: bytes) -> bool:
+            if response.status == 404:
+                return False
+            self._raise_for(response, body, None)
+            return True
+
+        request = HttpRequest("HEAD", f"/api/blobs/{parse_digest(digest)}", None, self._headers)
+        return self._exchange(request, existing, True, call)
+
+    def push_blob(
+        self, digest: str, source: Source, *, size: Optional[int] = None, call: Optional[Call] = None
+    ) -> bool:
+        """Make the server have a blob; return whether it had to be uploaded.
+
+        :param source: the path of a file, or an iterable of bytes whose total ``size`` is given.
+        :raises DigestMismatchError: when what arrived has another digest.
+        :raises UploadSourceError: when the source cannot be read, or its length changes.
+        """
+        digest = parse_digest(digest)
+        if self.has_blob(digest):
+            return False
+        upload = Upload(source, size)
+        request = HttpRequest(
+            "POST", f"/api/blobs/{digest}", upload, {**self._headers, "Content-Type": "application/octet-stream"}
+        )
+
+        def created(response: HttpResponse, body: bytes) -> bool:
+            self._raise_for(response, body, None)
+            return response.status == 201
+
+        try:
+            return self._exchange(request, created, upload.repeatable, call)
+        except ConnectionLostError:
+            # A server that has got the blob meanwhile answers before it has read the body, and the connection is reset
+            # under the sender, who may then never see the answer: ask again.
+            if self.has_blob(digest):
+                return False
+            raise
+
+    # How calls are made.
+
+    def _complete(self, path: str, body: dict[str, Any], call: Optional[Call]) -> dict[str, Any]:
+        self._require_features(body)
+        response = self._document("POST", path, {**body, "stream": False}, repeatable=True, call=call)
+        if response.get("done") is not True:
+            raise incomplete(response)
+        return response
+
+    def _document(
+        self,
+        method: str,
+        path: str,
+        body: Optional[Mapping[str, Any]] = None,
+        *,
+        repeatable: bool = False,
+        call: Optional[Call] = None,
+    ) -> dict[str, Any]:
+        content = self._read(method, path, body, repeatable=repeatable, call=call)
+        return answers.document(content, self.url)
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        body: Optional[Mapping[str, Any]] = None,
+        *,
+        repeatable: bool = False,
+        call: Optional[Call] = None,
+    ) -> bytes:
+        def content(response: HttpResponse, received: bytes) -> bytes:
+            self._raise_for(response, received, body)
+            return received
+
+        return self._exchange(self._json_request(method, path, body), content, repeatable or method == "GET", call)
+
+    def _exchange(
+        self,
+        request: HttpRequest,
+        result_of: Callable[[HttpResponse, bytes], _Result],
+        repeatable: bool,
+        call: Optional[Call],
+    ) -> _Result:
+        """Send, read the whole answer, and make a result of it; again as the retry policy says."""
+        call = self._begin(call)
+
+        def once() -> _Result:
+            response = self._transport.send(request, call)
+            try:
+                return result_of(response, answers.read(response, self.url))
+            finally:
+                response.close()
+
+        try:
+            return self._with_retries(once, repeatable, call)
+        finally:
+            self._finish(call)
+
+    def _generation(self, path: str, body: dict[str, Any], call: Optional[Call]) -> GenerationStream:
+        self._require_features(body)
+        lines, finish = self._open(path, {**body, "stream": True}, call, repeatable=True)
+        return GenerationStream(lines, finish, lambda text: answers.stream_error(text, self.url, body.get("model")))
+
+    def _progress(
+        self, path: str, body: dict[str, Any], model: str, call: Optional[Call], *, repeatable: bool = False
+    ) -> ProgressStream:
+        lines, finish = self._open(path, {**body, "stream": True}, call, repeatable=repeatable)
+        return ProgressStream(lines, finish, lambda text: answers.stream_error(text, self.url, model))
+
+    def _open(
+        self, path: str, body: Mapping[str, Any], call: Optional[Call], *, repeatable: bool
+    ) -> tuple[Iterator[dict[str, Any]], Callable[[], None]]:
+        """Send, and hand back the lines of the answer as they come. Only what precedes the first line is retried."""
+        begun = self._begin(call)
+        request = self._json_request("POST", path, body)
+
+        def once() -> HttpResponse:
+            response = self._transport.send(request, begun)
+            if response.status < 300:
+                return response
+            try:
+                self._raise_for(response, answers.read(response, self.url), body)
+            finally:
+                response.close()
+            raise UnexpectedAnswerError(f"{self.url} answered {response.status} {response.reason} to {path}")
+
+        try:
+            response = self._with_retries(once, repeatable, begun)
+        except BaseException:
+            self._finish(begun)
+            raise
+
+        def finish() -> None:
+            response.close()
+            self._finish(begun)
+
+        return decode_lines(response.chunks()), finish
+
+    def _with_retries(self, once: Callable[[], _Result], repeatable: bool, call: Call) -> _Result:
+        if call.repeatable is not None:
+            repeatable = call.repeatable
+        failures = 0
+        while True:
+            call.check()
+            try:
+                return once()
+            except OllamaError as error:
+                failures += 1
+                if not self._policy.retries_after(error, failures=failures, repeatable=repeatable):
+                    raise
+                call.wait(self._policy.delay(failures))
+
+    def _begin(self, call: Optional[Call]) -> Call:
+        call = call or Call()
+        connect, read, total = self._timeouts
+        call.connect_timeout = connect if call.connect_timeout is None else call.connect_timeout
+        call.read_timeout = read if call.read_timeout is None else call.read_timeout
+        call.total_timeout = total if call.total_timeout is None else call.total_timeout
+        call.begin()
+        with self._lock:
+            self._in_flight.add(call)
+        return call
+
+    def _finish(self, call: Call) -> None:
+        with self._lock:
+            self._in_flight.discard(call)
+        call.finish()
+
+    def _json_request(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> HttpRequest:
+        if body is None:
+            return HttpRequest(method, path, None, self._headers)
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8")
+        return HttpRequest(method, path, content, {**self._headers, "Content-Type": "application/json"})
+
+    def _raise_for(self, response: HttpResponse, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
+        if response.status >= 300:
+            raise answers.error(response, content, self.url, body or {})
+
+    def _require_features(self, body: Mapping[str, Any]) -> None:
+        """Refuse what the server would ignore. The version is asked once, and again before refusing."""
+        needs = features.needed_by(body)
+        if not needs:
+            return
+        if self._version is None or features.lacking(self._version, needs):
+            self._version = str(self.version().get("version", ""))
+        name = features.lacking(self._version, needs)
+        if name:
+            raise features.unsupported(name, needs[name], self._version)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What older servers lack, so that asking for it is an error instead of being ignored in silence.
+
+The versions are those of the first tag of ollama/ollama that has the feature.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from .api_errors import UnsupportedByServerError
+
+#: The oldest server that the client works with: the JSON form of create came with it.
+OLDEST = "0.5.5"
+
+#: Fields of request bodies that a server of :data:`OLDEST` does not know; unknown fields it ignores.
+FIELDS = {
+    "think": "0.9.0",
+    "dimensions": "0.11.11",
+    "logprobs": "0.12.11",
+    "top_logprobs": "0.12.11",
+}
+
+
+def needed_by(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a request that not every server knows, with the version each came with."""
+    return {name: FIELDS[name] for name in FIELDS if body.get(name) is not None}
+
+
+def lacking(version: str, needs: Mapping[str, str]) -> Optional[str]:
+    """Return the first needed field that a server of this version lacks."""
+    return next((name for name, first in needs.items() if not at_least(version, first)), None)
+
+
+def at_least(version: str, first: str) -> bool:
+    """Whether a version is not older than another; release candidates count as their release.
+
+    A version that tells nothing, as the ``0.0.0`` of a build from source, counts as the newest.
+    """
+    numbers = _numbers(version)
+    return numbers is None or not any(numbers) or numbers >= (_numbers(first) or (0, 0, 0))
+
+
+def unsupported(what: str, needs: str, version: str) -> UnsupportedByServerError:
+    """Return the error for a feature that the server is too old for."""
+    return UnsupportedByServerError(
+        f"The server (Ollama {version}) does not know {what}",
+        remedy=f"Upgrade it to {needs} or newer, which brings it, or leave {what} out",
+        needs=needs,
+        version=version,
+    )
+
+
+def _numbers(version: str) -> Optional[tuple[int, ...]]:
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    return tuple(int(number) for number in match.groups()) if match else None

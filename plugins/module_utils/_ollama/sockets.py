@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Connections that belong to a call: opened for it, ended with it, handed back to the pool without it.
+
+urllib3 keeps its sockets to itself and opens them in ways that nothing can interrupt. The classes here take over the
+two moments that matter: when a connection is opened or reused (the call takes a handle on the socket), and when it goes
+back to the pool (the call lets go, before another call can get it). Works with urllib3 1.26 and 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+try:
+    from urllib3.connection import HTTPConnection, HTTPSConnection
+    from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+except ImportError:  # whoever builds a transport says so; without one nothing here is used
+    HTTPConnection = HTTPSConnection = HTTPConnectionPool = HTTPSConnectionPool = object  # type: ignore[assignment, misc]
+
+from .api_errors import ServerUnreachableError
+from .calls import Call
+
+# A request without streaming is silent until the answer is complete, for many minutes on a slow machine. Probes tell a
+# server that thinks from one that is gone, and keep alive a firewall's entry (often dropped after 5 minutes).
+_KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+
+
+class _Current(threading.local):
+    call: Optional[Call] = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def on_behalf_of(call: Call) -> Iterator[None]:
+    """Connections that this thread opens or reuses in the meantime belong to the call."""
+    _current.call = call
+    try:
+        yield
+    finally:
+        _current.call = None
+
+
+def open_socket(host: str, port: int, call: Call) -> socket.socket:
+    """Connect, trying each address of the host in turn within the connect timeout of the call.
+
+    :raises ServerUnreachableError: when none of the addresses answers.
+    :raises OllamaError: what ended the call, at the moment it is ended.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "it is not a host name"
+        raise ServerUnreachableError(
+            f"The host name {host!r} cannot be resolved: {reason}",
+            remedy="Correct the address of the server, or the name service of this machine",
+            host=host,
+        ) from error
+    timeout = call.connect_timeout
+    deadline = None if timeout is None else time.monotonic() + timeout
+    reasons = []
+    for index, (family, kind, protocol, _name, address) in enumerate(addresses):
+        # Each address gets its share, or one that swallows packets would use up the time of one that works.
+        share = None if deadline is None else max(0.0, deadline - time.monotonic()) / (len(addresses) - index)
+        try:
+            return _connect(socket.socket(family, kind, protocol), address, share, call)
+        except OSError as error:
+            reasons.append(f"{address[0]}: {error.strerror or error}")
+    raise ServerUnreachableError(
+        f"No connection to {host} port {port} ({'; '.join(reasons)})",
+        remedy="Check that the server runs and listens there, and that no firewall is in between",
+        host=host,
+        port=port,
+    )
+
+
+def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: Call) -> socket.socket:
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE_OPTIONS:
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        result = sock.connect_ex(address)
+        call.attach(sock)
+        if result == errno.EINPROGRESS:
+            waiter = select.poll()
+            waiter.register(sock, select.POLLOUT)
+            events = waiter.poll(None if timeout is None else timeout * 1000)
+            call.check()
+            if not events:
+                raise OSError(errno.ETIMEDOUT, f"no answer within {timeout:.1f} s")
+            result = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if result:
+            raise OSError(result, os.strerror(result))
+        sock.settimeout(call.connect_timeout)  # for the TLS handshake, which is part of connecting
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+class _OwnedConnection:
+    """What both kinds of connection do for their call."""
+
+    sock: Any
+    call: Optional[Call] = None
+
+    def _new_conn(self) -> socket.socket:
+        self.call = _of_this_thread()
+        host: str = self._dns_host  # type: ignore[attr-defined]
+        port: int = self.port  # type: ignore[attr-defined]
+        return open_socket(host, port, self.call)
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self._ready()
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:  # a connection from the pool; a new one is opened by what is sent first
+            self.call = _of_this_thread()
+            self.call.attach(self.sock)
+            self._ready()
+        super().putrequest(*args, **kwargs)  # type: ignore[misc]
+
+    def _ready(self) -> None:
+        call = _of_this_thread()
+        call.sent = True
+        # Sending waits for a server that does not read, which is its silence, not the network's.
+        self.sock.settimeout(call.read_timeout)
+
+
+def _of_this_thread() -> Call:
+    if _current.call is None:
+        raise RuntimeError("a connection was used outside on_behalf_of()")
+    return _current.call
+
+
+class _OwnedPool:
+    """Detaches a connection from its call before any other call can get it."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None and conn.call is not None:
+            conn.call.detach()
+            conn.call = None
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class OwnedHTTPConnection(_OwnedConnection, HTTPConnection):
+    """A plain connection of a call."""
+
+
+class OwnedHTTPSConnection(_OwnedConnection, HTTPSConnection):
+    """An encrypted connection of a call."""
+
+
+class OwnedHTTPConnectionPool(_OwnedPool, HTTPConnectionPool):
+    """Plain connections."""
+
+    ConnectionCls = OwnedHTTPConnection
+
+
+class OwnedHTTPSConnectionPool(_OwnedPool, HTTPSConnectionPool):
+    """Encrypted connections."""
+
+    ConnectionCls = OwnedHTTPSConnection
+
+
+POOL_CLASSES = {"http": OwnedHTTPConnectionPool, "https": OwnedHTTPSConnectionPool}

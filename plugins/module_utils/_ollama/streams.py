@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Answers that come line by line: one JSON document a line (NDJSON).
+
+Once a stream has begun its status is 200 whatever happens, so an error comes as a line ``{"error": ...}``, and a
+connection that Ollama gives up ends like a complete one. The classes here raise in both cases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Callable, Optional
+
+from .api_errors import ConnectionLostError, IncompleteResponseError, OllamaError, UnexpectedAnswerError
+
+#: Twice what Ollama's own client accepts in one line (api/client.go, maxBufferSize).
+MAX_LINE = 16 * 1000 * 1000
+
+
+def decode_lines(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the document of each line.
+
+    :raises UnexpectedAnswerError: for a line that is not a JSON object, or longer than :data:`MAX_LINE` bytes.
+    """
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield _decode(line)
+        if len(rest) > MAX_LINE:
+            raise UnexpectedAnswerError(f"A line of the stream is longer than {MAX_LINE} bytes")
+    if rest.strip():
+        yield _decode(rest)
+
+
+def _decode(line: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(line)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UnexpectedAnswerError(
+            f"A line of the stream is not a JSON object: {line[:200]!r}",
+            remedy="Check what lies between this machine and Ollama: it changed or cut the answer",
+        )
+    return document
+
+
+class Stream:
+    """The lines of one answer. Iterate to the end, or ``close`` it, which makes Ollama stop.
+
+    Usable as a context manager. Belongs to one thread; cancelling it from another one is what its call is for.
+
+    :param lines: the documents, which end with the answer.
+    :param finish: lets go of connection and call; called exactly once.
+    :param error_of: the error for the text of an error line.
+    """
+
+    def __init__(
+        self, lines: Iterator[dict[str, Any]], finish: Callable[[], None], error_of: Callable[[str], OllamaError]
+    ) -> None:
+        self._lines = lines
+        self._finish: Optional[Callable[[], None]] = finish
+        self._error_of = error_of
+
+    def close(self) -> None:
+        """Let go of the answer. A stream that was not read to its end is ended at the server too."""
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish()
+
+    def _documents(self) -> Iterator[dict[str, Any]]:
+        try:
+            for document in self._lines:
+                if "error" in document:
+                    raise self._error_of(error_text(document["error"]))
+                yield document
+        finally:
+            self.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+
+def error_text(error: object) -> str:
+    """Return the message of an ``error`` value: Ollama sends a text, OpenAI-compatible paths and proxies an object."""
+    if isinstance(error, Mapping) and "message" in error:
+        return str(error["message"])
+    return str(error)
+
+
+class ProgressStream(Stream):
+    """The progress of pull, push or create: documents ``{status[, digest, total, completed]}``, sizes in bytes.
+
+    The last one says ``success``; without it the stream raises :class:`IncompleteResponseError`.
+    """
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        last: dict[str, Any] = {}
+        cut: Optional[ConnectionLostError] = None
+        try:
+            for document in self._documents():
+                last = document
+                yield document
+        except ConnectionLostError as error:
+            cut = error
+        if last.get("status") != "success":
+            after = f"The progress ended after {last.get('status', 'nothing')!r}, without success"
+            raise IncompleteResponseError(
+                f"{after}: {cut.message}" if cut else after,
+                partial=last,
+                remedy="Try again: what was transferred is kept; if it happens again look at the server's log",
+            ) from cut
+
+    def wait(self) -> dict[str, Any]:
+        """Follow it to its end and return the last document."""
+        *_reports, last = self
+        return last
+
+
+@dataclass(frozen=True)
+class Event:
+    """A piece of a streamed generate or chat.
+
+    :ivar type: ``delta`` for a piece of the answer, ``done`` for its end.
+    :ivar text: what the model adds to its answer.
+    :ivar thinking: what it adds to its thinking.
+    :ivar tool_calls: the tools it wants called, as Ollama describes them.
+    :ivar data: of a delta, the line as the server sent it; of ``done``, the complete response as it would have come
+        unstreamed: the joined message with the metrics of the last line.
+    """
+
+    type: str
+    data: dict[str, Any]
+    text: str = ""
+    thinking: str = ""
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+
+
+class GenerationStream(Stream):
+    """The events of a streamed generate or chat. The last one is ``done``, or the stream raises.
+
+    :raises IncompleteResponseError: while iterating, when the answer ends without ``done: true``.
+    """
+
+    def __iter__(self) -> Iterator[Event]:
+        joined = _Joined()
+        done = False
+        cut: Optional[ConnectionLostError] = None
+        try:
+            # Read beyond the last line, to the end of the body, so that the connection can serve again.
+            for document in self._documents():
+                event = _delta(document)
+                joined.add(document, event)
+                done = done or document.get("done") is True
+                if event.text or event.thinking or event.tool_calls:
+                    yield event
+        except ConnectionLostError as error:
+            cut = error
+        if not done:
+            raise incomplete(joined.response(), cut) from cut
+        yield Event("done", joined.response())
+
+
+def incomplete(partial: dict[str, Any], cut: Optional[ConnectionLostError] = None) -> IncompleteResponseError:
+    """Return the error for an answer without ``done: true``.
+
+    Ollama itself ends an answer so when the model repeats itself endlessly, or when its runner goes away.
+
+    :param partial: what there is of it.
+    :param cut: how the connection broke, if that was the reason.
+    """
+    return IncompleteResponseError(
+        f"The answer is not complete: {cut.message}" if cut else "The answer ended without done: true",
+        partial=partial,
+        remedy="The model repeated itself, or its runner stopped: look at the server's log, or change the prompt",
+    )
+
+
+def _delta(document: dict[str, Any]) -> Event:
+    message = document.get("message")
+    part, text_key = (message, "content") if isinstance(message, dict) else (document, "response")
+    return Event(
+        "delta",
+        document,
+        text=part.get(text_key) or "",
+        thinking=part.get("thinking") or "",
+        tool_calls=part.get("tool_calls") or [],
+    )
+
+
+class _Joined:
+    """The response that the pieces add up to."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Any] = {}
+        self._role = "assistant"
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._tool_calls: list[dict[str, Any]] = []
+        self._logprobs: list[Any] = []
+
+    def add(self, document: dict[str, Any], event: Event) -> None:
+        self._last = document
+        self._text.append(event.text)
+        self._thinking.append(event.thinking)
+        self._tool_calls += event.tool_calls
+        self._logprobs += document.get("logprobs") or []
+        if isinstance(document.get("message"), dict):
+            self._role = document["message"].get("role") or self._role
+
+    def response(self) -> dict[str, Any]:
+        response = dict(self._last)
+        is_chat = isinstance(response.get("message"), dict)
+        part: dict[str, Any] = {"role": self._role} if is_chat else {}
+        part["content" if is_chat else "response"] = "".join(self._text)
+        if any(self._thinking):
+            part["thinking"] = "".join(self._thinking)
+        if self._tool_calls:
+            part["tool_calls"] = self._tool_calls
+        if is_chat:
+            response["message"] = {**response["message"], **part}
+        else:
+            response.update(part)
+        if self._logprobs:
+            response["logprobs"] = self._logprobs
+        return response

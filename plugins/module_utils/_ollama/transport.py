@@ -1,0 +1,398 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""HTTP as the client needs it, and its implementation over one pooled session of ``requests``.
+
+``requests`` is used rather than Ansible's ``open_url`` because the daemon shares the client, and needs connections
+that are pooled, streamed and cancelled. Works with requests 2.28 (Debian 12) and newer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import http.cookiejar
+import os
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, Protocol, Union
+from urllib.parse import urlsplit
+
+try:
+    import requests
+    import requests.utils
+    from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import HTTPError, ProxyError
+
+    _MISSING: Optional[ImportError] = None
+except ImportError as _error:
+    HTTPAdapter = object  # type: ignore[assignment, misc]
+    _MISSING = _error
+
+from .api_errors import (
+    ConnectionLostError,
+    InvalidServerError,
+    OllamaError,
+    ReadTimeoutError,
+    ServerUnreachableError,
+    TlsError,
+    UnexpectedAnswerError,
+)
+from .calls import Call
+from .errors import MissingDependencyError
+from .hosts import ServerAddress
+from .sockets import POOL_CLASSES, on_behalf_of
+
+#: Connections kept open between calls. More threads than this work too, each further one connects anew.
+POOL_SIZE = 64
+_CHUNK = 65536
+
+
+class SizedBody(Protocol):
+    """A request body that comes in pieces, with a length that is known beforehand."""
+
+    def __len__(self) -> int: ...  # pragma: no cover
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request to a path below the server's address."""
+
+    method: str
+    path: str
+    body: Union[bytes, SizedBody, None] = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class HttpResponse(Protocol):
+    """An answer whose status and headers are there. Header names are looked up without regard to case."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it arrives, to its end; raises as :meth:`Transport.send` does."""
+
+    def close(self) -> None:
+        """Let go of an answer, read to its end or not. The server sees at once when it was not."""
+
+
+class Transport(Protocol):
+    """What sends requests. Safe for concurrent use by many threads."""
+
+    def send(self, request: HttpRequest, call: Call) -> HttpResponse:
+        """Send once, without retry, within the timeouts of the call.
+
+        :raises ServerUnreachableError: nothing was sent.
+        :raises ConnectionLostError: sent, and broken before the answer was there.
+        :raises ReadTimeoutError: sent, and silent for too long.
+        :raises UnexpectedAnswerError: something answered that does not speak HTTP.
+        :raises OllamaError: what ended the call: cancelled, or its deadline exceeded.
+        """
+
+    def close(self) -> None:
+        """Close the idle connections."""
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """How the server is verified, and how this side shows who it is.
+
+    :ivar ca_path: a file with the certificates of accepted authorities, or a directory of them as OpenSSL has it.
+    :ivar client_cert: a file with the certificate, and the private key too when ``client_key`` is None.
+    """
+
+    validate_certs: bool = True
+    ca_path: Optional[str] = None
+    client_cert: Optional[str] = None
+    client_key: Optional[str] = None
+
+    def check(self) -> None:
+        """Load the files once, because later every defect in them would look like one of the connection.
+
+        :raises InvalidServerError: when one cannot be used.
+        """
+        if self.client_key and not self.client_cert:
+            raise InvalidServerError(
+                "There is a client_key without a client_cert", remedy="Name the certificate that belongs to the key"
+            )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca_path and self.validate_certs:
+            try:
+                if os.path.isdir(self.ca_path):
+                    os.listdir(self.ca_path)
+                else:
+                    context.load_verify_locations(cafile=self.ca_path)
+            except OSError as error:
+                raise _unusable("The CA certificates", self.ca_path, error) from error
+        if self.client_cert:
+            try:
+                # An empty password, since OpenSSL would ask on the terminal for one.
+                context.load_cert_chain(self.client_cert, self.client_key, password="")
+            except (OSError, ValueError) as error:
+                raise _unusable("The client certificate", self.client_cert, error) from error
+
+
+def _unusable(what: str, path: str, error: Exception) -> InvalidServerError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return InvalidServerError(
+        f"{what} in {path} cannot be used: {reason}",
+        remedy="Give a readable file in PEM format, with an unencrypted key that belongs to the certificate",
+        path=path,
+    )
+
+
+class _OwningAdapter(HTTPAdapter):
+    """An adapter whose connections belong to calls, see ``sockets.py``."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOL_CLASSES
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = POOL_CLASSES
+        return manager
+
+
+class RequestsTransport:
+    """One pooled session of ``requests``.
+
+    Any number of threads may use it at the same time: nothing of the session changes after its construction. Cookies
+    are neither kept nor sent, redirects are not followed, credentials are not looked up in a netrc file, and what the
+    environment says about proxies and certificates is read once, here.
+
+    :raises MissingDependencyError: when ``requests`` is not installed.
+    :raises InvalidServerError: for TLS files that cannot be used, or a kind of proxy that cannot.
+    """
+
+    def __init__(self, address: ServerAddress, tls: Optional[TlsSettings] = None) -> None:
+        if _MISSING is not None:
+            raise MissingDependencyError("requests", "talk to the Ollama server") from _MISSING
+        tls = tls or TlsSettings()
+        self._address = address
+        self._proxy = _proxy_of(address)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        if address.scheme == "https":
+            tls.check()
+            self._session.verify = _verification(tls)
+            if tls.client_cert:
+                self._session.cert = (tls.client_cert, tls.client_key) if tls.client_key else tls.client_cert
+        adapter = _OwningAdapter(pool_maxsize=POOL_SIZE)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def send(self, request: HttpRequest, call: Call) -> HttpResponse:
+        call.sent = False
+        try:
+            url = self._address.url + request.path
+            prepared = requests.Request(
+                request.method, url, headers=dict(request.headers), data=request.body or None
+            ).prepare()
+            with on_behalf_of(call):
+                response = self._session.send(
+                    prepared,
+                    stream=True,
+                    timeout=(call.connect_timeout, call.read_timeout),
+                    allow_redirects=False,
+                    verify=self._session.verify,
+                    cert=self._session.cert,
+                    proxies={self._address.scheme: self._proxy} if self._proxy else {},
+                )
+        except Exception as error:  # every library in the stack has errors of its own
+            raise self.explain(error, call) from error
+        return _Response(self, response, call)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def explain(self, error: Exception, call: Call) -> Exception:
+        """Return what to raise for an error of the libraries, or the error itself when it is none of theirs."""
+        call.detach()
+        try:
+            call.check()
+        except OllamaError as ending:
+            return ending  # the broken connection is only how the ended call came to be noticed
+        if not isinstance(error, (OSError, HTTPError, http.client.HTTPException)):  # RequestException is an OSError
+            return error
+        causes = list(_causes(error))
+        server = host = self._address.url
+        if self._proxy:
+            server += f" (through the proxy {_without_credentials(self._proxy)})"
+        tls_error = _first(causes, ssl.SSLError)
+        if tls_error is not None and not isinstance(tls_error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return _tls_error(tls_error, server, host)
+        if _first(causes, ssl.CertificateError) is not None:
+            return _tls_error(causes[-1], server, host)
+        if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
+            return InvalidServerError(f"A request to {server} cannot be made: {error}", host=host)
+        if _first(causes, socket.timeout) is not None or isinstance(error, requests.exceptions.Timeout):
+            return _silence(call, server, host)
+        foreign = _first(causes, http.client.HTTPException)
+        if foreign is not None and not isinstance(foreign, (ConnectionError, http.client.IncompleteRead)):
+            return UnexpectedAnswerError(
+                f"What answers at {server} does not speak HTTP: {foreign}",
+                remedy="Correct host and port, or write https:// if it is encrypted",
+                host=host,
+            )
+        reason = _reason(causes)
+        if not call.sent:
+            if _first(causes, ProxyError) is not None:
+                reason = f"the proxy refused or failed: {reason}"
+            return ServerUnreachableError(
+                f"No connection to {server}: {reason}",
+                remedy="Check that the server runs and what lies between",
+                host=host,
+            )
+        return ConnectionLostError(
+            f"The connection to {server} broke before the answer was complete: {reason}",
+            remedy="Look at the server's log: it was stopped or crashed, or something in between cut the connection",
+            host=host,
+        )
+
+
+class _Response:
+    """An answer over a connection that belongs to a call."""
+
+    def __init__(self, transport: RequestsTransport, response: requests.Response, call: Call) -> None:
+        self._transport = transport
+        self._response = response
+        self._call = call
+        self.status: int = response.status_code
+        self.reason: str = response.reason or http.client.responses.get(response.status_code, "")
+        self.headers: Mapping[str, str] = response.headers
+
+    def chunks(self) -> Iterator[bytes]:
+        received = 0
+        try:
+            for chunk in _arriving(self._response.raw):
+                received += len(chunk)
+                yield chunk
+            self._call.check()  # a socket that was shut down can look like an answer's regular end
+            missing = self._announced() - received
+            if missing > 0:  # urllib3 1.26 does not mind
+                raise http.client.IncompleteRead(b"", missing)
+        except (OSError, HTTPError, http.client.HTTPException) as error:
+            self._response.close()
+            raise self._transport.explain(error, self._call) from error
+
+    def close(self) -> None:
+        self._response.close()
+        self._call.detach()
+
+    def _announced(self) -> int:
+        length = self.headers.get("Content-Length", "")
+        bodiless = self._response.request.method == "HEAD" or "Content-Encoding" in self.headers
+        return int(length) if length.isdigit() and not bodiless else 0
+
+
+def _arriving(raw: Any) -> Iterable[bytes]:
+    """Yield the pieces of a body without waiting for more than what is there."""
+    if raw.chunked or raw.length_remaining is not None:
+        yield from raw.stream(_CHUNK, decode_content=True)
+        return
+    # Neither chunks nor a length (HTTP/1.0): asking for many bytes would wait for all of them, so take what is there;
+    # with urllib3 1.26, which has no read1, byte by byte.
+    read, size = (raw.read1, _CHUNK) if hasattr(raw, "read1") else (raw.read, 1)
+    while True:
+        piece = read(size, decode_content=True)
+        if not piece:
+            return
+        yield piece
+
+
+def _proxy_of(address: ServerAddress) -> Optional[str]:
+    if address.is_loopback:
+        return None
+    proxies = requests.utils.get_environ_proxies(address.url, no_proxy=None)
+    proxy = requests.utils.select_proxy(address.url, proxies)
+    if proxy is not None and urlsplit(proxy if "://" in proxy else "http://" + proxy).scheme not in ("http", "https"):
+        raise InvalidServerError(
+            f"The environment names the proxy {_without_credentials(proxy)}, which is neither http nor https",
+            remedy="Name an HTTP proxy in HTTPS_PROXY or HTTP_PROXY, or except the server in NO_PROXY",
+            host=address.url,
+        )
+    return proxy
+
+
+def _without_credentials(url: Optional[str]) -> str:
+    scheme, separator, rest = (url or "").rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
+def _verification(tls: TlsSettings) -> Union[bool, str]:
+    if not tls.validate_certs:
+        return False
+    return tls.ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those it wraps, outermost first. The libraries wrap by cause, by argument and by attribute."""
+    seen: list[BaseException] = []
+    todo: list[Any] = [error]
+    while todo:
+        current = todo.pop(0)
+        if isinstance(current, BaseException) and not any(current is other for other in seen):
+            seen.append(current)
+            yield current
+            todo += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
+
+
+def _first(causes: list[BaseException], kind: Any) -> Any:
+    return next((cause for cause in causes if isinstance(cause, kind)), None)
+
+
+def _reason(causes: list[BaseException]) -> str:
+    system = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+    if system is not None and system.strerror:
+        return system.strerror
+    if any(isinstance(cause, (http.client.RemoteDisconnected, http.client.IncompleteRead)) for cause in causes):
+        return "the other side closed it"
+    return str(causes[-1]) or type(causes[-1]).__name__
+
+
+def _silence(call: Call, server: str, host: str) -> OllamaError:
+    if not call.sent:
+        return ServerUnreachableError(
+            f"{server} accepts connections, but does not get to the request within {call.connect_timeout:g} seconds",
+            remedy="Check that host and port are those of an Ollama server",
+            host=host,
+        )
+    return ReadTimeoutError(
+        f"{server} sent nothing for {call.read_timeout:g} seconds",
+        remedy="Allow more time (loading a model and a long answer are both silent), or look at the server's log",
+        host=host,
+        timeout=call.read_timeout,
+    )
+
+
+def _tls_error(error: BaseException, server: str, host: str) -> TlsError:
+    text = f"{getattr(error, 'reason', None) or ''} {error}"
+    verify_message = getattr(error, "verify_message", "")
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+        return TlsError(f"{server} does not speak TLS", remedy="Write http:// instead of https://", host=host)
+    if verify_message or "CERTIFICATE_VERIFY_FAILED" in text or isinstance(error, ssl.CertificateError):
+        return TlsError(
+            f"The certificate of {server} is not accepted: {verify_message or error}",
+            remedy="Set ca_path to the authority that signed it, and use the host name that it was made for",
+            host=host,
+        )
+    if "CERTIFICATE_REQUIRED" in text or "HANDSHAKE_FAILURE" in text or "UNKNOWN_CA" in text:
+        return TlsError(
+            f"{server} wants a client certificate, or does not accept the one it got: {error}",
+            remedy="Set client_cert and client_key to a pair that it accepts",
+            host=host,
+        )
+    return TlsError(f"No encrypted connection to {server}: {error}", remedy="Check its TLS settings", host=host)

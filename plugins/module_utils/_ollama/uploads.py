@@ -1,0 +1,80 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What is uploaded: a file or an iterator, with a length that is known before the first byte is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Optional, Union
+
+from .api_errors import UploadSourceError
+
+_PIECE = 1024 * 1024
+
+Source = Union[str, "os.PathLike[str]", Iterable[bytes]]
+
+
+class Upload:
+    """A request body of a known length.
+
+    :param source: a path, which can be sent again after a failure, or an iterable of bytes, which can not.
+    :param size: its length in bytes; of a path, the size of the file when None.
+    :raises UploadSourceError: when the file cannot be read, or the length of an iterable is missing; while it is sent,
+        when it turns out shorter or longer than announced.
+    """
+
+    def __init__(self, source: Source, size: Optional[int] = None) -> None:
+        self._path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+        self._pieces = None if isinstance(source, (str, os.PathLike)) else source
+        if self._path is not None and size is None:
+            try:
+                size = os.stat(self._path).st_size
+            except OSError as error:
+                raise self._failed(error.strerror or str(error)) from error
+        if size is None:
+            raise UploadSourceError("The length of what is uploaded from an iterator must be given")
+        self._size = size
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be read a second time."""
+        return self._path is not None
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent = 0
+        for piece in self._read():
+            sent += len(piece)
+            if sent > self._size:
+                raise self._failed(f"it is longer than the {self._size} bytes announced")
+            yield piece
+        if sent < self._size:
+            raise self._failed(f"it ended after {sent} of {self._size} bytes")
+
+    def _read(self) -> Iterator[bytes]:
+        if self._path is None:
+            yield from self._pieces or ()
+            return
+        try:
+            with open(self._path, "rb") as file:
+                while True:
+                    piece = file.read(_PIECE)
+                    if not piece:
+                        return
+                    yield piece
+        except OSError as error:
+            # Only errors of reading end up here: those of sending are raised in the sender, not in this generator.
+            raise self._failed(error.strerror or str(error)) from error
+
+    def _failed(self, reason: str) -> UploadSourceError:
+        what = "The data to upload" if self._path is None else f"The file {self._path}"
+        return UploadSourceError(
+            f"{what} cannot be sent: {reason}",
+            remedy="Check that it exists, can be read and does not change while it is uploaded",
+            path=self._path,
+        )

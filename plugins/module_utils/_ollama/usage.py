@@ -1,0 +1,32 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What a call has used, in one shape for chat, generate and embed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# The names of Ollama's fields (api/types.go, Metrics) by ours. Durations are in nanoseconds on both sides.
+_FIELDS = {
+    "input_tokens": "prompt_eval_count",
+    "output_tokens": "eval_count",
+    "total_duration": "total_duration",
+    "load_duration": "load_duration",
+    "prompt_eval_duration": "prompt_eval_duration",
+    "eval_duration": "eval_duration",
+}
+
+
+def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
+    """Return tokens (counts) and durations (nanoseconds) of a complete response.
+
+    A field that is absent is 0: Ollama leaves zeros out, and an embedding has no output tokens.
+    """
+    usage = {}
+    for ours, theirs in _FIELDS.items():
+        value = response.get(theirs)
+        usage[ours] = value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return usage
