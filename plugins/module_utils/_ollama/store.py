@@ -2,12 +2,36 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A store: the models directory of an Ollama, with ``blobs/`` and ``manifests/``."""
+"""A store: the models directory of an Ollama, with ``blobs/`` and ``manifests/``.
+
+Layout and habits are those of Ollama v0.33: blobs lie in ``blobs/sha256-<hex>``, manifests in
+``manifests/<host>/<namespace>/<model>/<tag>``. Ollama takes every file at exactly that depth of ``manifests`` for a
+manifest, and removes from ``blobs``, when it starts, every file that no manifest names. Work in progress therefore lies
+in neither, but in a directory of its own beside them.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional, Union
+
+from .digests import blob_file_name
+from .directories import Directory, DirectoryError, Ownership, UnsafePathError
+from .errors import InvalidNameError
+from .manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
+from .names import ModelName
+
+BLOBS = "blobs"
+MANIFESTS = "manifests"
+
+#: Where partial files, journals, the lock and the records of an importer lie: on the same file system as the blobs.
+WORKSPACE = ".legionio-ollama"
+
+#: How often a manifest is written when Ollama's pruning removes its directory, empty as it still is, before the rename.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -21,3 +45,234 @@ class StoreSettings:
     owner: Optional[str] = None
     group: Optional[str] = None
     mode: Union[str, int, None] = None
+
+
+class Store:
+    """A models directory that may not exist yet. Nothing is created before :meth:`prepare`."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Look at the directory.
+
+        :raises OwnershipError: for an owner, group or mode that cannot be.
+        :raises DirectoryError: when the directory cannot be reached.
+        """
+        self.settings = settings
+        self.path = os.path.abspath(settings.path)
+        state, self.nearest = Directory.nearest(self.path)
+        self.ownership = Ownership.like(state, owner=settings.owner, group=settings.group, mode=settings.mode)
+        self._root = Directory.open(self.path)
+        self._blobs = self._root.find(BLOBS) if self._root else None
+        self._manifests = self._root.find(MANIFESTS) if self._root else None
+        self._workspace: Optional[Directory] = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        for directory in (self._workspace, self._manifests, self._blobs, self._root):
+            if directory:
+                directory.close()
+
+    def prepare(self) -> None:
+        """Create what is missing: the models directory and its three parts."""
+        if self._root is None:
+            self._root = Directory.make(self.path, self.ownership)
+        if self._blobs is None:
+            self._blobs = self._root.child(BLOBS, self.ownership)
+        if self._manifests is None:
+            self._manifests = self._root.child(MANIFESTS, self.ownership)
+
+    @property
+    def root(self) -> Directory:
+        """The models directory, once it exists."""
+        return _existing(self._root, self.path)
+
+    @property
+    def blobs(self) -> Directory:
+        """The directory of the blobs, once it exists."""
+        return _existing(self._blobs, os.path.join(self.path, BLOBS))
+
+    @property
+    def workspace(self) -> Directory:
+        """The directory for work in progress; it is created when it is first asked for."""
+        if self._workspace is None:
+            self._workspace = self.root.child(WORKSPACE, self.ownership)
+        return self._workspace
+
+    def find_workspace(self) -> Optional[Directory]:
+        """Return the directory for work in progress if there is one."""
+        if self._workspace is None and self._root is not None:
+            self._workspace = self._root.find(WORKSPACE)
+        return self._workspace
+
+    # Blobs
+
+    def blob_path(self, digest: str) -> str:
+        """Return where a blob lies, for messages."""
+        return os.path.join(self.path, BLOBS, blob_file_name(digest))
+
+    def blob_state(self, digest: str) -> Optional[os.stat_result]:
+        """Return the state of a blob's file; ``None`` when there is none.
+
+        What is not a regular file is returned as it is, so that it can be replaced.
+        """
+        return self._blobs.stat(blob_file_name(digest)) if self._blobs else None
+
+    def open_blob(self, digest: str) -> Optional[int]:
+        """Open a blob for reading; return its descriptor, or ``None`` when there is none.
+
+        :raises UnsafePathError: when it is not a regular file.
+        """
+        return self._blobs.open_file(blob_file_name(digest)) if self._blobs else None
+
+    def remove_blob(self, digest: str) -> bool:
+        """Remove a blob; return whether it was there."""
+        return self._blobs.remove(blob_file_name(digest)) if self._blobs else False
+
+    # Manifests
+
+    def manifest_path(self, name: ModelName) -> str:
+        """Return where a manifest lies, for messages."""
+        return os.path.join(self.path, MANIFESTS, *name.manifest_parts)
+
+    def manifest(self, name: ModelName) -> Optional[bytes]:
+        """Return the bytes of a manifest, sound or not; ``None`` when there is none.
+
+        Of a file larger than a manifest can be, the beginning is returned, which no reader accepts.
+        """
+        *parents, tag = name.manifest_parts
+        directory = self._descend(parents)
+        if directory is None:
+            return None
+        with directory:
+            return directory.read(tag, MAX_MANIFEST_SIZE + 1)
+
+    def names(self) -> list[ModelName]:
+        """Return the names of all manifests, sound or not."""
+        return [name for name, _path in self._entries() if name is not None]
+
+    def strangers(self) -> list[str]:
+        """Return the paths of files among the manifests whose names are no model's."""
+        return [path for name, path in self._entries() if name is None]
+
+    def write_manifest(self, name: ModelName, raw: bytes) -> None:
+        """Put a manifest in place, whole or not at all."""
+        *parents, tag = name.manifest_parts
+        temporary = f"manifest-{os.getpid()}"
+        self.workspace.write(temporary, raw, self.ownership)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                directory = self._manifests_root()
+                for part in parents:
+                    with directory:
+                        directory = directory.child(part, self.ownership)
+                with directory:
+                    self.workspace.move(temporary, directory, tag)
+                return
+            except DirectoryError as error:
+                if attempt == _ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
+                    self.workspace.remove(temporary)
+                    raise
+
+    def remove_manifest(self, name: ModelName) -> bool:
+        """Remove a manifest, and the directories that are empty without it; return whether it was there."""
+        *parents, tag = name.manifest_parts
+        directory = self._descend(parents)
+        if directory is None:
+            return False
+        with directory:
+            removed = directory.remove(tag)
+            if removed:
+                directory.sync()
+        while removed and parents:
+            last = parents.pop()
+            above = self._descend(parents)
+            if above is None:
+                break
+            with above:
+                if not above.remove_directory(last):
+                    break
+        return removed
+
+    def references(
+        self, *, without: frozenset[ModelName] = frozenset()
+    ) -> tuple[dict[str, list[ModelName]], list[str]]:
+        """Return which models name which blobs, and the paths of manifests that cannot be read.
+
+        :param without: models that do not count.
+        """
+        users: dict[str, list[ModelName]] = {}
+        unreadable = self.strangers()
+        for name in self.names():
+            if name in without:
+                continue
+            try:
+                raw = self.manifest(name)
+                if raw is None:
+                    continue  # removed since it was listed
+                manifest = Manifest.parse(raw)
+            except (ManifestError, UnsafePathError):
+                unreadable.append(self.manifest_path(name))
+                continue
+            for blob in manifest.blobs:
+                users.setdefault(blob.digest, []).append(name)
+        return users, unreadable
+
+    def _manifests_root(self) -> Directory:
+        # Ollama's pruning removes even this directory while it is empty.
+        found = self.root.child(MANIFESTS, self.ownership)
+        if self._manifests:
+            self._manifests.close()
+        self._manifests = found
+        return Directory(os.dup(found.descriptor), found.path)
+
+    def _descend(self, parts: list[str]) -> Optional[Directory]:
+        if self._manifests is None:
+            return None
+        directory = Directory(os.dup(self._manifests.descriptor), self._manifests.path)
+        for part in parts:
+            with directory:
+                below = directory.find(part)
+            if below is None:
+                return None
+            directory = below
+        return directory
+
+    def _entries(self) -> Iterator[tuple[Optional[ModelName], str]]:
+        """Yield what Ollama takes for manifests: the name, or ``None`` when it is not a model's, and the path."""
+        root = self._descend([])
+        if root is not None:
+            with root:
+                yield from _entries_below(root, [])
+
+
+def _entries_below(directory: Directory, parts: list[str]) -> Iterator[tuple[Optional[ModelName], str]]:
+    for entry in directory.names():
+        state = directory.stat(entry)
+        if state is None:
+            continue
+        if len(parts) == 3:
+            if not stat.S_ISDIR(state.st_mode):
+                yield _name([*parts, entry]), directory.join(entry)
+        elif stat.S_ISDIR(state.st_mode):
+            below = directory.find(entry)
+            if below is not None:
+                with below:
+                    yield from _entries_below(below, [*parts, entry])
+
+
+def _name(parts: list[str]) -> Optional[ModelName]:
+    try:
+        return ModelName(*parts)
+    except InvalidNameError:
+        return None
+
+
+def _existing(directory: Optional[Directory], path: str) -> Directory:
+    if directory is None:
+        raise DirectoryError(f"{path} does not exist", remedy="Check models_path", path=path)
+    return directory

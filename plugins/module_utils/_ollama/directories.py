@@ -1,0 +1,491 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Directories that are entered once and then worked in through their descriptor.
+
+The importer often runs as root in a directory that belongs to the user of a service. Whoever controls that user could
+put a symbolic link in our way and have root write elsewhere. So a path is walked component by component, a link is
+followed only where nobody but root (or whoever we are) could have placed it, and what lies below is opened relative to
+the descriptor, never by path again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from .errors import CollectionError
+
+#: Links followed in one path before it is taken for a loop; Linux allows as many (path_resolution(7)).
+_MAX_LINKS = 40
+
+#: To pass through a directory, search permission is enough; where O_PATH does not exist, reading must be allowed too.
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class DirectoryError(CollectionError):
+    """The file system refused; the root of the errors below."""
+
+    code = "file_system"
+
+
+class NotPermittedError(DirectoryError):
+    """A permission is missing, or the file system is mounted read-only."""
+
+    code = "not_permitted"
+
+
+class UnsafePathError(DirectoryError):
+    """Something is in the way that root must not follow or overwrite."""
+
+    code = "unsafe_path"
+
+
+class DiskFullError(DirectoryError):
+    """There is no room, or none that this user's quota allows."""
+
+    code = "disk_full"
+
+
+class OwnershipError(DirectoryError):
+    """Owner, group or mode cannot be as asked."""
+
+    code = "ownership"
+
+
+@contextlib.contextmanager
+def explained(doing: str, path: str) -> Iterator[None]:
+    """Turn the operating system's errors into typed ones.
+
+    :param doing: completes "Could not ...", as in "write a blob".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, doing, path) from error
+
+
+def explain(error: OSError, doing: str, path: str) -> DirectoryError:
+    """Return the typed error for one of the operating system."""
+    happened = f"Could not {doing} at {path}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        quota = "the quota is used up" if error.errno == errno.EDQUOT else "the file system is full"
+        return DiskFullError(
+            f"{happened}: {quota}",
+            remedy="Free some space and run again; what was transferred is kept",
+            path=path,
+        )
+    if error.errno == errno.EROFS:
+        return NotPermittedError(
+            f"{happened}: the file system is read-only", remedy="Mount it writable, or choose another path", path=path
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return NotPermittedError(
+            f"{happened}: user {user_name(os.geteuid())} has no permission",
+            remedy="Run as root or as the owner (become, become_user), or change the permissions",
+            path=path,
+        )
+    return DirectoryError(f"{happened}: {error.strerror or error}", remedy="Look into the system's log", path=path)
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """To whom a new file belongs and who may use it. ``None`` leaves user or group as the system sets it."""
+
+    uid: Optional[int]
+    gid: Optional[int]
+    file_mode: int
+    directory_mode: int
+
+    @classmethod
+    def like(
+        cls,
+        model: os.stat_result,
+        *,
+        owner: Optional[str] = None,
+        group: Optional[str] = None,
+        mode: Union[str, int, None] = None,
+    ) -> Ownership:
+        """Take from a directory what is not said.
+
+        :param mode: permissions of files, as a number or in octal digits.
+        :raises OwnershipError: for an unknown user or group, or what is not a mode.
+        """
+        root = os.geteuid() == 0
+        uid = _user_id(owner) if owner else model.st_uid if root else None
+        gid = _group_id(group) if group else model.st_gid if root else None
+        if mode is not None:
+            file_mode = _mode(mode)
+            # Whoever may read a directory's names may also reach what they name.
+            return cls(uid, gid, file_mode, 0o700 | file_mode | (file_mode & 0o444) >> 2)
+        # Not everybody's to write, even below such a place as /tmp; a set-group-ID bit hands the group on.
+        directory_mode = 0o700 | stat.S_IMODE(model.st_mode) & (0o775 | stat.S_ISGID)
+        return cls(uid, gid, 0o600 | directory_mode & 0o664, directory_mode)
+
+    def apply(self, descriptor: int, path: str, *, directory: bool = False) -> bool:
+        """Give an open file or directory its owner and mode; return whether anything had to change."""
+        now = os.fstat(descriptor)
+        mode = self.directory_mode if directory else self.file_mode
+        uid = now.st_uid if self.uid is None else self.uid
+        gid = now.st_gid if self.gid is None else self.gid
+        changed = False
+        if (now.st_uid, now.st_gid) != (uid, gid):
+            try:
+                os.fchown(descriptor, uid, gid)
+            except OSError as error:
+                raise OwnershipError(
+                    f"Could not give {path} to {user_name(uid)}:{group_name(gid)}: {error.strerror}",
+                    remedy="Run as root (become), or leave owner and group unset",
+                    path=path,
+                ) from error
+            changed = True
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            with explained("set the permissions", path):
+                os.fchmod(descriptor, mode)
+            changed = True
+        return changed
+
+
+class Directory:
+    """An open directory."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        """:param path: for messages only."""
+        self.descriptor = descriptor
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str) -> Optional[Directory]:
+        """Enter a directory, or return ``None`` when it does not exist.
+
+        :raises NotPermittedError: naming the directory on the way that cannot be entered.
+        :raises UnsafePathError: when root would have to follow a link that another user could have placed.
+        """
+        found, missing = _walk(path)
+        if missing:
+            found.close()
+            return None
+        return found
+
+    @classmethod
+    def nearest(cls, path: str) -> tuple[os.stat_result, str]:
+        """Return the state and the path of the deepest directory on the way that exists."""
+        found, _missing = _walk(path)
+        with found:
+            return os.fstat(found.descriptor), found.path
+
+    @classmethod
+    def make(cls, path: str, ownership: Ownership) -> Directory:
+        """Enter a directory, and create what is missing on the way."""
+        found, missing = _walk(path)
+        for name in missing:
+            with found:
+                found = found.child(name, ownership)
+        return found
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave. Doing it twice is harmless."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def join(self, name: str) -> str:
+        """Return the path of an entry, for messages."""
+        return os.path.join(self.path, name)
+
+    def find(self, name: str) -> Optional[Directory]:
+        """Enter a directory below, or return ``None`` when it does not exist."""
+        try:
+            return self._enter(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, "enter the directory", self.join(name)) from error
+
+    def child(self, name: str, ownership: Ownership) -> Directory:
+        """Enter a directory below, and create it when it is missing."""
+        path = self.join(name)
+        with explained("create the directory", path):
+            with contextlib.suppress(FileNotFoundError):
+                return self._enter(name)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self.descriptor)
+            made = Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
+        try:
+            # Another directory may have taken its place; root gives away only what is its own and still empty.
+            if os.fstat(made.descriptor).st_uid == os.geteuid() and not os.listdir(made.descriptor):
+                ownership.apply(made.descriptor, path, directory=True)
+            self.sync()
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _enter(self, name: str) -> Directory:
+        path = self.join(name)
+        if _is_link(self.descriptor, name):
+            self._must_trust_link(name)
+            return Directory(os.open(name, _ENTER & ~os.O_NOFOLLOW, dir_fd=self.descriptor), path)
+        return Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
+
+    def names(self) -> list[str]:
+        """Return what the directory holds, sorted."""
+        with explained("list the directory", self.path):
+            return sorted(os.listdir(self.descriptor))
+
+    def stat(self, name: str) -> Optional[os.stat_result]:
+        """Return the state of an entry, of a link's target where links can be trusted; ``None`` when there is none."""
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=self.trusts_links)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explain(error, "look", self.join(name)) from error
+
+    def open_file(self, name: str) -> Optional[int]:
+        """Open a regular file for reading; return its descriptor, or ``None`` when there is none.
+
+        :raises UnsafePathError: when something else than a regular file has that name.
+        """
+        # O_NONBLOCK: opening a pipe would wait for its other end.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if self.trusts_links else os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(name, flags, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise self._unsafe(name, "a symbolic link") from error
+            raise explain(error, "read", self.join(name)) from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise self._unsafe(name, "not a regular file")
+        return descriptor
+
+    def create_file(self, name: str, ownership: Ownership, *, keep: bool = False) -> int:
+        """Open a file for reading and writing that nobody else has under another name; return its descriptor.
+
+        :param keep: whether a file of that name keeps its content; else there is a new one.
+        """
+        path = self.join(name)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with explained("write", path):
+            if keep:
+                try:
+                    descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
+                except PermissionError:
+                    descriptor = -1  # left by another user; it is not worth more than a new one
+                except OSError as error:
+                    if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                        raise
+                    descriptor = -1
+                if descriptor >= 0:
+                    state = os.fstat(descriptor)
+                    if stat.S_ISREG(state.st_mode) and state.st_nlink == 1:
+                        ownership.apply(descriptor, path)
+                        return descriptor
+                    os.close(descriptor)
+            self.remove(name)
+            descriptor = os.open(name, flags | os.O_EXCL, 0o600, dir_fd=self.descriptor)
+            ownership.apply(descriptor, path)
+            return descriptor
+
+    def write(self, name: str, content: bytes, ownership: Ownership) -> None:
+        """Write a small file, and make sure that it is on the disk."""
+        descriptor = self.create_file(name, ownership)
+        try:
+            with explained("write", self.join(name)):
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def read(self, name: str, limit: int) -> Optional[bytes]:
+        """Return the content of a file, at most ``limit`` bytes of it; ``None`` when there is none."""
+        descriptor = self.open_file(name)
+        if descriptor is None:
+            return None
+        with os.fdopen(descriptor, "rb") as file, explained("read", self.join(name)):
+            return file.read(limit)
+
+    def move(self, name: str, target: Directory, new_name: str) -> None:
+        """Rename an entry, over what is there, and make sure that the disk knows it."""
+        with explained("put a file in place", target.join(new_name)):
+            os.replace(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
+            target.sync()
+
+    def remove(self, name: str) -> bool:
+        """Remove an entry that is no directory; return whether it was there."""
+        try:
+            os.unlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise explain(error, "remove", self.join(name)) from error
+        return True
+
+    def remove_directory(self, name: str) -> bool:
+        """Remove a directory below if it is empty; return whether it is gone."""
+        try:
+            os.rmdir(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def sync(self) -> None:
+        """Make sure that the disk knows the names in the directory."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            # Some network file systems cannot sync a directory; they write names through.
+            if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+                raise explain(error, "write", self.path) from error
+
+    @property
+    def trusts_links(self) -> bool:
+        """Whether links in this directory may be followed: we are not root, or only root can place any."""
+        return _trusts_links(os.fstat(self.descriptor))
+
+    def _must_trust_link(self, name: str) -> None:
+        if not self.trusts_links:
+            raise self._unsafe(name, "a symbolic link")
+
+    def _unsafe(self, name: str, what: str) -> UnsafePathError:
+        owner = user_name(os.fstat(self.descriptor).st_uid)
+        return UnsafePathError(
+            f"{self.join(name)} is {what}, in a directory of user {owner}",
+            remedy=f"Remove it, or name the real place, or run as {owner} (become_user)",
+            path=self.join(name),
+        )
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number when it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    """Return a group's name, or the number when it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _walk(path: str) -> tuple[Directory, list[str]]:
+    """Enter the deepest directory of a path that exists; return it and the names that are missing below it."""
+    pending = [part for part in os.path.abspath(path).split("/") if part]
+    here = Directory(os.open("/", _PASS), "/")
+    links = 0
+    try:
+        while pending:
+            name = pending.pop(0)
+            try:
+                if _is_link(here.descriptor, name):
+                    here._must_trust_link(name)
+                    links += 1
+                    if links > _MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                    target = os.readlink(name, dir_fd=here.descriptor)
+                    pending = [part for part in target.split("/") if part not in ("", ".")] + pending
+                    if target.startswith("/"):
+                        here.close()
+                        here = Directory(os.open("/", _PASS), "/")
+                    continue
+                below = Directory(os.open(name, _PASS if pending else _ENTER, dir_fd=here.descriptor), here.join(name))
+            except FileNotFoundError:
+                return _entered(here), [name, *pending]
+            except PermissionError as error:
+                raise _barred(here, name) from error
+            except OSError as error:
+                raise explain(error, "enter the directory", here.join(name)) from error
+            here.close()
+            here = below
+    except BaseException:
+        here.close()
+        raise
+    return here, []
+
+
+def _entered(here: Directory) -> Directory:
+    """Enter for good where we were only passing, so that names can be made sure to be on the disk."""
+    with contextlib.suppress(PermissionError):
+        entered = Directory(os.open(".", _ENTER, dir_fd=here.descriptor), here.path)
+        here.close()
+        return entered
+    return here
+
+
+def _barred(here: Directory, name: str) -> NotPermittedError:
+    """Say which of the two, the directory or the one it is in, cannot be entered."""
+    try:
+        state = os.stat(name, dir_fd=here.descriptor, follow_symlinks=False)
+        path = here.join(name)
+    except OSError:
+        state = os.fstat(here.descriptor)
+        path = here.path
+    return NotPermittedError(
+        f"User {user_name(os.geteuid())} may not enter {path} (mode {stat.S_IMODE(state.st_mode):04o}, "
+        f"owner {user_name(state.st_uid)}:{group_name(state.st_gid)})",
+        remedy=f"Give search permission on {path} (chmod o+x, or membership in its group), "
+        "or run as root or as its owner (become, become_user)",
+        path=path,
+    )
+
+
+def _is_link(directory: int, name: str) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+
+def _trusts_links(directory: os.stat_result) -> bool:
+    return os.geteuid() != 0 or (directory.st_uid == 0 and not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def _user_id(owner: str) -> int:
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError as error:
+        if owner.isdecimal():
+            return int(owner)
+        raise OwnershipError(f"There is no user {owner}", remedy="Create the user first, or correct owner") from error
+
+
+def _group_id(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        if group.isdecimal():
+            return int(group)
+        raise OwnershipError(f"There is no group {group}", remedy="Create the group first, or correct group") from error
+
+
+def _mode(mode: Union[str, int]) -> int:
+    try:
+        number = int(mode, 8) if isinstance(mode, str) else mode
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 0o777:
+        raise OwnershipError(f"{mode!r} is not a mode", remedy="Write it in octal digits and in quotes, as '0640'")
+    return number

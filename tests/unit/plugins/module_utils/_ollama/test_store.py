@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import Directory, UnsafePathError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import MAX_MANIFEST_SIZE, Manifest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+
+
+def manifest(*blobs):
+    layers = [{"mediaType": "x", "digest": digest_of(blob), "size": len(blob)} for blob in blobs]
+    return json.dumps({"schemaVersion": 2, "layers": layers}).encode()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def store(path):
+    with Store(StoreSettings(str(path))) as opened:
+        opened.prepare()
+        yield opened
+
+
+NAMES = [
+    ModelName.parse(text)
+    for text in ("llama3", "llama3:8b", "mike/llama", "hf.co/user/repo:Q4_K_M", "reg.example:5000/ns/m:t")
+]
+
+
+def test_looking_at_a_store_that_is_not_there_creates_nothing(path, tmp_path):
+    with Store(StoreSettings(str(path))) as store:
+        assert store.names() == []
+        assert store.manifest(NAMES[0]) is None
+        assert store.blob_state(digest_of(b"x")) is None
+        assert store.open_blob(digest_of(b"x")) is None
+        assert not store.remove_manifest(NAMES[0])
+        assert not store.remove_blob(digest_of(b"x"))
+        assert store.references() == ({}, [])
+        assert store.find_workspace() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifests_lie_where_ollama_looks_for_them(store, path):
+    for name in NAMES:
+        store.write_manifest(name, manifest(name.full.encode()))
+    assert (path / "manifests/registry.ollama.ai/library/llama3/latest").is_file()
+    assert (path / "manifests/reg.example:5000/ns/m/t").is_file()
+    assert sorted(store.names()) == sorted(NAMES)
+    assert store.manifest(NAMES[2]) == manifest(NAMES[2].full.encode())
+    # Nothing is left where Ollama or a second importer could trip over it.
+    assert list((path / ".legionio-ollama").iterdir()) == []
+    assert sorted(entry.name for entry in path.iterdir()) == [".legionio-ollama", "blobs", "manifests"]
+
+
+def test_a_manifest_is_replaced_as_a_whole(store, path):
+    store.write_manifest(NAMES[0], manifest(b"old"))
+    before = os.stat(store.manifest_path(NAMES[0])).st_ino
+    store.write_manifest(NAMES[0], manifest(b"new"))
+    assert store.manifest(NAMES[0]) == manifest(b"new")
+    assert os.stat(store.manifest_path(NAMES[0])).st_ino != before
+
+
+def test_removing_a_manifest_removes_the_directories_it_leaves_empty(store, path):
+    store.write_manifest(NAMES[0], manifest(b"a"))
+    store.write_manifest(NAMES[1], manifest(b"b"))
+    assert store.remove_manifest(NAMES[1])
+    assert (path / "manifests/registry.ollama.ai/library/llama3/latest").is_file()
+    assert store.remove_manifest(NAMES[0])
+    assert list((path / "manifests").iterdir()) == []
+    assert not store.remove_manifest(NAMES[0])
+
+
+def test_directories_that_ollama_prunes_meanwhile_are_made_again(store, path, monkeypatch):
+    pruned = []
+    move = Directory.move
+
+    def prune_and_move(self, name, target, new_name):
+        if len(pruned) < 2:
+            pruned.append(target.path)
+            for directory in (
+                "registry.ollama.ai/library/llama3",
+                "registry.ollama.ai/library",
+                "registry.ollama.ai",
+                "",
+            ):
+                (path / "manifests" / directory).rmdir()
+        move(self, name, target, new_name)
+
+    monkeypatch.setattr(Directory, "move", prune_and_move)
+    store.write_manifest(NAMES[0], manifest(b"a"))
+    assert len(pruned) == 2
+    assert store.manifest(NAMES[0]) == manifest(b"a")
+
+
+def test_references_tell_users_and_what_cannot_be_read(store, path):
+    store.write_manifest(NAMES[0], manifest(b"shared", b"own"))
+    store.write_manifest(NAMES[1], manifest(b"shared"))
+    store.write_manifest(NAMES[2], b"")
+    (path / "manifests/registry.ollama.ai/library/llama3/.DS_Store").write_bytes(b"x")
+    users, unreadable = store.references()
+    assert users == {digest_of(b"shared"): [NAMES[0], NAMES[1]], digest_of(b"own"): [NAMES[0]]}
+    assert sorted(unreadable) == sorted(
+        [store.manifest_path(NAMES[2]), str(path / "manifests/registry.ollama.ai/library/llama3/.DS_Store")]
+    )
+    assert store.references(without=[NAMES[0], NAMES[1]])[0] == {}
+
+
+def test_files_at_other_depths_are_none_of_ours(store, path):
+    (path / "manifests/registry.ollama.ai/library/llama3/latest").mkdir(parents=True)
+    (path / "manifests/registry.ollama.ai/library/llama3/latest/deep").write_text("x")
+    (path / "manifests/top").write_text("x")
+    assert store.names() == []
+    assert store.strangers() == []
+
+
+def test_a_huge_manifest_is_not_read_whole(store, path):
+    store.write_manifest(NAMES[0], b"{")
+    with open(store.manifest_path(NAMES[0]), "r+b") as file:
+        file.truncate(10 * MAX_MANIFEST_SIZE)
+    assert len(store.manifest(NAMES[0])) == MAX_MANIFEST_SIZE + 1
+
+
+@pytest.fixture
+def of_another_user(store, path, monkeypatch):
+    if os.geteuid() == 0:
+        for folder, _folders, files in os.walk(path):
+            for entry in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chown(entry, 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+@pytest.mark.parametrize("planted", ["", "registry.ollama.ai", "registry.ollama.ai/library"])
+def test_root_never_leaves_the_store_by_a_planted_link(of_another_user, path, tmp_path, planted):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (path / ".legionio-ollama").mkdir(exist_ok=True)
+    where = path / "manifests" / planted
+    if planted:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        for parent in (path / "manifests", where.parent):
+            if os.geteuid() == 0 and os.stat(path).st_uid != 0:
+                os.chown(parent, 65534, 65534)
+    else:
+        where.rmdir()
+    where.symlink_to(outside)
+    with pytest.raises(UnsafePathError), Store(StoreSettings(str(path))) as store:
+        store.prepare()
+        store.write_manifest(NAMES[0], manifest(b"a"))
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_in_place_of_a_manifest_is_replaced_and_never_read(store, of_another_user, path, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    store.write_manifest(NAMES[0], manifest(b"a"))
+    folder = path / "manifests/registry.ollama.ai/library/llama3"
+    (folder / "latest").unlink()
+    (folder / "latest").symlink_to(secret)
+    with pytest.raises(UnsafePathError):
+        store.manifest(NAMES[0])
+    assert store.references() == ({}, [store.manifest_path(NAMES[0])])
+    store.write_manifest(NAMES[0], manifest(b"b"))
+    assert secret.read_bytes() == b"secret"
+    assert not (folder / "latest").is_symlink()
+
+
+def test_what_is_written_names_its_digest():
+    raw = manifest(b"a")
+    assert Manifest.parse(raw).digest == digest_of(raw)
