@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import Directory, UnsafePathError
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import MAX_MANIFEST_SIZE, Manifest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import MAX_MANIFEST_SIZE
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
@@ -88,13 +89,7 @@ def test_directories_that_ollama_prunes_meanwhile_are_made_again(store, path, mo
     def prune_and_move(self, name, target, new_name):
         if len(pruned) < 2:
             pruned.append(target.path)
-            for directory in (
-                "registry.ollama.ai/library/llama3",
-                "registry.ollama.ai/library",
-                "registry.ollama.ai",
-                "",
-            ):
-                (path / "manifests" / directory).rmdir()
+            shutil.rmtree(path / "manifests")
         move(self, name, target, new_name)
 
     monkeypatch.setattr(Directory, "move", prune_and_move)
@@ -109,7 +104,7 @@ def test_references_tell_users_and_what_cannot_be_read(store, path):
     store.write_manifest(NAMES[2], b"")
     (path / "manifests/registry.ollama.ai/library/llama3/.DS_Store").write_bytes(b"x")
     users, unreadable = store.references()
-    assert users == {digest_of(b"shared"): [NAMES[0], NAMES[1]], digest_of(b"own"): [NAMES[0]]}
+    assert users == {digest_of(b"shared"): [NAMES[1], NAMES[0]], digest_of(b"own"): [NAMES[0]]}
     assert sorted(unreadable) == sorted(
         [store.manifest_path(NAMES[2]), str(path / "manifests/registry.ollama.ai/library/llama3/.DS_Store")]
     )
@@ -132,50 +127,54 @@ def test_a_huge_manifest_is_not_read_whole(store, path):
 
 
 @pytest.fixture
-def of_another_user(store, path, monkeypatch):
-    if os.geteuid() == 0:
-        for folder, _folders, files in os.walk(path):
-            for entry in (folder, *(os.path.join(folder, name) for name in files)):
-                os.chown(entry, 65534, 65534)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
+def of_another_user(path, monkeypatch):
+    """Make the directories of a store as another user has them, seen by root."""
+
+    def make(*directories):
+        for directory in (".", "blobs", "manifests", *directories):
+            (path / directory).mkdir(parents=True, exist_ok=True)
+        if os.geteuid() != 0:
+            monkeypatch.setattr(os, "geteuid", lambda: 0)
+            return
+        for folder, _folders, _files in os.walk(path):
+            os.chown(folder, 65534, 65534)
+
+    return make
 
 
-@pytest.mark.parametrize("planted", ["", "registry.ollama.ai", "registry.ollama.ai/library"])
+def write_a_manifest(path):
+    with Store(StoreSettings(str(path))) as store:
+        store.prepare()
+        store.write_manifest(NAMES[0], manifest(b"a"))
+
+
+@pytest.mark.parametrize(
+    "planted", ["manifests", "manifests/registry.ollama.ai", "manifests/registry.ollama.ai/library"]
+)
 def test_root_never_leaves_the_store_by_a_planted_link(of_another_user, path, tmp_path, planted):
     outside = tmp_path / "outside"
     outside.mkdir()
-    (path / ".legionio-ollama").mkdir(exist_ok=True)
-    where = path / "manifests" / planted
-    if planted:
-        where.parent.mkdir(parents=True, exist_ok=True)
-        for parent in (path / "manifests", where.parent):
-            if os.geteuid() == 0 and os.stat(path).st_uid != 0:
-                os.chown(parent, 65534, 65534)
-    else:
-        where.rmdir()
-    where.symlink_to(outside)
-    with pytest.raises(UnsafePathError), Store(StoreSettings(str(path))) as store:
-        store.prepare()
-        store.write_manifest(NAMES[0], manifest(b"a"))
+    of_another_user(planted)
+    (path / planted).rmdir()
+    (path / planted).symlink_to(outside)
+    with pytest.raises(UnsafePathError):
+        write_a_manifest(path)
     assert list(outside.iterdir()) == []
 
 
-def test_a_link_in_place_of_a_manifest_is_replaced_and_never_read(store, of_another_user, path, tmp_path):
+def test_a_link_in_place_of_a_manifest_is_replaced_and_never_read(of_another_user, path, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
-    store.write_manifest(NAMES[0], manifest(b"a"))
-    folder = path / "manifests/registry.ollama.ai/library/llama3"
-    (folder / "latest").unlink()
-    (folder / "latest").symlink_to(secret)
-    with pytest.raises(UnsafePathError):
-        store.manifest(NAMES[0])
-    assert store.references() == ({}, [store.manifest_path(NAMES[0])])
-    store.write_manifest(NAMES[0], manifest(b"b"))
+    folder = "manifests/registry.ollama.ai/library/llama3"
+    of_another_user(folder)
+    link = path / folder / "latest"
+    link.symlink_to(secret)
+    with Store(StoreSettings(str(path))) as store:
+        with pytest.raises(UnsafePathError):
+            store.manifest(NAMES[0])
+        assert store.references() == ({}, [str(link)])
+        store.write_manifest(NAMES[0], manifest(b"b"))
+        assert store.manifest(NAMES[0]) == manifest(b"b")
     assert secret.read_bytes() == b"secret"
-    assert not (folder / "latest").is_symlink()
-
-
-def test_what_is_written_names_its_digest():
-    raw = manifest(b"a")
-    assert Manifest.parse(raw).digest == digest_of(raw)
+    assert not link.is_symlink()
+    assert link.stat().st_uid == path.stat().st_uid
