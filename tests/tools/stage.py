@@ -12,6 +12,7 @@ usage: python3 stage.py TARGET
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -75,10 +76,8 @@ def stage(source: Path, target: Path) -> tuple[int, int]:
                 removed += 1
     for folder, _folders, _files in os.walk(target, topdown=False):
         if ".git" not in Path(folder).relative_to(target).parts and folder != str(target):
-            try:
+            with contextlib.suppress(OSError):  # not empty, as most
                 os.rmdir(folder)
-            except OSError:
-                pass  # not empty, as most
     return copied, removed
 
 
