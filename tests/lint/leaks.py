@@ -23,7 +23,7 @@ PATTERNS = {
     "a token": re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{36}|glpat-[\w-]{20}|pypi-[\w-]{50,}|hf_[A-Za-z0-9]{34})\b"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     "a login in a URL": re.compile(
-        r"\bhttps?://[^\s/:@'\"{}<>$]+:[^\s/:@'\"{}<>$]+@(?![^/\s]*\b(?:example|test|invalid)\b|localhost|127\.)[\w.-]+"
+        r"\bhttps?://[^\s/:@'\"{}<>$]+:[^\s/:@'\"{}<>$]+@(?![^/\s]*\b(?:example|test|invalid)\b|127\.)[\w-]+(?:\.[\w-]+)+"
     ),
 }
 

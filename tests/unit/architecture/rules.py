@@ -1,0 +1,258 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules that keep the rooms of the code apart, each as a function from a tree to the offences in it.
+
+The rooms are the packages of `plugins/module_utils`, the modules, and the daemon in `roles/fleet_worker/files`. The
+rules read source text; they import nothing of it. `test_rooms.py` holds each rule against this tree, and against a
+broken one.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Union
+
+UTILS = "plugins/module_utils"
+DAEMON = "roles/fleet_worker/files/fleet_worker"
+
+# Which rooms a room may look into, and which packages it may use when they are there.
+MAY_IMPORT: dict[str, set[str]] = {
+    "_ollama": {"_ollama"},
+    "_mirror": {"_mirror", "_ollama"},
+    "_fleet": {"_fleet", "_ollama"},
+}
+MAY_USE: dict[str, set[str]] = {
+    "_ollama": {"requests", "urllib3"},
+    "_mirror": {"boto3", "botocore", "s3transfer", "urllib3"},
+    "_fleet": {"pika"},
+}
+# Standard with the Python that runs this, and not yet with the oldest target, 3.9.
+STANDARD = set(sys.stdlib_module_names) - {"tomllib"}
+
+# A module is an argument spec and a call. Statements of main(), in lines; design says "about fifteen".
+LONGEST_MAIN = 30
+
+
+def python_files(folder: Path) -> Iterator[Path]:
+    """The Python files of a folder; what links lead to is not in it."""
+    for path, folders, files in os.walk(folder, followlinks=False):
+        folders.sort()
+        yield from (Path(path) / name for name in sorted(files) if name.endswith(".py"))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[Union[ast.Import, ast.ImportFrom], str, int]]:
+    """Every import: the statement, the dotted name (of `from a import b`: a), and how many dots precede it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name, 0
+        elif isinstance(node, ast.ImportFrom):
+            yield node, node.module or "", node.level
+
+
+def guarded(tree: ast.Module) -> set[int]:
+    """The ids of all statements that may fail to import, or that no interpreter runs."""
+    safe: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and any(catches_import_error(handler) for handler in node.handlers):
+            for statement in node.body:
+                safe.update(id(inner) for inner in ast.walk(statement))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for statement in node.body:
+                safe.update(id(inner) for inner in ast.walk(statement))
+    return safe
+
+
+def catches_import_error(handler: ast.ExceptHandler) -> bool:
+    return handler.type is not None and "ImportError" in {
+        node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)
+    }
+
+
+def rooms_import_in_order(root: Path) -> list[str]:
+    """A shared room imports relatively, only itself and the rooms below it, and never anything of Ansible."""
+    found = []
+    for room, allowed in MAY_IMPORT.items():
+        base = root / UTILS
+        for path in python_files(base / room):
+            # The package that a single dot means: a module's folder, and a package's own.
+            package = path.parent.relative_to(base).parts
+            for node, name, level in imports(parse(path)):
+                place = f"{path.relative_to(root)}:{node.lineno}"
+                if level == 0:
+                    if name.split(".")[0] in {"ansible", "ansible_collections", *MAY_IMPORT, "_module"}:
+                        found.append(f"{place}: {room} imports {name}, and it may import only relatively")
+                    continue
+                target = (*package[: len(package) - level + 1], *name.split("."))
+                if level > len(package):
+                    # Two rooms up is plugins/module_utils itself: the first name is the room.
+                    target = tuple(name.split(".")) if level == len(package) + 1 else ("outside",)
+                reached = {target[0]} if target[0] else {alias.name for alias in node.names}
+                if not reached <= allowed:
+                    found.append(f"{place}: {room} imports {', '.join(sorted(reached - allowed))}")
+    return found
+
+
+def packages_are_guarded(root: Path) -> list[str]:
+    """What is not standard is imported where a failure is caught, and belongs to the room."""
+    found = []
+    for room, allowed in MAY_USE.items():
+        for path in python_files(root / UTILS / room):
+            tree = parse(path)
+            safe = guarded(tree)
+            for node, name, level in imports(tree):
+                top = name.split(".")[0]
+                if level or top in STANDARD or top in {"ansible", "ansible_collections"}:
+                    continue
+                place = f"{path.relative_to(root)}:{node.lineno}"
+                if top not in allowed:
+                    found.append(f"{place}: {room} has no use for {top}")
+                if id(node) not in safe:
+                    found.append(f"{place}: {top} is imported without try / except ImportError")
+            found.extend(
+                f"{path.relative_to(root)}:{node.lineno}: Ansible cannot see what importlib imports"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Name) and node.id in {"importlib", "__import__"}
+            )
+    return found
+
+
+def rooms_raise_and_return(root: Path) -> list[str]:
+    """A shared room talks by results and errors: it never prints, reads the terminal or ends the process."""
+    calls = {"print", "exit", "quit", "input", "breakpoint"}
+    attributes = {
+        ("sys", "exit"),
+        ("sys", "stdout"),
+        ("sys", "stderr"),
+        ("sys", "stdin"),
+        ("os", "_exit"),
+        ("os", "abort"),
+    }
+    found = []
+    for room in MAY_IMPORT:
+        for path in python_files(root / UTILS / room):
+            for node in ast.walk(parse(path)):
+                word = ""
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in calls:
+                    word = f"{node.func.id}()"
+                elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    if (node.value.id, node.attr) in attributes:
+                        word = f"{node.value.id}.{node.attr}"
+                elif isinstance(node, ast.Name) and node.id == "SystemExit":
+                    word = "SystemExit"
+                if word:
+                    found.append(f"{path.relative_to(root)}:{getattr(node, 'lineno', 0)}: {room} uses {word}")
+    return found
+
+
+def daemon_knows_no_ansible(root: Path) -> list[str]:
+    """The daemon runs where no Ansible is, so it imports neither Ansible nor the room that knows AnsibleModule."""
+    found = []
+    for path in python_files(root / DAEMON):
+        for node, name, level in imports(parse(path)):
+            parts = set(name.split(".")) | ({alias.name for alias in node.names} if not name else set())
+            place = f"{path.relative_to(root)}:{node.lineno}"
+            if "_module" in parts:
+                found.append(f"{place}: the daemon imports _module")
+            if level == 0 and parts & {"ansible", "ansible_collections"}:
+                found.append(f"{place}: the daemon imports {name}")
+            if level == 0 and name.split(".")[0] in MAY_IMPORT:
+                found.append(f"{place}: {name} is a package of the daemon, to be imported relatively")
+    return found
+
+
+def daemon_links_rooms(root: Path) -> list[str]:
+    """The daemon's packages of the shared rooms are relative links to them: one set of files, no copy in git."""
+    found = []
+    if not (root / DAEMON).is_dir():
+        return [f"{DAEMON} does not exist"]
+    for room in MAY_IMPORT:
+        link = root / DAEMON / room
+        if not link.is_symlink():
+            found.append(f"{DAEMON}/{room} is no link")
+        elif Path(os.readlink(link)).is_absolute():
+            found.append(f"{DAEMON}/{room} is an absolute link")
+        elif link.resolve() != (root / UTILS / room).resolve():
+            found.append(f"{DAEMON}/{room} leads to {os.readlink(link)}")
+    return found + copies_of_rooms(root)
+
+
+def copies_of_rooms(root: Path) -> list[str]:
+    """Files known to git with the content of a shared file. Empty ones are no copies."""
+    listed = subprocess.run(
+        ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        check=True,
+        stdout=subprocess.PIPE,
+    ).stdout.decode()
+    seen: dict[str, str] = {}
+    found = []
+    # The originals first, so that the copy is the one that is told.
+    for name in sorted(set(listed.split("\0")) - {""}, key=lambda name: (not name.startswith(UTILS), name)):
+        path = root / name
+        if path.is_symlink() or not path.is_file() or path.suffix != ".py" or not path.stat().st_size:
+            continue
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        original = seen.setdefault(digest, name)
+        if original != name and original.startswith(UTILS):
+            found.append(f"{name} is a copy of {original}")
+    return found
+
+
+def modules_are_thin(root: Path) -> list[str]:
+    """A module is its documentation, constants, and a short main() that makes one call of `run`."""
+    found: list[str] = []
+    for path in python_files(root / "plugins/modules"):
+        name = str(path.relative_to(root))
+        tree = parse(path)
+        texts = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in named(node)}
+        found.extend(
+            f"{name}: {text} is missing" for text in ("DOCUMENTATION", "EXAMPLES", "RETURN") if text not in texts
+        )
+        mains = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
+        if not mains:
+            found.append(f"{name}: there is no main()")
+        found.extend(
+            f"{name}:{node.lineno}: a module holds nothing but documentation, constants and main()"
+            for node in tree.body
+            if not thin(node)
+        )
+        for main in mains:
+            lines = (main.end_lineno or main.lineno) - main.lineno + 1
+            if lines > LONGEST_MAIN:
+                found.append(
+                    f"{name}:{main.lineno}: main() has {lines} lines; {LONGEST_MAIN} are enough for a spec and a call"
+                )
+            called = [node.func for node in ast.walk(main) if isinstance(node, ast.Call)]
+            if sum(isinstance(func, ast.Name) and func.id == "run" for func in called) != 1:
+                found.append(f"{name}:{main.lineno}: main() does not make one call of run()")
+    return found
+
+
+def named(node: ast.Assign) -> list[ast.Name]:
+    return [target for target in node.targets if isinstance(target, ast.Name)]
+
+
+def thin(node: ast.stmt) -> bool:
+    """Whether a statement may stand in a module beside its main()."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return True
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Assign):
+        return all(name.id.isupper() for name in named(node)) and len(named(node)) == len(node.targets)
+    if isinstance(node, ast.AnnAssign):
+        return isinstance(node.target, ast.Name) and node.target.id.isupper()
+    if isinstance(node, ast.FunctionDef):
+        return node.name == "main"
+    return isinstance(node, ast.If) and "__name__" in ast.dump(node.test)

@@ -1,0 +1,168 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each rule of the rooms holds for this tree, and finds what breaks it in another."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Optional
+
+import pytest
+import rules
+
+ROOT = Path(__file__).resolve().parents[3]
+Rule = Callable[[Path], Sequence[str]]
+
+ALL: tuple[Rule, ...] = (
+    rules.rooms_import_in_order,
+    rules.packages_are_guarded,
+    rules.rooms_raise_and_return,
+    rules.daemon_knows_no_ansible,
+    rules.daemon_links_rooms,
+    rules.modules_are_thin,
+)
+
+GUARDED = "try:\n    import {0}\nexcept ImportError:\n    {0} = None\n"
+MODULE = (
+    "from __future__ import annotations\nDOCUMENTATION = ''\nEXAMPLES = ''\nRETURN = ''\n"
+    "from x import run\nSPEC: dict = {}\n\ndef main() -> None:\n    run(SPEC)\n\n"
+    "if __name__ == '__main__':\n    main()\n"
+)
+SOUND = {
+    "plugins/module_utils/_ollama/names.py": "import os\n" + GUARDED.format("requests"),
+    "plugins/module_utils/_ollama/deep/er.py": "from ..names import os\nfrom . import other\n",
+    "plugins/module_utils/_mirror/plans.py": "from .._ollama.names import os\nfrom .._ollama import names\n",
+    "plugins/module_utils/_mirror/s3.py": "from .plans import os\n" + GUARDED.format("boto3"),
+    "plugins/module_utils/_fleet/dialects/plain.py": "from ..._ollama import names\nfrom ..lanes import x\n",
+    "plugins/module_utils/_fleet/broker.py": (
+        "from typing import TYPE_CHECKING\nfrom .. import _ollama\nif TYPE_CHECKING:\n    import pika\n"
+    ),
+    "plugins/module_utils/_module/running.py": "from ansible.module_utils.basic import AnsibleModule\nprint()\n",
+    "plugins/modules/thing.py": MODULE,
+    f"{rules.DAEMON}/cli.py": "import sys\nimport pydantic\nfrom ._ollama import names\nprint(sys.exit)\n",
+}
+
+
+def grow(root: Path, files: dict[str, str], links: Optional[dict[str, str]] = None) -> Path:
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if links is None:
+        links = {room: f"../../../../plugins/module_utils/{room}" for room in rules.MAY_IMPORT}
+    for room, target in links.items():
+        (root / rules.DAEMON / room).symlink_to(target)
+    return root
+
+
+def name_of(rule: Rule) -> str:
+    return rule.__name__
+
+
+@pytest.mark.parametrize("rule", ALL, ids=name_of)
+def test_the_rule_holds_here(rule: Rule) -> None:
+    assert rule(ROOT) == []
+
+
+@pytest.mark.parametrize("rule", ALL, ids=name_of)
+def test_the_rule_finds_nothing_in_a_sound_tree(rule: Rule, tmp_path: Path) -> None:
+    assert rule(grow(tmp_path, SOUND)) == []
+
+
+OLLAMA = "plugins/module_utils/_ollama/x.py"
+MIRROR = "plugins/module_utils/_mirror/x.py"
+FLEET = "plugins/module_utils/_fleet/dialects/x.py"
+WORKER = f"{rules.DAEMON}/x.py"
+
+
+@pytest.mark.parametrize(
+    "rule, name, text, offence",
+    [
+        (rules.rooms_import_in_order, OLLAMA, "import ansible", "_ollama imports ansible"),
+        (
+            rules.rooms_import_in_order,
+            OLLAMA,
+            "from ansible.module_utils.urls import x",
+            "imports ansible.module_utils",
+        ),
+        (
+            rules.rooms_import_in_order,
+            MIRROR,
+            "from ansible_collections.legionio.ollama.plugins.module_utils._ollama import names",
+            "may import only relatively",
+        ),
+        (rules.rooms_import_in_order, OLLAMA, "from .._mirror import plans", "_ollama imports _mirror"),
+        (rules.rooms_import_in_order, OLLAMA, "from .. import _fleet", "_ollama imports _fleet"),
+        (rules.rooms_import_in_order, MIRROR, "from .._fleet.lanes import Lane", "_mirror imports _fleet"),
+        (rules.rooms_import_in_order, MIRROR, "def f():\n    from .._module import running", "_mirror imports _module"),
+        (rules.rooms_import_in_order, FLEET, "from ..._mirror import plans", "_fleet imports _mirror"),
+        (rules.rooms_import_in_order, FLEET, "from ....modules import x", "_fleet imports outside"),
+        (rules.rooms_import_in_order, FLEET, "import _ollama.names", "may import only relatively"),
+        (rules.packages_are_guarded, OLLAMA, "import requests", "without try / except ImportError"),
+        (rules.packages_are_guarded, MIRROR, "from botocore.config import Config", "without try / except ImportError"),
+        (rules.packages_are_guarded, FLEET, "def f():\n    import pika", "without try / except ImportError"),
+        (
+            rules.packages_are_guarded,
+            FLEET,
+            "try:\n    import pika\nexcept KeyError:\n    pass",
+            "without try / except",
+        ),
+        (
+            rules.packages_are_guarded,
+            FLEET,
+            "try:\n    x = 1\nexcept ImportError:\n    import pika",
+            "without try / except ImportError",
+        ),
+        (rules.packages_are_guarded, OLLAMA, GUARDED.format("boto3"), "_ollama has no use for boto3"),
+        (rules.packages_are_guarded, OLLAMA, GUARDED.format("tomllib"), "_ollama has no use for tomllib"),
+        (rules.packages_are_guarded, OLLAMA, "import importlib\nimportlib.import_module('requests')", "importlib"),
+        (rules.rooms_raise_and_return, OLLAMA, "def f():\n    print('x')", "_ollama uses print()"),
+        (rules.rooms_raise_and_return, MIRROR, "import sys\nsys.exit(1)", "_mirror uses sys.exit"),
+        (rules.rooms_raise_and_return, MIRROR, "import sys\nsys.stderr.write('x')", "_mirror uses sys.stderr"),
+        (rules.rooms_raise_and_return, FLEET, "raise SystemExit(1)", "_fleet uses SystemExit"),
+        (rules.rooms_raise_and_return, FLEET, "import os\nos._exit(1)", "_fleet uses os._exit"),
+        (rules.daemon_knows_no_ansible, WORKER, "from ._module import running", "the daemon imports _module"),
+        (rules.daemon_knows_no_ansible, WORKER, "from . import _module", "the daemon imports _module"),
+        (rules.daemon_knows_no_ansible, WORKER, "def f():\n    import ansible.errors", "the daemon imports ansible"),
+        (rules.daemon_knows_no_ansible, WORKER, "import _ollama.names", "to be imported relatively"),
+        (
+            rules.daemon_links_rooms,
+            f"{rules.DAEMON}/names.py",
+            SOUND["plugins/module_utils/_ollama/names.py"],
+            "is a copy of plugins/module_utils/_ollama/names.py",
+        ),
+        (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "def help(): ...\n", "nothing but documentation"),
+        (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "class A: ...\n", "nothing but documentation"),
+        (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "x = 1\n", "nothing but documentation"),
+        (
+            rules.modules_are_thin,
+            "plugins/modules/thing.py",
+            MODULE.replace("run(SPEC)", "run(SPEC)\n" + "    x = 1\n" * 40),
+            "main() has",
+        ),
+        (rules.modules_are_thin, "plugins/modules/thing.py", MODULE.replace("run(SPEC)", "pass"), "one call of run()"),
+        (rules.modules_are_thin, "plugins/modules/thing.py", MODULE.replace("RETURN", "RETURNS"), "RETURN is missing"),
+        (rules.modules_are_thin, "plugins/modules/thing.py", MODULE.replace("main", "start"), "there is no main()"),
+    ],
+)
+def test_the_rule_finds_what_breaks_it(rule: Rule, name: str, text: str, offence: str, tmp_path: Path) -> None:
+    found = rule(grow(tmp_path, {**SOUND, name: text}))
+    assert any(offence in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    "links, offence",
+    [
+        ({}, "_ollama is no link"),
+        ({"_ollama": "/somewhere/_ollama"}, "_ollama is an absolute link"),
+        ({"_ollama": "../../../../plugins/module_utils/_mirror"}, "_ollama leads to ../../../../plugins"),
+        ({"_ollama": "../../../plugins/module_utils/_ollama"}, "_ollama leads to ../../../plugins"),
+    ],
+)
+def test_a_wrong_link_is_found(links: dict[str, str], offence: str, tmp_path: Path) -> None:
+    found = rules.daemon_links_rooms(grow(tmp_path, SOUND, links))
+    assert any(offence in line for line in found), found
