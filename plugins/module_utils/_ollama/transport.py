@@ -232,10 +232,10 @@ class RequestsTransport:
         if self._proxy:
             server += f" (through the proxy {_without_credentials(self._proxy)})"
         tls_error = _first(causes, ssl.SSLError)
+        if tls_error is None and isinstance(error, requests.exceptions.SSLError):
+            tls_error = causes[-1]  # urllib3 1.26 compares host names by itself, and has an error of its own for it
         if tls_error is not None and not isinstance(tls_error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return _tls_error(tls_error, server, host)
-        if _first(causes, ssl.CertificateError) is not None:
-            return _tls_error(causes[-1], server, host)
         if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
             return InvalidServerError(f"A request to {server} cannot be made: {error}", host=host)
         if _first(causes, socket.timeout) is not None or isinstance(error, requests.exceptions.Timeout):
@@ -383,7 +383,7 @@ def _tls_error(error: BaseException, server: str, host: str) -> TlsError:
     verify_message = getattr(error, "verify_message", "")
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
         return TlsError(f"{server} does not speak TLS", remedy="Write http:// instead of https://", host=host)
-    if verify_message or "CERTIFICATE_VERIFY_FAILED" in text or isinstance(error, ssl.CertificateError):
+    if verify_message or "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
         return TlsError(
             f"The certificate of {server} is not accepted: {verify_message or error}",
             remedy="Set ca_path to the authority that signed it, and use the host name that it was made for",
