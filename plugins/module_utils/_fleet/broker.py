@@ -1,0 +1,266 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The broker: where it is, who we are to it, and what its refusals mean.
+
+pika is imported when it is needed, so that everything else here works without it.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from urllib.parse import unquote, urlsplit
+
+from .._ollama.errors import MissingDependencyError
+from .errors import (
+    BrokerError,
+    BrokerForbiddenError,
+    BrokerLoginRefusedError,
+    BrokerTlsError,
+    BrokerUnreachableError,
+    BrokerVhostError,
+    ExchangeMissingError,
+    InvalidBrokerError,
+)
+
+PORT = 5672
+TLS_PORT = 5671
+
+#: Seconds for a TCP connection to come about, and for TCP, TLS and AMQP together.
+CONNECT_TIMEOUT = 10
+STACK_TIMEOUT = 15
+
+_HOST = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class Address:
+    """One node of the broker."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, tls: bool) -> Address:
+        """Read ``host[:port]``; an IPv6 address with a port stands in brackets.
+
+        :param tls: which port is meant when none is given.
+        :raises InvalidBrokerError: when it is something else.
+        """
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text.strip())
+        if match is None or not (match[1] or _HOST.fullmatch(match[2])) or not 0 < int(match[3] or 1) < 65536:
+            raise InvalidBrokerError(
+                f"{text!r} is not the address of a broker",
+                remedy="Write it as host[:port], for example hub.example.com:5672",
+            )
+        return cls(match[1] or match[2], int(match[3] or (TLS_PORT if tls else PORT)))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """How the broker is verified, and which certificate it is shown. Paths of PEM files."""
+
+    validate: bool = True
+    ca_path: Optional[str] = None
+    client_cert: Optional[str] = None
+    client_key: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """Everything that a connection needs.
+
+    :ivar username: None to be known by the client certificate (SASL EXTERNAL).
+    :ivar heartbeat: seconds; the connection counts as dead after about this long without a sign of life.
+    :ivar tls: None for a connection that is not encrypted.
+    :ivar name: what the broker's own tools show the connection as.
+    """
+
+    addresses: tuple[Address, ...]
+    vhost: str = "/"
+    username: Optional[str] = "guest"
+    password: str = field(default="guest", repr=False)
+    heartbeat: int = 30
+    tls: Optional[TlsSettings] = None
+    name: str = "legionio.ollama"
+
+    @classmethod
+    def from_url(cls, url: str, tls: TlsSettings = TlsSettings(), **others: Any) -> BrokerSettings:
+        """Read ``amqp[s]://[user:password@]host[:port][/vhost]``, percent-encoded where needed.
+
+        :param tls: used when the scheme is ``amqps``.
+        :raises InvalidBrokerError: when it is something else. The message never repeats the password.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port, parts = None, None, urlsplit("")
+        if parts.scheme not in ("amqp", "amqps") or not host or port == 0:
+            raise InvalidBrokerError(
+                "The URL of the broker cannot be read", remedy="Write it as amqp[s]://user:password@host[:port][/vhost]"
+            )
+        encrypted = parts.scheme == "amqps"
+        credentials: dict[str, Any] = {}
+        if parts.username is not None:
+            credentials = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
+        return cls(
+            addresses=(Address(host, port or (TLS_PORT if encrypted else PORT)),),
+            # "amqp://host/" would be the virtual host without a name, which nobody has and everybody writes.
+            vhost=unquote(parts.path[1:]) or "/",
+            tls=tls if encrypted else None,
+            **credentials,
+            **others,
+        )
+
+
+def parameters(settings: BrokerSettings, address: Address) -> Any:
+    """Return ``pika.ConnectionParameters`` for one of the addresses.
+
+    :raises MissingDependencyError: when pika is not there.
+    :raises InvalidBrokerError: when the TLS files cannot be used.
+    """
+    try:
+        import pika
+        import pika.credentials
+    except ImportError as error:
+        raise MissingDependencyError("pika", "talk to the broker") from error
+
+    credentials: Any = pika.credentials.ExternalCredentials()
+    if settings.username is not None:
+        credentials = pika.PlainCredentials(settings.username, settings.password)
+    return pika.ConnectionParameters(
+        host=address.host,
+        port=address.port,
+        virtual_host=settings.vhost,
+        credentials=credentials,
+        heartbeat=settings.heartbeat,
+        connection_attempts=1,
+        socket_timeout=CONNECT_TIMEOUT,
+        stack_timeout=STACK_TIMEOUT,
+        ssl_options=pika.SSLOptions(_ssl_context(settings.tls), address.host) if settings.tls else None,
+        client_properties={"connection_name": settings.name, "product": "legionio.ollama"},
+    )
+
+
+def _ssl_context(tls: TlsSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_path)
+        if not tls.validate:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if tls.client_cert:
+            context.load_cert_chain(tls.client_cert, tls.client_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidBrokerError(
+            f"The TLS files for the broker cannot be used: {error}",
+            remedy="Check that they exist, that this user may read them, and that key and certificate belong together",
+        ) from error
+    return context
+
+
+def connection_error(error: BaseException, settings: BrokerSettings, address: Address) -> BrokerError:
+    """Say what the failure of a connection means, also of one that had been open.
+
+    :param error: what pika gave to ``on_open_error_callback`` or ``on_close_callback``.
+    """
+    where = str(address)
+    causes = list(_causes(error))
+    text = " ".join(str(cause) or type(cause).__name__ for cause in causes)
+    kinds = {type(cause).__name__ for cause in causes}
+    details: dict[str, Any] = {"broker": where, "vhost": settings.vhost}
+    if kinds & {"ProbableAuthenticationError", "AuthenticationError"} or "ACCESS_REFUSED - Login was refused" in text:
+        who = f"the user {settings.username!r}" if settings.username is not None else "the client certificate"
+        return BrokerLoginRefusedError(
+            f"The broker {where} refuses the login of {who}",
+            remedy="Correct the user name and the password, or create the user: rabbitmqctl list_users",
+            **details,
+        )
+    if "ProbableAccessDeniedError" in kinds or "NOT_ALLOWED" in text:
+        if "not found" in text:
+            message = f"The broker {where} has no virtual host {settings.vhost!r}"
+            remedy = f"Correct its name, or create it: rabbitmqctl add_vhost {settings.vhost}"
+        else:
+            message = f"The broker {where} does not let {settings.username!r} into the virtual host {settings.vhost!r}"
+            remedy = f"Give the user permissions there: rabbitmqctl list_permissions -p {settings.vhost}"
+        return BrokerVhostError(message, remedy=remedy, **details)
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return BrokerTlsError(
+            f"The encryption of the connection to the broker {where} failed: {_innermost(causes, ssl.SSLError)}",
+            remedy="Check that the port speaks TLS, that ca_path has the authority of its certificate, and that the"
+            " address is a name in it",
+            **details,
+        )
+    if "IncompatibleProtocolError" in kinds:
+        return BrokerTlsError(
+            f"What answers at {where} does not speak AMQP 0-9-1 {'over TLS' if settings.tls else 'without TLS'}",
+            remedy=f"Correct the port: RabbitMQ speaks AMQP at {PORT} and AMQP over TLS at {TLS_PORT}",
+            **details,
+        )
+    return BrokerUnreachableError(
+        f"The broker {where} cannot be reached: {_reason(causes)}",
+        remedy="Check the address, that RabbitMQ runs there, and that no firewall lies between",
+        **details,
+    )
+
+
+def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError:
+    """Say what the broker means that closes a channel.
+
+    :param code: reply code of AMQP 0-9-1, as 403 or 404.
+    :param text: its reply text.
+    """
+    details: dict[str, Any] = {"vhost": settings.vhost, "amqp_code": code}
+    if code == 403:
+        return BrokerForbiddenError(
+            f"The broker refuses it to the user {settings.username!r}: {text}",
+            remedy=f"Give the user the permission: rabbitmqctl list_permissions -p {settings.vhost}",
+            **details,
+        )
+    exchange = re.search(r"no exchange '([^']*)'", text)
+    if code == 404 and exchange:
+        return ExchangeMissingError(
+            f"The exchange {exchange[1]!r} does not exist in the virtual host {settings.vhost!r}",
+            remedy="Let the set-up of the broker declare it: topic, durable, not deleted automatically",
+            exchange=exchange[1],
+            **details,
+        )
+    return BrokerError(
+        f"The broker closed the channel: {code} {text}", remedy="Look at the log of the broker", **details
+    )
+
+
+def _causes(error: Optional[BaseException]) -> Any:
+    """Unfold what pika wraps: a workflow has the errors of its attempts, a phase the error it failed with."""
+    seen: set[int] = set()
+    queue = [error]
+    while queue:
+        current = queue.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        queue += [arg for arg in (*current.args, *getattr(current, "exceptions", ())) if isinstance(arg, BaseException)]
+        queue += [getattr(current, "exception", None), current.__cause__, current.__context__]
+
+
+def _innermost(causes: list[BaseException], kind: type[BaseException]) -> str:
+    return str([cause for cause in causes if isinstance(cause, kind)][-1])
+
+
+def _reason(causes: list[BaseException]) -> str:
+    for cause in causes:
+        if isinstance(cause, socket.gaierror):
+            return f"its name is unknown ({cause.strerror})"
+        if isinstance(cause, OSError):
+            return cause.strerror or str(cause)
+    last = causes[-1]
+    return str(last) or type(last).__name__

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The errors that talking to the broker, or through it to a worker, can end with.
+
+They fall into three families: settings that no retry mends, a broker that could not be used, and a request that the
+fleet did not answer. The codes of the last are those that LegionIO's own requesters report (lex-ollama wire protocol,
+error codes of kind "dispatch").
+"""
+
+from __future__ import annotations
+
+from .._ollama.errors import CollectionError
+
+
+class FleetError(CollectionError):
+    """Every error of this package."""
+
+    code = "fleet_error"
+
+
+# Settings that cannot be right, whatever the broker says.
+
+
+class InvalidLaneError(FleetError):
+    """A lane cannot be made: its queue name is too long or empty, or an option does not fit its style."""
+
+    code = "invalid_lane"
+
+
+class LaneCollisionError(FleetError):
+    """Two lanes would be one queue."""
+
+    code = "lane_collision"
+
+
+class InvalidBrokerError(FleetError):
+    """The address, the credentials or the TLS files of the broker cannot be used as given."""
+
+    code = "invalid_broker"
+
+
+class InvalidRequestError(FleetError):
+    """A request cannot be made as asked: too large, or without what its type needs."""
+
+    code = "invalid_request"
+
+
+# The broker could not be used.
+
+
+class BrokerError(FleetError):
+    """The broker was reached, or nearly, and could not be used."""
+
+    code = "broker_error"
+
+
+class BrokerUnreachableError(BrokerError):
+    """No connection came about, or it broke: refused, no route, unknown host, no answer in time."""
+
+    code = "broker_unreachable"
+
+
+class BrokerTlsError(BrokerError):
+    """The connection is there, the encryption is not: unknown authority, wrong name, certificate refused."""
+
+    code = "broker_tls"
+
+
+class BrokerLoginRefusedError(BrokerError):
+    """The broker does not accept the user name, password or certificate."""
+
+    code = "broker_login_refused"
+
+
+class BrokerVhostError(BrokerError):
+    """The virtual host does not exist, or the user may not enter it."""
+
+    code = "broker_vhost"
+
+
+class BrokerForbiddenError(BrokerError):
+    """The user lacks a permission on a queue or an exchange."""
+
+    code = "broker_forbidden"
+
+
+class ExchangeMissingError(BrokerError):
+    """An exchange does not exist. The set-up of the broker makes exchanges, never a worker or a requester."""
+
+    code = "exchange_missing"
+
+
+class LaneMismatchError(BrokerError):
+    """A queue of the lane's name exists with other arguments."""
+
+    code = "lane_mismatch"
+
+
+# The fleet did not answer.
+
+
+class NoFleetQueueError(FleetError):
+    """No queue takes the request: the broker returned it, or has no queue of that name."""
+
+    code = "no_fleet_queue"
+
+
+class FleetBackpressureError(FleetError):
+    """The queue is full and refused the request."""
+
+    code = "fleet_backpressure"
+
+
+class FleetPublishError(FleetError):
+    """The broker did not take the request."""
+
+    code = "fleet_publish_failed"
+
+
+class FleetPublishTimeoutError(FleetError):
+    """The broker did not confirm the request in time; it may have been taken all the same."""
+
+    code = "fleet_publish_timeout"
+
+
+class FleetTimeoutError(FleetError):
+    """No answer came in time."""
+
+    code = "fleet_timeout"
+
+
+class FleetAnswerError(FleetError):
+    """A worker answered with an error; ``details["fleet_code"]`` is its code, ``details["retriable"]`` its advice."""
+
+    code = "fleet_answer"
+
+
+class UnreadableAnswerError(FleetError):
+    """An answer came that is not one in the dialect of the request."""
+
+    code = "unreadable_answer"

@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Lanes: one queue bound to one routing key of the same name, for one kind of request and one model.
+
+There are three styles.
+
+``model``
+    ``llm.request.ollama.<type>.<model>``, as lex-ollama 0.3.1 declares it: durable, quorum, dead-lettered to the
+    exchange ``ollama.dlx``. Only ``:`` is replaced in the model's name, by a dot.
+``shared``
+    ``llm.fleet.embed.<slug>`` or ``llm.fleet.inference.<slug>[.ctx<N>]``, as lex-ollama 0.3.5 to 0.3.10 declares it:
+    durable, quorum, bounded, expiring. Any provider's worker of that model may consume it; chat and generate share it.
+``offering``
+    ``llm.fleet.offering.<node>.<slug>.<kind>``: a lane of one node alone, with the arguments of a shared lane, so
+    that this node can be asked and nobody else.
+
+The arguments are copied to the letter, because LegionIO deletes and recreates a queue whose arguments differ from those
+that it would give it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Optional
+
+from .._ollama.errors import InvalidNameError
+from .._ollama.names import ModelName
+from .errors import InvalidLaneError, LaneCollisionError
+
+TYPES = ("chat", "generate", "embed")
+STYLES = ("model", "shared", "offering")
+
+#: Where dead-lettered requests of model lanes go: a durable fanout exchange, declared by the set-up of the broker.
+DEAD_LETTER_EXCHANGE = "ollama.dlx"
+
+#: AMQP 0-9-1 carries queue names and routing keys as short strings: bytes.
+MAX_KEY = 255
+
+_MODEL_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
+    {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE}
+)
+_SHARED_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "x-queue-type": "quorum",
+        "x-queue-leader-locator": "balanced",
+        "x-expires": 60000,
+        "x-message-ttl": 120000,
+        "x-overflow": "reject-publish",
+        "x-max-length": 100,
+        "x-delivery-limit": 3,
+        "x-consumer-timeout": 300000,
+    }
+)
+
+#: Redeliveries after which RabbitMQ 4.0 drops a message of a quorum queue that sets no limit of its own. Older brokers
+#: have none; a request that was given back this often is no better there.
+DEFAULT_DELIVERY_LIMIT = 20
+
+#: Seconds a request may take. RabbitMQ takes back what is unacknowledged after the queue's x-consumer-timeout, or after
+#: its own 30 minutes, and looks about once a minute; these leave time to answer.
+_MODEL_DEADLINE = 1500.0
+_SHARED_DEADLINE = 280.0
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane of a worker. Made by :func:`lane`, which checks it.
+
+    :ivar type: ``chat``, ``generate`` or ``embed``: what a request is that does not say.
+    :ivar kind: ``type`` in the style ``model``; ``embed`` or ``inference`` in the others.
+    :ivar queue: name of the queue, and its routing key on every exchange.
+    :ivar context_window: tokens; the runner option ``num_ctx`` of every request of the lane, when set.
+    """
+
+    style: str
+    type: str
+    kind: str
+    model: str
+    queue: str
+    context_window: Optional[int] = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that the queue is declared with, beside durable=true and auto_delete=false."""
+        return dict(_MODEL_ARGUMENTS if self.style == "model" else _SHARED_ARGUMENTS)
+
+    @property
+    def delivery_limit(self) -> int:
+        """Redeliveries that the broker allows; one more, and it drops or dead-letters the request."""
+        limit: int = self.arguments.get("x-delivery-limit", DEFAULT_DELIVERY_LIMIT)
+        return limit
+
+    @property
+    def deadline(self) -> float:
+        """Seconds a request may take by default, safely below the time after which the broker takes it back."""
+        return _MODEL_DEADLINE if self.style == "model" else _SHARED_DEADLINE
+
+    @property
+    def ack_timeout(self) -> Optional[float]:
+        """Seconds after which the broker takes a request back, when the queue itself says so."""
+        timeout = self.arguments.get("x-consumer-timeout")
+        return None if timeout is None else timeout / 1000
+
+    def names(self, model: str) -> bool:
+        """Whether a requester that asks for this model means the model of this lane.
+
+        It does when both spellings are one model, or when its request would be routed here by the name it gives:
+        ``qwen3-5-27b`` is how LegionIO may call ``qwen3.5:27b``.
+        """
+        if model == self.model or _segment(self.style, model) == _segment(self.style, self.model):
+            return True
+        try:
+            return ModelName.parse(model).full.lower() == ModelName.parse(self.model).full.lower()
+        except InvalidNameError:
+            return False
+
+
+def lane(
+    request_type: str,
+    model: str,
+    *,
+    style: str = "model",
+    context_window: Optional[int] = None,
+    node: Optional[str] = None,
+) -> Lane:
+    """Make a lane.
+
+    :param request_type: ``chat``, ``generate`` or ``embed``.
+    :param model: the model as requesters spell it; ``llama3`` and ``llama3:latest`` are two lanes of style ``model``.
+    :param context_window: tokens; part of the name of a shared inference lane.
+    :param node: name of the node, for the style ``offering``.
+    :raises InvalidNameError: when ``model`` is not a model name.
+    :raises InvalidLaneError: when the lane cannot be a queue, or an option does not fit.
+    """
+    ModelName.parse(model)
+    if request_type not in TYPES or style not in STYLES:
+        raise InvalidLaneError(
+            f"There is no lane of type {request_type!r} and style {style!r}",
+            remedy=f"Choose a type of {', '.join(TYPES)} and a style of {', '.join(STYLES)}",
+        )
+    kind = request_type if style == "model" else "embed" if request_type == "embed" else "inference"
+    if context_window is not None and (style == "model" or kind == "embed"):
+        raise InvalidLaneError(
+            f"The lane for {model} has a context window, which only inference lanes of style shared or offering have",
+            remedy="Remove context_window, or set style to shared",
+            name=model,
+        )
+    queue = _queue(style, kind, model, context_window, node)
+    size = len(queue.encode("utf-8"))
+    if size > MAX_KEY:
+        raise InvalidLaneError(
+            f"The lane for {model} would be called {queue}, which has {size} bytes; RabbitMQ allows {MAX_KEY}",
+            remedy="Give the model a shorter name, for example with ollama cp",
+            name=model,
+        )
+    return Lane(style, request_type, kind, model, queue, context_window)
+
+
+def check_collisions(lanes: Iterable[Lane]) -> None:
+    """Refuse lanes that would be one queue.
+
+    Spellings can fall together: ``a:b`` and ``a.b`` are one key of style ``model``, and a slug keeps even less.
+
+    :raises LaneCollisionError: naming both lanes and the queue.
+    """
+    seen: dict[str, Lane] = {}
+    for entry in lanes:
+        first = seen.setdefault(entry.queue, entry)
+        if first is entry:
+            continue
+        if first.model == entry.model and first.type == entry.type:
+            message, remedy = f"The lane {entry.queue} is listed twice", "Remove one of them"
+        elif first.model == entry.model:
+            message = f"The lanes {first.type} and {entry.type} of {entry.model} are both the queue {entry.queue}"
+            remedy = f"Remove one of them: lanes of style {entry.style} serve chat and generate alike"
+        else:
+            message = f"The models {first.model} and {entry.model} are both the queue {entry.queue}"
+            remedy = "Serve one of them only, or copy one to a name that stays different"
+        raise LaneCollisionError(message, remedy=remedy, queue=entry.queue)
+
+
+def _queue(style: str, kind: str, model: str, context_window: Optional[int], node: Optional[str]) -> str:
+    segment = _segment(style, model)
+    if style == "model":
+        return f"llm.request.ollama.{kind}.{segment}"
+    if not segment:
+        raise InvalidLaneError(
+            f"Nothing of the model name {model!r} is left in a lane name of style {style}", name=model
+        )
+    if style == "shared":
+        return f"llm.fleet.{kind}.{segment}" + (f".ctx{context_window}" if context_window else "")
+    node_slug = slug(node or "")
+    # 64 is LegionIO's own limit for this part of the name.
+    if not 0 < len(node_slug) <= 64:
+        raise InvalidLaneError(
+            f"The node name {node!r} cannot be part of a lane: its slug {node_slug!r} has {len(node_slug)} characters",
+            remedy="Set a node name of 1 to 64 letters, digits and hyphens",
+        )
+    return f"llm.fleet.offering.{node_slug}.{segment}.{kind}"
+
+
+def _segment(style: str, model: str) -> str:
+    return model.replace(":", ".") if style == "model" else slug(model)
+
+
+def slug(text: str) -> str:
+    """Return lower case, every run of characters outside ``[a-z0-9]`` as one hyphen, none at the ends."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

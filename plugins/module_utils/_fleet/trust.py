@@ -1,0 +1,39 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Whom a worker answers, and what it never answers.
+
+A request says itself where its answer goes. Whoever may write to a lane could so have a worker write into any queue
+that the worker may reach, or have two workers answer each other for ever; hence a list of what may be answered to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from fnmatch import fnmatchcase
+from typing import Optional
+
+#: Reply queues of LegionIO's requesters, of requesters whose broker names their queue, and direct reply-to.
+REPLY_QUEUES = ("llm.fleet.reply.*", "amq.gen-*", "amq.rabbitmq.reply-to.*")
+
+#: How the lanes of any worker begin.
+_LANES = ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet.offering.")
+
+#: Types of messages that are answers themselves. A worker that answered them could talk to another for ever.
+ANSWER_TYPES = frozenset({"llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"})
+
+
+def refusal(reply_to: str, allowed: Iterable[str], lanes: Container[str]) -> Optional[str]:
+    """Say why a queue must not be answered to; None when it may be.
+
+    :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`.
+    :param lanes: the queues of the lanes of this worker.
+    """
+    if reply_to in lanes or reply_to.startswith(
+        ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet.offering.")
+    ):
+        return "it is a lane"
+    if not any(fnmatchcase(reply_to, pattern) for pattern in allowed):
+        return "it matches none of the allowed patterns (reply_queues)"
+    return None

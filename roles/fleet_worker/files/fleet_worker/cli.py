@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: ``fleet-worker run|check-config|status|version``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Optional
+
+from . import __version__
+from .config import DEFAULT_PATH, Config, ConfigError, load
+
+#: sysexits.h EX_CONFIG: no restart mends it, and the unit can say so with RestartPreventExitStatus=.
+EXIT_CONFIG = 78
+#: What check-config leaves with when there are problems.
+EXIT_PROBLEMS = 2
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run a command; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="fleet-worker", description="Answer inference requests from RabbitMQ with Ollama."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "work until SIGTERM, then finish what is running and leave"),
+        ("check-config", "say what is wrong with the configuration"),
+        ("status", "show what the running worker does"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="default: %(default)s")
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="as JSON instead of a table")
+    commands.add_parser("version", help="show the version")
+    options = parser.parse_args(arguments)
+
+    if options.command == "version":
+        print(__version__)
+        return 0
+    try:
+        config = load(options.config)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stdout if options.command == "check-config" else sys.stderr)
+        return EXIT_PROBLEMS if options.command == "check-config" else EXIT_CONFIG
+    if options.command == "check-config":
+        print(f"{options.config}: {len(config.lanes)} lanes, nothing wrong")
+        return 0
+    return _status(config, as_json=options.json) if options.command == "status" else _run(config)
+
+
+def _run(config: Config) -> int:
+    # Imported late: check-config has to work where the configuration is made, without a broker or an Ollama.
+    from .service import run
+
+    return run(config)
+
+
+def _status(config: Config, *, as_json: bool) -> int:
+    from .status import show
+
+    return show(config.status_socket, as_json=as_json)

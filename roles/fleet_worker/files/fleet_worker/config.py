@@ -1,0 +1,242 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration: one YAML file, checked as a whole, with complaints that name the key and the remedy.
+
+Secrets are not in it: a key that ends in ``_credential`` is the name of a file in ``$CREDENTIALS_DIRECTORY``, where
+systemd puts what ``LoadCredential=`` names.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ._fleet.broker import Address
+from ._fleet.lanes import Lane, check_collisions, lane
+from ._fleet.trust import REPLY_QUEUES
+from ._ollama.errors import CollectionError
+from ._ollama.hosts import parse_host
+
+DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
+
+_CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+_Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class ConfigError(CollectionError):
+    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
+
+    code = "invalid_config"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsConfig(_Section):
+    """How the broker is verified, and which certificate it is shown."""
+
+    ca_path: Optional[str] = None
+    client_cert: Optional[str] = None
+    client_key_credential: Optional[_CredentialName] = None
+    validate_: bool = Field(default=True, alias="validate")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> TlsConfig:
+        if self.client_key_credential and not self.client_cert:
+            raise ValueError("client_key_credential needs client_cert; add the certificate that belongs to the key")
+        return self
+
+
+class BrokerConfig(_Section):
+    """Where the broker is, and who the worker is to it."""
+
+    addresses: list[str] = Field(min_length=1)
+    vhost: _Name = "/"
+    #: None: the client certificate says who we are (SASL EXTERNAL).
+    username: Optional[_Name] = "fleet-worker"
+    password_credential: _CredentialName = "broker-password"  # noqa: S105 - the name of a file
+    #: Seconds; the broker may ask for less.
+    heartbeat: int = Field(default=30, ge=5, le=600)
+    tls: Optional[TlsConfig] = None
+
+    @field_validator("addresses")
+    @classmethod
+    def _addresses_are_readable(cls, value: list[str]) -> list[str]:
+        for text in value:
+            _or_value_error(lambda text=text: Address.parse(text, tls=False))
+        return value
+
+    @model_validator(mode="after")
+    def _somebody_logs_in(self) -> BrokerConfig:
+        if self.username is None and not (self.tls and self.tls.client_cert):
+            raise ValueError("username is null and there is no tls.client_cert; set one of them, or nobody can log in")
+        return self
+
+
+class OllamaConfig(_Section):
+    """The one Ollama server that this worker serves."""
+
+    host: str = "http://127.0.0.1:11434"
+    #: Seconds.
+    connect_timeout: float = Field(default=10, gt=0, le=300)
+    headers: dict[str, str] = {}
+    #: Seconds for which a request waits for an Ollama that is down, before it is given to another node or answered
+    #: with an error.
+    patience: float = Field(default=30, ge=0, le=3600)
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_readable(cls, value: str) -> str:
+        _or_value_error(lambda: parse_host(value))
+        return value
+
+
+class LaneConfig(_Section):
+    """One lane."""
+
+    type: Literal["chat", "generate", "embed"]
+    model: _Name
+    style: Literal["model", "shared", "offering"] = "model"
+    #: Tokens.
+    context_window: Optional[int] = Field(default=None, ge=1)
+    #: Seconds a request may take; the default depends on the style.
+    deadline: Optional[float] = Field(default=None, gt=0)
+    #: Order among the lanes of this node, higher first. Embeddings are short, and go first unless told otherwise.
+    priority: Optional[int] = Field(default=None, ge=-100, le=100)
+    #: Order among the nodes, higher first (x-priority of the consumer).
+    consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
+
+
+class LogConfig(_Section):
+    """The log, which goes to standard output."""
+
+    format: Literal["logfmt", "json"] = "logfmt"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(_Section):
+    """The whole file."""
+
+    node: _Name = Field(default_factory=socket.gethostname)
+    broker: BrokerConfig
+    ollama: OllamaConfig = OllamaConfig()
+    #: Requests that run at the same time.
+    concurrency: int = Field(default=2, ge=1, le=256)
+    #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
+    drain_timeout: float = Field(default=300, gt=0, le=86400)
+    exchanges: list[_Name] = Field(default=["llm.request"], min_length=1)
+    #: The topic exchange that lex-ollama 0.3.1 answered to (agent), for requesters that have bound a queue to it.
+    legacy_reply_exchange: Optional[_Name] = None
+    #: Patterns of the queues that may be answered to.
+    reply_queues: list[_Name] = Field(default=list(REPLY_QUEUES), min_length=1)
+    #: Bytes; LegionIO's readers refuse more.
+    max_reply_bytes: int = Field(default=1048576, ge=1024, le=512 * 1024 * 1024)
+    #: Bytes of a request's body; RabbitMQ 4 refuses more than 16 MiB itself.
+    max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
+    #: Whether requesters may set runner options (num_ctx and the like), which force Ollama to load the model anew.
+    allow_runner_options: bool = False
+    lanes: list[LaneConfig] = Field(min_length=1)
+    status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
+    log: LogConfig = LogConfig()
+
+    @field_validator("exchanges")
+    @classmethod
+    def _exchanges_differ(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("an exchange is listed twice; remove one")
+        return value
+
+    @model_validator(mode="after")
+    def _lanes_make_sense(self) -> Config:
+        _or_value_error(lambda: check_collisions(entry for entry, _settings in self.lane_table()))
+        return self
+
+    def lane_table(self) -> list[tuple[Lane, LaneConfig]]:
+        """The lanes, each with its settings.
+
+        :raises CollectionError: when one cannot be made.
+        """
+        return [
+            (
+                lane(entry.type, entry.model, style=entry.style, context_window=entry.context_window, node=self.node),
+                entry,
+            )
+            for entry in self.lanes
+        ]
+
+    @model_validator(mode="after")
+    def _deadlines_fit(self) -> Config:
+        for made, settings in self.lane_table():
+            if settings.deadline and made.ack_timeout and settings.deadline > made.ack_timeout - 10:
+                raise ValueError(
+                    f"the deadline {settings.deadline:g} of {made.queue} is too long: RabbitMQ takes a request back"
+                    f" after {made.ack_timeout:g} s; set {made.ack_timeout - 10:g} or less"
+                )
+        return self
+
+
+def load(path: str) -> Config:
+    """Read the file.
+
+    :raises ConfigError: when it cannot be read or is not right.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [f"{path}: cannot be read: {error}; give the path of the configuration with --config"]
+        ) from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: is not YAML: {' '.join(str(error).split())}; correct it there"]) from error
+    if not isinstance(content, dict):
+        raise ConfigError([f"{path}: is not a mapping; begin with the keys broker and lanes"])
+    return parse(content)
+
+
+def parse(content: dict[str, Any]) -> Config:
+    """Check a configuration.
+
+    :raises ConfigError: with one line for each problem, ``key: what is wrong; remedy``.
+    """
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError([_problem(one) for one in error.errors(include_url=False)]) from error
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "lanes"  # what concerns the file as a whole is about them
+    kind, message = error["type"], error["msg"]
+    if kind == "missing":
+        return f"{key}: is missing; add it"
+    if kind == "extra_forbidden":
+        return f"{key}: is not a key that the worker knows; correct its name or remove it"
+    if kind == "value_error":
+        # Written here, with its remedy.
+        return f"{key}: {message.removeprefix('Value error, ')}"
+    return f"{key}: {message[0].lower()}{message[1:]}, and it is {_shown(error['input'])}; correct it"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _or_value_error(check: Any) -> None:
+    """Run a check of the shared packages, and let pydantic know in its own way."""
+    try:
+        check()
+    except CollectionError as error:
+        raise ValueError(f"{error.message}; {error.remedy}" if error.remedy else error.message) from error
