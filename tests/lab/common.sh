@@ -47,3 +47,11 @@ CONF
   mv "$dir/containers.conf.$$" "$dir/containers.conf"
   export CONTAINERS_CONF=$dir/containers.conf
 }
+
+# Everything the playbooks of the lab expect in their environment.
+lab_environment() {
+  podman_settings
+  export LEGIONIO_BUILD=${LEGIONIO_BUILD:-$REPO/build}
+  LAB_DEBIAN_MIRROR=${LEGIONIO_DEBIAN_MIRROR:-http://deb.debian.org}
+  export LAB_DEBIAN_MIRROR
+}

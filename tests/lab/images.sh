@@ -1,9 +1,9 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Makes the lab's images known to podman and prints their names: images.sh [--remove] NAME...
 # NAME is a part whose recipe builds an image. --remove takes away those that no container uses; the archives stay in
 # the cache.
 set -euo pipefail
-# shellcheck source=tests/lab/common.sh
+# shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 podman_settings
 

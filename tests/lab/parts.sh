@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Builds the heavy parts of the lab once and keeps them in the cache:
 #   parts.sh [NAME...]       make the named parts (all of them without a name)
 #   parts.sh path NAME...    the same, then print the directory of each
@@ -6,7 +6,7 @@
 # both is its key, so a changed recipe builds anew and an unchanged one costs nothing. `parts/NAME.sh build DIR`
 # fills DIR, which is then moved into place whole: a killed build leaves no half part behind.
 set -euo pipefail
-# shellcheck source=tests/lab/common.sh
+# shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
 all=(ollama models versitygw node-bookworm node-trixie rabbitmq4 rabbitmq3 wheelhouse)

@@ -121,10 +121,8 @@ class Server:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            pass
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -193,7 +191,7 @@ class Broker:
         image = subprocess.run(
             [str(LAB / "images.sh"), f"rabbitmq{series}"], check=True, stdout=subprocess.PIPE, text=True
         ).stdout.strip()
-        self._podman = _podman()
+        self._podman = podman()
         self._logs = logs
         self.name = f"legionio-broker-{os.getpid()}-{time.monotonic_ns() % 10**9}"
         self._entry = _undo.add(*self._podman, "rm", "-f", "-i", "-t", "0", self.name)
@@ -235,9 +233,8 @@ class Broker:
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl and return what it printed."""
-        return self._exec(
-            *("-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq"), "--", *("rabbitmqctl", "-n", "rabbit@localhost", *arguments)
-        )
+        rabbitmqctl = ("rabbitmqctl", "-n", "rabbit@localhost")
+        return self._exec("-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", "--", *rabbitmqctl, *arguments)
 
     def remove(self) -> None:
         """Take away the container and all that was in it."""
@@ -272,13 +269,13 @@ class Broker:
         return self._run("exec", *options, self.name, *command, check=check)
 
     def _run(self, *arguments: str, check: bool = True) -> str:
-        done = subprocess.run([*self._podman, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([*self._podman, *arguments], capture_output=True, text=True)
         if check and done.returncode != 0:
             raise RuntimeError(f"podman {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
 
-def _podman() -> list[str]:
+def podman() -> list[str]:
     """The podman command with the lab's settings (see common.sh for what they are and why)."""
     settings = subprocess.run(
         ["bash", "-c", '. "$0"; podman_settings; printf %s "$CONTAINERS_CONF"', str(LAB / "common.sh")],

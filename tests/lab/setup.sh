@@ -1,8 +1,8 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Installs what the lab needs from the distribution: setup.sh [--check]
 # With --check it only says what is missing (exit 1 when something is).
 set -euo pipefail
-# shellcheck source=tests/lab/common.sh
+# shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
 # nlohmann-json3-dev and libstb-dev replace headers that Go module archives cannot carry (see parts/ollama.sh).

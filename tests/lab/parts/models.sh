@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # A model store made by a real Ollama: smollm2:135m (chat, generate) and all-minilm:latest (embed), as DIR/models.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,9 +1,9 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # A bare Debian host of the lab (bookworm).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=tests/lab/common.sh
+# shellcheck source=../common.sh
 . "$here/../common.sh"
-# shellcheck source=tests/lab/parts/image.sh
+# shellcheck source=image.sh
 . "$here/image.sh"
 image_recipe bookworm "" "$@"

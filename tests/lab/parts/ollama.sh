@@ -1,6 +1,6 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Ollama 0.24.0 with its CPU runners: DIR/bin/ollama (and DIR/lib/ollama when it comes from the release archive), and
-# DIR/ollama-linux-amd64.tgz of the same, the form in which the mirror serves it to nodes.
+# DIR/ollama-linux.tgz of the same, the form in which the mirror serves it to nodes, with its checksum.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 version=0.24.0
@@ -51,6 +51,9 @@ case $1 in
   build)
     from_release "$2" || from_source "$2"
     "$2/bin/ollama" --version
-    (cd "$2" && tar -c bin $([ ! -d lib ] || echo lib) | gzip -1 > "ollama-linux-$arch.tgz")
+    cd "$2"
+    # Every folder the two ways leave: bin, and lib in a release.
+    tar -c -- */ | gzip -1 > ollama-linux.tgz
+    sha256sum ollama-linux.tgz > ollama-linux.tgz.sha256
     ;;
 esac

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # VersityGW, the S3 server of the lab: DIR/bin/versitygw.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # What the fleet worker's virtual environment is installed from on nodes without an index: the wheels of its pinned
 # requirements, one folder for each interpreter of the lab's nodes: DIR/cp311-x86_64 (Debian 12), DIR/cp313-x86_64
 # (Debian 13).

@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pytest fixtures over the real parts of services.py. A conftest.py imports the names its tests use."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import services
+
+
+def leave_in_order() -> None:
+    """Let SIGTERM end a test run as Ctrl-C does: fixtures are torn down, logs kept."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+
+
+@pytest.fixture(scope="session")
+def model_store() -> Path:
+    """The read-only store with `smollm2:135m` and `all-minilm:latest`."""
+    return services.model_store()
+
+
+@pytest.fixture(scope="session")
+def ollama(model_store: Path) -> Iterator[services.OllamaServer]:
+    """One Ollama for the whole run, over the read-only store. Not to be stopped: start another for that."""
+    with services.ollama_server(model_store) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[services.S3Server]:
+    """One S3 server for the whole run; make a bucket of your own in it."""
+    with services.s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["4", "3"], ids=["rabbitmq4", "rabbitmq3"])
+def broker(request: pytest.FixtureRequest) -> Iterator[services.Broker]:
+    """One broker of each supported series for the whole run. Not to be stopped: use `fresh_broker` for that."""
+    with services.rabbitmq(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh_broker() -> Iterator[services.Broker]:
+    """A broker for one test alone, which may stop, kill and start it."""
+    with services.rabbitmq("4") as running:
+        yield running
