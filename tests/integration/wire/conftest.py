@@ -22,9 +22,9 @@ SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "file
 
 
 @pytest.fixture(scope="module")
-def broker_with_topology(rabbitmq: Any) -> Any:
+def broker_with_topology(broker: Any) -> Any:
     """A broker with the exchanges and the dead-letter queue that its set-up declares."""
-    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.amqp_url))
+    connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
     channel = connection.channel()
     for exchange in ("llm.request", "llm.fleet"):
         channel.exchange_declare(exchange, "topic", durable=True)
@@ -32,7 +32,7 @@ def broker_with_topology(rabbitmq: Any) -> Any:
     channel.queue_declare("ollama.dlx.queue", durable=True)
     channel.queue_bind("ollama.dlx.queue", "ollama.dlx", "#")
     connection.close()
-    return rabbitmq
+    return broker
 
 
 @pytest.fixture(scope="module")

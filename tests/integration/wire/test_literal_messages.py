@@ -146,7 +146,7 @@ class Requester:
 
 
 @pytest.fixture(scope="module")
-def ollama() -> Iterator[ScriptedOllama]:
+def scripted() -> Iterator[ScriptedOllama]:
     server = ScriptedOllama()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -157,13 +157,7 @@ def ollama() -> Iterator[ScriptedOllama]:
 
 
 @pytest.fixture(scope="module")
-def broker(broker_with_topology: Any) -> Any:
-    """A broker set up as the guide says: exchanges and dead letters are there before any worker."""
-    return broker_with_topology
-
-
-@pytest.fixture(scope="module")
-def worker(broker: Any, ollama: ScriptedOllama, start_worker: Any) -> Any:
+def worker(broker_with_topology: Any, scripted: ScriptedOllama, start_worker: Any) -> Any:
     lanes = [
         {"type": "chat", "model": CHAT_MODEL},
         {"type": "generate", "model": CHAT_MODEL},
@@ -172,14 +166,18 @@ def worker(broker: Any, ollama: ScriptedOllama, start_worker: Any) -> Any:
         {"type": "embed", "model": EMBED_MODEL, "style": "shared"},
     ]
     with start_worker(
-        broker, node=NODE, ollama={"host": ollama.url}, lanes=lanes, exchanges=["llm.request", "llm.fleet"]
+        broker_with_topology,
+        node=NODE,
+        ollama={"host": scripted.url},
+        lanes=lanes,
+        exchanges=["llm.request", "llm.fleet"],
     ) as running:
         yield running
 
 
 @pytest.fixture
-def requester(broker: Any, worker: Any) -> Iterator[Requester]:
-    requester = Requester(broker.amqp_url)
+def requester(broker_with_topology: Any, worker: Any) -> Iterator[Requester]:
+    requester = Requester(broker_with_topology.amqp_url)
     yield requester
     requester.close()
 
@@ -253,7 +251,7 @@ def test_0_3_1_streams_nothing_and_still_answers(requester: Requester) -> None:
     assert reply.body["result"] == CHAT
 
 
-def test_0_3_1_serves_an_unknown_type_as_chat(requester: Requester, ollama: ScriptedOllama) -> None:
+def test_0_3_1_serves_an_unknown_type_as_chat(requester: Requester, scripted: ScriptedOllama) -> None:
     requester.publish(
         f"llm.request.ollama.chat.{CHAT_MODEL.replace(':', '.')}",
         {
@@ -266,7 +264,7 @@ def test_0_3_1_serves_an_unknown_type_as_chat(requester: Requester, ollama: Scri
     )
     reply = requester.reply()
     assert (reply.body["result"], reply.body["correlation_id"]) == (CHAT, "c-1")
-    assert ollama.calls[-1][0] == "/api/chat"
+    assert scripted.calls[-1][0] == "/api/chat"
 
 
 def test_0_3_1_learns_why_it_failed(requester: Requester) -> None:
@@ -498,7 +496,7 @@ def test_embedding_is_embed_in_the_typed_dialect(requester: Requester) -> None:
     assert reply.body["embeddings"] == [[0.25, -0.5, 0.125]]
 
 
-def test_what_reaches_ollama_is_what_lex_ollama_forwards(requester: Requester, ollama: ScriptedOllama) -> None:
+def test_what_reaches_ollama_is_what_lex_ollama_forwards(requester: Requester, scripted: ScriptedOllama) -> None:
     typed(
         requester,
         "chat",
@@ -510,7 +508,7 @@ def test_what_reaches_ollama_is_what_lex_ollama_forwards(requester: Requester, o
         system="dropped, as lex-ollama does for chat",
         caller={"who": "me"},
     )
-    path, body = ollama.calls[-1]
+    path, body = scripted.calls[-1]
     assert body.pop("stream", False) is False
     assert (path, body) == (
         "/api/chat",
@@ -525,9 +523,9 @@ def test_what_reaches_ollama_is_what_lex_ollama_forwards(requester: Requester, o
 
 
 def test_a_request_for_another_model_than_the_lanes_gets_no_other_model(
-    requester: Requester, ollama: ScriptedOllama
+    requester: Requester, scripted: ScriptedOllama
 ) -> None:
-    before = len(ollama.calls)
+    before = len(scripted.calls)
     _, reply = typed(
         requester,
         "chat",
@@ -535,5 +533,5 @@ def test_a_request_for_another_model_than_the_lanes_gets_no_other_model(
         key=f"llm.request.ollama.chat.{CHAT_MODEL.replace(':', '.')}",
         messages=[{"role": "user", "content": "Hello"}],
     )
-    assert [body["model"] for _, body in ollama.calls[before:]] in ([], [CHAT_MODEL])
+    assert [body["model"] for _, body in scripted.calls[before:]] in ([], [CHAT_MODEL])
     assert reply.properties.type in ("llm.fleet.response", "llm.fleet.error")
