@@ -22,6 +22,11 @@ if [[ -e $venv/.complete ]]; then
   exit
 fi
 
+if [[ ! -d $cache ]]; then
+  # The mark by which `make clean-cache` and backup programs know a cache (https://bford.info/cachedir/).
+  mkdir -p "$cache"
+  echo "Signature: 8a477f597d28d172789f06886806bc55" >"$cache/CACHEDIR.TAG"
+fi
 mkdir -p "$cache/venvs"
 exec 9>"$venv.lock"
 flock 9

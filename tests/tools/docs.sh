@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Render the reference of modules, filters, lookups and roles to web pages in build/docs/html.
+#
+# usage: in-stage.sh tests/tools/docs.sh
+set -euo pipefail
+
+site=$LEGIONIO_BUILD/docs
+venv=$("$(dirname "$0")/venv.sh" tests/requirements-docs.txt)
+rm -rf "$site"
+mkdir -p "$site"
+antsibull-docs sphinx-init --use-current --squash-hierarchy --lenient --dest-dir "$site" legionio.ollama >"$site/init.log"
+mkdir -p "$site/temp-rst" "$site/rst"
+antsibull-docs --config-file "$site/antsibull-docs.cfg" collection --use-current --squash-hierarchy \
+  --dest-dir "$site/rst" legionio.ollama
+PATH=$venv/bin:$PATH "$venv/bin/python" -m sphinx -q -b html "$site/rst" "$site/html" -c "$site"
+echo "The reference is in $site/html/index.html"
