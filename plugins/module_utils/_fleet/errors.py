@@ -113,12 +113,6 @@ class FleetBackpressureError(FleetError):
     code = "fleet_backpressure"
 
 
-class FleetPublishError(FleetError):
-    """The broker did not take the request."""
-
-    code = "fleet_publish_failed"
-
-
 class FleetPublishTimeoutError(FleetError):
     """The broker did not confirm the request in time; it may have been taken all the same."""
 

@@ -30,9 +30,7 @@ def refusal(reply_to: str, allowed: Iterable[str], lanes: Container[str]) -> Opt
     :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`.
     :param lanes: the queues of the lanes of this worker.
     """
-    if reply_to in lanes or reply_to.startswith(
-        ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet.offering.")
-    ):
+    if reply_to in lanes or reply_to.startswith(_LANES):
         return "it is a lane"
     if not any(fnmatchcase(reply_to, pattern) for pattern in allowed):
         return "it matches none of the allowed patterns (reply_queues)"

@@ -1,0 +1,60 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What a dialect is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from ..lanes import Lane
+from ..messages import Answer, Message, Outcome, Properties, Question, Reply, Request
+
+#: The reply queue that every requester has without declaring one (RabbitMQ's direct reply-to).
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+
+Headers = Mapping[str, Any]
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What an answer says of the worker that gives it.
+
+    :ivar legacy_exchange: the exchange that answers in the dialect 0.3.1 go to instead of the default exchange.
+    """
+
+    node: str
+    legacy_exchange: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A message format.
+
+    :ivar recognises: whether a request is of this dialect, by its properties, headers and body (empty when unreadable).
+    :ivar read: makes a request of a message that came by a lane. It never raises: what must not be served has a
+        failure, so that the requester can be told.
+    :ivar write: makes the answer to a request that has a queue to be answered to.
+    :ivar ask: makes the message of a question; the parameters are the question, its correlation id and the reply queue.
+        None for a dialect that is only served.
+    :ivar understand: makes an answer of a reply.
+    """
+
+    name: str
+    recognises: Callable[[Properties, Headers, Document], bool]
+    read: Callable[[Message, Document, Lane], Request]
+    write: Callable[[Request, Outcome, Worker], Reply]
+    ask: Optional[Callable[[Question, str, str], Message]] = None
+    understand: Optional[Callable[[Message], Answer]] = None
+
+
+def reply_fields(reply_to: str) -> dict[str, str]:
+    """Return what the body of a request says of its reply queue.
+
+    The broker puts the real name of a direct reply queue into the property, and cannot put it into the body.
+    """
+    return {} if reply_to == DIRECT_REPLY_TO else {"reply_to": reply_to}

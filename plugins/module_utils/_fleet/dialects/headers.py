@@ -1,0 +1,54 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Headers of fleet messages. Their names and values are LegionIO's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ..messages import short_string
+
+#: On every message that legion-transport 1.2.7 or newer sends. Not the version of the fleet protocol.
+BASE: Mapping[str, Any] = {"legion_protocol_version": "2.0"}
+
+#: The node that sent a message.
+HOSTNAME = "x-legion-hostname"
+
+SCHEMA_VERSION = "x-legion-llm-schema-version"
+
+#: On a reply to a request that the broker had given out before: how often. Its work may have been done twice.
+REDELIVERED = "x-legion-fleet-redelivered"
+
+#: On a request: the time, in milliseconds since 1970, after which nobody waits for the answer any more.
+DEADLINE = "x-legion-fleet-deadline"
+
+_CONTEXT = {
+    "x-legion-llm-conversation-id": "conversation_id",
+    "x-legion-llm-message-id": "message_id",
+    "x-legion-llm-request-id": "request_id",
+}
+
+
+def llm_headers(model: str, request_type: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers of a typed message."""
+    headers = {
+        **BASE,
+        "x-legion-llm-provider": "ollama",
+        "x-legion-llm-model": model,
+        "x-legion-llm-request-type": request_type,
+        SCHEMA_VERSION: "1.0.0",
+    }
+    for header, name in _CONTEXT.items():
+        value = short_string(context.get(name))
+        if value is not None:
+            headers[header] = value
+    return headers
+
+
+def answering_node(headers: Mapping[str, Any]) -> Optional[str]:
+    """Return the node that sent an answer, when it says so."""
+    node = headers.get(HOSTNAME)
+    return node if isinstance(node, str) else None

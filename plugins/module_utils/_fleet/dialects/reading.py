@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What the dialects read alike: tolerantly, because requesters of different ages put a thing in different places.
+
+``reply_to`` and ``correlation_id`` are taken from the property, else from the body, else from a header (LegionIO before
+legion-transport 1.4.23 could not set the property reply_to). ``model`` and ``request_type`` are taken from the body,
+else from a header, else from the lane. A value of a wrong type counts as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..lanes import Lane
+from ..messages import Failure, Message, short_string
+
+#: What lex-ollama 0.3.1 to 0.3.10 forward to Ollama (runners/fleet.rb), beside the model; nulls are dropped.
+FORWARDED = {
+    "chat": ("messages", "tools", "format", "options", "keep_alive", "think"),
+    "generate": ("prompt", "images", "format", "options", "system", "keep_alive"),
+    "embed": ("input", "truncate", "options", "keep_alive", "dimensions"),
+}
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What every dialect finds in a request."""
+
+    reply_to: Optional[str]
+    correlation_id: Optional[str]
+    request_type: str
+    model: str
+    message_context: Mapping[str, Any]
+    contradictions: tuple[str, ...]
+    failure: Optional[Failure]
+
+
+def envelope(message: Message, document: Mapping[str, Any], lane: Lane) -> Envelope:
+    """Find the fields of a request, wherever they are."""
+    headers = message.headers
+    asked = _text(document.get("model")) or _text(headers.get("x-legion-llm-model"))
+    failure = None
+    if asked is not None and not lane.names(asked):
+        # A model of the requester's choice could make the node load, or fetch, whatever it likes.
+        failure = Failure("model_not_loaded", f"this lane serves the model {lane.model}, not {asked[:200]}")
+    context = document.get("message_context")
+    return Envelope(
+        reply_to=_first(message.properties.reply_to, document.get("reply_to"), headers.get("reply_to")),
+        correlation_id=_first(
+            message.properties.correlation_id,
+            document.get("correlation_id"),
+            headers.get("correlation_id"),
+            headers.get("x-legion-correlation-id"),
+        ),
+        request_type=_text(document.get("request_type"))
+        or _text(headers.get("x-legion-llm-request-type"))
+        or lane.type,
+        model=lane.model if asked is None or failure else asked,
+        message_context=context if isinstance(context, dict) else {},
+        contradictions=tuple(
+            name
+            for name in ("reply_to", "correlation_id")
+            if _differ(getattr(message.properties, name), short_string(document.get(name)))
+        ),
+        failure=failure,
+    )
+
+
+def arguments(call: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Ollama is sent for a request, beside the model."""
+    found = {name: document[name] for name in FORWARDED[call] if document.get(name) is not None}
+    if call == "embed" and "input" not in found and document.get("text") is not None:
+        found["input"] = document["text"]
+    return found
+
+
+def _first(*candidates: Any) -> Optional[str]:
+    return next((text for text in map(short_string, candidates) if text is not None), None)
+
+
+def _text(value: Any) -> Optional[str]:
+    return value if isinstance(value, str) and value else None
+
+
+def _differ(one: Optional[str], other: Optional[str]) -> bool:
+    return one is not None and other is not None and one != other

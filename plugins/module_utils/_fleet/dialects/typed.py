@@ -1,0 +1,261 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The typed dialect, of lex-ollama 0.3.2 to 0.3.10: the property ``type`` tells requests, responses and errors apart.
+
+It is written as lex-ollama writes it with legion-llm 0.8.33 to 0.8.35. Deliberate differences: failures are errors with
+a code (lex-ollama sends a response without content), an unknown type is refused (lex-ollama serves it as chat) while
+``embedding`` and ``embeddings`` are embed, tool calls and thinking are passed on, and embeddings have their real token
+count.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from ..._ollama.usage import usage_of
+from ..errors import FleetAnswerError, UnreadableAnswerError
+from ..lanes import Lane
+from ..messages import (
+    APP_ID,
+    Answer,
+    Failure,
+    Message,
+    Outcome,
+    Properties,
+    Question,
+    Reply,
+    Request,
+    Success,
+    count,
+    decode,
+    encode,
+    short_string,
+)
+from .base import Dialect, Document, Headers, Worker, reply_fields
+from .headers import DEADLINE, HOSTNAME, SCHEMA_VERSION, answering_node, llm_headers
+from .reading import arguments, envelope
+
+REQUEST = "llm.fleet.request"
+RESPONSE = "llm.fleet.response"
+ERROR = "llm.fleet.error"
+
+_CALLS = {"chat": "chat", "generate": "generate", "embed": "embed", "embedding": "embed", "embeddings": "embed"}
+
+
+def recognises(properties: Properties, headers: Headers, _document: Document) -> bool:
+    """Whether a request has one of the marks: its type, or the version of the schema."""
+    return properties.type == REQUEST or SCHEMA_VERSION in headers
+
+
+def read(message: Message, document: Document, lane: Lane) -> Request:
+    """Read a request."""
+    found = envelope(message, document, lane)
+    failure = found.failure
+    call = _CALLS.get(found.request_type)
+    if call is None:
+        failure = Failure("unsupported_type", f"the request type {found.request_type[:100]!r} is not served")
+    elif document.get("stream") is not None and document.get("stream") is not False:  # what Ruby calls truthy
+        # Deltas for requesters that ask for them (x-legion-llm-stream: delta) will be let through here.
+        failure = Failure("unsupported_streaming", "streaming is not available over the fleet bus")
+    return Request(
+        request_type=found.request_type,
+        call=call or lane.type,
+        model=found.model,
+        arguments=arguments(call or lane.type, document),
+        reply_to=found.reply_to,
+        correlation_id=found.correlation_id,
+        message_context=found.message_context,
+        document=document,
+        contradictions=found.contradictions,
+        failure=failure,
+    )
+
+
+def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
+    """Write the answer: a response or an error."""
+    if isinstance(outcome, Failure):
+        return _reply(request, worker, ERROR, error_body(request, outcome, worker), failure=outcome)
+    return _reply(request, worker, RESPONSE, _response_body(request, outcome))
+
+
+def error_body(request: Request, failure: Failure, worker: Worker) -> dict[str, Any]:
+    """Return the body of an error."""
+    return {
+        "message_context": request.message_context,
+        "request_type": request.request_type,
+        "error": {
+            "code": failure.code,
+            "message": failure.message,
+            "retriable": failure.retriable,
+            "category": failure.category,
+            "provider": "ollama",
+        },
+        "worker_node": worker.node,
+    }
+
+
+def error_reply(request: Request, worker: Worker, body: Mapping[str, Any], failure: Failure) -> Reply:
+    """Return an error with another body than :func:`error_body`'s."""
+    return _reply(request, worker, ERROR, body, failure=failure)
+
+
+def _reply(
+    request: Request, worker: Worker, kind: str, body: Mapping[str, Any], failure: Optional[Failure] = None
+) -> Reply:
+    headers = llm_headers(request.model, _header_text(request.request_type), request.message_context)
+    headers[HOSTNAME] = worker.node
+    if failure is not None:
+        headers["x-legion-fleet-error"] = failure.code
+    properties = Properties(
+        content_type="application/json",
+        content_encoding="identity",
+        # Nobody reads an answer after a restart of the broker: reply queues do not survive one.
+        delivery_mode=1,
+        priority=0,
+        correlation_id=short_string(request.correlation_id),
+        reply_to=request.reply_to,
+        message_id=f"{'resp' if failure is None else 'err'}_{uuid.uuid4()}",
+        timestamp=int(time.time()),
+        type=kind,
+        app_id=APP_ID,
+    )
+    return Reply("", request.reply_to or "", Message(properties, headers, encode(body)))
+
+
+def _response_body(request: Request, success: Success) -> dict[str, Any]:
+    result = success.result
+    usage = usage_of(result)
+    milliseconds = round(success.seconds * 1000)
+    begun, ended = _iso(success.started), _iso(success.started + milliseconds / 1000)
+    body: dict[str, Any] = {
+        "message_context": request.message_context,
+        "request_type": request.request_type,
+        "routing": {
+            "provider": "ollama",
+            "model": request.model,
+            "tier": "fleet",
+            "strategy": "fleet_dispatch",
+            "latency_ms": milliseconds,
+        },
+        "tokens": {
+            "input": usage["input_tokens"],
+            "output": usage["output_tokens"],
+            "total": usage["input_tokens"] + usage["output_tokens"],
+        },
+        "stop": {"reason": result.get("done_reason")},
+        "cost": {"estimated_usd": 0.0, "provider": "ollama", "model": request.model},
+        "timestamps": {"received": begun, "provider_start": begun, "provider_end": ended, "returned": ended},
+        "audit": {"fleet:execute": {"outcome": "success", "duration_ms": milliseconds, "timestamp": ended}},
+        "stream": False,
+    }
+    if request.call == "embed":
+        body["embeddings"] = result.get("embeddings")
+    else:
+        body["message"] = _message(request.call, result)
+    return body
+
+
+def _message(call: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    said = result.get("message") if call == "chat" else result
+    said = said if isinstance(said, Mapping) else {}
+    message = {"role": "assistant", "content": said.get("content" if call == "chat" else "response")}
+    for extra in ("tool_calls", "thinking"):
+        if said.get(extra):
+            message[extra] = said[extra]
+    return message
+
+
+def _iso(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _header_text(value: str) -> str:
+    return value.encode("utf-8", "replace").decode()
+
+
+def ask(question: Question, correlation_id: str, reply_to: str) -> Message:
+    """Write a request, as legion-llm 0.8.36 to 0.8.51 does."""
+    body = {
+        **question.arguments,
+        "request_type": question.call,
+        "message_context": question.message_context,
+        "provider": "ollama",
+        "model": question.model,
+        **reply_fields(reply_to),
+        "correlation_id": correlation_id,
+    }
+    milliseconds = math.ceil(question.seconds * 1000)
+    properties = Properties(
+        content_type="application/json",
+        content_encoding="identity",
+        delivery_mode=1,
+        priority=question.priority,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+        expiration=str(milliseconds),
+        message_id=f"req_{uuid.uuid4()}",
+        timestamp=int(time.time()),
+        type=REQUEST,
+        app_id=APP_ID,
+    )
+    headers = llm_headers(question.model, question.call, question.message_context)
+    headers[DEADLINE] = int(time.time() * 1000) + milliseconds
+    return Message(properties, headers, encode(body))
+
+
+def understand(message: Message) -> Answer:
+    """Read an answer.
+
+    :raises FleetAnswerError: when it is an error.
+    :raises UnreadableAnswerError: when it is not an answer.
+    """
+    document, problem = decode(message, limit=len(message.body))
+    if problem is not None:
+        raise UnreadableAnswerError(f"The answer is not one of the typed dialect: {problem.message}")
+    node = answering_node(message.headers)
+    if message.properties.type == ERROR:
+        error = _object(document.get("error"))
+        raise FleetAnswerError(
+            f"The worker {node or document.get('worker_node') or 'that answered'} reports"
+            f" {error.get('code')}: {error.get('message')}",
+            fleet_code=str(error.get("code")),
+            retriable=bool(error.get("retriable")),
+            category=str(error.get("category")),
+            node=node,
+        )
+    execution = _object(_object(document.get("audit")).get("fleet:execute"))
+    if execution.get("outcome") == "error":
+        # What lex-ollama itself sends when Ollama has failed.
+        raise FleetAnswerError(
+            f"The worker {node or 'that answered'} failed, and its answer does not say why",
+            fleet_code="inference_failed",
+            retriable=True,
+            node=node,
+        )
+    said = document.get("message")
+    tokens = _object(document.get("tokens"))
+    return Answer(
+        body=document,
+        model=_object(document.get("routing")).get("model"),
+        node=node,
+        text=said.get("content") if isinstance(said, dict) else None,
+        message=said if isinstance(said, dict) else None,
+        embeddings=document.get("embeddings"),
+        input_tokens=count(tokens.get("input")),
+        output_tokens=count(tokens.get("output")),
+    )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+DIALECT = Dialect("typed", recognises, read, write, ask, understand)

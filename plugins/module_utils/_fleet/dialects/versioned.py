@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Newer protocols (``protocol_version`` 2 and 3): recognised, so that they are refused in words their requesters read.
+
+Their requests are of the type ``llm.fleet.request`` too, and would otherwise be served wrongly: their arguments are
+elsewhere. Their requesters look at an answer only if it repeats protocol_version, operation and correlation_id; the
+refusal is therefore an error of the typed dialect with those fields, and the flat ones that such an error has, beside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..lanes import Lane
+from ..messages import Failure, Message, Outcome, Properties, Reply, Request
+from .base import Dialect, Document, Headers, Worker
+from .reading import envelope
+from .typed import error_body, error_reply
+
+_REPEATED = (
+    "protocol_version",
+    "request_id",
+    "correlation_id",
+    "idempotency_key",
+    "operation",
+    "provider",
+    "provider_instance",
+    "model",
+    "reply_to",
+    "trace_context",
+)
+
+
+def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
+    """Whether the body says which version of the protocol it is in."""
+    return document.get("protocol_version") is not None
+
+
+def read(message: Message, document: Document, lane: Lane) -> Request:
+    """Read who asked, and refuse."""
+    found = envelope(message, document, lane)
+    version = document["protocol_version"]
+    return Request(
+        request_type=found.request_type,
+        call=lane.type,
+        model=found.model,
+        arguments={},
+        reply_to=found.reply_to,
+        correlation_id=found.correlation_id,
+        message_context=found.message_context,
+        document=document,
+        contradictions=found.contradictions,
+        failure=Failure(
+            "unsupported_type",
+            f"protocol_version {str(version)[:20]} is not served; this worker speaks the protocol of lex-ollama 0.3",
+        ),
+    )
+
+
+def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
+    """Write the refusal."""
+    if not isinstance(outcome, Failure):
+        raise ValueError("a request of a newer protocol is never served")
+    body: dict[str, Any] = {
+        **{name: request.document[name] for name in _REPEATED if request.document.get(name) is not None},
+        **error_body(request, outcome, worker),
+        "code": "configuration_error",
+        "message": outcome.message,
+        "error_class": outcome.code,
+        "retryable": False,
+        "metadata": {},
+    }
+    return error_reply(request, worker, body, outcome)
+
+
+DIALECT = Dialect("versioned", recognises, read, write)

@@ -1,0 +1,241 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Messages, and what they mean: a request to a worker, and how it came out.
+
+Nothing here knows a dialect. A dialect (``dialects/``) makes a :class:`Request` of a :class:`Message`, and a
+:class:`Reply` of a request and its :data:`Outcome`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+#: What this collection calls itself in the property ``app_id``.
+APP_ID = "legionio.ollama"
+
+#: Bytes that AMQP 0-9-1 can carry in a short string, as most properties are.
+MAX_SHORT_STRING = 255
+
+
+@dataclass(frozen=True)
+class Properties:
+    """The properties of AMQP 0-9-1 that fleet messages use; None is absent.
+
+    :ivar expiration: milliseconds, as text.
+    :ivar timestamp: seconds since 1970.
+    """
+
+    content_type: Optional[str] = None
+    content_encoding: Optional[str] = None
+    delivery_mode: Optional[int] = None
+    priority: Optional[int] = None
+    correlation_id: Optional[str] = None
+    reply_to: Optional[str] = None
+    expiration: Optional[str] = None
+    message_id: Optional[str] = None
+    timestamp: Optional[int] = None
+    type: Optional[str] = None
+    app_id: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as the broker carries it."""
+
+    properties: Properties
+    headers: Mapping[str, Any]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A message, and where it goes."""
+
+    exchange: str
+    routing_key: str
+    message: Message
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that was not answered as asked.
+
+    :ivar code: one of :data:`CODES`.
+    :ivar message: for people; never has anything of a prompt in it.
+    :ivar seconds: how long Ollama was at work, 0 when it was not asked.
+    """
+
+    code: str
+    message: str
+    started: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def category(self) -> str:
+        return CODES[self.code][0]
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return CODES[self.code][1]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says the same, for the dialect 0.3.1."""
+        return CODES[self.code][2]
+
+
+@dataclass(frozen=True)
+class Success:
+    """A request that Ollama has answered.
+
+    :ivar result: the document as Ollama sent it.
+    :ivar started: when Ollama was asked, seconds since 1970.
+    :ivar seconds: how long it took, tries that failed included.
+    """
+
+    result: Mapping[str, Any]
+    started: float
+    seconds: float
+
+
+Outcome = Union[Success, Failure]
+
+#: Category, retriable and HTTP status of each code. Category and retriable are those of LegionIO's table of error codes
+#: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes.
+CODES: Mapping[str, tuple[str, bool, int]] = {
+    "model_not_loaded": ("worker", False, 404),
+    "ollama_unavailable": ("worker", True, 503),
+    "inference_failed": ("worker", True, 500),
+    "inference_timeout": ("worker", True, 504),
+    "payload_too_large": ("validation", False, 413),
+    "unsupported_type": ("validation", False, 422),
+    "unsupported_streaming": ("validation", False, 422),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a requester wants.
+
+    :ivar request_type: in the requester's own spelling; that of the lane when it gave none.
+    :ivar call: ``chat``, ``generate`` or ``embed``.
+    :ivar model: in the requester's own spelling; that of the lane when it gave none.
+    :ivar arguments: what Ollama is sent beside the model.
+    :ivar reply_to: the queue that waits for the answer.
+    :ivar message_context: copied into every answer as it is.
+    :ivar document: the body, for a dialect that answers with parts of it.
+    :ivar contradictions: names of fields that property and body give different values.
+    :ivar failure: why it must not be served.
+    """
+
+    request_type: str
+    call: str
+    model: str
+    arguments: Mapping[str, Any]
+    reply_to: Optional[str] = None
+    correlation_id: Optional[str] = None
+    message_context: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict)
+    contradictions: tuple[str, ...] = ()
+    failure: Optional[Failure] = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a requester of ours asks.
+
+    :ivar call: ``chat``, ``generate`` or ``embed``.
+    :ivar arguments: as Ollama's API takes them: ``messages``, ``prompt``, ``input``, ``options`` and so on.
+    :ivar seconds: how long an answer is of use; it is not begun later.
+    """
+
+    call: str
+    model: str
+    arguments: Mapping[str, Any]
+    seconds: float
+    priority: int = 5
+    message_context: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a requester of ours was answered.
+
+    :ivar body: the whole body.
+    :ivar text: what the model said, None for embeddings.
+    :ivar message: the model's message with tool calls and thinking, None for embeddings.
+    :ivar embeddings: one vector for each input, None for the others.
+    :ivar node: the node that answered, when it said so.
+    """
+
+    body: Mapping[str, Any]
+    model: Optional[str]
+    node: Optional[str]
+    text: Optional[str] = None
+    message: Optional[Mapping[str, Any]] = None
+    embeddings: Optional[list[list[float]]] = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """Return the body of a message."""
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which JSON can escape and UTF-8 cannot hold.
+        return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failure]]:
+    """Return the JSON object that a body is, and the failure if it is none; the object is then empty.
+
+    :param limit: bytes a body may have.
+    """
+    properties, body = message.properties, message.body
+    if len(body) > limit:
+        return {}, Failure("payload_too_large", f"the body has {len(body)} bytes, and {limit} are allowed")
+    if (properties.content_encoding or "identity").lower() not in ("identity", "utf-8", "utf8"):
+        return {}, Failure("unsupported_type", f"the content encoding {properties.content_encoding} is not served")
+    try:
+        document = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return {}, Failure("unsupported_type", "the body is not JSON")
+    if not isinstance(document, dict):
+        return {}, Failure("unsupported_type", "the body is not a JSON object")
+    return document, None
+
+
+def short_string(value: Any) -> Optional[str]:
+    """Return the value as a text that a property can carry, or None when it cannot be one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        return value if len(value.encode()) <= MAX_SHORT_STRING else None
+    except UnicodeEncodeError:
+        return None
+
+
+def count(value: Any) -> int:
+    """Return a number of tokens, 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # could not be written back
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value

@@ -1,0 +1,336 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A requester: publishes a question so that nothing can happen to it unnoticed, and waits for the answer.
+
+The question is published as mandatory and with a confirm, so that the broker says at once when no queue takes it (it
+returns it) or when the queue is full (it refuses it). Whoever waits for the answer is registered before the question is
+published, because an answer can arrive before the confirm.
+
+The asynchronous connection of pika is used, run in the calling thread until what is waited for has happened: pika's
+blocking connection has no way to give up waiting for a confirm.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from .._ollama.errors import MissingDependencyError
+from .broker import BrokerSettings, channel_error, connection_error, parameters
+from .dialects.base import DIRECT_REPLY_TO, Dialect
+from .errors import (
+    BrokerError,
+    BrokerUnreachableError,
+    FleetBackpressureError,
+    FleetPublishTimeoutError,
+    FleetTimeoutError,
+    InvalidRequestError,
+    NoFleetQueueError,
+)
+from .messages import Answer, Message, Question
+from .pika_messages import from_pika, to_pika
+
+#: Seconds for the broker to confirm a question: a quorum queue writes to the disks of most of its members first.
+CONFIRM_TIMEOUT = 10.0
+
+#: Seconds for everything that precedes a question, one step at a time: a channel, a queue, a consumer.
+STEP_TIMEOUT = 15.0
+
+#: Bytes; LegionIO's transport refuses larger requests before it publishes them, and its workers expect no larger ones.
+MAX_REQUEST = 1048576
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer, and how it came about.
+
+    :ivar seconds: from publishing the question to the arrival of the answer.
+    """
+
+    answer: Answer
+    correlation_id: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """What the broker says of a queue: messages that wait, and consumers."""
+
+    messages: int
+    consumers: int
+
+
+class _Pending:
+    """A question that is under way."""
+
+    def __init__(self, message_id: Optional[str]) -> None:
+        self.message_id = message_id
+        self.confirmed: Optional[bool] = None
+        self.returned = False
+        self.reply: Optional[Message] = None
+        self.arrived = 0.0
+
+
+class Requester:
+    """A connection to the broker that questions are asked over, as a context manager. For one thread.
+
+    :param settings: the addresses are tried in order.
+    :param direct: use RabbitMQ's direct reply-to instead of a reply queue of its own. It takes no right to declare
+        queues, and workers older than this collection's cannot answer to it.
+    :raises BrokerError: on entry, when the broker cannot be used.
+    :raises MissingDependencyError: on entry, without pika.
+    """
+
+    def __init__(self, settings: BrokerSettings, *, direct: bool = False) -> None:
+        self._settings = settings
+        self._address = settings.addresses[0]
+        self._direct = direct
+        self._reply_queue = DIRECT_REPLY_TO if direct else f"llm.fleet.reply.{uuid.uuid4().hex[:16]}"
+        self._connection: Any = None
+        self._loop: Any = None
+        self._channel: Any = None
+        self._gone: Optional[BrokerError] = None
+        self._published = 0
+        self._by_tag: dict[int, _Pending] = {}
+        self._by_correlation_id: dict[str, _Pending] = {}
+
+    def __enter__(self) -> Requester:
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def ask(self, question: Question, dialect: Dialect, *, exchange: str, routing_key: str, seconds: float) -> Answered:
+        """Ask, and wait for the answer.
+
+        :param seconds: how long to wait.
+        :raises NoFleetQueueError: when no queue takes the question.
+        :raises FleetBackpressureError: when the queue is full.
+        :raises FleetPublishTimeoutError: when the broker did not say whether it has it.
+        :raises FleetTimeoutError: when no answer came.
+        :raises FleetAnswerError: when the answer is an error.
+        :raises BrokerError: when the broker could not be used.
+        """
+        if dialect.ask is None or dialect.understand is None:
+            raise InvalidRequestError(f"Nobody can ask in the dialect {dialect.name!r}")
+        if self._gone is not None:
+            raise self._gone
+        self._open_reply_queue()
+        correlation_id = f"req_{uuid.uuid4()}"
+        message = dialect.ask(question, correlation_id, self._reply_queue)
+        if len(message.body) > MAX_REQUEST:
+            raise InvalidRequestError(
+                f"The request has {len(message.body)} bytes, and {MAX_REQUEST} are allowed",
+                remedy="Send less at a time: fewer inputs, smaller images, a shorter conversation",
+            )
+        pending = self._by_correlation_id[correlation_id] = _Pending(message.properties.message_id)
+        asked = time.monotonic()
+        try:
+            self._publish(message, pending, exchange, routing_key)
+            self._until(lambda: pending.reply is not None, asked + seconds - time.monotonic())
+            if pending.reply is None:
+                raise self._no_answer(routing_key, seconds)
+        finally:
+            del self._by_correlation_id[correlation_id]
+        return Answered(dialect.understand(pending.reply), correlation_id, pending.arrived - asked)
+
+    def queue_state(self, queue: str) -> Optional[QueueState]:
+        """Look at a queue without touching it; None when there is none of that name.
+
+        :raises BrokerError: when the broker does not let us look.
+        """
+        found: list[Any] = []
+        channel = self._open_channel()
+        channel.queue_declare(queue, passive=True, callback=self._noticing(found.append))
+        try:
+            self._step(lambda: bool(found), f"look at the queue {queue}")
+        except BrokerError as error:
+            if error.details.get("amqp_code") == 404:
+                self._gone = None  # only this channel is gone
+                return None
+            raise
+        channel.close()
+        return QueueState(found[0].method.message_count, found[0].method.consumer_count)
+
+    def close(self) -> None:
+        """Close the connection; the broker removes the reply queue."""
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+            self._until(lambda: self._connection.is_closed, STEP_TIMEOUT)
+        self._connection = None
+
+    # Connecting.
+
+    def _connect(self) -> None:
+        try:
+            from pika import SelectConnection
+            from pika.adapters.select_connection import IOLoop
+        except ImportError as error:
+            raise MissingDependencyError("pika", "talk to the broker") from error
+
+        self._loop = IOLoop()
+        failure: Optional[BrokerError] = None
+        for self._address in self._settings.addresses:
+            error = self._connect_to(SelectConnection)
+            if error is None:
+                self._channel = self._open_channel()
+                return
+            failure = connection_error(error, self._settings, self._address)
+        raise failure or BrokerUnreachableError("No address of a broker was given")
+
+    def _connect_to(self, adapter: Any) -> Optional[BaseException]:
+        failed: list[BaseException] = []
+
+        def opened(connection: Any) -> None:
+            self._connection = connection
+
+        adapter(
+            parameters(self._settings, self._address),
+            on_open_callback=self._noticing(opened),
+            on_open_error_callback=self._noticing(lambda _connection, error: failed.append(error)),
+            on_close_callback=self._noticing(self._lost),
+            custom_ioloop=self._loop,
+        )
+        # pika has a limit of its own for all of it (STACK_TIMEOUT), except for a name that is not resolved.
+        self._until(lambda: self._connection is not None or bool(failed), 2 * STEP_TIMEOUT)
+        if self._connection is not None:
+            return None
+        return failed[0] if failed else TimeoutError("no answer in time")
+
+    def _open_channel(self) -> Any:
+        opened: list[Any] = []
+        channel = self._connection.channel(on_open_callback=self._noticing(opened.append))
+        channel.add_on_close_callback(self._noticing(self._channel_closed))
+        self._step(lambda: bool(opened), "open a channel")
+        return channel
+
+    def _open_reply_queue(self) -> None:
+        if self._channel.consumer_tags:
+            return
+        done: list[Any] = []
+        self._channel.add_on_return_callback(self._noticing(self._returned))
+        self._channel.confirm_delivery(self._noticing(self._confirmed), callback=self._noticing(done.append))
+        self._step(lambda: len(done) == 1, "turn publisher confirms on")
+        if not self._direct:
+            # Exclusive, unlike LegionIO's: it goes with the connection whatever happens to us, and RabbitMQ 4.3 denies
+            # queues that are neither durable nor exclusive.
+            self._channel.queue_declare(
+                self._reply_queue, exclusive=True, auto_delete=True, callback=self._noticing(done.append)
+            )
+            self._step(lambda: len(done) == 2, f"declare the reply queue {self._reply_queue}")
+        consuming: list[Any] = []
+        self._channel.basic_consume(
+            self._reply_queue, self._noticing(self._arrived), auto_ack=True, callback=self._noticing(consuming.append)
+        )
+        self._step(lambda: bool(consuming), f"consume the reply queue {self._reply_queue}")
+
+    # Publishing.
+
+    def _publish(self, message: Message, pending: _Pending, exchange: str, routing_key: str) -> None:
+        self._published += 1
+        self._by_tag[self._published] = pending
+        self._channel.basic_publish(exchange, routing_key, message.body, to_pika(message), mandatory=True)
+        self._until(lambda: pending.confirmed is not None, CONFIRM_TIMEOUT)
+        if self._gone is not None:
+            raise self._gone
+        where = f"the exchange {exchange!r} with the key {routing_key!r}"
+        if pending.returned:
+            raise NoFleetQueueError(
+                f"No queue takes a request to {where}",
+                remedy="Check the model, the style of the lane and the exchange, and that a worker for it is running",
+                exchange=exchange,
+                routing_key=routing_key,
+            )
+        if pending.confirmed is None:
+            raise FleetPublishTimeoutError(
+                f"The broker did not confirm a request to {where} within {CONFIRM_TIMEOUT:g} s",
+                remedy="Check whether it has an alarm (rabbitmq-diagnostics check_alarms), and whether most members of"
+                " the queue are up",
+                exchange=exchange,
+                routing_key=routing_key,
+            )
+        if not pending.confirmed:
+            raise FleetBackpressureError(
+                f"The queue behind {where} refuses the request: it is full",
+                remedy="Try again later, or add workers for this model",
+                exchange=exchange,
+                routing_key=routing_key,
+            )
+
+    def _confirmed(self, frame: Any) -> None:
+        positive = type(frame.method).__name__ == "Ack"
+        tag = frame.method.delivery_tag
+        for number in [known for known in self._by_tag if known == tag or (frame.method.multiple and known < tag)]:
+            self._by_tag.pop(number).confirmed = positive
+
+    def _returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        for pending in self._by_correlation_id.values():
+            if pending.message_id == properties.message_id:
+                pending.returned = True
+
+    def _arrived(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
+        message = from_pika(properties, body)
+        # As LegionIO's readers do; an answer that nobody waits for any more is dropped.
+        pending = self._by_correlation_id.get(message.properties.correlation_id or "")
+        if pending is not None:
+            pending.reply = message
+            pending.arrived = time.monotonic()
+
+    def _no_answer(self, queue: str, seconds: float) -> Exception:
+        if self._gone is not None:
+            return self._gone
+        state = self.queue_state(queue)
+        about = ""
+        if state is not None:
+            about = f"; its queue has {state.consumers} consumers and {state.messages} requests waiting"
+        return FleetTimeoutError(
+            f"No answer came within {seconds:g} s from the lane {queue}{about}",
+            remedy="Look at the log of its workers, or wait longer: the first request to a model loads it",
+            routing_key=queue,
+            timeout=seconds,
+        )
+
+    # Waiting.
+
+    def _noticing(self, callback: Callable[..., Any]) -> Callable[..., None]:
+        """Have a callback of pika end the wait, so that what is waited for is looked at."""
+
+        def noticed(*arguments: Any) -> None:
+            callback(*arguments)
+            self._loop.stop()
+
+        return noticed
+
+    def _until(self, happened: Callable[[], bool], seconds: float) -> None:
+        """Let pika work until something has happened, the connection or the channel is gone, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while not happened() and self._gone is None and time.monotonic() < deadline:
+            alarm = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._loop.stop)
+            self._loop.start()
+            self._loop.remove_timeout(alarm)
+
+    def _step(self, happened: Callable[[], bool], what: str) -> None:
+        self._until(happened, STEP_TIMEOUT)
+        if self._gone is not None:
+            raise self._gone
+        if not happened():
+            raise BrokerError(
+                f"The broker took longer than {STEP_TIMEOUT:g} s to {what}", remedy="Look at its load and its log"
+            )
+
+    def _lost(self, _connection: Any, error: BaseException) -> None:
+        if self._gone is None:
+            self._gone = connection_error(error, self._settings, self._address)
+
+    def _channel_closed(self, _channel: Any, error: Any) -> None:
+        if self._gone is None and type(error).__name__ == "ChannelClosedByBroker":
+            self._gone = channel_error(error.reply_code, error.reply_text, self._settings)

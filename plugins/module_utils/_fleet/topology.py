@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What the broker has to have: exchanges, the dead-letter queue, the lanes, and the rights of those who use them.
+
+Exchanges and the dead-letter queue are made by whoever sets the broker up, from :func:`definitions`. A worker declares
+its own lanes only, and binds them. It does not even look whether an exchange is there: binding to one that is not says
+so just as well, while a passive declaration needs the right to configure it from RabbitMQ 4.3 on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import BrokerError, LaneMismatchError
+from .lanes import DEAD_LETTER_EXCHANGE, Lane
+
+#: LegionIO up to legion-llm 0.8.35 publishes requests to the first, newer versions to the second.
+REQUEST_EXCHANGES = ("llm.request", "llm.fleet")
+
+#: Collects what model lanes dead-letter.
+DEAD_LETTER_QUEUE = "ollama.dlx.queue"
+
+
+def definitions(vhost: str, exchanges: Iterable[str] = REQUEST_EXCHANGES) -> dict[str, Any]:
+    """Return what ``rabbitmqctl import_definitions`` makes exchanges and dead-letter queue of.
+
+    All exchanges are durable, are not deleted automatically and have no arguments, as LegionIO declares them.
+    """
+    common = {"vhost": vhost, "durable": True, "auto_delete": False, "arguments": {}}
+    return {
+        "exchanges": [
+            *({**common, "name": name, "type": "topic", "internal": False} for name in exchanges),
+            {**common, "name": DEAD_LETTER_EXCHANGE, "type": "fanout", "internal": False},
+        ],
+        "queues": [{**common, "name": DEAD_LETTER_QUEUE, "type": "classic"}],
+        "bindings": [
+            {
+                "source": DEAD_LETTER_EXCHANGE,
+                "vhost": vhost,
+                "destination": DEAD_LETTER_QUEUE,
+                "destination_type": "queue",
+                "routing_key": "#",
+                "arguments": {},
+            }
+        ],
+    }
+
+
+def worker_permissions(lanes: Iterable[Lane], exchanges: Iterable[str]) -> dict[str, str]:
+    """Return the patterns of the rights that a worker of these lanes needs, and no more.
+
+    To declare a queue that dead-letters takes the right to write to its exchange, and to bind one takes writing to the
+    queue and reading from the exchange; answers go to the default exchange, which is called amq.default here.
+    """
+    own = [lane.queue for lane in lanes]
+    return {
+        "configure": _pattern(own),
+        "write": _pattern(["amq.default", DEAD_LETTER_EXCHANGE, *own]),
+        "read": _pattern([*exchanges, *own]),
+    }
+
+
+def declare_error(code: int, text: str, lane: Lane, error: BrokerError) -> BrokerError:
+    """Say what it means that the broker refused to declare or bind a lane.
+
+    :param code: reply code of AMQP 0-9-1; 406 is what a queue with other arguments ends with.
+    :param text: its reply text, which names the first argument that differs, as both sides have it.
+    :param error: what any channel closed this way would mean.
+    """
+    if code == 406 and "inequivalent" in text:
+        return LaneMismatchError(
+            f"The queue {lane.queue} exists with other arguments. Wanted: durable=true, auto_delete=false,"
+            f" {json.dumps(lane.arguments, sort_keys=True)}. Found: {text}",
+            remedy="Another program declares it differently (lex-ollama 0.3.2 to 0.3.4 does): change its settings, let"
+            " the queue run empty and delete it, or choose another style for this lane",
+            queue=lane.queue,
+        )
+    error.message = f"The lane {lane.queue} cannot be used: {error.message}"
+    error.details["queue"] = lane.queue
+    return error
+
+
+def _pattern(names: Iterable[str]) -> str:
+    return "^(" + "|".join(re.escape(name) for name in names) + ")$"
