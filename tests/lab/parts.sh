@@ -47,13 +47,14 @@ tick() {
 
 make_part() {
   local name=$1 dir tmp log started
-  [ -x "$(recipe "$name")" ] || die "no part is called '$name'" "the parts are: ${all[*]}"
   dir=$(directory "$name")
   if [ ! -d "$dir" ]; then
     mkdir -p "$CACHE"/{parts,locks,log,tmp}
     exec 9> "$CACHE/locks/$name"
     flock -n 9 || { say "  $name: another process is building it, waiting"; flock 9; }
     if [ ! -d "$dir" ]; then
+      # This process holds the lock: what is there was left by a build that was killed.
+      as_root rm -rf "$CACHE/tmp/$name".*
       tmp=$(mktemp -d "$CACHE/tmp/$name.XXXXXX")
       log=$CACHE/log/$name.log
       started=$SECONDS
@@ -68,6 +69,8 @@ make_part() {
       kill "$ticker"
       chmod 755 "$tmp"
       mv -T "$tmp" "$dir"
+      # Images change with every month's packages: nobody misses those of the month before last.
+      find "$CACHE/parts" -maxdepth 1 -name "$name-*" -mtime +60 -exec rm -rf {} +
       say "  $name: done ($((SECONDS - started)) s)"
     fi
     exec 9>&-
@@ -84,15 +87,24 @@ if [ "${1:-}" = path ]; then
   done
   exit 0
 fi
-if [ $# -gt 0 ]; then
-  for name in "$@"; do make_part "$name"; done
-  exit 0
-fi
-
+[ $# -gt 0 ] || set -- "${all[@]}"
+for name in "$@"; do
+  [[ " ${all[*]} go " == *" $name "* ]] || die "no part is called '$name'" "the parts are: ${all[*]}"
+done
 # Two chains side by side: one compiles, the other mostly waits for packages.
-( for name in node-bookworm node-trixie rabbitmq4 rabbitmq3 wheelhouse; do make_part "$name"; done ) & packages=$!
-( for name in ollama models versitygw; do make_part "$name"; done ) & compiled=$!
+compiled=(ollama models versitygw go)
+chain() { # chain compiled|fetched NAME...
+  local which=$1 name kind
+  shift
+  for name in "$@"; do
+    kind=fetched
+    [[ " ${compiled[*]} " != *" $name "* ]] || kind=compiled
+    [ "$kind" != "$which" ] || make_part "$name"
+  done
+}
+(chain fetched "$@") & first=$!
+(chain compiled "$@") & second=$!
 failed=0
-wait "$packages" || failed=1
-wait "$compiled" || failed=1
+wait "$first" || failed=1
+wait "$second" || failed=1
 exit "$failed"

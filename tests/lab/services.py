@@ -158,10 +158,15 @@ class S3Server(Server):
 
 
 class OllamaServer(Server):
-    """A real Ollama, inference included. `models_path` is its store."""
+    """A real Ollama, inference included unless another build is named. `models_path` is its store."""
 
     def __init__(
-        self, scratch_dir: Path, models_path: Optional[Path], env: Optional[Mapping[str, str]], port: Optional[int]
+        self,
+        scratch_dir: Path,
+        models_path: Optional[Path],
+        env: Optional[Mapping[str, str]],
+        port: Optional[int],
+        build: str = "ollama",
     ) -> None:
         self.models_path = models_path or scratch_dir / "models"
         self.models_path.mkdir(exist_ok=True)
@@ -173,7 +178,7 @@ class OllamaServer(Server):
             settings["OLLAMA_NOPRUNE"] = "1"  # at its start Ollama deletes blobs that no manifest names
         super().__init__(
             "Ollama",
-            [str(part("ollama") / "bin" / "ollama"), "serve"],
+            [str(part(build) / "bin" / "ollama"), "serve"],
             {**inherited, "HOME": str(scratch_dir), **settings, **(env or {})},
             self.url + "/api/version",
             scratch_dir / "ollama.log",
@@ -301,11 +306,17 @@ def s3_server(region: str = "us-east-1") -> Iterator[S3Server]:
 
 @contextlib.contextmanager
 def ollama_server(
-    models_path: Union[Path, str, None] = None, env: Optional[Mapping[str, str]] = None, port: Optional[int] = None
+    models_path: Union[Path, str, None] = None,
+    env: Optional[Mapping[str, str]] = None,
+    port: Optional[int] = None,
+    build: str = "ollama",
 ) -> Iterator[OllamaServer]:
-    """An Ollama on a free loopback port; over an empty store of its own unless `models_path` says otherwise."""
+    """An Ollama on a free loopback port; over an empty store of its own unless `models_path` says otherwise.
+
+    `build` names the part that has the binary: "ollama-newest" and "ollama-oldest" serve the API without inference.
+    """
     with scratch("ollama") as directory:
-        server = OllamaServer(directory, Path(models_path) if models_path else None, env, port)
+        server = OllamaServer(directory, Path(models_path) if models_path else None, env, port, build)
         try:
             server.start()
             yield server

@@ -12,6 +12,14 @@ packages=(
   gcc g++ libc6-dev nlohmann-json3-dev libstb-dev
 )
 
+# Host images, builds and their archives take 3 GB of the cache; containers and tests a few more.
+mkdir -p "$CACHE"
+free=$(df -Pk "$CACHE" | awk 'NR == 2 {print int($4 / 1048576)}')
+[ "$free" -ge 8 ] || die "only $free GB are free in $CACHE, and the lab wants 8" \
+  "make room, or set LEGIONIO_CACHE to a directory on a larger disk"
+memory=$(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo)
+[ "$memory" -ge 3 ] || die "this machine has $memory GB of memory, and the lab wants 4" "use a larger machine"
+
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   missing=()
   for tool in podman runc iptables ip nsenter mmdebstrap gcc g++ ssh-keygen zstd curl flock; do
