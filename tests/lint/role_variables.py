@@ -81,11 +81,16 @@ def default_offences(name: str, option: dict[str, Any], defaults: dict[str, Any]
         yield f"{name} is documented, and defaults/main.yml lacks it"
         return
     value = defaults[name]
+    kind = option.get("type", "str")
+    if isinstance(value, str) and "{{" in value and kind not in {"path", "raw", "str"}:
+        # A default that other variables decide, and that no documentation of this type can hold: the text must tell it.
+        if "default" in option:
+            yield f"{name} is computed from other variables, and is documented as {option['default']!r}"
+        return
     if value != option.get("default") or isinstance(value, bool) != isinstance(option.get("default"), bool):
         yield f"{name} defaults to {value!r}, and is documented as {option.get('default')!r}"
     if value is None or (isinstance(value, str) and "{{" in value):
         return
-    kind = option.get("type", "str")
     if kind in TYPES and (not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool")):
         yield f"{name} defaults to {value!r}, which is no {kind}"
     choices = option.get("choices")

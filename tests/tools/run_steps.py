@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LEGIONIO_BUILD") or ROOT / "build")
@@ -112,7 +112,7 @@ def pytest_counts(report: Path) -> dict[str, int]:
     if not report.exists():
         return {}
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+    for suite in ET.parse(report).getroot().iter("testsuite"):
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped = int(suite.get("skipped", 0))
         counts["failed"] += failed

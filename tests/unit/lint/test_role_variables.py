@@ -19,13 +19,14 @@ argument_specs:
       web_mode: {type: str, default: fast, choices: [fast, slow], description: Mode.}
       web_key: {type: str, required: true, description: Key.}
       web_tls_cert: {type: str, default: "{{ web_key }}", description: Certificate.}
+      web_tls_port: {type: int, description: Port. One more than O(web_port).}
 """
-DEFAULTS = "web_port: 80\nweb_mode: fast\nweb_tls_cert: '{{ web_key }}'\n"
+DEFAULTS = "web_port: 80\nweb_mode: fast\nweb_tls_cert: '{{ web_key }}'\nweb_tls_port: '{{ web_port + 1 }}'\n"
 TASKS = """
 - name: Use
   tags: [web_install]
   vars: {__web_both: "{{ web_port }} {{ web_mode }}"}
-  ansible.builtin.template: {src: web_site.j2, dest: "/{{ __web_both }}/{{ web_key }}/{{ web_tls_cert }}"}
+  ansible.builtin.template: {src: web_site.j2, dest: "/{{ __web_both }}/{{ web_key }}/{{ web_tls_cert }}{{ web_tls_port }}"}
   register: __web_written
 """
 GOOD = {
@@ -53,6 +54,12 @@ def test_a_sound_role_is_left_alone(plant: Callable[[dict[str, str]], Path]) -> 
         ("meta/argument_specs.yml", "type: int", "type: bool", "web_port defaults to 80, which is no bool"),
         ("meta/argument_specs.yml", "type: int, ", "", "web_port has no type"),
         ("meta/argument_specs.yml", ", description: Port.", "", "web_port has no description"),
+        (
+            "meta/argument_specs.yml",
+            "int, description: Port. One",
+            "int, default: 81, description: O",
+            "is computed from",
+        ),
         ("meta/argument_specs.yml", "main:\n    opt", "other:\n    opt", "has no entry point main"),
         ("tasks/main.yml", "{{ web_mode }}", "", "web_mode is used by nothing in the role"),
         ("tasks/main.yml", "{{ web_mode }}", "{{ web_mode }} {{ web_prot }}", "web_prot is used, and is no option"),
