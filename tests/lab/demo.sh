@@ -32,7 +32,7 @@ answers() {
 write_activate() {
   {
     echo "# source this file: the demo's Ansible, collection and inventory"
-    printf 'export PATH=%q:$PATH\n' "$(dirname "$(command -v ansible-playbook)")"
+    printf 'export PATH=%q:"%s"\n' "$(dirname "$(command -v ansible-playbook)")" "\$PATH"
     for name in LEGIONIO_CACHE LEGIONIO_BUILD LAB CONTAINERS_CONF LAB_DEBIAN_MIRROR ANSIBLE_COLLECTIONS_PATH ANSIBLE_HOME \
       ANSIBLE_INVENTORY ANSIBLE_HOST_KEY_CHECKING ANSIBLE_LOCALHOST_WARNING; do
       printf 'export %s=%q\n' "$name" "${!name}"
