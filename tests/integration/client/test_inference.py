@@ -9,7 +9,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -125,10 +124,10 @@ def assert_idle(server: services.OllamaServer) -> None:
 
 
 @pytest.fixture
-def idle(client: OllamaClient, ollama: services.OllamaServer) -> Iterator[services.OllamaServer]:
+def idle(client: OllamaClient, ollama: services.OllamaServer) -> services.OllamaServer:
     client.generate(model=CHAT)
     assert_idle(ollama)
-    yield ollama
+    return ollama
 
 
 def test_cancel_before_the_headers_stops_ollama(client: OllamaClient, idle: services.OllamaServer) -> None:
@@ -144,10 +143,12 @@ def test_cancel_before_the_headers_stops_ollama(client: OllamaClient, idle: serv
 
 def test_cancel_in_a_stream_stops_ollama(client: OllamaClient, idle: services.OllamaServer) -> None:
     call = Call()
+    stream = iter(client.generate_stream(model=CHAT, prompt="Go on", options=ENDLESS, call=call))
+    for _number in range(10):
+        next(stream)
+    threading.Timer(0.1, call.cancel).start()
     with pytest.raises(errors.CallCancelledError):
-        for number, _event in enumerate(client.generate_stream(model=CHAT, prompt="Go on", options=ENDLESS, call=call)):
-            if number == 10:
-                threading.Timer(0.1, call.cancel).start()
+        list(stream)
     assert_idle(idle)
 
 
