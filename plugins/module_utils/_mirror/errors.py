@@ -11,8 +11,10 @@ Names of codes: Amazon S3 API reference, "Error responses", and what VersityGW 1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+import contextlib
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from .._ollama.errors import CollectionError, Detail
 
@@ -110,15 +112,15 @@ class DigestMismatchError(MirrorError):
     code = "digest_mismatch"
 
 
-def translate(error: Exception, settings: S3Settings, doing: str) -> MirrorError:
-    """Return the typed error for one that the SDK or the connection raised.
+def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[MirrorError]:
+    """Return the typed error for one that the SDK or the connection raised; ``None`` for a defect of our own.
 
     :param doing: what was being done, to complete "Could not ...", as in "read s3://models/ollama/models/manifests/...".
     """
     try:
         from botocore import exceptions as sdk
-    except ImportError:  # without the SDK, only the connection can have failed
-        return _of_connection(error, settings, doing)
+    except ImportError:  # then it cannot be the SDK's
+        return None
 
     if isinstance(error, sdk.ClientError):
         return _of_answer(error.response, settings, doing)
@@ -139,7 +141,24 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> MirrorError
         return MirrorSettingsError(
             f"Could not {doing}: {error}", remedy="Check bucket, prefix, region, profile and endpoint_url"
         )
-    return _of_connection(error, settings, doing)
+    # The body of an answer is read from the connection itself, past the SDK.
+    if isinstance(error, (OSError, HTTPException)) or type(error).__module__.startswith("urllib3."):
+        return _of_connection(error, settings, doing)
+    return None
+
+
+@contextlib.contextmanager
+def translated(settings: S3Settings, doing: str) -> Iterator[None]:
+    """Raise typed errors for those of the SDK and the connection."""
+    try:
+        yield
+    except CollectionError:
+        raise
+    except Exception as error:
+        typed = translate(error, settings, doing)
+        if typed is None:
+            raise
+        raise typed from error
 
 
 def _of_connection(error: Exception, settings: S3Settings, doing: str) -> MirrorError:

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from .._ollama.errors import MissingDependencyError
-from .errors import MirrorSettingsError, translate
+from .errors import MirrorSettingsError, translated
 
 #: Where a bucket is meant to be when nothing says so: the default of lex-ollama's S3 client.
 DEFAULT_REGION = "us-east-2"
@@ -52,12 +52,12 @@ class S3Settings:
     @property
     def where(self) -> str:
         """The server, as messages call it."""
-        return self.endpoint_url or f"AWS S3 ({self.signing_region})"
+        return self.endpoint_url or "AWS S3"
 
     @property
-    def signing_region(self) -> str:
-        """The region that was asked for, by option or by environment; the profile's is known to the SDK alone."""
-        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+    def asked_region(self) -> Optional[str]:
+        """The region by option or environment; botocore knows only the second of the two variables."""
+        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
     def url(self, key: str) -> str:
         """Return how messages call an object."""
@@ -90,18 +90,11 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
     for name in ("request_checksum_calculation", "response_checksum_validation"):
         if name in botocore.config.Config.OPTION_DEFAULTS:
             options[name] = "when_required"
-    try:
+    with translated(settings, f"set up the connection to {settings.where}"):
         session = botocore.session.Session(profile=settings.profile)
-        region = (
-            settings.region
-            or os.environ.get("AWS_REGION")
-            or os.environ.get("AWS_DEFAULT_REGION")
-            or session.get_config_variable("region")
-            or DEFAULT_REGION
-        )
         return session.create_client(
             "s3",
-            region_name=region,
+            region_name=settings.asked_region or session.get_config_variable("region") or DEFAULT_REGION,
             endpoint_url=settings.endpoint_url,
             verify=(settings.ca_path or None) if settings.validate_certs else False,
             aws_access_key_id=settings.access_key,
@@ -109,8 +102,6 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
             aws_session_token=settings.session_token,
             config=botocore.config.Config(**options),
         )
-    except Exception as error:
-        raise translate(error, settings, f"set up the connection to {settings.where}") from error
 
 
 def _addressing_style(settings: S3Settings) -> str:

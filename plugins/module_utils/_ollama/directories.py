@@ -99,45 +99,60 @@ def explain(error: OSError, doing: str, path: str) -> DirectoryError:
 
 @dataclass(frozen=True)
 class Ownership:
-    """To whom a new file belongs and who may use it. ``None`` leaves user or group as the system sets it."""
+    """To whom a file belongs and who may use it. ``None`` leaves it as the system sets it, or as it is."""
 
     uid: Optional[int]
     gid: Optional[int]
-    file_mode: int
-    directory_mode: int
+    file_mode: Optional[int]
+    directory_mode: Optional[int]
 
     @classmethod
-    def like(
-        cls,
-        model: os.stat_result,
-        *,
-        owner: Optional[str] = None,
-        group: Optional[str] = None,
-        mode: Union[str, int, None] = None,
-    ) -> Ownership:
-        """Take from a directory what is not said.
+    def asked(cls, owner: Optional[str], group: Optional[str], mode: Union[str, int, None]) -> Optional[Ownership]:
+        """Take only what is said; return ``None`` when nothing is.
 
         :param mode: permissions of files, as a number or in octal digits.
         :raises OwnershipError: for an unknown user or group, or what is not a mode.
         """
-        root = os.geteuid() == 0
-        uid = _user_id(owner) if owner else model.st_uid if root else None
-        gid = _group_id(group) if group else model.st_gid if root else None
-        if mode is not None:
-            file_mode = _mode(mode)
-            # Whoever may read a directory's names may also reach what they name.
-            return cls(uid, gid, file_mode, 0o700 | file_mode | (file_mode & 0o444) >> 2)
-        # Not everybody's to write, even below such a place as /tmp; a set-group-ID bit hands the group on.
-        directory_mode = 0o700 | stat.S_IMODE(model.st_mode) & (0o775 | stat.S_ISGID)
-        return cls(uid, gid, 0o600 | directory_mode & 0o664, directory_mode)
+        if owner is None and group is None and mode is None:
+            return None
+        file_mode = None if mode is None else _mode(mode)
+        # Whoever may read a directory's names may also reach what they name.
+        directory_mode = None if file_mode is None else 0o700 | file_mode | (file_mode & 0o444) >> 2
+        return cls(
+            None if owner is None else _user_id(owner),
+            None if group is None else _group_id(group),
+            file_mode,
+            directory_mode,
+        )
 
-    def apply(self, descriptor: int, path: str, *, directory: bool = False) -> bool:
-        """Give an open file or directory its owner and mode; return whether anything had to change."""
+    @classmethod
+    def like(cls, model: os.stat_result, asked: Optional[Ownership] = None) -> Ownership:
+        """Take from a directory what was not asked for."""
+        root = os.geteuid() == 0
+        # Not everybody's to write, even below such a place as /tmp; a set-group-ID bit hands the group on.
+        mode = 0o700 | stat.S_IMODE(model.st_mode) & (0o775 | stat.S_ISGID)
+        default = cls(model.st_uid if root else None, model.st_gid if root else None, 0o600 | mode & 0o664, mode)
+        if asked is None:
+            return default
+        return cls(
+            default.uid if asked.uid is None else asked.uid,
+            default.gid if asked.gid is None else asked.gid,
+            default.file_mode if asked.file_mode is None else asked.file_mode,
+            default.directory_mode if asked.directory_mode is None else asked.directory_mode,
+        )
+
+    def differs(self, state: os.stat_result) -> bool:
+        """Return whether a file is not as it should be."""
+        return self._wanted(state, self.file_mode) != _access(state)
+
+    def described(self, state: os.stat_result) -> tuple[str, str]:
+        """Return how a file is and how it should be, for people."""
+        return _described(*_access(state)), _described(*self._wanted(state, self.file_mode))
+
+    def apply(self, descriptor: int, path: str, *, directory: bool = False) -> None:
+        """Give an open file or directory its owner and mode."""
         now = os.fstat(descriptor)
-        mode = self.directory_mode if directory else self.file_mode
-        uid = now.st_uid if self.uid is None else self.uid
-        gid = now.st_gid if self.gid is None else self.gid
-        changed = False
+        uid, gid, mode = self._wanted(now, self.directory_mode if directory else self.file_mode)
         if (now.st_uid, now.st_gid) != (uid, gid):
             try:
                 os.fchown(descriptor, uid, gid)
@@ -147,12 +162,17 @@ class Ownership:
                     remedy="Run as root (become), or leave owner and group unset",
                     path=path,
                 ) from error
-            changed = True
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
             with explained("set the permissions", path):
                 os.fchmod(descriptor, mode)
-            changed = True
-        return changed
+
+    def _wanted(self, state: os.stat_result, mode: Optional[int]) -> tuple[int, int, int]:
+        uid, gid, now = _access(state)
+        return (
+            uid if self.uid is None else self.uid,
+            gid if self.gid is None else self.gid,
+            now if mode is None else mode,
+        )
 
 
 class Directory:
@@ -325,6 +345,18 @@ class Directory:
         with os.fdopen(descriptor, "rb") as file, explained("read", self.join(name)):
             return file.read(limit)
 
+    def set_access(self, name: str, ownership: Ownership) -> None:
+        """Give a file that exists another owner or mode."""
+        descriptor = self.open_file(name)
+        if descriptor is None:
+            return
+        try:
+            if not self.trusts_links and os.fstat(descriptor).st_nlink > 1:
+                raise self._unsafe(name, "a file with another name elsewhere")
+            ownership.apply(descriptor, self.join(name))
+        finally:
+            os.close(descriptor)
+
     def move(self, name: str, target: Directory, new_name: str) -> None:
         """Rename an entry, over what is there, and make sure that the disk knows it."""
         with explained("put a file in place", target.join(new_name)):
@@ -392,6 +424,33 @@ def group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
+
+
+def barred(path: str, uid: int, gid: int) -> Optional[str]:
+    """Return the directory on the way to a path that a user may not enter, the path itself included; or ``None``.
+
+    Access control lists are not looked at.
+    """
+    groups = {gid, *os.getgrouplist(user_name(uid), gid)} if user_name(uid) != str(uid) else {gid}
+    here = "/"
+    for part in ("", *os.path.abspath(path).split("/")[1:]):
+        here = os.path.join(here, part)
+        try:
+            state = os.stat(here)
+        except OSError:
+            return None
+        shift = 6 if state.st_uid == uid else 3 if state.st_gid in groups else 0
+        if stat.S_ISDIR(state.st_mode) and not state.st_mode >> shift & 0o1:
+            return here
+    return None
+
+
+def _access(state: os.stat_result) -> tuple[int, int, int]:
+    return state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode)
+
+
+def _described(uid: int, gid: int, mode: int) -> str:
+    return f"{user_name(uid)}:{group_name(gid)} {mode:04o}"
 
 
 def _walk(path: str) -> tuple[Directory, list[str]]:

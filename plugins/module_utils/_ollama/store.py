@@ -59,7 +59,8 @@ class Store:
         self.settings = settings
         self.path = os.path.abspath(settings.path)
         state, self.nearest = Directory.nearest(self.path)
-        self.ownership = Ownership.like(state, owner=settings.owner, group=settings.group, mode=settings.mode)
+        self.asked_ownership = Ownership.asked(settings.owner, settings.group, settings.mode)
+        self.ownership = Ownership.like(state, self.asked_ownership)
         self._root = Directory.open(self.path)
         self._blobs = self._root.find(BLOBS) if self._root else None
         self._manifests = self._root.find(MANIFESTS) if self._root else None
@@ -150,6 +151,23 @@ class Store:
             return None
         with directory:
             return directory.read(tag, MAX_MANIFEST_SIZE + 1)
+
+    def manifest_state(self, name: ModelName) -> Optional[os.stat_result]:
+        """Return the state of a manifest's file; ``None`` when there is none."""
+        *parents, tag = name.manifest_parts
+        directory = self._descend(parents)
+        if directory is None:
+            return None
+        with directory:
+            return directory.stat(tag)
+
+    def set_manifest_access(self, name: ModelName, ownership: Ownership) -> None:
+        """Give a manifest's file another owner or mode."""
+        *parents, tag = name.manifest_parts
+        directory = self._descend(parents)
+        if directory is not None:
+            with directory:
+                directory.set_access(tag, ownership)
 
     def names(self) -> list[ModelName]:
         """Return the names of all manifests, sound or not."""

@@ -35,8 +35,8 @@ def foreign(tmp_path, monkeypatch):
     return directory
 
 
-def like(path, **options):
-    return Ownership.like(os.stat(path), **options)
+def like(path, *, owner=None, group=None, mode=None):
+    return Ownership.like(os.stat(path), Ownership.asked(owner, group, mode))
 
 
 def mode(path):

@@ -1,0 +1,363 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Import: make models of the mirror present in a store on disk, whether an Ollama runs there or not.
+
+The order keeps the store sound whenever the power fails or Ollama prunes: blobs before the manifest that names them,
+each synced and renamed into place as a whole, and after the manifest a look whether all its blobs are still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Callable, Optional
+
+from .._ollama.digests import blob_file_name, digest_of
+from .._ollama.directories import DirectoryError, DiskFullError, barred, explained, user_name
+from .._ollama.errors import CollectionError
+from .._ollama.manifests import Layer, Manifest, ManifestError
+from .._ollama.names import ModelName
+from .._ollama.store import Store
+from . import listing
+from .errors import MirrorIncompleteError
+from .hashing import digest_of_file
+from .lock import exclusive
+from .mirror import Mirror, ObjectState
+from .partials import PartialFile, held
+from .plans import ADD, KEEP, REPLACE, AccessChange, BlobChange, ModelChange, Plan
+from .records import Records
+from .sources import ObjectSource
+from .transfer import CHUNK_SIZE, CONCURRENCY, Engine, Transfer
+from .units import in_bytes
+
+#: How often blobs that vanish while they are imported are fetched again. Ollama prunes when it starts and when a model
+#: is removed; more often than this in one import is no accident.
+ROUNDS = 3
+
+#: Blobs hashed at once; the disk is the limit soon.
+HASHERS = 4
+
+
+class StoreRaceError(CollectionError):
+    """Something removes blobs as fast as they are imported."""
+
+    code = "store_race"
+
+
+@dataclass
+class Report:
+    """What an import has done so far.
+
+    :ivar models: those whose manifest was written, or whose blobs were repaired.
+    :ivar downloaded: digests of the blobs that are now in place.
+    :ivar resumed: digests of those of them that an earlier run had begun.
+    """
+
+    models: list[ModelName] = field(default_factory=list)
+    downloaded: list[str] = field(default_factory=list)
+    resumed: list[str] = field(default_factory=list)
+    bytes_received: int = 0
+    bytes_resumed: int = 0
+    seconds: float = 0.0
+    failures: list[CollectionError] = field(default_factory=list)
+
+
+class Importer:
+    """One import of some models into one store.
+
+    :param verify_always: hash blobs also when they look as they did when they were last verified.
+    :param on_wait: is told when another importer has to be waited for.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        store: Store,
+        names: Sequence[ModelName],
+        *,
+        verify_always: bool = False,
+        concurrency: int = CONCURRENCY,
+        chunk_size: int = CHUNK_SIZE,
+        on_wait: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self._mirror = mirror
+        self._store = store
+        self._names = tuple(dict.fromkeys(names))
+        self._concurrency = concurrency
+        self._chunk_size = chunk_size
+        self._on_wait = on_wait
+        self._records = Records(store.find_workspace(), believe=not verify_always)
+        self._manifests: dict[ModelName, Manifest] = {}
+        self._objects: dict[str, ObjectState] = {}
+        self._lock = threading.Lock()
+        self.report = Report()
+
+    # Planning
+
+    def plan(self) -> Plan:
+        """Decide what is to be done. The mirror is asked once; the store is looked at each time.
+
+        :raises ModelMissingError: when the mirror lacks a model.
+        :raises MirrorIncompleteError: when the mirror lacks a blob that is needed, or has it in another size.
+        :raises DiskFullError: when there is too little room for what is needed.
+        """
+        if not self._manifests:
+            with ThreadPoolExecutor(listing.READERS) as pool:
+                self._manifests = dict(zip(self._names, pool.map(self._manifest, self._names)))
+        wanted = _distinct(self._manifests)
+        with ThreadPoolExecutor(HASHERS) as pool:
+            blobs = tuple(pool.map(self._blob_change, wanted))
+        plan = Plan(
+            models=tuple(self._model_change(name, manifest) for name, manifest in self._manifests.items()),
+            blobs=blobs,
+            access=tuple(self._access_changes(blobs)),
+            warnings=tuple(self._warnings()),
+        )
+        self._ask_for(plan.of(ADD, REPLACE))
+        self._need_room(plan)
+        return plan
+
+    def _manifest(self, name: ModelName) -> Manifest:
+        raw = self._mirror.manifest(name)
+        if raw is None:
+            raise listing.missing(self._mirror, name)
+        try:
+            return Manifest.parse(raw)
+        except ManifestError as error:
+            url = self._mirror.settings.url(self._mirror.layout.manifest_key(name))
+            error.message = f"{url}: {error.message}"
+            error.details["name"] = name.full
+            raise
+
+    def _model_change(self, name: ModelName, manifest: Manifest) -> ModelChange:
+        raw = self._store.manifest(name)
+        return ModelChange(name, None if raw is None else digest_of(raw), manifest)
+
+    def _blob_change(self, blob: Layer) -> BlobChange:
+        problem = self._problem(blob)
+        if problem is None:
+            return BlobChange(blob.digest, blob.size, KEEP)
+        return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
+
+    def _problem(self, blob: Layer) -> Optional[str]:
+        """Return what is wrong with a blob of the store: nothing, that it is not there (empty), or what else."""
+        state = self._store.blob_state(blob.digest)
+        if state is None:
+            return ""
+        if not stat.S_ISREG(state.st_mode):
+            return "it is not a regular file"
+        if state.st_size != blob.size:
+            return f"it has {state.st_size} bytes instead of {blob.size}"
+        if self._records.knows(blob.digest, state):
+            return None
+        descriptor = self._store.open_blob(blob.digest)
+        if descriptor is None:
+            return ""
+        try:
+            # The state before hashing: what changes meanwhile must not count as verified.
+            state = os.fstat(descriptor)
+            with explained("read", self._store.blob_path(blob.digest)):
+                found = digest_of_file(descriptor)
+        finally:
+            os.close(descriptor)
+        if found != blob.digest:
+            return f"its content has the digest {found}"
+        with self._lock:
+            self._records.note(blob.digest, state)
+        return None
+
+    def _access_changes(self, blobs: Iterable[BlobChange]) -> Iterator[AccessChange]:
+        """Yield the files that stay, but not with the owner, group or mode that was asked for."""
+        asked = self._store.asked_ownership
+        if asked is None:
+            return
+        for blob in blobs:
+            state = self._store.blob_state(blob.digest)
+            if state and blob.action == KEEP and asked.differs(state):
+                yield AccessChange(self._store.blob_path(blob.digest), *asked.described(state))
+        for name, manifest in self._manifests.items():
+            state = self._store.manifest_state(name)
+            if state and self._model_change(name, manifest).action == KEEP and asked.differs(state):
+                yield AccessChange(self._store.manifest_path(name), *asked.described(state))
+
+    def _warnings(self) -> Iterator[str]:
+        uid, gid = self._store.ownership.uid, self._store.ownership.gid
+        obstacle = barred(self._store.path, uid, gid) if uid and gid is not None else None
+        if uid and obstacle:
+            yield (
+                f"User {user_name(uid)}, to whom the models will belong, may not enter {obstacle}; "
+                "an Ollama that runs as this user will not find them"
+            )
+
+    def _ask_for(self, blobs: Sequence[BlobChange]) -> None:
+        unknown = [blob.digest for blob in blobs if blob.digest not in self._objects and blob.size]
+        self._objects.update(listing.blobs(self._mirror, unknown))
+        for blob in blobs:
+            state = self._objects.get(blob.digest)
+            if blob.size and (state is None or state.size != blob.size):
+                users = [name.short for name, manifest in self._manifests.items() if blob.digest in _digests(manifest)]
+                there = "does not have it" if state is None else f"has {state.size} bytes of it"
+                raise MirrorIncompleteError(
+                    f"Model {users[0]} needs blob {blob.digest} of {blob.size} bytes, and the mirror {there}",
+                    remedy="Publish the model again from a sound store",
+                    digest=blob.digest,
+                    name=users[0],
+                )
+
+    def _need_room(self, plan: Plan) -> None:
+        workspace = self._store.find_workspace()
+        needed = sum(max(0, blob.size - held(workspace, blob_file_name(blob.digest))) for blob in plan.of(ADD, REPLACE))
+        with explained("ask for the free space", self._store.nearest):
+            disk = os.statvfs(self._store.nearest)
+        free = disk.f_bavail * disk.f_frsize
+        if disk.f_blocks and needed > free:  # some network file systems do not tell their size
+            raise DiskFullError(
+                f"The import needs {in_bytes(needed)} at {self._store.path}, and {in_bytes(free)} are free",
+                remedy="Free some space, or move the models directory to a larger file system",
+                path=self._store.path,
+                bytes_needed=needed,
+                bytes_free=free,
+            )
+
+    # Carrying out
+
+    def apply(self) -> Plan:
+        """Plan once more, alone with the store, and do it. Return that plan; :attr:`report` says what was done.
+
+        :raises CollectionError: the first failure, after everything that it does not concern was done.
+        """
+        start = time.monotonic()
+        try:
+            self._store.prepare()
+            with exclusive(self._store.workspace, self._store.ownership, self._on_wait):
+                plan = todo = self.plan()
+                for _round in range(ROUNDS):
+                    self._carry_out(todo)
+                    if self.report.failures:
+                        break
+                    todo = self.plan()
+                    if not todo.changed:
+                        break
+                else:
+                    raise StoreRaceError(
+                        f"Blobs of {self._store.path} were removed while they were imported, {ROUNDS} times in a row",
+                        remedy="Find out what removes them: an Ollama that starts over and over prunes at each start",
+                    )
+                self.remember()
+        finally:
+            self.report.seconds = time.monotonic() - start
+        if self.report.failures:
+            raise self.report.failures[0]
+        return plan
+
+    def remember(self) -> None:
+        """Record which blobs were verified, so that the next run trusts them; a read-only store goes without."""
+        if self._records.outdated:
+            with contextlib.suppress(DirectoryError):
+                self._records.save(self._store.workspace, self._store.blobs.names(), self._store.ownership)
+
+    def _carry_out(self, plan: Plan) -> None:
+        if any(model.action != KEEP for model in plan.models):
+            self._keep_from_pruning(plan)
+        if plan.access:
+            self._change_access(plan)
+        transfers = [self._transfer(blob) for blob in plan.of(ADD, REPLACE)]
+        # A model is complete as soon as its own blobs are; what befalls the others does not concern it.
+        lacking = {
+            model: {transfer.digest for transfer in transfers} & _digests(model.after)
+            for model in plan.models
+            if model.after
+        }
+        for model, digests in lacking.items():
+            if not digests:
+                self._complete(model)
+
+        def arrived(transfer: Transfer) -> None:
+            with self._lock:
+                self._note(transfer.digest)
+                self.report.downloaded.append(transfer.digest)
+                if transfer.resumed:
+                    self.report.resumed.append(transfer.digest)
+                for model, digests in lacking.items():
+                    if transfer.digest in digests:
+                        digests.remove(transfer.digest)
+                        if not digests:
+                            self._complete(model)
+
+        try:
+            Engine(concurrency=self._concurrency, chunk_size=self._chunk_size, on_done=arrived).run(transfers)
+        finally:
+            self.report.bytes_received += sum(transfer.received for transfer in transfers)
+            self.report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
+        self.report.failures += [transfer.error for transfer in transfers if transfer.error]
+
+    def _transfer(self, blob: BlobChange) -> Transfer:
+        name = blob_file_name(blob.digest)
+        store = self._store
+        target = PartialFile(store.workspace, name, blob.size, store.ownership, store.blobs, name)
+        # For a blob without content nothing is asked; the mirror need not even have it.
+        nothing = ObjectState(self._mirror.layout.blob_key(blob.digest), 0, "", datetime.min)
+        state = self._objects[blob.digest] if blob.size else nothing
+        return Transfer(blob.digest, blob.size, ObjectSource(self._mirror, state), target)
+
+    def _complete(self, model: ModelChange) -> None:
+        if model.after and model.action != KEEP:
+            self._store.write_manifest(model.name, model.after.raw)
+        if model.name not in self.report.models:
+            self.report.models.append(model.name)
+
+    def _change_access(self, plan: Plan) -> None:
+        asked = self._store.asked_ownership
+        if asked is None:
+            return
+        for blob in plan.of(KEEP):
+            self._store.blobs.set_access(blob_file_name(blob.digest), asked)
+            self._note(blob.digest)
+        for model in plan.models:
+            if model.action == KEEP:
+                self._store.set_manifest_access(model.name, asked)
+
+    def _keep_from_pruning(self, plan: Plan) -> None:
+        """Touch the blobs that no manifest names yet: Ollama spares those that are younger than an hour (v0.21)."""
+        users, _unreadable = self._store.references()
+        for blob in plan.of(KEEP):
+            if blob.digest not in users:
+                descriptor = self._store.open_blob(blob.digest)
+                if descriptor is not None:
+                    with contextlib.closing(os.fdopen(descriptor)), contextlib.suppress(PermissionError):
+                        os.utime(descriptor)
+                    self._note(blob.digest)
+
+    def _note(self, digest: str) -> None:
+        state = self._store.blob_state(digest)
+        if state:
+            self._records.note(digest, state)
+
+
+def _digests(manifest: Manifest) -> set[str]:
+    return {blob.digest for blob in manifest.blobs}
+
+
+def _distinct(manifests: Mapping[ModelName, Manifest]) -> list[Layer]:
+    """Return every blob of several models once."""
+    found: dict[str, Layer] = {}
+    for name, manifest in manifests.items():
+        for blob in manifest.blobs:
+            if found.setdefault(blob.digest, blob).size != blob.size:
+                raise ManifestError(
+                    f"The manifest of {name} gives {blob.digest} {blob.size} bytes, and that of another model "
+                    f"{found[blob.digest].size}",
+                    remedy="Publish both models again",
+                    digest=blob.digest,
+                    name=name.full,
+                )
+    return list(found.values())

@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What models a mirror has."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import NamedTuple, Optional
+
+from .._ollama.manifests import Manifest, ManifestError
+from .._ollama.names import ModelName
+from .errors import MirrorAccessError, MirrorError, ModelMissingError
+from .mirror import Mirror, ObjectState
+
+#: Manifests read at once. They are small, so that waiting for the answer is all that they cost.
+READERS = 8
+
+#: Blobs from which on one listing is cheaper than asking for each: a page of it has 1,000 objects.
+_LISTED_FROM = 32
+
+
+class Listed(NamedTuple):
+    """A model of a mirror.
+
+    :param manifest: ``None`` when it cannot be read; then ``problem`` says why.
+    """
+
+    name: ModelName
+    modified: datetime
+    manifest: Optional[Manifest]
+    problem: str = ""
+
+
+def names(mirror: Mirror) -> list[ModelName]:
+    """Return the names of all models of a mirror, by their keys alone."""
+    found = (mirror.layout.name_of(state.key) for state in mirror.states(mirror.layout.manifests))
+    return [name for name in found if name is not None]
+
+
+def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
+    """Return the models whose names match any of the patterns, or all of them, sorted by name.
+
+    A manifest that cannot be read is reported in its place.
+    """
+    found = [(mirror.layout.name_of(state.key), state) for state in mirror.states(mirror.layout.manifests)]
+    wanted = sorted((name, state.modified) for name, state in found if name and matches(name, patterns))
+    with ThreadPoolExecutor(READERS) as pool:
+        return [listed for listed in pool.map(lambda entry: _listed(mirror, *entry), wanted) if listed]
+
+
+def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
+    """Return the states of those of the blobs that the mirror has, by digest."""
+    keys = {mirror.layout.blob_key(digest): digest for digest in digests}
+    if len(keys) > _LISTED_FROM:
+        with contextlib.suppress(MirrorAccessError):  # listing is a right of its own
+            listed = mirror.states(mirror.layout.blobs)
+            return {keys[state.key]: state for state in listed if state.key in keys}
+    with ThreadPoolExecutor(READERS) as pool:
+        return {keys[state.key]: state for state in pool.map(mirror.state, keys) if state}
+
+
+def matches(name: ModelName, patterns: Sequence[str]) -> bool:
+    """Return whether a name matches any of the patterns, or there are none.
+
+    A pattern is of the shell's kind and is held against all spellings of the name: ``llama3*`` finds ``llama3:8b``,
+    ``registry.ollama.ai/*`` finds it too.
+    """
+    spellings = {name.full, name.short, f"{name.namespace}/{name.model}:{name.tag}"}
+    if name.tag == "latest":
+        spellings |= {spelling[: -len(":latest")] for spelling in spellings}
+    return not patterns or any(fnmatch.fnmatchcase(text, pattern) for text in spellings for pattern in patterns)
+
+
+def missing(mirror: Mirror, absent: ModelName) -> ModelMissingError:
+    """Return the error for a model that a mirror lacks; it names what is there that is like it."""
+    place = mirror.settings.url(mirror.layout.root)
+    try:
+        near = nearest(absent, names(mirror))
+    except MirrorError:  # listing is a right of its own; without it there is less to say
+        near = []
+    if near:
+        remedy = f"Did you mean {' or '.join(near)}? Otherwise publish it with ollama_s3_publish"
+    else:
+        remedy = "Check bucket and prefix, or publish it with ollama_s3_publish"
+    return ModelMissingError(f"The mirror {place} has no model {absent}", remedy=remedy, name=absent.full)
+
+
+def nearest(absent: ModelName, present: Iterable[ModelName], count: int = 3) -> list[str]:
+    """Return the names that somebody may have meant, the likeliest first."""
+    by_short = {name.short: name for name in present}
+    same_model = [short for short, name in sorted(by_short.items()) if name.model == absent.model]
+    alike = difflib.get_close_matches(absent.short, by_short, n=count)
+    return list(dict.fromkeys([*same_model, *alike]))[:count]
+
+
+def _listed(mirror: Mirror, name: ModelName, modified: datetime) -> Optional[Listed]:
+    raw = mirror.manifest(name)
+    if raw is None:  # removed since it was listed
+        return None
+    try:
+        return Listed(name, modified, Manifest.parse(raw))
+    except ManifestError as error:
+        return Listed(name, modified, None, error.message)

@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""One at a time: the lock that an importer holds while it changes a store."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from typing import Callable
+
+from .._ollama.directories import Directory, Ownership, explained
+
+_FILE = "lock"
+
+
+@contextlib.contextmanager
+def exclusive(directory: Directory, ownership: Ownership, on_wait: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a directory; wait for it as long as another process holds it.
+
+    The system gives it back when the process ends, however it ends.
+
+    :param on_wait: is told once, before the waiting, who holds the lock, and once after it for how long it took.
+    """
+    path = directory.join(_FILE)
+    descriptor = directory.create_file(_FILE, ownership, keep=True)
+    try:
+        with explained("lock", path):
+            _acquire(descriptor, path, on_wait)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None]) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+        holder = f"process {holder}" if holder.isdecimal() else "another process"
+        on_wait(f"Waiting for {holder}, which holds {path}")
+        start = time.monotonic()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        on_wait(f"Waited {time.monotonic() - start:.0f} s for {holder}, which held {path}")

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A mirror: the objects of a bucket, with typed errors. Everything that is asked of S3 is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from http.client import HTTPResponse
+from typing import Any, NamedTuple, Optional
+
+from .._ollama.manifests import MAX_MANIFEST_SIZE
+from .._ollama.names import ModelName
+from .errors import MirrorError, ObjectChangedError, ObjectMissingError, translated
+from .layout import Layout
+from .s3 import S3Settings, connect
+
+#: Metadata of an object that we wrote: the SHA-256 of its content, in hexadecimal digits. S3 sends it in the header
+#: x-amz-meta-sha256.
+DIGEST_METADATA = "sha256"
+
+
+class ObjectState(NamedTuple):
+    """What a mirror says of an object, without its content.
+
+    :param size: in bytes.
+    :param etag: changes when the object does; it is no digest of the content.
+    :param digest: as recorded when we wrote it; ``None`` when somebody else did, or nobody asked.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+    digest: Optional[str] = None
+
+
+class Mirror:
+    """The objects of one mirror. Safe for use by several threads."""
+
+    def __init__(self, settings: S3Settings, *, connections: int = 10) -> None:
+        """Prepare the connection; nothing is sent yet."""
+        self.settings = settings
+        self.layout = Layout.below(settings.prefix)
+        self.client = connect(settings, connections=connections)
+
+    def manifest(self, name: ModelName) -> Optional[bytes]:
+        """Return the bytes of a manifest, sound or not; ``None`` when there is none.
+
+        Of an object larger than a manifest can be, the beginning is returned, which no reader accepts.
+        """
+        try:
+            return self.read(self.layout.manifest_key(name), MAX_MANIFEST_SIZE + 1)
+        except ObjectMissingError:
+            return None
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Return the content of a small object, at most ``limit`` bytes of it."""
+        with translated(self.settings, f"read {self.settings.url(key)}"):
+            body = self.client.get_object(Bucket=self.settings.bucket, Key=key)["Body"]
+            with body:
+                content: bytes = body.read(limit)
+                return content
+
+    def state(self, key: str) -> Optional[ObjectState]:
+        """Return the state of an object; ``None`` when there is none."""
+        try:
+            with translated(self.settings, f"ask for {self.settings.url(key)}"):
+                answer = self.client.head_object(Bucket=self.settings.bucket, Key=key)
+        except ObjectMissingError:
+            return None
+        recorded = answer["Metadata"].get(DIGEST_METADATA)
+        digest = f"sha256:{recorded}" if recorded else None
+        return ObjectState(key, answer["ContentLength"], answer["ETag"], answer["LastModified"], digest)
+
+    def states(self, prefix: str) -> Iterator[ObjectState]:
+        """Yield the states of all objects whose keys begin with a prefix, in the order of their keys."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.settings.bucket, Prefix=prefix)
+        with translated(self.settings, f"list {self.settings.url(prefix)}"):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield ObjectState(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])
+
+    def open(self, key: str, start: int, stop: int, size: int, etag: str) -> ObjectStream:
+        """Ask for the bytes from ``start`` up to ``stop``, exclusive, of an object.
+
+        :param size: of the whole object.
+        :raises ObjectChangedError: when the object is not of that size and ETag (any more).
+        """
+        url = self.settings.url(key)
+        with translated(self.settings, f"read {url}"):
+            answer = self.client.get_object(
+                Bucket=self.settings.bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=etag
+            )
+        stream = ObjectStream(answer["Body"], stop - start, self.settings, url)
+        told = answer.get("ContentRange", "")
+        if told == f"bytes {start}-{stop - 1}/{size}" or (not told and answer["ContentLength"] == size == stop - start):
+            return stream
+        stream.close()
+        if told.endswith(f"/{size}") or not told:
+            raise MirrorError(
+                f"Could not read {url}: asked for bytes {start} to {stop - 1}, the server sent {told or 'all'}",
+                remedy="Use an S3 server, or a proxy before it, that honours the Range header",
+            )
+        raise ObjectChangedError(f"Could not read {url}: it had {size} bytes, and now has another size ({told})")
+
+    def write(self, key: str, content: bytes, digest: str) -> None:
+        """Write a small object as a whole, with its digest beside it."""
+        with translated(self.settings, f"write {self.settings.url(key)}"):
+            self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=content, Metadata=digest_metadata(digest))
+
+    def remove(self, key: str) -> None:
+        """Remove an object. Whether it was there is not told by S3."""
+        with translated(self.settings, f"remove {self.settings.url(key)}"):
+            self.client.delete_object(Bucket=self.settings.bucket, Key=key)
+
+
+def digest_metadata(digest: str) -> dict[str, str]:
+    """Return the metadata that record a digest."""
+    return {DIGEST_METADATA: digest.split(":", 1)[1]}
+
+
+class ObjectStream:
+    """The bytes of one answer, received without a copy in between where the SDK's parts allow it."""
+
+    def __init__(self, body: Any, length: int, settings: S3Settings, url: str) -> None:
+        self._raw = body._raw_stream  # urllib3's answer, or what stands for it
+        self._left = length
+        self._settings = settings
+        self._url = url
+        # urllib3 copies what http.client could put in place; this attribute of it has been there in all its versions.
+        answer = getattr(self._raw, "_fp", None)
+        self._readinto = answer.readinto if isinstance(answer, HTTPResponse) else self._read_and_copy
+
+    def readinto(self, view: memoryview) -> int:
+        """Receive some bytes, at least one, and return how many.
+
+        :raises MirrorUnreachableError: when the connection breaks, or the answer is too short.
+        """
+        with translated(self._settings, f"read {self._url}"):
+            count: int = self._readinto(view)
+            if not count:
+                raise ConnectionError(f"the answer ended {self._left} bytes early")
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        """Be done with the answer: the connection is used again if all was read, else it is cut."""
+        if self._left:
+            self._raw.close()
+        self._raw.release_conn()
+
+    def _read_and_copy(self, view: memoryview) -> int:
+        piece = self._raw.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)

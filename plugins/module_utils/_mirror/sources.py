@@ -1,0 +1,45 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""An object of the mirror as a source of the transfer engine."""
+
+from __future__ import annotations
+
+import threading
+
+from .errors import ObjectChangedError, ObjectMissingError
+from .mirror import Mirror, ObjectState, ObjectStream
+
+
+class ObjectSource:
+    """The content of one object, as it was when its state was asked for."""
+
+    def __init__(self, mirror: Mirror, state: ObjectState) -> None:
+        self._mirror = mirror
+        self._state = state
+        self._lock = threading.Lock()
+
+    def open(self, start: int, stop: int) -> ObjectStream:
+        """Ask for the bytes from ``start`` up to ``stop``, exclusive.
+
+        :raises ObjectChangedError: when it is no longer the object that it was at first.
+        """
+        return self._mirror.open(self._state.key, start, stop, self._state.size, self._state.etag)
+
+    def refresh(self) -> None:
+        """Accept the object that is there now, if it can still be the same content."""
+        with self._lock:
+            url = self._mirror.settings.url(self._state.key)
+            state = self._mirror.state(self._state.key)
+            if state is None:
+                raise ObjectMissingError(
+                    f"{url} was removed while it was being read", remedy="Publish the model again", key=self._state.key
+                )
+            if state.size != self._state.size:
+                raise ObjectChangedError(
+                    f"{url} had {self._state.size} bytes and was replaced by {state.size} while it was being read",
+                    remedy="Publish the model again",
+                    key=self._state.key,
+                )
+            self._state = state

@@ -1,0 +1,357 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The download engine: many blobs, several requests at once, bounded memory, and every byte hashed on its way.
+
+A large blob comes as several ranges at once. Each is received into one of a fixed number of buffers. As soon as the
+range that continues what has already been written is there, whichever thread brought it hashes and writes it, and all
+that follow without a gap, while the other threads go on receiving. So the digest is known when the last byte is, what
+lies on disk is always a beginning of the blob without holes, and nothing is read twice. Small blobs run side by side in
+the same threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Callable, Optional, Protocol
+
+from .._ollama.errors import CollectionError
+from .errors import (
+    DigestMismatchError,
+    MirrorBusyError,
+    MirrorUnreachableError,
+    ObjectChangedError,
+    ObjectMissingError,
+)
+
+#: Requests at once, and bytes of one request, unless asked otherwise.
+CONCURRENCY = 8
+CHUNK_SIZE = 8 * 1024 * 1024
+
+#: Bytes of all buffers together. What the process needs beside them (Python, the SDK) is about 60 MB.
+MEMORY = 48 * 1024 * 1024
+
+#: Bytes received between two looks at whether to stop, and between two reports of progress.
+PIECE = 1024 * 1024
+
+#: Tries of a request in a row that bring not a single byte. The pause between two is a random part of 1, 2, 4 ...
+#: seconds.
+ATTEMPTS = 6
+LONGEST_PAUSE = 20.0
+
+#: How often an object may be replaced by another while it is read, before that is an error.
+REPLACEMENTS = 3
+
+#: Errors that may be gone at the next try, and errors that concern one blob only; any other one ends the run.
+_TRANSIENT = (MirrorUnreachableError, MirrorBusyError)
+_OF_ONE_BLOB = (DigestMismatchError, ObjectChangedError, ObjectMissingError)
+
+
+class Stream(Protocol):
+    """The answer to one request."""
+
+    def readinto(self, view: memoryview) -> int:
+        """Receive some bytes, at least one, and return how many.
+
+        :raises MirrorUnreachableError: when the connection breaks, or the answer is too short.
+        """
+
+    def close(self) -> None:
+        """Be done with the answer, read to its end or not."""
+
+
+class Source(Protocol):
+    """Where the bytes of one blob come from. Several threads use it at once."""
+
+    def open(self, start: int, stop: int) -> Stream:
+        """Ask for the bytes from ``start`` up to ``stop``, exclusive.
+
+        :raises ObjectChangedError: when it is no longer the object that it was at first.
+        """
+
+    def refresh(self) -> None:
+        """Accept the object that is there now, if it can still be the same blob."""
+
+
+class Hash(Protocol):
+    """What is needed of hashlib's objects."""
+
+    def update(self, data: Any, /) -> None:
+        """Add bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far."""
+
+
+class Target(Protocol):
+    """Where the bytes of one blob go. No two of its methods are called at once."""
+
+    def begin(self) -> tuple[int, Hash]:
+        """Get ready; return how many bytes are there from an earlier run, and the hash that has seen them."""
+
+    def write(self, offset: int, data: memoryview, seen: Hash) -> None:
+        """Take the next bytes; ``seen`` has seen them too."""
+
+    def commit(self) -> None:
+        """Put the blob in place: it is complete, and its digest is right."""
+
+    def suspend(self) -> None:
+        """Keep what is there for a later run."""
+
+    def discard(self) -> None:
+        """Throw away what is there; :meth:`begin` may be called again."""
+
+
+@dataclass
+class Transfer:
+    """One blob on its way.
+
+    :param size: in bytes; the source has exactly as many.
+    :ivar received: bytes that came over the network in this run.
+    :ivar resumed: bytes that were there from an earlier run.
+    :ivar error: why the blob could not be had, though others might.
+    """
+
+    digest: str
+    size: int
+    source: Source
+    target: Target
+    received: int = 0
+    resumed: int = 0
+    error: Optional[CollectionError] = None
+
+
+@dataclass
+class _Run:
+    """Where the engine is with a transfer. All but the target's own state is guarded by the engine's condition."""
+
+    transfer: Transfer
+    ready: bool = False
+    asked: int = 0  # bytes that were asked for, from the beginning
+    written: int = 0  # bytes that were hashed and written
+    seen: Any = None
+    arrived: dict[int, tuple[bytearray, memoryview]] = field(default_factory=dict)
+    draining: bool = False
+    replaced: int = 0
+    started_over: bool = False
+
+
+class Engine:
+    """Carries transfers out, in the order given.
+
+    :param on_bytes: is told how many bytes of a blob have come.
+    :param on_done: is told of each blob that is in place. Both are called from several threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int = CONCURRENCY,
+        chunk_size: int = CHUNK_SIZE,
+        longest_pause: float = LONGEST_PAUSE,
+        on_bytes: Callable[[Transfer, int], None] = lambda transfer, count: None,
+        on_done: Callable[[Transfer], None] = lambda transfer: None,
+    ) -> None:
+        self._concurrency = concurrency
+        self._chunk_size = chunk_size
+        self._longest_pause = longest_pause
+        self._on_bytes = on_bytes
+        self._on_done = on_done
+        self._changed = threading.Condition()
+        self._waiting: deque[Transfer] = deque()
+        self._running: list[_Run] = []
+        self._error: Optional[BaseException] = None
+        self._free: list[bytearray] = []
+        # One buffer more than threads lets all of them receive while one buffer waits for the gap before it to close.
+        self._unallocated = max(2, min(concurrency + 1, MEMORY // chunk_size))
+
+    def run(self, transfers: Iterable[Transfer]) -> None:
+        """Carry out all transfers. What concerns one blob only is left in its ``error``.
+
+        :raises CollectionError: whatever concerns them all; what was under way is suspended then.
+        """
+        self._waiting = deque(transfers)
+        requests = sum(1 + transfer.size // self._chunk_size for transfer in self._waiting)
+        threads = [
+            threading.Thread(target=self._work, name=f"transfer-{number}", daemon=True)
+            for number in range(min(self._concurrency, requests))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException as interruption:
+            # What is under way is left as a kill would leave it: a thread may be writing still.
+            self._stop(interruption)
+            raise
+        if self._error is not None:
+            for run in self._running:
+                run.transfer.target.suspend()
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while True:
+                task = self._next()
+                if task is None:
+                    return
+                task()
+        except BaseException as error:  # noqa: BLE001 - run() raises it
+            self._stop(error)
+
+    def _stop(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def _next(self) -> Optional[Callable[[], None]]:
+        """Wait for something to do, and return it; ``None`` when there will be nothing more."""
+        with self._changed:
+            while self._error is None and (self._waiting or self._running):
+                task = self._pick()
+                if task is not None:
+                    return task
+                self._changed.wait()
+            return None
+
+    def _pick(self) -> Optional[Callable[[], None]]:
+        # What was begun goes first, in order: the thread that closes a gap must never lack a buffer.
+        for run in self._running:
+            if run.ready and run.transfer.error is None and run.asked < run.transfer.size:
+                buffer = self._take_buffer()
+                if buffer is None:
+                    return None
+                start, run.asked = run.asked, min(run.asked + self._chunk_size, run.transfer.size)
+                return partial(self._fetch, run, start, buffer, memoryview(buffer)[: run.asked - start])
+        if self._waiting:
+            run = _Run(self._waiting.popleft())
+            self._running.append(run)
+            return partial(self._begin, run)
+        return None
+
+    def _take_buffer(self) -> Optional[bytearray]:
+        if self._free:
+            return self._free.pop()
+        if not self._unallocated:
+            return None
+        self._unallocated -= 1
+        return bytearray(self._chunk_size)
+
+    def _begin(self, run: _Run) -> None:
+        offset, run.seen = run.transfer.target.begin()
+        with self._changed:
+            run.transfer.resumed = run.written = run.asked = offset
+            run.ready = True
+            self._changed.notify_all()
+        if offset == run.transfer.size:
+            self._finish(run)
+
+    def _fetch(self, run: _Run, start: int, buffer: bytearray, view: memoryview) -> None:
+        failed: Optional[CollectionError] = None
+        try:
+            self._receive(run, start, view)
+        except _OF_ONE_BLOB as error:
+            failed = error
+        with self._changed:
+            run.transfer.error = run.transfer.error or failed
+            run.arrived[start] = buffer, view
+        self._drain(run)
+
+    def _receive(self, run: _Run, start: int, view: memoryview) -> None:
+        """Fill a buffer, with as many requests as it takes."""
+        source, got, failures = run.transfer.source, 0, 0
+        while got < len(view) and self._error is None and run.transfer.error is None:
+            try:
+                with contextlib.closing(source.open(start + got, start + len(view))) as stream:
+                    while got < len(view) and self._error is None:
+                        count = stream.readinto(view[got : got + PIECE])
+                        got += count
+                        failures = 0
+                        self._on_bytes(run.transfer, count)
+            except ObjectChangedError:
+                # A blob is named by its content, so another object of that name should be the same bytes once more.
+                with self._changed:
+                    run.replaced += 1
+                if run.replaced > REPLACEMENTS:
+                    raise
+                source.refresh()
+            except _TRANSIENT:
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise
+                self._pause(min(2.0 ** (failures - 1), self._longest_pause))
+        with self._changed:
+            run.transfer.received += got
+
+    def _pause(self, longest: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._error is not None, random.uniform(0, longest))  # noqa: S311
+
+    def _drain(self, run: _Run) -> None:
+        """Hash and write what has arrived and continues what is written, unless another thread is at it."""
+        while True:
+            with self._changed:
+                if run.transfer.error is not None or self._error is not None:
+                    break
+                if run.draining or run.written not in run.arrived:
+                    return
+                run.draining = True
+                buffer, view = run.arrived.pop(run.written)
+            run.seen.update(view)
+            run.transfer.target.write(run.written, view, run.seen)
+            with self._changed:
+                run.written += len(view)
+                run.draining = False
+                self._free.append(buffer)
+                self._changed.notify_all()
+            if run.written == run.transfer.size:
+                self._finish(run)
+                return
+        self._give_up(run)
+
+    def _finish(self, run: _Run) -> None:
+        transfer = run.transfer
+        found = f"sha256:{run.seen.hexdigest()}"
+        if found == transfer.digest:
+            transfer.target.commit()
+            self._on_done(transfer)
+            self._retire(run)
+            return
+        transfer.target.discard()
+        if (transfer.resumed or run.replaced) and not run.started_over:
+            # The pieces may be of different objects; a single one may be sound.
+            run.ready, run.started_over = False, True
+            self._begin(run)
+            return
+        transfer.error = DigestMismatchError(
+            f"The content of blob {transfer.digest} has the digest {found}",
+            remedy="The mirror's copy is damaged; publish the model again from a sound store",
+            digest=transfer.digest,
+            found=found,
+        )
+        self._retire(run)
+
+    def _give_up(self, run: _Run) -> None:
+        """Suspend a transfer that failed, once no thread works on it any more."""
+        with self._changed:
+            self._free.extend(buffer for buffer, _view in run.arrived.values())
+            run.arrived.clear()
+            mine = run.transfer.error is not None and run in self._running and not run.draining
+            if mine:
+                self._running.remove(run)
+            self._changed.notify_all()
+        if mine:
+            run.transfer.target.suspend()
+
+    def _retire(self, run: _Run) -> None:
+        with self._changed:
+            self._running.remove(run)
+            self._changed.notify_all()
