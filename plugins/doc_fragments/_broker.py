@@ -29,7 +29,8 @@ options:
     description: Virtual host. If not set, it is C(/).
     type: str
   broker_username:
-    description: User name. If not set, it is C(guest), which a broker accepts from its own machine only.
+    description: User name. If not set, the certificate of O(broker_client_cert) says who asks (SASL EXTERNAL); without one it is C(guest),
+      which a broker accepts from its own machine only.
     type: str
   broker_password:
     description: Password of O(broker_username).

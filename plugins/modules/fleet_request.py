@@ -1,0 +1,273 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fleet_request
+short_description: Ask a model of the fleet one question through the broker
+version_added: 1.0.0
+author:
+  - The legionio.ollama authors (@legionio)
+description:
+  - Publishes one chat, generate or embed request to a lane of the fleet, waits for the answer, and returns it with the node that gave it.
+  - The request is published as mandatory and with a publisher confirm, so that a lane that nobody has declared, or one that is full,
+    is an error at once instead of a timeout.
+  - It speaks as a LegionIO requester does, in either dialect that lex-ollama 0.3 knows, so it can ask fleets of both kinds.
+notes:
+  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has one in
+    the worker's own environment, as the example shows; no package of the distribution is needed there.
+  - The user needs the permission to write to O(exchange). With O(reply_queue=own), also to configure, write and read queues named
+    C(llm.fleet.reply.*).
+extends_documentation_fragment:
+  - legionio.ollama._attributes
+  - legionio.ollama._attributes.actiongroup_fleet
+  - legionio.ollama._broker
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode nothing is sent. The options are checked, the broker is logged into, and the lane's queue is looked at
+        passively; a queue that does not exist is the error that the request would end with.
+  diff_mode:
+    support: N/A
+    details:
+      - A request changes nothing.
+  idempotent:
+    support: N/A
+    details:
+      - A request changes nothing, and a model may answer differently every time.
+  platform:
+    platforms: posix
+options:
+  type:
+    description: What is asked for.
+    type: str
+    required: true
+    choices: [chat, generate, embed]
+  model:
+    description:
+      - The model, in the spelling that its lane has. With O(style=model), V(llama3) and V(llama3:latest) are two lanes.
+    type: str
+    required: true
+  messages:
+    description: The conversation, each entry with C(role) and C(content). Needed when O(type=chat).
+    type: list
+    elements: dict
+  prompt:
+    description: The text to continue. Needed when O(type=generate).
+    type: str
+  input:
+    description: The texts to embed. Needed when O(type=embed).
+    type: list
+    elements: str
+  system:
+    description: The system message. Workers pass it on when O(type=generate) only; in a chat it is a message with C(role=system).
+    type: str
+  images:
+    description: Image files on the host that the module runs on. In a chat they belong to the last message.
+    type: list
+    elements: path
+  tools:
+    description: Tools that the model may call, as Ollama's chat API describes them.
+    type: list
+    elements: dict
+  format:
+    description: V(json), or a JSON schema as a dictionary that the answer must fit.
+    type: raw
+  options:
+    description:
+      - Options of the model, for example C(temperature) or C(seed).
+      - Workers drop options that make Ollama load the model anew, such as C(num_ctx), unless they are set up to allow them.
+    type: dict
+  keep_alive:
+    description: How long Ollama keeps the model loaded afterwards, for example V(10m).
+    type: str
+  think:
+    description: Whether, or how much, the model thinks first; a boolean or V(low), V(medium), V(high).
+    type: raw
+  truncate:
+    description: Whether an input that is too long is cut instead of refused. Used when O(type=embed).
+    type: bool
+  dimensions:
+    description: Length of the embeddings, for models that can choose. Used when O(type=embed).
+    type: int
+  style:
+    description:
+      - Which lane the request goes to.
+      - V(model) is C(llm.request.ollama.<type>.<model>).
+      - V(shared) is C(llm.fleet.embed.<model>) or C(llm.fleet.inference.<model>), which the workers of other providers may serve too.
+      - V(offering) is the lane of one node alone, see O(node).
+    type: str
+    choices: [model, shared, offering]
+    default: model
+  context_window:
+    description: Context window in tokens, part of the lane's name with O(style=shared). It must be the one that the workers have configured.
+    type: int
+  node:
+    description: The node to ask. Needed when O(style=offering).
+    type: str
+  exchange:
+    description: The exchange that the lanes are bound to. C(llm.fleet) is what legion-llm uses from 0.8.36 on.
+    type: str
+    default: llm.request
+  dialect:
+    description:
+      - The format of the request and its answer.
+      - V(typed) is that of lex-ollama 0.3.2 to 0.3.10, V(0.3.1) that of lex-ollama 0.3.1.
+    type: str
+    choices: [typed, "0.3.1"]
+    default: typed
+  reply_queue:
+    description:
+      - Where the answer comes to.
+      - V(own) declares an exclusive queue C(llm.fleet.reply.<random>).
+      - V(direct) uses RabbitMQ's direct reply-to, which takes no right to declare queues. Workers of lex-ollama cannot answer to it.
+    type: str
+    choices: [own, direct]
+    default: own
+  timeout:
+    description: Seconds to wait for the answer. A worker does not begin a request that is older.
+    type: float
+    default: 300
+"""
+
+EXAMPLES = r"""
+- name: Ask the fleet
+  legionio.ollama.fleet_request:
+    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    type: chat
+    model: llama3
+    messages:
+      - role: user
+        content: What is the capital of France?
+  register: answer
+
+- name: Show what it said, and who said it
+  ansible.builtin.debug:
+    msg: "{{ answer.node }} after {{ answer.seconds }} s: {{ answer.content }}"
+
+- name: Embed two texts, on a node that has nothing but its worker
+  legionio.ollama.fleet_request:
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
+    type: embed
+    model: all-minilm
+    input:
+      - The quick brown fox
+      - jumps over the lazy dog
+    timeout: 60
+  vars:
+    ansible_python_interpreter: /opt/legionio/fleet-worker/current/venv/bin/python
+
+- name: Ask one node alone for data of a given shape
+  legionio.ollama.fleet_request:
+    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    type: generate
+    model: llama3
+    style: offering
+    node: gpu-01
+    prompt: Name a colour and its wavelength.
+    format:
+      type: object
+      properties:
+        colour: {type: string}
+        nanometres: {type: number}
+      required: [colour, nanometres]
+"""
+
+RETURN = r"""
+content:
+  description: What the model said; null for embeddings.
+  returned: success, not in check mode
+  type: str
+  sample: The capital of France is Paris.
+message:
+  description: The model's whole message, with C(tool_calls) and C(thinking) where there are any; null for embeddings.
+  returned: success, not in check mode
+  type: dict
+  sample: {"role": "assistant", "content": "The capital of France is Paris."}
+embeddings:
+  description: One vector for each entry of O(input); null for the other types.
+  returned: success, not in check mode
+  type: list
+  elements: list
+  sample: [[0.0123, -0.0456, 0.0789]]
+model:
+  description: The model that answered.
+  returned: success, not in check mode
+  type: str
+  sample: llama3
+node:
+  description: The node that answered; null when its worker does not say, as those of lex-ollama do not.
+  returned: success, not in check mode
+  type: str
+  sample: gpu-01
+usage:
+  description: Tokens.
+  returned: success, not in check mode
+  type: dict
+  sample: {"input_tokens": 31, "output_tokens": 8}
+seconds:
+  description: Seconds from publishing the request to the arrival of the answer.
+  returned: success, not in check mode
+  type: float
+  sample: 0.4132
+correlation_id:
+  description: What the request is called in the logs of the workers.
+  returned: success, not in check mode
+  type: str
+  sample: req_0f7b2c1e-6a5d-4c3b-8f9e-1a2b3c4d5e6f
+body:
+  description: The whole body of the answer, in the format of O(dialect).
+  returned: success, not in check mode
+  type: dict
+  sample: {"request_type": "chat", "stop": {"reason": "stop"}, "tokens": {"input": 31, "output": 8, "total": 39}}
+lane:
+  description: The lane, that is the routing key of the request and the name of its queue.
+  returned: success
+  type: str
+  sample: llm.request.ollama.chat.llama3
+exchange:
+  description: The exchange that the request went to.
+  returned: success
+  type: str
+  sample: llm.request
+queue:
+  description: What waits in the lane (C(messages)) and how many workers consume it (C(consumers)).
+  returned: success, in check mode
+  type: dict
+  sample: {"messages": 0, "consumers": 2}
+error_code:
+  description:
+    - What kind of failure it is, for example V(no_fleet_queue), V(fleet_backpressure), V(fleet_timeout), V(fleet_answer),
+      V(broker_unreachable), V(broker_login_refused), V(broker_forbidden) or V(missing_dependency).
+  returned: failure
+  type: str
+  sample: no_fleet_queue
+fleet_code:
+  description: The code that the worker answered with, when RV(error_code) is V(fleet_answer).
+  returned: failure
+  type: str
+  sample: ollama_unavailable
+retriable:
+  description: Whether the worker holds that the same request may succeed later, when RV(error_code) is V(fleet_answer).
+  returned: failure
+  type: bool
+  sample: true
+"""
+
+from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_work import REQUEST, request
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import BROKER
+from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
+
+
+def main() -> None:
+    run(REQUEST.merge(BROKER), request)
+
+
+if __name__ == "__main__":
+    main()
