@@ -28,12 +28,17 @@ help: ## list the targets
 demo: stage ## a lab of real hosts, provisioned by the playbook, answers one chat and one embedding through the queue
 	@$(IN_STAGE) tests/lab/demo.sh up
 
+.PHONY: ask
+ask: stage ## one more question to the demo's fleet: make ask QUESTION='What is the capital of Norway?'
+	@$(IN_STAGE) tests/lab/demo.sh ask $(if $(QUESTION),'$(QUESTION)')
+
 .PHONY: demo-down
 demo-down: ## remove what `make demo` started
 	@tests/lab/demo.sh down
 
 .PHONY: test
-test: stage ## everything below that checks, several at a time; STEPS='lint unit' chooses
+test: ## everything below that checks, several at a time; STEPS='lint unit' chooses
+	@python3 tests/tools/link_rooms.py --check
 	@python3 tests/tools/run_steps.py $(STEPS)
 
 ## Checks
@@ -103,6 +108,10 @@ venv: ## build (or find) the virtual environment of the tests, and print where i
 .PHONY: stage
 stage: ## copy the tree to build/ansible_collections/legionio/ollama, where Ansible's tools expect it
 	@python3 tests/tools/stage.py $(STAGED)
+
+.PHONY: links
+links: ## make the daemon's links to plugins/module_utils complete (`make stage` does it too)
+	@python3 tests/tools/link_rooms.py
 
 .PHONY: clean
 clean: ## remove build/; the cache stays

@@ -17,7 +17,7 @@ check() {
     mypy-daemon) [[ ! -d roles/fleet_worker/files/fleet_worker ]] || (cd roles/fleet_worker/files && typed --package fleet_worker) ;;
     mypy-tools)
       for folder in tests/tools tests/lint tests/unit/lint tests/unit/architecture; do
-        (cd "$folder" && MYPYPATH=$root/tests/lint:${root%/ansible_collections/*} typed .) || return 1
+        (cd "$folder" && MYPYPATH=$root/tests/lint:$root/tests/tools:${root%/ansible_collections/*} typed .) || return 1
       done
       ;;
     shellcheck) git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR ;;

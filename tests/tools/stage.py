@@ -6,6 +6,7 @@
 Ansible's tools find a collection by that path, and ansible-test by git; so the copy is a git repository of its own.
 What git tracks and what it does not ignore is copied, links as links; what the tree no longer has is removed.
 Only changed files are written, so that repeated runs cost little and never disturb a test that reads the copy.
+Before, the daemon's links to the shared rooms are made complete, in the tree itself (link_rooms.py).
 
 usage: python3 stage.py TARGET
 """
@@ -20,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import link_rooms
+
 SOURCE = Path(__file__).resolve().parents[2]
 
 
@@ -30,8 +33,13 @@ def wanted(source: Path) -> set[str]:
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.decode()
-    # git also lists tracked files that are deleted in the working tree.
-    return {name for name in listed.split("\0") if name and os.path.lexists(source / name)}
+    # git also lists tracked files that are deleted in the working tree, or have become folders.
+    return {name for name in listed.split("\0") if name and is_file(source / name)}
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file or a link, wherever it leads, is at a path."""
+    return path.is_symlink() or path.is_file()
 
 
 def same(a: Path, b: Path) -> bool:
@@ -57,11 +65,7 @@ def copy(source: Path, target: Path) -> None:
 def stage(source: Path, target: Path) -> tuple[int, int]:
     """Make the target equal to the source; return how many files were copied and how many removed."""
     names = wanted(source)
-    copied = 0
-    for name in sorted(names):
-        if not same(source / name, target / name):
-            copy(source / name, target / name)
-            copied += 1
+    # First what must go: a stale link to a folder would lead the copies astray.
     removed = 0
     for folder, folders, files in os.walk(target, topdown=True):
         here = Path(folder)
@@ -78,6 +82,11 @@ def stage(source: Path, target: Path) -> tuple[int, int]:
         if ".git" not in Path(folder).relative_to(target).parts and folder != str(target):
             with contextlib.suppress(OSError):  # not empty, as most
                 os.rmdir(folder)
+    copied = 0
+    for name in sorted(names):
+        if not same(source / name, target / name):
+            copy(source / name, target / name)
+            copied += 1
     return copied, removed
 
 
@@ -92,6 +101,8 @@ def main() -> int:
     target.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for line in link_rooms.mend(SOURCE):
+            print(line)
         copied, removed = stage(SOURCE, target)
         git = ["git", "-C", str(target)]
         if not (target / ".git").is_dir():

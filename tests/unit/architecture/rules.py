@@ -160,6 +160,8 @@ def daemon_knows_no_ansible(root: Path) -> list[str]:
     """The daemon runs where no Ansible is, so it imports neither Ansible nor the room that knows AnsibleModule."""
     found = []
     for path in python_files(root / DAEMON):
+        if path.is_symlink():
+            continue  # a file of a shared room, which has rules of its own
         for node, name, level in imports(parse(path)):
             parts = set(name.split(".")) | ({alias.name for alias in node.names} if not name else set())
             place = f"{path.relative_to(root)}:{node.lineno}"
@@ -173,18 +175,30 @@ def daemon_knows_no_ansible(root: Path) -> list[str]:
 
 
 def daemon_links_rooms(root: Path) -> list[str]:
-    """The daemon's packages of the shared rooms are relative links to them: one set of files, no copy in git."""
+    """The daemon has each file of the shared rooms as a relative link: one set of files, no copy in git.
+
+    To files, not to folders: ansible-test allows no other links.
+    """
     found = []
     if not (root / DAEMON).is_dir():
         return [f"{DAEMON} does not exist"]
     for room in MAY_IMPORT:
-        link = root / DAEMON / room
-        if not link.is_symlink():
-            found.append(f"{DAEMON}/{room} is no link")
-        elif Path(os.readlink(link)).is_absolute():
-            found.append(f"{DAEMON}/{room} is an absolute link")
-        elif link.resolve() != (root / UTILS / room).resolve():
-            found.append(f"{DAEMON}/{room} leads to {os.readlink(link)}")
+        if (root / DAEMON / room).is_symlink():
+            found.append(f"{DAEMON}/{room} is a link to a folder")
+        for original in python_files(root / UTILS / room):
+            link = root / DAEMON / original.relative_to(root / UTILS)
+            name = link.relative_to(root)
+            if not link.is_symlink():
+                found.append(f"{name} is no link")
+            elif Path(os.readlink(link)).is_absolute():
+                found.append(f"{name} is an absolute link")
+            elif link.resolve() != original.resolve():
+                found.append(f"{name} leads to {os.readlink(link)}")
+        for path in python_files(root / DAEMON / room):
+            if not path.exists():
+                found.append(f"{path.relative_to(root)} leads nowhere")
+            elif not path.is_symlink():
+                found.append(f"{path.relative_to(root)} belongs into {UTILS}")
     return found + copies_of_rooms(root)
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
+import link_rooms
 import pytest
 import rules
 
@@ -47,15 +49,20 @@ SOUND = {
 
 
 def grow(root: Path, files: dict[str, str], links: Optional[dict[str, str]] = None) -> Path:
+    """Write a tree, with the daemon's links as they should be, or with other ones, by their path below the daemon."""
     subprocess.run(["git", "init", "--quiet", str(root)], check=True)
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    if links is None:
-        links = {room: f"../../../../plugins/module_utils/{room}" for room in rules.MAY_IMPORT}
-    for room, target in links.items():
-        (root / rules.DAEMON / room).symlink_to(target)
+    link_rooms.mend(root)
+    for name, target in (links or {}).items():
+        link = root / rules.DAEMON / name
+        if link.is_symlink():
+            link.unlink()
+        elif link.is_dir():
+            shutil.rmtree(link)
+        link.symlink_to(target)
     return root
 
 
@@ -157,12 +164,35 @@ def test_the_rule_finds_what_breaks_it(rule: Rule, name: str, text: str, offence
 @pytest.mark.parametrize(
     "links, offence",
     [
-        ({}, "_ollama is no link"),
-        ({"_ollama": "/somewhere/_ollama"}, "_ollama is an absolute link"),
-        ({"_ollama": "../../../../plugins/module_utils/_mirror"}, "_ollama leads to ../../../../plugins"),
-        ({"_ollama": "../../../plugins/module_utils/_ollama"}, "_ollama leads to ../../../plugins"),
+        ({"_ollama": "../../../../plugins/module_utils/_ollama"}, "_ollama is a link to a folder"),
+        ({"_ollama/names.py": "/somewhere/names.py"}, "_ollama/names.py is an absolute link"),
+        ({"_ollama/names.py": "../_mirror/plans.py"}, "_ollama/names.py leads to ../_mirror/plans.py"),
+        ({"_ollama/gone.py": "../../../../../plugins/module_utils/_ollama/gone.py"}, "_ollama/gone.py leads nowhere"),
     ],
 )
 def test_a_wrong_link_is_found(links: dict[str, str], offence: str, tmp_path: Path) -> None:
     found = rules.daemon_links_rooms(grow(tmp_path, SOUND, links))
     assert any(offence in line for line in found), found
+
+
+def test_a_missing_link_and_a_file_in_a_links_place_are_found(tmp_path: Path) -> None:
+    root = grow(tmp_path, SOUND)
+    folder = root / rules.DAEMON / "_ollama"
+    (folder / "names.py").unlink()
+    (folder / "own.py").write_text("x = 1\n")
+    assert rules.daemon_links_rooms(root) == [
+        f"{rules.DAEMON}/_ollama/names.py is no link",
+        f"{rules.DAEMON}/_ollama/own.py belongs into plugins/module_utils",
+    ]
+
+
+def test_links_are_mended(tmp_path: Path) -> None:
+    root = grow(tmp_path, SOUND, {"_mirror": "../../../../plugins/module_utils/_mirror"})
+    (root / rules.UTILS / "_ollama/names.py").rename(root / rules.UTILS / "_ollama/naming.py")
+    assert link_rooms.differences(root) != ([], [])
+    assert f"unlinked {rules.DAEMON}/_ollama/names.py" in link_rooms.mend(root)
+    assert link_rooms.differences(root) == ([], [])
+    assert rules.daemon_links_rooms(root) == []
+    assert f"{rules.DAEMON}/_ollama/naming.py" in link_rooms.unknown_to_git(root)
+    subprocess.run(["git", "-C", str(root), "add", "--all"], check=True)
+    assert link_rooms.unknown_to_git(root) == []
