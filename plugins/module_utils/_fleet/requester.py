@@ -179,12 +179,13 @@ class Requester:
 
         self._loop = IOLoop()
         failure: Optional[BrokerError] = None
-        for self._address in self._settings.addresses:
-            error = self._connect_to(SelectConnection)
-            if error is None:
+        for address in self._settings.addresses:
+            self._address = address
+            cause = self._connect_to(SelectConnection)
+            if cause is None:
                 self._channel = self._open_channel()
                 return
-            failure = connection_error(error, self._settings, self._address)
+            failure = connection_error(cause, self._settings, address)
         raise failure or BrokerUnreachableError("No address of a broker was given")
 
     def _connect_to(self, adapter: Any) -> Optional[BaseException]:

@@ -36,7 +36,7 @@ from ..messages import (
     short_string,
 )
 from .base import Dialect, Document, Headers, Worker, reply_fields
-from .headers import BASE, HOSTNAME, answering_node
+from .headers import HOSTNAME, answering_node
 from .reading import arguments, envelope
 
 
@@ -86,7 +86,7 @@ def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
     return Reply(
         worker.legacy_exchange or "",
         request.reply_to or "",
-        Message(properties, {**BASE, HOSTNAME: worker.node}, encode(body)),
+        Message(properties, {HOSTNAME: worker.node}, encode(body)),
     )
 
 
@@ -110,7 +110,7 @@ def ask(question: Question, correlation_id: str, reply_to: str) -> Message:
         timestamp=int(time.time()),
         app_id=APP_ID,
     )
-    return Message(properties, BASE, encode(body))
+    return Message(properties, {}, encode(body))
 
 
 def understand(message: Message) -> Answer:

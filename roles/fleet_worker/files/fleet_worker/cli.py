@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Optional
@@ -17,6 +19,8 @@ from .config import DEFAULT_PATH, Config, ConfigError, load
 EXIT_CONFIG = 78
 #: What check-config leaves with when there are problems.
 EXIT_PROBLEMS = 2
+#: What status leaves with when the worker answers and is not ready.
+EXIT_NOT_READY = 3
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -60,6 +64,13 @@ def _run(config: Config) -> int:
 
 
 def _status(config: Config, *, as_json: bool) -> int:
-    from .status import show
+    from .status import ask, table
 
-    return show(config.status_socket, as_json=as_json)
+    try:
+        state = ask(config.status_socket)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        print(f"No worker answers at {config.status_socket}: {reason}. Is it running, and may you read there?")
+        return 1
+    print(json.dumps(state, indent=2) if as_json else table(state))
+    return 0 if state.get("ready") else EXIT_NOT_READY

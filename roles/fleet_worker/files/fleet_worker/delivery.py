@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A request as it was delivered: the message, where it came from, and how long it is of use."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ._fleet.dialects.headers import DEADLINE
+from ._fleet.lanes import Lane
+from ._fleet.messages import Message
+
+#: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
+PLAUSIBLE_SKEW = 5.0
+
+
+@dataclass(frozen=True)
+class ServedLane:
+    """A lane, with the settings that this worker has for it.
+
+    :ivar deadline: seconds a request may take.
+    :ivar priority: among the lanes of this worker; higher goes first.
+    :ivar consumer_priority: among the consumers of the queue; None leaves it to the broker.
+    """
+
+    lane: Lane
+    deadline: float
+    priority: int
+    consumer_priority: Optional[int] = None
+
+    @property
+    def queue(self) -> str:
+        return self.lane.queue
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One delivery of a request.
+
+    :ivar channel: where it came from, and where alone it can be settled.
+    :ivar count: how often the broker has given the request out before.
+    :ivar received: seconds since 1970, and seconds of the monotonic clock.
+    """
+
+    served: ServedLane
+    channel: Any
+    tag: int
+    message: Message
+    count: int = 0
+    received: float = field(default_factory=time.time)
+    received_monotonic: float = field(default_factory=time.monotonic)
+
+    @property
+    def identity(self) -> Optional[str]:
+        """What tells this request from every other one, over all of its deliveries; None when nothing does.
+
+        An id alone would do for requesters that keep to the rules. One that reuses ids must not get the answer to
+        another request, hence everything that an answer depends on.
+        """
+        properties = self.message.properties
+        if not (properties.message_id or properties.correlation_id):
+            return None
+        parts = (self.served.queue, properties.message_id, properties.correlation_id, properties.reply_to)
+        return hashlib.sha256("\0".join(map(str, parts)).encode() + b"\0" + self.message.body).hexdigest()
+
+    def seconds_left(self) -> float:
+        """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""
+        own = self.served.deadline - (time.monotonic() - self.received_monotonic)
+        expiry = self._expiry()
+        return own if expiry is None else min(own, expiry - time.monotonic())
+
+    def _expiry(self) -> Optional[float]:
+        """When the requester stops waiting, on the monotonic clock."""
+        stated = self.message.headers.get(DEADLINE)
+        if isinstance(stated, (int, float)) and not isinstance(stated, bool):
+            return self.received_monotonic + stated / 1000 - self.received
+        expiration = self.message.properties.expiration
+        if not (isinstance(expiration, str) and expiration.isdigit() and len(expiration) < 16):
+            return None
+        seconds = int(expiration) / 1000
+        timestamp = self.message.properties.timestamp
+        age = None if timestamp is None else self.received - float(timestamp)
+        # The broker drops what has expired in the queue: a request that looks older than its expiration, or younger
+        # than now, comes from a machine with another clock. Then it is of use as long as it was in all.
+        if age is None or not -PLAUSIBLE_SKEW <= age <= seconds + PLAUSIBLE_SKEW:
+            age = 0.0
+        return self.received_monotonic + seconds - max(0.0, age)
+
+
+def delivery_count(headers: Any, redelivered: bool) -> int:
+    """Return how often a request was given out before.
+
+    Quorum queues count in the header ``x-delivery-count``, on redeliveries only; classic ones just say that it was.
+    """
+    count = (headers or {}).get("x-delivery-count")
+    if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+        return max(count, int(redelivered))
+    return int(redelivered)

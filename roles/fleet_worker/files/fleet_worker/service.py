@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process: it puts the parts together, turns signals into words, and ends with the right status."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from typing import Any, Optional
+
+from pika.adapters.select_connection import IOLoop
+
+from . import __version__, credentials
+from ._fleet.broker import Address, BrokerSettings, TlsSettings
+from ._fleet.dialects.base import Worker as WorkerIdentity
+from ._ollama.client import OllamaClient
+from ._ollama.errors import CollectionError
+from .cli import EXIT_CONFIG
+from .config import Config
+from .delivery import ServedLane
+from .health import Health, State
+from .logs import Log, set_up
+from .notify import Notifier
+from .pool import Pool
+from .serving import Server, Terms
+from .status import TIMEOUT, StatusServer
+from .worker import Worker
+
+LOG = Log()
+
+#: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
+EMBED_PRIORITY = 10
+
+
+def run(config: Config) -> int:
+    """Work until a signal ends it; return the exit status."""
+    set_up(config.log.format, config.log.level)
+    LOG.info("starting", version=__version__, node=config.node, lanes=len(config.lanes))
+    error: Optional[CollectionError] = None
+    try:
+        service = Service(config)
+        error = service.run()
+    except CollectionError as failure:
+        error = failure
+    if error is not None:
+        LOG.error("gave_up", error=str(error), code=error.code)
+        return EXIT_CONFIG
+    LOG.info("ended")
+    return 1 if service.broken else 0
+
+
+class Service:
+    """The parts of one worker.
+
+    :raises CollectionError: when a credential, an address or a TLS file cannot be used.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.broken = False
+        self._error: Optional[CollectionError] = None
+        self._loop = IOLoop()
+        self._notifier = Notifier()
+        lanes = served_lanes(config)
+        client = OllamaClient(
+            config.ollama.host, connect_timeout=config.ollama.connect_timeout, headers=config.ollama.headers
+        )
+        self._health = Health(client, self._health_changed)
+        self._pool = Pool(config.concurrency)
+        terms = Terms(
+            worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
+            reply_queues=tuple(config.reply_queues),
+            own_queues=frozenset(served.queue for served in lanes),
+            max_request=config.max_request_bytes,
+            max_reply=config.max_reply_bytes,
+            patience=config.ollama.patience,
+            allow_runner_options=config.allow_runner_options,
+        )
+        self._worker = Worker(
+            self._loop,
+            settings=broker_settings(config),
+            lanes=lanes,
+            exchanges=config.exchanges,
+            slots=config.concurrency,
+            drain_timeout=config.drain_timeout,
+            server=Server(terms, client, self._health),
+            pool=self._pool,
+            notifier=self._notifier,
+            ended=self._ended,
+        )
+        self._status = StatusServer(config.status_socket, self._snapshot)
+
+    def run(self) -> Optional[CollectionError]:
+        """Work; return the error that ended it, None after a drain."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        self._pool.start()
+        self._health.start()
+        self._status.start()
+        io_thread = threading.Thread(target=self._turn, name="io")
+        io_thread.start()
+        io_thread.join()
+        self._status.stop()
+        self._health.stop()
+        self._pool.stop()
+        return self._error
+
+    def _turn(self) -> None:
+        """Run the loop; in the I/O thread."""
+        try:
+            self._worker.start()
+            self._loop.start()
+        except Exception:
+            # A defect of ours. The process ends, the broker has back what was in flight, and systemd starts it anew.
+            LOG.exception("broken")
+            self.broken = True
+
+    def _ended(self, error: Optional[CollectionError]) -> None:
+        self._error = error
+        self._loop.stop()
+
+    def _signalled(self, _number: int, _frame: Any) -> None:
+        self._loop.add_callback_threadsafe(self._worker.drain)
+
+    def _health_changed(self, state: State) -> None:
+        self._loop.add_callback_threadsafe(lambda: self._worker.health_changed(state))
+
+    def _snapshot(self) -> dict[str, Any]:
+        """Ask the I/O thread how the worker is; in the thread of the status server."""
+        answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._loop.add_callback_threadsafe(lambda: answer.put(self._worker.snapshot()))
+        try:
+            return answer.get(timeout=TIMEOUT)
+        except queue.Empty:
+            return {"ready": False, "error": f"The I/O thread did not answer within {TIMEOUT:g} s"}
+
+
+def served_lanes(config: Config) -> list[ServedLane]:
+    """Return the lanes with the settings that they have."""
+    return [
+        ServedLane(
+            lane,
+            deadline=lane.deadline if settings.deadline is None else settings.deadline,
+            priority=settings.priority
+            if settings.priority is not None
+            else (EMBED_PRIORITY if lane.type == "embed" else 0),
+            consumer_priority=settings.consumer_priority,
+        )
+        for lane, settings in config.lane_table()
+    ]
+
+
+def broker_settings(config: Config) -> BrokerSettings:
+    """Return how the broker is reached.
+
+    :raises CredentialError: when a secret is not there.
+    """
+    broker = config.broker
+    tls = None
+    if broker.tls is not None:
+        key = broker.tls.client_key_credential
+        tls = TlsSettings(
+            validate=broker.tls.validate_,
+            ca_path=broker.tls.ca_path,
+            client_cert=broker.tls.client_cert,
+            client_key=str(credentials.path_of(key)) if key else None,
+        )
+    return BrokerSettings(
+        addresses=tuple(Address.parse(text, tls=tls is not None) for text in broker.addresses),
+        vhost=broker.vhost,
+        username=broker.username,
+        password=credentials.read(broker.password_credential) if broker.username is not None else "",
+        heartbeat=broker.heartbeat,
+        tls=tls,
+        name=f"fleet-worker {config.node}",
+    )

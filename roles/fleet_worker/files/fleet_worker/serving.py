@@ -1,0 +1,273 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of one request: it is read, checked, answered by Ollama, and its answer is written.
+
+This runs in the threads of the pool and knows neither broker nor scheduler: a delivery in, a verdict and perhaps a
+reply out. Whatever happens, there is a verdict.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Optional, Union
+
+from ._fleet.dialects import dialect_of
+from ._fleet.dialects.base import Dialect, Worker
+from ._fleet.dialects.headers import REDELIVERED
+from ._fleet.messages import Failure, Outcome, Reply, Request, Success, decode
+from ._fleet.trust import ANSWER_TYPES, refusal
+from ._ollama.api_errors import (
+    CallCancelledError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    IncompleteResponseError,
+    ModelNotFoundError,
+    OllamaError,
+    ReadTimeoutError,
+    ServerBusyError,
+    ServerUnreachableError,
+)
+from ._ollama.calls import Call
+from ._ollama.client import OllamaClient
+from ._ollama.usage import usage_of
+from .delivery import Delivery, ServedLane
+from .health import Health
+from .logs import Log
+
+LOG = Log()
+
+#: Options of Ollama that load the model anew when they differ from those it was loaded with (Ollama, server/sched.go,
+#: needsReload).
+RUNNER_OPTIONS = frozenset({"num_ctx", "num_batch", "num_gpu", "num_thread", "main_gpu", "use_mmap"})
+
+#: Seconds kept from the end of a deadline, for the answer.
+ANSWER_RESERVE = 0.05
+
+#: How often a request is tried again whose connection to Ollama broke: it may be what breaks it.
+LOST_TRIES = 2
+
+
+class Verdict(enum.Enum):
+    """What is done with a delivery, after its reply (if any) is confirmed."""
+
+    ACK = "ack"
+    #: Out of the queue, and to the dead-letter exchange where the queue has one.
+    REJECT = "reject"
+    #: Back to the queue, for another node or for later.
+    REQUEUE = "requeue"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What became of a request.
+
+    :ivar outcome: one word for counters and the log: ``answered``, a code of an error, or why there is no answer.
+    """
+
+    verdict: Verdict
+    outcome: str
+    reply: Optional[Reply] = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Stop:
+    """Ends the work on a request from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._call: Optional[Call] = None
+        self.stopped = False
+
+    def begin(self, seconds: float) -> Call:
+        """Return the terms of the next call to Ollama."""
+        call = Call(read_timeout=seconds, total_timeout=seconds)
+        with self._lock:
+            self._call = call
+            if self.stopped:
+                call.cancel()
+        return call
+
+    def stop(self) -> None:
+        """End the call, and those to come."""
+        with self._lock:
+            self.stopped = True
+            if self._call is not None:
+                self._call.cancel()
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What requests are served under.
+
+    :ivar reply_queues: patterns of the queues that may be answered to.
+    :ivar own_queues: the lanes of this worker, which must not be answered to.
+    :ivar max_request: bytes of a request's body, at most.
+    :ivar max_reply: bytes of an answer's body, at most.
+    :ivar patience: seconds for which a request waits for an Ollama that is down.
+    """
+
+    worker: Worker
+    reply_queues: tuple[str, ...]
+    own_queues: Collection[str]
+    max_request: int
+    max_reply: int
+    patience: float
+    allow_runner_options: bool
+
+
+class Server:
+    """Serves requests with one Ollama. For any number of threads."""
+
+    def __init__(self, terms: Terms, client: OllamaClient, health: Health) -> None:
+        self._terms = terms
+        self._health = health
+        self._calls: dict[str, Callable[..., dict[str, Any]]] = {
+            "chat": client.chat,
+            "generate": client.generate,
+            "embed": client.embed,
+        }
+
+    def serve(self, delivery: Delivery, stop: Stop) -> Served:
+        """Serve a request."""
+        try:
+            return self._serve(delivery, stop)
+        except Exception:
+            # A defect of ours. The request must not come back to meet it again and again.
+            LOG.exception("defect", lane=delivery.served.queue)
+            return Served(Verdict.REJECT, "defect")
+
+    def _serve(self, delivery: Delivery, stop: Stop) -> Served:
+        message, served = delivery.message, delivery.served
+        if message.properties.type in ANSWER_TYPES:
+            return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
+        document, undecodable = decode(message, self._terms.max_request)
+        dialect = dialect_of(message.properties, message.headers, document)
+        request = dialect.read(message, document, served.lane)
+        fields: dict[str, Any] = {
+            "dialect": dialect.name,
+            "correlation_id": request.correlation_id,
+            "type": request.request_type,
+            "model": request.model,
+            "redelivered": delivery.count or None,
+            "contradictions": ",".join(request.contradictions) or None,
+        }
+        if request.reply_to is not None:
+            reason = refusal(request.reply_to, self._terms.reply_queues, self._terms.own_queues)
+            if reason is not None:
+                fields.update(reply_to=request.reply_to, reason=reason)
+                return Served(Verdict.REJECT, "reply_to_refused", fields=fields)
+        outcome = undecodable or request.failure or self._hopeless(delivery) or self._infer(request, delivery, stop)
+        if isinstance(outcome, Verdict):
+            return Served(outcome, "given_back", fields=fields)
+        return self._answered(
+            request, outcome, dialect, delivery, Verdict.ACK if undecodable is None else Verdict.REJECT, fields
+        )
+
+    def _hopeless(self, delivery: Delivery) -> Optional[Failure]:
+        limit = delivery.served.lane.delivery_limit
+        if delivery.count >= limit:
+            # Once more, and the broker drops it without a word to anybody.
+            return Failure("inference_failed", f"{delivery.count} deliveries of this request came to no end")
+        if delivery.seconds_left() <= ANSWER_RESERVE:
+            return Failure("inference_timeout", "the request had expired before its turn came")
+        return None
+
+    def _infer(self, request: Request, delivery: Delivery, stop: Stop) -> Union[Outcome, Verdict]:
+        """Have Ollama answer. An Ollama that is down is waited for, within bounds."""
+        arguments = self._arguments(request, delivery.served)
+        begun, started = time.monotonic(), time.time()
+        patience_ends = begun + self._terms.patience
+        lost = 0
+        while True:
+            try:
+                result = self._calls[request.call](
+                    call=stop.begin(max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE)), **arguments
+                )
+                return Success(result, started, time.monotonic() - begun)
+            except CallCancelledError:
+                return Verdict.REQUEUE
+            except (ServerUnreachableError, ServerBusyError, ConnectionLostError) as error:
+                lost += isinstance(error, ConnectionLostError)
+                self._health.suspect()
+                wait = min(patience_ends - time.monotonic(), delivery.seconds_left() - ANSWER_RESERVE)
+                if lost <= LOST_TRIES and wait > 0 and self._health.wait(wait):
+                    continue
+                if stop.stopped:
+                    return Verdict.REQUEUE
+                if delivery.count == 0 and lost <= LOST_TRIES and delivery.seconds_left() > self._terms.patience:
+                    # Another node may do better. Once only: the next one that cannot says so to the requester.
+                    return Verdict.REQUEUE
+                return Failure("ollama_unavailable", error.message, started, time.monotonic() - begun)
+            except OllamaError as error:
+                return _failure(error, started, time.monotonic() - begun)
+
+    def _arguments(self, request: Request, served: ServedLane) -> dict[str, Any]:
+        arguments = {"model": served.lane.model, **request.arguments}
+        options = arguments.get("options")
+        pinned = {"num_ctx": served.lane.context_window} if served.lane.context_window else {}
+        if isinstance(options, dict) and not self._terms.allow_runner_options:
+            options = {name: value for name, value in options.items() if name not in RUNNER_OPTIONS}
+        if pinned:
+            options = {**(options if isinstance(options, dict) else {}), **pinned}
+        if options is not None:
+            arguments["options"] = options
+        return arguments
+
+    def _answered(
+        self,
+        request: Request,
+        outcome: Outcome,
+        dialect: Dialect,
+        delivery: Delivery,
+        verdict: Verdict,
+        fields: dict[str, Any],
+    ) -> Served:
+        fields["seconds"] = outcome.seconds or None
+        if isinstance(outcome, Success):
+            usage = usage_of(outcome.result)
+            fields.update(input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"])
+        if request.reply_to is None:
+            fields["unanswered"] = "no reply_to"
+            return Served(verdict, _word(outcome), fields=fields)
+        reply = dialect.write(request, outcome, self._terms.worker)
+        size = len(reply.message.body)
+        if size > self._terms.max_reply:
+            outcome = Failure(
+                "payload_too_large", f"the answer has {size} bytes, and {self._terms.max_reply} are allowed"
+            )
+            reply = dialect.write(request, outcome, self._terms.worker)
+        if isinstance(outcome, Failure):
+            fields["error"] = outcome.message[:300]
+        return Served(verdict, _word(outcome), reply, fields)
+
+
+def _failure(error: OllamaError, started: float, seconds: float) -> Failure:
+    if isinstance(error, (ReadTimeoutError, DeadlineExceededError)):
+        code = "inference_timeout"
+    elif isinstance(error, ModelNotFoundError):
+        code = "model_not_loaded"
+    elif isinstance(error, IncompleteResponseError):
+        return Failure("inference_failed", "Ollama ended its answer before it was complete", started, seconds)
+    else:
+        code = "inference_failed"
+    return Failure(code, error.message, started, seconds)
+
+
+def _word(outcome: Outcome) -> str:
+    return "answered" if isinstance(outcome, Success) else outcome.code
+
+
+def marked(reply: Reply, count: int) -> Reply:
+    """Mark the reply to a redelivery: the same request may have been answered before.
+
+    :param count: how often the request was given out before this time.
+    """
+    if not count:
+        return reply
+    headers = {**reply.message.headers, REDELIVERED: count}
+    return replace(reply, message=replace(reply.message, headers=headers))

@@ -1,0 +1,453 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker: what happens when, from a connection to the last acknowledgement.
+
+Read it in this order: a connection opens, lanes are declared, both channels open, lanes are consumed (first half of the
+class); a request arrives, is started in the pool, its answer is published and confirmed, the request is acknowledged
+(second half); everything stops (the end).
+
+Everything here runs on the I/O thread, except what the pool runs. The pool hands back through
+``add_callback_threadsafe``, and nothing else crosses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Callable, Optional
+
+from ._fleet.broker import BrokerSettings
+from ._fleet.errors import (
+    BrokerError,
+    BrokerLoginRefusedError,
+    BrokerTlsError,
+    BrokerVhostError,
+    FleetError,
+    InvalidBrokerError,
+)
+from .consuming import Consumer
+from .declaring import Declaration
+from .delivery import Delivery, ServedLane
+from .health import State
+from .link import Link
+from .logs import Log
+from .notify import Notifier
+from .pool import Pool
+from .publishing import Publication, Publisher
+from .results import Results
+from .scheduler import Action, Cancel, Consume, GiveBack, Scheduler, Start
+from .serving import Served, Server, Stop, Verdict, marked
+
+LOG = Log()
+
+#: Seconds until a lane that the broker refused, or took away, is declared again; and a channel opened again.
+RETRY_LANE = 30.0
+RETRY_CHANNEL = 1.0
+
+#: Seconds between two looks at the clock: for the status line, the watchdog and the end of a drain.
+TICK = 1.0
+
+#: Seconds that systemd is asked for at a time while a drain goes on, and that are left after it to say goodbye.
+EXTENSION = 30.0
+GOODBYE = 5.0
+
+#: Refusals that no retry mends. Before the worker was ever ready they are errors of the configuration; later they are
+#: taken for changes under way, such as a new password.
+HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, BrokerTlsError)
+
+
+class Job:
+    """A request that is being served, with each of its deliveries: a redelivery joins the work under way."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.deliveries = [delivery]
+        self.stop = Stop()
+        self.started = time.monotonic()
+
+    @property
+    def served(self) -> ServedLane:
+        return self.deliveries[0].served
+
+
+class Worker:
+    """Consumes lanes, and has their requests served.
+
+    :param loop: pika's loop, which runs in the I/O thread.
+    :param exchanges: each lane is bound to each of them.
+    :param slots: requests that may run at the same time.
+    :param ended: called once, when everything is over, with the error if it was one.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        *,
+        settings: BrokerSettings,
+        lanes: Sequence[ServedLane],
+        exchanges: Sequence[str],
+        slots: int,
+        drain_timeout: float,
+        server: Server,
+        pool: Pool,
+        notifier: Notifier,
+        ended: Callable[[Optional[FleetError]], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._lanes = {served.queue: served for served in lanes}
+        self._exchanges = exchanges
+        self._drain_timeout = drain_timeout
+        self._server = server
+        self._pool = pool
+        self._notifier = notifier
+        self._ended = ended
+        self._scheduler = Scheduler({served.queue: served.priority for served in lanes}, slots)
+        self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
+        self._publisher = Publisher(settings, forbidden=self._useless)
+        self._consumer = Consumer(
+            settings, delivered=self._delivered, cancelled=self._lane_lost, closed=self._consumer_closed
+        )
+        self._results = Results()
+        self._jobs: list[Job] = []
+        self._by_identity: dict[str, Job] = {}
+        self._connection: Any = None
+        self._publisher_ready = False
+        #: Why a lane cannot be consumed for the broker's part; a lane without an entry can.
+        self._refusals: dict[str, str] = {}
+        self._ollama: Optional[State] = None
+        self._was_ready = False
+        self._blocked = False
+        self._drain_ends: Optional[float] = None
+        self._leaving = False
+        self._began = time.time()
+        self.counters: Counter[str] = Counter()
+
+    # Coming up.
+
+    def start(self) -> None:
+        """Begin."""
+        self._link.start()
+        self._tick()
+
+    def health_changed(self, state: State) -> None:
+        """Ollama was asked how it is."""
+        if state.up and not (self._ollama and self._ollama.up):
+            LOG.info("ollama_up", models=len(state.models))
+        elif not state.up:
+            LOG.warning("ollama_down", reason=state.reason)
+        self._ollama = state
+        self._update()
+
+    def _opened(self, connection: Any) -> None:
+        LOG.info("connected", broker=self._link.address)
+        self.counters["connections"] += 1
+        self._connection = connection
+        connection.add_on_connection_blocked_callback(lambda _connection, _frame: self._block(True))
+        connection.add_on_connection_unblocked_callback(lambda _connection, _frame: self._block(False))
+        self._declare(self._lanes.values())
+        self._publisher.open(connection, self._publisher_opened)
+        self._open_consumer()
+
+    def _declare(self, lanes: Iterable[ServedLane]) -> None:
+        chosen = list(lanes)
+        self._refusals.update({served.queue: "being declared" for served in chosen})
+        Declaration(
+            self._connection, [served.lane for served in chosen], self._exchanges, self._settings, self._declared
+        ).start()
+
+    def _declared(self, results: dict[str, Optional[BrokerError]]) -> None:
+        refused = {queue: error for queue, error in results.items() if error is not None}
+        for queue, error in refused.items():
+            LOG.error("lane_refused", lane=queue, error=str(error))
+            self._refusals[queue] = str(error)
+        if refused and not self._was_ready:
+            self._end(next(iter(refused.values())))
+            return
+        for queue in results.keys() - refused.keys():
+            self._refusals.pop(queue, None)
+        if refused:
+            self._redeclare_later(refused, RETRY_LANE)
+        self._update()
+
+    def _redeclare_later(self, queues: Iterable[str], seconds: float) -> None:
+        connection, chosen = self._connection, [self._lanes[queue] for queue in queues]
+
+        def again() -> None:
+            if connection is self._connection and connection.is_open and not self._leaving:
+                self._declare(chosen)
+
+        self._loop.call_later(seconds, again)
+
+    def _publisher_opened(self) -> None:
+        self._publisher_ready = True
+        self._update()
+
+    def _open_consumer(self) -> None:
+        # As many as there are slots: a node with a single lane must be able to fill them.
+        self._consumer.open(self._connection, self._scheduler.slots, self._update)
+
+    def _update(self) -> None:
+        """Consume exactly the lanes that can be served now; be ready once everything has come up."""
+        usable = self._consumer.is_open and self._publisher_ready
+        self._perform(self._scheduler.open(queue for queue in self._lanes if usable and not self._reason(queue)))
+        if usable and not self._refusals:
+            self._link.confirmed_useful()
+            if self._ollama is not None and self._ollama.up and not self._was_ready:
+                self._was_ready = True
+                LOG.info("ready", lanes=len(self._lanes))
+                self._notifier.ready()
+        self._notifier.status(self.summary())
+
+    def _reason(self, queue: str) -> str:
+        """Say why a lane is not consumed; empty when it is."""
+        if queue in self._refusals:
+            return self._refusals[queue]
+        if self._ollama is None:
+            return "Ollama has not answered yet"
+        if not self._ollama.up:
+            return f"Ollama is down: {self._ollama.reason}"
+        model = self._lanes[queue].lane.model
+        return "" if self._ollama.has(model) else f"Ollama does not have the model {model}"
+
+    # What goes wrong with the broker.
+
+    def _failed(self, error: FleetError) -> None:
+        LOG.error("cannot_connect", error=str(error))
+        if isinstance(error, HOPELESS) and not self._was_ready:
+            self._end(error)
+            return
+        self._notifier.status(str(error))
+
+    def _lost(self, error: BrokerError) -> None:
+        self._connection = None
+        self._publisher_ready = False
+        self._refusals = dict.fromkeys(self._lanes, f"no connection: {error.message}")
+        self._scheduler.reset()
+        self._block(False)
+        self._publisher.connection_lost()
+        if not self._leaving:
+            LOG.warning("connection_lost", error=str(error), in_flight=len(self._jobs))
+            self._update()
+
+    def _useless(self, error: BrokerError) -> None:
+        """Answers cannot be published, so nothing can be served over this connection."""
+        LOG.error("cannot_answer", error=str(error))
+        self._link.give_up(error)
+
+    def _consumer_closed(self, error: BrokerError) -> None:
+        """The broker has taken back everything that was unacknowledged."""
+        LOG.error("channel_closed", error=str(error), in_flight=len(self._jobs))
+        self._scheduler.reset()
+        self._update()
+        connection = self._connection
+
+        def again() -> None:
+            if connection is not None and connection is self._connection and connection.is_open and not self._leaving:
+                self._open_consumer()
+
+        self._loop.call_later(RETRY_CHANNEL, again)
+
+    def _lane_lost(self, served: ServedLane) -> None:
+        """The broker has ended a consumer: its queue was deleted, or it has waited too long for an acknowledgement.
+
+        In the second case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
+        """
+        LOG.warning("lane_lost", lane=served.queue)
+        self._scheduler.lost(served.queue)
+        self._refusals[served.queue] = "the broker has ended its consumer; it is declared again soon"
+        self._redeclare_later([served.queue], RETRY_CHANNEL)
+        self._update()
+
+    def _block(self, blocked: bool) -> None:
+        """The broker takes no messages while it is short of memory or disk."""
+        if blocked != self._blocked:
+            LOG.warning("broker_blocked" if blocked else "broker_unblocked")
+        self._blocked = blocked
+        self._perform(self._scheduler.block(blocked))
+
+    # A request.
+
+    def _delivered(self, delivery: Delivery) -> None:
+        self.counters["deliveries"] += 1
+        self.counters["redeliveries"] += bool(delivery.count)
+        identity = delivery.identity
+        known = self._results.get(identity)
+        job = self._by_identity.get(identity or "")
+        if known is not None:
+            self.counters["answered_again"] += 1
+            self._answer([delivery], known)
+        elif job is not None:
+            self.counters["joined"] += 1
+            job.deliveries.append(delivery)
+        else:
+            self._perform(self._scheduler.delivered(delivery.served.queue, delivery))
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Start):
+                self._start(action.item)
+            elif isinstance(action, Consume):
+                self._consumer.consume(self._lanes[action.queue])
+            elif isinstance(action, Cancel):
+                self._consumer.cancel(self._lanes[action.queue])
+            elif isinstance(action, GiveBack):
+                self._consumer.settle(action.item, Verdict.REQUEUE)
+
+    def _start(self, delivery: Delivery) -> None:
+        job = Job(delivery)
+        self._jobs.append(job)
+        identity = delivery.identity
+        if identity is not None:
+            self._by_identity[identity] = job
+        self._pool.submit(partial(self._serve, job, delivery))
+
+    def _serve(self, job: Job, delivery: Delivery) -> None:
+        """Serve a request; in a thread of the pool."""
+        served = self._server.serve(delivery, job.stop)
+        self._loop.add_callback_threadsafe(partial(self._finished, job, served))
+
+    def _finished(self, job: Job, served: Served) -> None:
+        self._jobs.remove(job)
+        self._by_identity = {identity: other for identity, other in self._by_identity.items() if other is not job}
+        if served.outcome == "answered":
+            self._results.put(job.deliveries[0].identity, served)
+        live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
+        if live:
+            self._answer(live, served)
+        else:
+            # The broker has the request, and gives it out again; then the answer is there already.
+            self._log(job.deliveries[-1], served, "connection lost")
+        self._perform(self._scheduler.finished())
+        self._look_at_drain()
+
+    def _answer(self, deliveries: list[Delivery], served: Served) -> None:
+        """Publish the answer; when it is confirmed, settle the request."""
+        if served.reply is None:
+            self._settle(deliveries, served, None)
+            return
+        count = max(delivery.count for delivery in deliveries)
+        self._publisher.publish(marked(served.reply, count), partial(self._settle, deliveries, served))
+
+    def _settle(self, deliveries: list[Delivery], served: Served, publication: Optional[Publication]) -> None:
+        if publication is not Publication.LOST:
+            for delivery in deliveries:
+                self._consumer.settle(delivery, served.verdict)
+        self.counters[f"outcome:{served.outcome}"] += 1
+        if publication is not None:
+            self.counters[f"reply:{publication.value}"] += 1
+        self._log(deliveries[-1], served, None if publication is None else publication.value)
+        self._look_at_drain()
+
+    @staticmethod
+    def _log(delivery: Delivery, served: Served, reply: Optional[str]) -> None:
+        timestamp = delivery.message.properties.timestamp
+        fields = {
+            "lane": delivery.served.queue,
+            "outcome": served.outcome,
+            "reply": reply,
+            # By two clocks, one of which counts whole seconds.
+            "waited": None if timestamp is None else max(0.0, delivery.received - timestamp),
+            "here": time.monotonic() - delivery.received_monotonic,
+            **served.fields,
+        }
+        if served.outcome == "answered" and reply != Publication.REFUSED.value:
+            LOG.info("request", **fields)
+        else:
+            LOG.warning("request", **fields)
+
+    # The end.
+
+    def drain(self) -> None:
+        """Take nothing any more, finish and answer what runs, and end. A second time: end at once."""
+        if self._drain_ends is not None:
+            LOG.warning("stopped", in_flight=len(self._jobs))
+            self._end(None)
+            return
+        LOG.info("draining", in_flight=len(self._jobs), held=self._scheduler.held)
+        self._drain_ends = time.monotonic() + self._drain_timeout
+        self._notifier.stopping()
+        self._perform(self._scheduler.drain())
+        self._look_at_drain()
+
+    def _look_at_drain(self) -> None:
+        if self._drain_ends is None or self._leaving:
+            return
+        done = not self._jobs and not self._publisher.pending
+        if done or self._connection is None or time.monotonic() > self._drain_ends + GOODBYE:
+            self._end(None)
+            return
+        if time.monotonic() > self._drain_ends:
+            for job in self._jobs:
+                job.stop.stop()  # their requests are given back
+        self._notifier.status(self.summary())
+        self._notifier.extend(EXTENSION)
+
+    def _end(self, error: Optional[FleetError]) -> None:
+        """Close the connection, by which the broker has back whatever is not acknowledged."""
+        if self._leaving:
+            return
+        self._leaving = True
+        for job in self._jobs:
+            job.stop.stop()
+        self._link.close(partial(self._ended, error))
+
+    # For people and for systemd.
+
+    def _tick(self) -> None:
+        interval = self._notifier.watchdog_interval
+        if interval is not None:
+            # From the loop itself: it is fed exactly as long as the loop turns.
+            self._notifier.alive()
+        self._look_at_drain()
+        self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
+
+    def summary(self) -> str:
+        """Return how the worker is, in a line."""
+        running = f"{len(self._jobs)} running, {self._scheduler.held} held"
+        if self._drain_ends is not None:
+            return f"draining: {running}, {max(0.0, self._drain_ends - time.monotonic()):.0f} s left"
+        if self._connection is None:
+            return f"not connected to {self._link.address}; {running}"
+        reasons = Counter(reason for reason in map(self._reason, self._lanes) if reason)
+        consumed = len(self._lanes) - sum(reasons.values())
+        text = f"{consumed} of {len(self._lanes)} lanes consumed, {running}"
+        if self._blocked:
+            text += "; the broker has an alarm and takes no answers"
+        return "; ".join([text, *(f"{count} paused: {reason}" for reason, count in reasons.most_common(1))])
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return how the worker is, in detail; plain JSON."""
+        now = time.monotonic()
+        return {
+            "summary": self.summary(),
+            "ready": self._was_ready,
+            "connected": self._connection is not None,
+            "broker": self._link.address,
+            "since": self._began,
+            "slots": self._scheduler.slots,
+            "held": self._scheduler.held,
+            "lanes": [
+                {
+                    "queue": queue,
+                    "model": served.lane.model,
+                    "type": served.lane.type,
+                    "style": served.lane.style,
+                    "state": "paused" if self._reason(queue) else "consumed",
+                    "reason": self._reason(queue),
+                    "running": sum(job.served is served for job in self._jobs),
+                }
+                for queue, served in self._lanes.items()
+            ],
+            "in_flight": [
+                {
+                    "lane": job.served.queue,
+                    "correlation_id": job.deliveries[0].message.properties.correlation_id,
+                    "seconds": round(now - job.started, 3),
+                }
+                for job in self._jobs
+            ],
+            "counters": dict(sorted(self.counters.items())),
+        }
