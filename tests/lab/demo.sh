@@ -34,8 +34,8 @@ write_activate() {
     echo "# source this file: the demo's Ansible, collection and inventory"
     printf 'export PATH=%q:"%s"\n' "$(dirname "$(command -v ansible-playbook)")" "\$PATH"
     for name in LEGIONIO_CACHE LEGIONIO_BUILD LAB CONTAINERS_CONF LAB_DEBIAN_MIRROR ANSIBLE_COLLECTIONS_PATH ANSIBLE_HOME \
-      ANSIBLE_INVENTORY ANSIBLE_HOST_KEY_CHECKING ANSIBLE_LOCALHOST_WARNING; do
-      printf 'export %s=%q\n' "$name" "${!name}"
+      ANSIBLE_INVENTORY ANSIBLE_HOST_KEY_CHECKING ANSIBLE_LOCALHOST_WARNING LEGIONIO_DEMO_NET; do
+      printf 'export %s=%q\n' "$name" "${!name-}"
     done
   } > "$state/activate"
 }

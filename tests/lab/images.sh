@@ -10,7 +10,7 @@ podman_settings
 if [ "${1:-}" = --remove ]; then
   shift
   for name in "$@"; do
-    for image in $(as_root podman images -q --filter "reference=localhost/legionio-lab/$name" | sort -u); do
+    for image in $(as_root podman images --format '{{.Repository}}:{{.Tag}}' --filter "reference=localhost/legionio-lab/$name"); do
       as_root podman rmi "$image" > /dev/null 2>&1 || true
     done
   done
