@@ -39,7 +39,7 @@ def anchors(text: str) -> set[str]:
 def broken_link(root: Path, name: str, link: str) -> bool:
     if re.match(r"[a-z]+:", link):
         return False
-    path, _, anchor = link.partition("#")
+    path, _mark, anchor = link.partition("#")
     target = (root / name).parent / unquote(path) if path else root / name
     if not target.exists():
         return True

@@ -171,7 +171,8 @@ def main() -> int:
     steps = [step for step in STEPS if not chosen or step.name in chosen]
     began = time.monotonic()
     # The environment first, and alone: every step needs it, and this is where a bare machine fails.
-    if subprocess.run(["make", "--no-print-directory", "venv"], cwd=ROOT, stdin=subprocess.DEVNULL).returncode:
+    venv = subprocess.run(["make", "--no-print-directory", "venv"], check=False, cwd=ROOT, stdin=subprocess.DEVNULL)
+    if venv.returncode:
         return 1
     run(steps)
 

@@ -34,7 +34,13 @@ def run(*command: str, collections: Path) -> subprocess.CompletedProcess[str]:
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
     }
     return subprocess.run(
-        command, env=environment, cwd=collections, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        check=False,
+        env=environment,
+        cwd=collections,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -44,6 +50,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     result = subprocess.run(
         ["ansible-galaxy", "collection", "build", "--output-path", str(folder), str(ROOT)],
+        check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

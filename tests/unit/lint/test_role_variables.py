@@ -26,7 +26,9 @@ TASKS = """
 - name: Use
   tags: [web_install]
   vars: {__web_both: "{{ web_port }} {{ web_mode }}"}
-  ansible.builtin.template: {src: web_site.j2, dest: "/{{ __web_both }}/{{ web_key }}/{{ web_tls_cert }}{{ web_tls_port }}"}
+  ansible.builtin.template:
+    src: web_site.j2
+    dest: "/{{ __web_both }}/{{ web_key }}/{{ web_tls_cert }}{{ web_tls_port }}"
   register: __web_written
 """
 GOOD = {
