@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from .._ollama.errors import MissingDependencyError
 from .messages import Message, Properties
 
 _NAMES = tuple(field.name for field in fields(Properties))
@@ -22,8 +23,14 @@ def from_pika(properties: Any, body: bytes) -> Message:
 
 
 def to_pika(message: Message) -> Any:
-    """Return the ``pika.BasicProperties`` of a message."""
-    from pika import BasicProperties
+    """Return the ``pika.BasicProperties`` of a message.
+
+    :raises MissingDependencyError: without pika.
+    """
+    try:
+        from pika import BasicProperties
+    except ImportError as error:
+        raise MissingDependencyError("pika", "talk to the broker") from error
 
     return BasicProperties(
         **{name: getattr(message.properties, name) for name in _NAMES}, headers=dict(message.headers)

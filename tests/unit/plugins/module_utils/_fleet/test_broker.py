@@ -1,0 +1,167 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses, URLs and what the failures of a connection mean."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import pika.exceptions
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker import (
+    Address,
+    BrokerSettings,
+    TlsSettings,
+    channel_error,
+    connection_error,
+    parameters,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors import (
+    BrokerError,
+    BrokerForbiddenError,
+    BrokerLoginRefusedError,
+    BrokerTlsError,
+    BrokerUnreachableError,
+    BrokerVhostError,
+    ExchangeMissingError,
+    InvalidBrokerError,
+)
+
+HUB = Address("hub", 5672)
+SETTINGS = BrokerSettings((HUB,), username="worker", password="s3cret")
+
+
+@pytest.mark.parametrize(
+    "text, tls, host, port",
+    [
+        ("hub", False, "hub", 5672),
+        ("hub", True, "hub", 5671),
+        ("hub.example.com:1234", True, "hub.example.com", 1234),
+        ("10.0.0.1:5672", False, "10.0.0.1", 5672),
+        ("[fd00::1]:5672", False, "fd00::1", 5672),
+        ("[::1]", False, "::1", 5672),
+    ],
+)
+def test_addresses(text: str, tls: bool, host: str, port: int) -> None:
+    address = Address.parse(text, tls=tls)
+    assert (address.host, address.port) == (host, port)
+    assert Address.parse(str(address), tls=not tls) == address
+
+
+@pytest.mark.parametrize("text", ["", ":5672", "hub:", "hub:0", "hub:65536", "hub:x", "a b", "fd00::1", "amqp://hub"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(InvalidBrokerError, match="is not the address of a broker"):
+        Address.parse(text, tls=False)
+
+
+def test_a_url_in_full() -> None:
+    settings = BrokerSettings.from_url("amqps://us%40er:p%2Fw%3A@hub:1234/my%2Fvhost")
+    assert settings.addresses == (Address("hub", 1234),)
+    assert (settings.vhost, settings.username, settings.password) == ("my/vhost", "us@er", "p/w:")
+    assert settings.tls == TlsSettings()
+
+
+@pytest.mark.parametrize("url", ["amqp://hub", "amqp://hub/", "amqp://hub/%2F"])
+def test_a_url_in_short(url: str) -> None:
+    settings = BrokerSettings.from_url(url)
+    assert settings == BrokerSettings((HUB,))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:hush@hub", "amqp://", "hub:5672", "amqp://u:hush@hub:99999", "amqp://u:hush@[x"]
+)
+def test_what_is_no_url_is_refused_without_repeating_the_password(url: str) -> None:
+    with pytest.raises(InvalidBrokerError) as caught:
+        BrokerSettings.from_url(url)
+    assert "hush" not in str(caught.value)
+
+
+def test_no_representation_has_the_password() -> None:
+    assert "s3cret" not in repr(SETTINGS)
+
+
+def test_parameters_say_who_we_are() -> None:
+    made = parameters(SETTINGS, HUB)
+    assert (made.host, made.port, made.virtual_host, made.heartbeat) == ("hub", 5672, "/", 30)
+    assert made.credentials == pika.PlainCredentials("worker", "s3cret")
+    external = parameters(BrokerSettings((HUB,), username=None), HUB)
+    assert type(external.credentials).__name__ == "ExternalCredentials"
+
+
+def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Path) -> None:
+    settings = BrokerSettings((HUB,), tls=TlsSettings(ca_path=str(tmp_path / "none.pem")))
+    with pytest.raises(InvalidBrokerError, match="TLS files"):
+        parameters(settings, HUB)
+
+
+@pytest.mark.parametrize(
+    "error, kind, text",
+    [
+        (
+            pika.exceptions.ProbableAuthenticationError(
+                "ConnectionClosedByBroker: (403) 'ACCESS_REFUSED - Login was refused'"
+            ),
+            BrokerLoginRefusedError,
+            "refuses the login of the user 'worker'",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(
+                "ConnectionClosedByBroker: (530) 'NOT_ALLOWED - vhost / not found'"
+            ),
+            BrokerVhostError,
+            "has no virtual host '/'",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(
+                "(530) \"NOT_ALLOWED - access to vhost '/' refused for user 'worker'\""
+            ),
+            BrokerVhostError,
+            "does not let 'worker' into the virtual host",
+        ),
+        (
+            pika.exceptions.AMQPConnectionError(ConnectionRefusedError(111, "Connection refused")),
+            BrokerUnreachableError,
+            "refused",
+        ),
+        (
+            pika.exceptions.AMQPConnectionError(socket.gaierror(-2, "Name or service not known")),
+            BrokerUnreachableError,
+            "its name is unknown",
+        ),
+        (
+            pika.exceptions.AMQPConnectionError(ssl.SSLCertVerificationError(1, "certificate verify failed")),
+            BrokerTlsError,
+            "verify failed",
+        ),
+        (pika.exceptions.IncompatibleProtocolError("x"), BrokerTlsError, "does not speak AMQP"),
+        (pika.exceptions.AMQPHeartbeatTimeout("no activity"), BrokerUnreachableError, "no activity"),
+        (
+            pika.exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broker forced it"),
+            BrokerUnreachableError,
+            "CONNECTION_FORCED",
+        ),
+    ],
+)
+def test_what_the_failure_of_a_connection_means(error: Exception, kind: type[BrokerError], text: str) -> None:
+    found = connection_error(error, SETTINGS, HUB)
+    assert type(found) is kind
+    assert "hub:5672" in str(found) and text in str(found)
+    assert found.remedy
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "code, text, kind",
+    [
+        (403, "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'worker'", BrokerForbiddenError),
+        (404, "NOT_FOUND - no exchange 'llm.request' in vhost '/'", ExchangeMissingError),
+        (541, "INTERNAL_ERROR", BrokerError),
+    ],
+)
+def test_what_the_end_of_a_channel_means(code: int, text: str, kind: type[BrokerError]) -> None:
+    found = channel_error(code, text, SETTINGS)
+    assert type(found) is kind
+    assert found.details["amqp_code"] == code
