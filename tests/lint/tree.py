@@ -16,7 +16,18 @@ def tree_files(root: Path) -> Iterator[str]:
     :raises subprocess.CalledProcessError: when ``root`` is no git repository.
     """
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "-C",
+            str(root),
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.decode()

@@ -73,7 +73,9 @@ def mend(root: Path) -> list[str]:
 
 def unknown_to_git(root: Path) -> list[str]:
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z", "--", DAEMON], check=True, stdout=subprocess.PIPE
+        ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--", DAEMON],
+        check=True,
+        stdout=subprocess.PIPE,
     ).stdout.decode()
     return sorted(set(wanted(root)) - set(listed.split("\0")))
 

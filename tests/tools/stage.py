@@ -4,8 +4,9 @@
 """Copy the files of this tree to a path that ends in ansible_collections/<namespace>/<name>.
 
 Ansible's tools find a collection by that path, and ansible-test by git; so the copy is a git repository of its own.
-What git tracks and what it does not ignore is copied, links as links; what the tree no longer has is removed.
-Only changed files are written, so that repeated runs cost little and never disturb a test that reads the copy.
+What git tracks and what it does not ignore is copied, links as links; what was copied before and the tree no longer
+has is removed. Only changed files are written, and what the tools put into the copy is left alone, so that a run costs
+little and never disturbs a test that is running there.
 Before, the daemon's links to the shared rooms are made complete, in the tree itself (link_rooms.py).
 
 usage: python3 stage.py TARGET
@@ -26,15 +27,21 @@ import link_rooms
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-def wanted(source: Path) -> set[str]:
-    """The paths, relative to the source, of the files and links that belong to the tree."""
+def known_to_git(root: Path, *options: str) -> set[str]:
+    """The paths, relative to the root, that git lists."""
     listed = subprocess.run(
-        ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        # A tree that belongs to another user is read all the same: CI often checks out as one and builds as another.
+        ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--cached", *options],
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.decode()
+    return set(listed.split("\0")) - {""}
+
+
+def wanted(source: Path) -> set[str]:
+    """The paths, relative to the source, of the files and links that belong to the tree."""
     # git also lists tracked files that are deleted in the working tree, or have become folders.
-    return {name for name in listed.split("\0") if name and is_file(source / name)}
+    return {name for name in known_to_git(source, "--others", "--exclude-standard") if is_file(source / name)}
 
 
 def is_file(path: Path) -> bool:
@@ -66,28 +73,17 @@ def stage(source: Path, target: Path) -> tuple[int, int]:
     """Make the target equal to the source; return how many files were copied and how many removed."""
     names = wanted(source)
     # First what must go: a stale link to a folder would lead the copies astray.
-    removed = 0
-    for folder, folders, files in os.walk(target, topdown=True):
-        here = Path(folder)
-        if here == target:
-            # Git's own folder, and what the tools leave behind in the copy.
-            folders[:] = [name for name in folders if name not in {".git", ".ansible"}]
-        links = [name for name in folders if (here / name).is_symlink()]
-        for name in files + links:
-            path = here / name
-            if str(path.relative_to(target)) not in names:
-                path.unlink()
-                removed += 1
-    for folder, _folders, _files in os.walk(target, topdown=False):
-        if ".git" not in Path(folder).relative_to(target).parts and folder != str(target):
-            with contextlib.suppress(OSError):  # not empty, as most
-                os.rmdir(folder)
+    stale = known_to_git(target) - names
+    for name in stale:
+        (target / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, as most
+            os.removedirs((target / name).parent)
     copied = 0
     for name in sorted(names):
         if not same(source / name, target / name):
             copy(source / name, target / name)
             copied += 1
-    return copied, removed
+    return copied, len(stale)
 
 
 def main() -> int:
@@ -103,11 +99,10 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for line in link_rooms.mend(SOURCE):
             print(line)
-        copied, removed = stage(SOURCE, target)
         git = ["git", "-C", str(target)]
         if not (target / ".git").is_dir():
             subprocess.run([*git, "init", "--quiet"], check=True)
-            copied += 1
+        copied, removed = stage(SOURCE, target)
         if copied or removed:
             subprocess.run([*git, "add", "--all"], check=True)
     return 0

@@ -205,7 +205,18 @@ def daemon_links_rooms(root: Path) -> list[str]:
 def copies_of_rooms(root: Path) -> list[str]:
     """Files known to git with the content of a shared file. Empty ones are no copies."""
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [
+            "git",
+            "-c",
+            "safe.directory=*",
+            "-C",
+            str(root),
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.decode()
