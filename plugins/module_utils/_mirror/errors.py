@@ -135,7 +135,7 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
             remedy="Set s3_ca_path to the authority that signed its certificate, and check the host in endpoint_url",
             endpoint=settings.where,
         )
-    if isinstance(error, sdk.HTTPClientError):
+    if isinstance(error, (sdk.ConnectionError, sdk.HTTPClientError)):
         return _of_connection(error, settings, doing)
     if isinstance(error, (sdk.BotoCoreError, ValueError)):
         return MirrorSettingsError(
@@ -183,7 +183,7 @@ _KNOWN = (
         MirrorCredentialsError,
         "{where} does not know the access key",
         "Check access_key, and that it belongs to this S3 server",
-        ("InvalidAccessKeyId", "InvalidAccessKey", "InvalidClientTokenId"),
+        ("InvalidAccessKeyId", "InvalidAccessKey", "InvalidClientTokenId", "XAdminUserNotFound"),
     ),
     _Known(
         MirrorCredentialsError,
@@ -268,7 +268,8 @@ def _of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) ->
     meta = response.get("ResponseMetadata", {})
     code, said, status = str(answer.get("Code", "")), str(answer.get("Message", "")), meta.get("HTTPStatusCode")
     region = str(answer.get("Region") or meta.get("HTTPHeaders", {}).get("x-amz-bucket-region") or "")
-    known = _BY_CODE.get(code) or _BY_CODE.get(str(status))
+    # A status says too little beside a code that is not known: VersityGW answers 404 for an unknown user.
+    known = _BY_CODE.get(code or str(status))
     details: dict[str, Detail] = {
         "status": status,
         "s3_code": code or None,

@@ -31,10 +31,11 @@ from . import listing
 from .errors import MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
-from .mirror import Mirror, ObjectState
+from .mirror import READERS, Mirror, ObjectState
 from .partials import PartialFile, held
-from .plans import ADD, KEEP, REPLACE, AccessChange, BlobChange, ModelChange, Plan
+from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
 from .records import Records
+from .removing import carry_out_removal, unused_blobs
 from .sources import ObjectSource
 from .transfer import CHUNK_SIZE, CONCURRENCY, Engine, Transfer
 from .units import in_bytes
@@ -60,11 +61,13 @@ class Report:
     :ivar models: those whose manifest was written, or whose blobs were repaired.
     :ivar downloaded: digests of the blobs that are now in place.
     :ivar resumed: digests of those of them that an earlier run had begun.
+    :ivar removed: digests of the blobs that nothing names any more, and that are gone.
     """
 
     models: list[ModelName] = field(default_factory=list)
     downloaded: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     bytes_received: int = 0
     bytes_resumed: int = 0
     seconds: float = 0.0
@@ -74,6 +77,7 @@ class Report:
 class Importer:
     """One import of some models into one store.
 
+    :param prune: remove other models of the store whose names match any of these patterns (:func:`listing.matches`).
     :param verify_always: hash blobs also when they look as they did when they were last verified.
     :param on_wait: is told when another importer has to be waited for.
     """
@@ -84,6 +88,7 @@ class Importer:
         store: Store,
         names: Sequence[ModelName],
         *,
+        prune: Sequence[str] = (),
         verify_always: bool = False,
         concurrency: int = CONCURRENCY,
         chunk_size: int = CHUNK_SIZE,
@@ -92,6 +97,7 @@ class Importer:
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
+        self._prune = prune
         self._concurrency = concurrency
         self._chunk_size = chunk_size
         self._on_wait = on_wait
@@ -111,16 +117,27 @@ class Importer:
         :raises DiskFullError: when there is too little room for what is needed.
         """
         if not self._manifests:
-            with ThreadPoolExecutor(listing.READERS) as pool:
+            with ThreadPoolExecutor(READERS) as pool:
                 self._manifests = dict(zip(self._names, pool.map(self._manifest, self._names)))
         wanted = _distinct(self._manifests)
         with ThreadPoolExecutor(HASHERS) as pool:
             blobs = tuple(pool.map(self._blob_change, wanted))
+        models = [self._model_change(name, manifest) for name, manifest in self._manifests.items()]
+        models += [ModelChange(name, digest_of(raw), None) for name, raw in self._pruned()]
+        # As Ollama's own pull does, what a model needed before and nobody needs now goes with its old manifest.
+        going = {
+            model.name: raw
+            for model in models
+            if model.action in (REPLACE, REMOVE)
+            for raw in (self._store.manifest(model.name),)
+            if raw is not None
+        }
+        leaving, warnings = unused_blobs(self._store, going, self._manifests)
         plan = Plan(
-            models=tuple(self._model_change(name, manifest) for name, manifest in self._manifests.items()),
-            blobs=blobs,
+            models=tuple(models),
+            blobs=(*blobs, *leaving),
             access=tuple(self._access_changes(blobs)),
-            warnings=tuple(self._warnings()),
+            warnings=(*self._warnings(), *warnings),
         )
         self._ask_for(plan.of(ADD, REPLACE))
         self._need_room(plan)
@@ -137,6 +154,13 @@ class Importer:
             error.message = f"{url}: {error.message}"
             error.details["name"] = name.full
             raise
+
+    def _pruned(self) -> Iterator[tuple[ModelName, bytes]]:
+        if self._prune:
+            for name in self._store.names():
+                raw = self._store.manifest(name) if listing.matches(name, self._prune) else None
+                if raw is not None and name not in self._manifests:
+                    yield name, raw
 
     def _model_change(self, name: ModelName, manifest: Manifest) -> ModelChange:
         raw = self._store.manifest(name)
@@ -266,7 +290,7 @@ class Importer:
                 self._records.save(self._store.workspace, self._store.blobs.names(), self._store.ownership)
 
     def _carry_out(self, plan: Plan) -> None:
-        if any(model.action != KEEP for model in plan.models):
+        if any(model.action in (ADD, REPLACE) for model in plan.models):
             self._keep_from_pruning(plan)
         if plan.access:
             self._change_access(plan)
@@ -299,6 +323,8 @@ class Importer:
             self.report.bytes_received += sum(transfer.received for transfer in transfers)
             self.report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
         self.report.failures += [transfer.error for transfer in transfers if transfer.error]
+        if not self.report.failures:
+            self.report.removed += carry_out_removal(self._store, plan)
 
     def _transfer(self, blob: BlobChange) -> Transfer:
         name = blob_file_name(blob.digest)

@@ -17,13 +17,14 @@ from typing import NamedTuple, Optional
 from .._ollama.manifests import Manifest, ManifestError
 from .._ollama.names import ModelName
 from .errors import MirrorAccessError, MirrorError, ModelMissingError
-from .mirror import Mirror, ObjectState
-
-#: Manifests read at once. They are small, so that waiting for the answer is all that they cost.
-READERS = 8
+from .mirror import READERS, Mirror, ObjectState
 
 #: Blobs from which on one listing is cheaper than asking for each: a page of it has 1,000 objects.
 _LISTED_FROM = 32
+
+
+#: From which likeness on, of 1, a name is worth mentioning.
+_ALIKE = 0.6
 
 
 class Listed(NamedTuple):
@@ -36,12 +37,6 @@ class Listed(NamedTuple):
     modified: datetime
     manifest: Optional[Manifest]
     problem: str = ""
-
-
-def names(mirror: Mirror) -> list[ModelName]:
-    """Return the names of all models of a mirror, by their keys alone."""
-    found = (mirror.layout.name_of(state.key) for state in mirror.states(mirror.layout.manifests))
-    return [name for name in found if name is not None]
 
 
 def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
@@ -82,7 +77,7 @@ def missing(mirror: Mirror, absent: ModelName) -> ModelMissingError:
     """Return the error for a model that a mirror lacks; it names what is there that is like it."""
     place = mirror.settings.url(mirror.layout.root)
     try:
-        near = nearest(absent, names(mirror))
+        near = nearest(absent, mirror.names())
     except MirrorError:  # listing is a right of its own; without it there is less to say
         near = []
     if near:
@@ -94,10 +89,14 @@ def missing(mirror: Mirror, absent: ModelName) -> ModelMissingError:
 
 def nearest(absent: ModelName, present: Iterable[ModelName], count: int = 3) -> list[str]:
     """Return the names that somebody may have meant, the likeliest first."""
-    by_short = {name.short: name for name in present}
-    same_model = [short for short, name in sorted(by_short.items()) if name.model == absent.model]
-    alike = difflib.get_close_matches(absent.short, by_short, n=count)
-    return list(dict.fromkeys([*same_model, *alike]))[:count]
+
+    def likeness(name: ModelName) -> float:
+        # The model counts most: who mistypes it means another tag of it less often than the same tag of another model.
+        model = difflib.SequenceMatcher(None, name.model, absent.model).ratio()
+        return 0.8 * model + 0.2 * difflib.SequenceMatcher(None, name.full, absent.full).ratio()
+
+    alike = sorted(((likeness(name), name.short) for name in present), key=lambda pair: (-pair[0], pair[1]))
+    return [short for score, short in alike[:count] if score >= _ALIKE]
 
 
 def _listed(mirror: Mirror, name: ModelName, modified: datetime) -> Optional[Listed]:

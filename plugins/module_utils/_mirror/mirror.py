@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from http.client import HTTPResponse
 from typing import Any, NamedTuple, Optional
 
-from .._ollama.manifests import MAX_MANIFEST_SIZE
+from .._ollama.manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .errors import MirrorError, ObjectChangedError, ObjectMissingError, translated
 from .layout import Layout
@@ -20,6 +21,10 @@ from .s3 import S3Settings, connect
 #: Metadata of an object that we wrote: the SHA-256 of its content, in hexadecimal digits. S3 sends it in the header
 #: x-amz-meta-sha256.
 DIGEST_METADATA = "sha256"
+
+
+#: Manifests read, or objects asked for, at once. They are small, so that waiting for the answer is all that they cost.
+READERS = 8
 
 
 class ObjectState(NamedTuple):
@@ -55,6 +60,41 @@ class Mirror:
             return self.read(self.layout.manifest_key(name), MAX_MANIFEST_SIZE + 1)
         except ObjectMissingError:
             return None
+
+    def names(self) -> list[ModelName]:
+        """Return the names of all models, by their keys alone."""
+        found = (self.layout.name_of(state.key) for state in self.states(self.layout.manifests))
+        return [name for name in found if name is not None]
+
+    def references(self, *, without: Collection[ModelName] = ()) -> tuple[dict[str, list[ModelName]], list[str]]:
+        """Return which models name which blobs, and the URLs of manifests that cannot be read.
+
+        :param without: models that do not count.
+        """
+        users: dict[str, list[ModelName]] = {}
+        unreadable: list[str] = []
+        names = [name for name in self.names() if name not in without]
+        with ThreadPoolExecutor(READERS) as pool:
+            for name, raw in zip(names, pool.map(self.manifest, names)):
+                try:
+                    # One that was removed since it was listed names nothing.
+                    blobs = () if raw is None else Manifest.parse(raw).blobs
+                except ManifestError:
+                    unreadable.append(self.settings.url(self.layout.manifest_key(name)))
+                    continue
+                for blob in blobs:
+                    users.setdefault(blob.digest, []).append(name)
+        return users, unreadable
+
+    def remove_manifest(self, name: ModelName) -> bool:
+        """Remove a manifest. Whether it was there is not told by S3."""
+        self.remove(self.layout.manifest_key(name))
+        return True
+
+    def remove_blob(self, digest: str) -> bool:
+        """Remove a blob. Whether it was there is not told by S3."""
+        self.remove(self.layout.blob_key(digest))
+        return True
 
     def read(self, key: str, limit: int) -> bytes:
         """Return the content of a small object, at most ``limit`` bytes of it."""

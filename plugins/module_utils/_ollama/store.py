@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -216,9 +216,7 @@ class Store:
                     break
         return removed
 
-    def references(
-        self, *, without: frozenset[ModelName] = frozenset()
-    ) -> tuple[dict[str, list[ModelName]], list[str]]:
+    def references(self, *, without: Collection[ModelName] = ()) -> tuple[dict[str, list[ModelName]], list[str]]:
         """Return which models name which blobs, and the paths of manifests that cannot be read.
 
         :param without: models that do not count.

@@ -1,0 +1,206 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Single files: an object of the bucket on this machine, or a file of this machine in the bucket."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import Optional
+
+from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, explained
+from .errors import DigestMismatchError, MirrorError, ObjectMissingError
+from .hashing import digest_of_file
+from .mirror import Mirror, ObjectState
+from .partials import PartialFile, held
+from .sources import ObjectSource
+from .transfer import Engine, Transfer
+from .units import in_bytes
+from .uploading import upload
+
+
+class UnverifiableError(MirrorError):
+    """Nothing tells which digest an object should have."""
+
+    code = "mirror_unverifiable"
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """What happens to one file or object.
+
+    :param before: the digest of what is there, or ``None``.
+    :param after: the digest of what will be there.
+    :param size: in bytes, of what will be there.
+    """
+
+    before: Optional[str]
+    after: str
+    size: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything will be different afterwards."""
+        return self.before != self.after
+
+
+class Fetch:
+    """One object, to be present on this machine as a file."""
+
+    def __init__(self, mirror: Mirror, key: str, path: str, digest: Optional[str]) -> None:
+        """:param digest: that the content must have; without it, the one recorded with the object."""
+        self._mirror = mirror
+        self._key = key
+        self._folder, self._name = os.path.split(os.path.abspath(path))
+        self._digest = digest
+        self._object: Optional[ObjectState] = None
+
+    def plan(self) -> FilePlan:
+        """Decide what is to be done. With a digest, the mirror is asked only if the file is not as it should be.
+
+        :raises ObjectMissingError: when there is no such object.
+        :raises UnverifiableError: when nothing tells its digest.
+        :raises DigestMismatchError: when the digest recorded with it is not the one that is wanted.
+        :raises DiskFullError: when there is too little room.
+        """
+        with self._directory() as directory:
+            present, size = _digest_in(directory, self._name)
+            if self._digest and present == self._digest:
+                return FilePlan(present, present, size)
+            state = self._ask()
+            wanted = self._digest or state.digest
+            if wanted is None:
+                raise UnverifiableError(
+                    f"Nothing tells which digest {self._mirror.settings.url(self._key)} should have",
+                    remedy="Set checksum, or put the object there with state=published, which records its digest",
+                    key=self._key,
+                )
+            if state.digest not in (None, wanted):
+                raise DigestMismatchError(
+                    f"{self._mirror.settings.url(self._key)} is recorded with digest {state.digest}, not {wanted}",
+                    remedy="Correct checksum or key, or publish the right file",
+                    key=self._key,
+                    digest=wanted,
+                    found=state.digest,
+                )
+            if present != wanted:
+                self._need_room(directory, state.size, wanted)
+            return FilePlan(present, wanted, state.size)
+
+    def apply(self, plan: FilePlan, ownership: Ownership) -> int:
+        """Bring the object; return how many bytes came over the network."""
+        with self._directory() as directory:
+            target = PartialFile(directory, self._stem(plan.after), plan.size, ownership, directory, self._name)
+            transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
+            Engine().run([transfer])
+        if transfer.error:
+            raise transfer.error
+        return transfer.received
+
+    def _directory(self) -> Directory:
+        directory = Directory.open(self._folder)
+        if directory is None:
+            raise DirectoryError(
+                f"The directory {self._folder} does not exist", remedy="Create it first", path=self._folder
+            )
+        return directory
+
+    def _stem(self, digest: str) -> str:
+        return f".{self._name}.{digest.split(':')[1][:16]}"
+
+    def _ask(self) -> ObjectState:
+        if self._object is None:
+            self._object = self._mirror.state(self._key)
+        if self._object is None:
+            # The answer to a HEAD has no body; that to a GET tells a missing bucket from a missing object.
+            self._mirror.read(self._key, 0)
+            raise ObjectMissingError(f"{self._mirror.settings.url(self._key)} does not exist", remedy="Check key")
+        return self._object
+
+    def _need_room(self, directory: Directory, size: int, digest: str) -> None:
+        needed = max(0, size - held(directory, self._stem(digest)))
+        with explained("ask for the free space", self._folder):
+            disk = os.fstatvfs(directory.descriptor)
+        free = disk.f_bavail * disk.f_frsize
+        if disk.f_blocks and needed > free:
+            raise DiskFullError(
+                f"{self._mirror.settings.url(self._key)} needs {in_bytes(needed)} at {self._folder}, "
+                f"and {in_bytes(free)} are free",
+                remedy="Free some space, or choose another path",
+                path=self._folder,
+                bytes_needed=needed,
+                bytes_free=free,
+            )
+
+
+class Deposit:
+    """One file of this machine, to be present in the bucket as an object."""
+
+    def __init__(self, mirror: Mirror, key: str, path: str, digest: Optional[str]) -> None:
+        """:param digest: that the file must have, if anything is known of it."""
+        self._mirror = mirror
+        self._key = key
+        self._path = os.path.abspath(path)
+        self._digest = digest
+
+    def plan(self) -> FilePlan:
+        """Decide what is to be done.
+
+        :raises DigestMismatchError: when the file has not the digest that it must have.
+        """
+        descriptor, size = self._open()
+        try:
+            with explained("read", self._path):
+                found = digest_of_file(descriptor)
+        finally:
+            os.close(descriptor)
+        if self._digest not in (None, found):
+            raise DigestMismatchError(
+                f"{self._path} has the digest {found}, not {self._digest}",
+                remedy="Correct checksum, or get the file again",
+                path=self._path,
+                digest=self._digest,
+                found=found,
+            )
+        state = self._mirror.state(self._key)
+        if state is None:
+            return FilePlan(None, found, size)
+        # An object of unknown digest is written again: nothing but reading it whole would tell whether it is right.
+        before = state.digest if state.size == size else None
+        return FilePlan(before or "unknown", found, size)
+
+    def apply(self, plan: FilePlan) -> int:
+        """Send the file; return how many bytes went over the network."""
+        descriptor, size = self._open()
+        try:
+            upload(self._mirror, self._key, descriptor, size, plan.after, self._path)
+        finally:
+            os.close(descriptor)
+        return size
+
+    def _open(self) -> tuple[int, int]:
+        with explained("read", self._path):
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            os.close(descriptor)
+            raise DirectoryError(f"{self._path} is not a regular file", remedy="Correct path", path=self._path)
+        return descriptor, state.st_size
+
+
+def _digest_in(directory: Directory, name: str) -> tuple[Optional[str], int]:
+    """Return digest and size of a file; ``None`` when there is none."""
+    state = directory.stat(name)
+    if state is None or not stat.S_ISREG(state.st_mode):
+        return None, 0
+    descriptor = directory.open_file(name)
+    if descriptor is None:
+        return None, 0
+    try:
+        with explained("read", directory.join(name)):
+            return digest_of_file(descriptor), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)

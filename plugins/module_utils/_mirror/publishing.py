@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Publish: make models of a store present in the mirror, blobs first and the manifest last.
+
+What is skipped was written by us with the digest beside it. An object of unknown origin is written again, because
+nothing but reading it whole would tell whether it is right.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Optional
+
+from .._ollama.digests import digest_of
+from .._ollama.errors import CollectionError
+from .._ollama.manifests import Layer, Manifest, ManifestError
+from .._ollama.names import ModelName
+from .._ollama.store import Store
+from .listing import nearest
+from .mirror import READERS, Mirror
+from .plans import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
+from .uploading import upload
+
+
+class NotInStoreError(CollectionError):
+    """The store lacks a model, or a blob of one."""
+
+    code = "not_in_store"
+
+
+@dataclass
+class Report:
+    """What a publication has done so far."""
+
+    models: list[ModelName] = field(default_factory=list)
+    uploaded: list[str] = field(default_factory=list)
+    bytes_sent: int = 0
+    seconds: float = 0.0
+
+
+class Publisher:
+    """One publication of some models of a store."""
+
+    def __init__(self, mirror: Mirror, store: Store, names: Sequence[ModelName]) -> None:
+        self._mirror = mirror
+        self._store = store
+        self._names = tuple(dict.fromkeys(names))
+        self.report = Report()
+
+    def plan(self) -> Plan:
+        """Decide what is to be sent.
+
+        :raises NotInStoreError: when the store lacks a model or a blob.
+        """
+        manifests = {name: self._manifest(name) for name in self._names}
+        blobs = {blob.digest: blob for manifest in manifests.values() for blob in manifest.blobs}
+        with ThreadPoolExecutor(READERS) as pool:
+            # The manifests first: the answer to a GET says what is wrong with key or bucket, that to a HEAD does not.
+            published = list(pool.map(self._mirror.manifest, manifests))
+            changes = tuple(pool.map(self._blob_change, blobs.values()))
+        return Plan(
+            models=tuple(
+                ModelChange(name, None if raw is None else digest_of(raw), manifest)
+                for (name, manifest), raw in zip(manifests.items(), published)
+            ),
+            blobs=changes,
+        )
+
+    def apply(self, plan: Plan) -> None:
+        """Send what the plan says; :attr:`report` tells what was done."""
+        start = time.monotonic()
+        try:
+            # Models one after the other, so that a failure leaves those before it complete.
+            todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
+            for model in plan.models:
+                for blob in model.after.blobs if model.after else ():
+                    if blob.digest in todo:
+                        self._upload(todo.pop(blob.digest))
+                if model.after and model.action != KEEP:
+                    key = self._mirror.layout.manifest_key(model.name)
+                    self._mirror.write(key, model.after.raw, model.after.digest)
+                self.report.models.append(model.name)
+        finally:
+            self.report.seconds = time.monotonic() - start
+
+    def _manifest(self, name: ModelName) -> Manifest:
+        raw = self._store.manifest(name)
+        if raw is None:
+            near = nearest(name, self._store.names())
+            raise NotInStoreError(
+                f"The store {self._store.path} has no model {name}",
+                remedy=f"Did you mean {' or '.join(near)}?" if near else "Check models_path, or pull the model first",
+                name=name.full,
+                path=self._store.path,
+            )
+        try:
+            manifest = Manifest.parse(raw)
+        except ManifestError as error:
+            error.message = f"{self._store.manifest_path(name)}: {error.message}"
+            error.remedy = "Pull or import the model again"
+            error.details["name"] = name.full
+            raise
+        for blob in manifest.blobs:
+            self._must_have(name, blob)
+        return manifest
+
+    def _must_have(self, name: ModelName, blob: Layer) -> None:
+        state = self._store.blob_state(blob.digest)
+        if state is None or state.st_size != blob.size:
+            found = "is missing" if state is None else f"has {state.st_size} bytes instead of {blob.size}"
+            raise NotInStoreError(
+                f"Model {name} cannot be published: its blob {self._store.blob_path(blob.digest)} {found}",
+                remedy="Pull or import the model again",
+                name=name.full,
+                digest=blob.digest,
+            )
+
+    def _blob_change(self, blob: Layer) -> BlobChange:
+        problem = self._problem(blob)
+        if problem is None:
+            return BlobChange(blob.digest, blob.size, KEEP)
+        return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
+
+    def _problem(self, blob: Layer) -> Optional[str]:
+        """Return what is wrong with a blob of the mirror: nothing, that it is not there (empty), or what else."""
+        state = self._mirror.state(self._mirror.layout.blob_key(blob.digest))
+        if state is None:
+            return ""
+        if state.size != blob.size:
+            return f"it has {state.size} bytes instead of {blob.size}"
+        if state.digest is None:
+            return "no digest is recorded with it"
+        if state.digest != blob.digest:
+            return f"the digest recorded with it is {state.digest}"
+        return None
+
+    def _upload(self, blob: BlobChange) -> None:
+        path = self._store.blob_path(blob.digest)
+        descriptor = self._store.open_blob(blob.digest)
+        if descriptor is None:
+            raise NotInStoreError(f"{path} was removed while its model was published", remedy="Pull the model again")
+        try:
+            key = self._mirror.layout.blob_key(blob.digest)
+            upload(self._mirror, key, descriptor, blob.size, blob.digest, path, on_bytes=self._count)
+        finally:
+            os.close(descriptor)
+        self.report.uploaded.append(blob.digest)
+
+    def _count(self, count: int) -> None:
+        self.report.bytes_sent += count

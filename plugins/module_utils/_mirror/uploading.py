@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The upload engine: a file goes to the mirror in parts, several at once, and every byte is hashed on its way.
+
+Parts are read and hashed in order, one thread after the other, and sent side by side. The upload is completed only if
+the whole had the digest that it should have; else it is aborted, and the mirror never had an object with damaged
+content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import Any, Callable, Optional
+
+from .._ollama.directories import explained
+from .errors import DigestMismatchError, translated
+from .mirror import Mirror, digest_metadata
+
+#: Bytes of a part, unless the object would have more parts than S3 allows: 10,000 (Amazon S3 quotas).
+PART_SIZE = 16 * 1024 * 1024
+MAX_PARTS = 10_000
+
+#: Parts under way at once; each is held in memory.
+CONCURRENCY = 3
+
+
+def upload(
+    mirror: Mirror,
+    key: str,
+    descriptor: int,
+    size: int,
+    digest: str,
+    path: str,
+    *,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Send an open file to the mirror, with its digest beside it.
+
+    :param path: of the file, for messages.
+    :raises DigestMismatchError: when the file's content has another digest; the mirror is as it was then.
+    """
+    part_size = max(PART_SIZE, -(-size // MAX_PARTS))
+    parts = _Parts(descriptor, size, part_size, path)
+    if size <= part_size:
+        _number, content = parts.next() or (1, b"")
+        parts.verify(digest)
+        mirror.write(key, content, digest)
+        on_bytes(size)
+        return
+    with translated(mirror.settings, f"write {mirror.settings.url(key)}"):
+        begun = mirror.client.create_multipart_upload(
+            Bucket=mirror.settings.bucket, Key=key, Metadata=digest_metadata(digest)
+        )
+        which = {"Bucket": mirror.settings.bucket, "Key": key, "UploadId": begun["UploadId"]}
+        try:
+            etags = _send(mirror, which, parts, on_bytes)
+            parts.verify(digest)
+        except BaseException:
+            mirror.client.abort_multipart_upload(**which)
+            raise
+        mirror.client.complete_multipart_upload(
+            **which,
+            MultipartUpload={"Parts": [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]},
+        )
+
+
+class _Parts:
+    """The parts of a file, handed out in order and hashed as they are."""
+
+    def __init__(self, descriptor: int, size: int, part_size: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._part_size = part_size
+        self._path = path
+        self._lock = threading.Lock()
+        self._seen = hashlib.sha256()
+        self._offset = 0
+
+    def next(self) -> Optional[tuple[int, bytes]]:
+        """Return the next part and its number from 1 on; ``None`` after the last."""
+        with self._lock, explained("read", self._path):
+            if self._offset >= self._size:
+                return None
+            number = self._offset // self._part_size + 1
+            wanted = min(self._part_size, self._size - self._offset)
+            content = os.pread(self._descriptor, wanted, self._offset)
+            if len(content) < wanted:  # the file became shorter; the digest will tell
+                self._offset = self._size
+            self._offset += len(content)
+            self._seen.update(content)
+            return number, content
+
+    def verify(self, digest: str) -> None:
+        found = f"sha256:{self._seen.hexdigest()}"
+        if found != digest:
+            raise DigestMismatchError(
+                f"{self._path} should have the digest {digest}, and has {found}",
+                remedy="The file is damaged, and was not uploaded; pull or import the model again",
+                digest=digest,
+                found=found,
+                path=self._path,
+            )
+
+
+def _send(mirror: Mirror, which: dict[str, str], parts: _Parts, on_bytes: Callable[[int], None]) -> dict[int, str]:
+    """Send all parts; return their ETags by number."""
+    etags: dict[int, str] = {}
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not errors:
+                part = parts.next()
+                if part is None:
+                    return
+                number, content = part
+                answer: Any = mirror.client.upload_part(**which, PartNumber=number, Body=content)
+                etags[number] = answer["ETag"]
+                on_bytes(len(content))
+        except BaseException as error:  # noqa: BLE001 - raised below, by the thread that waits
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, name=f"upload-{number}", daemon=True) for number in range(CONCURRENCY)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return etags
