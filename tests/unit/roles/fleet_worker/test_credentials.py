@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets as systemd hands them over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fleet_worker.credentials import CredentialError, path_of, read
+
+
+def test_a_secret_is_read_without_the_line_break_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "password").write_text(" s3 cret \n")
+    assert read("password") == " s3 cret "
+    assert path_of("password") == tmp_path / "password"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_missing_secret_is_named_with_the_remedy(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    if there:
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(CredentialError, match="LoadCredential=password:") as caught:
+        read("password")
+    assert ("CREDENTIALS_DIRECTORY is not set" in str(caught.value)) is not there
+
+
+def test_a_secret_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "password").write_bytes(b"\xff")
+    with pytest.raises(CredentialError, match="cannot be read"):
+        read("password")

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a request is of use, and what tells it from others."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from fleet_worker.delivery import delivery_count
+
+from .deliveries import delivery, served_lane
+
+NOW = 1_800_000_000.0
+
+
+def left(**properties: Any) -> float:
+    headers = properties.pop("headers", None)
+    return delivery(received=NOW, headers=headers, served=served_lane(deadline=1000.0), **properties).seconds_left()
+
+
+@pytest.mark.parametrize(
+    "properties, seconds",
+    [
+        ({}, 1000),
+        ({"expiration": "30000"}, 30),
+        ({"expiration": "30000", "timestamp": int(NOW) - 10}, 20),
+        # A queue that the broker let it wait in to the end.
+        ({"expiration": "30000", "timestamp": int(NOW) - 30}, 0),
+        # Clocks that differ: slightly, and so much that the timestamp means nothing.
+        ({"expiration": "30000", "timestamp": int(NOW) + 3}, 30),
+        ({"expiration": "30000", "timestamp": int(NOW) - 3600}, 30),
+        ({"expiration": "30000", "timestamp": int(NOW) + 3600}, 30),
+        ({"expiration": "5000000"}, 1000),
+        ({"expiration": "soon"}, 1000),
+        ({"expiration": "-5"}, 1000),
+        ({"expiration": "9" * 30}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": int((NOW + 7) * 1000)}, "expiration": "30000"}, 7),
+        ({"headers": {"x-legion-fleet-deadline": int((NOW - 7) * 1000)}}, -7),
+        ({"headers": {"x-legion-fleet-deadline": "soon"}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": True}}, 1000),
+    ],
+)
+def test_how_long_a_request_is_of_use(properties: dict[str, Any], seconds: float) -> None:
+    assert left(**properties) == pytest.approx(seconds, abs=0.5)
+
+
+def test_time_passes() -> None:
+    one = delivery(expiration="1000")
+    before = one.seconds_left()
+    time.sleep(0.02)
+    assert one.seconds_left() <= before - 0.02
+
+
+@pytest.mark.parametrize(
+    "headers, redelivered, count",
+    [
+        (None, False, 0),
+        (None, True, 1),
+        ({"x-delivery-count": 0}, True, 1),
+        ({"x-delivery-count": 3}, True, 3),
+        ({"x-delivery-count": "x"}, True, 1),
+    ],
+)
+def test_how_often_a_request_was_given_out(headers: Any, redelivered: bool, count: int) -> None:
+    assert delivery_count(headers, redelivered) == count
+
+
+def test_a_redelivery_is_the_same_request() -> None:
+    first = delivery({"a": 1}, message_id="m-1")
+    again = delivery({"a": 1}, message_id="m-1", count=2, tag=9)
+    assert first.identity == again.identity is not None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"message_id": "m-2"},
+        {"message_id": None},
+        {"correlation_id": "c-2"},
+        {"reply_to": "llm.fleet.reply.b"},
+        {"body": {"a": 2}},
+        {"served": served_lane("generate")},
+    ],
+)
+def test_whatever_an_answer_depends_on_makes_another_request(other: dict[str, Any]) -> None:
+    common: dict[str, Any] = {"body": {"a": 1}, "message_id": "m-1"}
+    assert delivery(**common).identity != delivery(**{**common, **other}).identity
+
+
+def test_without_any_id_requests_are_not_told_apart() -> None:
+    assert delivery(correlation_id=None, message_id=None).identity is None
