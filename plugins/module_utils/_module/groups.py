@@ -54,7 +54,7 @@ SERVER = ArgumentSpec(
             "fallback": (env_fallback, ["OLLAMA_HOST"]),
         },
         "timeout": {"type": "float", "default": 300},
-        "retries": {"type": "int", "default": 3},
+        "retries": {"type": "int", "default": 2},
         "headers": {"type": "dict", "no_log": True},
         "validate_certs": {"type": "bool", "default": True},
         "ca_path": {"type": "path"},

@@ -332,7 +332,7 @@ class OllamaClient:
             response.close()
             self._finish(begun)
 
-        return decode_lines(response.chunks()), finish
+        return decode_lines(response.chunks(), self.url), finish
 
     def _with_retries(self, once: Callable[[], _Result], repeatable: bool, call: Call) -> _Result:
         if call.repeatable is not None:

@@ -87,6 +87,13 @@ def parse_host(text: Optional[str] = None) -> ServerAddress:
     )
 
 
+def secrets_in(text: str) -> set[str]:
+    """Return the password of an address, which may be invalid, in the forms in which a log could show it."""
+    scheme, separator, rest = text.partition("://")
+    found = re.fullmatch(r"[^:@/\[]*:(.+)@[^@]*", rest if separator else scheme)
+    return {found.group(1), unquote(found.group(1))} if found else set()
+
+
 def _split_host_port(text: str, default_port: str) -> tuple[str, str]:
     bracketed = re.fullmatch(r"\[([^][]*)\](?::(.*))?", text)
     if bracketed:

@@ -22,9 +22,10 @@ from .api_errors import ConnectionLostError, IncompleteResponseError, OllamaErro
 MAX_LINE = 16 * 1000 * 1000
 
 
-def decode_lines(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def decode_lines(chunks: Iterable[bytes], url: str) -> Iterator[dict[str, Any]]:
     """Yield the document of each line.
 
+    :param url: of the server, for messages.
     :raises UnexpectedAnswerError: for a line that is not a JSON object, or longer than :data:`MAX_LINE` bytes.
     """
     rest = b""
@@ -32,22 +33,23 @@ def decode_lines(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line.strip():
-                yield _decode(line)
+                yield _decode(line, url)
         if len(rest) > MAX_LINE:
-            raise UnexpectedAnswerError(f"A line of the stream is longer than {MAX_LINE} bytes")
+            raise UnexpectedAnswerError(f"A line of the stream of {url} is longer than {MAX_LINE} bytes")
     if rest.strip():
-        yield _decode(rest)
+        yield _decode(rest, url)
 
 
-def _decode(line: bytes) -> dict[str, Any]:
+def _decode(line: bytes, url: str) -> dict[str, Any]:
     try:
         document = json.loads(line)
     except ValueError:
         document = None
     if not isinstance(document, dict):
         raise UnexpectedAnswerError(
-            f"A line of the stream is not a JSON object: {line[:200]!r}",
-            remedy="Check what lies between this machine and Ollama: it changed or cut the answer",
+            f"What answers at {url} is not Ollama: a line of its stream is no JSON object, {line[:200]!r}",
+            remedy="Correct the address; if a proxy lies between, look whether it changes or cuts answers",
+            host=url,
         )
     return document
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from typing import Optional, Union
@@ -33,7 +34,7 @@ class Upload:
             try:
                 size = os.stat(self._path).st_size
             except OSError as error:
-                raise self._failed(error.strerror or str(error)) from error
+                raise _unusable(self._path, error.strerror or str(error)) from error
         if size is None:
             raise UploadSourceError("The length of what is uploaded from an iterator must be given")
         self._size = size
@@ -60,21 +61,41 @@ class Upload:
         if self._path is None:
             yield from self._pieces or ()
             return
-        try:
-            with open(self._path, "rb") as file:
-                while True:
-                    piece = file.read(_PIECE)
-                    if not piece:
-                        return
-                    yield piece
-        except OSError as error:
-            # Only errors of reading end up here: those of sending are raised in the sender, not in this generator.
-            raise self._failed(error.strerror or str(error)) from error
+        yield from _pieces_of(self._path)
 
     def _failed(self, reason: str) -> UploadSourceError:
-        what = "The data to upload" if self._path is None else f"The file {self._path}"
-        return UploadSourceError(
-            f"{what} cannot be sent: {reason}",
-            remedy="Check that it exists, can be read and does not change while it is uploaded",
-            path=self._path,
-        )
+        return _unusable(self._path, reason)
+
+
+def digest_and_size(path: str) -> tuple[str, int]:
+    """Return the digest and the size in bytes of a file.
+
+    :raises UploadSourceError: when it cannot be read.
+    """
+    hashed, size = hashlib.sha256(), 0
+    for piece in _pieces_of(path):
+        hashed.update(piece)
+        size += len(piece)
+    return "sha256:" + hashed.hexdigest(), size
+
+
+def _pieces_of(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            while True:
+                piece = file.read(_PIECE)
+                if not piece:
+                    return
+                yield piece
+    except OSError as error:
+        # Only errors of reading end up here: those of sending are raised in the sender, not in this generator.
+        raise _unusable(path, error.strerror or str(error)) from error
+
+
+def _unusable(path: Optional[str], reason: str) -> UploadSourceError:
+    what = "The data to upload" if path is None else f"The file {path}"
+    return UploadSourceError(
+        f"{what} cannot be sent: {reason}",
+        remedy="Check that it exists, can be read and does not change while it is uploaded",
+        path=path,
+    )

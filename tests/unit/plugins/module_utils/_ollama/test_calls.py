@@ -33,7 +33,7 @@ def full_port() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
+        waiting = [socket.socket() for _index in range(4)]
         for sock in waiting:
             sock.setblocking(False)
             sock.connect_ex(listener.getsockname())
@@ -170,7 +170,7 @@ def test_the_client_cancels_all_that_is_in_flight(lab: Any) -> None:
     server = lab.server(script)
     client = lab.client(server)
     with ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(client.chat, model="m") for _ in range(4)]
+        calls = [threads.submit(client.chat, model="m") for _index in range(4)]
         while server.connections < 4:
             time.sleep(0.01)
         client.cancel()

@@ -8,7 +8,7 @@ import base64
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.api_errors import InvalidServerError
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts import parse_host
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts import parse_host, secrets_in
 
 
 # What Ollama v0.32.5 makes of these values (envconfig/config.go, Host and ConnectableHost), with an empty host, which
@@ -103,3 +103,18 @@ def test_a_refused_address_does_not_repeat_its_credentials() -> None:
 )
 def test_loopback(text: str, loopback: bool) -> None:
     assert parse_host(text).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    "text, secrets",
+    [
+        ("https://me:s%40cret@gpu", {"s%40cret", "s@cret"}),
+        ("me:secret@gpu:11434", {"secret"}),
+        ("https://me:pa/ss@gpu mistyped", {"pa/ss"}),
+        ("https://me@gpu", set()),
+        ("gpu:11434", set()),
+        ("http://[::1]:11434/a@b", set()),
+    ],
+)
+def test_the_password_of_an_address_is_found_also_in_an_invalid_one(text: str, secrets: set[str]) -> None:
+    assert secrets_in(text) == secrets

@@ -46,6 +46,6 @@ def test_the_wait_doubles_up_to_its_cap() -> None:
 
 def test_the_wait_is_spread_below_its_full_value() -> None:
     assert RetryPolicy(chance=lambda: 0.0).delay(3) == 1.0
-    waits = {RetryPolicy().delay(3) for _ in range(20)}
+    waits = {RetryPolicy().delay(3) for _index in range(20)}
     assert len(waits) > 1
     assert all(1.0 <= wait <= 2.0 for wait in waits)

@@ -16,6 +16,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.api_errors
     UnexpectedAnswerError,
 )
 
+URL = "http://gpu:1"
+
 
 class Ending:
     """Counts how often a stream lets go of its connection."""
@@ -35,13 +37,13 @@ def test_lines_may_arrive_in_any_pieces() -> None:
     data = b'{"a": 1}\n{"b": "\xc3\xa4"}\n\n{"c": 3}'
     for size in range(1, len(data) + 1):
         pieces = [data[i : i + size] for i in range(0, len(data), size)]
-        assert list(streams.decode_lines(pieces)) == [{"a": 1}, {"b": "ä"}, {"c": 3}]
+        assert list(streams.decode_lines(pieces, URL)) == [{"a": 1}, {"b": "ä"}, {"c": 3}]
 
 
 @pytest.mark.parametrize("line", [b"<html>\n", b"[1]\n", b'"text"\n', b'{"half": ', b"\xff\n"])
 def test_a_line_that_is_no_document(line: bytes) -> None:
-    with pytest.raises(UnexpectedAnswerError, match="not a JSON object"):
-        list(streams.decode_lines([b'{"a": 1}\n', line]))
+    with pytest.raises(UnexpectedAnswerError, match=r"http://gpu:1 is not Ollama: .*no JSON object"):
+        list(streams.decode_lines([b'{"a": 1}\n', line], URL))
 
 
 def test_a_line_without_end_does_not_fill_the_memory() -> None:
@@ -50,7 +52,7 @@ def test_a_line_without_end_does_not_fill_the_memory() -> None:
             yield b"x" * 1_000_000
 
     with pytest.raises(UnexpectedAnswerError, match="longer than"):
-        list(streams.decode_lines(endless()))
+        list(streams.decode_lines(endless(), URL))
 
 
 def test_a_chat_adds_up() -> None:

@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The models of a server, as its lists and descriptions tell them."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .errors import InvalidNameError
+from .names import ModelName
+
+_BLOB_PATH = re.compile(r"sha256-([0-9a-f]{64})\"?$")
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model of a server's list.
+
+    :ivar name: its name in full.
+    :ivar shown: its name as the server spells it.
+    :ivar digest: the SHA-256 of its manifest, ``sha256:<hex>``.
+    :ivar size: bytes of all its layers; manifests and blobs shared with other models count for each.
+    :ivar document: its entry of the list as the server sent it.
+    """
+
+    name: ModelName
+    shown: str
+    digest: str
+    size: int
+    document: Mapping[str, Any]
+
+
+def listed(document: Mapping[str, Any]) -> list[ListedModel]:
+    """Return the models of an answer to ``tags`` or ``ps``, in its order."""
+    models = []
+    for entry in document.get("models") or []:
+        shown = entry.get("name") or entry.get("model") or ""
+        try:
+            name = ModelName.parse(shown)
+        except InvalidNameError:
+            continue  # a stranger's file in the store; no name that a task can give means it
+        models.append(ListedModel(name, shown, full_digest(entry.get("digest")), entry.get("size") or 0, entry))
+    return models
+
+
+def full_digest(text: Optional[str]) -> str:
+    """Return a digest with its algorithm; the server's lists leave it out."""
+    if not text or text.startswith("sha256:"):
+        return text or ""
+    return "sha256:" + text
+
+
+def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel]:
+    """Return the model that the server takes for this name: the same spelling, or else the same but for its case."""
+    folded = None
+    for model in models:
+        if model.name == name:
+            return model
+        if model.name.full.casefold() == name.full.casefold():
+            folded = model
+    return folded
+
+
+def matches(pattern: str, name: ModelName) -> bool:
+    """Whether a name is meant by a pattern of a shell (``*``, ``?``, ``[...]``), or by a name in any of its forms.
+
+    A pattern is compared with the short form and with the full one, without regard to case, as the server does.
+
+    :raises InvalidNameError: for a text that is neither.
+    """
+    if not re.search(r"[*?[]", pattern):
+        return ModelName.parse(pattern).full.casefold() == name.full.casefold()
+    folded = pattern.casefold()
+    return any(fnmatch.fnmatchcase(form.casefold(), folded) for form in (name.short, name.full))
+
+
+def parameters_of(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an answer to ``show``, by name; one that is set several times has a list.
+
+    They come as lines of a name and a value in Go's syntax (server/routes.go, GetModelInfo).
+    """
+    found: dict[str, list[Any]] = {}
+    for line in (shown.get("parameters") or "").splitlines():
+        name, _space, value = line.strip().partition(" ")
+        if name:
+            found.setdefault(name, []).append(_go_value(value.strip()))
+    return {name: values if len(values) > 1 else values[0] for name, values in sorted(found.items())}
+
+
+def _go_value(text: str) -> Any:
+    # What Go writes is JSON for numbers and truth values, and nearly so for texts, where it has more escapes; those
+    # Python has too.
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def weights_of(shown: Mapping[str, Any]) -> list[str]:
+    """Return the digests of model, projectors and adapters of an answer to ``show``, which its Modelfile begins with.
+
+    Empty for a model that is kept otherwise (MLX, cloud).
+    """
+    digests = []
+    for line in (shown.get("modelfile") or "").splitlines():
+        word, _space, rest = line.partition(" ")
+        if word.startswith("#") or not line.strip():
+            continue
+        if word not in ("FROM", "ADAPTER"):
+            break
+        blob = _BLOB_PATH.search(rest.strip())
+        if blob:
+            digests.append("sha256:" + blob.group(1))
+    return digests
