@@ -55,13 +55,17 @@ def unit_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     lines: list[str] = []
     for section, directives in sections.items():
         if not isinstance(directives, Mapping):
-            raise AnsibleFilterError(f"Section {section} of a unit must be a dictionary of directives, not {directives!r}.")
+            raise AnsibleFilterError(
+                f"Section {section} of a unit must be a dictionary of directives, not {directives!r}."
+            )
         lines.append(f"[{section}]")
         for name, values in directives.items():
             for value in values if isinstance(values, list) else [values]:
                 text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
                 if "\n" in text:
-                    raise AnsibleFilterError(f"{name} in section {section} of a unit has a line break: {text!r}. Use a list to set it several times.")
+                    raise AnsibleFilterError(
+                        f"{name} in section {section} of a unit has a line break: {text!r}. Use a list to set it several times."
+                    )
                 lines.append(f"{name}={text}")
         lines.append("")
     return "\n".join(lines)

@@ -45,14 +45,10 @@ class ArgumentSpec:
     def to_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments for ``AnsibleModule``."""
         return {
-            "argument_spec": {
-                name: dict(option) for name, option in self.argument_spec.items()
-            },
+            "argument_spec": {name: dict(option) for name, option in self.argument_spec.items()},
             "mutually_exclusive": [list(names) for names in self.mutually_exclusive],
             "required_together": [list(names) for names in self.required_together],
             "required_one_of": [list(names) for names in self.required_one_of],
             "required_if": [list(rule) for rule in self.required_if],
-            "required_by": {
-                name: list(names) for name, names in self.required_by.items()
-            },
+            "required_by": {name: list(names) for name, names in self.required_by.items()},
         }

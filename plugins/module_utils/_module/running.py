@@ -22,7 +22,8 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
     """Build the module, do its work, and leave with its result.
 
     :param work: gets the module, returns what ``exit_json`` takes. It raises
-        :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection and says so.
+        :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection and says
+        so.
     """
     module = AnsibleModule(supports_check_mode=supports_check_mode, **spec.to_kwargs())
     try:

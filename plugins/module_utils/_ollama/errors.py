@@ -34,11 +34,7 @@ class CollectionError(Exception):
         self.result: dict[str, object] | None = None
 
     def __str__(self) -> str:
-        sentences = [
-            part.strip().rstrip(".")
-            for part in (self.message, self.remedy)
-            if part.strip()
-        ]
+        sentences = [part.strip().rstrip(".") for part in (self.message, self.remedy) if part.strip()]
         return "".join(sentence + ". " for sentence in sentences).rstrip()
 
 
@@ -51,7 +47,8 @@ class MissingDependencyError(CollectionError):
         """:param package: its name on PyPI. :param reason: what it is needed for, as in "talk to the S3 mirror"."""
         super().__init__(
             f"The Python package {package} is not installed, and it is needed to {reason}",
-            remedy=f"Install it for the interpreter that runs the module, as python3-{package} of the distribution or with pip",
+            remedy="Install it for the interpreter that runs the module, "
+            f"as python3-{package} of the distribution or with pip",
             package=package,
         )
 

@@ -4,10 +4,11 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Model names: ``[host/][namespace/]model[:tag]``.
 
-The grammar and the defaults are those of Ollama v0.33 (types/model/name.go): every part begins with a letter, a digit or
-an underscore; after it, a host may hold letters, digits, underscore, hyphen, dot and colon (350 bytes at most), a namespace the same
-without dot and colon (80), a model and a tag the same with a dot (80). Comparison is by the full form, with the case as
-written: Ollama looks names up without regard to case, but a mirror on a case-sensitive store cannot.
+The grammar and the defaults are those of Ollama v0.33 (types/model/name.go): every part begins with a letter, a digit
+or an underscore; after it, a host may hold letters, digits, underscore, hyphen, dot and colon (350 bytes at most), a
+namespace the same without dot and colon (80), a model and a tag the same with a dot (80). Comparison is by the full
+form, with the case as written: Ollama looks names up without regard to case, but a mirror on a case-sensitive store
+cannot.
 """
 
 from __future__ import annotations
@@ -56,9 +57,7 @@ class ModelName:
         :raises InvalidNameError: when the text does not fit the grammar.
         """
         if not isinstance(text, str) or not text.strip():
-            raise InvalidNameError(
-                "The name of a model is empty", remedy=f"Write it as {_FORM}", name=""
-            )
+            raise InvalidNameError("The name of a model is empty", remedy=f"Write it as {_FORM}", name="")
         rest = text.strip()
         scheme, separator, remainder = rest.partition("://")
         if separator:
@@ -105,6 +104,4 @@ class ModelName:
 
 
 def _unfit(text: str) -> InvalidNameError:
-    return InvalidNameError(
-        f"{text!r} is not a model name", remedy=f"Write it as {_FORM}", name=text
-    )
+    return InvalidNameError(f"{text!r} is not a model name", remedy=f"Write it as {_FORM}", name=text)

@@ -11,9 +11,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec im
 
 
 def test_constraints_travel_with_their_options() -> None:
-    left = ArgumentSpec(
-        {"a": {"type": "str"}}, required_one_of=[["a", "b"]], required_by={"a": ["b"]}
-    )
+    left = ArgumentSpec({"a": {"type": "str"}}, required_one_of=[["a", "b"]], required_by={"a": ["b"]})
     right = ArgumentSpec(
         {"b": {"type": "int"}},
         mutually_exclusive=[["a", "b"]],

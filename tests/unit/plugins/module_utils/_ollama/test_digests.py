@@ -20,12 +20,7 @@ HEX = hashlib.sha256(b"").hexdigest()
 
 
 def test_both_spellings_of_ollama_are_the_same_digest() -> None:
-    assert (
-        parse_digest(f"sha256-{HEX}")
-        == parse_digest(f"sha256:{HEX}")
-        == digest_of(b"")
-        == f"sha256:{HEX}"
-    )
+    assert parse_digest(f"sha256-{HEX}") == parse_digest(f"sha256:{HEX}") == digest_of(b"") == f"sha256:{HEX}"
     assert blob_file_name(f"sha256:{HEX}") == f"sha256-{HEX}"
 
 
