@@ -40,7 +40,7 @@ attributes:
     details:
       - A request changes nothing, and a model may answer differently every time.
   platform:
-    platforms: posix
+    support: full
 options:
   type:
     description: What is asked for.
