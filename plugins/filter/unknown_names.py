@@ -42,7 +42,7 @@ _value:
   description: The unknown names, sorted; each with a suggestion where one is near enough.
   type: list
   elements: str
-  sample: ["web_prot (did you mean web_port?)"]
+  sample: ["web_ports (did you mean web_port?)"]
 """
 
 import difflib

@@ -120,15 +120,18 @@ def file_mode(path: Path) -> int:
 def write_archive(root: Path, members: list[str], archive: Path) -> None:
     """Write the archive under a name of its own first: several hosts' lookups may run at once."""
     handle, scratch = tempfile.mkstemp(dir=archive.parent, prefix=f"{archive.name}.")
-    with os.fdopen(handle, "wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as compressed:
-        with tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for folder in sorted({str(parent) for name in members for parent in Path(name).parents} - {"."}):
-                entry = tarfile.TarInfo(folder)
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(entry)
-            for name in members:
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = (root / name).stat().st_size, file_mode(root / name)
-                with (root / name).open("rb") as source:
-                    tar.addfile(entry, source)
+    with (
+        os.fdopen(handle, "wb") as raw,
+        gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for folder in sorted({str(parent) for name in members for parent in Path(name).parents} - {"."}):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        for name in members:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = (root / name).stat().st_size, file_mode(root / name)
+            with (root / name).open("rb") as source:
+                tar.addfile(entry, source)
     os.replace(scratch, archive)

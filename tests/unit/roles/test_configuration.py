@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker accepts the configuration that the role writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packed
+
+FILES = Path(__file__).resolve().parents[3] / "roles/fleet_worker/files"
+BASE: dict[str, Any] = {
+    "fleet_worker_broker_addresses": ["hub:5672"],
+    "fleet_worker_broker_password": "secret",
+    "fleet_worker_lanes": [
+        {"type": "chat", "model": "smollm2:135m"},
+        {"type": "embed", "model": "all-minilm", "style": "shared"},
+    ],
+}
+TLS = {
+    "fleet_worker_broker_tls": True,
+    "fleet_worker_broker_ca_path": "/ca.pem",
+    "fleet_worker_broker_client_cert": "/cert.pem",
+    "fleet_worker_broker_client_key": "/key.pem",
+}
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A release as the role installs it: real files, and a link to an environment."""
+    root = tmp_path / "releases/1"
+    with tarfile.open(packed(FILES, tmp_path)["archive"]) as archive:
+        archive.extractall(root)  # noqa: S202 - our own archive
+    (root / "venv").symlink_to(sys.prefix)
+    return root
+
+
+def check(release: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(release / "bin/fleet-worker"), "check-config", "--config", str(config)]
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        TLS,
+        {**TLS, "fleet_worker_broker_password": ""},
+        {"fleet_worker_name": "gpu1", "fleet_worker_config": {"ollama": {"patience": 5}}},
+    ],
+)
+def test_what_the_role_writes_is_accepted(render: Any, release: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(render("fleet_worker", "fleet-worker.yml.j2", **{**BASE, **options}))
+    checked = check(release, config)
+    assert checked.returncode == 0, checked.stdout
+    assert "secret" not in config.read_text()
+
+
+def test_free_settings_win_and_leave_their_neighbours(render: Any) -> None:
+    text = render("fleet_worker", "fleet-worker.yml.j2", **BASE, fleet_worker_config={"ollama": {"patience": 5}})
+    ollama = yaml.safe_load(text)["ollama"]
+    assert (ollama["patience"], ollama["host"]) == (5, "http://127.0.0.1:11434")
+
+
+def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_path: Path) -> None:
+    decoy = tmp_path / "decoy/fleet_worker"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise SystemExit('the decoy was imported')\n")
+    (tmp_path / "current").symlink_to("releases/1")
+    (tmp_path / "command").symlink_to("current/bin/fleet-worker")
+    shown = subprocess.run(
+        [str(tmp_path / "command"), "version"],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=decoy.parent,
+        env={**os.environ, "PYTHONPATH": str(decoy.parent)},
+    )
+    assert (shown.returncode, shown.stdout.strip()) == (0, "1.0.0")

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values that cannot work are refused before anything changes, each by a message that names it; sound ones pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+CHECKSUM = "sha256:" + "0" * 64
+
+SOUND: dict[str, dict[str, Any]] = {
+    "ollama_server": {"ollama_server_version": "0.24.0", "ollama_server_checksum": CHECKSUM},
+    "ollama_models": {"ollama_models_names": ["smollm2:135m"], "ollama_models_s3_bucket": "models"},
+    "fleet_worker": {
+        "fleet_worker_broker_addresses": ["hub", "hub:5672", "[::1]:5671"],
+        "fleet_worker_broker_password": "secret",
+        "fleet_worker_lanes": [{"type": "chat", "model": "smollm2:135m"}],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "role, options",
+    [
+        ("ollama_server", {}),
+        (
+            "ollama_server",
+            {"ollama_server_source": "mirror", "ollama_server_mirror_key": "k", "ollama_server_s3_bucket": "b"},
+        ),
+        (
+            "ollama_server",
+            {"ollama_server_source": "controller", "ollama_server_file": "/f", "ollama_server_checksum": ""},
+        ),
+        ("ollama_server", {"ollama_server_host": "[::]:11434", "ollama_server_environment": {"OLLAMA_NO_CLOUD": 1}}),
+        ("ollama_server", {"ollama_server_start_timeout": "3600"}),
+        ("ollama_models", {}),
+        ("ollama_models", {"ollama_models_names": [], "ollama_models_s3_bucket": ""}),
+        ("fleet_worker", {}),
+        ("fleet_worker", {"fleet_worker_concurrency": "256", "fleet_worker_wheelhouse": "wheels"}),
+    ],
+)
+def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) -> None:
+    assert evaluate(role, f"__{role}_problems", **{**SOUND[role], **options}) == []
+
+
+@pytest.mark.parametrize(
+    "role, options, message",
+    [
+        ("ollama_server", {"ollama_server_checksum": ""}, "ollama_server_checksum must be"),
+        ("ollama_server", {"ollama_server_checksum": "sha256:" + "0" * 63}, "ollama_server_checksum must be"),
+        ("ollama_server", {"ollama_server_version": ""}, "ollama_server_version is empty"),
+        ("ollama_server", {"ollama_server_version": "../../etc"}, "ollama_server_version may have"),
+        ("ollama_server", {"ollama_server_url": "ftp://x/y"}, "ollama_server_url is no http"),
+        ("ollama_server", {"ollama_server_source": "mirror"}, "ollama_server_mirror_key"),
+        ("ollama_server", {"ollama_server_source": "controller"}, "ollama_server_file"),
+        ("ollama_server", {"ollama_server_host": "127.0.0.1"}, "ADDRESS:PORT"),
+        ("ollama_server", {"ollama_server_models_path": "models"}, "absolute paths"),
+        ("ollama_server", {"ollama_server_models_path": "/srv/[a]"}, "glob characters"),
+        ("ollama_server", {"ollama_server_models_path": "/tmp/models"}, "may not be in /tmp"),
+        ("ollama_server", {"ollama_server_environment": {"OLLAMA_MODELS": "/x"}}, "use ollama_server_home"),
+        ("ollama_server", {"ollama_server_environment": {"A B": "x"}}, "none for a variable"),
+        ("ollama_server", {"ollama_server_environment": {"A": "x\ny"}}, "line break"),
+        ("ollama_server", {"ollama_server_unit_overrides": {"Service": "Nice=5"}}, "sections to directives"),
+        ("ollama_server", {"ollama_server_releases_kept": 0}, "must be 1 to 100"),
+        ("ollama_server", {"ollama_server_start_timeout": "0"}, "1 to 3600"),
+        ("ollama_models", {"ollama_models_s3_bucket": ""}, "which bucket"),
+        ("ollama_models", {"ollama_models_names": ["a", "a"]}, "a name twice"),
+        ("ollama_models", {"ollama_models_names": [""]}, "empty name"),
+        ("ollama_models", {"ollama_models_names": [], "ollama_models_prune": True}, "would remove every model"),
+        ("ollama_models", {"ollama_models_path": "x"}, "absolute path"),
+        ("ollama_models", {"ollama_models_s3_access_key": "k"}, "go together"),
+        ("fleet_worker", {"fleet_worker_name": "Fleet"}, "lower-case letter"),
+        ("fleet_worker", {"fleet_worker_lanes": []}, "nothing to serve"),
+        ("fleet_worker", {"fleet_worker_lanes": [{"type": "speak", "model": "x"}]}, "needs a type"),
+        ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat"}]}, "needs a type"),
+        ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat", "model": "x"}] * 2}, "the same lane twice"),
+        ("fleet_worker", {"fleet_worker_exchanges": []}, "fleet_worker_exchanges is empty"),
+        ("fleet_worker", {"fleet_worker_broker_addresses": []}, "at least one broker"),
+        ("fleet_worker", {"fleet_worker_broker_addresses": ["amqp://hub"]}, "without scheme"),
+        ("fleet_worker", {"fleet_worker_broker_password": ""}, "fleet_worker_broker_password is empty"),
+        ("fleet_worker", {"fleet_worker_broker_password": "x\n"}, "line break"),
+        ("fleet_worker", {"fleet_worker_broker_ca_path": "/ca"}, "fleet_worker_broker_tls only"),
+        ("fleet_worker", {"fleet_worker_broker_tls": True, "fleet_worker_broker_client_cert": "/c"}, "go together"),
+        ("fleet_worker", {"fleet_worker_ollama_host": "127.0.0.1:11434"}, "must be a URL"),
+        ("fleet_worker", {"fleet_worker_wheelhouse": "w", "fleet_worker_find_links": "f"}, "only one of"),
+        ("fleet_worker", {"fleet_worker_root": "opt"}, "absolute paths"),
+        ("fleet_worker", {"fleet_worker_release": "../x"}, "name of a release"),
+        ("fleet_worker", {"fleet_worker_concurrency": 257}, "fleet_worker_concurrency must be 1 to 256, but is 257"),
+        ("fleet_worker", {"fleet_worker_drain_timeout": "0"}, "fleet_worker_drain_timeout must be 1 to 86400"),
+        ("fleet_worker", {"fleet_worker_watchdog": 5}, "fleet_worker_watchdog must be"),
+    ],
+)
+def test_each_bad_value_is_named(evaluate: Any, role: str, options: dict[str, Any], message: str) -> None:
+    problems = evaluate(role, f"__{role}_problems", **{**SOUND[role], **options})
+    assert len(problems) == 1, problems
+    assert message in problems[0]
+
+
+@pytest.mark.parametrize("role", ["ollama_server", "fleet_worker"])
+def test_another_init_system_is_refused(evaluate: Any, role: str) -> None:
+    (problem,) = evaluate(role, f"__{role}_problems", facts={"service_mgr": "openrc"}, **SOUND[role])
+    assert "supports systemd only" in problem

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The units, as systemd itself judges them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORKER = {"fleet_worker_broker_password": "secret", "fleet_worker_drain_timeout": 600}
+
+
+def exposure(unit: Path) -> subprocess.CompletedProcess[str]:
+    """Ask systemd how exposed a unit is; it fails above 2.0 (systemd counts in tenths)."""
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)]
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"fleet_worker_user": "worker"}])
+def test_the_worker_is_hardly_exposed(render: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    unit = tmp_path / "judged.service"
+    unit.write_text(render("fleet_worker", "fleet-worker.service.j2", **WORKER, **options))
+    judged = exposure(unit)
+    assert judged.returncode == 0, judged.stdout
+
+
+def test_the_threshold_bites(render: Any, tmp_path: Path) -> None:
+    text = render("fleet_worker", "fleet-worker.service.j2", **WORKER)
+    unit = tmp_path / "judged.service"
+    unit.write_text("\n".join(line for line in text.splitlines() if not line.startswith(("Protect", "SystemCall"))))
+    assert exposure(unit).returncode != 0
+
+
+def test_a_stop_outlasts_the_drain_and_the_password_is_a_credential(render: Any) -> None:
+    lines = render("fleet_worker", "fleet-worker.service.j2", **WORKER).splitlines()
+    assert "TimeoutStopSec=630" in lines
+    assert "LoadCredential=broker-password:/etc/legionio/credentials/fleet-worker/broker-password" in lines
+    assert {"Type=notify", "WatchdogSec=60", "DynamicUser=yes", "KillMode=mixed"} <= set(lines)
+    assert not any("secret" in line for line in lines)
+
+
+def test_a_second_instance_shares_nothing_but_the_release(render: Any) -> None:
+    text = render(
+        "fleet_worker", "fleet-worker.service.j2", **WORKER, fleet_worker_name="gpu1", fleet_worker_user="worker"
+    )
+    lines = text.splitlines()
+    assert "ExecStart=/opt/legionio/fleet-worker/current/bin/fleet-worker run --config /etc/legionio/gpu1.yml" in lines
+    assert {"User=worker", "RuntimeDirectory=gpu1"} <= set(lines)
+    assert "DynamicUser=yes" not in lines
+
+
+def test_ollama_keeps_its_devices_and_reaches_models_in_a_home(render: Any) -> None:
+    lines = render("ollama_server", "ollama.service.j2", ollama_server_models_path="/home/models").splitlines()
+    assert "ProtectHome=no" in lines
+    assert "ReadWritePaths=/var/lib/ollama /home/models" in lines
+    assert "RequiresMountsFor=/home/models /var/lib/ollama" in lines
+    assert not any(
+        line.startswith(("PrivateDevices", "DevicePolicy", "MemoryDenyWriteExecute", "ProcSubset")) for line in lines
+    )
+    assert "ProtectHome=yes" in render("ollama_server", "ollama.service.j2").splitlines()
+
+
+def test_values_of_the_environment_reach_ollama_as_they_are(render: Any) -> None:
+    value = 'a "b" $HOME `id` back\\slash 100%'
+    text = render("ollama_server", "server.env.j2", ollama_server_environment={"TRICKY": value})
+    (line,) = [line for line in text.splitlines() if line.startswith("TRICKY=")]
+    # Double quotes and backslashes mean the same to a shell and to systemd's environment files.
+    shown = subprocess.run(["sh", "-c", f'{line}; printf %s "$TRICKY"'], stdout=subprocess.PIPE, text=True, check=True)
+    assert shown.stdout == value
