@@ -30,7 +30,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
         result = work(module)
     except CollectionError as error:
         module.fail_json(**failure(error))
-    except Exception as error:  # noqa: BLE001 - the last resort, so that no traceback is a task's output
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback is a task's output
         module.fail_json(
             msg=f"The module met an error that it does not know: {type(error).__name__}: {error}. "
             "Please report it with the output of the task run with -vvv.",
