@@ -16,7 +16,7 @@ EXCEPT = {"tests/lint/leaks.py", "tests/unit/lint/test_leaks.py"}
 
 PATTERNS = {
     "a path of one machine": re.compile(
-        r"(?<![\w.-])(/work/|/home/(?!admin\b|you\b|user\b|[${<])|/Users/|/mnt/[a-z]+/)[\w./-]*"
+        r"(?<![\w.-])(/work/|/home/(?!admin\b|models\b|you\b|user\b|[${<])|/Users/|/mnt/[a-z]+/)[\w./-]*"
     ),
     "a path in root's home": re.compile(r"(?<![\w.-])/root/(?!\.ollama\b|\.ansible\b|\.ssh\b)[\w./-]+"),
     "an access key": re.compile(r"\b(AKIA|ASIA)(?!IOSFODNN7EXAMPLE)[A-Z0-9]{16}\b"),
