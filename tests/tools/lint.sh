@@ -16,7 +16,7 @@ check() {
     mypy) (cd ../../.. && typed --package ansible_collections.legionio.ollama.plugins) ;;
     mypy-daemon) [[ ! -d roles/fleet_worker/files/fleet_worker ]] || (cd roles/fleet_worker/files && typed --package fleet_worker) ;;
     mypy-tools)
-      for folder in tests/tools tests/lint tests/unit/lint tests/unit/architecture; do
+      for folder in tests/tools tests/lint tests/unit/lint tests/unit/tools tests/unit/architecture; do
         (cd "$folder" && MYPYPATH=$root/tests/lint:$root/tests/tools:${root%/ansible_collections/*} typed .) || return 1
       done
       ;;

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make test` fails when a step does, whatever else passes, and counts what pytest counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import run_steps
+from run_steps import Step
+
+REPORT = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1"/></testsuites>'
+
+
+@pytest.fixture
+def makefile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tree with targets of every kind."""
+    (tmp_path / "Makefile").write_text(
+        "venv:\n\t@true\n"
+        "good:\n\t@echo fine\n"
+        "bad:\n\t@echo it broke; exit 1\n"
+        "after-bad:\n\t@touch started\n"
+        "later:\n\t@touch later\n"
+        "honest:\n\t@echo 'NOT RUN: there is no such thing here'\n"
+        f"counted:\n\t@mkdir -p build/reports; echo '{REPORT}' > build/reports/counted.xml\n"
+    )
+    monkeypatch.setattr(run_steps, "ROOT", tmp_path)
+    monkeypatch.setattr(run_steps, "LOGS", tmp_path / "build/logs")
+    monkeypatch.setattr(run_steps, "REPORTS", tmp_path / "build/reports")
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *steps: Step, chosen: tuple[str, ...] = ()) -> int:
+    monkeypatch.setattr(run_steps, "STEPS", steps)
+    monkeypatch.setattr("sys.argv", ["run_steps.py", *chosen])
+    return run_steps.main()
+
+
+def test_all_passed(makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, Step("good", "a"), Step("honest", "b"), Step("counted", "b")) == 0
+    printed = capsys.readouterr().out
+    assert "        NOT RUN: there is no such thing here\n" in printed
+    assert "2 tests passed, 2 failed, 1 skipped; 3 steps passed, 0 failed, in 0m" in printed
+
+
+def test_a_failure_fails_all_and_is_shown(
+    makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, Step("bad", "a"), Step("good", "b"), Step("later", "a")) == 1
+    printed = capsys.readouterr().out
+    assert "it broke" in printed
+    assert printed.endswith("FAILED: bad\n")
+    assert (makefile / "later").exists()
+
+
+def test_what_needs_a_failed_step_is_not_started_and_fails(makefile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, Step("bad", "a"), Step("after-bad", "b", needs=("bad",))) == 1
+    assert not (makefile / "started").exists()
+
+
+def test_an_unknown_step_is_refused(makefile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, Step("good", "a"), chosen=("god",)) == 2
+
+
+def test_every_step_is_a_target() -> None:
+    makefile = Path(run_steps.__file__).resolve().parents[2] / "Makefile"
+    targets = {line.split(":")[0] for line in makefile.read_text().splitlines() if "## " in line}
+    assert {step.name for step in run_steps.STEPS} <= targets
