@@ -113,11 +113,13 @@ class Fetch:
 
     def _ask(self) -> ObjectState:
         if self._object is None:
-            self._object = self._mirror.state(self._key)
+            self._object = self._mirror.find(self._key)
         if self._object is None:
-            # The answer to a HEAD has no body; that to a GET tells a missing bucket from a missing object.
-            self._mirror.read(self._key, 0)
-            raise ObjectMissingError(f"{self._mirror.settings.url(self._key)} does not exist", remedy="Check key")
+            raise ObjectMissingError(
+                f"{self._mirror.settings.url(self._key)} does not exist",
+                remedy="Check bucket and key, or put the object there with state=published",
+                key=self._key,
+            )
         return self._object
 
     def _need_room(self, directory: Directory, size: int, digest: str) -> None:
@@ -165,7 +167,7 @@ class Deposit:
                 digest=self._digest,
                 found=found,
             )
-        state = self._mirror.state(self._key)
+        state = self._mirror.find(self._key)
         if state is None:
             return FilePlan(None, found, size)
         # An object of unknown digest is written again: nothing but reading it whole would tell whether it is right.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -105,15 +106,35 @@ class Mirror:
                 return content
 
     def state(self, key: str) -> Optional[ObjectState]:
-        """Return the state of an object; ``None`` when there is none."""
+        """Return the state of an object; ``None`` when there is none, or not even the bucket."""
+        doing = f"ask for {self.settings.url(key)}"
         try:
-            with translated(self.settings, f"ask for {self.settings.url(key)}"):
+            with translated(self.settings, doing):
                 answer = self.client.head_object(Bucket=self.settings.bucket, Key=key)
         except ObjectMissingError:
             return None
+        except MirrorError:
+            self._complain(key, doing)
+            raise
         recorded = answer["Metadata"].get(DIGEST_METADATA)
         digest = f"sha256:{recorded}" if recorded else None
         return ObjectState(key, answer["ContentLength"], answer["ETag"], answer["LastModified"], digest)
+
+    def find(self, key: str) -> Optional[ObjectState]:
+        """Return the state of an object; ``None`` when there is none in the bucket, which was made sure of.
+
+        :raises BucketMissingError: when there is no such bucket.
+        """
+        state = self.state(key)
+        if state is None:
+            with contextlib.suppress(ObjectMissingError):
+                self._complain(key, f"ask for {self.settings.url(key)}")
+        return state
+
+    def _complain(self, key: str, doing: str) -> None:
+        """Ask for an object once more, to be told what is wrong: an answer to HEAD has no body that could say it."""
+        with translated(self.settings, doing):
+            self.client.get_object(Bucket=self.settings.bucket, Key=key)["Body"].close()
 
     def states(self, prefix: str) -> Iterator[ObjectState]:
         """Yield the states of all objects whose keys begin with a prefix, in the order of their keys."""

@@ -136,7 +136,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
             transferred = fetch.apply(plan, _like_existing(path))
         changed, diff = plan.changed, file_diff(path, plan.before, plan.after, plan.size)
         if os.path.exists(path):
-            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(params), changed, diff)
+            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(params), changed)
     return {
         "changed": changed,
         "key": key,

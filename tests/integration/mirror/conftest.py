@@ -1,0 +1,54 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the mirror's tests, over one real S3 server."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import mirror_lab
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+
+
+@pytest.fixture
+def settings(s3):
+    """Settings for a new, empty bucket."""
+    settings = S3Settings(
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key,
+    )
+    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+    return settings
+
+
+@pytest.fixture
+def mirror(settings):
+    return Mirror(settings)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a store may come to be."""
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def run(settings):
+    """Run a module against the bucket."""
+
+    def call(module, *flags, env=None, **arguments):
+        arguments = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
+        return mirror_lab.run_module(module, {**mirror_lab.options(settings), **arguments}, *flags, env=env)
+
+    return call

@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models, mirrors and module runs for the tests of the mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Manifest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def digest_of(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+@dataclass
+class Model:
+    """A model made up for a test: any bytes as layers."""
+
+    name: str
+    layers: Sequence[bytes]
+    config: bytes = b'{"model_format":"gguf"}'
+    raw: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        entries = [
+            {"mediaType": "application/vnd.ollama.image.model", "digest": digest_of(layer), "size": len(layer)}
+            for layer in self.layers
+        ]
+        config = {"mediaType": "x", "digest": digest_of(self.config), "size": len(self.config)}
+        # Not as json.dumps would write it by default: the bytes must survive.
+        self.raw = json.dumps(
+            {"schemaVersion": 2, "mediaType": DOCKER, "config": config, "layers": entries}, separators=(" ,", ": ")
+        ).encode()
+
+    @property
+    def parsed(self) -> ModelName:
+        return ModelName.parse(self.name)
+
+    @property
+    def blobs(self) -> dict[str, bytes]:
+        return {digest_of(content): content for content in (*self.layers, self.config)}
+
+    @property
+    def size(self) -> int:
+        return sum(len(content) for content in self.blobs.values())
+
+    def publish(self, mirror: Mirror) -> Model:
+        """Put it into a mirror, without the code under test but for the connection."""
+        for digest, content in self.blobs.items():
+            mirror.write(mirror.layout.blob_key(digest), content, digest)
+        mirror.write(mirror.layout.manifest_key(self.parsed), self.raw, digest_of(self.raw))
+        return self
+
+    def store(self, path: Path) -> Model:
+        """Put it into a store, as Ollama would."""
+        (path / "blobs").mkdir(parents=True, exist_ok=True)
+        for digest, content in self.blobs.items():
+            self.blob_path(path, digest).write_bytes(content)
+        self.manifest_path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.manifest_path(path).write_bytes(self.raw)
+        return self
+
+    def blob_path(self, path: Path, digest: str) -> Path:
+        return path / "blobs" / digest.replace(":", "-")
+
+    def manifest_path(self, path: Path) -> Path:
+        return path.joinpath("manifests", *self.parsed.manifest_parts)
+
+
+def assert_sound(path: Path, *present: Model) -> None:
+    """Hold a store against the promises: every blob has its digest, no manifest lacks one, no strangers."""
+    names = set()
+    for file in sorted(path.joinpath("manifests").glob("*/*/*/*")):
+        manifest = Manifest.parse(file.read_bytes())
+        names.add(file.relative_to(path / "manifests").parts)
+        for blob in manifest.blobs:
+            assert (path / "blobs" / blob.digest.replace(":", "-")).stat().st_size == blob.size
+    for file in (path / "blobs").iterdir():
+        assert file.name == digest_of(file.read_bytes()).replace(":", "-"), f"{file} is damaged or a stranger"
+    for model in present:
+        assert model.parsed.manifest_parts in names, f"{model.name} is missing"
+        assert model.manifest_path(path).read_bytes() == model.raw
+    assert {entry.name for entry in path.iterdir()} <= {"blobs", "manifests", ".legionio-ollama"}
+
+
+def leftovers(path: Path) -> list[str]:
+    """Return what an importer has left in its own directory, apart from what belongs there."""
+    workspace = path / ".legionio-ollama"
+    names = {entry.name for entry in workspace.iterdir()} if workspace.is_dir() else set()
+    return sorted(names - {"lock", "verified.json"})
+
+
+def options(settings: S3Settings, **changes: Any) -> dict[str, Any]:
+    """Return the module options that mean the same as some settings."""
+    settings = replace(settings, **changes)
+    given = {
+        "bucket": settings.bucket,
+        "prefix": settings.prefix,
+        "endpoint_url": settings.endpoint_url,
+        "region": settings.region,
+        "access_key": settings.access_key,
+        "secret_key": settings.secret_key,
+        "s3_ca_path": settings.ca_path,
+        "addressing_style": settings.addressing_style,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass
+class Outcome:
+    """What a module run printed."""
+
+    result: dict[str, Any]
+    text: str
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.result["changed"])
+
+    @property
+    def failed(self) -> bool:
+        return " | FAILED! => " in self.text
+
+
+def command(module: str, arguments: dict[str, Any], *flags: str) -> list[str]:
+    """Return the command that runs a module as Ansible does."""
+    return [
+        *("ansible", "localhost", "-i", "localhost,", "-c", "local"),
+        *("-e", f"ansible_python_interpreter={os.environ.get('MIRROR_TEST_PYTHON', sys.executable)}"),
+        *("-m", f"legionio.ollama.{module}", "-a", json.dumps(arguments), *flags),
+    ]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return an environment in which no setting of this machine speaks for a test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OLLAMA_"))}
+    # No instance metadata: looking for credentials there takes seconds to fail.
+    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", **changes}
+
+
+def run_module(module: str, arguments: dict[str, Any], *flags: str, env: dict[str, str] | None = None) -> Outcome:
+    """Run a module through Ansible, as a user would."""
+    done = subprocess.run(  # noqa: PLW1510 - a failed module is what many tests want
+        command(module, arguments, *flags), env=environment(**(env or {})), capture_output=True, text=True, timeout=300
+    )
+    marker = " => "
+    assert marker in done.stdout, done.stdout + done.stderr
+    result, _end = json.JSONDecoder().raw_decode(done.stdout.split(marker, 1)[1])
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text
+    return Outcome(result, text)
