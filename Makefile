@@ -14,6 +14,8 @@ STAGED := $(LEGIONIO_BUILD)/ansible_collections/legionio/ollama
 IN_STAGE := tests/tools/in-stage.sh
 REPORTS := $(LEGIONIO_BUILD)/reports
 PYTEST_ARGS ?=
+# Free text, which reaches the recipe through the environment.
+export QUESTION ?=
 CHECKS ?=
 STEPS ?=
 SCENARIO ?= default
@@ -30,7 +32,7 @@ demo: stage ## a lab of real hosts, provisioned by the playbook, answers one cha
 
 .PHONY: ask
 ask: stage ## one more question to the demo's fleet: make ask QUESTION='What is the capital of Norway?'
-	@$(IN_STAGE) tests/lab/demo.sh ask $(if $(QUESTION),'$(QUESTION)')
+	@$(IN_STAGE) tests/lab/demo.sh ask $(if $(QUESTION),"$$QUESTION")
 
 .PHONY: demo-down
 demo-down: ## remove what `make demo` started
@@ -98,7 +100,9 @@ docs: stage ## the reference of modules and roles as web pages, in build/docs
 	@$(IN_STAGE) tests/tools/docs.sh
 
 .PHONY: bench
-bench: stage parts ## measure against the goals of docs/performance.md
+bench: ## run the benchmarks of tests/bench
+	@test -e tests/bench/__main__.py || { echo "There are no benchmarks in tests/bench yet."; exit 1; }
+	@$(MAKE) --no-print-directory stage parts
 	@$(IN_STAGE) python tests/bench
 
 .PHONY: venv
