@@ -64,8 +64,14 @@ class Delivery:
         properties = self.message.properties
         if not (properties.message_id or properties.correlation_id):
             return None
-        parts = (self.served.queue, properties.message_id, properties.correlation_id, properties.reply_to)
-        return hashlib.sha256("\0".join(map(str, parts)).encode() + b"\0" + self.message.body).hexdigest()
+        # What the broker itself adds (x-delivery-count, x-death) differs from delivery to delivery.
+        headers = sorted(
+            (name, str(value))
+            for name, value in self.message.headers.items()
+            if not name.startswith("x-") or name.startswith("x-legion-")
+        )
+        about = repr((self.served.queue, properties, headers)).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(about + b"\0" + self.message.body).hexdigest()
 
     def seconds_left(self) -> float:
         """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""

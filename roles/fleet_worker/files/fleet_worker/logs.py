@@ -55,8 +55,9 @@ def set_up(style: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # What pika says of a lost connection is said by us, once and with a remedy.
-    logging.getLogger("pika").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    # What pika says of a lost connection is said by us, once and with a remedy. What it says below a warning has whole
+    # messages in it, prompts and answers with them.
+    logging.getLogger("pika").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
     # urllib3 warns of each connection that it has to make anew.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 

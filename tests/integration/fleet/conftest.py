@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brokers that are set up, and workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from fleet_parts import ScriptedOllama, WorkerProcess, channel_to, configuration, set_up_broker
+from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker._fleet.requester import Requester
+
+
+@pytest.fixture(scope="session")
+def fleet_broker(broker: Any) -> Any:
+    """A broker with exchanges and dead-letter queue, shared by the tests."""
+    set_up_broker(broker)
+    return broker
+
+
+@pytest.fixture
+def clean_broker(fleet_broker: Any) -> Iterator[Any]:
+    """The shared broker, without what the test leaves in the lanes."""
+    yield fleet_broker
+    lanes = [line.split()[0] for line in fleet_broker.ctl("-q", "list_queues", "name").splitlines() if "llm." in line]
+    with channel_to(fleet_broker) as channel:
+        for queue in lanes:
+            channel.queue_delete(queue)
+        channel.queue_purge("ollama.dlx.queue")
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedOllama]:
+    with ScriptedOllama() as ollama:
+        yield ollama
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts workers, and ends them."""
+    started: list[WorkerProcess] = []
+
+    def starting(
+        broker: Any, ollama_url: str, *, password: str = "", environment: Any = None, **others: Any
+    ) -> WorkerProcess:
+        directory = tmp_path / f"worker-{len(started)}"
+        directory.mkdir()
+        settings = configuration(broker, ollama_url, **others)
+        worker = WorkerProcess(directory, settings, password=password or broker.password, **(environment or {}))
+        started.append(worker)
+        return worker
+
+    yield starting
+    for worker in started:
+        worker.close()
+
+
+@pytest.fixture
+def requester(clean_broker: Any) -> Iterator[Requester]:
+    with Requester(BrokerSettings.from_url(clean_broker.amqp_url)) as asking:
+        yield asking

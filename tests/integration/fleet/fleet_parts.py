@@ -1,0 +1,299 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parts for tests of the fleet: an Ollama that does as it is told, a worker as its own process, a broker in order.
+
+The Ollama is a script where a failure has to be exact; the broker and the worker are always real.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pika
+import yaml
+
+SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
+sys.path.insert(0, str(SOURCES))
+
+from fleet_worker._fleet.topology import definitions  # noqa: E402
+from fleet_worker.status import ask as ask_status  # noqa: E402
+
+CHAT_MODEL = "smollm2:135m"
+EMBED_MODEL = "all-minilm:latest"
+
+
+class ScriptedOllama:
+    """An Ollama whose answers a test decides.
+
+    ``behave`` gets the path and the body of each inference and returns a status and a document, after as long as it
+    likes; None cuts the connection.
+    """
+
+    def __init__(self, behave: Optional[Callable[[str, dict[str, Any]], Any]] = None) -> None:
+        self.behave = behave or answer
+        self.models = [CHAT_MODEL, EMBED_MODEL]
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.cancelled = threading.Event()
+        self._server: Optional[ThreadingHTTPServer] = None
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            self.port = sock.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> ScriptedOllama:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Answer, at the same address each time."""
+        ollama = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_arguments: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                models = [{"name": name, "model": name, "digest": "0" * 64} for name in ollama.models]
+                self._send(200, {"version": "0.24.0", "models": models})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                ollama.calls.append((self.path, body))
+                found = ollama.behave(self.path, body)
+                if found is None:
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                else:
+                    self._send(*found)
+
+            def _send(self, status: int, document: dict[str, Any]) -> None:
+                content = json.dumps(document).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                    self.wfile.flush()
+                except OSError:
+                    ollama.cancelled.set()
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+            def handle_error(self, *_arguments: Any) -> None:
+                ollama.cancelled.set()
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Answer like an Ollama that always says the same."""
+    common = {"model": body["model"], "done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}
+    if path == "/api/embed":
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        return 200, {"model": body["model"], "embeddings": [[0.5, -0.5] for _text in texts], "prompt_eval_count": 3}
+    if path == "/api/generate":
+        return 200, {**common, "response": "Once there was"}
+    return 200, {**common, "message": {"role": "assistant", "content": "Good morning."}}
+
+
+class Slow:
+    """Answers after a while, and knows how many it is working on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Event()
+
+    def __call__(self, path: str, body: dict[str, Any]) -> Any:
+        self.begun.release()
+        self.go_on.wait(self.seconds)
+        return answer(path, body)
+
+    def wait_for(self, number: int = 1, within: float = 20.0) -> None:
+        """Wait until that many requests have begun."""
+        for _one in range(number):
+            if not self.begun.acquire(timeout=within):
+                raise AssertionError(f"no request reached Ollama within {within} s")
+
+
+class WorkerProcess:
+    """A worker, as systemd would run it: its own process, with credentials and a notify socket."""
+
+    def __init__(self, directory: Path, configuration: dict[str, Any], *, password: str, **environment: str) -> None:
+        self.directory = directory
+        self.log_path = directory / "log"
+        self.status_path = str(directory / "status.sock")
+        (directory / "broker-password").write_text(password)
+        self.config_path = directory / "fleet-worker.yml"
+        self.config_path.write_text(yaml.safe_dump({"status_socket": self.status_path, **configuration}))
+        self.told: list[str] = []
+        self._changed = threading.Condition()
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(directory / "notify"))
+        threading.Thread(target=self._listen, daemon=True).start()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCES),
+            "CREDENTIALS_DIRECTORY": str(directory),
+            "NOTIFY_SOCKET": str(directory / "notify"),
+            **environment,
+        }
+        command = [sys.executable, "-m", "fleet_worker", "run", "--config", str(self.config_path)]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def status(self) -> dict[str, Any]:
+        """What the worker tells of itself."""
+        return ask_status(self.status_path)
+
+    def wait_ready(self, within: float = 60.0) -> WorkerProcess:
+        self.wait_told("READY=1", within)
+        return self
+
+    def wait_told(self, beginning: str, within: float = 30.0) -> str:
+        """Wait until systemd was told something; return it."""
+        found: list[str] = []
+
+        def told() -> bool:
+            found[:] = [word for word in self.told if word.startswith(beginning)]
+            return bool(found) or self.process.poll() is not None
+
+        with self._changed:
+            self._changed.wait_for(told, within)
+        if not found:
+            raise AssertionError(f"systemd was not told {beginning} within {within} s:\n{self.log}")
+        return found[-1]
+
+    def wait_log(self, text: str, within: float = 30.0) -> str:
+        """Wait until a line of the log has the text; return it."""
+        return eventually(
+            lambda: next((line for line in self.log.splitlines() if text in line), ""),
+            f"{text!r} in the log",
+            within,
+            self,
+        )
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait_end(self, within: float = 30.0) -> int:
+        """Wait for its end; return its exit status."""
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the worker did not end within {within} s:\n{self.log}") from None
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._notify.close()
+        print(f"--- {self.directory.name}\n{self.log}")
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                words = self._notify.recv(65536).decode().splitlines()
+            except OSError:
+                return
+            with self._changed:
+                self.told += words
+                self._changed.notify_all()
+
+
+def eventually(
+    found: Callable[[], Any], what: str, within: float = 30.0, worker: Optional[WorkerProcess] = None
+) -> Any:
+    """Wait until something is true; return it."""
+    deadline = time.monotonic() + within
+    while True:
+        value = found()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {what}\n{worker.log if worker else ''}")
+        time.sleep(0.02)
+
+
+def set_up_broker(broker: Any) -> None:
+    """Give a broker what the collection's own definitions say."""
+    import_definitions(broker, definitions("/"))
+
+
+def import_definitions(broker: Any, document: dict[str, Any]) -> None:
+    """Declare what definitions say, over AMQP: the same on every series, and done when it returns."""
+    with channel_to(broker) as channel:
+        for exchange in document["exchanges"]:
+            channel.exchange_declare(exchange["name"], exchange["type"], durable=exchange["durable"])
+        for queue in document["queues"]:
+            channel.queue_declare(queue["name"], durable=queue["durable"])
+        for binding in document["bindings"]:
+            channel.queue_bind(binding["destination"], binding["source"], binding["routing_key"])
+
+
+@contextlib.contextmanager
+def channel_to(broker: Any) -> Iterator[Any]:
+    """A channel with confirms, of plain pika."""
+    connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
+    try:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        yield channel
+    finally:
+        if connection.is_open:
+            connection.close()
+
+
+def configuration(broker: Any, ollama_url: str, **others: Any) -> dict[str, Any]:
+    """The configuration of a worker with a chat and an embedding lane; ``broker_*`` belongs to the broker's section."""
+    section = {name[len("broker_") :]: others.pop(name) for name in list(others) if name.startswith("broker_")}
+    return {
+        "node": "gpu-01",
+        "broker": {"addresses": [f"{broker.host}:{broker.port}"], "username": broker.username, **section},
+        "ollama": {"host": ollama_url, **others.pop("ollama", {})},
+        "lanes": [{"type": "chat", "model": CHAT_MODEL}, {"type": "embed", "model": EMBED_MODEL}],
+        "exchanges": ["llm.request", "llm.fleet"],
+        **others,
+    }
