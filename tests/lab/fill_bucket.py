@@ -27,7 +27,7 @@ def main() -> None:
         s3.create_bucket(Bucket=bucket)
         print("changed")
     for pair in pairs:
-        key, _, path = pair.partition("=")
+        key, _mark, path = pair.partition("=")
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         try:
             there = s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("sha256")

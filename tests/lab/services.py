@@ -274,7 +274,7 @@ class Broker:
         return self._run("exec", *options, self.name, *command, check=check)
 
     def _run(self, *arguments: str, check: bool = True) -> str:
-        done = subprocess.run([*self._podman, *arguments], capture_output=True, text=True)
+        done = subprocess.run([*self._podman, *arguments], check=False, capture_output=True, text=True)
         if check and done.returncode != 0:
             raise RuntimeError(f"podman {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout

@@ -86,7 +86,9 @@ def _read(workspace: Optional[Directory]) -> dict[str, Signature]:
 
 
 def _signature(numbers: object) -> Signature:
-    if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
+    if not isinstance(numbers, list) or not all(
+        isinstance(number, int) and not isinstance(number, bool) for number in numbers
+    ):
         raise TypeError
     size, mtime, ctime, inode = numbers
     return (size, mtime, ctime, inode)

@@ -92,7 +92,7 @@ class Manifest:
                 remedy="Publish the model itself rather than a list of its variants",
                 media_type=kind if isinstance(kind, str) else None,
             )
-        if type(body.get("schemaVersion")) is not int or body["schemaVersion"] != 2:
+        if body.get("schemaVersion") != 2 or not isinstance(body["schemaVersion"], int):
             raise UnsupportedManifestError(
                 f"The manifest has schemaVersion {_shown(body.get('schemaVersion'))}, and only 2 is known",
                 remedy="Publish the model again from an Ollama that can run it",
@@ -184,7 +184,7 @@ def _layer(entry: object, what: str) -> Layer:
     except InvalidDigestError as error:
         _refuse(f"{what} has no valid digest: {error.message}")
     size, media_type, name = values.get("size"), values.get("mediaType", ""), values.get("name") or ""
-    if type(size) is not int or not 0 <= size <= MAX_BLOB_SIZE:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_BLOB_SIZE:
         _refuse(f"{what} cannot have the size {_shown(size)}")
     for text in (media_type, name):
         # It ends up in results and messages, where control characters and broken surrogates do harm.

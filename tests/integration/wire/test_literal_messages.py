@@ -247,7 +247,7 @@ def test_0_3_1_gets_its_answer_to_the_letter(
 
 
 def test_0_3_1_streams_nothing_and_still_answers(requester: Requester) -> None:
-    _, reply = plain(requester, "chat", CHAT_MODEL, messages=[{"role": "user", "content": "Hello"}], stream=True)
+    _sent, reply = plain(requester, "chat", CHAT_MODEL, messages=[{"role": "user", "content": "Hello"}], stream=True)
     assert reply.body["result"] == CHAT
 
 
@@ -492,7 +492,7 @@ def test_typed_gets_its_errors_to_the_letter(
 
 
 def test_embedding_is_embed_in_the_typed_dialect(requester: Requester) -> None:
-    _, reply = typed(requester, "embeddings", EMBED_MODEL, key="llm.fleet.embed.all-minilm-latest", input="x")
+    _sent, reply = typed(requester, "embeddings", EMBED_MODEL, key="llm.fleet.embed.all-minilm-latest", input="x")
     assert reply.body["embeddings"] == [[0.25, -0.5, 0.125]]
 
 
@@ -526,12 +526,12 @@ def test_a_request_for_another_model_than_the_lanes_gets_no_other_model(
     requester: Requester, scripted: ScriptedOllama
 ) -> None:
     before = len(scripted.calls)
-    _, reply = typed(
+    _sent, reply = typed(
         requester,
         "chat",
         "somebody-elses:70b",
         key=f"llm.request.ollama.chat.{CHAT_MODEL.replace(':', '.')}",
         messages=[{"role": "user", "content": "Hello"}],
     )
-    assert [body["model"] for _, body in scripted.calls[before:]] in ([], [CHAT_MODEL])
+    assert [body["model"] for _path, body in scripted.calls[before:]] in ([], [CHAT_MODEL])
     assert reply.properties.type in ("llm.fleet.response", "llm.fleet.error")

@@ -71,7 +71,8 @@ def test_how_often_a_request_was_given_out(headers: Any, redelivered: bool, coun
 def test_a_redelivery_is_the_same_request() -> None:
     first = delivery({"a": 1}, message_id="m-1")
     again = delivery({"a": 1}, message_id="m-1", count=2, tag=9)
-    assert first.identity == again.identity is not None
+    assert first.identity is not None
+    assert first.identity == again.identity
 
 
 @pytest.mark.parametrize(

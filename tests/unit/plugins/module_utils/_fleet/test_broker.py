@@ -147,7 +147,7 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
 )
 def test_what_the_failure_of_a_connection_means(error: Exception, kind: type[BrokerError], text: str) -> None:
     found = connection_error(error, SETTINGS, HUB)
-    assert type(found) is kind
+    assert found.__class__ is kind
     assert "hub:5672" in str(found) and text in str(found)
     assert found.remedy
     assert "s3cret" not in str(found)
@@ -163,5 +163,5 @@ def test_what_the_failure_of_a_connection_means(error: Exception, kind: type[Bro
 )
 def test_what_the_end_of_a_channel_means(code: int, text: str, kind: type[BrokerError]) -> None:
     found = channel_error(code, text, SETTINGS)
-    assert type(found) is kind
+    assert found.__class__ is kind
     assert found.details["amqp_code"] == code

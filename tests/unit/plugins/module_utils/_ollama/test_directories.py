@@ -231,7 +231,7 @@ def as_nobody(tmp_path):
 )
 def test_errors_of_the_system_are_explained(number, kind, says):
     error = explain(OSError(number, os.strerror(number)), "write", "/somewhere")
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert says in str(error)
     assert "/somewhere" in str(error)
     assert error.remedy
