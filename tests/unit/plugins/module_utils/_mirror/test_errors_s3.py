@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors of the SDK become typed ones; the answers are those that S3 servers give."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+
+import botocore.exceptions as sdk
+import pytest
+import urllib3.exceptions
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import translate, translated
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings, connect
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import MissingDependencyError
+
+SETTINGS = S3Settings("models", endpoint_url="https://s3.example.com", secret_key="very secret")
+
+
+def answer(code, status, message="as the server says", headers=None, **more):
+    return sdk.ClientError(
+        {
+            "Error": {"Code": code, "Message": message, **more},
+            "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers or {}},
+        },
+        "GetObject",
+    )
+
+
+@pytest.mark.parametrize(
+    "error, kind, says",
+    [
+        (answer("InvalidAccessKeyId", 403), errors.MirrorCredentialsError, "access_key"),
+        (answer("XAdminUserNotFound", 404), errors.MirrorCredentialsError, "access_key"),
+        (answer("SignatureDoesNotMatch", 403), errors.MirrorCredentialsError, "secret_key"),
+        (answer("ExpiredToken", 400), errors.MirrorCredentialsError, "expired"),
+        (answer("InvalidToken", 400), errors.MirrorCredentialsError, "session_token"),
+        (answer("AccessDenied", 403), errors.MirrorAccessError, "s3:GetObject"),
+        (answer("403", 403), errors.MirrorAccessError, "bucket models"),
+        (answer("NoSuchBucket", 404), errors.BucketMissingError, "bucket models"),
+        (answer("NoSuchKey", 404), errors.ObjectMissingError, "does not exist"),
+        (answer("404", 404), errors.ObjectMissingError, "does not exist"),
+        (answer("AuthorizationHeaderMalformed", 400, Region="eu-west-1"), errors.WrongRegionError, "eu-west-1"),
+        (
+            answer("PermanentRedirect", 301, headers={"x-amz-bucket-region": "eu-central-1"}),
+            errors.WrongRegionError,
+            "eu-central-1",
+        ),
+        (answer("301", 301), errors.WrongRegionError, "region"),
+        (answer("RequestTimeTooSkewed", 403), errors.ClockSkewError, "clock"),
+        (answer("SlowDown", 503), errors.MirrorBusyError, "slow down"),
+        (answer("InternalError", 500), errors.MirrorBusyError, "failed by its own account"),
+        (answer("503", 503), errors.MirrorBusyError, "failed"),
+        (answer("PreconditionFailed", 412), errors.ObjectChangedError, "replaced"),
+        (answer("QuotaExceeded", 403), errors.MirrorError, "QuotaExceeded: as the server says"),
+        (sdk.NoCredentialsError(), errors.MirrorCredentialsError, "access_key"),
+        (sdk.EndpointConnectionError(endpoint_url="x"), errors.MirrorUnreachableError, "https://s3.example.com"),
+        (sdk.ConnectTimeoutError(endpoint_url="x"), errors.MirrorUnreachableError, "endpoint_url"),
+        (sdk.ReadTimeoutError(endpoint_url="x"), errors.MirrorUnreachableError, "https://s3.example.com"),
+        (sdk.SSLError(endpoint_url="x", error="bad cert"), errors.MirrorTlsError, "s3_ca_path"),
+        (sdk.ProfileNotFound(profile="x"), errors.MirrorSettingsError, "profile"),
+        (sdk.ParamValidationError(report="bad bucket"), errors.MirrorSettingsError, "bucket"),
+        (urllib3.exceptions.ProtocolError("cut"), errors.MirrorUnreachableError, "cut"),
+        (http.client.IncompleteRead(b""), errors.MirrorUnreachableError, "IncompleteRead"),
+        (ConnectionResetError("reset"), errors.MirrorUnreachableError, "reset"),
+        (TimeoutError("timed out"), errors.MirrorUnreachableError, "timed out"),
+    ],
+)
+def test_each_failure_has_its_own_message(error, kind, says):
+    typed = translate(error, SETTINGS, "read s3://models/key")
+    assert type(typed) is kind
+    assert str(typed).startswith("Could not read s3://models/key: ")
+    assert says in str(typed)
+    assert typed.remedy
+    assert "very secret" not in str(typed) + repr(typed.details)
+
+
+def test_a_defect_of_our_own_stays_one():
+    assert translate(TypeError("defect"), SETTINGS, "x") is None
+    with pytest.raises(TypeError), translated(SETTINGS, "x"):
+        raise TypeError
+
+
+def test_a_typed_error_is_left_alone():
+    error = errors.ObjectMissingError("gone")
+    with pytest.raises(errors.ObjectMissingError) as caught, translated(SETTINGS, "x"):
+        raise error
+    assert caught.value is error
+
+
+def test_codes_are_unique():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MirrorError)]
+    assert len({kind.code for kind in kinds}) == len(kinds)
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "config"
+    config.write_text("[profile there]\nregion = eu-west-3\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+
+def region(**settings):
+    return connect(S3Settings("b", access_key="a", secret_key="b", **settings)).meta.region_name
+
+
+def test_the_region_comes_from_the_first_who_knows(bare, monkeypatch):
+    assert region() == "us-east-2"
+    assert region(profile="there") == "eu-west-3"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
+    assert region() == "ap-south-1"
+    monkeypatch.setenv("AWS_REGION", "ap-south-2")
+    assert region(profile="there") == "ap-south-2"
+    assert region(region="us-west-1") == "us-west-1"
+
+
+@pytest.mark.parametrize(
+    "style, endpoint, url",
+    [
+        ("auto", "http://s3.example.com", "http://s3.example.com/models/k"),
+        ("virtual", "http://s3.example.com", "http://models.s3.example.com/k"),
+        ("path", None, "https://s3.us-east-2.amazonaws.com/models/k"),
+        ("auto", None, "https://models.s3.us-east-2.amazonaws.com/k"),
+        ("auto", "https://s3.us-east-2.amazonaws.com", "https://s3.us-east-2.amazonaws.com/models/k"),
+    ],
+)
+def test_how_a_bucket_is_addressed(bare, style, endpoint, url):
+    client = connect(
+        S3Settings("models", endpoint_url=endpoint, addressing_style=style, access_key="a", secret_key="b")
+    )
+    asked = []
+
+    def stop(request, **_more):
+        asked.append(request.url)
+        raise InterruptedError
+
+    client.meta.events.register("before-send.s3.GetObject", stop)
+    with pytest.raises(InterruptedError):
+        client.get_object(Bucket="models", Key="k")
+    assert asked == [url]
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["s3.example.com", "ftp://s3.example.com", "https://", "http://key:secret@host", "http://host:x", ""]
+)
+def test_what_is_no_endpoint_is_refused(bare, endpoint):
+    with pytest.raises(errors.MirrorSettingsError) as caught:
+        connect(S3Settings("b", endpoint_url=endpoint))
+    assert "secret@" not in str(caught.value)
+
+
+def test_a_bucket_name_that_cannot_be(bare):
+    client = connect(S3Settings("b", access_key="a", secret_key="b"))
+    with pytest.raises(errors.MirrorSettingsError), translated(SETTINGS, "read"):
+        client.get_object(Bucket="no bucket/at all", Key="k")
+
+
+def test_without_the_sdk_the_remedy_is_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "botocore.config", None)
+    with pytest.raises(MissingDependencyError, match="boto3"):
+        connect(S3Settings("b"))
+
+
+def test_settings_do_not_show_secrets():
+    assert "very secret" not in repr(SETTINGS)
