@@ -9,7 +9,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
@@ -34,13 +34,13 @@ Render = Callable[..., str]
 def evaluate() -> Evaluate:
     """Return the value that a variable has in a role, given other values of its options and other facts."""
 
-    def value(role: str, name: str, *, facts: Mapping[str, Any] = {}, **options: Any) -> Any:
+    def value(role: str, name: str, *, facts: Optional[Mapping[str, Any]] = None, **options: Any) -> Any:
         loader = DataLoader()
         variables: dict[str, Any] = {}
         for part in ("defaults", "vars"):
             variables.update(loader.load_from_file(str(ROLES / role / part / "main.yml"), trusted_as_template=True))
         variables.update(
-            options, ansible_facts={**FACTS, **facts}, inventory_hostname="node1", role_path=str(ROLES / role)
+            options, ansible_facts={**FACTS, **(facts or {})}, inventory_hostname="node1", role_path=str(ROLES / role)
         )
         return Templar(loader=loader, variables=variables).template(variables[name])
 
