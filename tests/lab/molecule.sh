@@ -6,7 +6,5 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 lab_environment
 "$LAB/setup.sh"
-# Molecule's own notes, its ansible.cfg among them, away from the home folder.
-export MOLECULE_EPHEMERAL_DIRECTORY=${MOLECULE_EPHEMERAL_DIRECTORY:-$LEGIONIO_BUILD/molecule}
 cd "$REPO"
 exec molecule "$@"
