@@ -48,6 +48,7 @@ class ScriptedOllama:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = threading.Event()
         self._server: Optional[ThreadingHTTPServer] = None
+        self._connections: list[socket.socket] = []
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
@@ -100,6 +101,10 @@ class ScriptedOllama:
             daemon_threads = True
             allow_reuse_address = True
 
+            def process_request(self, request: Any, client_address: Any) -> None:
+                ollama._connections.append(request)
+                super().process_request(request, client_address)
+
             def handle_error(self, *_arguments: Any) -> None:
                 ollama.cancelled.set()
 
@@ -107,11 +112,15 @@ class ScriptedOllama:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections."""
+        """End like a process that is stopped: refuse connections, break those there are."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
 
 
 def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -46,12 +46,14 @@ class State:
 class Health:
     """Watches Ollama.
 
-    :param changed: called from the thread of this object, with the state, the first time and whenever it has changed.
+    :param client: does not retry by itself.
+    :param changed: called from any thread, with the state, the first time and whenever it has changed.
     """
 
     def __init__(self, client: OllamaClient, changed: Callable[[State], None]) -> None:
         self._client = client
         self._changed = changed
+        self._lock = threading.Lock()
         self._state: Optional[State] = None
         self._up = threading.Event()
         self._look = threading.Event()
@@ -63,15 +65,17 @@ class Health:
 
     def stop(self) -> None:
         """End the thread; whoever waits for Ollama goes on."""
-        self._stopped.set()
-        self._look.set()
-        self._up.set()
-
-    def suspect(self) -> None:
-        """A request has found Ollama not answering: it counts as down until it has answered again."""
-        self._up.clear()
-        if self._stopped.is_set():
+        with self._lock:
+            self._stopped.set()
+            self._look.set()
             self._up.set()
+
+    def suspect(self, reason: str) -> None:
+        """A request has found Ollama not answering: it counts as down, at once, until it has answered again.
+
+        At once, because a request that is given back must not find the same worker consuming.
+        """
+        self._set(State(up=False, reason=reason))
         self._look.set()
 
     def wait(self, seconds: float) -> bool:
@@ -82,15 +86,23 @@ class Health:
         while not self._stopped.is_set():
             self._look.clear()
             state = self._ask()
+            self._set(state)
+            if state.up:
+                self._look.wait(INTERVAL)
+            else:
+                self._stopped.wait(INTERVAL_DOWN)
+
+    def _set(self, state: State) -> None:
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            if state.up:
+                self._up.set()
+            else:
+                self._up.clear()
             if state != self._state:
                 self._state = state
                 self._changed(state)
-            if state.up:
-                self._up.set()
-                self._look.wait(INTERVAL)
-            else:
-                self._up.clear()
-                self._stopped.wait(INTERVAL_DOWN)
 
     def _ask(self) -> State:
         try:

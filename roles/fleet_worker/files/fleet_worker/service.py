@@ -63,10 +63,9 @@ class Service:
         self._loop = IOLoop()
         self._notifier = Notifier()
         lanes = served_lanes(config)
-        client = OllamaClient(
-            config.ollama.host, connect_timeout=config.ollama.connect_timeout, headers=config.ollama.headers
-        )
-        self._health = Health(client, self._health_changed)
+        ollama = config.ollama
+        client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers)
+        self._health = Health(OllamaClient(ollama.host, headers=ollama.headers, retries=0), self._health_changed)
         self._pool = Pool(config.concurrency)
         terms = Terms(
             worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
@@ -74,7 +73,7 @@ class Service:
             own_queues=frozenset(served.queue for served in lanes),
             max_request=config.max_request_bytes,
             max_reply=config.max_reply_bytes,
-            patience=config.ollama.patience,
+            patience=ollama.patience,
             allow_runner_options=config.allow_runner_options,
         )
         self._worker = Worker(

@@ -193,7 +193,8 @@ class Server:
                 return Verdict.REQUEUE
             except (ServerUnreachableError, ServerBusyError, ConnectionLostError) as error:
                 lost += isinstance(error, ConnectionLostError)
-                self._health.suspect()
+                if not isinstance(error, ServerBusyError):
+                    self._health.suspect(error.message)
                 wait = min(patience_ends - time.monotonic(), delivery.seconds_left() - ANSWER_RESERVE)
                 if lost <= LOST_TRIES and wait > 0 and self._health.wait(wait):
                     continue

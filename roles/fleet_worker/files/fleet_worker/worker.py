@@ -392,6 +392,7 @@ class Worker:
         self._leaving = True
         for job in self._jobs:
             job.stop.stop()
+        self._loop.call_later(GOODBYE, partial(self._ended, error))  # a broker that hangs does not say goodbye
         self._link.close(partial(self._ended, error))
 
     # For people and for systemd.

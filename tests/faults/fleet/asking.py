@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A requester of plain pika that survives what the tests do to the broker."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any, Optional
+
+import pika
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+class Asker:
+    """Publishes with confirms, and keeps a durable reply queue, so that no answer is missed."""
+
+    def __init__(self, broker: Any, queue: str, **properties: Any) -> None:
+        self._broker, self._queue, self._properties = broker, queue, properties
+        self._connection: Optional[pika.BlockingConnection] = None
+        self.reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+        self.asked: list[str] = []
+        self.answers: dict[str, list[tuple[pika.BasicProperties, dict[str, Any]]]] = {}
+        self._with_channel(lambda channel: channel.queue_declare(self.reply_to, durable=True))
+
+    def ask(self, **body: Any) -> str:
+        """Publish a request; return its correlation id."""
+        correlation_id = f"req_{uuid.uuid4()}"
+        content = json.dumps({"messages": MESSAGES, **body}).encode()
+        properties = pika.BasicProperties(
+            type="llm.fleet.request",
+            reply_to=self.reply_to,
+            correlation_id=correlation_id,
+            message_id=f"req_{uuid.uuid4()}",
+            delivery_mode=2,
+            **self._properties,
+        )
+        self._with_channel(
+            lambda channel: channel.basic_publish("llm.request", self._queue, content, properties, mandatory=True)
+        )
+        self.asked.append(correlation_id)
+        return correlation_id
+
+    def wait(self, number: Optional[int] = None, within: float = 60.0) -> None:
+        """Wait until that many requests, or all of them, are answered."""
+        wanted = len(self.asked) if number is None else number
+        deadline = time.monotonic() + within
+        while len(self.answers) < wanted:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{len(self.answers)} of {wanted} requests answered within {within} s")
+            self._with_channel(self._collect)
+            time.sleep(0.05)
+
+    def only(self) -> tuple[pika.BasicProperties, dict[str, Any]]:
+        """The one answer to the one request."""
+        ((answer,),) = self.answers.values()
+        return answer
+
+    def close(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+    def _collect(self, channel: Any) -> None:
+        while True:
+            method, properties, body = channel.basic_get(self.reply_to)
+            if method is None:
+                return
+            self.answers.setdefault(properties.correlation_id, []).append((properties, json.loads(body)))
+            channel.basic_ack(method.delivery_tag)
+
+    def _with_channel(self, act: Any, within: float = 90.0) -> None:
+        """Do something with a channel, again until the broker is there for it."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                if self._connection is None or not self._connection.is_open:
+                    self._connection = pika.BlockingConnection(pika.URLParameters(self._broker.amqp_url))
+                channel = self._connection.channel()
+                channel.confirm_delivery()
+                act(channel)
+                channel.close()
+                return
+            except (pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError, OSError):
+                self._connection = None
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)

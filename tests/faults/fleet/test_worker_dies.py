@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A worker that dies or leaves: what it had taken is answered all the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+from fleet_parts import CHAT_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually
+from fleet_worker._fleet.lanes import lane
+
+from .asking import Asker
+
+CHAT = lane("chat", CHAT_MODEL).queue
+Start = Callable[..., WorkerProcess]
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5"))
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedOllama]:
+    with ScriptedOllama() as ollama:
+        yield ollama
+
+
+def waiting(broker: Any) -> int:
+    with channel_to(broker) as channel:
+        count: int = channel.queue_declare(CHAT, passive=True).method.message_count
+        return count
+
+
+@pytest.mark.parametrize("how", ["kill", "second SIGTERM"])
+def test_the_other_node_answers(
+    how: str, shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(60)
+    first = start(shared_broker, scripted.url).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    start(shared_broker, second.url).wait_ready()
+    if how == "kill":
+        first.kill()
+    else:
+        first.terminate()
+        first.wait_told("STATUS=draining: 1 running")
+        first.terminate()
+        assert first.wait_end(10) == 0
+    asker.wait(within=20)
+    properties, body = asker.only()
+    assert body["message"]["content"] == "Good morning."
+    assert properties.headers["x-legion-hostname"] == "gpu-1"
+    assert properties.headers["x-legion-fleet-redelivered"] == 1
+    eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
+    slow.go_on.set()
+
+
+def test_drain_answers_what_runs_and_gives_back_the_rest(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(60)
+    worker = start(shared_broker, scripted.url, concurrency=2).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    for _number in range(5):
+        asker.ask()
+    slow.wait_for(2)
+    worker.terminate()
+    worker.wait_told("STOPPING=1")
+    worker.wait_told("STATUS=draining: 2 running, 0 held")
+    assert worker.wait_told("EXTEND_TIMEOUT_USEC=") == "EXTEND_TIMEOUT_USEC=30000000"
+    eventually(lambda: waiting(shared_broker) == 3, "the others are back in the queue")
+    assert worker.process.poll() is None
+    slow.go_on.set()
+    assert worker.wait_end(10) == 0
+    asker.wait(2, within=10)
+    assert waiting(shared_broker) == 3
+    assert len(scripted.calls) == 2
+    start(shared_broker, second.url).wait_ready()
+    asker.wait(within=20)
+    assert all(len(answers) == 1 for answers in asker.answers.values())
+
+
+def test_drain_ends_in_time_and_gives_back_what_does_not(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(60)
+    worker = start(shared_broker, scripted.url, drain_timeout=2).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait_end(10) == 0
+    assert 2 <= time.monotonic() - began < 6
+    start(shared_broker, second.url).wait_ready()
+    asker.wait(within=20)
+    assert asker.only()[1]["message"]["content"] == "Good morning."
+    slow.go_on.set()
+
+
+def test_a_worker_without_work_leaves_at_once(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    worker = start(shared_broker, scripted.url).wait_ready()
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait_end() == 0
+    assert time.monotonic() - began < 3
+    assert not os.path.exists(worker.status_path)
+
+
+def test_killed_again_and_again_under_load(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    """Every request is answered; those answered twice are marked, and no more than were in flight at a kill."""
+    for ollama in (scripted, second):
+        ollama.behave = Slow(0.05)
+    asker = Asker(shared_broker, CHAT)
+    workers = [start(shared_broker, ollama.url, concurrency=2).wait_ready() for ollama in (scripted, second)]
+    for _round in range(ROUNDS):
+        for _number in range(10):
+            asker.ask()
+        time.sleep(random.uniform(0.0, 0.2))
+        victim = random.randrange(2)
+        workers[victim].kill()
+        workers[victim] = start(shared_broker, (scripted, second)[victim].url, concurrency=2).wait_ready()
+    asker.wait(within=60)
+    time.sleep(0.5)
+    asker.wait()
+    assert set(asker.answers) == set(asker.asked)
+    twice = [answers for answers in asker.answers.values() if len(answers) > 1]
+    assert len(twice) <= 2 * ROUNDS
+    for answers in twice:
+        assert any("x-legion-fleet-redelivered" in (properties.headers or {}) for properties, _body in answers)
+    assert waiting(shared_broker) == 0
+
+
+def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(30)
+    worker = start(shared_broker, scripted.url, environment={"WATCHDOG_USEC": "1000000"}).wait_ready()
+    Asker(shared_broker, CHAT).ask()
+    slow.wait_for()
+    before = worker.told.count("WATCHDOG=1")
+    time.sleep(1.5)
+    assert worker.told.count("WATCHDOG=1") >= before + 3, "a long inference does not starve it"
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    before = worker.told.count("WATCHDOG=1")
+    time.sleep(1.0)
+    assert worker.told.count("WATCHDOG=1") == before
+    os.kill(worker.process.pid, signal.SIGCONT)
+    slow.go_on.set()
