@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple, Optional
 
 from .._ollama.manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
 from .._ollama.names import ModelName
-from .errors import MirrorError, ObjectChangedError, ObjectMissingError, translated
+from .errors import MirrorError, MirrorUnreachableError, ObjectChangedError, ObjectMissingError, translated
 from .layout import Layout
 from .s3 import S3Settings, connect
 
@@ -26,6 +28,9 @@ DIGEST_METADATA = "sha256"
 
 #: Manifests read, or objects asked for, at once. They are small, so that waiting for the answer is all that they cost.
 READERS = 8
+
+#: Tries to read a small object whose answer breaks off.
+READ_ATTEMPTS = 4
 
 
 class ObjectState(NamedTuple):
@@ -99,11 +104,23 @@ class Mirror:
 
     def read(self, key: str, limit: int) -> bytes:
         """Return the content of a small object, at most ``limit`` bytes of it."""
-        with translated(self.settings, f"read {self.settings.url(key)}"):
-            body = self.client.get_object(Bucket=self.settings.bucket, Key=key)["Body"]
-            with body:
-                content: bytes = body.read(limit)
-                return content
+        doing = f"read {self.settings.url(key)}"
+        attempt = 1
+        while True:
+            with translated(self.settings, doing):
+                answer = self.client.get_object(Bucket=self.settings.bucket, Key=key)
+            try:
+                # The SDK tries requests again, but not the reading of an answer, and need not notice when one is cut.
+                with translated(self.settings, doing), answer["Body"] as body:
+                    content: bytes = body.read(limit)
+                    if len(content) < min(limit, answer["ContentLength"]):
+                        raise ConnectionError("the answer ended early")
+                    return content
+            except MirrorUnreachableError:
+                if attempt == READ_ATTEMPTS:
+                    raise
+                attempt += 1
+                time.sleep(random.uniform(0, 1))  # noqa: S311
 
     def state(self, key: str) -> Optional[ObjectState]:
         """Return the state of an object; ``None`` when there is none, or not even the bucket."""

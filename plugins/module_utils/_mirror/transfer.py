@@ -259,6 +259,7 @@ class Engine:
         try:
             self._receive(run, start, view)
         except _OF_ONE_BLOB as error:
+            error.details.setdefault("digest", run.transfer.digest)
             failed = error
         with self._changed:
             run.transfer.error = run.transfer.error or failed

@@ -169,3 +169,30 @@ def run_module(module: str, arguments: dict[str, Any], *flags: str, env: dict[st
     text = done.stdout + done.stderr
     assert "Traceback" not in text, text
     return Outcome(result, text)
+
+
+def start_module(module: str, arguments: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start a module as a process of its own, without a controller: quick to start, and to be killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"ansible_collections.legionio.ollama.plugins.modules.{module}"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": given}))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def finish_module(process: subprocess.Popen[str]) -> Outcome:
+    """Wait for a module that was started to end by itself, and return what it printed."""
+    printed, complaints = process.communicate(timeout=300)
+    assert printed.strip(), complaints
+    result = json.loads(printed)
+    assert result.get("error_code") != "unexpected", result
+    return Outcome(result, " | FAILED! => " if result.get("failed") else "")

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the mirror's fault tests: a real S3 server, and a proxy before it that misbehaves on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[2]
+for folder in (TESTS / "lab", TESTS / "integration" / "mirror", Path(__file__).resolve().parent):
+    sys.path.insert(0, str(folder))
+
+import faulty_proxy  # noqa: E402
+import mirror_lab  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings  # noqa: E402
+from fixtures import s3  # noqa: E402
+
+__all__ = ["s3"]
+
+
+@pytest.fixture
+def settings(s3):
+    """Settings for a new, empty bucket, past the proxy."""
+    settings = S3Settings(
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key,
+    )
+    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+    return settings
+
+
+@pytest.fixture
+def mirror(settings):
+    return Mirror(settings)
+
+
+@pytest.fixture
+def proxy(settings):
+    with faulty_proxy.proxy(settings.endpoint_url) as made:
+        yield made
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a store may come to be."""
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def start(settings, proxy):
+    """Start a module that reaches the bucket through the proxy."""
+
+    def call(module, **arguments):
+        through = dataclasses.replace(settings, endpoint_url=proxy.url)
+        return mirror_lab.start_module(module, {**mirror_lab.options(through), **arguments})
+
+    return call
+
+
+@pytest.fixture
+def run(start):
+    """Run a module through the proxy, to its end."""
+    return lambda module, **arguments: mirror_lab.finish_module(start(module, **arguments))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 MiB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", where], check=True)
+    yield where
+    subprocess.run(["umount", "-l", where], check=True)

@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Networks and servers that fail while models are imported.
+
+After each: one message, a sound store, and the next run completes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from subprocess import PIPE, STDOUT
+
+import pytest
+from faulty_proxy import Fault
+from mirror_lab import Model, assert_sound, command, digest_of, environment, options
+
+LARGE = os.urandom(100 * 1024 * 1024)
+CHUNK = 8 * 1024 * 1024
+
+
+@pytest.fixture
+def model(mirror):
+    return Model("llama3:8b", [LARGE, b"template"]).publish(mirror)
+
+
+def completes(run, proxy, path, *models):
+    """The next run, with nothing in its way, completes, and the one after it has nothing to do."""
+    proxy.rule = lambda request: None
+    outcome = run("ollama_s3_import", models=[model.name for model in models], models_path=path)
+    assert not outcome.failed, outcome.result
+    assert_sound(path, *models)
+    assert not run("ollama_s3_import", models=[model.name for model in models], models_path=path).changed
+    return outcome
+
+
+def sound(path, *models):
+    if path.exists():
+        assert_sound(path, *models)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100_000], ids=["before the head", "at once", "on the way"])
+@pytest.mark.parametrize("which", ["manifest", "state", "blob"])
+def test_a_connection_that_is_cut_once_does_not_matter(run, proxy, model, path, which, cut):
+    cuts = []
+
+    def rule(request):
+        chosen = {
+            "manifest": "/manifests/" in request.path,
+            "state": request.of_blob and request.method == "HEAD",
+            "blob": request.of_blob and request.method == "GET",
+        }[which]
+        if chosen and len(cuts) < 2:
+            cuts.append(request)
+            return Fault(cut_after=cut)
+        return None
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
+    assert not outcome.failed, outcome.result
+    assert cuts
+    assert_sound(path, model)
+
+
+def test_a_server_that_is_gone_in_the_middle_leaves_what_came(run, proxy, model, path):
+    served = []
+
+    def rule(request):
+        if request.of_blob and request.range and request.method == "GET":
+            served.append(request)
+            if len(served) > 8:
+                return Fault(cut_after=0)
+        return None
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path, concurrency=2)
+    assert outcome.failed
+    assert outcome.result["error_code"] == "mirror_unreachable"
+    assert outcome.result["bytes_downloaded"] >= 4 * CHUNK
+    sound(path)
+    resumed = completes(run, proxy, path, model)
+    assert resumed.result["resumed"] == [digest_of(LARGE)]
+    assert resumed.result["bytes_resumed"] >= 32 * 1024 * 1024
+    assert resumed.result["bytes_downloaded"] + resumed.result["bytes_resumed"] <= model.size
+
+
+@pytest.mark.parametrize(
+    "status, code, headers, error_code",
+    [
+        (403, "ExpiredToken", (), "mirror_credentials"),
+        (403, "AccessDenied", (), "mirror_access_denied"),
+        (403, "RequestTimeTooSkewed", (), "mirror_clock_skew"),
+        (404, "NoSuchKey", (), "mirror_object_missing"),
+        (301, "PermanentRedirect", (("x-amz-bucket-region", "eu-west-1"),), "mirror_wrong_region"),
+        (400, "AuthorizationHeaderMalformed", (), "mirror_wrong_region"),
+        (507, "QuotaExceeded", (), "mirror_error"),
+    ],
+)
+@pytest.mark.parametrize("when", ["at first", "later"])
+def test_a_refusal_is_one_message(run, proxy, model, path, status, code, headers, error_code, when):
+    served = []
+
+    def rule(request):
+        if when == "later":
+            if not (request.of_blob and request.method == "GET"):
+                return None
+            served.append(request)
+            if len(served) < 6:
+                return None
+        return Fault(status=status, code=code, headers=headers)
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
+    assert outcome.failed
+    assert outcome.result["error_code"] == ("model_missing" if (when, status) == ("at first", 404) else error_code)
+    assert outcome.result["msg"]
+    sound(path)
+    completes(run, proxy, path, model)
+
+
+@pytest.mark.parametrize("status, code", [(500, "InternalError"), (503, "SlowDown"), (503, "ServiceUnavailable")])
+def test_a_server_that_is_busy_for_a_while_is_asked_again(run, proxy, model, path, status, code):
+    busy = []
+
+    def rule(request):
+        if request.number % 3 == 1 and len(busy) < 4:
+            busy.append(request)
+            return Fault(status=status, code=code)
+        return None
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
+    assert not outcome.failed, outcome.result
+    assert len(busy) == 4
+    assert_sound(path, model)
+
+
+def test_an_object_that_is_damaged_on_the_way_is_not_kept(run, proxy, model, path):
+    def rule(request):
+        if request.of_blob and request.method == "GET" and request.range == f"bytes={CHUNK}-{2 * CHUNK - 1}":
+            return Fault(flip=12345)
+        return None
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
+    assert outcome.failed
+    assert outcome.result["error_code"] == "digest_mismatch"
+    sound(path)
+    completes(run, proxy, path, model)
+
+
+class Replacement:
+    """Replaces an object when so many ranges of it have been asked for."""
+
+    def __init__(self, mirror, content, digest, after):
+        self.mirror, self.content, self.digest, self.after = mirror, content, digest, after
+        self.seen = 0
+        self.done = threading.Event()
+
+    def __call__(self, request):
+        if request.of_blob and request.method == "GET" and request.range and not request.range.startswith("bytes=0-7"):
+            self.seen += 1
+            if self.seen == self.after:
+                return Fault(before=self.replace)
+        return None
+
+    def replace(self):
+        key = self.mirror.layout.blob_key(self.digest)
+        if self.content is None:
+            self.mirror.remove(key)
+        else:
+            self.mirror.write(key, self.content, self.digest)
+        self.done.set()
+
+
+def test_an_object_replaced_by_the_same_content_is_read_on(run, proxy, mirror, model, path):
+    proxy.rule = Replacement(mirror, LARGE, digest_of(LARGE), 5)
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path, concurrency=2)
+    assert proxy.rule.done.is_set()
+    assert not outcome.failed, outcome.result
+    assert_sound(path, model)
+
+
+@pytest.mark.parametrize(
+    "content, error_code",
+    [
+        (os.urandom(len(LARGE)), "digest_mismatch"),
+        (LARGE[: len(LARGE) // 2], "mirror_object_changed"),
+        (b"", "mirror_object_changed"),
+        (None, "mirror_object_missing"),
+    ],
+    ids=["other content", "truncated", "emptied", "removed"],
+)
+def test_an_object_replaced_by_another_is_an_error(run, proxy, mirror, model, path, content, error_code):
+    proxy.rule = Replacement(mirror, content, digest_of(LARGE), 5)
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path, concurrency=2)
+    assert outcome.failed
+    assert outcome.result["error_code"] == error_code
+    assert outcome.result["digest"] == digest_of(LARGE)
+    sound(path)
+    model.publish(mirror)
+    completes(run, proxy, path, model)
+
+
+def test_a_proxy_that_ignores_ranges_is_named(run, proxy, model, path):
+    """Some caches answer a request for a range with the whole object."""
+
+    def rule(request):
+        if request.of_blob and request.method == "GET" and request.range and len(LARGE) > CHUNK:
+            return Fault(status=200, body=LARGE)
+        return None
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
+    assert outcome.failed
+    assert "Range" in outcome.result["msg"]
+    sound(path)
+    completes(run, proxy, path, model)
+
+
+def test_two_importers_at_once(settings, proxy, model, path):
+    proxy.rule = lambda request: Fault(rate=3e6) if request.of_blob else None
+    arguments = options(settings, endpoint_url=proxy.url) | {"name": "llama3:8b", "models_path": str(path)}
+    both = [
+        subprocess.Popen(
+            command("ollama_s3_import", arguments), env=environment(), stdout=PIPE, stderr=STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    printed = sorted((process.communicate(timeout=120)[0] for process in both), key=lambda text: "CHANGED" not in text)
+    assert " | CHANGED => " in printed[0]
+    assert " | SUCCESS => " in printed[1]
+    assert '"blobs_downloaded": 0' in printed[1]
+    assert "Waiting for process" in printed[1]
+    assert "Waiting" not in printed[0]
+    assert_sound(path, model)

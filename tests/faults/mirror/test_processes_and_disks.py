@@ -1,0 +1,246 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes that die, disks that fill up, an Ollama that prunes, while models are imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+
+import pytest
+import services
+from faulty_proxy import Fault
+from mirror_lab import Model, assert_sound, digest_of, finish_module, leftovers
+
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+LARGE = os.urandom(100 * 1024 * 1024)
+
+
+@pytest.fixture
+def models(mirror):
+    small = [os.urandom(1000) for _ in range(40)]
+    return [
+        Model("large", [LARGE, b"template"]).publish(mirror),
+        Model("many", [*small, LARGE[: 9 * 1024 * 1024]]).publish(mirror),
+    ]
+
+
+def assert_no_half_model(path):
+    """What Ollama can see is complete at any moment; what is complete is sound."""
+    if (path / "blobs").is_dir():
+        assert_sound(path)
+
+
+def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, models, path):
+    """Each round starts anew, is killed once or twice at random moments, and completes."""
+    proxy.rule = lambda request: Fault(rate=20e6) if request.of_blob else None
+    rng = random.Random(20)
+    names = [model.name for model in models]
+    killed_midway = 0
+    for round_number in range(ROUNDS):
+        received = 0
+        for _kill in range(rng.choice((1, 2))):
+            process = start("ollama_s3_import", models=names, models_path=path)
+            time.sleep(rng.uniform(0.2, 2.0))
+            process.kill()
+            process.communicate()
+            killed_midway += process.returncode == -9
+            assert_no_half_model(path)
+        outcome = run("ollama_s3_import", models=names, models_path=path)
+        assert not outcome.failed, (round_number, outcome.result)
+        received += outcome.result["bytes_downloaded"]
+        assert_sound(path, *models)
+        assert leftovers(path) == []
+        assert not run("ollama_s3_import", models=names, models_path=path).changed
+        shutil.rmtree(path)
+    assert killed_midway > ROUNDS / 2
+
+
+def test_killed_near_the_end_little_comes_again(start, run, proxy, mirror, path):
+    model = Model("large", [LARGE]).publish(mirror)
+    reached = threading.Event()
+
+    def rule(request):
+        if request.of_blob and request.method == "GET" and request.range.startswith(f"bytes={88 * 1024 * 1024}-"):
+            reached.set()
+            return Fault(rate=1e5)
+        return None
+
+    proxy.rule = rule
+    process = start("ollama_s3_import", name="large", models_path=path)
+    assert reached.wait(60)
+    time.sleep(1)
+    process.kill()
+    process.communicate()
+    proxy.rule = lambda request: None
+    outcome = run("ollama_s3_import", name="large", models_path=path)
+    assert_sound(path, model)
+    assert outcome.result["resumed"] == [digest_of(LARGE)]
+    # What was in flight, and what came since the last line of the journal.
+    assert outcome.result["bytes_downloaded"] <= 40 * 1024 * 1024
+
+
+@pytest.mark.parametrize("what", ["journal", "partial", "both", "links", "directories"])
+def test_damage_to_what_an_interrupted_run_left(start, run, proxy, models, path, tmp_path, what):
+    proxy.rule = lambda request: Fault(rate=8e6) if request.of_blob else None
+    process = start("ollama_s3_import", name="large", models_path=path)
+    workspace = path / ".legionio-ollama"
+    partial, journal = (workspace / f"{digest_of(LARGE).replace(':', '-')}.{kind}" for kind in ("partial", "journal"))
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    for file in (journal, partial):
+        if what == file.suffix[1:] or what == "both":
+            with file.open("r+b") as opened:
+                opened.write(os.urandom(200))
+        elif what == "links":
+            file.unlink()
+            file.symlink_to(precious)
+        elif what == "directories":
+            file.unlink()
+    (workspace / "verified.json").write_bytes(os.urandom(100))
+    if what == "directories":
+        shutil.rmtree(workspace)
+        workspace.mkdir()
+        (workspace / "something-else").write_bytes(b"foreign")
+    proxy.rule = lambda request: None
+    outcome = run("ollama_s3_import", name="large", models_path=path)
+    assert not outcome.failed, outcome.result
+    assert_sound(path, models[0])
+    assert precious.read_bytes() == b"precious"
+
+
+def test_a_disk_that_fills_up_on_the_way(start, run, proxy, mirror, small_disk):
+    content = LARGE[: 50 * 1024 * 1024]
+    model = Model("large", [content]).publish(mirror)
+    path = small_disk / "models"
+    filled = threading.Event()
+
+    def fill():
+        with (small_disk / "other").open("wb") as file:
+            file.write(b"x" * (20 * 1024 * 1024))
+        filled.set()
+
+    def rule(request):
+        if request.of_blob and request.method == "GET" and not filled.is_set():
+            return Fault(before=fill)
+        return None
+
+    proxy.rule = rule
+    outcome = run("ollama_s3_import", name="large", models_path=path)
+    assert filled.is_set()
+    assert outcome.failed
+    assert outcome.result["error_code"] == "disk_full"
+    assert "full" in outcome.result["msg"]
+    assert "Free some space" in outcome.result["msg"]
+    assert_sound(path)
+    assert not model.manifest_path(path).exists()
+
+    (small_disk / "other").unlink()
+    outcome = run("ollama_s3_import", name="large", models_path=path)
+    assert not outcome.failed, outcome.result
+    assert outcome.result["bytes_resumed"] > 0
+    assert_sound(path, model)
+
+
+def test_no_room_even_for_a_directory(run, mirror, small_disk):
+    Model("small", [b"x" * 5000]).publish(mirror)
+    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/other", "bs=64k"], capture_output=True, check=False)
+    outcome = run("ollama_s3_import", name="small", models_path=small_disk / "models")
+    assert outcome.failed
+    assert outcome.result["error_code"] == "disk_full"
+    assert list(small_disk.iterdir()) == [small_disk / "other"]
+
+
+def test_a_read_only_file_system(run, models, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    path = small_disk / "models"
+    outcome = run("ollama_s3_import", name="many", models_path=path)
+    assert outcome.failed
+    assert outcome.result["error_code"] == "not_permitted"
+    assert "read-only" in outcome.result["msg"]
+    assert str(path) in outcome.result["msg"]
+
+
+def test_a_complete_store_on_a_read_only_file_system_is_fine(run, mirror, small_disk):
+    model = Model("small", [b"x" * 5000]).publish(mirror)
+    model.store(small_disk / "models")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    outcome = run("ollama_s3_import", name="small", models_path=small_disk / "models")
+    assert not outcome.failed, outcome.result
+    assert not outcome.changed
+
+
+@pytest.mark.parametrize("build", ["ollama-oldest", "ollama-newest"])
+def test_an_ollama_that_starts_over_and_over(start, proxy, models, path, build):
+    """Each start prunes. Ollama before v0.21 spares nothing that no manifest names, however young it is."""
+    proxy.rule = lambda request: Fault(rate=3e6) if request.of_blob else None
+    path.mkdir()
+    process = start("ollama_s3_import", models=[model.name for model in models], models_path=path)
+    starts = 0
+    while process.poll() is None:
+        with services.ollama_server(path, build=build):
+            starts += 1
+    outcome = finish_module(process)
+    assert starts > 1
+    assert not outcome.failed, outcome.result
+    with services.ollama_server(path, build=build):
+        assert_sound(path, *models)
+
+
+def test_an_ollama_that_removes_meanwhile(start, proxy, mirror, path):
+    """A removal through the server drops the blobs that only its model names, also those that an import relies on."""
+    other = Model("removed", [LARGE, b"template", b"of its own"])
+    model = Model("large", [LARGE, b"template", LARGE[: 9 * 1024 * 1024]]).publish(mirror)
+    path.mkdir()
+    other.store(path)
+    arrived = threading.Event()
+
+    def rule(request):
+        if request.of_blob and request.method == "GET":
+            arrived.set()
+            return Fault(rate=3e6)
+        return None
+
+    with services.ollama_server(path) as server:
+        proxy.rule = rule
+        process = start("ollama_s3_import", name="large", models_path=path)
+        assert arrived.wait(60)
+        request = urllib.request.Request(
+            f"{server.url}/api/delete", json.dumps({"model": "removed"}).encode(), method="DELETE"
+        )
+        urllib.request.urlopen(request).close()
+        proxy.rule = lambda request: None
+        outcome = finish_module(process)
+    assert not outcome.failed, outcome.result
+    assert outcome.result["blobs_downloaded"] == 4  # the one that was lacking, and those that were removed
+    assert_sound(path, model)
+    assert not other.manifest_path(path).exists()
+
+
+def test_an_ollama_sees_a_model_when_it_is_complete(run, path):
+    """A real model and a running server: the server lists it without a restart, with the digest that we return."""
+    run("ollama_s3_publish", name="smollm2:135m", models_path=services.model_store())
+
+    def listed():
+        with urllib.request.urlopen(f"{server.url}/api/tags") as answer:
+            return [(model["name"], model["digest"]) for model in json.load(answer)["models"]]
+
+    with services.ollama_server(path) as server:
+        assert listed() == []
+        outcome = run("ollama_s3_import", name="smollm2:135m", models_path=path)
+        assert not outcome.failed, outcome.result
+        assert listed() == [("smollm2:135m", outcome.result["models"][0]["digest"].split(":")[1])]
+        assert run("ollama_s3_import", name="smollm2:135m", state="absent", models_path=path).changed
+        assert listed() == []
