@@ -56,7 +56,7 @@ EXAMPLES = r"""
 - name: The same, if the file is what it should be
   legionio.ollama.ollama_blob:
     path: /srv/weights/tiny.gguf
-    digest: "{{ lookup('ansible.builtin.url', 'http://127.0.0.1:8000/tiny.gguf.sha256') }}"
+    digest: "{{ tiny_digest }}"
 
 - name: On a server behind a proxy that wants a token
   legionio.ollama.ollama_blob:

@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 - name: Look at one model of another server
   legionio.ollama.ollama_model_info:
-    host: http://127.0.0.1:11434
+    host: http://gpu-01.example.com:11434
     name: smollm2:135m
     details: true
   register: smollm2

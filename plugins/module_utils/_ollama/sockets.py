@@ -15,6 +15,7 @@ import errno
 import os
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -134,6 +135,14 @@ class _OwnedConnection:
             self.call.attach(self.sock)
             self._ready()
         super().putrequest(*args, **kwargs)  # type: ignore[misc]
+
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)  # type: ignore[misc]
+        except (ConnectionResetError, ssl.SSLEOFError) as error:
+            # The server hung up, and most likely said why: that it wants a client certificate, or already has the blob.
+            # For this error, and in every version only for this one, urllib3 goes on to read what was said.
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
 
     def _ready(self) -> None:
         call = _of_this_thread()

@@ -24,7 +24,7 @@ try:
     import requests
     import requests.utils
     from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import HTTPError, ProxyError
+    from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
 
     _MISSING: Optional[ImportError] = None
 except ImportError as _error:
@@ -358,7 +358,8 @@ def _reason(causes: list[BaseException]) -> str:
     system = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
     if system is not None and system.strerror:
         return system.strerror
-    if any(isinstance(cause, (http.client.RemoteDisconnected, http.client.IncompleteRead)) for cause in causes):
+    # A ProtocolError without an error of the system is what a cut between two chunks looks like to urllib3.
+    if _first(causes, (http.client.RemoteDisconnected, http.client.IncompleteRead, ProtocolError)) is not None:
         return "the other side closed it"
     return str(causes[-1]) or type(causes[-1]).__name__
 

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ from typing import Any, Callable
 
 import pytest
 import services
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from registry import Registry, running_registry
 
 #: Runs a module: its name, then its options. Returns its result, with `rc`.
 RunModule = Callable[..., dict[str, Any]]
@@ -55,11 +60,104 @@ def own_store(model_store: Path, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def registry(model_store: Path) -> Iterator[Registry]:
+    """A registry that offers both models of the lab under their own names and those of registry.example.com:5000."""
+    with running_registry() as registry:
+        for model, tag in (("smollm2", "135m"), ("all-minilm", "latest")):
+            registry.offer("registry.ollama.ai", f"library/{model}", tag, model_store, (model, tag))
+            registry.offer("registry.example.com:5000", f"team/{model}", tag, model_store, (model, tag))
+        yield registry
+
+
 @pytest.fixture(scope="session", params=["ollama-oldest", "ollama", "ollama-newest"])
 def any_server(
-    request: pytest.FixtureRequest, model_store: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, model_store: Path, registry: Registry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.OllamaServer]:
     """Each supported version in turn, over a store that tests may change. Only the build "ollama" can infer."""
     store = own_store(model_store, tmp_path_factory.mktemp("store"))
-    with services.ollama_server(store, build=request.param) as running:
+    with services.ollama_server(store, env=registry.environment, build=request.param) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def own_server(
+    model_store: Path, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[services.OllamaServer]:
+    """The version that can infer, over a store that tests may change."""
+    store = own_store(model_store, tmp_path_factory.mktemp("store"))
+    with services.ollama_server(store, env=registry.environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def weights(model_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of smollm2 as a GGUF file."""
+    manifest = json.loads((model_store / "manifests/registry.ollama.ai/library/smollm2/135m").read_bytes())
+    (digest,) = [layer["digest"] for layer in manifest["layers"] if layer["mediaType"].endswith(".model")]
+    path = tmp_path_factory.mktemp("weights") / "tiny.gguf"
+    path.symlink_to(model_store / "blobs" / digest.replace(":", "-"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a model with an untrained layer, in safetensors format: enough to be converted and to embed."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    width, inner = 32, 64
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]
+    shapes = {
+        "embeddings.word_embeddings.weight": (len(words), width),
+        "embeddings.position_embeddings.weight": (64, width),
+        "embeddings.token_type_embeddings.weight": (2, width),
+        **_pair("embeddings.LayerNorm", (width,)),
+        **_pair("encoder.layer.0.attention.self.query", (width, width)),
+        **_pair("encoder.layer.0.attention.self.key", (width, width)),
+        **_pair("encoder.layer.0.attention.self.value", (width, width)),
+        **_pair("encoder.layer.0.attention.output.dense", (width, width)),
+        **_pair("encoder.layer.0.attention.output.LayerNorm", (width,)),
+        **_pair("encoder.layer.0.intermediate.dense", (inner, width)),
+        **_pair("encoder.layer.0.output.dense", (width, inner)),
+        **_pair("encoder.layer.0.output.LayerNorm", (width,)),
+    }
+    config = {
+        "architectures": ["BertModel"],
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 1,
+        "max_position_embeddings": 64,
+        "layer_norm_eps": 1e-12,
+        "vocab_size": len(words),
+        "torch_dtype": "float32",
+    }
+    documents = {
+        "config.json": config,
+        "tokenizer.json": {
+            "model": {"type": "WordPiece", "vocab": {word: number for number, word in enumerate(words)}}
+        },
+        "tokenizer_config.json": {},
+        "modules.json": [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}],
+        "1_Pooling/config.json": {"pooling_mode_mean_tokens": True},
+    }
+    for name, document in documents.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(document))
+    (folder / "vocab.txt").write_text("\n".join(words))
+    _write_safetensors(folder / "model.safetensors", shapes)
+    return folder
+
+
+def _pair(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
+def _write_safetensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    head, data = {}, b""
+    for name, shape in shapes.items():
+        values = [((7 * number) % 11 - 5) / 10 for number in range(math.prod(shape))]
+        piece = struct.pack(f"<{len(values)}f", *values)
+        head[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [len(data), len(data) + len(piece)]}
+        data += piece
+    header = json.dumps(head).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)

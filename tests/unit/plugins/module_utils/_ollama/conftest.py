@@ -107,8 +107,14 @@ class ScriptedServer:
             stack.callback(connection._file.close)
             self._script(connection)
 
-    def close(self) -> None:
+    def refuse(self) -> None:
+        """Take no further connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+
+    def close(self) -> None:
+        self.refuse()
         for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

@@ -144,7 +144,7 @@ def test_hung_up(lab: Any) -> None:
 )
 def test_cut_in_the_body(lab: Any, answer: bytes) -> None:
     server = lab.server(lambda connection: (connection.request(), connection.send(answer)))
-    with pytest.raises(ConnectionLostError):
+    with pytest.raises(ConnectionLostError, match="the other side closed it"):
         lab.client(server, retries=0).tags()
 
 

@@ -1,0 +1,374 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What ollama_model does: plan the steps that lead to the wanted state, then take them, or only tell them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._ollama import recipes
+from .._ollama.api_errors import InvalidRequestError, ModelNotFoundError, OllamaError, UploadSourceError
+from .._ollama.catalog import ListedModel, find, listed, weights_of
+from .._ollama.client import OllamaClient
+from .._ollama.errors import CollectionError
+from .._ollama.long_calls import LongCalls
+from .._ollama.names import ModelName
+from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds, runner_options
+from .._ollama.recipes import Recipe
+from .._ollama.retry import RetryPolicy
+from .._ollama.uploads import digest_and_size
+from .server_work import connect, described_model, loaded
+
+#: Options that mean nothing in other states; a task that gives them there is mistaken.
+_STATE_OF = {"source": "present", "create": "present", "push": "present", "keep_alive": "loaded", "options": "loaded"}
+#: Kinds of files that a model is made of, as Ollama's converters read them (convert/).
+_MODEL_FILES = (".gguf", ".safetensors", ".json", ".model", ".txt", ".jinja")
+#: Seconds between two looks at a server that is unloading a model.
+_LOOK_AGAIN = 0.1
+
+
+@dataclass
+class Plan:
+    """What is there, what will be, and the steps between.
+
+    :ivar changed: whether the steps change something, as far as one can know beforehand.
+    :ivar after: what will be; None for a value that only the server knows.
+    """
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+    steps: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    changed: bool = False
+
+    def add(self, says: str, step: Callable[[], None], *, changes: bool = True) -> None:
+        """Add a step: what it does, for people, and how."""
+        self.steps.append((says, step))
+        self.changed = self.changed or changes
+
+
+def model(module: AnsibleModule) -> dict[str, Any]:
+    """Make a model of a server what the task says."""
+    _check_options(module.params)
+    with connect(module) as client:
+        return _Work(module, client).result()
+
+
+def _check_options(params: Mapping[str, Any]) -> None:
+    for option, state in _STATE_OF.items():
+        if params[option] and params["state"] != state:
+            raise InvalidOptionError(
+                f"{option} is given with state={params['state']}",
+                remedy=f"Use it with state={state}, in a task of its own if need be",
+                option=option,
+            )
+
+
+class _Work:
+    """One task on one server."""
+
+    def __init__(self, module: AnsibleModule, client: OllamaClient) -> None:
+        self._params = module.params
+        self._check_mode = module.check_mode
+        self._client = client
+        self._long = LongCalls(client, stall_timeout=module.params["stall_timeout"])
+        self._name = ModelName.parse(module.params["name"])
+        self._digests: dict[str, str] = {}
+        self._models = listed(client.tags())
+        self._found = find(self._models, self._name)
+        #: The name in the server's spelling, if it has the model.
+        self._shown = self._found.shown if self._found else self._name.short
+
+    def result(self) -> dict[str, Any]:
+        """Plan, act unless in check mode, and tell."""
+        plan = getattr(self, f"_{self._params['state']}")()
+        digest_before = self._found.digest if self._found else None
+        if self._check_mode:
+            model = described_model(self._found, self._running()) if self._found else None
+            return self._told(plan, plan.changed, [says for says, _step in plan.steps], digest_before, model)
+        done: list[str] = []
+        try:
+            for says, step in plan.steps:
+                step()
+                done.append(says)
+        except CollectionError as error:
+            error.result = {"changed": bool(done) and plan.changed, "actions": done}
+            raise
+        after = find(listed(self._client.tags()), self._name)
+        return self._told(
+            plan,
+            self._changed(plan, after),
+            done,
+            digest_before,
+            described_model(after, self._running()) if after else None,
+        )
+
+    def _changed(self, plan: Plan, after: Optional[ListedModel]) -> bool:
+        if self._params["state"] != "present" or self._params["push"]:
+            return plan.changed
+        return (after.digest if after else None) != (self._found.digest if self._found else None)
+
+    def _told(
+        self,
+        plan: Plan,
+        changed: bool,
+        actions: list[str],
+        digest_before: Optional[str],
+        model: Optional[dict[str, Any]],
+    ) -> dict[str, Any]:
+        after = plan.after if self._check_mode else self._seen(plan.after, model)
+        result = {
+            "changed": changed,
+            "name": self._name.short,
+            "actions": actions,
+            "digest_before": digest_before,
+            "digest_after": after.get("digest") if self._check_mode else (model or {}).get("digest"),
+            "model": model,
+            "diff": {"before": plan.before, "after": after if changed else plan.before},
+        }
+        if self._params["state"] == "loaded" and not self._check_mode:
+            running = self._running()
+            result["running"] = loaded(running) if running else None
+        return result
+
+    def _seen(self, planned: Mapping[str, Any], model: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what is there in the place of what was planned."""
+        seen = dict(planned)
+        if model and "digest" in planned:
+            seen.update({key: model[key] for key in ("name", "digest", "size")})
+        if model and self._params["create"]:
+            seen.update(_parts(self._client.show(model["name"])))
+        return seen
+
+    def _running(self) -> Optional[ListedModel]:
+        return find(listed(self._client.ps()), self._name)
+
+    def _identity(self, model: Optional[ListedModel]) -> dict[str, Any]:
+        return {"name": model.shown, "digest": model.digest, "size": model.size} if model else {}
+
+    # state: present
+
+    def _present(self) -> Plan:
+        before = self._identity(self._found)
+        plan = Plan(before, {"name": self._shown, "digest": None, "size": None})
+        if self._params["create"]:
+            self._plan_creation(plan, self._params["create"])
+        elif self._params["source"]:
+            self._plan_copy(plan, ModelName.parse(self._params["source"]))
+        elif self._needs_pull(self._found, self._shown):
+            plan.add(f"pull {self._shown}", lambda: self._pull(self._shown))
+        else:
+            plan.after = dict(before)
+        if self._params["push"]:
+            plan.add(f"push {self._shown}", lambda: self._long.push(self._shown, insecure=self._params["insecure"]))
+        return plan
+
+    def _needs_pull(self, found: Optional[ListedModel], name: str) -> bool:
+        """Whether a model has to be pulled by the task's policy.
+
+        :raises ModelNotFoundError: when it is missing, and must not be.
+        """
+        if self._params["pull"] == "always" or (found is None and self._params["pull"] == "not_present"):
+            return True
+        if found is None:
+            raise ModelNotFoundError(
+                f"{self._client.url} does not have the model {name}, and with pull=never it is not fetched",
+                status=404,
+                server_message="",
+                remedy="Import it from the mirror (ollama_s3_import), or allow the pull",
+                name=name,
+            )
+        return False
+
+    def _pull(self, name: str) -> None:
+        policy = RetryPolicy(self._params["retries"])
+        self._long.pull(name, insecure=self._params["insecure"], policy=policy)
+
+    def _plan_copy(self, plan: Plan, source: ModelName) -> None:
+        found = find(self._models, source)
+        shown = found.shown if found else source.short
+        if found is not None and found == self._found:
+            raise InvalidOptionError(
+                f"{shown} cannot be copied to itself", remedy="Give another name or another source", option="source"
+            )
+        if self._needs_pull(found, shown):
+            plan.add(f"pull {shown}", lambda: self._pull(shown))
+            found = None  # what it will be is not known yet
+        elif self._found and found and self._found.digest == found.digest:
+            plan.after = dict(plan.before)
+            return
+        if found:
+            plan.after.update(digest=found.digest, size=found.size)
+        plan.add(f"copy {shown} to {self._shown}", lambda: self._client.copy(shown, self._shown))
+
+    def _plan_creation(self, plan: Plan, create: Mapping[str, Any]) -> None:
+        recipe = _recipe(create)
+        origin: Optional[dict[str, Any]] = None
+        if recipe.origin:
+            found = find(self._models, recipe.origin)
+            shown = found.shown if found else recipe.origin.short
+            if self._needs_pull(found, shown):
+                plan.add(f"pull {shown}", lambda: self._pull(shown))
+            else:
+                origin = self._client.show(shown)
+        compared = recipe.origin is None or origin is not None
+        if self._found:
+            there = self._client.show(self._shown)
+            plan.before.update(_parts(there))
+            differences = recipes.differences(recipe, there, origin, self._digest_of) if compared else ["origin"]
+            if not differences and not create["force"]:
+                plan.after = dict(plan.before)
+                return
+        if compared:
+            plan.after.update(
+                recipes.wanted(recipe, origin), weights=recipes.wanted_weights(recipe, origin, self._digest_of)
+            )
+        plan.add(f"create {self._shown}", lambda: self._create(recipe))
+
+    def _create(self, recipe: Recipe) -> None:
+        for path in recipe.paths:
+            self._client.push_blob(self._digest_of(path), path)
+        self._long.create(self._shown, recipe.request(self._digest_of))
+
+    def _digest_of(self, path: str) -> str:
+        if path not in self._digests:
+            self._digests[path], _size = digest_and_size(path)
+        return self._digests[path]
+
+    # state: absent
+
+    def _absent(self) -> Plan:
+        plan = Plan(self._identity(self._found), {})
+        if self._found:
+            plan.add(f"delete {self._shown}", lambda: self._client.delete(self._shown))
+        return plan
+
+    # state: loaded, unloaded
+
+    def _loaded(self) -> Plan:
+        if self._found is None:
+            raise ModelNotFoundError(
+                f"{self._client.url} does not have the model {self._shown}, so it cannot be loaded",
+                status=404,
+                server_message="",
+                remedy="Make it present first",
+                name=self._shown,
+            )
+        alive = keep_alive(self._params["keep_alive"])
+        seconds = keep_alive_seconds(alive)
+        if seconds == 0:
+            raise InvalidOptionError(
+                "keep_alive is 0, which unloads the model at once", remedy="Use state=unloaded", option="keep_alive"
+            )
+        options = runner_options(self._params["options"] or {})
+        running = self._running()
+        forever = None if seconds is None else seconds == float("inf")
+        context = options.get("num_ctx")
+        same = running is not None and (
+            (forever is None or forever == _stays_for_good(running))
+            and (context is None or running.document.get("context_length") in (None, context))
+        )
+        plan = Plan(
+            {"loaded": running is not None, **_terms(running)},
+            {
+                "loaded": True,
+                "for_good": bool(forever),
+                "context_length": context or _terms(running).get("context_length"),
+            },
+        )
+        if not same or seconds is not None:
+            # Again also when it is there: a time that is given starts anew, which is no change.
+            plan.add(f"load {self._shown}", lambda: self._load(alive, options), changes=not same)
+        return plan
+
+    def _load(self, alive: Any, options: Mapping[str, Any]) -> None:
+        terms: dict[str, Any] = {"model": self._shown, **({"options": dict(options)} if options else {})}
+        if alive is not None:
+            terms["keep_alive"] = alive
+        capabilities = self._client.show(self._shown).get("capabilities") or []
+        if "embedding" in capabilities and "completion" not in capabilities:
+            self._client.embed(input=[], **terms)
+            return
+        try:
+            self._client.generate(**terms)
+        except InvalidRequestError:
+            if capabilities:
+                raise
+            self._client.embed(input=[], **terms)  # before Ollama 0.6.4 a model does not tell what it can do
+
+    def _unloaded(self) -> Plan:
+        running = self._running()
+        plan = Plan({"loaded": running is not None}, {"loaded": False})
+        if running:
+            plan.add(f"unload {running.shown}", lambda: self._unload(running.shown))
+        return plan
+
+    def _unload(self, name: str) -> None:
+        self._client.generate(model=name, keep_alive=0)
+        deadline = time.monotonic() + self._params["timeout"]
+        while self._running():
+            if time.monotonic() > deadline:
+                raise OllamaError(
+                    f"{name} is still loaded {self._params['timeout']:g} seconds after it was to be unloaded",
+                    remedy="It answers requests still; end those, or allow more time (timeout)",
+                    name=name,
+                )
+            time.sleep(_LOOK_AGAIN)
+
+
+def _parts(shown: Mapping[str, Any]) -> dict[str, Any]:
+    return {**recipes.present(shown), "weights": sorted(weights_of(shown))}
+
+
+def _terms(running: Optional[ListedModel]) -> dict[str, Any]:
+    if running is None:
+        return {}
+    return {"for_good": _stays_for_good(running), "context_length": running.document.get("context_length")}
+
+
+def _stays_for_good(running: ListedModel) -> bool:
+    # A negative time is kept as the longest that Go's clock can count, 292 years (server/sched.go).
+    year = str(running.document.get("expires_at") or "")[:4]
+    return year.isdigit() and int(year) > dt.date.today().year + 100
+
+
+def _recipe(create: Mapping[str, Any]) -> Recipe:
+    files = {str(name): str(path) for name, path in (create["files"] or {}).items()}
+    if create["directory"]:
+        files = _files_below(create["directory"])
+    return Recipe(
+        origin=ModelName.parse(create["from"]) if create["from"] else None,
+        files=files,
+        adapters={str(name): str(path) for name, path in (create["adapters"] or {}).items()},
+        template=create["template"] or "",
+        system=create["system"] or "",
+        parameters=runner_options(create["parameters"] or {}),
+        messages=create["messages"] or (),
+        license=create["license"] or (),
+        quantize=create["quantize"] or "",
+    )
+
+
+def _files_below(directory: str) -> dict[str, str]:
+    files = {}
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name.endswith(_MODEL_FILES) and not name.startswith("."):
+                files[os.path.relpath(path, directory)] = path
+    if not files:
+        raise UploadSourceError(
+            f"The directory {directory} has no files that a model is made of",
+            remedy=f"Name one on the machine that runs the task, with files that end with {', '.join(_MODEL_FILES)}",
+            path=directory,
+        )
+    return files

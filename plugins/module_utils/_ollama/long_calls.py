@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Pull, push and create, watched: they may take as long as they like while something moves.
+
+The server reports every 60 ms whether anything has happened or not (server/download.go), so that its silence says
+nothing about a transfer that stands still; only new bytes and new steps count. And it is silent while it verifies or
+converts, so that its silence may be as long as a stall.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
+
+from .api_errors import (
+    ApiError,
+    ConnectionLostError,
+    IncompleteResponseError,
+    OllamaError,
+    ReadTimeoutError,
+    ServerUnreachableError,
+)
+from .calls import Call
+from .client import OllamaClient
+from .retry import RetryPolicy
+from .streams import ProgressStream
+
+#: Seconds that a server which went away in the middle of a pull has to come back: a service manager starts it again
+#: after 3 seconds (RestartSec of Ollama's own unit), and an upgrade in between takes some more.
+RESTART_TIME = 60.0
+
+# What Ollama says when the way to the registry failed, rather than the request (server/download.go, server/images.go).
+_PASSING = re.compile(
+    r"max retries exceeded|digest mismatch|EOF|timeout|timed out|connection (reset|refused)|\b(429|50[0234])\b",
+    re.IGNORECASE,
+)
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class StalledError(OllamaError):
+    """Nothing moved for too long, although the server still answers."""
+
+    code = "stalled"
+
+
+class LongCalls:
+    """The long calls of a client.
+
+    :param stall_timeout: seconds without a new byte or a new step.
+    :param report: is given each document of the progress.
+    """
+
+    def __init__(
+        self, client: OllamaClient, *, stall_timeout: float = 300.0, report: Report = lambda document: None
+    ) -> None:
+        self._client = client
+        self._stall_timeout = stall_timeout
+        self._report = report
+
+    def pull(self, name: str, *, insecure: bool = False, policy: Optional[RetryPolicy] = None) -> None:
+        """Make the server have what the registry has under this name.
+
+        After an interruption, such as a restart of the server or a registry that fails for a while, the pull is asked
+        for again, and Ollama resumes it. Only interruptions without progress in between count against the policy.
+
+        :raises ModelNotFoundError: when the registry does not have it.
+        :raises StalledError: when it stands still.
+        :raises OllamaError: when it was interrupted once too often, or was refused.
+        """
+        policy = policy or RetryPolicy()
+        watch = _Watch(self._stall_timeout)
+        failures = 0
+        while True:
+            try:
+                with self._client.pull(name, insecure=insecure, call=self._call()) as stream:
+                    self._follow(stream, f"The pull of {name}", watch)
+                return
+            except OllamaError as error:
+                failures = 1 if watch.advanced() else failures + 1
+                if failures > policy.retries or not _passes(error):
+                    raise
+                time.sleep(policy.delay(failures))
+                self._wait_for_server(error)
+
+    def push(self, name: str, *, insecure: bool = False) -> None:
+        """Make the registry have what the server has under this name.
+
+        :raises StalledError: when it stands still.
+        """
+        with self._client.push(name, insecure=insecure, call=self._call()) as stream:
+            self._follow(stream, f"The push of {name}", _Watch(self._stall_timeout))
+
+    def create(self, name: str, body: Mapping[str, Any]) -> None:
+        """Make a model.
+
+        :raises StalledError: when it stands still.
+        """
+        with self._client.create(name, call=self._call(), **body) as stream:
+            self._follow(stream, f"The creation of {name}", _Watch(self._stall_timeout))
+
+    def _call(self) -> Call:
+        return Call(read_timeout=self._stall_timeout)
+
+    def _follow(self, stream: ProgressStream, what: str, watch: _Watch) -> None:
+        for document in stream:
+            if watch.stalls(document):
+                step = str(document.get("status"))
+                raise StalledError(
+                    f"{what} by {self._client.url} has not moved for {watch.timeout:g} seconds, at {step!r}",
+                    remedy="Look at the network between server and registry, or allow more time (stall_timeout)",
+                    step=step,
+                )
+            self._report(document)
+
+    def _wait_for_server(self, cause: OllamaError) -> None:
+        deadline = time.monotonic() + RESTART_TIME
+        while True:
+            try:
+                self._client.version(call=Call(total_timeout=10.0))
+                return
+            except OllamaError as error:
+                if time.monotonic() > deadline:
+                    raise error from cause
+                time.sleep(1.0)
+
+
+class _Watch:
+    """Whether something moves."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._last: dict[object, int] = {}
+        self._best: dict[object, int] = {}
+        self._moved = time.monotonic()
+        self._advanced = False
+
+    def stalls(self, document: Mapping[str, Any]) -> bool:
+        """Take a report in, and tell whether nothing has moved for too long."""
+        now = time.monotonic()
+        step = document.get("digest") or document.get("status")
+        completed = document.get("completed") or 0
+        if completed != self._last.get(step):  # also backwards, when Ollama drops what did not verify
+            self._last[step] = completed
+            self._moved = now
+        if completed > self._best.get(step, 0):
+            self._best[step] = completed
+            self._advanced = True
+        return now - self._moved > self.timeout
+
+    def advanced(self) -> bool:
+        """Whether bytes arrived since this was last asked; the clock starts anew."""
+        advanced, self._advanced = self._advanced, False
+        self._moved = time.monotonic()
+        return advanced
+
+
+def _passes(error: OllamaError) -> bool:
+    if isinstance(error, ApiError):
+        return error.status == 200 and bool(_PASSING.search(error.server_message))
+    return isinstance(error, (IncompleteResponseError, ConnectionLostError, ReadTimeoutError, ServerUnreachableError))
