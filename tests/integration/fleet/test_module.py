@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module fleet_request as a task runs it: bundled by Ansible, against a real broker, worker and Ollama."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, channel_to
+from fleet_worker._fleet.lanes import lane
+
+CHAT = {
+    "type": "chat",
+    "model": CHAT_MODEL,
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "options": {"seed": 1, "temperature": 0},
+}
+LANES = [
+    {"type": "chat", "model": CHAT_MODEL},
+    {"type": "generate", "model": CHAT_MODEL},
+    {"type": "embed", "model": EMBED_MODEL},
+    {"type": "chat", "model": CHAT_MODEL, "style": "offering"},
+]
+Start = Callable[..., WorkerProcess]
+
+#: The requester is tried with each series of the broker elsewhere.
+pytestmark = pytest.mark.parametrize("broker", ["4"], indirect=True)
+
+
+def task(broker: Any, check: bool = False, **options: Any) -> dict[str, Any]:
+    """Run the module on this machine; return its result."""
+    login = {
+        "broker_host": broker.host,
+        "broker_port": broker.port,
+        "broker_username": broker.username,
+        "broker_password": broker.password,
+    }
+    arguments = {name: value for name, value in {**login, "timeout": 60, **options}.items() if value is not None}
+    command = ["ansible", "localhost", "-m", "legionio.ollama.fleet_request", "-a", json.dumps(arguments)]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", *(["--check"] if check else [])]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert "=> {" in done.stdout, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout[done.stdout.index("=> {") + 3 :])
+    assert result["changed"] is False
+    assert broker.password not in done.stdout + done.stderr
+    return result
+
+
+def test_a_real_model_answers_in_both_dialects(clean_broker: Any, ollama: Any, start: Start) -> None:
+    start(clean_broker, ollama.url, lanes=LANES).wait_ready()
+    for dialect in ("typed", "0.3.1"):
+        result = task(clean_broker, **CHAT, dialect=dialect)
+        assert "Paris" in result["content"], result
+        assert (result["node"], result["model"]) == ("gpu-01", CHAT_MODEL)
+        assert result["usage"]["input_tokens"] > 0 < result["usage"]["output_tokens"]
+        assert 0 < result["seconds"] < 60
+        result = task(clean_broker, type="embed", model=EMBED_MODEL, input=["a", "b"], dialect=dialect)
+        assert [len(vector) for vector in result["embeddings"]] == [384, 384]
+    prompt = {
+        "type": "generate",
+        "model": CHAT_MODEL,
+        "prompt": "The capital of France is",
+        "options": {"num_predict": 4},
+    }
+    assert task(clean_broker, **prompt)["usage"]["output_tokens"] == 4
+    offering = task(clean_broker, **CHAT, style="offering", node="gpu-01", reply_queue="direct")
+    assert offering["lane"] == "llm.fleet.offering.gpu-01.smollm2-135m.inference"
+    assert "Paris" in offering["content"]
+
+
+def test_a_schema_is_kept_to(clean_broker: Any, ollama: Any, start: Start) -> None:
+    start(clean_broker, ollama.url, lanes=LANES).wait_ready()
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    result = task(clean_broker, **CHAT, format=schema)
+    assert set(json.loads(result["content"])) == {"city"}
+
+
+def test_check_mode_looks_and_sends_nothing(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    start(clean_broker, scripted.url, lanes=LANES).wait_ready()
+    result = task(clean_broker, check=True, **CHAT)
+    assert result["queue"] == {"messages": 0, "consumers": 1}
+    assert "content" not in result
+    assert scripted.calls == []
+
+
+@pytest.mark.parametrize(
+    "check, options, code, text",
+    [
+        (False, {}, "no_fleet_queue", "smollm2.135m"),
+        (True, {}, "no_fleet_queue", "There is no queue llm.request.ollama.chat.smollm2.135m"),
+        (False, {"broker_password": "wrong"}, "broker_login_refused", "refuses the login of the user 'lab'"),
+        (True, {"broker_password": "wrong"}, "broker_login_refused", "refuses the login of the user 'lab'"),
+        (False, {"broker_vhost": "nowhere"}, "broker_vhost", "has no virtual host 'nowhere'"),
+        (False, {"broker_port": 1}, "broker_unreachable", "Connection refused"),
+        (False, {"broker_ca_path": "/no/such.pem"}, "invalid_broker", "The TLS files for the broker cannot be used"),
+        (False, {"model": "a/b/c/d"}, "invalid_name", "'a/b/c/d' is not a model name"),
+        (False, {"style": "offering", "node": "---"}, "invalid_lane", "cannot be part of a lane"),
+    ],
+)
+def test_each_failure_is_one_message(
+    check: bool, options: dict[str, Any], code: str, text: str, clean_broker: Any
+) -> None:
+    result = task(clean_broker, check=check, **{**CHAT, **options})
+    assert result["error_code"] == code, result
+    assert text in result["msg"]
+    assert "Traceback" not in result["msg"]
+
+
+def test_an_error_of_the_worker_comes_with_its_code(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    scripted.behave = lambda _path, _body: (500, {"error": "the runner fell over"})
+    start(clean_broker, scripted.url, lanes=LANES).wait_ready()
+    result = task(clean_broker, **CHAT)
+    assert (result["error_code"], result["fleet_code"], result["retriable"]) == (
+        "fleet_answer",
+        "inference_failed",
+        True,
+    )
+    assert "gpu-01" in result["msg"] and "the runner fell over" in result["msg"]
+
+
+def test_nobody_answers(clean_broker: Any) -> None:
+    made = lane("chat", CHAT_MODEL)
+    with channel_to(clean_broker) as channel:
+        channel.queue_declare(made.queue, durable=True, arguments=made.arguments)
+        channel.queue_bind(made.queue, "llm.request", made.queue)
+    result = task(clean_broker, **CHAT, timeout=1)
+    assert result["error_code"] == "fleet_timeout"
+    assert "0 consumers and 1 requests waiting" in result["msg"]
+
+
+def test_without_pika_it_is_told_what_to_install(clean_broker: Any, tmp_path: Path) -> None:
+    python = tmp_path / "bare" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    command = [
+        "ansible",
+        "localhost",
+        "-m",
+        "legionio.ollama.fleet_request",
+        "-e",
+        f"ansible_python_interpreter={python}",
+    ]
+    arguments = {**CHAT, "broker_host": clean_broker.host}
+    done = subprocess.run(
+        [*command, "-a", json.dumps(arguments)], check=False, capture_output=True, text=True, timeout=120
+    )
+    result = json.loads(done.stdout[done.stdout.index("=> {") + 3 :])
+    assert result["error_code"] == "missing_dependency"
+    assert "pika" in result["msg"] and "python3-pika" in result["msg"]
