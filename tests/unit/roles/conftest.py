@@ -57,7 +57,7 @@ def render(tmp_path: Path) -> Render:
         command += ["--args", f"src={ROLES / role / 'templates' / template} dest={destination}"]
         for part in ("defaults", "vars"):
             command += ["--extra-vars", f"@{ROLES / role / part / 'main.yml'}"]
-        command += ["--extra-vars", json.dumps({"ansible_facts": FACTS, **options})]
+        command += ["--extra-vars", json.dumps({"ansible_facts": FACTS, "role_path": str(ROLES / role), **options})]
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert done.returncode == 0, done.stdout
         return destination.read_text()

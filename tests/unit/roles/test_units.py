@@ -11,7 +11,13 @@ from typing import Any
 
 import pytest
 
-WORKER = {"fleet_worker_broker_password": "secret", "fleet_worker_drain_timeout": 600}
+WORKER = {
+    "fleet_worker_broker_password": "secret",
+    "fleet_worker_drain_timeout": 600,
+    # What the tasks find out.
+    "__fleet_worker_tree": {"digest": "0123456789abcdef"},
+    "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"},
+}
 
 
 def exposure(unit: Path) -> subprocess.CompletedProcess[str]:
@@ -41,6 +47,20 @@ def test_a_stop_outlasts_the_drain_and_the_password_is_a_credential(render: Any)
     assert "LoadCredential=broker-password:/etc/legionio/credentials/fleet-worker/broker-password" in lines
     assert {"Type=notify", "WatchdogSec=60", "DynamicUser=yes", "KillMode=mixed"} <= set(lines)
     assert not any("secret" in line for line in lines)
+
+
+def test_another_release_is_another_unit_since_instances_share_the_link(render: Any) -> None:
+    def release(**options: Any) -> str:
+        (line,) = [
+            line
+            for line in render("fleet_worker", "fleet-worker.service.j2", **{**WORKER, **options}).splitlines()
+            if line.startswith("X-Release=")
+        ]
+        return str(line)
+
+    assert release().startswith("X-Release=1.0.0-0123456789 cp311-x86_64-")
+    assert release(__fleet_worker_interpreter={"stdout": "cp313-x86_64"}) != release()
+    assert release(fleet_worker_release="0.9.0-abc") == "X-Release=0.9.0-abc"
 
 
 def test_a_second_instance_shares_nothing_but_the_release(render: Any) -> None:
