@@ -12,6 +12,7 @@ usage: python3 run_steps.py [STEP...]    (all of them without a name)
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ REPORTS = BUILD / "reports"
 
 SAY_EVERY = 60.0
 """Seconds between two lines about what is running: CI ends a job that is silent for long."""
+
+GOODBYE = 60.0
+"""Seconds that interrupted steps have to clean up: Molecule and the lab's servers need some."""
 
 SHOWN_LINES = 150
 """Lines of a failed step's log that are shown: a whole pytest summary, or the task that failed with what led to it."""
@@ -84,6 +88,8 @@ def start(step: Step) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            # A group of its own, so that ending a step ends all that it started.
+            start_new_session=True,
         )
     step.started = time.monotonic()
     say(f"start   {step.name}")
@@ -132,7 +138,7 @@ def ready(step: Step, steps: list[Step]) -> bool:
 
 
 def run(steps: list[Step]) -> None:
-    """Run the steps to their end. On an interrupt, the running ones are ended first."""
+    """Run the steps to their end. When this is interrupted, the running ones are ended first."""
     said = time.monotonic()
     try:
         while not all(step.outcome for step in steps):
@@ -154,10 +160,29 @@ def run(steps: list[Step]) -> None:
                 say("running " + ", ".join(f"{step.name} ({duration(said - step.started)})" for step in running))
             time.sleep(0.2)
     finally:
-        for step in steps:
-            if step.process and step.process.poll() is None:
-                step.process.terminate()
-                step.process.wait()
+        end([step.process for step in steps if step.process and step.process.poll() is None])
+
+
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes with all that they started: politely, so that tests take their hosts and servers away, then not."""
+    for process in processes:
+        os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GOODBYE
+    for process in processes:
+        while group_lives(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if group_lives(process):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def main() -> int:
@@ -169,6 +194,8 @@ def main() -> int:
         )
         return 2
     steps = [step for step in STEPS if not chosen or step.name in chosen]
+    # What ends a CI job, and what `timeout` sends, is an interrupt like that of a keyboard.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     # The environment first, and alone: every step needs it, and this is where a bare machine fails.
     venv = subprocess.run(["make", "--no-print-directory", "venv"], check=False, cwd=ROOT, stdin=subprocess.DEVNULL)

@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,3 +73,23 @@ def test_every_step_is_a_target() -> None:
     makefile = Path(run_steps.__file__).resolve().parents[2] / "Makefile"
     targets = {line.split(":")[0] for line in makefile.read_text().splitlines() if "## " in line}
     assert {step.name for step in run_steps.STEPS} <= targets
+
+
+def test_ended_from_outside_it_ends_what_it_started(makefile: Path) -> None:
+    tools = str(Path(run_steps.__file__).parent)
+    # A step whose work is done by the child of a child, as pytest's and Ansible's is.
+    (makefile / "Makefile").write_text("venv:\n\t@true\nlong:\n\t@bash -c 'sleep 600 & echo $$! > pid; wait'\n")
+    program = (
+        f"import sys, pathlib; sys.path.insert(0, {tools!r}); import run_steps as r; sys.argv = ['x'];"
+        f"r.ROOT = pathlib.Path({str(makefile)!r}); r.LOGS = r.REPORTS = r.ROOT / 'logs';"
+        "r.STEPS = (r.Step('long', 'a'),); sys.exit(r.main())"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 30
+        while not (makefile / "pid").exists() or not (makefile / "pid").read_text().strip():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((makefile / "pid").read_text()), 0)
