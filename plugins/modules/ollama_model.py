@@ -151,7 +151,7 @@ options:
     default: 300
 notes:
   - A pull that is interrupted, for example by a restart of the server, is asked for again up to O(retries) times, not counting those after which
-    bytes had arrived. The server resumes it.
+    bytes had arrived. The server goes on with what it has kept; a server that was restarted has kept the complete parts, of 100 MB or more each.
   - The module works with C(async). It has no time limit of its own.
 seealso:
   - module: legionio.ollama.ollama_model_info

@@ -139,6 +139,10 @@ def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> Api
     kind = InvalidRequestError if status == 400 else ApiError
     about = f" for the model {name!r}" if name is not None else ""
     remedy = "Correct the request" if status == 400 else "Look at the log of the Ollama server"
+    if "no space left on device" in text:
+        remedy = (
+            "Free space on the disk of the server's models directory; what was transferred is kept for the next time"
+        )
     return kind(f"{url} answered with an error{about}: {text}", remedy=remedy, **common)
 
 

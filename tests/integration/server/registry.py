@@ -53,8 +53,7 @@ class Registry:
         self.ca_path = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.ca_path))
         handler = type("Bound", (_Handler,), {"registry": self})
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -88,6 +87,13 @@ class Registry:
         self.resume.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a server under test that is killed in the middle is what the tests are about."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -1,0 +1,126 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pulls whose server, registry or disk fails on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import ollama as official
+import pytest
+import services
+from registry import Registry
+
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "3"))
+NAME = "registry.example.com:5000/team/smollm2:135m"
+
+
+def wait_until_sent(registry: Registry, size: int) -> None:
+    deadline = time.monotonic() + 60
+    while registry.sent < size:
+        assert time.monotonic() < deadline, "the pull did not get that far"
+        time.sleep(0.02)
+
+
+def models(server: services.OllamaServer) -> dict[str, str]:
+    return {model.model or "": model.digest or "" for model in official.Client(server.url).list().models}
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_server_that_restarts_in_the_middle(
+    start: Any, registry: Registry, empty_server: services.OllamaServer, how: str, number: int
+) -> None:
+    registry.rate = 40_000_000
+    module = start("ollama_model", host=empty_server.url, name=NAME, insecure=True)
+    wait_until_sent(registry, 10_000_000 + number * 20_000_000)
+    getattr(empty_server, how)()
+    time.sleep(2)  # its service manager waits as long before it starts it again
+    registry.rate = None
+    empty_server.start()
+    result = module.result()
+    assert result["changed"] is True, result
+    assert list(models(empty_server)) == [NAME]
+    answer = official.Client(empty_server.url).generate(NAME, "Hello", options={"num_predict": 2})
+    assert answer.eval_count == 2, "what was pulled works"
+
+
+def test_a_registry_that_fails_for_a_while(start: Any, registry: Registry, empty_server: services.OllamaServer) -> None:
+    registry.failures = [503, 502]
+    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()
+    assert result["changed"] is True, result
+
+
+def test_a_registry_that_goes_on_failing(start: Any, registry: Registry, empty_server: services.OllamaServer) -> None:
+    registry.failures = [503] * 10
+    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()
+    assert result["failed"] and "503: failing" in result["msg"], result
+    assert len(registry.failures) == 7, "three tries"
+
+
+def test_a_registry_that_stands_still(start: Any, registry: Registry, empty_server: services.OllamaServer) -> None:
+    registry.hold_after = 30_000_000
+    started = time.monotonic()
+    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=3).result()
+    assert result["failed"] and result["error_code"] == "stalled", result
+    assert "has not moved for 3 seconds, at 'pulling" in result["msg"] and "stall_timeout" in result["msg"]
+    assert 3 < time.monotonic() - started < 20
+    assert models(empty_server) == {}
+
+
+def test_a_registry_that_is_slow_is_waited_for(
+    start: Any, registry: Registry, empty_server: services.OllamaServer
+) -> None:
+    """The whole takes several times the stall timeout; only what stands still is given up."""
+    registry.rate = 15_000_000
+    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=2, timeout=2).result()
+    assert result["changed"] is True, result
+
+
+def test_a_blob_that_is_damaged_in_the_registry(
+    start: Any, registry: Registry, empty_server: services.OllamaServer, tmp_path: Path
+) -> None:
+    digest, path = max(registry.blobs.items(), key=lambda item: item[1].stat().st_size)
+    damaged = tmp_path / "damaged"
+    shutil.copyfile(path, damaged)
+    with damaged.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"damaged!")
+    registry.blobs[digest] = damaged
+    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()
+    assert result["failed"] and "digest mismatch" in result["msg"], result
+    assert models(empty_server) == {}
+    registry.blobs[digest] = path
+    assert start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()["changed"] is True
+
+
+def test_a_full_disk(start: Any, registry: Registry, small_disk: Path) -> None:
+    with services.ollama_server(small_disk / "models", env=registry.environment) as server:
+        started = time.monotonic()
+        result = start("ollama_model", host=server.url, name=NAME, insecure=True).result()
+        assert result["failed"] and "no space left on device" in result["msg"], result
+        assert "Free space" in result["msg"]
+        assert time.monotonic() - started < 30
+        assert models(server) == {}
+
+
+def test_a_module_that_is_killed_leaves_a_pull_that_the_next_one_resumes(
+    start: Any, registry: Registry, empty_server: services.OllamaServer
+) -> None:
+    registry.rate = 30_000_000
+    module = start("ollama_model", host=empty_server.url, name=NAME, insecure=True)
+    wait_until_sent(registry, 60_000_000)
+    module.process.kill()
+    module.process.communicate()
+    time.sleep(1)
+    sent = registry.sent
+    time.sleep(1)
+    assert registry.sent - sent < 5_000_000, "the server goes on pulling for nobody"
+    registry.rate = None
+    assert start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()["changed"] is True
+    assert registry.sent - sent < 60_000_000, "of 98 MB, more than 40 had arrived"

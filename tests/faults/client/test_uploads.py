@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Uploads whose file, server or disk fails on the way."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import services
+
+SIZE = 1_500_000_000
+
+
+@pytest.fixture
+def large_file(tmp_path: Path) -> Iterator[Path]:
+    """A file that takes seconds to upload, and no space."""
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+    yield path
+    path.unlink()
+
+
+def arriving(server: services.OllamaServer) -> Path:
+    """Wait until a good part of an upload has arrived, and return where it lands."""
+    deadline = time.monotonic() + 120
+    while True:
+        for path in (server.models_path / "blobs").glob("sha256-*"):
+            if path.stat().st_size > 100_000_000:
+                return path
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def blobs(server: services.OllamaServer) -> list[str]:
+    return [path.name for path in (server.models_path / "blobs").glob("*")]
+
+
+def test_a_file_that_is_cut_while_it_is_uploaded(
+    start: Any, empty_server: services.OllamaServer, large_file: Path
+) -> None:
+    module = start("ollama_blob", host=empty_server.url, path=str(large_file))
+    arriving(empty_server)
+    os.truncate(large_file, 1000)
+    result = module.result()
+    assert result["failed"] and result["error_code"] == "upload_source", result
+    assert f"The file {large_file} cannot be sent: it ended after" in result["msg"]
+    assert blobs(empty_server) == [], "nothing half-done is left"
+
+
+def test_a_file_that_grows_while_it_is_uploaded(
+    start: Any, empty_server: services.OllamaServer, large_file: Path
+) -> None:
+    module = start("ollama_blob", host=empty_server.url, path=str(large_file))
+    arriving(empty_server)
+    with large_file.open("ab") as file:
+        file.write(b"more")
+    result = module.result()
+    assert result["failed"] and f"longer than the {SIZE} bytes announced" in result["msg"], result
+    assert blobs(empty_server) == []
+
+
+def test_a_file_that_changes_while_it_is_uploaded(
+    start: Any, empty_server: services.OllamaServer, large_file: Path
+) -> None:
+    module = start("ollama_blob", host=empty_server.url, path=str(large_file))
+    arriving(empty_server)
+    with large_file.open("r+b") as file:
+        file.seek(SIZE - 10)
+        file.write(b"changed")
+    result = module.result()
+    assert result["failed"] and result["error_code"] == "upload_source", result
+    assert "changed while it was uploaded" in result["msg"]
+
+
+def test_a_server_that_dies_and_comes_back_gets_the_file_again(
+    start: Any, empty_server: services.OllamaServer, large_file: Path
+) -> None:
+    module = start("ollama_blob", host=empty_server.url, path=str(large_file), retries=10)
+    arriving(empty_server)
+    empty_server.kill()
+    empty_server.start()
+    result = module.result()
+    assert result["changed"] is True, result
+    assert start("ollama_blob", host=empty_server.url, path=str(large_file)).result()["changed"] is False
+
+
+def test_a_server_that_dies_for_good(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
+    module = start("ollama_blob", host=empty_server.url, path=str(large_file))
+    arriving(empty_server)
+    empty_server.kill()
+    result = module.result()
+    assert result["failed"] and result["error_code"] in ("ollama_unreachable", "connection_lost"), result
+
+
+def test_a_server_that_hangs(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
+    module = start("ollama_blob", host=empty_server.url, path=str(large_file), timeout=2, retries=0)
+    arriving(empty_server)
+    assert empty_server.process is not None
+    os.kill(empty_server.process.pid, 19)  # SIGSTOP
+    try:
+        result = module.result()
+    finally:
+        os.kill(empty_server.process.pid, 18)  # SIGCONT
+    assert result["failed"] and result["error_code"] == "ollama_timeout", result
+    assert "sent nothing for 2 seconds" in result["msg"]
+
+
+def test_a_full_disk(start: Any, small_disk: Path, large_file: Path) -> None:
+    os.truncate(large_file, 100_000_000)
+    with services.ollama_server(small_disk / "models") as server:
+        result = start("ollama_blob", host=server.url, path=str(large_file)).result()
+        assert result["failed"] and "no space left on device" in result["msg"], result
+        assert "Free space" in result["msg"]
+        assert blobs(server) == []
