@@ -56,8 +56,9 @@ class Asker:
 
     def only(self) -> tuple[pika.BasicProperties, dict[str, Any]]:
         """The one answer to the one request."""
-        ((answer,),) = self.answers.values()
-        return answer
+        answers = [answer for given in self.answers.values() for answer in given]
+        assert len(answers) == 1
+        return answers[0]
 
     def close(self) -> None:
         if self._connection is not None and self._connection.is_open:

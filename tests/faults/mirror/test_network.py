@@ -227,7 +227,7 @@ def test_two_importers_at_once(settings, proxy, model, path):
         subprocess.Popen(
             command("ollama_s3_import", arguments), env=environment(), stdout=PIPE, stderr=STDOUT, text=True
         )
-        for _ in range(2)
+        for _importer in range(2)
     ]
     printed = sorted((process.communicate(timeout=120)[0] for process in both), key=lambda text: "CHANGED" not in text)
     assert " | CHANGED => " in printed[0]

@@ -25,7 +25,7 @@ LARGE = os.urandom(100 * 1024 * 1024)
 
 @pytest.fixture
 def models(mirror):
-    small = [os.urandom(1000) for _ in range(40)]
+    small = [os.urandom(1000) for _layer in range(40)]
     return [
         Model("large", [LARGE, b"template"]).publish(mirror),
         Model("many", [*small, LARGE[: 9 * 1024 * 1024]]).publish(mirror),

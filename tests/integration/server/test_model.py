@@ -258,7 +258,7 @@ def test_made_from_other_weights_of_the_same_name(able: Server, weights: Path, t
     first = able.run("swapped:latest", create=create)
     shown = able.official.show("all-minilm")
     path.unlink()
-    path.symlink_to(str(shown.modelfile).split("FROM ")[-1].splitlines()[0])
+    path.symlink_to(str(shown.modelfile).rsplit("FROM ", maxsplit=1)[-1].splitlines()[0])
     second = able.run("swapped:latest", create=create)
     assert second["changed"] is True
     assert first["diff"]["after"]["weights"] != second["diff"]["after"]["weights"]

@@ -173,7 +173,7 @@ def test_discarding_leaves_nothing(directory, tmp_path):
 
 def test_descriptors_are_given_back(directory):
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(5):
+    for _round in range(5):
         target = partial(directory, CONTENT)
         target.begin()
         target.suspend()

@@ -69,7 +69,8 @@ class Source:
             self.asked.append((start, stop))
             step = self.script.pop(0) if self.script else None
         if isinstance(step, Exception):
-            raise step
+            failure: Exception = step
+            raise failure
         if callable(step):
             step(self)
         stream = Stream(self.content[start:stop], step if isinstance(step, int) else None)
@@ -147,7 +148,7 @@ def test_a_large_blob_comes_in_several_requests_at_once():
 
 def test_small_blobs_come_side_by_side():
     together = threading.Barrier(4, timeout=10)
-    transfers = [transfer(os.urandom(10), [lambda source: together.wait()]) for _ in range(4)]
+    transfers = [transfer(os.urandom(10), [lambda source: together.wait()]) for _blob in range(4)]
     engine(concurrency=4).run(transfers)
     assert all(each.target.state == "committed" for each in transfers)
 
@@ -344,7 +345,7 @@ def test_whatever_happens_a_blob_is_whole_or_not_there(sizes, concurrency, chunk
     transfers = []
     for size in sizes:
         content = rng.randbytes(size)
-        script = [faults.pop(0) for _ in range(min(3, len(faults)))]
+        script = [faults.pop(0) for _fault in range(min(3, len(faults)))]
         transfers.append(transfer(content, script, there=content[: int(size * resumed)]))
     Engine(concurrency=concurrency, chunk_size=chunk_size, longest_pause=0.0).run(transfers)
     for each in transfers:
