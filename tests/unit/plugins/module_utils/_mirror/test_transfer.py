@@ -53,6 +53,10 @@ class Stream:
         self.closed = True
 
 
+def fail_with(error):
+    raise error
+
+
 class Source:
     """Content that is asked for in ranges; `script` says what happens to each request in turn."""
 
@@ -69,8 +73,7 @@ class Source:
             self.asked.append((start, stop))
             step = self.script.pop(0) if self.script else None
         if isinstance(step, Exception):
-            failure: Exception = step
-            raise failure
+            fail_with(step)
         if callable(step):
             step(self)
         stream = Stream(self.content[start:stop], step if isinstance(step, int) else None)
