@@ -37,10 +37,10 @@ def broker_with_topology(broker: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A context manager that runs a worker with the given configuration, from READY to its end."""
+    """A context manager that runs a worker with the given configuration, from READY to its end; yields its log."""
 
     @contextlib.contextmanager
-    def started(broker: Any, **configuration: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def started(broker: Any, **configuration: Any) -> Iterator[Path]:
         directory = tmp_path_factory.mktemp("worker")
         (directory / "broker-password").write_text(broker.password)
         config = directory / "fleet-worker.yml"
@@ -70,7 +70,7 @@ def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Any:
                         pass
                 except TimeoutError:
                     raise AssertionError(f"the worker is not ready:\n{(directory / 'log').read_text()}") from None
-                yield process
+                yield directory / "log"
             finally:
                 process.terminate()
                 try:

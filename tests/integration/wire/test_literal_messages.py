@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Optional
 
 import pika
@@ -535,3 +536,32 @@ def test_a_request_for_another_model_than_the_lanes_gets_no_other_model(
     )
     assert [body["model"] for _path, body in scripted.calls[before:]] in ([], [CHAT_MODEL])
     assert reply.properties.type in ("llm.fleet.response", "llm.fleet.error")
+
+
+def test_a_direct_reply_queue_is_answered_and_not_taken_for_a_requester_that_is_gone(
+    broker_with_topology: Any, worker: Path
+) -> None:
+    """RabbitMQ 4.0 returns a mandatory message to such a queue although it delivers it."""
+    connection = pika.BlockingConnection(pika.URLParameters(broker_with_topology.amqp_url))
+    channel = connection.channel()
+    replies: list[pika.BasicProperties] = []
+    channel.basic_consume(
+        "amq.rabbitmq.reply-to", lambda _c, _m, properties, _b: replies.append(properties), auto_ack=True
+    )
+    correlation_id = f"req_{uuid.uuid4()}"
+    channel.basic_publish(
+        "llm.request",
+        f"llm.request.ollama.chat.{CHAT_MODEL.replace(':', '.')}",
+        json.dumps({"request_type": "chat", "messages": [{"role": "user", "content": "Hello"}]}).encode(),
+        pika.BasicProperties(type="llm.fleet.request", correlation_id=correlation_id, reply_to="amq.rabbitmq.reply-to"),
+    )
+    deadline = time.monotonic() + 20
+    while not replies:
+        assert time.monotonic() < deadline, "no reply"
+        connection.process_data_events(0.05)
+    assert [properties.correlation_id for properties in replies] == [correlation_id]
+    while not (lines := [line for line in worker.read_text().splitlines() if correlation_id in line]):
+        assert time.monotonic() < deadline, "the worker has not logged the request"
+        time.sleep(0.05)
+    assert "reply=confirmed" in lines[-1]
+    connection.close()

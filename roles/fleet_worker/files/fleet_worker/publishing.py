@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 from pika.exceptions import ChannelClosedByBroker
 
 from ._fleet.broker import BrokerSettings, channel_error
+from ._fleet.dialects.base import DIRECT_REPLY_TO
 from ._fleet.errors import BrokerError, BrokerForbiddenError
 from ._fleet.messages import Reply
 from ._fleet.pika_messages import to_pika
@@ -116,8 +117,10 @@ class Publisher:
             self._tag += 1
             self._unconfirmed[self._tag] = answer
             reply = answer.reply
+            # RabbitMQ 4.0 delivers a mandatory message to a direct reply queue and returns it as unroutable all the same.
+            mandatory = not reply.routing_key.startswith(DIRECT_REPLY_TO)
             self._channel.basic_publish(
-                reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message), mandatory=True
+                reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message), mandatory=mandatory
             )
         if not self._queue and not self._unconfirmed:
             self._one_at_a_time = False
