@@ -29,12 +29,13 @@ for name in "$@"; do
       as_root podman import -q --change 'CMD ["/lib/systemd/systemd"]' --change 'STOPSIGNAL SIGRTMIN+3' \
         --change 'ENV container=podman' "$dir/image.tar" "$image" > /dev/null 9>&-
     fi
-    as_root podman tag "$image" "localhost/legionio-lab/$name:latest" 9>&-
     # Those of older recipes; one that a container still uses stays.
     for other in $(as_root podman images --format '{{.Repository}}:{{.Tag}}' --filter "reference=localhost/legionio-lab/$name" 9>&-); do
       case $other in "$image" | *:latest) ;; *) as_root podman rmi "$other" > /dev/null 2>&1 9>&- || true ;; esac
     done
     exec 9>&-
   fi
+  # Whenever asked: `--remove` can have taken this name away and had to leave the image, because a container used it.
+  as_root podman tag "$image" "localhost/legionio-lab/$name:latest"
   echo "$image"
 done

@@ -541,7 +541,7 @@ def test_a_request_for_another_model_than_the_lanes_gets_no_other_model(
 def test_a_direct_reply_queue_is_answered_and_not_taken_for_a_requester_that_is_gone(
     broker_with_topology: Any, worker: Path
 ) -> None:
-    """RabbitMQ 4.0 returns a mandatory message to such a queue although it delivers it."""
+    """RabbitMQ (3.10 and 4.0) returns a mandatory message to such a queue although it delivers it."""
     connection = pika.BlockingConnection(pika.URLParameters(broker_with_topology.amqp_url))
     channel = connection.channel()
     replies: list[pika.BasicProperties] = []

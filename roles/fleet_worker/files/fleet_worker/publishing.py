@@ -117,7 +117,7 @@ class Publisher:
             self._tag += 1
             self._unconfirmed[self._tag] = answer
             reply = answer.reply
-            # RabbitMQ 4.0 delivers a mandatory message to a direct reply queue and returns it as unroutable all the same.
+            # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
             mandatory = not reply.routing_key.startswith(DIRECT_REPLY_TO)
             self._channel.basic_publish(
                 reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message), mandatory=mandatory
