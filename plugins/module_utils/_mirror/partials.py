@@ -5,9 +5,9 @@
 """Partial files: what a download has written so far, and the journal by which a later run goes on.
 
 The journal of a partial file holds digests of ever longer beginnings of the content, which cost nothing, since the
-hash of the whole passes there anyway. A later run hashes the file again and goes on behind the longest beginning whose digest
-still is what the journal says. So neither file is trusted, and neither has to be synced while it grows: what a power
-failure took or damaged, and what lies behind a hole, is simply fetched again.
+hash of the whole passes there anyway. A later run hashes the file again and goes on behind the longest beginning whose
+digest still is what the journal says. So neither file is trusted, and neither has to be synced while it grows: what a
+power failure took or damaged, and what lies behind a hole, is simply fetched again.
 
 Large files are written past the page cache where the file system can (O_DIRECT). It saves the processor a copy and the
 cache its content: an import of 40 GB must not drive out the model that is being served meanwhile.
