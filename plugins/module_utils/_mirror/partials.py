@@ -4,20 +4,14 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Partial files: what a download has written so far, and the journal by which a later run goes on.
 
-The journal of a partial file holds digests of ever longer beginnings of the content, which cost nothing, since the
-hash of the whole passes there anyway. A later run hashes the file again and goes on behind the longest beginning whose
-digest still is what the journal says. So neither file is trusted, and neither has to be synced while it grows: what a
-power failure took or damaged, and what lies behind a hole, is simply fetched again.
-
-Large files are written past the page cache where the file system can (O_DIRECT). It saves the processor a copy and the
-cache its content: an import of 40 GB must not drive out the model that is being served meanwhile.
+A partial file is a beginning of the content without holes. Its journal holds digests of ever longer beginnings, which
+cost nothing, since the hash of the whole passes there anyway. A later run hashes the file again and goes on behind the
+longest beginning whose digest still is what the journal says. So neither file is trusted, and neither has to be synced
+while it grows: what a power failure took or damaged is simply fetched again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -29,9 +23,6 @@ from .transfer import Hash
 
 #: Bytes between two lines of the journal. A resumed download repeats at most so much, and what was in flight.
 INTERVAL = 32 * 1024 * 1024
-
-#: Bytes. What direct output wants addresses and lengths to be multiples of; no disk in use has larger blocks.
-BLOCK = 4096
 
 #: Bytes read at once to hash again what is there.
 _BLOCK = 1024 * 1024
@@ -63,7 +54,6 @@ class PartialFile:
         self._descriptor = -1
         self._journal_descriptor = -1
         self._noted = 0
-        self._direct = False
 
     def begin(self) -> tuple[int, Hash]:
         """Open what an earlier run left, or a new file; return how much of it is good, and the hash that saw it."""
@@ -76,35 +66,23 @@ class PartialFile:
             with explained("write", self._directory.join(self._partial)):
                 os.ftruncate(self._descriptor, offset)
                 os.ftruncate(self._journal_descriptor, lines)
-            self._go_direct(offset)
         self._noted = offset
         return offset, seen
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Write bytes at their place; any number of threads may do so."""
-        direct = self._direct
+    def write(self, offset: int, data: memoryview, seen: Hash) -> None:
+        """Add bytes, and a line to the journal when it is time."""
         with explained("write", self._directory.join(self._partial)):
-            try:
-                # Direct output takes whole blocks; what is too much at the end of the file is cut off in the end.
-                _write(self._descriptor, offset, _whole_blocks(data) if direct else data)
-            except OSError as error:
-                if not direct or error.errno != errno.EINVAL:
-                    raise
-                self._leave_direct()
-                _write(self._descriptor, offset, data)
-
-    def passed(self, offset: int, data: memoryview, seen: Hash) -> None:
-        """Add a line to the journal when it is time."""
-        if self._journal_descriptor >= 0 and offset >= self._noted + INTERVAL:
-            self._noted = offset
-            with explained("write", self._directory.join(self._journal)):
-                os.lseek(self._journal_descriptor, 0, os.SEEK_END)
-                os.write(self._journal_descriptor, f"{offset} {seen.hexdigest()}\n".encode())
+            while data:
+                count = os.pwrite(self._descriptor, data, offset)
+                offset += count
+                data = data[count:]
+            if self._journal_descriptor >= 0 and offset >= self._noted + INTERVAL:
+                self._noted = offset
+                _append(self._journal_descriptor, f"{offset} {seen.hexdigest()}\n".encode())
 
     def commit(self) -> None:
         """Make sure that the file is on the disk, and put it in place."""
         with explained("write", self._directory.join(self._partial)):
-            os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
         self._close()
         self._directory.move(self._partial, self._destination, self._name)
@@ -128,18 +106,6 @@ class PartialFile:
             if descriptor >= 0:
                 os.close(descriptor)
         self._descriptor = self._journal_descriptor = -1
-        self._direct = False
-
-    def _go_direct(self, offset: int) -> None:
-        flag = getattr(os, "O_DIRECT", 0)
-        if flag and offset % BLOCK == 0:
-            with contextlib.suppress(OSError):  # not every file system can
-                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | flag)
-                self._direct = True
-
-    def _leave_direct(self) -> None:
-        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
-        self._direct = False
 
     def _verified(self) -> tuple[int, hashlib._Hash, int]:
         """Return the length of the longest good beginning, its hash, and the length of the journal up to there."""
@@ -178,17 +144,9 @@ def held(directory: Optional[Directory], stem: str) -> int:
     return state.st_blocks * 512 if state else 0  # st_blocks counts units of 512 bytes (stat(2))
 
 
-def _whole_blocks(data: memoryview) -> memoryview:
-    """Return the bytes and as many of those behind them in their buffer as fill the last block."""
-    length = -(-len(data) // BLOCK) * BLOCK
-    return data if length == len(data) else memoryview(data.obj)[:length]
-
-
-def _write(descriptor: int, offset: int, data: memoryview) -> None:
-    while data:
-        count = os.pwrite(descriptor, data, offset)
-        offset += count
-        data = data[count:]
+def _append(descriptor: int, line: bytes) -> None:
+    os.lseek(descriptor, 0, os.SEEK_END)
+    os.write(descriptor, line)
 
 
 def _pieces(descriptor: int, start: int, stop: int) -> Iterator[bytes]:

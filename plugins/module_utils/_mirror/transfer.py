@@ -4,16 +4,16 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The download engine: many blobs, several requests at once, bounded memory, and every byte hashed on its way.
 
-A large blob comes as several ranges at once. Each is received into one of a fixed number of buffers and written at its
-place. As soon as the range that continues what has been hashed is there, whichever thread brought it hashes it, and all
-that follow without a gap, while the other threads go on receiving. So the digest is known when the last byte is, and
-nothing is read twice. Small blobs run side by side in the same threads.
+A large blob comes as several ranges at once. Each is received into one of a fixed number of buffers. As soon as the
+range that continues what has already been written is there, whichever thread brought it hashes and writes it, and all
+that follow without a gap, while the other threads go on receiving. So the digest is known when the last byte is, what
+lies on disk is always a beginning of the blob without holes, and nothing is read twice. Small blobs run side by side in
+the same threads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import random
 import threading
 from collections import deque
@@ -39,7 +39,7 @@ CHUNK_SIZE = 8 * 1024 * 1024
 MEMORY = 48 * 1024 * 1024
 
 #: Bytes received between two looks at whether to stop, and between two reports of progress.
-PIECE = 2 * 1024 * 1024
+PIECE = 1024 * 1024
 
 #: Tries of a request in a row that bring not a single byte. The pause between two is a random part of 1, 2, 4 ...
 #: seconds.
@@ -91,19 +91,13 @@ class Hash(Protocol):
 
 
 class Target(Protocol):
-    """Where the bytes of one blob go. But for :meth:`write`, no two of its methods are called at once."""
+    """Where the bytes of one blob go. No two of its methods are called at once."""
 
     def begin(self) -> tuple[int, Hash]:
         """Get ready; return how many bytes are there from an earlier run, and the hash that has seen them."""
 
-    def write(self, offset: int, data: memoryview) -> None:
-        """Take bytes, from several threads and in any order.
-
-        ``data`` begins a buffer of whole pages; what follows it there may be overwritten.
-        """
-
-    def passed(self, offset: int, data: memoryview, seen: Hash) -> None:
-        """Take note that all bytes are there up to these, which end at ``offset``, and that ``seen`` has seen them."""
+    def write(self, offset: int, data: memoryview, seen: Hash) -> None:
+        """Take the next bytes; ``seen`` has seen them too."""
 
     def commit(self) -> None:
         """Put the blob in place: it is complete, and its digest is right."""
@@ -141,9 +135,9 @@ class _Run:
     transfer: Transfer
     ready: bool = False
     asked: int = 0  # bytes that were asked for, from the beginning
-    passed: int = 0  # bytes that were hashed, from the beginning
+    written: int = 0  # bytes that were hashed and written
     seen: Any = None
-    arrived: dict[int, tuple[mmap.mmap, memoryview]] = field(default_factory=dict)
+    arrived: dict[int, tuple[bytearray, memoryview]] = field(default_factory=dict)
     draining: bool = False
     replaced: int = 0
     started_over: bool = False
@@ -174,7 +168,7 @@ class Engine:
         self._waiting: deque[Transfer] = deque()
         self._running: list[_Run] = []
         self._error: Optional[BaseException] = None
-        self._free: list[mmap.mmap] = []
+        self._free: list[bytearray] = []
         # One buffer more than threads lets all of them receive while one buffer waits for the gap before it to close.
         self._unallocated = max(2, min(concurrency + 1, MEMORY // chunk_size))
 
@@ -243,29 +237,27 @@ class Engine:
             return partial(self._begin, run)
         return None
 
-    def _take_buffer(self) -> Optional[mmap.mmap]:
+    def _take_buffer(self) -> Optional[bytearray]:
         if self._free:
             return self._free.pop()
         if not self._unallocated:
             return None
         self._unallocated -= 1
-        # Whole pages, as direct output wants them.
-        return mmap.mmap(-1, -(-self._chunk_size // mmap.PAGESIZE) * mmap.PAGESIZE)
+        return bytearray(self._chunk_size)
 
     def _begin(self, run: _Run) -> None:
         offset, run.seen = run.transfer.target.begin()
         with self._changed:
-            run.transfer.resumed = run.passed = run.asked = offset
+            run.transfer.resumed = run.written = run.asked = offset
             run.ready = True
             self._changed.notify_all()
         if offset == run.transfer.size:
             self._finish(run)
 
-    def _fetch(self, run: _Run, start: int, buffer: mmap.mmap, view: memoryview) -> None:
+    def _fetch(self, run: _Run, start: int, buffer: bytearray, view: memoryview) -> None:
         failed: Optional[CollectionError] = None
         try:
-            if self._receive(run, start, view):
-                run.transfer.target.write(start, view)
+            self._receive(run, start, view)
         except _OF_ONE_BLOB as error:
             error.details.setdefault("digest", run.transfer.digest)
             failed = error
@@ -274,8 +266,8 @@ class Engine:
             run.arrived[start] = buffer, view
         self._drain(run)
 
-    def _receive(self, run: _Run, start: int, view: memoryview) -> bool:
-        """Fill a buffer, with as many requests as it takes; return whether it is full."""
+    def _receive(self, run: _Run, start: int, view: memoryview) -> None:
+        """Fill a buffer, with as many requests as it takes."""
         source, got, failures = run.transfer.source, 0, 0
         while got < len(view) and self._error is None and run.transfer.error is None:
             try:
@@ -299,31 +291,29 @@ class Engine:
                 self._pause(min(2.0 ** (failures - 1), self._longest_pause))
         with self._changed:
             run.transfer.received += got
-        return got == len(view)
 
     def _pause(self, longest: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None, random.uniform(0, longest))  # noqa: S311
 
     def _drain(self, run: _Run) -> None:
-        """Hash what has arrived and continues what is hashed, unless another thread is at it."""
+        """Hash and write what has arrived and continues what is written, unless another thread is at it."""
         while True:
             with self._changed:
                 if run.transfer.error is not None or self._error is not None:
                     break
-                if run.draining or run.passed not in run.arrived:
+                if run.draining or run.written not in run.arrived:
                     return
                 run.draining = True
-                buffer, view = run.arrived.pop(run.passed)
+                buffer, view = run.arrived.pop(run.written)
             run.seen.update(view)
-            offset = run.passed + len(view)
-            run.transfer.target.passed(offset, view, run.seen)
+            run.transfer.target.write(run.written, view, run.seen)
             with self._changed:
-                run.passed = offset
+                run.written += len(view)
                 run.draining = False
                 self._free.append(buffer)
                 self._changed.notify_all()
-            if offset == run.transfer.size:
+            if run.written == run.transfer.size:
                 self._finish(run)
                 return
         self._give_up(run)

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import mmap
 import os
 
 import pytest
@@ -39,10 +36,9 @@ def write(target, content, start, stop, step=100):
     """Write a range of the content as the engine does, with the hash of all before it."""
     seen = hashlib.sha256(content[:start])
     for offset in range(start, stop, step):
-        piece = memoryview(content[offset : min(offset + step, stop)])
+        piece = content[offset : min(offset + step, stop)]
         seen.update(piece)
-        target.write(offset, piece)
-        target.passed(offset + len(piece), piece, seen)
+        target.write(offset, memoryview(piece), seen)
 
 
 def interrupted(directory, content, length):
@@ -159,7 +155,7 @@ def test_a_longer_file_than_the_blob_is_cut(directory, tmp_path):
 def test_a_small_file_has_no_journal_and_is_not_kept(directory, tmp_path):
     target = PartialFile(directory, "blob", 5, OURS, directory, "final")
     target.begin()
-    target.write(0, memoryview(b"12"))
+    target.write(0, memoryview(b"12"), hashlib.sha256())
     assert os.listdir(tmp_path) == ["blob.partial"]
     target.suspend()
     assert os.listdir(tmp_path) == []
@@ -189,47 +185,3 @@ def test_what_the_partial_file_holds_counts_as_room(directory):
     assert held(None, "blob") == 0
     interrupted(directory, CONTENT, 9_000)
     assert held(directory, "blob") >= 9_000
-
-
-def test_large_pieces_go_past_the_page_cache_where_that_is_possible(directory, tmp_path):
-    """Whole blocks from whole pages do; the end of the file, which is no whole block, comes out right all the same."""
-    content = os.urandom(3 * 4096 + 17)
-    target = partial(directory, content)
-    target.begin()
-    for offset in (4096, 0, 8192, 12288):  # in any order
-        page = mmap.mmap(-1, 4096)
-        piece = content[offset : offset + 4096]
-        page.write(piece)
-        target.write(offset, memoryview(page)[: len(piece)])
-    target.commit()
-    assert (tmp_path / "final").read_bytes() == content
-
-
-def test_a_hole_is_not_part_of_the_beginning(directory, tmp_path):
-    """The pieces behind a gap were written when the process died; they come again."""
-    target = partial(directory, CONTENT)
-    target.begin()
-    write(target, CONTENT, 0, 2_000)
-    target.write(8_000, memoryview(CONTENT[8_000:9_000]))
-    target.suspend()
-    assert os.stat(tmp_path / "blob.partial").st_size == 9_000
-    assert partial(directory, CONTENT).begin()[0] == 2_000
-    assert os.stat(tmp_path / "blob.partial").st_size == 2_000
-
-
-def test_a_file_system_that_refuses_direct_output_in_the_middle(directory, tmp_path, monkeypatch):
-    pwrite = os.pwrite
-    refused = []
-
-    def refuse_direct(descriptor, data, offset):
-        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
-            refused.append(offset)
-            raise OSError(errno.EINVAL, "no direct output here")
-        return pwrite(descriptor, data, offset)
-
-    monkeypatch.setattr(os, "pwrite", refuse_direct)
-    target = partial(directory, CONTENT)
-    write(target, CONTENT, target.begin()[0], len(CONTENT))
-    target.commit()
-    assert (tmp_path / "final").read_bytes() == CONTENT
-    assert refused in ([], [0])  # nothing is refused where the flag could not be set at all
