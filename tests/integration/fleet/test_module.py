@@ -131,7 +131,8 @@ def test_nobody_answers(clean_broker: Any) -> None:
         channel.queue_bind(made.queue, "llm.request", made.queue)
     result = task(clean_broker, **CHAT, timeout=1)
     assert result["error_code"] == "fleet_timeout"
-    assert "0 consumers and 1 requests waiting" in result["msg"]
+    # The request may have expired in the queue by then.
+    assert "its queue has 0 consumers" in result["msg"]
 
 
 def test_without_pika_it_is_told_what_to_install(clean_broker: Any, tmp_path: Path) -> None:
