@@ -1,0 +1,199 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A broker and an Ollama without any I/O, for trying the policy of the scheduler in simulated time.
+
+It is as unkind as a real one: everything it is asked takes a while, what was on its way when a consumer is cancelled
+still arrives, and a queue that expires is deleted with what is in it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from typing import Any, Callable
+
+from fleet_worker.scheduler import Cancel, Consume, Get, GiveBack, LaneRule, Scheduler, Start
+
+
+class Request:
+    def __init__(self, queue: str, arrived: float) -> None:
+        self.queue = queue
+        self.arrived = arrived
+        self.started: float = -1.0
+        self.given_back = 0
+
+
+class _Consumer:
+    def __init__(self, queue: str, prefetch: int) -> None:
+        self.queue = queue
+        self.prefetch = prefetch
+        self.unacknowledged = 0
+        self.cancelled = False
+
+
+class Simulation:
+    """One worker before a broker.
+
+    :param latency: seconds that the broker takes for anything.
+    :param work: how long a request takes.
+    """
+
+    def __init__(
+        self,
+        rules: list[LaneRule],
+        slots: int,
+        *,
+        latency: float = 0.001,
+        work: Callable[[Request], float] = lambda _request: 0.1,
+        starvation: float = 10.0,
+    ) -> None:
+        self.now = 0.0
+        self.rules = {rule.queue: rule for rule in rules}
+        self.scheduler = Scheduler(rules, slots, starvation=starvation)
+        self.latency = latency
+        self.work = work
+        self.queues: dict[str, deque[Request]] = {rule.queue: deque() for rule in rules}
+        self.touched = {rule.queue: 0.0 for rule in rules}
+        self.finished: list[Request] = []
+        self.started: list[Request] = []
+        self.expired: list[str] = []
+        self.actions: list[Any] = []
+        self.max_held = 0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._consumers: dict[tuple[str, bool], _Consumer] = {}
+        self._source: dict[Request, Any] = {}
+        self.scheduler.declared(self.queues, 0.0)
+
+    # What happens to the worker.
+
+    def open(self, queues: Any = None) -> None:
+        self.perform(self.scheduler.open(self.queues if queues is None else queues, self.now))
+
+    def publish(self, queue: str) -> Request:
+        request = Request(queue, self.now)
+        self.queues[queue].append(request)
+        self._deliver(queue)
+        return request
+
+    def drain(self) -> None:
+        self.perform(self.scheduler.drain(self.now))
+
+    def at(self, moment: float, act: Callable[[], Any]) -> None:
+        heapq.heappush(self._events, (moment, next(self._order), lambda: act() and None))
+
+    def run(self, until: float) -> None:
+        """Let time pass."""
+        while True:
+            wake_at = self.scheduler.wake_at()
+            times = [self._events[0][0]] if self._events else []
+            times += [max(wake_at, self.now)] if wake_at is not None else []
+            moment = min(times, default=until)
+            if moment > until:
+                break
+            self.now = moment
+            self._expire()
+            if self._events and self._events[0][0] <= moment:
+                heapq.heappop(self._events)[2]()
+            elif wake_at is not None:
+                self.perform(self.scheduler.tick(self.now))
+                again = self.scheduler.wake_at()
+                if again is not None and again <= self.now:
+                    raise AssertionError(f"the scheduler was woken at {self.now}, and wants to be again for nothing")
+            else:
+                break
+        self.now = until
+        self._expire()
+
+    # What the worker does.
+
+    def perform(self, actions: list[Any]) -> None:
+        self.actions += actions
+        for action in actions:
+            if isinstance(action, Start):
+                self._start(action.item)
+            elif isinstance(action, Consume):
+                self.at(self.now + self.latency, lambda action=action: self._consume(action))
+            elif isinstance(action, Cancel):
+                self.at(self.now + self.latency, lambda action=action: self._cancel(action))
+            elif isinstance(action, Get):
+                self.at(self.now + self.latency, lambda action=action: self._get(action))
+            elif isinstance(action, GiveBack):
+                action.item.given_back += 1
+                self._release(action.item)
+                self.queues[action.item.queue].appendleft(action.item)
+        self.max_held = max(self.max_held, self.scheduler.held)
+        if self.scheduler.running > self.scheduler.slots:
+            raise AssertionError("more is running than there are slots")
+
+    def _start(self, request: Request) -> None:
+        if request.started >= 0:
+            raise AssertionError("a request was started twice")
+        request.started = self.now
+        self.started.append(request)
+        self.at(self.now + self.work(request), lambda: self._finish(request))
+
+    def _finish(self, request: Request) -> None:
+        self.finished.append(request)
+        self._release(request)
+        self.perform(self.scheduler.finished(self.now))
+
+    def _release(self, request: Request) -> None:
+        consumer = self._source.pop(request)
+        if consumer is not None:
+            consumer.unacknowledged -= 1
+            self.at(self.now + self.latency, lambda: self._deliver(request.queue))
+
+    # What the broker does.
+
+    def _consume(self, action: Consume) -> None:
+        key = (action.queue, action.hot)
+        if key in self._consumers:
+            raise AssertionError(f"{key} is consumed twice")
+        self._consumers[key] = _Consumer(action.queue, action.prefetch)
+        self._touch(action.queue)
+        self._deliver(action.queue)
+
+    def _cancel(self, action: Cancel) -> None:
+        self._consumers.pop((action.queue, action.hot)).cancelled = True
+        self._touch(action.queue)
+        # The answer comes after what was on its way.
+        self.at(
+            self.now + 2 * self.latency,
+            lambda: self.perform(self.scheduler.cancelled(action.queue, action.hot, self.now)),
+        )
+
+    def _get(self, action: Get) -> None:
+        self._touch(action.queue)
+        queue = self.queues[action.queue]
+        request = queue.popleft() if queue else None
+        if request is not None:
+            self._source[request] = None
+        self.at(self.now + self.latency, lambda: self.perform(self.scheduler.got(action.queue, request, self.now)))
+
+    def _deliver(self, queue: str) -> None:
+        waiting = self.queues[queue]
+        for consumer in [consumer for consumer in self._consumers.values() if consumer.queue == queue]:
+            while waiting and consumer.unacknowledged < consumer.prefetch:
+                request = waiting.popleft()
+                consumer.unacknowledged += 1
+                self._source[request] = consumer
+                self.at(
+                    self.now + self.latency,
+                    lambda request=request: self.perform(self.scheduler.delivered(queue, request, self.now)),
+                )
+
+    def _touch(self, queue: str) -> None:
+        self._expire()
+        self.touched[queue] = self.now
+
+    def _expire(self) -> None:
+        for queue, rule in self.rules.items():
+            if any(consumer.queue == queue for consumer in self._consumers.values()):
+                self.touched[queue] = self.now
+            if rule.expires is not None and self.now - self.touched[queue] >= rule.expires:
+                self.expired.append(queue)
+                self.queues[queue].clear()
+                self.touched[queue] = self.now

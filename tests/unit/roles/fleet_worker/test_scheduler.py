@@ -1,0 +1,363 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The policy of the scheduler: its rules one by one, and what holds whatever happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fleet_worker.scheduler import (
+    DWELL,
+    HOLD,
+    SWEEP,
+    Cancel,
+    Consume,
+    Get,
+    GiveBack,
+    LaneRule,
+    Mode,
+    Scheduler,
+    Start,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .broker_model import Request, Simulation
+
+A, B, C = LaneRule("a", "m1"), LaneRule("b", "m2"), LaneRule("c", "m3", priority=5)
+
+
+def pushing(rules: list[LaneRule], slots: int, **options: Any) -> Simulation:
+    """A worker that has found nothing to do."""
+    simulation = Simulation(rules, slots, **options)
+    simulation.open()
+    simulation.run(until=1.0)
+    assert simulation.scheduler.mode is Mode.PUSH
+    simulation.actions.clear()
+    return simulation
+
+
+# Rule 1: pull first, push after a whole sweep that found nothing.
+
+
+def test_it_starts_by_asking_and_consumes_when_there_is_nothing() -> None:
+    simulation = Simulation([A, B, C], slots=1)
+    simulation.open()
+    assert simulation.actions == [Get("c")], "the lane of the highest priority first"
+    simulation.run(until=DWELL - 0.001)
+    assert simulation.scheduler.mode is Mode.PULL
+    assert not any(isinstance(action, Consume) for action in simulation.actions)
+    simulation.run(until=DWELL + SWEEP + 0.01)
+    assert simulation.scheduler.mode is Mode.PUSH
+    assert simulation.actions[-3:] == [Consume("c", 1), Consume("a", 1), Consume("b", 1)]
+
+
+def test_what_has_piled_up_is_taken_in_the_order_of_priority() -> None:
+    simulation = Simulation([A, B, C], slots=1)
+    for queue in "abc":
+        simulation.publish(queue)
+    simulation.open()
+    simulation.run(until=2.0)
+    assert simulation.started[0].queue == "c"
+    assert len(simulation.finished) == 3
+    assert simulation.scheduler.mode is Mode.PUSH
+
+
+def test_it_asks_for_no_more_than_it_can_run() -> None:
+    simulation = Simulation([A, B, C], slots=2)
+    simulation.open()
+    assert len([action for action in simulation.actions if isinstance(action, Get)]) == 2
+
+
+# Rule 2: push.
+
+
+def test_a_request_that_arrives_starts_at_once() -> None:
+    simulation = pushing([A, B], slots=2)
+    request = simulation.publish("a")
+    simulation.run(until=1.5)
+    assert request.started == pytest.approx(1.0 + simulation.latency)
+    assert simulation.scheduler.mode is Mode.PUSH
+    assert not any(isinstance(action, (Cancel, Get)) for action in simulation.actions)
+
+
+def consuming(simulation: Simulation) -> list[Any]:
+    found = [action for action in simulation.actions if isinstance(action, (Consume, Cancel))]
+    simulation.actions.clear()
+    return found
+
+
+def test_a_lane_that_has_the_worker_for_itself_gets_a_second_consumer() -> None:
+    simulation = pushing([A, B], slots=4, work=lambda _request: 0.04)
+    simulation.publish("a")
+    simulation.run(until=1.01)
+    assert consuming(simulation) == [Consume("a", 7, hot=True)]
+    simulation.publish("b")
+    simulation.run(until=1.02)
+    assert consuming(simulation) == [], "another model is at work"
+
+
+def test_a_lane_of_the_loaded_model_gets_it_while_a_slot_is_free() -> None:
+    simulation = pushing([A, B], slots=1, work=lambda _request: 0.01)
+    simulation.publish("a")
+    simulation.run(until=1.1)
+    assert consuming(simulation) == [], "there is one slot, and it was taken"
+    simulation.publish("a")
+    simulation.run(until=1.2)
+    assert consuming(simulation) == [Consume("a", 1, hot=True)]
+
+
+def test_the_second_consumer_moves_to_another_lane_and_there_is_never_a_third() -> None:
+    simulation = pushing([A, B, C], slots=2, work=lambda _request: 0.01)
+    for queue in "abc":
+        simulation.publish(queue)
+        simulation.run(until=simulation.now + 0.1)
+    assert consuming(simulation) == [
+        Consume("a", 3, hot=True),
+        Cancel("a", hot=True),
+        Consume("b", 3, hot=True),
+        Cancel("b", hot=True),
+        Consume("c", 3, hot=True),
+    ]
+
+
+def test_a_single_lane_keeps_all_slots_busy() -> None:
+    simulation = pushing([A], slots=4, work=lambda _request: 0.04)
+    requests = [simulation.publish("a") for _number in range(12)]
+    simulation.run(until=1.005)
+    assert simulation.scheduler.running == 4
+    simulation.run(until=3.0)
+    assert len(simulation.finished) == len(requests)
+    # 12 requests of 40 ms on 4 slots are 120 ms; the first comes alone, and changing over costs a little.
+    assert max(request.started for request in requests) < 1.0 + 0.12 + 0.05
+
+
+# Rule 3: from push to pull.
+
+
+def test_when_the_oldest_has_waited_everything_is_cancelled_the_hot_lane_first() -> None:
+    simulation = pushing([B, C, A], slots=1, work=lambda _request: 5.0)
+    for _number in range(2):
+        simulation.publish("a")
+        simulation.run(until=simulation.now + 0.01)
+    simulation.run(until=7.0)  # the first is over, the second runs
+    simulation.actions.clear()
+    simulation.publish("a")
+    simulation.run(until=simulation.now + HOLD / 2)
+    assert not any(isinstance(action, Cancel) for action in simulation.actions)
+    simulation.run(until=simulation.now + HOLD)
+    cancelled = [action for action in simulation.actions if isinstance(action, Cancel)]
+    assert simulation.scheduler.mode is Mode.PULL
+    assert {action.queue for action in cancelled} == {"a", "b", "c"}
+    assert not any(isinstance(action, GiveBack) for action in simulation.actions)
+
+
+def test_what_is_held_runs_here_even_after_the_consumers_are_gone() -> None:
+    simulation = pushing([A, B], slots=1, work=lambda _request: 1.0)
+    requests = [simulation.publish(queue) for queue in "ab"]
+    simulation.run(until=1.5)
+    assert (simulation.scheduler.held, simulation.scheduler.mode) == (1, Mode.PULL)
+    simulation.run(until=4.0)
+    assert [request.given_back for request in requests] == [0, 0]
+    assert len(simulation.finished) == 2
+
+
+def test_what_this_node_cannot_do_stays_in_the_queue() -> None:
+    simulation = pushing([A], slots=1, work=lambda _request: 10.0)
+    for _number in range(10):
+        simulation.publish("a")
+    simulation.run(until=5.0)
+    assert len(simulation.queues["a"]) >= 10 - 1 - 2
+
+
+# Rule 4: pull.
+
+
+def test_requests_of_the_loaded_model_run_after_each_other() -> None:
+    simulation = Simulation([A, B], slots=1, work=lambda _request: 0.1)
+    simulation.open()
+    for _number in range(10):
+        simulation.publish("a")
+        simulation.publish("b")
+    simulation.run(until=5.0)
+    order = [request.queue for request in simulation.started]
+    assert len(order) == 20
+    assert sum(one != other for one, other in zip(order, order[1:])) <= 3
+
+
+def test_no_lane_waits_for_longer_than_the_cap_and_what_runs() -> None:
+    simulation = Simulation([A, B], slots=1, work=lambda _request: 0.5, starvation=3.0)
+    simulation.open()
+    for number in range(200):
+        simulation.at(number * 0.4, lambda: simulation.publish("a"))
+    late: list[Request] = []
+    for number in range(8):
+        simulation.at(number * 10.0 + 1.0, lambda: late.append(simulation.publish("b")))
+    simulation.run(until=80.0)
+    assert len(late) == 8
+    for request in late:
+        assert 0 <= request.started - request.arrived <= 3.0 + 2 * 0.5 + 0.1
+
+
+def test_of_two_models_that_are_not_loaded_the_higher_priority_goes_first() -> None:
+    simulation = pushing([A, B, C], slots=1, work=lambda _request: 0.3)
+    for queue in "abc":
+        simulation.publish(queue)
+        simulation.run(until=simulation.now + 0.005)
+    simulation.run(until=4.0)
+    assert [request.queue for request in simulation.started] == ["a", "c", "b"]
+
+
+# Rule 5: queues that expire.
+
+
+@pytest.mark.parametrize("why", ["busy", "paused", "blocked", "draining"])
+def test_a_queue_that_expires_is_kept_alive(why: str) -> None:
+    expiring = LaneRule("x", "m9", expires=60.0)
+    simulation = Simulation([A, expiring], slots=1, work=lambda _request: 500.0)
+    simulation.open()
+    simulation.run(until=1.0)
+    if why in ("busy", "draining"):
+        simulation.publish("a")
+        simulation.publish("a")
+    if why == "paused":
+        simulation.open(["a"])
+    if why == "blocked":
+        simulation.perform(simulation.scheduler.block(True, simulation.now))
+        simulation.publish("a")
+    simulation.run(until=2.0)
+    if why == "draining":
+        simulation.drain()
+    simulation.run(until=400.0)
+    assert simulation.expired == []
+
+
+def test_what_keeping_alive_brings_is_held_and_runs_when_there_is_room() -> None:
+    expiring = LaneRule("x", "m9", expires=60.0)
+    simulation = pushing([A, expiring], slots=1, work=lambda _request: 50.0)
+    simulation.publish("a")
+    simulation.publish("a")
+    simulation.run(until=2.0)
+    request = simulation.publish("x")
+    simulation.run(until=200.0)
+    assert request.started > 0
+    assert request.given_back == 0
+
+
+# Leaving, and losing the channel.
+
+
+def test_drain_gives_back_what_was_not_started_and_what_still_arrives() -> None:
+    simulation = pushing([A, B, C], slots=1, work=lambda _request: 10.0)
+    requests = [simulation.publish(queue) for queue in "abc"]
+    simulation.run(until=1.0005)
+    simulation.drain()
+    simulation.run(until=30.0)
+    assert [request.given_back for request in requests].count(1) == 3 - len(simulation.started)
+    assert simulation.scheduler.held == 0
+    assert simulation.scheduler.wake_at() is None
+    assert not simulation.scheduler.open("abc", simulation.now)
+
+
+def test_after_a_reset_only_what_can_still_be_settled_is_held() -> None:
+    scheduler = Scheduler([A], 1)
+    scheduler.open("a", 0.0)
+    scheduler.got("a", 1, 0.1)
+    for item in (2, 3):
+        scheduler.delivered("a", item, 0.2)
+    assert (scheduler.running, scheduler.held) == (1, 2)
+    scheduler.reset(lambda item: item == 3, 0.3)
+    assert (scheduler.running, scheduler.held, scheduler.mode) == (1, 1, Mode.PULL)
+    assert scheduler.finished(0.4) == [Start(3)]
+
+
+def test_nothing_is_begun_while_answers_cannot_be_sent() -> None:
+    simulation = pushing([A, B], slots=2)
+    simulation.perform(simulation.scheduler.block(True, simulation.now))
+    request = simulation.publish("a")
+    simulation.run(until=2.0)
+    assert request.started < 0
+    assert simulation.scheduler.mode is Mode.PULL, "other nodes may be able to"
+    simulation.perform(simulation.scheduler.block(False, simulation.now))
+    simulation.run(until=3.0)
+    assert request.started == pytest.approx(2.0)
+
+
+def test_a_lane_that_the_broker_has_cancelled_is_consumed_again_when_it_is_opened_again() -> None:
+    simulation = pushing([A, B], slots=1)
+    scheduler = simulation.scheduler
+    assert scheduler.lost("a", 1.0) == []
+    scheduler.open("b", 1.0)
+    assert scheduler.open("ab", 1.1) == [Consume("a", 1)]
+
+
+# Whatever happens.
+
+QUEUES = "abcdef"
+LANES = st.lists(
+    st.tuples(st.sampled_from(["m1", "m2", "m3"]), st.integers(-2, 2), st.sampled_from([None, 60.0])),
+    min_size=1,
+    max_size=6,
+)
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0, 3),  # how long after the last step
+        st.sampled_from(["publish"] * 8 + ["pause", "resume", "block", "unblock"]),
+        st.integers(0, 5),  # which lane
+        st.integers(1, 12),  # how many
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(LANES, st.integers(1, 4), STEPS, st.floats(0.001, 1.5), st.sampled_from([0.0001, 0.001, 0.02]))
+def test_whatever_happens(lanes: Any, slots: int, steps: Any, work: float, latency: float) -> None:
+    rules = [LaneRule(QUEUES[index], *lane) for index, lane in enumerate(lanes)]
+    simulation = Simulation(rules, slots, latency=latency, work=lambda _request: work, starvation=5.0)
+    opened = {rule.queue for rule in rules}
+    simulation.open()
+    published: list[Request] = []
+    moment = 0.0
+    unkind = False
+    for wait, what, index, number in steps:
+        moment += wait
+        simulation.run(until=moment)
+        queue = rules[index % len(rules)].queue
+        if what == "publish":
+            published += [simulation.publish(queue) for _one in range(number)]
+        elif what in ("block", "unblock"):
+            unkind = unkind or what == "block"
+            simulation.perform(simulation.scheduler.block(what == "block", moment))
+        else:
+            unkind = unkind or what == "pause"
+            opened = opened - {queue} if what == "pause" else opened | {queue}
+            simulation.open(opened)
+    simulation.perform(simulation.scheduler.block(False, moment))
+    simulation.open()
+    # Everything is done, about as fast as the slots allow: changing over takes a little, and so does asking.
+    needed = len(published) * (work / slots + 10 * latency) + work + 4 * DWELL + len(rules) * 8 * latency + 1
+    simulation.run(until=moment + needed)
+    assert len(simulation.finished) == len(published)
+    assert all(request.given_back == 0 for request in published), "nothing is given back for the sake of another"
+    assert simulation.expired == []
+    if not unkind and all(rule.expires is None for rule in rules):
+        assert simulation.max_held <= len(rules) + 2 * slots - 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(LANES, st.integers(1, 4), st.floats(0.05, 1.0))
+def test_an_overloaded_worker_starves_no_lane(lanes: Any, slots: int, work: float) -> None:
+    rules = [LaneRule(QUEUES[index], *lane) for index, lane in enumerate(lanes)]
+    simulation = Simulation(rules, slots, work=lambda _request: work, starvation=3.0)
+    simulation.open()
+    for rule in rules:
+        for _number in range(int(60 / work) * slots):
+            simulation.publish(rule.queue)
+    simulation.run(until=30.0)
+    for rule in rules:
+        starts = [0.0, *(request.started for request in simulation.started if request.queue == rule.queue), 30.0]
+        longest = max(later - earlier for earlier, later in zip(starts, starts[1:]))
+        assert longest <= 3.0 + (len(rules) + 1) * work + 0.2
