@@ -409,7 +409,7 @@ def test_ollama_that_is_down_is_waited_for_and_said(
     worker = start(clean_broker, scripted.url)
     worker.wait_log("event=ollama_down")
     eventually(
-        lambda: any(re.match(r"STATUS=0 of 2 lanes served, .*Ollama is down: .*refused", word) for word in worker.told),
+        lambda: any(re.match(r"STATUS=0 of 2 lanes served .*Ollama is down: .*refused", word) for word in worker.told),
         "the reason in the status line",
         worker=worker,
     )

@@ -9,8 +9,8 @@ that has to be loaded because requests of two models take turns. Nothing is ever
 else: each time it is, a request loses one of the few deliveries that the broker allows it.
 
 *Push*, when there is little to do: every lane has one consumer with a prefetch of 1, and a request starts the moment it
-arrives. When it arrives while more slots are free, and its model is the one that ran last or nothing else runs, its lane
-gets a second consumer that can keep all slots busy; one lane at a time. What arrives beyond the slots is held.
+arrives. When it arrives while more slots are free, and its model is the one that ran last or nothing else runs, its
+lane gets a second consumer that can keep all slots busy; one lane at a time. What arrives beyond the slots is held.
 
 *Pull*, when there is more to do than slots: once the oldest held request has waited for ``HOLD``, all consumers are
 cancelled, so that other nodes get what this one cannot do. From then on a slot that becomes free takes what is held,
