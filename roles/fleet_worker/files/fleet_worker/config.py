@@ -21,6 +21,7 @@ from ._fleet.lanes import Lane, check_collisions, lane
 from ._fleet.trust import REPLY_QUEUES
 from ._ollama.errors import CollectionError
 from ._ollama.hosts import parse_host
+from .scheduler import STARVATION
 
 DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
 
@@ -132,6 +133,8 @@ class Config(_Section):
     ollama: OllamaConfig = OllamaConfig()
     #: Requests that run at the same time.
     concurrency: int = Field(default=2, ge=1, le=256)
+    #: Seconds after which a lane is served out of turn, although requests of the loaded model are waiting.
+    starvation: float = Field(default=STARVATION, gt=0, le=3600)
     #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
     drain_timeout: float = Field(default=300, gt=0, le=86400)
     exchanges: list[_Name] = Field(default=["llm.request"], min_length=1)

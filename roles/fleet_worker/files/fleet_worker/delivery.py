@@ -13,6 +13,8 @@ from typing import Any, Optional
 from ._fleet.dialects.headers import DEADLINE
 from ._fleet.lanes import Lane
 from ._fleet.messages import Message
+from ._ollama.names import ModelName
+from .scheduler import LaneRule
 
 #: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
 PLAUSIBLE_SKEW = 5.0
@@ -35,6 +37,14 @@ class ServedLane:
     @property
     def queue(self) -> str:
         return self.lane.queue
+
+    @property
+    def rule(self) -> LaneRule:
+        """What the scheduler knows of the lane."""
+        expires = self.lane.arguments.get("x-expires")
+        # Options that load a model anew are pinned by the lane, so a model and its context window are what is loaded.
+        loaded = f"{ModelName.parse(self.lane.model).full.lower()} {self.lane.context_window or ''}"
+        return LaneRule(self.queue, loaded, self.priority, None if expires is None else expires / 1000)
 
 
 @dataclass(frozen=True, eq=False)

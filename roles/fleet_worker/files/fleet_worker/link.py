@@ -11,10 +11,9 @@ from __future__ import annotations
 import random
 from typing import Any, Callable, Optional
 
-import pika
-
 from ._fleet.broker import BrokerSettings, connection_error, parameters
 from ._fleet.errors import BrokerError, FleetError, InvalidBrokerError
+from .connection import Connection
 
 #: Seconds between two rounds through the addresses: doubled each time, up to the second. Half of each wait is random,
 #: so that a fleet does not come back in step to a broker that has just started.
@@ -90,7 +89,7 @@ class Link:
         except InvalidBrokerError as error:
             self._next_address(error)
             return
-        self._connection = pika.SelectConnection(
+        self._connection = Connection(
             chosen,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_open_error,

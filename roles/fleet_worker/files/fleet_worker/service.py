@@ -82,6 +82,7 @@ class Service:
             lanes=lanes,
             exchanges=config.exchanges,
             slots=config.concurrency,
+            starvation=config.starvation,
             drain_timeout=config.drain_timeout,
             server=Server(terms, client, self._health),
             pool=self._pool,

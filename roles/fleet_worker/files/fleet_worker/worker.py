@@ -28,17 +28,17 @@ from ._fleet.errors import (
     FleetError,
     InvalidBrokerError,
 )
-from .consuming import Consumer
 from .declaring import Declaration
 from .delivery import Delivery, ServedLane
 from .health import State
+from .intake import Intake
 from .link import Link
 from .logs import Log
 from .notify import Notifier
 from .pool import Pool
 from .publishing import Publication, Publisher
 from .results import Results
-from .scheduler import Action, Cancel, Consume, GiveBack, Scheduler, Start
+from .scheduler import Action, Cancel, Consume, Get, GiveBack, Scheduler, Start
 from .serving import Served, Server, Stop, Verdict, marked
 
 LOG = Log()
@@ -78,6 +78,7 @@ class Worker:
     :param loop: pika's loop, which runs in the I/O thread.
     :param exchanges: each lane is bound to each of them.
     :param slots: requests that may run at the same time.
+    :param starvation: seconds after which a lane is served out of turn.
     :param ended: called once, when everything is over, with the error if it was one.
     """
 
@@ -89,6 +90,7 @@ class Worker:
         lanes: Sequence[ServedLane],
         exchanges: Sequence[str],
         slots: int,
+        starvation: float,
         drain_timeout: float,
         server: Server,
         pool: Pool,
@@ -104,11 +106,19 @@ class Worker:
         self._pool = pool
         self._notifier = notifier
         self._ended = ended
-        self._scheduler = Scheduler({served.queue: served.priority for served in lanes}, slots)
+        self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
+        self._alarm: Any = None
+        self._alarm_at: Optional[float] = None
         self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
         self._publisher = Publisher(settings, forbidden=self._useless)
-        self._consumer = Consumer(
-            settings, delivered=self._delivered, cancelled=self._lane_lost, closed=self._consumer_closed
+        self._intake = Intake(
+            settings,
+            slots,
+            delivered=self._delivered,
+            got=self._got,
+            cancelled=self._cancelled,
+            lane_lost=self._lane_lost,
+            closed=self._consumers_closed,
         )
         self._results = Results()
         self._jobs: list[Job] = []
@@ -149,7 +159,7 @@ class Worker:
         connection.add_on_connection_unblocked_callback(lambda _connection, _frame: self._block(False))
         self._declare(self._lanes.values())
         self._publisher.open(connection, self._publisher_opened)
-        self._open_consumer()
+        self._intake.open(connection, self._update)
 
     def _declare(self, lanes: Iterable[ServedLane]) -> None:
         chosen = list(lanes)
@@ -166,8 +176,10 @@ class Worker:
         if refused and not self._was_ready:
             self._end(next(iter(refused.values())))
             return
-        for queue in results.keys() - refused.keys():
+        declared = results.keys() - refused.keys()
+        for queue in declared:
             self._refusals.pop(queue, None)
+        self._scheduler.declared(declared, time.monotonic())
         if refused:
             self._redeclare_later(refused, RETRY_LANE)
         self._update()
@@ -185,14 +197,11 @@ class Worker:
         self._publisher_ready = True
         self._update()
 
-    def _open_consumer(self) -> None:
-        # As many as there are slots: a node with a single lane must be able to fill them.
-        self._consumer.open(self._connection, self._scheduler.slots, self._update)
-
     def _update(self) -> None:
-        """Consume exactly the lanes that can be served now; be ready once everything has come up."""
-        usable = self._consumer.is_open and self._publisher_ready
-        self._perform(self._scheduler.open(queue for queue in self._lanes if usable and not self._reason(queue)))
+        """Serve exactly the lanes that can be served now; be ready once everything has come up."""
+        usable = self._intake.is_open and self._publisher_ready
+        queues = [queue for queue in self._lanes if usable and not self._reason(queue)]
+        self._perform(self._scheduler.open(queues, time.monotonic()))
         if usable and not self._refusals:
             self._link.confirmed_useful()
             if self._ollama is not None and self._ollama.up and not self._was_ready:
@@ -202,7 +211,7 @@ class Worker:
         self._notifier.status(self.summary())
 
     def _reason(self, queue: str) -> str:
-        """Say why a lane is not consumed; empty when it is."""
+        """Say why a lane is not served; empty when it is."""
         if queue in self._refusals:
             return self._refusals[queue]
         if self._ollama is None:
@@ -225,7 +234,7 @@ class Worker:
         self._connection = None
         self._publisher_ready = False
         self._refusals = dict.fromkeys(self._lanes, f"no connection: {error.message}")
-        self._scheduler.reset()
+        self._scheduler.reset(lambda delivery: False, time.monotonic())
         self._block(False)
         self._publisher.connection_lost()
         if not self._leaving:
@@ -237,28 +246,31 @@ class Worker:
         LOG.error("cannot_answer", error=str(error))
         self._link.give_up(error)
 
-    def _consumer_closed(self, error: BrokerError) -> None:
-        """The broker has taken back everything that was unacknowledged."""
+    def _consumers_closed(self, error: BrokerError) -> None:
+        """The broker has closed the channel of the consumers, and has back what was unacknowledged there."""
         LOG.error("channel_closed", error=str(error), in_flight=len(self._jobs))
-        self._scheduler.reset()
+        self._scheduler.reset(lambda delivery: bool(delivery.channel.is_open), time.monotonic())
+        self._scheduler.declared(self._lanes, time.monotonic())
         self._update()
         connection = self._connection
 
         def again() -> None:
             if connection is not None and connection is self._connection and connection.is_open and not self._leaving:
-                self._open_consumer()
+                self._intake.open_consumers(self._update)
 
         self._loop.call_later(RETRY_CHANNEL, again)
 
-    def _lane_lost(self, served: ServedLane) -> None:
-        """The broker has ended a consumer: its queue was deleted, or it has waited too long for an acknowledgement.
+    def _lane_lost(self, served: ServedLane, reason: str) -> None:
+        """The queue of a lane was deleted, or the broker has waited too long for an acknowledgement.
 
         In the second case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
         """
-        LOG.warning("lane_lost", lane=served.queue)
-        self._scheduler.lost(served.queue)
-        self._refusals[served.queue] = "the broker has ended its consumer; it is declared again soon"
-        self._redeclare_later([served.queue], RETRY_CHANNEL)
+        LOG.warning("lane_lost", lane=served.queue, reason=reason)
+        actions = self._scheduler.lost(served.queue, time.monotonic())
+        if served.queue not in self._refusals:
+            self._refusals[served.queue] = f"{reason}; it is declared again soon"
+            self._redeclare_later([served.queue], RETRY_CHANNEL)
+        self._perform(actions)
         self._update()
 
     def _block(self, blocked: bool) -> None:
@@ -266,37 +278,68 @@ class Worker:
         if blocked != self._blocked:
             LOG.warning("broker_blocked" if blocked else "broker_unblocked")
         self._blocked = blocked
-        self._perform(self._scheduler.block(blocked))
+        self._perform(self._scheduler.block(blocked, time.monotonic()))
 
     # A request.
 
     def _delivered(self, delivery: Delivery) -> None:
+        if not self._known(delivery):
+            self._perform(self._scheduler.delivered(delivery.served.queue, delivery, time.monotonic()))
+
+    def _got(self, served: ServedLane, delivery: Optional[Delivery]) -> None:
+        if delivery is None or not self._known(delivery):
+            self._perform(self._scheduler.got(served.queue, delivery, time.monotonic()))
+        else:
+            self._perform(self._scheduler.answered(served.queue, time.monotonic()))
+
+    def _known(self, delivery: Delivery) -> bool:
+        """Whether a request is one that was answered, or is being served: then it is not served again."""
         self.counters["deliveries"] += 1
         self.counters["redeliveries"] += bool(delivery.count)
         identity = delivery.identity
-        known = self._results.get(identity)
+        served = self._results.get(identity)
         job = self._by_identity.get(identity or "")
-        if known is not None:
+        if served is not None:
             self.counters["answered_again"] += 1
-            self._answer([delivery], known)
+            self._answer([delivery], served)
         elif job is not None:
             self.counters["joined"] += 1
             job.deliveries.append(delivery)
-        else:
-            self._perform(self._scheduler.delivered(delivery.served.queue, delivery))
+        return served is not None or job is not None
+
+    def _cancelled(self, served: ServedLane, hot: bool) -> None:
+        self._perform(self._scheduler.cancelled(served.queue, hot, time.monotonic()))
 
     def _perform(self, actions: Iterable[Action]) -> None:
+        """Do what the scheduler says, and wake it when it wants to be woken."""
         for action in actions:
             if isinstance(action, Start):
                 self._start(action.item)
+            elif isinstance(action, Get):
+                self._intake.get(self._lanes[action.queue])
             elif isinstance(action, Consume):
-                self._consumer.consume(self._lanes[action.queue])
+                self._intake.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
             elif isinstance(action, Cancel):
-                self._consumer.cancel(self._lanes[action.queue])
+                self._intake.cancel(self._lanes[action.queue], hot=action.hot)
             elif isinstance(action, GiveBack):
-                self._consumer.settle(action.item, Verdict.REQUEUE)
+                self._intake.settle(action.item, Verdict.REQUEUE)
+        wake_at = self._scheduler.wake_at()
+        if wake_at != self._alarm_at:
+            if self._alarm is not None:
+                self._loop.remove_timeout(self._alarm)
+            self._alarm_at, self._alarm = wake_at, None
+            if wake_at is not None:
+                self._alarm = self._loop.call_later(max(0.0, wake_at - time.monotonic()), self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = self._alarm_at = None
+        self._perform(self._scheduler.tick(time.monotonic()))
 
     def _start(self, delivery: Delivery) -> None:
+        if not delivery.channel.is_open:
+            # The broker has it back since, and gives it out again.
+            self._loop.add_callback_threadsafe(self._slot_free)
+            return
         job = Job(delivery)
         self._jobs.append(job)
         identity = delivery.identity
@@ -320,7 +363,10 @@ class Worker:
         else:
             # The broker has the request, and gives it out again; then the answer is there already.
             self._log(job.deliveries[-1], served, "connection lost")
-        self._perform(self._scheduler.finished())
+        self._slot_free()
+
+    def _slot_free(self) -> None:
+        self._perform(self._scheduler.finished(time.monotonic()))
         self._look_at_drain()
 
     def _answer(self, deliveries: list[Delivery], served: Served) -> None:
@@ -334,7 +380,7 @@ class Worker:
     def _settle(self, deliveries: list[Delivery], served: Served, publication: Optional[Publication]) -> None:
         if publication is not Publication.LOST:
             for delivery in deliveries:
-                self._consumer.settle(delivery, served.verdict)
+                self._intake.settle(delivery, served.verdict)
         self.counters[f"outcome:{served.outcome}"] += 1
         if publication is not None:
             self.counters[f"reply:{publication.value}"] += 1
@@ -369,7 +415,7 @@ class Worker:
         LOG.info("draining", in_flight=len(self._jobs), held=self._scheduler.held)
         self._drain_ends = time.monotonic() + self._drain_timeout
         self._notifier.stopping()
-        self._perform(self._scheduler.drain())
+        self._perform(self._scheduler.drain(time.monotonic()))
         self._look_at_drain()
 
     def _look_at_drain(self) -> None:
@@ -413,8 +459,8 @@ class Worker:
         if self._connection is None:
             return f"not connected to {self._link.address}; {running}"
         reasons = Counter(reason for reason in map(self._reason, self._lanes) if reason)
-        consumed = len(self._lanes) - sum(reasons.values())
-        text = f"{consumed} of {len(self._lanes)} lanes consumed, {running}"
+        served = len(self._lanes) - sum(reasons.values())
+        text = f"{served} of {len(self._lanes)} lanes served ({self._scheduler.mode.value}), {running}"
         if self._blocked:
             text += "; the broker has an alarm and takes no answers"
         return "; ".join([text, *(f"{count} paused: {reason}" for reason, count in reasons.most_common(1))])
@@ -436,7 +482,7 @@ class Worker:
                     "model": served.lane.model,
                     "type": served.lane.type,
                     "style": served.lane.style,
-                    "state": "paused" if self._reason(queue) else "consumed",
+                    "state": self._scheduler.mode_of(queue),
                     "reason": self._reason(queue),
                     "running": sum(job.served is served for job in self._jobs),
                 }
