@@ -19,6 +19,9 @@ export QUESTION ?=
 CHECKS ?=
 STEPS ?=
 SCENARIO ?= default
+# Names of benchmarks, and options of theirs (tests/bench --help), with which nothing is written.
+BENCH ?=
+BENCH_ARGS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -100,10 +103,9 @@ docs: stage ## the reference of modules and roles as web pages, in build/docs
 	@$(IN_STAGE) tests/tools/docs.sh
 
 .PHONY: bench
-bench: ## run the benchmarks of tests/bench
-	@test -e tests/bench/__main__.py || { echo "There are no benchmarks in tests/bench yet."; exit 1; }
-	@$(MAKE) --no-print-directory stage parts
-	@$(IN_STAGE) python tests/bench
+bench: stage ## measure beside peers, and write docs/performance.md; BENCH='download resume' chooses
+	@tests/lab/setup.sh
+	@$(IN_STAGE) python tests/bench $(BENCH) $(or $(BENCH_ARGS),--document $(CURDIR)/docs/performance.md)
 
 .PHONY: venv
 venv: ## build (or find) the virtual environment of the tests, and print where it is

@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure the collection beside what people would do without it, in one run, and print ratios first.
+
+usage: python tests/bench [CASE...] [--rounds N] [--blob SIZE] [--layers N] [--store SIZE] [--warm]
+                          [--document FILE]
+Sizes are bytes, or end in K, M or G for powers of 1,024.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent
+sys.path[:0] = [str(BENCH), str(BENCH.parent / "lab"), str(BENCH.parent / "integration" / "mirror")]
+
+import machine  # noqa: E402
+import mirror_cases  # noqa: E402
+import report  # noqa: E402
+import services  # noqa: E402
+
+#: Processes that want to run, from which on the machine is too busy for numbers to mean much.
+_NOISE = 1.5
+
+
+def size(text: str) -> int:
+    """Return the bytes that a text like ``2G`` means."""
+    powers = {"K": 1, "M": 2, "G": 3}
+    power = powers.get(text[-1:].upper(), 0)
+    return int(text[:-1] if power else text) * 1024**power
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/bench", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(mirror_cases.CASES)}; all by default")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (5)")
+    parser.add_argument("--blob", type=size, default=size("2G"), help="size of the large blob (2G)")
+    parser.add_argument("--layers", type=int, default=1000, help="number of small layers (1000)")
+    parser.add_argument("--store", type=size, default=size("40G"), help="size of the store that is not changed (40G)")
+    parser.add_argument("--warm", action="store_true", help="leave the caches as they are, to disturb nobody else")
+    parser.add_argument("--document", type=Path, help="write the results into this file too")
+    given = parser.parse_args()
+    unknown = sorted(set(given.cases) - set(mirror_cases.CASES))
+    if unknown:
+        parser.error(f"no such case: {', '.join(unknown)}; there are: {', '.join(mirror_cases.CASES)}")
+    return given
+
+
+def main() -> int:
+    given = arguments()
+    machine.keep_caches = given.warm
+    chosen = given.cases or list(mirror_cases.CASES)
+    load = machine.load()
+    parts: dict[str, str] = {}
+    findings = []
+    with services.scratch("bench") as scratch, services.s3_server() as s3, contextlib.ExitStack() as stack:
+        bench = mirror_cases.Bench(scratch, s3, given, stack)
+        described = machine.description(scratch)
+        for name in chosen:
+            print(f"{name}:", file=sys.stderr, flush=True)
+            finding = mirror_cases.CASES[name](bench)
+            findings.append(finding)
+            parts[name] = finding.body
+            print(f"\n{finding.body}\n", flush=True)
+    today = datetime.datetime.now(tz=datetime.timezone.utc).date()
+    about = [*described, f"measured on {today} ({', '.join(chosen)}); {given.rounds} rounds"]
+    if load > _NOISE:
+        about.append(f"**other programs were running**: the load was {load:.1f} before the first run")
+    parts = {"machine": "\n".join(f"- {fact}" for fact in about), **parts}
+    print(parts["machine"])
+    if given.document:
+        report.write(given.document, parts)
+        print(f"Written to {given.document}")
+    missed = [
+        f"{finding.name}: {goal.what} ({goal.found})" for finding in findings for goal in finding.goals if not goal.met
+    ]
+    print("\n".join(["Goals that were missed:", *missed] if missed else ["All goals were met."]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmarks run, on sizes that say nothing, so that they still do when somebody wants numbers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+TINY = ("--rounds", "1", "--blob", "40M", "--layers", "10", "--store", "4M", "--warm")
+
+
+def test_every_case_runs_and_is_written_in_its_place(tmp_path):
+    document = tmp_path / "performance.md"
+    document.write_text(
+        "before\n\n<!-- measured: download -->\nold\n<!-- end: download -->\n\n"
+        "<!-- measured: by others -->\ntheirs\n<!-- end: by others -->\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(BENCH), *TINY, "--document", str(document)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = document.read_text()
+    assert text.startswith("before\n\n<!-- measured: download -->\n\n## One blob of 40 MiB, verified\n")
+    assert "old" not in text
+    assert "theirs" in text
+    for case in ("layers", "resume", "publish", "unchanged", "machine"):
+        assert text.count(f"<!-- measured: {case} -->") == 1
+    assert "| ollama_s3_import | 1.00 |" in text
+    assert "| ollama pull |" in text
