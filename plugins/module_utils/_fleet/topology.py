@@ -18,6 +18,7 @@ from typing import Any
 
 from .errors import BrokerError, LaneMismatchError
 from .lanes import DEAD_LETTER_EXCHANGE, Lane
+from .registry import EXCHANGE as REGISTRY_EXCHANGE
 
 #: LegionIO up to legion-llm 0.8.35 publishes requests to the first, newer versions to the second.
 REQUEST_EXCHANGES = ("llm.request", "llm.fleet")
@@ -34,7 +35,7 @@ def definitions(vhost: str, exchanges: Iterable[str] = REQUEST_EXCHANGES) -> dic
     common = {"vhost": vhost, "durable": True, "auto_delete": False, "arguments": {}}
     return {
         "exchanges": [
-            *({**common, "name": name, "type": "topic", "internal": False} for name in exchanges),
+            *({**common, "name": name, "type": "topic", "internal": False} for name in (*exchanges, REGISTRY_EXCHANGE)),
             {**common, "name": DEAD_LETTER_EXCHANGE, "type": "fanout", "internal": False},
         ],
         "queues": [{**common, "name": DEAD_LETTER_QUEUE, "type": "classic"}],
@@ -55,12 +56,13 @@ def worker_permissions(lanes: Iterable[Lane], exchanges: Iterable[str]) -> dict[
     """Return the patterns of the rights that a worker of these lanes needs, and no more.
 
     To declare a queue that dead-letters takes the right to write to its exchange, and to bind one takes writing to the
-    queue and reading from the exchange; answers go to the default exchange, which is called amq.default here.
+    queue and reading from the exchange; answers go to the default exchange, which is called amq.default here, and
+    registry events to one of their own.
     """
     own = [lane.queue for lane in lanes]
     return {
         "configure": _pattern(own),
-        "write": _pattern(["amq.default", DEAD_LETTER_EXCHANGE, *own]),
+        "write": _pattern(["amq.default", DEAD_LETTER_EXCHANGE, REGISTRY_EXCHANGE, *own]),
         "read": _pattern([*exchanges, *own]),
     }
 

@@ -118,6 +118,14 @@ class LaneConfig(_Section):
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
 
 
+class RegistryConfig(_Section):
+    """The events that tell the registry which lanes are served."""
+
+    enabled: bool = True
+    #: Seconds between two of them for a lane of which nothing new is to be told.
+    heartbeat_interval: float = Field(default=30, ge=1, le=3600)
+
+
 class LogConfig(_Section):
     """The log, which goes to standard output."""
 
@@ -150,6 +158,7 @@ class Config(_Section):
     allow_runner_options: bool = False
     lanes: list[LaneConfig] = Field(min_length=1)
     status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
+    registry: RegistryConfig = RegistryConfig()
     log: LogConfig = LogConfig()
 
     @field_validator("exchanges")

@@ -17,6 +17,7 @@ from ._fleet.broker import Address, BrokerSettings, TlsSettings
 from ._fleet.dialects.base import Worker as WorkerIdentity
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError
+from .announcing import Announcer
 from .cli import EXIT_CONFIG
 from .config import Config
 from .delivery import ServedLane
@@ -76,9 +77,10 @@ class Service:
             patience=ollama.patience,
             allow_runner_options=config.allow_runner_options,
         )
+        settings = broker_settings(config)
         self._worker = Worker(
             self._loop,
-            settings=broker_settings(config),
+            settings=settings,
             lanes=lanes,
             exchanges=config.exchanges,
             slots=config.concurrency,
@@ -87,6 +89,13 @@ class Service:
             server=Server(terms, client, self._health),
             pool=self._pool,
             notifier=self._notifier,
+            announcer=Announcer(
+                self._loop,
+                settings,
+                node=config.node,
+                slots=config.concurrency,
+                interval=config.registry.heartbeat_interval if config.registry.enabled else None,
+            ),
             ended=self._ended,
         )
         self._status = StatusServer(config.status_socket, self._snapshot)

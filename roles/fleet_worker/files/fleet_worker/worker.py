@@ -28,6 +28,8 @@ from ._fleet.errors import (
     FleetError,
     InvalidBrokerError,
 )
+from ._fleet.registry import Trouble
+from .announcing import SERVED, UNDECIDED, Announcer
 from .declaring import Declaration
 from .delivery import Delivery, ServedLane
 from .health import State
@@ -54,6 +56,9 @@ TICK = 1.0
 EXTENSION = 30.0
 GOODBYE = 5.0
 
+#: Why a lane is not served that is about to be.
+BEING_DECLARED = "being declared"
+
 #: Refusals that no retry mends. Before the worker was ever ready they are errors of the configuration; later they are
 #: taken for changes under way, such as a new password.
 HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, BrokerTlsError)
@@ -79,6 +84,7 @@ class Worker:
     :param exchanges: each lane is bound to each of them.
     :param slots: requests that may run at the same time.
     :param starvation: seconds after which a lane is served out of turn.
+    :param announcer: tells the registry how the lanes are.
     :param ended: called once, when everything is over, with the error if it was one.
     """
 
@@ -95,6 +101,7 @@ class Worker:
         server: Server,
         pool: Pool,
         notifier: Notifier,
+        announcer: Announcer,
         ended: Callable[[Optional[FleetError]], None],
     ) -> None:
         self._loop = loop
@@ -105,6 +112,7 @@ class Worker:
         self._server = server
         self._pool = pool
         self._notifier = notifier
+        self._announcer = announcer
         self._ended = ended
         self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
         self._alarm: Any = None
@@ -160,10 +168,11 @@ class Worker:
         self._declare(self._lanes.values())
         self._publisher.open(connection, self._publisher_opened)
         self._intake.open(connection, self._update)
+        self._announcer.open(connection, self._update)
 
     def _declare(self, lanes: Iterable[ServedLane]) -> None:
         chosen = list(lanes)
-        self._refusals.update({served.queue: "being declared" for served in chosen})
+        self._refusals.update({served.queue: BEING_DECLARED for served in chosen})
         Declaration(
             self._connection, [served.lane for served in chosen], self._exchanges, self._settings, self._declared
         ).start()
@@ -208,6 +217,7 @@ class Worker:
                 self._was_ready = True
                 LOG.info("ready", lanes=len(self._lanes))
                 self._notifier.ready()
+        self._announcer.update({served: self._trouble(queue) for queue, served in self._lanes.items()})
         self._notifier.status(self.summary())
 
     def _reason(self, queue: str) -> str:
@@ -220,6 +230,17 @@ class Worker:
             return f"Ollama is down: {self._ollama.reason}"
         model = self._lanes[queue].lane.model
         return "" if self._ollama.has(model) else f"Ollama does not have the model {model}"
+
+    def _trouble(self, queue: str) -> Optional[Trouble]:
+        """Say for the registry how a lane is."""
+        reason = self._reason(queue)
+        if not reason:
+            return SERVED
+        if self._ollama is None or reason == BEING_DECLARED:
+            return UNDECIDED
+        if queue in self._refusals:
+            return Trouble("lane_refused", reason)
+        return Trouble("model_not_loaded" if self._ollama.up else "ollama_unavailable", reason)
 
     # What goes wrong with the broker.
 
@@ -237,6 +258,7 @@ class Worker:
         self._scheduler.reset(lambda delivery: False, time.monotonic())
         self._block(False)
         self._publisher.connection_lost()
+        self._announcer.connection_lost()
         if not self._leaving:
             LOG.warning("connection_lost", error=str(error), in_flight=len(self._jobs))
             self._update()
@@ -278,6 +300,7 @@ class Worker:
         if blocked != self._blocked:
             LOG.warning("broker_blocked" if blocked else "broker_unblocked")
         self._blocked = blocked
+        self._announcer.block(blocked)
         self._perform(self._scheduler.block(blocked, time.monotonic()))
 
     # A request.
@@ -415,6 +438,7 @@ class Worker:
         LOG.info("draining", in_flight=len(self._jobs), held=self._scheduler.held)
         self._drain_ends = time.monotonic() + self._drain_timeout
         self._notifier.stopping()
+        self._announcer.leave()
         self._perform(self._scheduler.drain(time.monotonic()))
         self._look_at_drain()
 

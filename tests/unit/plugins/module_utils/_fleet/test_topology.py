@@ -27,6 +27,7 @@ def test_exchanges_and_the_dead_letter_queue() -> None:
         "exchanges": [
             {**common, "name": "llm.request", "type": "topic", "internal": False},
             {**common, "name": "llm.fleet", "type": "topic", "internal": False},
+            {**common, "name": "llm.registry", "type": "topic", "internal": False},
             {**common, "name": "ollama.dlx", "type": "fanout", "internal": False},
         ],
         "queues": [{**common, "name": "ollama.dlx.queue", "type": "classic"}],
@@ -47,7 +48,13 @@ def test_a_worker_needs_no_more_than_its_lanes() -> None:
     rights = worker_permissions([lane("chat", "a.b"), lane("embed", "c")], ["llm.request"])
     allowed = {
         "configure": {"llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
-        "write": {"amq.default", "ollama.dlx", "llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
+        "write": {
+            "amq.default",
+            "ollama.dlx",
+            "llm.registry",
+            "llm.request.ollama.chat.a.b",
+            "llm.request.ollama.embed.c",
+        },
         "read": {"llm.request", "llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
     }
     others = {"llm.request.ollama.chat.aXb", "llm.request.ollama.chat.a.b.c", "x.llm.request", "llm.fleet", "orders"}

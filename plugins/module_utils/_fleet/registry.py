@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Registry events: what a node offers, told to whoever keeps the books of a fleet.
+
+The format is that of lex-ollama 0.3.8 to 0.3.10 with lex-llm 0.1.6, which sends one stream of events for each lane: to
+the exchange ``llm.registry``, with the routing key ``llm.registry.<event type>``. Deliberate differences: ``app_id`` is
+our own, and lanes of the style ``model``, which those versions do not have, are told of like any other.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from .dialects.headers import BASE
+from .lanes import Lane, slug
+from .messages import APP_ID, Message, Properties, Reply, encode
+
+#: A durable topic exchange, declared by the set-up of the broker.
+EXCHANGE = "llm.registry"
+
+TYPE = "llm.registry.event"
+
+#: A lane is served from now on; still is; is not, although the node is there; is not, because the node leaves.
+AVAILABLE = "offering_available"
+HEARTBEAT = "offering_heartbeat"
+DEGRADED = "offering_degraded"
+UNAVAILABLE = "offering_unavailable"
+
+_STATUS = {AVAILABLE: "available", HEARTBEAT: "available", DEGRADED: "degraded", UNAVAILABLE: "unavailable"}
+_CAPABILITIES = {"embed": "embedding", "generate": "completion", "chat": "chat"}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a lane is not served.
+
+    :ivar kind: a word for programs, as ``ollama_unavailable``.
+    :ivar text: for people.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Offering:
+    """A lane as a node offers it.
+
+    :ivar concurrency: requests that the node runs at the same time.
+    :ivar consumer_priority: among the consumers of the queue.
+    """
+
+    lane: Lane
+    node: str
+    concurrency: int
+    consumer_priority: int = 0
+
+    def event(self, event_type: str, trouble: Optional[Trouble] = None) -> Reply:
+        """Return the message of an event, made now.
+
+        :param event_type: one of the constants of this module.
+        :param trouble: of an ``offering_degraded``.
+        """
+        lane = self.lane
+        kind = "embed" if lane.type == "embed" else "inference"
+        usage_type = "embedding" if kind == "embed" else "inference"
+        health: dict[str, Any] = {
+            "ready": _STATUS[event_type] == "available",
+            "status": _STATUS[event_type],
+        }
+        if trouble is not None:
+            health.update(error_class=trouble.kind, error=trouble.text)
+        body = {
+            "event_id": str(uuid.uuid4()),
+            "event_type": event_type,
+            "occurred_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "offering": {
+                "offering_id": ":".join(("ollama", slug(self.node), usage_type, slug(lane.model))),
+                "provider_family": "ollama",
+                "model_family": None,
+                "provider_instance": self.node,
+                "instance_id": self.node,
+                "transport": "rabbitmq",
+                "tier": "fleet",
+                "model": lane.model,
+                "canonical_model_alias": lane.model,
+                "routing_metadata": {"lane": lane.queue},
+                "usage_type": usage_type,
+                "capabilities": [_CAPABILITIES[lane.type]],
+                "limits": {} if lane.context_window is None else {"context_window": lane.context_window},
+                "health": {},
+                "cost": {},
+                "policy_tags": [],
+                "metadata": {"lex": "ollama", "lane_style": lane.style},
+            },
+            "runtime": {"node": self.node, "scheduler": "subscription", "polling": False},
+            "capacity": {
+                "concurrency": self.concurrency,
+                "consumer_priority": self.consumer_priority,
+                "queue_max_length": lane.arguments.get("x-max-length"),
+            },
+            "health": health,
+            "lane": lane.queue,
+            "metadata": {"extension": "lex_ollama", "request_type": lane.type, "lane_kind": kind},
+        }
+        properties = Properties(content_type="application/json", type=TYPE, app_id=APP_ID, delivery_mode=1)
+        return Reply(EXCHANGE, f"llm.registry.{event_type}", Message(properties, BASE, encode(body)))
