@@ -128,6 +128,14 @@ options:
     type: str
     choices: [own, direct]
     default: own
+  stream:
+    description:
+      - Whether the worker sends the answer in pieces while the model is still at work, before it sends the whole.
+      - The result is the same, with RV(stream) beside it, which tells when the first piece came. Workers of lex-ollama, and requests with
+        O(type=embed), have no pieces.
+      - It needs O(dialect=typed).
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for the answer. A worker does not begin a request that is older.
     type: float
@@ -148,6 +156,19 @@ EXAMPLES = r"""
 - name: Show what it said, and who said it
   ansible.builtin.debug:
     msg: "{{ answer.node }} after {{ answer.seconds }} s: {{ answer.content }}"
+
+- name: Measure how long the first word takes
+  legionio.ollama.fleet_request:
+    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    type: generate
+    model: llama3
+    prompt: Tell me a story about a lighthouse.
+    stream: true
+  register: story
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ story.stream.first_seconds }} of {{ story.seconds }} s, {{ story.stream.deltas }} pieces"
 
 - name: Embed two texts, on a node that has nothing but its worker
   legionio.ollama.fleet_request:
@@ -180,6 +201,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+stream:
+  description:
+    - What came before the answer. C(deltas) is the number of pieces, C(missing) of those that were lost on the way, C(attempts) how often the
+      work was begun, C(first_seconds) the time from publishing the request to the first piece, null when there was none.
+  returned: success, not in check mode, with O(stream=true)
+  type: dict
+  sample: {"attempts": 1, "deltas": 12, "first_seconds": 0.2114, "missing": 0}
 content:
   description: What the model said; null for embeddings.
   returned: success, not in check mode

@@ -107,6 +107,25 @@ class Success:
 
 Outcome = Union[Success, Failure]
 
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of an answer that is still being made.
+
+    :ivar attempt: the try that it belongs to: when the work starts over, on this node or another, that is another one.
+    :ivar sequence: 0 for the first of an attempt, one more for each that follows.
+    :ivar content: what the model adds to its answer.
+    :ivar thinking: what it adds to its thinking.
+    :ivar tool_calls: the tools it wants called.
+    """
+
+    attempt: str
+    sequence: int
+    content: str = ""
+    thinking: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+
 #: Category, retriable and HTTP status of each code. Category and retriable are those of LegionIO's table of error codes
 #: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes.
 CODES: Mapping[str, tuple[str, bool, int]] = {
@@ -132,6 +151,7 @@ class Request:
     :ivar message_context: copied into every answer as it is.
     :ivar document: the body, for a dialect that answers with parts of it.
     :ivar contradictions: names of fields that property and body give different values.
+    :ivar stream: whether the requester takes deltas before the answer.
     :ivar failure: why it must not be served.
     """
 
@@ -144,6 +164,7 @@ class Request:
     message_context: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
     contradictions: tuple[str, ...] = ()
+    stream: bool = False
     failure: Optional[Failure] = None
 
 
@@ -154,6 +175,7 @@ class Question:
     :ivar call: ``chat``, ``generate`` or ``embed``.
     :ivar arguments: as Ollama's API takes them: ``messages``, ``prompt``, ``input``, ``options`` and so on.
     :ivar seconds: how long an answer is of use; it is not begun later.
+    :ivar stream: whether deltas are wanted before the answer. A worker that knows of none just answers.
     """
 
     call: str
@@ -162,6 +184,7 @@ class Question:
     seconds: float
     priority: int = 5
     message_context: Mapping[str, Any] = field(default_factory=dict)
+    stream: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from .._ollama.errors import MissingDependencyError
+from .arrivals import Arrivals, StreamSummary
 from .broker import BrokerSettings, channel_error, connection_error, parameters
 from .dialects.base import DIRECT_REPLY_TO, Dialect
+from .dialects.headers import ATTEMPT, DELTAS
 from .errors import (
     BrokerError,
     BrokerUnreachableError,
@@ -30,8 +32,9 @@ from .errors import (
     FleetTimeoutError,
     InvalidRequestError,
     NoFleetQueueError,
+    UnreadableAnswerError,
 )
-from .messages import Answer, Message, Question
+from .messages import Answer, Delta, Message, Question, count
 from .pika_messages import from_pika, to_pika
 
 #: Seconds for the broker to confirm a question: a quorum queue writes to the disks of most of its members first.
@@ -49,11 +52,13 @@ class Answered:
     """An answer, and how it came about.
 
     :ivar seconds: from publishing the question to the arrival of the answer.
+    :ivar stream: what came before the answer, when deltas were asked for.
     """
 
     answer: Answer
     correlation_id: str
     seconds: float
+    stream: Optional[StreamSummary] = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,34 @@ class QueueState:
 class _Pending:
     """A question that is under way."""
 
-    def __init__(self, message_id: Optional[str]) -> None:
+    def __init__(self, message_id: Optional[str], dialect: Dialect) -> None:
         self.message_id = message_id
+        self.asked = time.monotonic()
+        self.arrivals = Arrivals()
+        self._delta_of = dialect.understand_delta
         self.confirmed: Optional[bool] = None
         self.returned = False
         self.reply: Optional[Message] = None
         self.arrived = 0.0
+
+    def arrive(self, message: Message) -> None:
+        """Take a delta or the answer. What comes after the answer is dropped, another answer included."""
+        now = time.monotonic()
+        try:
+            delta = self._delta_of(message) if self._delta_of is not None else None
+        except UnreadableAnswerError:
+            return  # it counts as lost; the answer has everything
+        if self.reply is not None:
+            return
+        if delta is not None:
+            self.arrivals.add(delta, now - self.asked)
+        else:
+            self.reply, self.arrived = message, now
+
+    def summary(self) -> StreamSummary:
+        headers = self.reply.headers if self.reply is not None else {}
+        attempt = headers.get(ATTEMPT)
+        return self.arrivals.summary(attempt if isinstance(attempt, str) else None, count(headers.get(DELTAS)))
 
 
 class Requester:
@@ -109,10 +136,23 @@ class Requester:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def ask(self, question: Question, dialect: Dialect, *, exchange: str, routing_key: str, seconds: float) -> Answered:
+    def ask(
+        self,
+        question: Question,
+        dialect: Dialect,
+        *,
+        exchange: str,
+        routing_key: str,
+        seconds: float,
+        on_delta: Optional[Callable[[Delta], None]] = None,
+    ) -> Answered:
         """Ask, and wait for the answer.
 
         :param seconds: how long to wait.
+        :param on_delta: called in this thread with each piece of the answer, in order, when ``question.stream`` is set.
+            A new ``attempt`` starts the answer over, and a jump in ``sequence`` is a piece that was lost; the answer
+            that is returned has everything. The connection stands still meanwhile: do not wait in it.
+        :raises InvalidRequestError: when the dialect cannot be asked in, or has no deltas and they are asked for.
         :raises NoFleetQueueError: when no queue takes the question.
         :raises FleetBackpressureError: when the queue is full.
         :raises FleetPublishTimeoutError: when the broker did not say whether it has it.
@@ -122,6 +162,11 @@ class Requester:
         """
         if dialect.ask is None or dialect.understand is None:
             raise InvalidRequestError(f"Nobody can ask in the dialect {dialect.name!r}")
+        if question.stream and dialect.understand_delta is None:
+            raise InvalidRequestError(
+                f"The dialect {dialect.name!r} has no streams",
+                remedy="Use the dialect typed, or do not ask for a stream",
+            )
         if self._gone is not None:
             raise self._gone
         self._open_reply_queue()
@@ -132,16 +177,28 @@ class Requester:
                 f"The request has {len(message.body)} bytes, and {MAX_REQUEST} are allowed",
                 remedy="Send less at a time: fewer inputs, smaller images, a shorter conversation",
             )
-        pending = self._by_correlation_id[correlation_id] = _Pending(message.properties.message_id)
-        asked = time.monotonic()
+        pending = self._by_correlation_id[correlation_id] = _Pending(message.properties.message_id, dialect)
+
+        def answered() -> bool:
+            # Not from within a callback of pika, which an exception would leave half done.
+            for delta in pending.arrivals.take():
+                if on_delta is not None:
+                    on_delta(delta)
+            return pending.reply is not None
+
         try:
             self._publish(message, pending, exchange, routing_key)
-            self._until(lambda: pending.reply is not None, asked + seconds - time.monotonic())
+            self._until(answered, pending.asked + seconds - time.monotonic())
             if pending.reply is None:
                 raise self._no_answer(routing_key, seconds)
         finally:
             del self._by_correlation_id[correlation_id]
-        return Answered(dialect.understand(pending.reply), correlation_id, pending.arrived - asked)
+        return Answered(
+            dialect.understand(pending.reply),
+            correlation_id,
+            pending.arrived - pending.asked,
+            pending.summary() if question.stream else None,
+        )
 
     def queue_state(self, queue: str) -> Optional[QueueState]:
         """Look at a queue without touching it; None when there is none of that name.
@@ -283,8 +340,7 @@ class Requester:
         # As LegionIO's readers do; an answer that nobody waits for any more is dropped.
         pending = self._by_correlation_id.get(message.properties.correlation_id or "")
         if pending is not None:
-            pending.reply = message
-            pending.arrived = time.monotonic()
+            pending.arrive(message)
 
     def _no_answer(self, queue: str, seconds: float) -> Exception:
         if self._gone is not None:

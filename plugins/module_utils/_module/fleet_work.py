@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._fleet.arrivals import StreamSummary
 from .._fleet.broker import Address, BrokerSettings, TlsSettings
 from .._fleet.dialects import dialect_named
 from .._fleet.errors import InvalidRequestError, NoFleetQueueError
@@ -57,6 +58,7 @@ REQUEST = ArgumentSpec(
         "exchange": {"type": "str", "default": "llm.request"},
         "dialect": {"type": "str", "choices": ["typed", "0.3.1"], "default": "typed"},
         "reply_queue": {"type": "str", "choices": ["own", "direct"], "default": "own"},
+        "stream": {"type": "bool", "default": False},
         "timeout": {"type": "float", "default": 300.0},
     },
     required_if=[
@@ -111,7 +113,7 @@ def request(module: AnsibleModule) -> dict[str, Any]:
         raise InvalidRequestError(
             f"The timeout is {params['timeout']:g}", remedy="Give the seconds that an answer may take, more than 0"
         )
-    question = Question(params["type"], params["model"], _arguments(params), params["timeout"])
+    question = Question(params["type"], params["model"], _arguments(params), params["timeout"], stream=params["stream"])
     found = {"changed": False, "lane": entry.queue, "exchange": params["exchange"]}
     with Requester(broker_settings(params), direct=params["reply_queue"] == "direct") as requester:
         if module.check_mode:
@@ -173,4 +175,14 @@ def _described(answered: Answered) -> dict[str, Any]:
         "seconds": round(answered.seconds, 4),
         "correlation_id": answered.correlation_id,
         "body": answer.body,
+        **({"stream": _stream(answered.stream)} if answered.stream is not None else {}),
+    }
+
+
+def _stream(summary: StreamSummary) -> dict[str, Any]:
+    return {
+        "deltas": summary.deltas,
+        "missing": summary.missing,
+        "attempts": summary.attempts,
+        "first_seconds": None if summary.first_seconds is None else round(summary.first_seconds, 4),
     }

@@ -39,7 +39,8 @@ class ScriptedOllama:
     """An Ollama whose answers a test decides.
 
     ``behave`` gets the path and the body of each inference and returns a status and a document, after as long as it
-    likes; None cuts the connection.
+    likes; None cuts the connection. An iterator instead of a document is a stream, one document a line; when it raises
+    ConnectionError the connection is cut there.
     """
 
     def __init__(self, behave: Optional[Callable[[str, dict[str, Any]], Any]] = None) -> None:
@@ -85,7 +86,11 @@ class ScriptedOllama:
                 else:
                     self._send(*found)
 
-            def _send(self, status: int, document: dict[str, Any]) -> None:
+            def _send(self, status: int, document: Any) -> None:
+                if not isinstance(document, dict):
+                    if not send_lines(self, status, document):
+                        ollama.cancelled.set()
+                    return
                 content = json.dumps(document).encode()
                 try:
                     self.send_response(status)
@@ -121,6 +126,26 @@ class ScriptedOllama:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._connections.clear()
+
+
+def send_lines(handler: BaseHTTPRequestHandler, status: int, documents: Iterator[dict[str, Any]]) -> bool:
+    """Send a stream; return whether it came to its end."""
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/x-ndjson")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    try:
+        for document in documents:
+            line = json.dumps(document).encode() + b"\n"
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            handler.wfile.flush()
+        handler.wfile.write(b"0\r\n\r\n")
+    except OSError:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        return False
+    return True
 
 
 def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

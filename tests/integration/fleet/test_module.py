@@ -74,6 +74,34 @@ def test_a_real_model_answers_in_both_dialects(clean_broker: Any, ollama: Any, s
     assert "Paris" in offering["content"]
 
 
+def test_a_stream_tells_when_it_began(clean_broker: Any, ollama: Any, start: Start) -> None:
+    start(clean_broker, ollama.url, lanes=LANES).wait_ready()
+    options = {"seed": 1, "temperature": 0, "num_predict": 60}
+    asked = {
+        "type": "generate",
+        "model": CHAT_MODEL,
+        "prompt": "Tell me a story about a lighthouse.",
+        "options": options,
+    }
+    whole = task(clean_broker, **asked)
+    result = task(clean_broker, **asked, stream=True)
+    assert "stream" not in whole
+    assert (result["content"], result["message"], result["usage"]) == (
+        whole["content"],
+        whole["message"],
+        whole["usage"],
+    )
+    stream = result["stream"]
+    assert (stream["missing"], stream["attempts"]) == (0, 1)
+    assert 1 < stream["deltas"] <= 60
+    assert 0 < stream["first_seconds"] < result["seconds"]
+
+
+def test_the_dialect_0_3_1_cannot_stream(clean_broker: Any) -> None:
+    result = task(clean_broker, **CHAT, dialect="0.3.1", stream=True)
+    assert (result["error_code"], "Use the dialect typed" in result["msg"]) == ("invalid_request", True)
+
+
 def test_a_schema_is_kept_to(clean_broker: Any, ollama: Any, start: Start) -> None:
     start(clean_broker, ollama.url, lanes=LANES).wait_ready()
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

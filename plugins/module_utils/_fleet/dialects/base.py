@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from ..lanes import Lane
-from ..messages import Answer, Message, Outcome, Properties, Question, Reply, Request
+from ..messages import Answer, Delta, Message, Outcome, Properties, Question, Reply, Request
 
 #: The reply queue that every requester has without declaring one (RabbitMQ's direct reply-to).
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
@@ -42,6 +42,9 @@ class Dialect:
     :ivar ask: makes the message of a question; the parameters are the question, its correlation id and the reply queue.
         None for a dialect that is only served.
     :ivar understand: makes an answer of a reply.
+    :ivar write_delta: makes a piece of the answer, for requesters that want it in pieces too. None for a dialect that
+        has no such thing; it then never reads a request as one with ``stream``.
+    :ivar understand_delta: makes a delta of a message; None when the message is an answer.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Dialect:
     write: Callable[[Request, Outcome, Worker], Reply]
     ask: Optional[Callable[[Question, str, str], Message]] = None
     understand: Optional[Callable[[Message], Answer]] = None
+    write_delta: Optional[Callable[[Request, Delta, Worker], Reply]] = None
+    understand_delta: Optional[Callable[[Message], Optional[Delta]]] = None
 
 
 def reply_fields(reply_to: str) -> dict[str, str]:

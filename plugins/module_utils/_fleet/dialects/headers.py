@@ -25,6 +25,18 @@ REDELIVERED = "x-legion-fleet-redelivered"
 #: On a request: the time, in milliseconds since 1970, after which nobody waits for the answer any more.
 DEADLINE = "x-legion-fleet-deadline"
 
+#: On a request: ``delta`` when the requester takes pieces of the answer before it.
+STREAM = "x-legion-llm-stream"
+
+#: On a delta and on the answer that follows it: which try of the work it is from.
+ATTEMPT = "x-legion-fleet-attempt"
+
+#: On a delta: its number in its attempt, from 0.
+SEQUENCE = "x-legion-fleet-sequence"
+
+#: On an answer that was preceded by deltas: how many its attempt had. Fewer have arrived when some were lost.
+DELTAS = "x-legion-fleet-deltas"
+
 _CONTEXT = {
     "x-legion-llm-conversation-id": "conversation_id",
     "x-legion-llm-message-id": "message_id",

@@ -6,8 +6,8 @@
 
 It is written as lex-ollama writes it with legion-llm 0.8.33 to 0.8.35. Deliberate differences: failures are errors with
 a code (lex-ollama sends a response without content), an unknown type is refused (lex-ollama serves it as chat) while
-``embedding`` and ``embeddings`` are embed, tool calls and thinking are passed on, and embeddings have their real token
-count.
+``embedding`` and ``embeddings`` are embed, tool calls and thinking are passed on, embeddings have their real token
+count, and a requester that asks for them gets deltas before the answer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..lanes import Lane
 from ..messages import (
     APP_ID,
     Answer,
+    Delta,
     Failure,
     Message,
     Outcome,
@@ -39,12 +40,25 @@ from ..messages import (
     short_string,
 )
 from .base import Dialect, Document, Headers, Worker, reply_fields
-from .headers import DEADLINE, HOSTNAME, SCHEMA_VERSION, answering_node, llm_headers
+from .headers import (
+    ATTEMPT,
+    DEADLINE,
+    HOSTNAME,
+    SCHEMA_VERSION,
+    SEQUENCE,
+    STREAM,
+    answering_node,
+    llm_headers,
+)
 from .reading import arguments, envelope
 
 REQUEST = "llm.fleet.request"
 RESPONSE = "llm.fleet.response"
 ERROR = "llm.fleet.error"
+DELTA = "llm.fleet.delta"
+
+#: How the message id begins.
+_PREFIXES = {RESPONSE: "resp", ERROR: "err", DELTA: "delta"}
 
 _CALLS = {"chat": "chat", "generate": "generate", "embed": "embed", "embedding": "embed", "embeddings": "embed"}
 
@@ -59,10 +73,11 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     found = envelope(message, document, lane)
     failure = found.failure
     call = _CALLS.get(found.request_type)
+    deltas = message.headers.get(STREAM) == "delta"
     if call is None:
         failure = Failure("unsupported_type", f"the request type {found.request_type[:100]!r} is not served")
-    elif document.get("stream") is not None and document.get("stream") is not False:  # what Ruby calls truthy
-        # Deltas for requesters that ask for them (x-legion-llm-stream: delta) will be let through here.
+    elif not deltas and document.get("stream") is not None and document.get("stream") is not False:
+        # What Ruby calls truthy, from a requester that does not know what would come.
         failure = Failure("unsupported_streaming", "streaming is not available over the fleet bus")
     return Request(
         request_type=found.request_type,
@@ -74,6 +89,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
         message_context=found.message_context,
         document=document,
         contradictions=found.contradictions,
+        stream=deltas and call in ("chat", "generate"),
         failure=failure,
     )
 
@@ -81,8 +97,24 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
 def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
     """Write the answer: a response or an error."""
     if isinstance(outcome, Failure):
-        return _reply(request, worker, ERROR, error_body(request, outcome, worker), failure=outcome)
-    return _reply(request, worker, RESPONSE, _response_body(request, outcome))
+        return error_reply(request, worker, error_body(request, outcome, worker), outcome)
+    return _reply(request, worker, RESPONSE, _response_body(request, outcome), {})
+
+
+def write_delta(request: Request, delta: Delta, worker: Worker) -> Reply:
+    """Write a piece of an answer. Which one it is stands in headers, as everything for which LegionIO has no key."""
+    piece: dict[str, Any] = {"role": "assistant", "content": delta.content}
+    if delta.thinking:
+        piece["thinking"] = delta.thinking
+    if delta.tool_calls:
+        piece["tool_calls"] = list(delta.tool_calls)
+    body = {
+        "message_context": request.message_context,
+        "request_type": request.request_type,
+        "stream": True,
+        "delta": piece,
+    }
+    return _reply(request, worker, DELTA, body, {ATTEMPT: delta.attempt, SEQUENCE: delta.sequence})
 
 
 def error_body(request: Request, failure: Failure, worker: Worker) -> dict[str, Any]:
@@ -103,16 +135,13 @@ def error_body(request: Request, failure: Failure, worker: Worker) -> dict[str, 
 
 def error_reply(request: Request, worker: Worker, body: Mapping[str, Any], failure: Failure) -> Reply:
     """Return an error with another body than :func:`error_body`'s."""
-    return _reply(request, worker, ERROR, body, failure=failure)
+    return _reply(request, worker, ERROR, body, {"x-legion-fleet-error": failure.code})
 
 
-def _reply(
-    request: Request, worker: Worker, kind: str, body: Mapping[str, Any], failure: Optional[Failure] = None
-) -> Reply:
+def _reply(request: Request, worker: Worker, kind: str, body: Mapping[str, Any], extra: Mapping[str, Any]) -> Reply:
     headers = llm_headers(request.model, _header_text(request.request_type), request.message_context)
     headers[HOSTNAME] = worker.node
-    if failure is not None:
-        headers["x-legion-fleet-error"] = failure.code
+    headers.update(extra)
     properties = Properties(
         content_type="application/json",
         content_encoding="identity",
@@ -121,7 +150,7 @@ def _reply(
         priority=0,
         correlation_id=short_string(request.correlation_id),
         reply_to=request.reply_to,
-        message_id=f"{'resp' if failure is None else 'err'}_{uuid.uuid4()}",
+        message_id=f"{_PREFIXES[kind]}_{uuid.uuid4()}",
         timestamp=int(time.time()),
         type=kind,
         app_id=APP_ID,
@@ -208,6 +237,9 @@ def ask(question: Question, correlation_id: str, reply_to: str) -> Message:
     )
     headers = llm_headers(question.model, question.call, question.message_context)
     headers[DEADLINE] = int(time.time() * 1000) + milliseconds
+    if question.stream:
+        # In the header alone: a worker that streams to nobody refuses a request with stream in its body.
+        headers[STREAM] = "delta"
     return Message(properties, headers, encode(body))
 
 
@@ -254,8 +286,34 @@ def understand(message: Message) -> Answer:
     )
 
 
+def understand_delta(message: Message) -> Optional[Delta]:
+    """Read a piece of an answer; None when the message is none.
+
+    :raises UnreadableAnswerError: when it says that it is one, and cannot be read.
+    """
+    if message.properties.type != DELTA:
+        return None
+    document, problem = decode(message, limit=len(message.body))
+    piece = document.get("delta")
+    attempt, sequence = message.headers.get(ATTEMPT), message.headers.get(SEQUENCE)
+    if problem is not None or not (isinstance(piece, dict) and isinstance(attempt, str) and isinstance(sequence, int)):
+        raise UnreadableAnswerError(f"A piece of the answer cannot be read: {problem and problem.message}")
+    calls = piece.get("tool_calls")
+    return Delta(
+        attempt,
+        sequence,
+        content=_string(piece.get("content")),
+        thinking=_string(piece.get("thinking")),
+        tool_calls=tuple(calls) if isinstance(calls, list) else (),
+    )
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-DIALECT = Dialect("typed", recognises, read, write, ask, understand)
+DIALECT = Dialect("typed", recognises, read, write, ask, understand, write_delta, understand_delta)

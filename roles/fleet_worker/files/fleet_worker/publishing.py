@@ -45,10 +45,10 @@ Done = Callable[[Publication], None]
 
 
 class _Answer:
-    def __init__(self, reply: Reply, done: Done) -> None:
+    def __init__(self, reply: Reply, done: Done, tries: int) -> None:
         self.reply = reply
         self.done = done
-        self.tries = 0
+        self.tries_left = tries
         self.returned = False
 
 
@@ -91,12 +91,15 @@ class Publisher:
         channel = connection.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._on_closed)
 
-    def publish(self, reply: Reply, done: Done) -> None:
-        """Publish an answer; ``done`` is called once, with what became of it."""
+    def publish(self, reply: Reply, done: Done, tries: int = TRIES) -> None:
+        """Publish an answer; ``done`` is called once, with what became of it.
+
+        :param tries: how often, when it is refused.
+        """
         if self._connection is None:
             done(Publication.LOST)
             return
-        self._queue.append(_Answer(reply, done))
+        self._queue.append(_Answer(reply, done, tries))
         self._send()
 
     def connection_lost(self) -> None:
@@ -112,7 +115,7 @@ class Publisher:
     def _send(self) -> None:
         while self._queue and self._channel is not None and not (self._one_at_a_time and self._unconfirmed):
             answer = self._queue.popleft()
-            answer.tries += 1
+            answer.tries_left -= 1
             answer.returned = False
             self._tag += 1
             self._unconfirmed[self._tag] = answer
@@ -148,7 +151,7 @@ class Publisher:
         self._send()
 
     def _again(self, answer: _Answer) -> None:
-        if answer.tries < TRIES:
+        if answer.tries_left > 0:
             self._queue.append(answer)
         else:
             answer.done(Publication.REFUSED)

@@ -34,10 +34,12 @@ from ._ollama.api_errors import (
 )
 from ._ollama.calls import Call
 from ._ollama.client import OllamaClient
+from ._ollama.streams import GenerationStream
 from ._ollama.usage import usage_of
 from .delivery import Delivery, ServedLane
 from .health import Health
 from .logs import Log
+from .streaming import Deltas
 
 LOG = Log()
 
@@ -82,6 +84,8 @@ class Stop:
         self._lock = threading.Lock()
         self._call: Optional[Call] = None
         self.stopped = False
+        #: Nobody waits for the answer, here or elsewhere.
+        self.abandoned = False
 
     def begin(self, seconds: float) -> Call:
         """Return the terms of the next call to Ollama."""
@@ -91,6 +95,11 @@ class Stop:
             if self.stopped:
                 call.cancel()
         return call
+
+    def abandon(self) -> None:
+        """End the work for good: the requester is gone."""
+        self.abandoned = True
+        self.stop()
 
     def stop(self) -> None:
         """End the call, and those to come."""
@@ -131,17 +140,24 @@ class Server:
             "generate": client.generate,
             "embed": client.embed,
         }
+        self._streams: dict[str, Callable[..., GenerationStream]] = {
+            "chat": client.chat_stream,
+            "generate": client.generate_stream,
+        }
 
-    def serve(self, delivery: Delivery, stop: Stop) -> Served:
-        """Serve a request."""
+    def serve(self, delivery: Delivery, stop: Stop, deltas: Deltas) -> Served:
+        """Serve a request.
+
+        :param deltas: where pieces of the answer go, when the requester wants them.
+        """
         try:
-            return self._serve(delivery, stop)
+            return self._serve(delivery, stop, deltas)
         except Exception:
             # A defect of ours. The request must not come back to meet it again and again.
             LOG.exception("defect", lane=delivery.served.queue)
             return Served(Verdict.REJECT, "defect")
 
-    def _serve(self, delivery: Delivery, stop: Stop) -> Served:
+    def _serve(self, delivery: Delivery, stop: Stop, deltas: Deltas) -> Served:
         message, served = delivery.message, delivery.served
         if message.properties.type in ANSWER_TYPES:
             return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
@@ -161,9 +177,14 @@ class Server:
             if reason is not None:
                 fields.update(reply_to=request.reply_to, reason=reason)
                 return Served(Verdict.REJECT, "reply_to_refused", fields=fields)
-        outcome = undecodable or request.failure or self._hopeless(delivery) or self._infer(request, delivery, stop)
+            write_delta = dialect.write_delta
+            if request.stream and write_delta is not None:
+                deltas.use(lambda delta: write_delta(request, delta, self._terms.worker))
+        outcome = (
+            undecodable or request.failure or self._hopeless(delivery) or self._infer(request, delivery, stop, deltas)
+        )
         if isinstance(outcome, Verdict):
-            return Served(outcome, "given_back", fields=fields)
+            return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=fields)
         return self._answered(
             request, outcome, dialect, delivery, Verdict.ACK if undecodable is None else Verdict.REJECT, fields
         )
@@ -177,7 +198,7 @@ class Server:
             return Failure("inference_timeout", "the request had expired before its turn came")
         return None
 
-    def _infer(self, request: Request, delivery: Delivery, stop: Stop) -> Union[Outcome, Verdict]:
+    def _infer(self, request: Request, delivery: Delivery, stop: Stop, deltas: Deltas) -> Union[Outcome, Verdict]:
         """Have Ollama answer. An Ollama that is down is waited for, within bounds."""
         arguments = self._arguments(request, delivery.served)
         begun, started = time.monotonic(), time.time()
@@ -185,12 +206,14 @@ class Server:
         lost = 0
         while True:
             try:
-                result = self._calls[request.call](
-                    call=stop.begin(max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE)), **arguments
-                )
+                call = stop.begin(max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE))
+                if deltas.wanted:
+                    result = _streamed(self._streams[request.call](call=call, **arguments), deltas)
+                else:
+                    result = self._calls[request.call](call=call, **arguments)
                 return Success(result, started, time.monotonic() - begun)
             except CallCancelledError:
-                return Verdict.REQUEUE
+                return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
             except (ServerUnreachableError, ServerBusyError, ConnectionLostError) as error:
                 lost += isinstance(error, ConnectionLostError)
                 if not isinstance(error, ServerBusyError):
@@ -199,7 +222,7 @@ class Server:
                 if lost <= LOST_TRIES and wait > 0 and self._health.wait(wait):
                     continue
                 if stop.stopped:
-                    return Verdict.REQUEUE
+                    return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
                 if delivery.count == 0 and lost <= LOST_TRIES and delivery.seconds_left() > self._terms.patience:
                     # Another node may do better. Once only: the next one that cannot says so to the requester.
                     return Verdict.REQUEUE
@@ -245,6 +268,27 @@ class Server:
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
         return Served(verdict, _word(outcome), reply, fields)
+
+
+def _streamed(stream: GenerationStream, deltas: Deltas) -> dict[str, Any]:
+    """Pass on the pieces of an answer; return the whole, as it would have come at once.
+
+    :raises ConnectionLostError: also when that happens in the middle, as it does for an answer that comes at once.
+    """
+    result: dict[str, Any] = {}
+    deltas.start_over()
+    try:
+        with stream:
+            for event in stream:
+                if event.type == "done":
+                    result = event.data
+                else:
+                    deltas.add(event)
+    except IncompleteResponseError as error:
+        if isinstance(error.__cause__, ConnectionLostError):
+            raise error.__cause__ from error
+        raise
+    return result
 
 
 def _failure(error: OllamaError, started: float, seconds: float) -> Failure:

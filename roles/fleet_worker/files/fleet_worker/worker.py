@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Optional
 
@@ -28,6 +29,7 @@ from ._fleet.errors import (
     FleetError,
     InvalidBrokerError,
 )
+from ._fleet.messages import Reply
 from ._fleet.registry import Trouble
 from .announcing import SERVED, UNDECIDED, Announcer
 from .declaring import Declaration
@@ -38,10 +40,11 @@ from .link import Link
 from .logs import Log
 from .notify import Notifier
 from .pool import Pool
-from .publishing import Publication, Publisher
+from .publishing import Done, Publication, Publisher
 from .results import Results
 from .scheduler import Action, Cancel, Consume, Get, GiveBack, Scheduler, Start
 from .serving import Served, Server, Stop, Verdict, marked
+from .streaming import Deltas
 
 LOG = Log()
 
@@ -67,9 +70,10 @@ HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, Broke
 class Job:
     """A request that is being served, with each of its deliveries: a redelivery joins the work under way."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, loop: Any, publish: Callable[..., None]) -> None:
         self.deliveries = [delivery]
         self.stop = Stop()
+        self.deltas = Deltas(loop, publish, gone=self.stop.abandon)
         self.started = time.monotonic()
 
     @property
@@ -363,7 +367,7 @@ class Worker:
             # The broker has it back since, and gives it out again.
             self._loop.add_callback_threadsafe(self._slot_free)
             return
-        job = Job(delivery)
+        job = Job(delivery, self._loop, self._publish_delta)
         self._jobs.append(job)
         identity = delivery.identity
         if identity is not None:
@@ -372,10 +376,17 @@ class Worker:
 
     def _serve(self, job: Job, delivery: Delivery) -> None:
         """Serve a request; in a thread of the pool."""
-        served = self._server.serve(delivery, job.stop)
+        served = self._server.serve(delivery, job.stop, job.deltas)
         self._loop.add_callback_threadsafe(partial(self._finished, job, served))
 
+    def _publish_delta(self, reply: Reply, done: Done) -> None:
+        self.counters["deltas"] += 1
+        # Once: behind those that have followed it, it would be of no use.
+        self._publisher.publish(reply, done, tries=1)
+
     def _finished(self, job: Job, served: Served) -> None:
+        fields = {**served.fields, "deltas": job.deltas.count}
+        served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
         self._jobs.remove(job)
         self._by_identity = {identity: other for identity, other in self._by_identity.items() if other is not job}
         if served.outcome == "answered":

@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The deltas of one answer as they arrive: put in order, each passed on once, and counted.
+
+A delta may be lost (a reply queue that is full drops it), come twice, or belong to a try whose worker has died since.
+None of it matters to the answer, which follows in full; it matters to whoever shows the deltas.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+from .messages import Delta
+
+#: Deltas that are kept back behind one that is missing. When there are more, it is not waited for any longer.
+WINDOW = 16
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """What came before an answer.
+
+    :ivar deltas: passed on, those of tries that were given up included.
+    :ivar missing: of the attempt that was answered, lost on the way. What was shown is not the whole answer then.
+    :ivar duplicates: had come before.
+    :ivar attempts: tries of which something came.
+    :ivar first_seconds: from publishing the question to the first delta; None when there was none.
+    """
+
+    deltas: int = 0
+    missing: int = 0
+    duplicates: int = 0
+    attempts: int = 0
+    first_seconds: Optional[float] = None
+
+
+class Arrivals:
+    """Orders the deltas of one answer. For one thread."""
+
+    def __init__(self) -> None:
+        self._attempt: Optional[str] = None
+        #: Of each attempt, what has come.
+        self._seen: dict[str, set[int]] = {}
+        self._next = 0
+        self._held: dict[int, Delta] = {}
+        self._ready: deque[Delta] = deque()
+        self._deltas = 0
+        self._duplicates = 0
+        self._first_seconds: Optional[float] = None
+
+    def add(self, delta: Delta, seconds: float) -> None:
+        """Take a delta.
+
+        :param seconds: since the question was published.
+        """
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        seen = self._seen.get(delta.attempt)
+        if seen is None:
+            # The work has started over. What the other try still sends is of no use any more.
+            seen = self._seen[delta.attempt] = set()
+            self._attempt, self._next = delta.attempt, 0
+            self._held.clear()
+            self._ready.clear()
+        if delta.sequence in seen:
+            self._duplicates += 1
+            return
+        seen.add(delta.sequence)
+        if delta.attempt != self._attempt or delta.sequence < self._next:
+            return
+        self._held[delta.sequence] = delta
+        if len(self._held) > WINDOW:
+            self._next = min(self._held)
+        while self._next in self._held:
+            self._ready.append(self._held.pop(self._next))
+            self._next += 1
+
+    def take(self) -> Iterator[Delta]:
+        """Yield what is in order, each once. A gap in the sequence numbers is one that was lost."""
+        while self._ready:
+            self._deltas += 1
+            yield self._ready.popleft()
+
+    def summary(self, attempt: Optional[str], total: int) -> StreamSummary:
+        """Say what came.
+
+        :param attempt: of the answer, None when it does not say.
+        :param total: the deltas that this attempt had.
+        """
+        return StreamSummary(
+            deltas=self._deltas,
+            missing=max(0, total - len(self._seen.get(attempt or "", ()))),
+            duplicates=self._duplicates,
+            attempts=len(self._seen),
+            first_seconds=self._first_seconds,
+        )

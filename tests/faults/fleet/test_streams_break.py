@@ -1,0 +1,258 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streams that break: the requester leaves or reads slowly, the worker dies, the connection is lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import pika
+import pytest
+from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, answer, channel_to, eventually
+from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker._fleet.dialects import dialect_named
+from fleet_worker._fleet.lanes import lane
+from fleet_worker._fleet.messages import Delta, Question
+from fleet_worker._fleet.requester import Answered, Requester
+
+CHAT = lane("chat", CHAT_MODEL).queue
+MESSAGES = [{"role": "user", "content": "Hello"}]
+Start = Callable[..., WorkerProcess]
+
+
+class Telling:
+    """An Ollama that says some words and then waits to be told to go on."""
+
+    def __init__(self, *words: str, rest: str = "") -> None:
+        self.words = words
+        self.rest = rest
+        self.go_on = threading.Event()
+
+    def __call__(self, path: str, body: dict[str, Any]) -> Any:
+        return (200, self.lines()) if body.get("stream") else answer(path, body)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        for word in self.words:
+            yield {"message": {"role": "assistant", "content": word}}
+        if not self.go_on.wait(60):
+            raise ConnectionError
+        yield {"message": {"role": "assistant", "content": self.rest}}
+        yield {
+            "message": {"role": "assistant", "content": ""},
+            "done": True,
+            "done_reason": "stop",
+            "prompt_eval_count": 3,
+            "eval_count": 2,
+        }
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedOllama]:
+    with ScriptedOllama() as ollama:
+        yield ollama
+
+
+def ask(requester: Requester, on_delta: Optional[Callable[[Delta], None]] = None) -> Answered:
+    question = Question("chat", CHAT_MODEL, {"messages": MESSAGES}, 90, stream=True)
+    return requester.ask(
+        question,
+        dialect_named("typed"),
+        exchange="llm.request",
+        routing_key=CHAT,
+        seconds=90,
+        on_delta=on_delta,
+    )
+
+
+def publish(channel: Any, reply_to: str, **body: Any) -> None:
+    properties = pika.BasicProperties(
+        type="llm.fleet.request",
+        reply_to=reply_to,
+        correlation_id="c-1",
+        message_id=f"req_{uuid.uuid4()}",
+        headers={"x-legion-llm-stream": "delta"},
+    )
+    content = json.dumps({"messages": MESSAGES, **body}).encode()
+    channel.basic_publish("llm.request", CHAT, content, properties, mandatory=True)
+
+
+def waiting(broker: Any) -> int:
+    with channel_to(broker) as channel:
+        count: int = channel.queue_declare(CHAT, passive=True).method.message_count
+        return count
+
+
+def test_a_requester_that_leaves_ends_the_inference(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    left = threading.Event()
+
+    def lines() -> Iterator[dict[str, Any]]:
+        yield {"message": {"role": "assistant", "content": "Good "}}
+        assert left.wait(60)
+        while True:  # until somebody hangs up
+            yield {"message": {"role": "assistant", "content": "morning "}}
+
+    scripted.behave = lambda path, body: (200, lines()) if body.get("stream") else answer(path, body)
+    worker = start(shared_broker, scripted.url, concurrency=1).wait_ready()
+    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+    with channel_to(shared_broker) as channel:
+        channel.queue_declare(reply_to, exclusive=True)
+        publish(channel, reply_to)
+        eventually(lambda: channel.basic_get(reply_to, auto_ack=True)[0], "a delta", 30)
+    left.set()
+    assert scripted.cancelled.wait(30), "Ollama is still at work"
+    assert "outcome=requester_gone" in worker.wait_log("event=request")
+    # Settled, not given back: neither this node nor another begins it again, and the slot is free.
+    assert waiting(shared_broker) == 0
+    with Requester(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
+        question = Question("chat", CHAT_MODEL, {"messages": MESSAGES}, 30)
+        answered = requester.ask(question, dialect_named("typed"), exchange="llm.request", routing_key=CHAT, seconds=30)
+    assert answered.answer.text == "Good morning."
+    assert len(scripted.calls) == 2
+
+
+def test_the_other_node_answers_in_full_when_a_worker_is_killed(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    broken = scripted.behave = Telling("Half ", "of ")
+    whole = second.behave = Telling("All ", "of ", rest="it.")
+    whole.go_on.set()
+    first = start(shared_broker, scripted.url).wait_ready()
+    deltas: list[Delta] = []
+
+    def told(delta: Delta) -> None:
+        deltas.append(delta)
+        if len(deltas) == 1:
+            first.kill()
+            start(shared_broker, second.url)
+
+    with Requester(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
+        answered = ask(requester, told)
+    assert (answered.answer.text, answered.answer.node) == ("All of it.", "gpu-1")
+    assert answered.stream is not None
+    assert (answered.stream.attempts, answered.stream.missing) == (2, 0)
+    assert deltas[0].content.startswith("Half ")
+    assert "".join(delta.content for delta in deltas if delta.attempt == deltas[-1].attempt) == "All of it."
+    eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
+    broken.go_on.set()
+
+
+def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """The requester reads nothing for a while, and its queue takes four messages."""
+    words = [f"{number} " for number in range(40)]
+    ready = threading.Event()
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for word in words:
+            yield {"message": {"role": "assistant", "content": word}}
+            threading.Event().wait(0.06)  # each a delta of its own
+        assert ready.wait(60)
+        yield {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+
+    scripted.behave = lambda path, body: (200, lines()) if body.get("stream") else answer(path, body)
+    worker = start(shared_broker, scripted.url, concurrency=2).wait_ready()
+    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+    with channel_to(shared_broker) as channel:
+        limits = {"x-max-length": 4, "x-overflow": "reject-publish"}
+        channel.queue_declare(reply_to, exclusive=True, arguments=limits)
+        publish(channel, reply_to)
+        eventually(lambda: worker.status()["counters"].get("deltas", 0) >= 20, "deltas that find the queue full", 60)
+        # The other slot is not in its way.
+        with Requester(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
+            question = Question("chat", CHAT_MODEL, {"messages": MESSAGES}, 30)
+            answered = requester.ask(
+                question, dialect_named("typed"), exchange="llm.request", routing_key=CHAT, seconds=30
+            )
+            assert answered.answer.text == "Good morning."
+        read = []
+
+        def answered_at_last() -> bool:
+            method, properties, body = channel.basic_get(reply_to, auto_ack=True)
+            if method is None:
+                ready.set()
+                return False
+            read.append((properties, json.loads(body)))
+            return properties.type != "llm.fleet.delta"
+
+        eventually(answered_at_last, "the answer", 60)
+    properties, body = read[-1]
+    assert body["message"]["content"] == "".join(words)
+    assert properties.headers["x-legion-fleet-deltas"] > len(read) - 1
+    eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
+
+
+def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    """The broker takes nothing for a while: what Ollama says meanwhile is not piled up, and the answer is whole."""
+    said = threading.Event()
+    talking = threading.Event()
+    text = "word " * 1000
+
+    def lines() -> Iterator[dict[str, Any]]:
+        yield {"message": {"role": "assistant", "content": "Begin. "}}
+        assert talking.wait(60)
+        for _number in range(100):
+            yield {"message": {"role": "assistant", "content": text}}
+        said.set()
+        yield {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+
+    scripted.behave = lambda _path, _body: (200, lines())
+    worker = start(shared_broker, scripted.url).wait_ready()
+    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+    with channel_to(shared_broker) as channel:
+        channel.queue_declare(reply_to, exclusive=True)
+        publish(channel, reply_to)
+        eventually(lambda: channel.basic_get(reply_to, auto_ack=True)[0], "a delta", 30)
+        shared_broker.ctl("set_vm_memory_high_watermark", "0.000001")
+        try:
+            talking.set()
+            worker.wait_log("event=broker_blocked")
+            assert said.wait(60), "Ollama is kept waiting by the broker"
+        finally:
+            shared_broker.ctl("set_vm_memory_high_watermark", "0.4")
+        read = []
+
+        def answered() -> bool:
+            method, properties, body = channel.basic_get(reply_to, auto_ack=True)
+            read.extend([] if method is None else [(properties, json.loads(body))])
+            return bool(method) and properties.type == "llm.fleet.response"
+
+        eventually(answered, "the answer", 60)
+    assert read[-1][1]["message"]["content"] == "Begin. " + text * 100
+    sizes = [len(body["delta"]["content"]) for _properties, body in read[:-1]]
+    assert sum(sizes) < 9 * 65536
+
+
+def test_a_connection_that_is_lost_keeps_the_answer(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    """The worker goes on, its redelivered request joins the work under way, and the answer comes once and whole."""
+    telling = scripted.behave = Telling("Good ", rest="morning.")
+    worker = start(shared_broker, scripted.url).wait_ready()
+    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+    with channel_to(shared_broker) as channel:
+        channel.queue_declare(reply_to, exclusive=True)
+        publish(channel, reply_to)
+        eventually(lambda: channel.basic_get(reply_to, auto_ack=True)[0], "a delta", 30)
+        listed = shared_broker.ctl("-q", "list_connections", "pid", "client_properties").splitlines()
+        pids = [line.split()[0] for line in listed if "fleet-worker gpu-0" in line]
+        shared_broker.ctl("close_connection", pids[0], "test")
+        worker.wait_log("event=connection_lost")
+        eventually(lambda: worker.status()["counters"].get("joined"), "the request comes again", 60)
+        telling.go_on.set()
+        read: list[Any] = []
+
+        def answered() -> bool:
+            method, properties, body = channel.basic_get(reply_to, auto_ack=True)
+            read.extend([] if method is None else [(properties, json.loads(body))])
+            return bool(method) and properties.type == "llm.fleet.response"
+
+        eventually(answered, "the answer", 60)
+        assert read[-1][1]["message"]["content"] == "Good morning."
+        assert [body["delta"]["content"] for _properties, body in read[:-1]] == ["morning."]
+        assert read[-1][0].headers["x-legion-fleet-redelivered"] == 1
+        assert read[-1][0].headers["x-legion-fleet-deltas"] == 2
+    assert len(scripted.calls) == 1
