@@ -10,10 +10,11 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from fleet_parts import CHAT_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually
+from fleet_parts import CHAT_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually, hangable
 from fleet_worker._fleet.lanes import lane
 
 from .asking import Asker
@@ -156,3 +157,20 @@ def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(
     assert worker.told.count("WATCHDOG=1") == before
     os.kill(worker.process.pid, signal.SIGCONT)
     slow.go_on.set()
+
+
+def test_the_watchdog_notices_that_the_main_loop_alone_hangs(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
+) -> None:
+    """All other threads go on: the status socket still answers, and what it says is why."""
+    environment = {"WATCHDOG_USEC": "1000000", **hangable(tmp_path)}
+    worker = start(shared_broker, scripted.url, environment=environment).wait_ready()
+    eventually(lambda: worker.told.count("WATCHDOG=1") >= 3, "a fed watchdog")
+    worker.process.send_signal(signal.SIGUSR2)
+    # systemd would end it a second after the last of them.
+    eventually(lambda: worker.status().get("error"), "the status", within=60)
+    before = worker.told.count("WATCHDOG=1")
+    time.sleep(2.0)
+    assert worker.told.count("WATCHDOG=1") == before
+    assert "I/O thread did not answer" in worker.status()["error"]
+    worker.kill()

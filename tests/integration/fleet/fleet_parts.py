@@ -179,6 +179,27 @@ class Slow:
                 raise AssertionError(f"no request reached Ollama within {within} s")
 
 
+#: Makes the I/O thread of a worker hang, and nothing else of it, on SIGUSR2.
+HANG = """
+import gc, signal, time
+
+def hang(_number, _frame):
+    from pika.adapters.select_connection import IOLoop
+
+    for found in gc.get_objects():
+        if isinstance(found, IOLoop):
+            found.add_callback_threadsafe(lambda: time.sleep(3600))
+
+signal.signal(signal.SIGUSR2, hang)
+"""
+
+
+def hangable(directory: Path) -> dict[str, str]:
+    """Return the environment of a worker whose I/O thread hangs on SIGUSR2. Python runs a sitecustomize by itself."""
+    (directory / "sitecustomize.py").write_text(HANG)
+    return {"PYTHONPATH": f"{directory}{os.pathsep}{SOURCES}"}
+
+
 class WorkerProcess:
     """A worker, as systemd would run it: its own process, with credentials and a notify socket."""
 
@@ -329,5 +350,6 @@ def configuration(broker: Any, ollama_url: str, **others: Any) -> dict[str, Any]
         "ollama": {"host": ollama_url, **others.pop("ollama", {})},
         "lanes": [{"type": "chat", "model": CHAT_MODEL}, {"type": "embed", "model": EMBED_MODEL}],
         "exchanges": ["llm.request", "llm.fleet"],
+        "metrics": {"listen": None},  # several workers share this machine
         **others,
     }

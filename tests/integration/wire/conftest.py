@@ -49,6 +49,7 @@ def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Any:
                 {
                     "broker": {"addresses": [f"{broker.host}:{broker.port}"], "username": broker.username},
                     "status_socket": str(directory / "status.sock"),
+                    "metrics": {"listen": None},
                     **configuration,
                 }
             )

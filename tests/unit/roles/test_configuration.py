@@ -54,6 +54,8 @@ def check(release: Path, config: Path) -> subprocess.CompletedProcess[str]:
         {},
         TLS,
         {**TLS, "fleet_worker_broker_password": ""},
+        {"fleet_worker_metrics_listen": "", "fleet_worker_registry": False},
+        {"fleet_worker_metrics_listen": "[::]:9469"},
         {"fleet_worker_name": "gpu1", "fleet_worker_config": {"ollama": {"patience": 5}}},
     ],
 )

@@ -39,6 +39,8 @@ SOUND: dict[str, dict[str, Any]] = {
         ("ollama_models", {}),
         ("ollama_models", {"ollama_models_names": [], "ollama_models_s3_bucket": ""}),
         ("fleet_worker", {}),
+        ("fleet_worker", {"fleet_worker_metrics_listen": "", "fleet_worker_registry_heartbeat": "1"}),
+        ("fleet_worker", {"fleet_worker_metrics_listen": "[::]:9469"}),
         ("fleet_worker", {"fleet_worker_concurrency": "256", "fleet_worker_wheelhouse": "wheels"}),
     ],
 )
@@ -90,6 +92,8 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("fleet_worker", {"fleet_worker_release": "../x"}, "name of a release"),
         ("fleet_worker", {"fleet_worker_concurrency": 257}, "fleet_worker_concurrency must be 1 to 256, but is 257"),
         ("fleet_worker", {"fleet_worker_drain_timeout": "0"}, "fleet_worker_drain_timeout must be 1 to 86400"),
+        ("fleet_worker", {"fleet_worker_metrics_listen": "9469"}, "fleet_worker_metrics_listen must be host:port"),
+        ("fleet_worker", {"fleet_worker_registry_heartbeat": 0}, "fleet_worker_registry_heartbeat must be 1 to 3600"),
         ("fleet_worker", {"fleet_worker_watchdog": 5}, "fleet_worker_watchdog must be"),
     ],
 )

@@ -9,6 +9,7 @@ systemd puts what ``LoadCredential=`` names.
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
@@ -126,6 +127,21 @@ class RegistryConfig(_Section):
     heartbeat_interval: float = Field(default=30, ge=1, le=3600)
 
 
+class MetricsConfig(_Section):
+    """What Prometheus may ask."""
+
+    #: ``host:port``, or null to answer nobody. There is no encryption and no login.
+    listen: Optional[str] = "127.0.0.1:9469"
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_readable(cls, value: Optional[str]) -> Optional[str]:
+        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})", value or "x:1")
+        if match is None or not 0 < int(match[1]) < 65536:
+            raise ValueError(f"{value!r} is not host:port; write it like 127.0.0.1:9469, or null to turn it off")
+        return value
+
+
 class LogConfig(_Section):
     """The log, which goes to standard output."""
 
@@ -159,6 +175,7 @@ class Config(_Section):
     lanes: list[LaneConfig] = Field(min_length=1)
     status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
     registry: RegistryConfig = RegistryConfig()
+    metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
     @field_validator("exchanges")

@@ -23,6 +23,7 @@ from .config import Config
 from .delivery import ServedLane
 from .health import Health, State
 from .logs import Log, set_up
+from .metrics import Metrics
 from .notify import Notifier
 from .pool import Pool
 from .serving import Server, Terms
@@ -77,6 +78,8 @@ class Service:
             patience=ollama.patience,
             allow_runner_options=config.allow_runner_options,
         )
+        self._metrics = Metrics(config.node)
+        self._metrics_listen = config.metrics.listen
         settings = broker_settings(config)
         self._worker = Worker(
             self._loop,
@@ -96,6 +99,7 @@ class Service:
                 slots=config.concurrency,
                 interval=config.registry.heartbeat_interval if config.registry.enabled else None,
             ),
+            metrics=self._metrics,
             ended=self._ended,
         )
         self._status = StatusServer(config.status_socket, self._snapshot)
@@ -107,10 +111,13 @@ class Service:
         self._pool.start()
         self._health.start()
         self._status.start()
+        if self._metrics_listen is not None:
+            self._metrics.serve(self._metrics_listen, self._snapshot)
         io_thread = threading.Thread(target=self._turn, name="io")
         io_thread.start()
         io_thread.join()
         self._status.stop()
+        self._metrics.stop()
         self._health.stop()
         self._pool.stop()
         return self._error

@@ -304,7 +304,10 @@ def _failure(error: OllamaError, started: float, seconds: float) -> Failure:
 
 
 def _word(outcome: Outcome) -> str:
-    return "answered" if isinstance(outcome, Success) else outcome.code
+    if isinstance(outcome, Success):
+        return "answered"
+    # Ollama was not asked: it had expired before its turn, which is no matter of the model.
+    return "expired" if outcome.code == "inference_timeout" and not outcome.started else outcome.code
 
 
 def marked(reply: Reply, count: int) -> Reply:

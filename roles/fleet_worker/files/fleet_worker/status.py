@@ -98,6 +98,18 @@ def table(state: dict[str, Any]) -> str:
             (str(one["correlation_id"] or "-"), one["lane"], f"{one['seconds']:.1f}") for one in state["in_flight"]
         ]
         lines += ["", *_columns(rows)]
+    rows = [("RATES", "REQUESTS/S", "FAILURES/S", "TOKENS/S", "SECONDS EACH")]
+    rows += [
+        (
+            f"last {span}",
+            f"{rate['requests_per_second']:.2f}",
+            f"{rate['failures_per_second']:.2f}",
+            f"{rate['output_tokens_per_second']:.1f}",
+            "-" if rate["mean_inference_seconds"] is None else f"{rate['mean_inference_seconds']:.2f}",
+        )
+        for span, rate in state["rates"].items()
+    ]
+    lines += ["", *_columns(rows)]
     lines += ["", " ".join(f"{name}={value}" for name, value in state["counters"].items())]
     return "\n".join(lines).rstrip()
 

@@ -38,9 +38,11 @@ from .health import State
 from .intake import Intake
 from .link import Link
 from .logs import Log
+from .metrics import Metrics
 from .notify import Notifier
 from .pool import Pool
 from .publishing import Done, Publication, Publisher
+from .rates import Rates
 from .results import Results
 from .scheduler import Action, Cancel, Consume, Get, GiveBack, Scheduler, Start
 from .serving import Served, Server, Stop, Verdict, marked
@@ -89,6 +91,7 @@ class Worker:
     :param slots: requests that may run at the same time.
     :param starvation: seconds after which a lane is served out of turn.
     :param announcer: tells the registry how the lanes are.
+    :param metrics: is told what becomes of requests.
     :param ended: called once, when everything is over, with the error if it was one.
     """
 
@@ -106,6 +109,7 @@ class Worker:
         pool: Pool,
         notifier: Notifier,
         announcer: Announcer,
+        metrics: Metrics,
         ended: Callable[[Optional[FleetError]], None],
     ) -> None:
         self._loop = loop
@@ -117,6 +121,7 @@ class Worker:
         self._pool = pool
         self._notifier = notifier
         self._announcer = announcer
+        self._metrics = metrics
         self._ended = ended
         self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
         self._alarm: Any = None
@@ -145,6 +150,8 @@ class Worker:
         self._drain_ends: Optional[float] = None
         self._leaving = False
         self._began = time.time()
+        self._last_model = ""
+        self._rates = Rates()
         self.counters: Counter[str] = Counter()
 
     # Coming up.
@@ -367,6 +374,9 @@ class Worker:
             # The broker has it back since, and gives it out again.
             self._loop.add_callback_threadsafe(self._slot_free)
             return
+        model = delivery.served.rule.model
+        self.counters["model_switches"] += self._last_model not in ("", model)
+        self._last_model = model
         job = Job(delivery, self._loop, self._publish_delta)
         self._jobs.append(job)
         identity = delivery.identity
@@ -396,7 +406,7 @@ class Worker:
             self._answer(live, served)
         else:
             # The broker has the request, and gives it out again; then the answer is there already.
-            self._log(job.deliveries[-1], served, "connection lost")
+            self._over(job.deliveries[-1], served, Publication.LOST.value)
         self._slot_free()
 
     def _slot_free(self) -> None:
@@ -418,25 +428,29 @@ class Worker:
         self.counters[f"outcome:{served.outcome}"] += 1
         if publication is not None:
             self.counters[f"reply:{publication.value}"] += 1
-        self._log(deliveries[-1], served, None if publication is None else publication.value)
+        self._over(deliveries[-1], served, None if publication is None else publication.value)
         self._look_at_drain()
 
-    @staticmethod
-    def _log(delivery: Delivery, served: Served, reply: Optional[str]) -> None:
+    def _over(self, delivery: Delivery, served: Served, reply: Optional[str]) -> None:
+        """A request has come to its end here: log it and count it.
+
+        :param reply: what became of the answer, if there was one.
+        """
         timestamp = delivery.message.properties.timestamp
+        lane = delivery.served.queue
         fields = {
-            "lane": delivery.served.queue,
-            "outcome": served.outcome,
-            "reply": reply,
             # By two clocks, one of which counts whole seconds.
             "waited": None if timestamp is None else max(0.0, delivery.received - timestamp),
             "here": time.monotonic() - delivery.received_monotonic,
             **served.fields,
         }
-        if served.outcome == "answered" and reply != Publication.REFUSED.value:
-            LOG.info("request", **fields)
-        else:
-            LOG.warning("request", **fields)
+        answered = served.outcome == "answered" and reply != Publication.REFUSED.value
+        log = LOG.info if answered else LOG.warning
+        log("request", lane=lane, outcome=served.outcome, reply=reply, **fields)
+        self._metrics.ended(lane, "connection_lost" if reply == Publication.LOST.value else served.outcome, fields)
+        self._rates.add(
+            answered=answered, tokens=fields.get("output_tokens") or 0, inference=fields.get("seconds") or 0.0
+        )
 
     # The end.
 
@@ -507,6 +521,9 @@ class Worker:
             "summary": self.summary(),
             "ready": self._was_ready,
             "connected": self._connection is not None,
+            "blocked": self._blocked,
+            "draining": self._drain_ends is not None,
+            "ollama_up": self._ollama is not None and self._ollama.up,
             "broker": self._link.address,
             "since": self._began,
             "slots": self._scheduler.slots,
@@ -531,5 +548,13 @@ class Worker:
                 }
                 for job in self._jobs
             ],
-            "counters": dict(sorted(self.counters.items())),
+            "rates": {"1m": self._rates.over(60), "5m": self._rates.over(300)},
+            "counters": dict(
+                sorted(
+                    [
+                        *self.counters.items(),
+                        *((f"registry_events:{name}", count) for name, count in self._announcer.counters.items()),
+                    ]
+                )
+            ),
         }

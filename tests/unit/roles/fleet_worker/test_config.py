@@ -45,6 +45,8 @@ def test_defaults() -> None:
     assert (config.exchanges, config.legacy_reply_exchange) == (["llm.request"], None)
     assert config.max_reply_bytes == 1048576
     assert (config.ollama.host, config.ollama.connect_timeout) == ("http://127.0.0.1:11434", 10)
+    assert config.metrics.listen == "127.0.0.1:9469"
+    assert (config.registry.enabled, config.registry.heartbeat_interval) == (True, 30)
     assert (config.log.format, config.log.level) == ("logfmt", "info")
 
 
@@ -120,6 +122,8 @@ def test_everything_at_once(tmp_path: Path) -> None:
         ("lanes.1", None, "lanes.1"),
         ("exchanges", ["a", "a"], "exchanges: an exchange is listed twice; remove one"),
         ("status_socket", "status", "status_socket: string should match pattern"),
+        ("metrics.listen", "9469", "metrics.listen: '9469' is not host:port; write it like 127.0.0.1:9469, or null"),
+        ("registry.heartbeat_interval", 0, "registry.heartbeat_interval: input should be greater than or equal to 1"),
         ("log.level", "loud", "log.level: input should be 'debug'"),
     ],
 )
