@@ -17,8 +17,11 @@ options:
       - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username) and O(broker_password).
     type: str
   broker_host:
-    description: Host name or address of the broker. Either this or O(broker_url) is needed.
-    type: str
+    description:
+      - Host name or address of the broker. Either this or O(broker_url) is needed.
+      - Several of one cluster are tried in order, until one can be used. Each may be V(host:port) where O(broker_port) is not set.
+    type: list
+    elements: str
   broker_port:
     description:
       - Port of the broker.

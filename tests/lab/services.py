@@ -189,6 +189,7 @@ class Broker:
     """A real RabbitMQ in a container of its own: the container stays while the broker stops, dies and starts again."""
 
     port = 5672
+    tls_port = 5671
     username = "lab"
     password = "lab-password"
 
@@ -205,7 +206,32 @@ class Broker:
         self.host = address.strip()
         self.amqp_url = f"amqp://{self.username}:{self.password}@{self.host}:{self.port}/%2F"
         settings = f"default_user = {self.username}\ndefault_pass = {self.password}\nloopback_users = none\n"
-        self._exec("sh", "-c", f"printf '{settings}' > /etc/rabbitmq/rabbitmq.conf")
+        self._write("rabbitmq.conf", settings)
+
+    def use_tls(self, authority: bytes, certificate: bytes, key: bytes) -> None:
+        """Speak TLS at `tls_port`, to those who have a certificate of the authority; its common name can log in.
+
+        All in PEM. Before the start, and again to change the files of a broker that runs.
+        """
+        for name, content in (("ca", authority), ("cert", certificate), ("key", key)):
+            self._write(f"{name}.pem", content.decode())
+        if self._alive():
+            self.ctl("eval", "ssl:clear_pem_cache().")
+            return
+        settings = (
+            f"listeners.ssl.1 = {self.tls_port}\n"
+            "ssl_options.cacertfile = /etc/rabbitmq/ca.pem\n"
+            "ssl_options.certfile = /etc/rabbitmq/cert.pem\n"
+            "ssl_options.keyfile = /etc/rabbitmq/key.pem\n"
+            "ssl_options.verify = verify_peer\n"
+            "ssl_options.fail_if_no_peer_cert = true\n"
+            "ssl_cert_login_from = common_name\n"
+            "auth_mechanisms.1 = PLAIN\n"
+            "auth_mechanisms.2 = AMQPLAIN\n"
+            "auth_mechanisms.3 = EXTERNAL\n"
+        )
+        self._write("rabbitmq.conf", self._exec("cat", "/etc/rabbitmq/rabbitmq.conf") + settings)
+        self._write("enabled_plugins", "[rabbitmq_auth_mechanism_ssl].\n")
 
     def start(self) -> None:
         """Start the broker and wait until it greets a client."""
@@ -246,6 +272,10 @@ class Broker:
         self._save_log(self._logs / "rabbitmq.log")
         self._run("rm", "-f", "-i", "-t", "0", self.name)
         _undo.drop(self._entry)
+
+    def _write(self, name: str, content: str) -> None:
+        """Write a file of the broker's configuration."""
+        self._exec("sh", "-c", 'printf %s "$1" > "/etc/rabbitmq/$2"', "sh", content, name)
 
     def _greets(self) -> bool:
         try:
@@ -325,11 +355,15 @@ def ollama_server(
 
 
 @contextlib.contextmanager
-def rabbitmq(series: str = "4") -> Iterator[Broker]:
-    """A fresh broker: series "4" is Debian 13's RabbitMQ 4.0, "3" is Debian 12's 3.10."""
+def rabbitmq(series: str = "4", prepare: Callable[[Broker], None] = lambda _broker: None) -> Iterator[Broker]:
+    """A fresh broker: series "4" is Debian 13's RabbitMQ 4.0, "3" is Debian 12's 3.10.
+
+    `prepare` is called before it starts, when its address is known.
+    """
     with scratch("rabbitmq") as directory:
         broker = Broker(series, directory)
         try:
+            prepare(broker)
             broker.start()
             yield broker
         finally:

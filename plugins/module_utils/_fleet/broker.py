@@ -178,9 +178,15 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
     kinds = {type(cause).__name__ for cause in causes}
     details: dict[str, Any] = {"broker": where, "vhost": settings.vhost}
     if kinds & {"ProbableAuthenticationError", "AuthenticationError"} or "ACCESS_REFUSED - Login was refused" in text:
-        who = f"the user {settings.username!r}" if settings.username is not None else "the client certificate"
+        if settings.username is None:
+            return BrokerLoginRefusedError(
+                f"The broker {where} refuses the login of the client certificate",
+                remedy="Enable its plugin rabbitmq_auth_mechanism_ssl and the mechanism EXTERNAL, and create a user of"
+                " the name that is in the certificate (ssl_cert_login_from): rabbitmqctl list_users",
+                **details,
+            )
         return BrokerLoginRefusedError(
-            f"The broker {where} refuses the login of {who}",
+            f"The broker {where} refuses the login of the user {settings.username!r}",
             remedy="Correct the user name and the password, or create the user: rabbitmqctl list_users",
             **details,
         )
@@ -192,11 +198,16 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
             message = f"The broker {where} does not let {settings.username!r} into the virtual host {settings.vhost!r}"
             remedy = f"Give the user permissions there: rabbitmqctl list_permissions -p {settings.vhost}"
         return BrokerVhostError(message, remedy=remedy, **details)
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return BrokerTlsError(
-            f"The encryption of the connection to the broker {where} failed: {_innermost(causes, ssl.SSLError)}",
-            remedy="Check that the port speaks TLS, that ca_path has the authority of its certificate, and that the"
-            " address is a name in it",
+    trouble = _tls_trouble(causes, text, settings, address)
+    if trouble is not None:
+        message, remedy = trouble
+        return BrokerTlsError(message, remedy=remedy, **details)
+    if "IncompatibleProtocolError" in kinds and "StreamLostError" in text:
+        # What a broker does that is starting, or a proxy without one; and a port that speaks TLS to one who does not.
+        return BrokerUnreachableError(
+            f"The broker {where} ends the connection before it says a word",
+            remedy=f"Wait if it is starting; else correct the port: RabbitMQ speaks AMQP at {PORT} and AMQP over TLS at"
+            f" {TLS_PORT}",
             **details,
         )
     if "IncompatibleProtocolError" in kinds:
@@ -252,8 +263,59 @@ def _causes(error: Optional[BaseException]) -> Any:
         queue += [getattr(current, "exception", None), current.__cause__, current.__context__]
 
 
-def _innermost(causes: list[BaseException], kind: type[BaseException]) -> str:
-    return str([cause for cause in causes if isinstance(cause, kind)][-1])
+def _tls_trouble(
+    causes: list[BaseException], text: str, settings: BrokerSettings, address: Address
+) -> Optional[tuple[str, str]]:
+    """Say what went wrong between two who speak TLS, or of whom one does not, and what to do; None if it was not that.
+
+    What TLS 1.3 has against a client's certificate comes when the connection counts as encrypted already; then pika
+    has it in the text of its own error only.
+    """
+    failure = next((cause for cause in reversed(causes) if isinstance(cause, ssl.SSLError)), None)
+    told = re.search(r"\[SSL: ([A-Z0-9_]+)\]([^('\"]*)", text)
+    reason = getattr(failure, "reason", None) or (told[1] if told else "")
+    # A connection that just ends is no matter of certificates: a broker that is starting does that.
+    if isinstance(failure, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)) or "EOF" in reason:
+        return None
+    if failure is None and told is None:
+        return None
+    said = (told[2].strip() if told else "") or str(failure)
+    tls = settings.tls or TlsSettings()
+    own = f"the client certificate {tls.client_cert}" if tls.client_cert else "a client certificate"
+    # By OpenSSL's X509_V_ERR_* (x509_vfy.h), which have not changed since 1.0.
+    code = getattr(failure, "verify_code", 0)
+    if code in (9, 10):
+        return (
+            f"The certificate of the broker {address} {'has expired' if code == 10 else 'is not valid yet'}",
+            "Renew it at the broker; if it is in order, correct the clock of this machine",
+        )
+    if code in (18, 19, 20, 21):
+        known = tls.ca_path or "the certificates of the system"
+        return (
+            f"The certificate of the broker {address} is not signed by an authority in {known}",
+            "Set ca_path to the file with the certificate of the authority that signed it",
+        )
+    if code in (62, 64):
+        return (
+            f"The certificate of the broker {address} is not for {address.host}",
+            "Give as address a name that is in it, or have one issued for this name",
+        )
+    if "CERTIFICATE_REQUIRED" in reason or ("HANDSHAKE_FAILURE" in reason and not tls.client_cert):
+        return (
+            f"The broker {address} wants a client certificate and was shown none",
+            "Set client_cert and client_key to a certificate that its authority has signed, and its key",
+        )
+    if "CERTIFICATE_EXPIRED" in reason:
+        return f"The broker {address} says that {own} has expired", "Renew it; if it is in order, look at the clocks"
+    if "ALERT" in reason and ("UNKNOWN_CA" in reason or "CERTIFICATE" in reason):
+        return (
+            f"The broker {address} refuses {own}: {said}",
+            "Have it signed by an authority that the broker knows (cacertfile of its ssl_options)",
+        )
+    return (
+        f"The encryption of the connection to the broker {address} failed: {said}",
+        f"Check that the port speaks TLS; RabbitMQ does so at {TLS_PORT}",
+    )
 
 
 def _reason(causes: list[BaseException]) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._fleet.arrivals import StreamSummary
-from .._fleet.broker import Address, BrokerSettings, TlsSettings
+from .._fleet.broker import TLS_PORT, Address, BrokerSettings, TlsSettings
 from .._fleet.dialects import dialect_named
-from .._fleet.errors import InvalidRequestError, NoFleetQueueError
+from .._fleet.errors import InvalidBrokerError, InvalidRequestError, NoFleetQueueError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.messages import Question
 from .._fleet.requester import Answered, Requester
@@ -84,19 +84,22 @@ def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
     if params["broker_url"]:
         return BrokerSettings.from_url(params["broker_url"], tls)
     port = params["broker_port"]
-    encrypted = bool(port == 5671 or tls.ca_path or tls.client_cert)
-    host = params["broker_host"]
-    if ":" in host:
-        host = f"[{host.strip('[]')}]"
-    address = Address.parse(f"{host}:{port}" if port else host, tls=encrypted)
+    encrypted = bool(port == TLS_PORT or tls.ca_path or tls.client_cert)
+    addresses = tuple(_address(host, port, encrypted) for host in params["broker_host"])
+    if not addresses:
+        raise InvalidBrokerError("No broker is given", remedy="Set broker_host to at least one host")
     credentials: dict[str, Any] = {}
     if params["broker_username"]:
         credentials = {"username": params["broker_username"], "password": params["broker_password"]}
     elif tls.client_cert:
         credentials = {"username": None}
-    return BrokerSettings(
-        (address,), vhost=params["broker_vhost"] or "/", tls=tls if encrypted else None, **credentials
-    )
+    return BrokerSettings(addresses, vhost=params["broker_vhost"] or "/", tls=tls if encrypted else None, **credentials)
+
+
+def _address(host: str, port: Optional[int], encrypted: bool) -> Address:
+    if host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"
+    return Address.parse(f"{host}:{port}" if port else host, tls=encrypted)
 
 
 def request(module: AnsibleModule) -> dict[str, Any]:

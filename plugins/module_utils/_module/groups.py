@@ -80,7 +80,7 @@ STORE = ArgumentSpec(
 BROKER = ArgumentSpec(
     {
         "broker_url": {"type": "str", "no_log": True},
-        "broker_host": {"type": "str"},
+        "broker_host": {"type": "list", "elements": "str"},
         "broker_port": {"type": "int"},
         "broker_vhost": {"type": "str"},
         "broker_username": {"type": "str"},

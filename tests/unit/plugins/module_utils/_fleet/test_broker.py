@@ -136,6 +136,26 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
             BrokerTlsError,
             "verify failed",
         ),
+        # A broker that is starting, or a proxy without one: no reason to give up.
+        (
+            pika.exceptions.AMQPConnectionError(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")),
+            BrokerUnreachableError,
+            "EOF occurred",
+        ),
+        (
+            pika.exceptions.IncompatibleProtocolError("StreamLostError: ('Transport indicated EOF',)"),
+            BrokerUnreachableError,
+            "before it says a word",
+        ),
+        # TLS 1.3 refuses a certificate late, and pika tells of it in words.
+        (
+            pika.exceptions.IncompatibleProtocolError(
+                "StreamLostError: (\"Stream connection lost: SSLError(1, '[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED]"
+                " tlsv13 alert certificate required (_ssl.c:2580)')\",)"
+            ),
+            BrokerTlsError,
+            "wants a client certificate and was shown none",
+        ),
         (pika.exceptions.IncompatibleProtocolError("x"), BrokerTlsError, "does not speak AMQP"),
         (pika.exceptions.AMQPHeartbeatTimeout("no activity"), BrokerUnreachableError, "no activity"),
         (
