@@ -81,6 +81,12 @@ options:
       - The buffers have 48 MiB in all, or two chunks if that is more.
     type: bytes
     default: 8M
+  max_bandwidth:
+    description:
+      - How many bytes a second the task receives at most, all requests together, from V(64K), for example V(20M) for 20 MiB a second.
+      - It is a limit for this task on this host. For a fleet, think of the number of hosts that import at once (C(forks), C(throttle), C(serial)).
+      - If not set, there is no limit.
+    type: bytes
 seealso:
   - module: legionio.ollama.ollama_s3_publish
   - module: legionio.ollama.ollama_s3_info
@@ -252,6 +258,7 @@ def main() -> None:
             "verify": {"type": "str", "choices": ["changed", "always"], "default": "changed"},
             "concurrency": {"type": "int", "default": 8},
             "chunk_size": {"type": "bytes", "default": "8M"},
+            "max_bandwidth": {"type": "bytes"},
         },
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],

@@ -52,6 +52,12 @@ options:
       - If not set, the environment variable E(OLLAMA_MODELS) is asked.
     type: path
     default: ~/.ollama/models
+  max_bandwidth:
+    description:
+      - How many bytes a second the task sends at most, all requests together, from V(64K), for example V(20M) for 20 MiB a second.
+      - It holds on the average. What is sent at once are parts of 5 MiB, or small blobs as a whole.
+      - If not set, there is no limit.
+    type: bytes
 seealso:
   - module: legionio.ollama.ollama_s3_import
   - module: legionio.ollama.ollama_s3_info
@@ -179,6 +185,7 @@ def main() -> None:
             "models": {"type": "list", "elements": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "models_path": STORE.argument_spec["models_path"],
+            "max_bandwidth": {"type": "bytes"},
         },
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],

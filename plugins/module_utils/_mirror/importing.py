@@ -28,6 +28,7 @@ from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.store import Store
 from . import listing
+from .bandwidth import Bandwidth
 from .errors import MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
@@ -79,6 +80,7 @@ class Importer:
 
     :param prune: remove other models of the store whose names match any of these patterns (:func:`listing.matches`).
     :param verify_always: hash blobs also when they look as they did when they were last verified.
+    :param max_bandwidth: in bytes a second.
     :param on_wait: is told when another importer has to be waited for.
     """
 
@@ -92,6 +94,7 @@ class Importer:
         verify_always: bool = False,
         concurrency: int = CONCURRENCY,
         chunk_size: int = CHUNK_SIZE,
+        max_bandwidth: Optional[int] = None,
         on_wait: Callable[[str], None] = lambda message: None,
     ) -> None:
         self._mirror = mirror
@@ -100,6 +103,7 @@ class Importer:
         self._prune = prune
         self._concurrency = concurrency
         self._chunk_size = chunk_size
+        self._bandwidth = Bandwidth(max_bandwidth)
         self._on_wait = on_wait
         self._records = Records(store.find_workspace(), believe=not verify_always)
         self._manifests: dict[ModelName, Manifest] = {}
@@ -140,7 +144,7 @@ class Importer:
             warnings=(*self._warnings(), *warnings),
         )
         self._ask_for(plan.of(ADD, REPLACE))
-        self._need_room(plan)
+        self._must_be_possible(plan)
         return plan
 
     def _manifest(self, name: ModelName) -> Manifest:
@@ -237,6 +241,9 @@ class Importer:
                     name=users[0],
                 )
 
+    def _must_be_possible(self, plan: Plan) -> None:
+        self._need_room(plan)
+
     def _need_room(self, plan: Plan) -> None:
         workspace = self._store.find_workspace()
         needed = sum(max(0, blob.size - held(workspace, blob_file_name(blob.digest))) for blob in plan.of(ADD, REPLACE))
@@ -294,13 +301,10 @@ class Importer:
             self._keep_from_pruning(plan)
         if plan.access:
             self._change_access(plan)
-        transfers = [self._transfer(blob) for blob in plan.of(ADD, REPLACE)]
+        blobs = plan.of(ADD, REPLACE)
+        coming = {blob.digest for blob in blobs}
         # A model is complete as soon as its own blobs are; what befalls the others does not concern it.
-        lacking = {
-            model: {transfer.digest for transfer in transfers} & _digests(model.after)
-            for model in plan.models
-            if model.after
-        }
+        lacking = {model: coming & _digests(model.after) for model in plan.models if model.after}
         for model, digests in lacking.items():
             if not digests:
                 self._complete(model)
@@ -317,14 +321,27 @@ class Importer:
                         if not digests:
                             self._complete(model)
 
+        self._deliver(blobs, arrived)
+        if not self.report.failures:
+            self.report.removed += carry_out_removal(self._store, plan)
+
+    def _deliver(self, blobs: Sequence[BlobChange], arrived: Callable[[Transfer], None]) -> None:
+        """Bring some blobs; those that cannot be had are among the failures of the report."""
+        transfers = self._run([self._transfer(blob) for blob in blobs], arrived)
+        self.report.failures += [transfer.error for transfer in transfers if transfer.error]
+
+    def _run(self, transfers: list[Transfer], arrived: Callable[[Transfer], None]) -> list[Transfer]:
         try:
-            Engine(concurrency=self._concurrency, chunk_size=self._chunk_size, on_done=arrived).run(transfers)
+            Engine(
+                concurrency=self._concurrency,
+                chunk_size=self._chunk_size,
+                bandwidth=self._bandwidth,
+                on_done=arrived,
+            ).run(transfers)
         finally:
             self.report.bytes_received += sum(transfer.received for transfer in transfers)
             self.report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
-        self.report.failures += [transfer.error for transfer in transfers if transfer.error]
-        if not self.report.failures:
-            self.report.removed += carry_out_removal(self._store, plan)
+        return transfers
 
     def _transfer(self, blob: BlobChange) -> Transfer:
         name = blob_file_name(blob.digest)

@@ -22,6 +22,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.store import Store
+from .bandwidth import Bandwidth
 from .listing import nearest
 from .mirror import READERS, Mirror
 from .plans import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
@@ -47,10 +48,14 @@ class Report:
 class Publisher:
     """One publication of some models of a store."""
 
-    def __init__(self, mirror: Mirror, store: Store, names: Sequence[ModelName]) -> None:
+    def __init__(
+        self, mirror: Mirror, store: Store, names: Sequence[ModelName], *, max_bandwidth: Optional[int] = None
+    ) -> None:
+        """:param max_bandwidth: in bytes a second."""
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
+        self._bandwidth = Bandwidth(max_bandwidth)
         self.report = Report()
 
     def plan(self) -> Plan:
@@ -147,7 +152,16 @@ class Publisher:
             raise NotInStoreError(f"{path} was removed while its model was published", remedy="Pull the model again")
         try:
             key = self._mirror.layout.blob_key(blob.digest)
-            upload(self._mirror, key, descriptor, blob.size, blob.digest, path, on_bytes=self._count)
+            upload(
+                self._mirror,
+                key,
+                descriptor,
+                blob.size,
+                blob.digest,
+                path,
+                bandwidth=self._bandwidth,
+                on_bytes=self._count,
+            )
         finally:
             os.close(descriptor)
         self.report.uploaded.append(blob.digest)

@@ -22,7 +22,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Callable, Optional, Protocol
 
+from .._ollama.api_errors import ApiError, ConnectionLostError, ReadTimeoutError, UnexpectedAnswerError
 from .._ollama.errors import CollectionError
+from .bandwidth import PIECE as LIMITED_PIECE
+from .bandwidth import Bandwidth
 from .errors import (
     DigestMismatchError,
     MirrorBusyError,
@@ -51,7 +54,16 @@ REPLACEMENTS = 3
 
 #: Errors that may be gone at the next try, and errors that concern one blob only; any other one ends the run.
 _TRANSIENT = (MirrorUnreachableError, MirrorBusyError)
-_OF_ONE_BLOB = (DigestMismatchError, ObjectChangedError, ObjectMissingError)
+_OF_ONE_BLOB = (
+    DigestMismatchError,
+    ObjectChangedError,
+    ObjectMissingError,
+    # Of a target that is an Ollama server.
+    ApiError,
+    ConnectionLostError,
+    ReadTimeoutError,
+    UnexpectedAnswerError,
+)
 
 
 class Stream(Protocol):
@@ -146,6 +158,7 @@ class _Run:
 class Engine:
     """Carries transfers out, in the order given.
 
+    :param bandwidth: how many bytes a second all of them may bring together.
     :param on_bytes: is told how many bytes of a blob have come.
     :param on_done: is told of each blob that is in place. Both are called from several threads.
     """
@@ -156,12 +169,15 @@ class Engine:
         concurrency: int = CONCURRENCY,
         chunk_size: int = CHUNK_SIZE,
         longest_pause: float = LONGEST_PAUSE,
+        bandwidth: Optional[Bandwidth] = None,
         on_bytes: Callable[[Transfer, int], None] = lambda transfer, count: None,
         on_done: Callable[[Transfer], None] = lambda transfer: None,
     ) -> None:
         self._concurrency = concurrency
         self._chunk_size = chunk_size
         self._longest_pause = longest_pause
+        self._bandwidth = bandwidth or Bandwidth(None)
+        self._piece = LIMITED_PIECE if self._bandwidth.limited else PIECE
         self._on_bytes = on_bytes
         self._on_done = on_done
         self._changed = threading.Condition()
@@ -273,10 +289,13 @@ class Engine:
             try:
                 with contextlib.closing(source.open(start + got, start + len(view))) as stream:
                     while got < len(view) and self._error is None:
-                        count = stream.readinto(view[got : got + PIECE])
+                        count = stream.readinto(view[got : got + self._piece])
                         got += count
                         failures = 0
                         self._on_bytes(run.transfer, count)
+                        debt = self._bandwidth.spend(count)
+                        if debt:
+                            self._wait(debt)
             except ObjectChangedError:
                 # A blob is named by its content, so another object of that name should be the same bytes once more.
                 with self._changed:
@@ -288,13 +307,13 @@ class Engine:
                 failures += 1
                 if failures == ATTEMPTS:
                     raise
-                self._pause(min(2.0 ** (failures - 1), self._longest_pause))
+                self._wait(random.uniform(0, min(2.0 ** (failures - 1), self._longest_pause)))  # noqa: S311
         with self._changed:
             run.transfer.received += got
 
-    def _pause(self, longest: float) -> None:
+    def _wait(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._error is not None, random.uniform(0, longest))  # noqa: S311
+            self._changed.wait_for(lambda: self._error is not None, seconds)
 
     def _drain(self, run: _Run) -> None:
         """Hash and write what has arrived and continues what is written, unless another thread is at it."""
@@ -306,14 +325,19 @@ class Engine:
                     return
                 run.draining = True
                 buffer, view = run.arrived.pop(run.written)
-            run.seen.update(view)
-            run.transfer.target.write(run.written, view, run.seen)
+            refused: Optional[CollectionError] = None
+            try:
+                run.seen.update(view)
+                run.transfer.target.write(run.written, view, run.seen)
+            except _OF_ONE_BLOB as error:
+                refused = error
             with self._changed:
+                run.transfer.error = run.transfer.error or refused
                 run.written += len(view)
                 run.draining = False
                 self._free.append(buffer)
                 self._changed.notify_all()
-            if run.written == run.transfer.size:
+            if run.written == run.transfer.size and not refused:
                 self._finish(run)
                 return
         self._give_up(run)
@@ -322,8 +346,13 @@ class Engine:
         transfer = run.transfer
         found = f"sha256:{run.seen.hexdigest()}"
         if found == transfer.digest:
-            transfer.target.commit()
-            self._on_done(transfer)
+            try:
+                transfer.target.commit()
+            except _OF_ONE_BLOB as error:
+                transfer.error = error
+                transfer.target.suspend()
+            else:
+                self._on_done(transfer)
             self._retire(run)
             return
         transfer.target.discard()

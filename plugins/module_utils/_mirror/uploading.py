@@ -14,15 +14,20 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from typing import Any, Callable, Optional
 
 from .._ollama.directories import explained
+from .bandwidth import Bandwidth
 from .errors import DigestMismatchError, translated
 from .mirror import Mirror, digest_metadata
 
 #: Bytes of a part, unless the object would have more parts than S3 allows: 10,000 (Amazon S3 quotas).
 PART_SIZE = 16 * 1024 * 1024
 MAX_PARTS = 10_000
+
+#: Bytes of a part when the bandwidth is limited, which holds from part to part: the least that S3 allows.
+LIMITED_PART_SIZE = 5 * 1024 * 1024
 
 #: Parts under way at once; each is held in memory.
 CONCURRENCY = 3
@@ -36,6 +41,7 @@ def upload(
     digest: str,
     path: str,
     *,
+    bandwidth: Optional[Bandwidth] = None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Send an open file to the mirror, with its digest beside it.
@@ -43,12 +49,14 @@ def upload(
     :param path: of the file, for messages.
     :raises DigestMismatchError: when the file's content has another digest; the mirror is as it was then.
     """
-    part_size = max(PART_SIZE, -(-size // MAX_PARTS))
+    bandwidth = bandwidth or Bandwidth(None)
+    part_size = max(LIMITED_PART_SIZE if bandwidth.limited else PART_SIZE, -(-size // MAX_PARTS))
     parts = _Parts(descriptor, size, part_size, path)
     if size <= part_size:
         _number, content = parts.next() or (1, b"")
         parts.verify(digest)
         mirror.write(key, content, digest)
+        time.sleep(bandwidth.spend(size))
         on_bytes(size)
         return
     with translated(mirror.settings, f"write {mirror.settings.url(key)}"):
@@ -57,7 +65,7 @@ def upload(
         )
         which = {"Bucket": mirror.settings.bucket, "Key": key, "UploadId": begun["UploadId"]}
         try:
-            etags = _send(mirror, which, parts, on_bytes)
+            etags = _send(mirror, which, parts, bandwidth, on_bytes)
             parts.verify(digest)
         except BaseException:
             mirror.client.abort_multipart_upload(**which)
@@ -106,7 +114,9 @@ class _Parts:
             )
 
 
-def _send(mirror: Mirror, which: dict[str, str], parts: _Parts, on_bytes: Callable[[int], None]) -> dict[int, str]:
+def _send(
+    mirror: Mirror, which: dict[str, str], parts: _Parts, bandwidth: Bandwidth, on_bytes: Callable[[int], None]
+) -> dict[int, str]:
     """Send all parts; return their ETags by number."""
     etags: dict[int, str] = {}
     errors: list[BaseException] = []
@@ -121,6 +131,7 @@ def _send(mirror: Mirror, which: dict[str, str], parts: _Parts, on_bytes: Callab
                 answer: Any = mirror.client.upload_part(**which, PartNumber=number, Body=content)
                 etags[number] = answer["ETag"]
                 on_bytes(len(content))
+                time.sleep(bandwidth.spend(len(content)))
         except BaseException as error:  # noqa: BLE001 - raised below, by the thread that waits
             errors.append(error)
 

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror import importing, publishing
+from .._mirror import importing, publishing, syncing
 from .._mirror.files import Deposit, Fetch
 from .._mirror.listing import Listed, models
 from .._mirror.lock import exclusive
@@ -20,15 +20,21 @@ from .._mirror.mirror import READERS, Mirror
 from .._mirror.plans import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
 from .._mirror.removing import carry_out_removal, plan_removal
 from .._ollama.digests import parse_digest
-from .._ollama.directories import Ownership
+from .._ollama.directories import DirectoryError, Ownership
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
+from .._ollama.retry import RetryPolicy
 from .._ollama.store import Store, StoreSettings
 from .diffs import file_diff, plan_diff
 from .groups import s3_settings, store_settings
+from .server_work import connect
 
 #: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
 CHUNK_SIZES = (1024 * 1024, 64 * 1024 * 1024)
+
+
+#: Bytes a second. Below it servers take the connection for dead; 10 is what "10M" becomes when its unit is forgotten.
+LEAST_BANDWIDTH = 64 * 1024
 
 
 class OptionError(CollectionError):
@@ -54,19 +60,82 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             verify_always=params["verify"] == "always",
             concurrency=params["concurrency"],
             chunk_size=params["chunk_size"],
+            max_bandwidth=_max_bandwidth(params),
             on_wait=module.warn,
         )
         plan = importer.plan()
         if module.check_mode or not plan.changed:
             if not module.check_mode:
                 importer.remember()
-            return _imported(module, plan, store, None)
+            return _imported(module, plan, store.path, None)
         try:
             plan = importer.apply()
         except CollectionError as error:
             error.result = _partial_import(importer.report)
             raise
-        return _imported(module, plan, store, importer.report)
+        return _imported(module, plan, store.path, importer.report)
+
+
+def sync_models(module: AnsibleModule) -> dict[str, Any]:
+    """Make models present on a running server."""
+    params = module.params
+    names = _names(params)
+    _within(params, "concurrency", 1, 64)
+    _within(params, "chunk_size", *CHUNK_SIZES)
+    with _reachable(params["models_path"]) as store, connect(module) as client, connect(module, retries=0) as pusher:
+        syncer = syncing.Syncer(
+            Mirror(s3_settings(params), connections=max(params["concurrency"], READERS)),
+            store,
+            names,
+            client=client,
+            pusher=pusher,
+            policy=RetryPolicy(params["retries"]),
+            verify_always=params["verify"] == "always",
+            concurrency=params["concurrency"],
+            chunk_size=params["chunk_size"],
+            max_bandwidth=_max_bandwidth(params),
+            on_wait=module.warn,
+        )
+        plan = syncer.plan()
+        if module.check_mode or not plan.changed:
+            if store.exists and not module.check_mode:
+                syncer.remember()
+            return _synced(module, plan, syncer, None)
+        try:
+            plan = syncer.apply()
+        except CollectionError as error:
+            failures = syncer.report.failures or [error]
+            error.result = {
+                **_partial_import(syncer.report),
+                "blobs_pushed": len(syncer.report.pushed),
+                "errors": [
+                    {"digest": None, "status": None, **each.details, "error": str(each), "error_code": each.code}
+                    for each in failures
+                ],
+            }
+            raise
+        return _synced(module, plan, syncer, syncer.report)
+
+
+def _reachable(path: str) -> Store:
+    """Return the store of a server, which may be where nobody can look into it from here."""
+    settings = StoreSettings(path)
+    try:
+        return Store(settings)
+    except DirectoryError as error:
+        return Store.out_of_reach(settings, error.message)
+
+
+def _synced(
+    module: AnsibleModule, plan: Plan, syncer: syncing.Syncer, report: Optional[syncing.Report]
+) -> dict[str, Any]:
+    pushed = len(report.pushed) if report else len(plan.of(ADD))
+    return {
+        **_imported(module, plan, syncer.where, report),
+        "blobs_pushed": pushed,
+        "errors": [],
+        "unverified": syncer.report.unverified,
+    }
 
 
 def publish_models(module: AnsibleModule) -> dict[str, Any]:
@@ -80,7 +149,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
         removed = [] if module.check_mode else carry_out_removal(mirror, plan)
         return _removed(module, plan, url, removed)
     with Store(StoreSettings(params["models_path"])) as store:
-        publisher = publishing.Publisher(mirror, store, names)
+        publisher = publishing.Publisher(mirror, store, names, max_bandwidth=_max_bandwidth(params))
         plan = publisher.plan()
         if plan.changed and not module.check_mode:
             try:
@@ -160,6 +229,16 @@ def _within(params: dict[str, Any], option: str, least: int, most: int) -> None:
         )
 
 
+def _max_bandwidth(params: dict[str, Any]) -> Optional[int]:
+    rate: Optional[int] = params["max_bandwidth"]
+    if rate is not None and rate < LEAST_BANDWIDTH:
+        raise OptionError(
+            f"max_bandwidth is {rate} bytes a second, and must be {LEAST_BANDWIDTH} or more",
+            remedy="Correct max_bandwidth, for example 20M for 20 MiB a second",
+        )
+    return rate
+
+
 def _prune_scope(params: dict[str, Any]) -> list[str]:
     if not params["prune"]:
         return []
@@ -221,14 +300,14 @@ def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
     }
 
 
-def _imported(module: AnsibleModule, plan: Plan, store: Store, report: Optional[importing.Report]) -> dict[str, Any]:
+def _imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[importing.Report]) -> dict[str, Any]:
     done = report or importing.Report(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
         removed=[blob.digest for blob in plan.of(REMOVE)],
         bytes_received=plan.bytes_to_transfer,
     )
     return {
-        **_planned(module, plan, store.path),
+        **_planned(module, plan, where),
         **_progress(done),
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_freed": sum(blob.size for blob in plan.of(REMOVE) if blob.digest in done.removed),

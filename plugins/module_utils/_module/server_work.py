@@ -27,15 +27,18 @@ from .._ollama.uploads import digest_and_size
 from .._ollama.usage import usage_of
 
 
-def connect(module: AnsibleModule) -> OllamaClient:
-    """Return a client of the server that the module was given, with the options of group ``server``."""
+def connect(module: AnsibleModule, *, retries: Optional[int] = None) -> OllamaClient:
+    """Return a client of the server that the module was given, with the options of group ``server``.
+
+    :param retries: instead of what the options say.
+    """
     params = module.params
     # A password in the address would be shown with the parameters of the task.
     module.no_log_values.update(secrets_in(params["host"]))
     return OllamaClient(
         params["host"],
         read_timeout=params["timeout"],
-        retries=params["retries"],
+        retries=params["retries"] if retries is None else retries,
         headers={str(name): str(value) for name, value in (params["headers"] or {}).items()},
         tls=TlsSettings(
             validate_certs=params["validate_certs"],

@@ -65,6 +65,24 @@ class Store:
         self._blobs = self._root.find(BLOBS) if self._root else None
         self._manifests = self._root.find(MANIFESTS) if self._root else None
         self._workspace: Optional[Directory] = None
+        #: Why the directory cannot be looked into, if so.
+        self.obstacle = ""
+
+    @classmethod
+    def out_of_reach(cls, settings: StoreSettings, obstacle: str) -> Store:
+        """Return a store that cannot be looked into, as one in which nothing is; nothing can be created either."""
+        store = cls(StoreSettings("/"))
+        store.close()
+        store.settings = settings
+        store.path = os.path.abspath(settings.path)
+        store._root = store._blobs = store._manifests = None
+        store.obstacle = obstacle
+        return store
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a models directory. An Ollama makes the directory of its blobs when it starts."""
+        return self._blobs is not None
 
     def __enter__(self) -> Store:
         return self

@@ -55,7 +55,7 @@ class SizedBody(Protocol):
 
     def __len__(self) -> int: ...  # pragma: no cover
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[Union[bytes, memoryview]]: ...
 
 
 @dataclass(frozen=True)

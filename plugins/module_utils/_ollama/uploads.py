@@ -15,7 +15,8 @@ from .api_errors import UploadSourceError
 
 _PIECE = 1024 * 1024
 
-Source = Union[str, "os.PathLike[str]", Iterable[bytes]]
+Piece = Union[bytes, memoryview]
+Source = Union[str, "os.PathLike[str]", Iterable[Piece]]
 
 
 class Upload:
@@ -47,7 +48,7 @@ class Upload:
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Piece]:
         sent = 0
         for piece in self._read():
             sent += len(piece)
@@ -57,7 +58,7 @@ class Upload:
         if sent < self._size:
             raise self._failed(f"it ended after {sent} of {self._size} bytes")
 
-    def _read(self) -> Iterator[bytes]:
+    def _read(self) -> Iterator[Piece]:
         if self._path is None:
             yield from self._pieces or ()
             return

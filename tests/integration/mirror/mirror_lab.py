@@ -171,10 +171,13 @@ def run_module(module: str, arguments: dict[str, Any], *flags: str, env: dict[st
     return Outcome(result, text)
 
 
-def start_module(module: str, arguments: dict[str, Any]) -> subprocess.Popen[str]:
-    """Start a module as a process of its own, without a controller: quick to start, and to be killed."""
+def start_module(module: str, arguments: dict[str, Any], *wrapper: str) -> subprocess.Popen[str]:
+    """Start a module as a process of its own, without a controller: quick to start, and to be killed.
+
+    :param wrapper: a command that runs another one.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", f"ansible_collections.legionio.ollama.plugins.modules.{module}"],
+        [*wrapper, sys.executable, "-m", f"ansible_collections.legionio.ollama.plugins.modules.{module}"],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A limit of bytes a second that all requests of a task share: a bucket of tokens that may run into debt."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable, Optional
+
+#: Seconds of silence after which as many bytes may come at once as would have come in them.
+BURST = 0.25
+
+#: Bytes received between two looks at the limit, so that several connections do not together bring much at once.
+PIECE = 64 * 1024
+
+
+class Bandwidth:
+    """The limit. Several threads use it at once.
+
+    :param rate: in bytes a second; ``None`` for no limit.
+    """
+
+    def __init__(self, rate: Optional[int], clock: Callable[[], float] = time.monotonic) -> None:
+        self.limited = rate is not None
+        self._rate = rate or 0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._paid_until = clock()
+
+    def spend(self, count: int) -> float:
+        """Account for bytes that have come, or are about to go; return how many seconds to wait until others may."""
+        if not self.limited:
+            return 0.0
+        with self._lock:
+            now = self._clock()
+            self._paid_until = max(self._paid_until, now - BURST) + count / self._rate
+            return max(0.0, self._paid_until - now)
