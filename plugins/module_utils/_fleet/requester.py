@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -218,6 +220,43 @@ class Requester:
         channel.close()
         return QueueState(found[0].method.message_count, found[0].method.consumer_count)
 
+    def listen(self, exchange: str, binding_key: str, seconds: float, take: Callable[[Message], None]) -> None:
+        """Read what is published to a topic exchange for some time.
+
+        :param take: called in this thread with each message.
+        :raises ExchangeMissingError: when there is no such exchange.
+        :raises BrokerForbiddenError: without the right to read from it, or to have a queue ``llm.fleet.reply.*``.
+        """
+        queue = f"llm.fleet.reply.{uuid.uuid4().hex[:16]}"
+        done: list[Any] = []
+        heard: deque[Message] = deque()
+        channel = self._open_channel()
+        noticed = self._noticing(done.append)
+        channel.queue_declare(queue, exclusive=True, auto_delete=True, callback=noticed)
+        channel.queue_bind(queue, exchange, binding_key, callback=noticed)
+
+        def arrived(_channel: Any, _method: Any, properties: Any, body: bytes) -> None:
+            heard.append(from_pika(properties, body))
+
+        channel.basic_consume(queue, self._noticing(arrived), auto_ack=True, callback=noticed)
+        self._step(lambda: len(done) == 3, f"listen to the exchange {exchange}")
+
+        def never() -> bool:
+            while heard:
+                take(heard.popleft())
+            return False
+
+        self._until(never, seconds)
+        if self._gone is not None:
+            raise self._gone
+        channel.close()
+
+    @property
+    def broker(self) -> Mapping[str, Any]:
+        """What the broker says of itself: ``product``, ``version``, ``cluster_name`` and more, as it likes."""
+        properties = getattr(self._connection, "server_properties", None)
+        return {name: _shown(value) for name, value in (properties or {}).items()}
+
     def close(self) -> None:
         """Close the connection; the broker removes the reply queue."""
         if self._connection is not None and self._connection.is_open:
@@ -391,3 +430,7 @@ class Requester:
     def _channel_closed(self, _channel: Any, error: Any) -> None:
         if self._gone is None and type(error).__name__ == "ChannelClosedByBroker":
             self._gone = channel_error(error.reply_code, error.reply_text, self._settings)
+
+
+def _shown(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

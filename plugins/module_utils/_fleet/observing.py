@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What the nodes of a fleet say of themselves, gathered from their registry events.
+
+Read tolerantly, for workers of lex-ollama speak too: what has no lane or no node is left out, and an event that came
+late does not undo a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .messages import Message, decode
+from .registry import TYPE
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a node has said of one of its lanes.
+
+    :ivar status: ``available``, ``degraded`` or ``unavailable``.
+    :ivar at: when, as the node's clock has it, ISO 8601.
+    :ivar error: why it is degraded.
+    :ivar concurrency: requests that the node runs at the same time.
+    """
+
+    node: str
+    queue: str
+    event: str
+    at: str
+    status: Optional[str] = None
+    model: Optional[str] = None
+    request_type: Optional[str] = None
+    style: Optional[str] = None
+    context_window: Optional[int] = None
+    concurrency: Optional[int] = None
+    error_class: Optional[str] = None
+    error: Optional[str] = None
+
+
+def read(message: Message) -> Optional[Said]:
+    """Read a registry event; None when it is none, or says neither lane nor node."""
+    document, problem = decode(message, limit=len(message.body))
+    if problem is not None or message.properties.type != TYPE:
+        return None
+    offering, health = _object(document.get("offering")), _object(document.get("health"))
+    node = _text(_object(document.get("runtime")).get("node")) or _text(offering.get("provider_instance"))
+    queue = _text(document.get("lane"))
+    if node is None or queue is None:
+        return None
+    return Said(
+        node=node,
+        queue=queue,
+        event=_text(document.get("event_type")) or "",
+        at=_text(document.get("occurred_at")) or "",
+        status=_text(health.get("status")),
+        model=_text(offering.get("model")),
+        request_type=_text(_object(document.get("metadata")).get("request_type")),
+        style=_text(_object(offering.get("metadata")).get("lane_style")),
+        context_window=_number(_object(offering.get("limits")).get("context_window")),
+        concurrency=_number(_object(document.get("capacity")).get("concurrency")),
+        error_class=_text(health.get("error_class")),
+        error=_text(health.get("error")),
+    )
+
+
+class Register:
+    """The latest that each node has said of each of its lanes."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], Said] = {}
+
+    def add(self, message: Message) -> None:
+        """Take a registry event. Anything else is left out."""
+        said = read(message)
+        if said is None:
+            return
+        known = self._said.get((said.node, said.queue))
+        # Times of one node in one format: the later one is the greater text.
+        if known is None or said.at >= known.at:
+            self._said[said.node, said.queue] = said
+
+    @property
+    def said(self) -> list[Said]:
+        """In the order of nodes and lanes."""
+        return [self._said[key] for key in sorted(self._said)]
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> Optional[str]:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""How a fleet is: its queues, as the broker has them, and its nodes, as they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._fleet.errors import InvalidRequestError
+from .._fleet.lanes import STYLES, TYPES, Lane, lane
+from .._fleet.observing import Register, Said
+from .._fleet.registry import EXCHANGE
+from .._fleet.requester import Requester
+from .argspec import ArgumentSpec
+from .fleet_work import broker_settings
+
+INFO = ArgumentSpec(
+    {
+        "lanes": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "type": {"type": "str", "required": True, "choices": list(TYPES)},
+                "model": {"type": "str", "required": True},
+                "style": {"type": "str", "choices": list(STYLES), "default": "model"},
+                "context_window": {"type": "int"},
+                "node": {"type": "str"},
+            },
+            "required_if": [("style", "offering", ["node"])],
+        },
+        "listen": {"type": "float", "default": 0.0},
+    }
+)
+
+#: What the broker says of itself, and is passed on.
+_BROKER = ("product", "version", "cluster_name")
+
+
+def info(module: AnsibleModule) -> dict[str, Any]:
+    """Look at lanes, and listen to nodes."""
+    params = module.params
+    if params["listen"] < 0:
+        raise InvalidRequestError(
+            f"listen is {params['listen']:g}", remedy="Give the seconds to listen to the nodes, 0 for not at all"
+        )
+    asked = {entry.queue: entry for entry in map(_lane, params["lanes"])}
+    register = Register()
+    with Requester(broker_settings(params)) as requester:
+        if params["listen"]:
+            requester.listen(EXCHANGE, "llm.registry.#", params["listen"], register.add)
+        queues = list(dict.fromkeys([*asked, *(said.queue for said in register.said)]))
+        return {
+            "changed": False,
+            "broker": {name: requester.broker.get(name) for name in _BROKER},
+            "lanes": [_described(requester, queue, asked, register) for queue in queues],
+            "nodes": _nodes(register),
+        }
+
+
+def _lane(options: Mapping[str, Any]) -> Lane:
+    return lane(
+        options["type"],
+        options["model"],
+        style=options["style"],
+        context_window=options["context_window"],
+        node=options["node"],
+    )
+
+
+def _described(requester: Requester, queue: str, asked: Mapping[str, Lane], register: Register) -> dict[str, Any]:
+    state = requester.queue_state(queue)
+    said = [one for one in register.said if one.queue == queue]
+    known = asked.get(queue)
+    return {
+        "queue": queue,
+        "type": known.type if known else said[0].request_type,
+        "model": known.model if known else said[0].model,
+        "style": known.style if known else said[0].style,
+        "exists": state is not None,
+        "messages": state.messages if state else 0,
+        "consumers": state.consumers if state else 0,
+        "nodes": [one.node for one in said if one.status == "available"],
+    }
+
+
+def _nodes(register: Register) -> list[dict[str, Any]]:
+    nodes: dict[str, list[Said]] = {}
+    for said in register.said:
+        nodes.setdefault(said.node, []).append(said)
+    return [
+        {
+            "name": name,
+            "concurrency": max((one.concurrency for one in said if one.concurrency is not None), default=None),
+            "lanes": [
+                {
+                    "queue": one.queue,
+                    "type": one.request_type,
+                    "model": one.model,
+                    "style": one.style,
+                    "context_window": one.context_window,
+                    "status": one.status,
+                    "error_class": one.error_class,
+                    "error": one.error,
+                    "at": one.at,
+                }
+                for one in said
+            ],
+        }
+        for name, said in nodes.items()
+    ]
