@@ -33,7 +33,7 @@ from .errors import MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
 from .mirror import READERS, Mirror, ObjectState
-from .partials import PartialFile, held
+from .partials import BLOCK, PartialFile, held
 from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
 from .records import Records
 from .removing import carry_out_removal, unused_blobs
@@ -102,7 +102,7 @@ class Importer:
         self._names = tuple(dict.fromkeys(names))
         self._prune = prune
         self._concurrency = concurrency
-        self._chunk_size = chunk_size
+        self._chunk_size = -(-chunk_size // BLOCK) * BLOCK
         self._bandwidth = Bandwidth(max_bandwidth)
         self._on_wait = on_wait
         self._records = Records(store.find_workspace(), believe=not verify_always)

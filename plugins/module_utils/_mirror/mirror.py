@@ -19,6 +19,7 @@ from .._ollama.manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .errors import MirrorError, MirrorUnreachableError, ObjectChangedError, ObjectMissingError, translated
 from .layout import Layout
+from .quick import QuickGets
 from .s3 import S3Settings, connect
 
 #: Metadata of an object that we wrote: the SHA-256 of its content, in hexadecimal digits. S3 sends it in the header
@@ -56,6 +57,7 @@ class Mirror:
         self.settings = settings
         self.layout = Layout.below(settings.prefix)
         self.client = connect(settings, connections=connections)
+        self._quick = QuickGets(self.client)
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
         """Return the bytes of a manifest, sound or not; ``None`` when there is none.
@@ -115,6 +117,7 @@ class Mirror:
                     content: bytes = body.read(limit)
                     if len(content) < min(limit, answer["ContentLength"]):
                         raise ConnectionError("the answer ended early")
+                    self._quick.learn(key)
                     return content
             except MirrorUnreachableError:
                 if attempt == READ_ATTEMPTS:
@@ -168,13 +171,17 @@ class Mirror:
         :raises ObjectChangedError: when the object is not of that size and ETag (any more).
         """
         url = self.settings.url(key)
+        wanted = f"bytes={start}-{stop - 1}"
         with translated(self.settings, f"read {url}"):
-            answer = self.client.get_object(
-                Bucket=self.settings.bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=etag
-            )
-        stream = ObjectStream(answer["Body"], stop - start, self.settings, url)
-        told = answer.get("ContentRange", "")
-        if told == f"bytes {start}-{stop - 1}/{size}" or (not told and answer["ContentLength"] == size == stop - start):
+            raw = self._quick.get(key, wanted, etag)
+            if raw is not None:
+                told, length = raw.headers.get("Content-Range", ""), int(raw.headers.get("Content-Length", -1))
+            else:
+                answer = self.client.get_object(Bucket=self.settings.bucket, Key=key, Range=wanted, IfMatch=etag)
+                told, length, raw = answer.get("ContentRange", ""), answer["ContentLength"], answer["Body"]._raw_stream
+                self._quick.learn(key)
+        stream = ObjectStream(raw, stop - start, self.settings, url)
+        if told == f"bytes {start}-{stop - 1}/{size}" or (not told and length == size == stop - start):
             return stream
         stream.close()
         if told.endswith(f"/{size}") or not told:
@@ -203,8 +210,8 @@ def digest_metadata(digest: str) -> dict[str, str]:
 class ObjectStream:
     """The bytes of one answer, received without a copy in between where the SDK's parts allow it."""
 
-    def __init__(self, body: Any, length: int, settings: S3Settings, url: str) -> None:
-        self._raw = body._raw_stream  # urllib3's answer, or what stands for it
+    def __init__(self, raw: Any, length: int, settings: S3Settings, url: str) -> None:
+        self._raw = raw  # urllib3's answer
         self._left = length
         self._settings = settings
         self._url = url

@@ -4,31 +4,40 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Partial files: what a download has written so far, and the journal by which a later run goes on.
 
-A partial file is a beginning of the content without holes. Its journal holds digests of ever longer beginnings, which
-cost nothing, since the hash of the whole passes there anyway. A later run hashes the file again and goes on behind the
-longest beginning whose digest still is what the journal says. So neither file is trusted, and neither has to be synced
-while it grows: what a power failure took or damaged is simply fetched again.
+The journal of a partial file holds digests of ever longer beginnings of the content, which cost nothing, since the
+hash of the whole passes there anyway. A later run hashes the file again and goes on behind the longest beginning whose
+digest still is what the journal says. So neither file is trusted, and neither has to be synced while it grows: what a
+power failure took or damaged, and what lies behind a hole, is simply fetched again.
+
+Large files are written past the page cache where the file system can (O_DIRECT). It saves the processor a copy and the
+cache its content: an import of 40 GB must not drive out the model that is being served meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import re
 from collections.abc import Iterator
 from typing import Optional
 
-from .._ollama.directories import Directory, Ownership, explained
+from .._ollama.directories import Directory, DirectoryError, Ownership, explained
 from .transfer import Hash
 
 #: Bytes between two lines of the journal. A resumed download repeats at most so much, and what was in flight.
-INTERVAL = 32 * 1024 * 1024
+INTERVAL = 16 * 1024 * 1024
+
+#: Bytes. What direct output wants addresses and lengths to be multiples of; no disk in use has larger blocks.
+BLOCK = 4096
 
 #: Bytes read at once to hash again what is there.
 _BLOCK = 1024 * 1024
 
-#: A journal for the largest blob that a manifest may name has 45 MB; more is not read.
-_MAX_JOURNAL = 64 * 1024 * 1024
+#: Bytes. A blob of 1 TB has a journal of 5 MB; more is not read.
+_MAX_JOURNAL = 16 * 1024 * 1024
 
 _LINE = re.compile(rb"(\d{1,14}) ([0-9a-f]{64})\n")
 
@@ -54,6 +63,8 @@ class PartialFile:
         self._descriptor = -1
         self._journal_descriptor = -1
         self._noted = 0
+        self._passed: tuple[int, Hash] = (0, hashlib.sha256())
+        self._direct = False
 
     def begin(self) -> tuple[int, Hash]:
         """Open what an earlier run left, or a new file; return how much of it is good, and the hash that saw it."""
@@ -66,23 +77,41 @@ class PartialFile:
             with explained("write", self._directory.join(self._partial)):
                 os.ftruncate(self._descriptor, offset)
                 os.ftruncate(self._journal_descriptor, lines)
+            self._go_direct(offset)
         self._noted = offset
+        self._passed = offset, seen
         return offset, seen
 
-    def write(self, offset: int, data: memoryview, seen: Hash) -> None:
-        """Add bytes, and a line to the journal when it is time."""
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write bytes at their place; any number of threads may do so."""
+        direct = self._direct
         with explained("write", self._directory.join(self._partial)):
-            while data:
-                count = os.pwrite(self._descriptor, data, offset)
-                offset += count
-                data = data[count:]
-            if self._journal_descriptor >= 0 and offset >= self._noted + INTERVAL:
-                self._noted = offset
-                _append(self._journal_descriptor, f"{offset} {seen.hexdigest()}\n".encode())
+            try:
+                # Direct output takes whole blocks; what is too much at the end of the file is cut off in the end.
+                _write(self._descriptor, offset, _whole_blocks(data) if direct else data)
+            except OSError as error:
+                if not direct or error.errno != errno.EINVAL:
+                    raise
+                self._leave_direct()
+                _write(self._descriptor, offset, data)
+
+    def passed(self, length: int, data: memoryview, seen: Hash) -> None:
+        """Add a line to the journal when it is time."""
+        self._passed = length, seen
+        if self._journal_descriptor >= 0 and length >= self._noted + INTERVAL:
+            self._note()
+
+    def cut(self, length: int) -> bool:
+        """Drop what was written behind the first so many bytes; return whether more would be of use to a later run."""
+        with explained("write", self._directory.join(self._partial)):
+            os.ftruncate(self._descriptor, length)
+        return self._journal_descriptor >= 0
 
     def commit(self) -> None:
         """Make sure that the file is on the disk, and put it in place."""
         with explained("write", self._directory.join(self._partial)):
+            if self._journal_descriptor >= 0:  # direct output may have filled the last block
+                os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
         self._close()
         self._directory.move(self._partial, self._destination, self._name)
@@ -90,7 +119,11 @@ class PartialFile:
 
     def suspend(self) -> None:
         """Keep file and journal for a later run; without a journal the file is worth nothing."""
-        worthless = self._descriptor >= 0 and self._journal_descriptor < 0
+        journaled = self._journal_descriptor >= 0
+        worthless = self._descriptor >= 0 and not journaled
+        if journaled and self._passed[0] > self._noted:
+            with contextlib.suppress(DirectoryError):  # on a full disk the last line is worth less than the message
+                self._note()
         self._close()
         if worthless:
             self._directory.remove(self._partial)
@@ -101,11 +134,32 @@ class PartialFile:
         self._directory.remove(self._partial)
         self._directory.remove(self._journal)
 
+    def _note(self) -> None:
+        length, seen = self._passed
+        self._noted = length
+        with explained("write", self._directory.join(self._journal)):
+            os.lseek(self._journal_descriptor, 0, os.SEEK_END)
+            os.write(self._journal_descriptor, f"{length} {seen.hexdigest()}\n".encode())
+
     def _close(self) -> None:
         for descriptor in (self._descriptor, self._journal_descriptor):
             if descriptor >= 0:
                 os.close(descriptor)
         self._descriptor = self._journal_descriptor = -1
+        self._direct = False
+
+    def _go_direct(self, offset: int) -> None:
+        flag = getattr(os, "O_DIRECT", 0)
+        if flag and offset % BLOCK == 0:
+            with contextlib.suppress(OSError):  # not every file system can
+                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | flag)
+                self._direct = True
+                # Within the length of the file several threads can write at once.
+                os.ftruncate(self._descriptor, self._size)
+
+    def _leave_direct(self) -> None:
+        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
+        self._direct = False
 
     def _verified(self) -> tuple[int, hashlib._Hash, int]:
         """Return the length of the longest good beginning, its hash, and the length of the journal up to there."""
@@ -144,9 +198,17 @@ def held(directory: Optional[Directory], stem: str) -> int:
     return state.st_blocks * 512 if state else 0  # st_blocks counts units of 512 bytes (stat(2))
 
 
-def _append(descriptor: int, line: bytes) -> None:
-    os.lseek(descriptor, 0, os.SEEK_END)
-    os.write(descriptor, line)
+def _whole_blocks(data: memoryview) -> memoryview:
+    """Return the bytes and as many of those behind them in their buffer as fill the last block."""
+    length = -(-len(data) // BLOCK) * BLOCK
+    return data if length == len(data) else memoryview(data.obj)[:length]
+
+
+def _write(descriptor: int, offset: int, data: memoryview) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, offset)
+        offset += count
+        data = data[count:]
 
 
 def _pieces(descriptor: int, start: int, stop: int) -> Iterator[bytes]:

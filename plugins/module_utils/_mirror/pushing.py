@@ -57,16 +57,23 @@ class ServerTarget:
         self._thread.start()
         return 0, hashlib.sha256()
 
-    def write(self, offset: int, data: memoryview, seen: Hash) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
+        """Do nothing yet: the server takes bytes in their order."""
+
+    def passed(self, length: int, data: memoryview, seen: Hash) -> None:
         """Send bytes.
 
         :raises OllamaError: when the server does not take them.
         """
-        if offset + len(data) == self._size:
+        if length == self._size:
             self._last = bytes(data[-1:])
             data = data[:-1]
         if not self._passage.give(data):
             self._check()
+
+    def cut(self, length: int) -> bool:
+        """Return that nothing is of use to a later run."""
+        return False
 
     def commit(self) -> None:
         """Send the last byte, and wait for the server to say that it has the blob.

@@ -4,16 +4,16 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The download engine: many blobs, several requests at once, bounded memory, and every byte hashed on its way.
 
-A large blob comes as several ranges at once. Each is received into one of a fixed number of buffers. As soon as the
-range that continues what has already been written is there, whichever thread brought it hashes and writes it, and all
-that follow without a gap, while the other threads go on receiving. So the digest is known when the last byte is, what
-lies on disk is always a beginning of the blob without holes, and nothing is read twice. Small blobs run side by side in
-the same threads.
+A large blob comes as several ranges at once. Each is received into one of a fixed number of buffers and written at its
+place. As soon as the range that continues what has been hashed is there, whichever thread brought it hashes it, and all
+that follow without a gap, while the other threads go on receiving. So the digest is known when the last byte is, and
+nothing is read twice. Small blobs run side by side in the same threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import random
 import threading
 from collections import deque
@@ -42,7 +42,7 @@ CHUNK_SIZE = 8 * 1024 * 1024
 MEMORY = 48 * 1024 * 1024
 
 #: Bytes received between two looks at whether to stop, and between two reports of progress.
-PIECE = 1024 * 1024
+PIECE = 2 * 1024 * 1024
 
 #: Tries of a request in a row that bring not a single byte. The pause between two is a random part of 1, 2, 4 ...
 #: seconds.
@@ -103,13 +103,25 @@ class Hash(Protocol):
 
 
 class Target(Protocol):
-    """Where the bytes of one blob go. No two of its methods are called at once."""
+    """Where the bytes of one blob go. But for :meth:`write`, no two of its methods are called at once."""
 
     def begin(self) -> tuple[int, Hash]:
         """Get ready; return how many bytes are there from an earlier run, and the hash that has seen them."""
 
-    def write(self, offset: int, data: memoryview, seen: Hash) -> None:
-        """Take the next bytes; ``seen`` has seen them too."""
+    def write(self, offset: int, data: memoryview) -> None:
+        """Take bytes, from several threads and in any order.
+
+        ``data`` begins a buffer of whole pages; what follows it there may be overwritten.
+        """
+
+    def passed(self, length: int, data: memoryview, seen: Hash) -> None:
+        """Take note that the first so many bytes are there, of which ``data`` is the end.
+
+        ``seen`` has seen them and no more. What must go in order goes from here.
+        """
+
+    def cut(self, length: int) -> bool:
+        """Drop what was written behind the first so many bytes; return whether more would be of use to a later run."""
 
     def commit(self) -> None:
         """Put the blob in place: it is complete, and its digest is right."""
@@ -141,16 +153,31 @@ class Transfer:
 
 
 @dataclass
+class _Piece:
+    """One range of a blob, in one buffer.
+
+    :ivar got: bytes of it that have come.
+    """
+
+    start: int
+    buffer: mmap.mmap
+    view: memoryview
+    got: int = 0
+    written: bool = False
+
+
+@dataclass
 class _Run:
     """Where the engine is with a transfer. All but the target's own state is guarded by the engine's condition."""
 
     transfer: Transfer
     ready: bool = False
     asked: int = 0  # bytes that were asked for, from the beginning
-    written: int = 0  # bytes that were hashed and written
+    passed: int = 0  # bytes that were hashed, from the beginning
     seen: Any = None
-    arrived: dict[int, tuple[bytearray, memoryview]] = field(default_factory=dict)
-    draining: bool = False
+    arrived: dict[int, _Piece] = field(default_factory=dict)  # those that no thread works on any more, by their start
+    fetching: int = 0  # threads that receive and write
+    draining: bool = False  # whether a thread hashes
     replaced: int = 0
     started_over: bool = False
 
@@ -184,7 +211,7 @@ class Engine:
         self._waiting: deque[Transfer] = deque()
         self._running: list[_Run] = []
         self._error: Optional[BaseException] = None
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
         # One buffer more than threads lets all of them receive while one buffer waits for the gap before it to close.
         self._unallocated = max(2, min(concurrency + 1, MEMORY // chunk_size))
 
@@ -210,7 +237,7 @@ class Engine:
             raise
         if self._error is not None:
             for run in self._running:
-                run.transfer.target.suspend()
+                self._suspend(run)
             raise self._error
 
     def _work(self) -> None:
@@ -245,52 +272,60 @@ class Engine:
                 buffer = self._take_buffer()
                 if buffer is None:
                     return None
+                run.fetching += 1
                 start, run.asked = run.asked, min(run.asked + self._chunk_size, run.transfer.size)
-                return partial(self._fetch, run, start, buffer, memoryview(buffer)[: run.asked - start])
+                return partial(self._fetch, run, _Piece(start, buffer, memoryview(buffer)[: run.asked - start]))
         if self._waiting:
             run = _Run(self._waiting.popleft())
             self._running.append(run)
             return partial(self._begin, run)
         return None
 
-    def _take_buffer(self) -> Optional[bytearray]:
+    def _take_buffer(self) -> Optional[mmap.mmap]:
         if self._free:
             return self._free.pop()
         if not self._unallocated:
             return None
         self._unallocated -= 1
-        return bytearray(self._chunk_size)
+        # Whole pages, as direct output wants them.
+        return mmap.mmap(-1, -(-self._chunk_size // mmap.PAGESIZE) * mmap.PAGESIZE)
 
     def _begin(self, run: _Run) -> None:
         offset, run.seen = run.transfer.target.begin()
         with self._changed:
-            run.transfer.resumed = run.written = run.asked = offset
+            run.transfer.resumed = run.passed = run.asked = offset
             run.ready = True
             self._changed.notify_all()
         if offset == run.transfer.size:
             self._finish(run)
 
-    def _fetch(self, run: _Run, start: int, buffer: bytearray, view: memoryview) -> None:
+    def _fetch(self, run: _Run, piece: _Piece) -> None:
         failed: Optional[CollectionError] = None
         try:
-            self._receive(run, start, view)
+            self._receive(run, piece)
+            if piece.got == len(piece.view):
+                run.transfer.target.write(piece.start, piece.view)
+                piece.written = True
         except _OF_ONE_BLOB as error:
             error.details.setdefault("digest", run.transfer.digest)
             failed = error
-        with self._changed:
-            run.transfer.error = run.transfer.error or failed
-            run.arrived[start] = buffer, view
+        finally:
+            with self._changed:
+                run.fetching -= 1
+                run.transfer.error = run.transfer.error or failed
+                run.transfer.received += piece.got
+                run.arrived[piece.start] = piece
         self._drain(run)
 
-    def _receive(self, run: _Run, start: int, view: memoryview) -> None:
-        """Fill a buffer, with as many requests as it takes."""
-        source, got, failures = run.transfer.source, 0, 0
-        while got < len(view) and self._error is None and run.transfer.error is None:
+    def _receive(self, run: _Run, piece: _Piece) -> None:
+        """Fill a buffer, with as many requests as it takes, unless something fails meanwhile."""
+        source, start, view, failures = run.transfer.source, piece.start, piece.view, 0
+        while piece.got < len(view) and self._error is None and run.transfer.error is None:
             try:
-                with contextlib.closing(source.open(start + got, start + len(view))) as stream:
-                    while got < len(view) and self._error is None:
-                        count = stream.readinto(view[got : got + self._piece])
-                        got += count
+                with contextlib.closing(source.open(start + piece.got, start + len(view))) as stream:
+                    while piece.got < len(view) and self._error is None:
+                        count = stream.readinto(view[piece.got : piece.got + self._piece])
+                        piece.got += count
                         failures = 0
                         self._on_bytes(run.transfer, count)
                         debt = self._bandwidth.spend(count)
@@ -308,36 +343,38 @@ class Engine:
                 if failures == ATTEMPTS:
                     raise
                 self._wait(random.uniform(0, min(2.0 ** (failures - 1), self._longest_pause)))  # noqa: S311
-        with self._changed:
-            run.transfer.received += got
 
     def _wait(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None, seconds)
 
     def _drain(self, run: _Run) -> None:
-        """Hash and write what has arrived and continues what is written, unless another thread is at it."""
+        """Hash what is written and continues what is hashed, unless another thread is at it."""
         while True:
             with self._changed:
                 if run.transfer.error is not None or self._error is not None:
                     break
-                if run.draining or run.written not in run.arrived:
+                piece = run.arrived.get(run.passed)
+                if run.draining or piece is None or not piece.written:
                     return
                 run.draining = True
-                buffer, view = run.arrived.pop(run.written)
+                del run.arrived[piece.start]
+            length = run.passed + len(piece.view)
             refused: Optional[CollectionError] = None
             try:
-                run.seen.update(view)
-                run.transfer.target.write(run.written, view, run.seen)
+                run.seen.update(piece.view)
+                run.transfer.target.passed(length, piece.view, run.seen)
             except _OF_ONE_BLOB as error:
                 refused = error
             with self._changed:
-                run.transfer.error = run.transfer.error or refused
-                run.written += len(view)
+                if refused:
+                    run.transfer.error = run.transfer.error or refused
+                else:
+                    run.passed = length
                 run.draining = False
-                self._free.append(buffer)
+                self._free.append(piece.buffer)
                 self._changed.notify_all()
-            if run.written == run.transfer.size and not refused:
+            if run.passed == run.transfer.size:
                 self._finish(run)
                 return
         self._give_up(run)
@@ -370,16 +407,37 @@ class Engine:
         self._retire(run)
 
     def _give_up(self, run: _Run) -> None:
-        """Suspend a transfer that failed, once no thread works on it any more."""
+        """Suspend a transfer that failed, as the last thread that works on it."""
         with self._changed:
-            self._free.extend(buffer for buffer, _view in run.arrived.values())
-            run.arrived.clear()
-            mine = run.transfer.error is not None and run in self._running and not run.draining
+            mine = run.transfer.error is not None and run in self._running and not (run.fetching or run.draining)
             if mine:
                 self._running.remove(run)
-            self._changed.notify_all()
         if mine:
-            run.transfer.target.suspend()
+            self._suspend(run)
+            with self._changed:
+                self._free.extend(piece.buffer for piece in run.arrived.values())
+                run.arrived.clear()
+                self._changed.notify_all()
+
+    def _suspend(self, run: _Run) -> None:
+        """Suspend a transfer that nobody works on, with all that continues what is hashed and is in memory still.
+
+        On a disk that is full, what was written behind a gap gives way to what closes the gap.
+        """
+        target, sound = run.transfer.target, not run.draining  # else a thread died between hashing and taking note
+        with contextlib.suppress(CollectionError):
+            useful = sound and run.passed in run.arrived and target.cut(run.passed)
+            while useful and run.passed in run.arrived:
+                piece = run.arrived[run.passed]
+                # Whole pages, so that a later run can go on with direct output.
+                whole = piece.got if piece.got == len(piece.view) else piece.got // mmap.PAGESIZE * mmap.PAGESIZE
+                if not whole:
+                    break
+                target.write(run.passed, piece.view[:whole])
+                run.seen.update(piece.view[:whole])
+                run.passed += whole
+                target.passed(run.passed, piece.view[:whole], run.seen)
+        target.suspend()
 
     def _retire(self, run: _Run) -> None:
         with self._changed:

@@ -1,0 +1,93 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ranges without the SDK's ceremony, against a real server: signed as the SDK does it, and left to it when refused."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
+    MirrorCredentialsError,
+    ObjectChangedError,
+    ObjectMissingError,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from mirror_lab import digest_of
+
+CONTENT = os.urandom(300_000)
+
+
+class Counted:
+    """A mirror with one object, which counts the requests that the SDK makes."""
+
+    def __init__(self, settings, key="models/some thing+ü/~blob", connections=10):
+        self.mirror = Mirror(settings, connections=connections)
+        self.key = key
+        self.mirror.write(key, CONTENT, digest_of(CONTENT))
+        self.state = self.mirror.state(key)
+        self.by_sdk = 0
+        self.mirror.client.meta.events.register("before-call.s3.GetObject", self.count)
+
+    def count(self, **_event):
+        self.by_sdk += 1
+
+    def range(self, start, stop):
+        view = memoryview(bytearray(stop - start))
+        got = 0
+        stream = self.mirror.open(self.key, start, stop, len(CONTENT), self.state.etag)
+        with contextlib.closing(stream):
+            while got < len(view):
+                got += stream.readinto(view[got:])
+        return bytes(view)
+
+
+@pytest.fixture
+def counted(settings):
+    return Counted(settings)
+
+
+def test_the_first_request_is_the_sdks_and_the_others_are_like_it(counted):
+    for start, stop in ((0, 1000), (1000, 250_000), (299_999, 300_000), (0, 300_000)):
+        assert counted.range(start, stop) == CONTENT[start:stop]
+    assert counted.by_sdk == 1
+
+
+def test_a_manifest_that_was_read_is_an_example_too(counted):
+    assert counted.mirror.read(counted.key, 10_000_000) == CONTENT
+    assert counted.range(5, 10) == CONTENT[5:10]
+    assert counted.by_sdk == 1
+
+
+def test_connections_are_used_again(counted, settings):
+    alone = Counted(settings, connections=1)
+    for start in range(0, 20_000, 1000):
+        assert alone.range(start, start + 1000) == CONTENT[start : start + 1000]
+    pools = alone.mirror.client._endpoint.http_session._manager.pools
+    assert [pools[key].num_connections for key in list(pools.keys())] == [1]
+
+
+def test_what_is_refused_is_told_by_the_sdk(counted):
+    counted.range(0, 10)
+    counted.mirror.write(counted.key, CONTENT[1:], digest_of(CONTENT[1:]))
+    with pytest.raises(ObjectChangedError):
+        counted.range(0, 10)
+    counted.mirror.remove(counted.key)
+    with pytest.raises(ObjectMissingError):
+        counted.range(0, 10)
+    assert counted.by_sdk == 3
+
+
+def test_credentials_are_those_of_the_moment(counted, settings):
+    """The SDK renews temporary credentials while a long download runs."""
+    counted.range(0, 10)
+    signer = counted.mirror.client._request_signer
+    sound = signer._credentials
+    signer._credentials = Mirror(dataclasses.replace(settings, secret_key="wrong")).client._request_signer._credentials
+    with pytest.raises(MirrorCredentialsError):
+        counted.range(0, 10)
+    signer._credentials = sound
+    assert counted.range(0, 10) == CONTENT[:10]
