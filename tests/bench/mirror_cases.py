@@ -40,6 +40,7 @@ _PEAK = 120_000_000
 _MANY_LAYERS = 5.0
 _OVER_PING = 0.8
 _COMES_AGAIN = 0.15
+_OVER_SLOWER = 1.2
 
 
 class Bench:
@@ -465,11 +466,53 @@ def publish(bench: Bench) -> Finding:
     )
 
 
+def sync(bench: Bench) -> Finding:
+    """One large blob, from the mirror through a running server."""
+    large = bench.large
+    source = large.file(large.weights)
+    store = bench.scratch / "served"
+    server = bench.stack.enter_context(services.ollama_server(store, build="ollama-newest"))
+
+    def before() -> None:
+        for entry in [*store.glob("blobs/*"), *store.glob("manifests/*")]:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        bench.fresh()
+        machine.warm(source.parent)
+
+    def ours() -> Sample:
+        sample = bench.module("ollama_s3_sync", name=large.name, host=server.url, models_path=store)
+        assert sample.facts["blobs_pushed"] == len(large.sizes), sample.facts
+        return sample
+
+    def push() -> Sample:
+        return bench.command("curl", "-sSf", "-X", "POST", "-T", source, f"{server.url}/api/blobs/{large.weights}")
+
+    def fetch() -> Sample:
+        return bench.module("ollama_s3_import", name=large.name, models_path=bench.target)
+
+    mine = Contestant("ollama_s3_sync", ours, before)
+    alone = [
+        Contestant("download alone (ollama_s3_import)", fetch, before),
+        Contestant("push alone (curl, from a file in the cache)", push, before),
+    ]
+    take_turns([mine, *alone], bench.given.rounds)
+    slower = max(alone, key=Contestant.median)
+    found = mine.median() / slower.median()
+    return Finding(
+        "sync",
+        f"Sync of {in_gib(bench.given.blob)} to a running Ollama",
+        "From an S3 server to an Ollama 0.32.5 on the same machine, which hashes and writes what comes.",
+        [mine, *alone],
+        [Goal(f"at most {_OVER_SLOWER:g}x {slower.name}", f"{found:.2f}x", found <= _OVER_SLOWER)],
+    )
+
+
 #: In the order in which they run.
 CASES: dict[str, Callable[[Bench], Finding]] = {
     "layers": layers,
     "download": download,
     "resume": resume,
+    "sync": sync,
     "publish": publish,
     "unchanged": unchanged,
 }

@@ -31,7 +31,7 @@ def test_every_case_runs_and_is_written_in_its_place(tmp_path):
     assert text.startswith("before\n\n<!-- measured: download -->\n\n## One blob of 40 MiB, verified\n")
     assert "old" not in text
     assert "theirs" in text
-    for case in ("layers", "resume", "publish", "unchanged", "machine"):
+    for case in ("layers", "resume", "sync", "publish", "unchanged", "machine"):
         assert text.count(f"<!-- measured: {case} -->") == 1
     assert "| ollama_s3_import | 1.00 |" in text
     assert "| ollama pull |" in text
