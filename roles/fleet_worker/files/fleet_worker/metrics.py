@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -46,6 +46,8 @@ class Metrics:
     """
 
     def __init__(self, node: str) -> None:
+        # One series more for each counter and histogram, with a time that nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests that came to an end, by outcome", "lane", "outcome")
         self._tokens = self._counter("tokens", "Tokens that Ollama has counted", "lane", "direction")
@@ -132,7 +134,7 @@ class _Standing(Collector):
 
 def _lanes(lanes: list[dict[str, Any]]) -> Iterator[Metric]:
     states = GaugeMetricFamily("fleet_worker_lanes", "Lanes by how requests come", labels=["state"])
-    for name in ("push", "pull", "paused"):
+    for name in ("push", "pull", "paused", "degraded"):
         states.add_metric([name], sum(lane["state"] == name for lane in lanes))
     yield states
     served = GaugeMetricFamily(
@@ -142,7 +144,7 @@ def _lanes(lanes: list[dict[str, Any]]) -> Iterator[Metric]:
     labels = ["lane", "model", "type", "style"]
     about = GaugeMetricFamily("fleet_worker_lane_info", "What a lane is; always 1", labels=labels)
     for lane in lanes:
-        served.add_metric([lane["queue"]], lane["state"] != "paused")
+        served.add_metric([lane["queue"]], lane["state"] in ("push", "pull"))
         running.add_metric([lane["queue"]], lane["running"])
         about.add_metric([lane["queue"], lane["model"], lane["type"], lane["style"]], 1)
     yield from (served, running, about)
