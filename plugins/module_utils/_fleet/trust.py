@@ -10,7 +10,7 @@ that the worker may reach, or have two workers answer each other for ever; hence
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Optional
 
@@ -24,13 +24,12 @@ _LANES = ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet
 ANSWER_TYPES = frozenset({"llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"})
 
 
-def refusal(reply_to: str, allowed: Iterable[str], lanes: Container[str]) -> Optional[str]:
+def refusal(reply_to: str, allowed: Iterable[str]) -> Optional[str]:
     """Say why a queue must not be answered to; None when it may be.
 
     :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`.
-    :param lanes: the queues of the lanes of this worker.
     """
-    if reply_to in lanes or reply_to.startswith(_LANES):
+    if reply_to.startswith(_LANES):
         return "it is a lane"
     if not any(fnmatchcase(reply_to, pattern) for pattern in allowed):
         return "it matches none of the allowed patterns (reply_queues)"

@@ -46,6 +46,7 @@ class ScriptedOllama:
     def __init__(self, behave: Optional[Callable[[str, dict[str, Any]], Any]] = None) -> None:
         self.behave = behave or answer
         self.models = [CHAT_MODEL, EMBED_MODEL]
+        self.abilities = {EMBED_MODEL: ["embedding"]}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = threading.Event()
         self._server: Optional[ThreadingHTTPServer] = None
@@ -78,6 +79,9 @@ class ScriptedOllama:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path == "/api/show":
+                    self._send(200, {"capabilities": ollama.abilities.get(body["model"], ["completion"])})
+                    return
                 ollama.calls.append((self.path, body))
                 found = ollama.behave(self.path, body)
                 if found is None:

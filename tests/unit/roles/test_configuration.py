@@ -56,6 +56,14 @@ def check(release: Path, config: Path) -> subprocess.CompletedProcess[str]:
         {**TLS, "fleet_worker_broker_password": ""},
         {"fleet_worker_metrics_listen": "", "fleet_worker_registry": False},
         {"fleet_worker_metrics_listen": "[::]:9469"},
+        {
+            "fleet_worker_lanes": [],
+            "fleet_worker_auto_lanes": True,
+            "fleet_worker_auto_lanes_deny": ["*:70b"],
+            "fleet_worker_auto_lanes_styles": ["model", "shared"],
+            "fleet_worker_auto_lanes_settings": {"deadline": 120, "consumer_priority": 10},
+            "fleet_worker_model_concurrency": {"llama3:70b": 1},
+        },
         {"fleet_worker_name": "gpu1", "fleet_worker_config": {"ollama": {"patience": 5}}},
     ],
 )

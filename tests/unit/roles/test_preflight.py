@@ -42,6 +42,7 @@ SOUND: dict[str, dict[str, Any]] = {
         ("fleet_worker", {"fleet_worker_metrics_listen": "", "fleet_worker_registry_heartbeat": "1"}),
         ("fleet_worker", {"fleet_worker_metrics_listen": "[::]:9469"}),
         ("fleet_worker", {"fleet_worker_concurrency": "256", "fleet_worker_wheelhouse": "wheels"}),
+        ("fleet_worker", {"fleet_worker_lanes": [], "fleet_worker_auto_lanes": "yes"}),
     ],
 )
 def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) -> None:
@@ -79,6 +80,17 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "speak", "model": "x"}]}, "needs a type"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat"}]}, "needs a type"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat", "model": "x"}] * 2}, "the same lane twice"),
+        (
+            "fleet_worker",
+            {"fleet_worker_auto_lanes": True, "fleet_worker_auto_lanes_allow": []},
+            "need at least one entry each",
+        ),
+        ("fleet_worker", {"fleet_worker_auto_lanes_styles": ["own"]}, "may have model, shared and offering"),
+        ("fleet_worker", {"fleet_worker_auto_lanes_settings": {"model": "x"}}, "but has model"),
+        ("fleet_worker", {"fleet_worker_model_concurrency": {"a": 0}}, "map models to 1 to 256"),
+        ("fleet_worker", {"fleet_worker_embed_batch_count": 0}, "fleet_worker_embed_batch_count must be"),
+        ("fleet_worker", {"fleet_worker_embed_batch_bytes": 1}, "fleet_worker_embed_batch_bytes must be"),
+        ("fleet_worker", {"fleet_worker_starvation": 0}, "fleet_worker_starvation must be"),
         ("fleet_worker", {"fleet_worker_exchanges": []}, "fleet_worker_exchanges is empty"),
         ("fleet_worker", {"fleet_worker_broker_addresses": []}, "at least one broker"),
         ("fleet_worker", {"fleet_worker_broker_addresses": ["amqp://hub"]}, "without scheme"),

@@ -51,9 +51,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             print(problem, file=sys.stdout if options.command == "check-config" else sys.stderr)
         return EXIT_PROBLEMS if options.command == "check-config" else EXIT_CONFIG
     if options.command == "check-config":
-        print(f"{options.config}: {len(config.lanes)} lanes, nothing wrong")
+        print(f"{options.config}: {_lanes(config)}, nothing wrong")
         return 0
     return _status(config, as_json=options.json) if options.command == "status" else _run(config)
+
+
+def _lanes(config: Config) -> str:
+    listed = f"{len(config.lanes)} lanes"
+    return listed if config.auto_lanes is None else f"{listed} and those of Ollama's models"
 
 
 def _run(config: Config) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -22,6 +23,7 @@ from ._fleet.lanes import Lane, check_collisions, lane
 from ._fleet.trust import REPLY_QUEUES
 from ._ollama.errors import CollectionError
 from ._ollama.hosts import parse_host
+from ._ollama.names import ModelName
 from .scheduler import STARVATION
 
 DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
@@ -92,6 +94,8 @@ class OllamaConfig(_Section):
     #: Seconds.
     connect_timeout: float = Field(default=10, gt=0, le=300)
     headers: dict[str, str] = {}
+    #: Seconds between two looks at an Ollama that answers; that soon a model that came or went is noticed.
+    interval: float = Field(default=15, ge=0.1, le=3600)
     #: Seconds for which a request waits for an Ollama that is down, before it is given to another node or answered
     #: with an error.
     patience: float = Field(default=30, ge=0, le=3600)
@@ -142,6 +146,31 @@ class MetricsConfig(_Section):
         return value
 
 
+class AutoLanesConfig(_Section):
+    """Lanes made of the models that Ollama has, and with them for as long as it has them."""
+
+    #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
+    #: none of the second.
+    allow: list[_Name] = ["*"]
+    deny: list[_Name] = []
+    styles: list[Literal["model", "shared", "offering"]] = Field(default=["model"], min_length=1)
+    types: list[Literal["chat", "generate", "embed"]] = Field(default=["chat", "generate", "embed"], min_length=1)
+    #: As for a lane of its own. The first is for inference lanes of style shared and offering alone.
+    context_window: Optional[int] = Field(default=None, ge=1)
+    deadline: Optional[float] = Field(default=None, gt=0)
+    priority: Optional[int] = Field(default=None, ge=-100, le=100)
+    consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
+
+
+class EmbedBatchConfig(_Section):
+    """Embedding requests that are waiting together and have equal options go to Ollama as one array."""
+
+    #: Requests in one array, at most; 1 turns it off.
+    count: int = Field(default=32, ge=1, le=512)
+    #: Bytes of the texts in one array, at most.
+    bytes: int = Field(default=262144, ge=1024, le=16 * 1024 * 1024)
+
+
 class LogConfig(_Section):
     """The log, which goes to standard output."""
 
@@ -157,6 +186,9 @@ class Config(_Section):
     ollama: OllamaConfig = OllamaConfig()
     #: Requests that run at the same time.
     concurrency: int = Field(default=2, ge=1, le=256)
+    #: The same for one model, all its lanes together: ``{"llama3:70b": 1}``.
+    model_concurrency: dict[_Name, Annotated[int, Field(ge=1, le=256)]] = {}
+    embed_batch: EmbedBatchConfig = EmbedBatchConfig()
     #: Seconds after which a lane is served out of turn, although requests of the loaded model are waiting.
     starvation: float = Field(default=STARVATION, gt=0, le=3600)
     #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
@@ -172,11 +204,34 @@ class Config(_Section):
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
     #: Whether requesters may set runner options (num_ctx and the like), which force Ollama to load the model anew.
     allow_runner_options: bool = False
-    lanes: list[LaneConfig] = Field(min_length=1)
+    #: ``auto`` in the file is none listed, and ``auto_lanes`` with its defaults.
+    lanes: list[LaneConfig]
+    #: Lanes besides those that are listed.
+    auto_lanes: Optional[AutoLanesConfig] = None
     status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_a_short_form(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("lanes") == "auto":
+            return {**value, "lanes": [], "auto_lanes": value.get("auto_lanes") or {}}
+        return value
+
+    @model_validator(mode="after")
+    def _something_is_served(self) -> Config:
+        if not self.lanes and self.auto_lanes is None:
+            raise ValueError("there is none; list at least one, or set lanes to auto")
+        return self
+
+    @field_validator("model_concurrency")
+    @classmethod
+    def _models_are_named(cls, value: dict[str, int]) -> dict[str, int]:
+        for name in value:
+            _or_value_error(lambda name=name: ModelName.parse(name))
+        return value
 
     @field_validator("exchanges")
     @classmethod
@@ -190,22 +245,36 @@ class Config(_Section):
         _or_value_error(lambda: check_collisions(entry for entry, _settings in self.lane_table()))
         return self
 
-    def lane_table(self) -> list[tuple[Lane, LaneConfig]]:
+    def lane_table(self, found: Iterable[LaneConfig] = ()) -> list[tuple[Lane, LaneConfig]]:
         """The lanes, each with its settings.
 
-        :raises CollectionError: when one cannot be made.
+        :param found: lanes besides those that are listed; one that would be a queue there is already is left out.
+        :raises CollectionError: when one that is listed cannot be made.
         """
-        return [
-            (
-                lane(entry.type, entry.model, style=entry.style, context_window=entry.context_window, node=self.node),
-                entry,
-            )
-            for entry in self.lanes
-        ]
+        table = [(self._lane(entry), entry) for entry in self.lanes]
+        queues = {made.queue for made, _entry in table}
+        for entry in found:
+            try:
+                made = self._lane(entry)
+            except CollectionError:
+                continue  # a model whose name cannot be one of a queue
+            if made.queue not in queues:
+                queues.add(made.queue)
+                table.append((made, entry))
+        return table
+
+    def _lane(self, entry: LaneConfig) -> Lane:
+        return lane(entry.type, entry.model, style=entry.style, context_window=entry.context_window, node=self.node)
 
     @model_validator(mode="after")
     def _deadlines_fit(self) -> Config:
-        for made, settings in self.lane_table():
+        auto = self.auto_lanes
+        examples = (
+            [LaneConfig(type="chat", model="any", style=style, deadline=auto.deadline) for style in auto.styles]
+            if auto is not None
+            else []
+        )
+        for made, settings in self.lane_table(examples):
             if settings.deadline and made.ack_timeout and settings.deadline > made.ack_timeout - 10:
                 raise ValueError(
                     f"the deadline {settings.deadline:g} of {made.queue} is too long: RabbitMQ takes a request back"

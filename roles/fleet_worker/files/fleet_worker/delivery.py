@@ -27,12 +27,16 @@ class ServedLane:
     :ivar deadline: seconds a request may take.
     :ivar priority: among the lanes of this worker; higher goes first.
     :ivar consumer_priority: among the consumers of the queue; None leaves it to the broker.
+    :ivar batch: requests that may go to Ollama as one.
+    :ivar limit: slots that all lanes of the model may take together; None for all.
     """
 
     lane: Lane
     deadline: float
     priority: int
     consumer_priority: Optional[int] = None
+    batch: int = 1
+    limit: Optional[int] = None
 
     @property
     def queue(self) -> str:
@@ -44,7 +48,14 @@ class ServedLane:
         expires = self.lane.arguments.get("x-expires")
         # Options that load a model anew are pinned by the lane, so a model and its context window are what is loaded.
         loaded = f"{ModelName.parse(self.lane.model).full.lower()} {self.lane.context_window or ''}"
-        return LaneRule(self.queue, loaded, self.priority, None if expires is None else expires / 1000)
+        return LaneRule(
+            self.queue,
+            loaded,
+            self.priority,
+            expires=None if expires is None else expires / 1000,
+            batch=self.batch,
+            limit=self.limit,
+        )
 
 
 @dataclass(frozen=True, eq=False)

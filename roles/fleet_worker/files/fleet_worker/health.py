@@ -10,7 +10,6 @@ until it answers again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -18,10 +17,11 @@ from ._ollama.calls import Call
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError, InvalidNameError
 from ._ollama.names import ModelName
+from .logs import Log
 
-#: Seconds between two looks at an Ollama that answers; a model that was removed or added is noticed as soon as that.
-INTERVAL = 15.0
-#: Seconds between two looks at one that does not.
+LOG = Log()
+
+#: Seconds between two looks at an Ollama that does not answer.
 INTERVAL_DOWN = 1.0
 #: Seconds for an answer. Ollama lists its models from the disk, also while it is busy.
 TIMEOUT = 10.0
@@ -33,11 +33,14 @@ class State:
 
     :ivar reason: why it is not up.
     :ivar models: the full names of its models, in lower case, as Ollama looks them up without regard to case.
+    :ivar abilities: the models as Ollama spells them, each with what it can (``completion``, ``embedding`` and others);
+        only when asked for.
     """
 
     up: bool
     reason: str = ""
     models: frozenset[str] = frozenset()
+    abilities: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def has(self, model: str) -> bool:
         return ModelName.parse(model).full.lower() in self.models
@@ -48,11 +51,19 @@ class Health:
 
     :param client: does not retry by itself.
     :param changed: called from any thread, with the state, the first time and whenever it has changed.
+    :param interval: seconds between two looks at an Ollama that answers.
+    :param with_abilities: whether to ask what each model can.
     """
 
-    def __init__(self, client: OllamaClient, changed: Callable[[State], None]) -> None:
+    def __init__(
+        self, client: OllamaClient, changed: Callable[[State], None], *, interval: float, with_abilities: bool = False
+    ) -> None:
         self._client = client
         self._changed = changed
+        self._interval = interval
+        self._with_abilities = with_abilities
+        #: What each model can, by name and digest, and so asked once.
+        self._known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._lock = threading.Lock()
         self._state: Optional[State] = None
         self._up = threading.Event()
@@ -88,7 +99,7 @@ class Health:
             state = self._ask()
             self._set(state)
             if state.up:
-                self._look.wait(INTERVAL)
+                self._look.wait(self._interval)
             else:
                 self._stopped.wait(INTERVAL_DOWN)
 
@@ -106,15 +117,49 @@ class Health:
 
     def _ask(self) -> State:
         try:
-            listed = self._client.tags(call=Call(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, total_timeout=TIMEOUT))
+            listed = self._client.tags(call=_call())
         except CollectionError as error:
             return State(up=False, reason=error.message)
-        return State(up=True, models=frozenset(_names(listed.get("models"))))
+        models = [model for model in listed.get("models") or () if _is_named(model)]
+        names = frozenset(ModelName.parse(model["name"]).full.lower() for model in models)
+        if not self._with_abilities:
+            return State(up=True, models=names)
+        known = {(model["name"], str(model.get("digest"))): self._abilities_of(model) for model in models}
+        self._known = {key: abilities for key, abilities in known.items() if abilities}
+        return State(
+            up=True,
+            models=names,
+            abilities=tuple(sorted((name, abilities) for (name, _digest), abilities in self._known.items())),
+        )
 
-
-def _names(models: Any) -> Iterable[str]:
-    for model in models if isinstance(models, list) else ():
+    def _abilities_of(self, model: Any) -> tuple[str, ...]:
+        """Return what a model can; nothing when Ollama does not tell now, and then it is asked the next time."""
+        name = model["name"]
+        known = self._known.get((name, str(model.get("digest"))))
+        if known is not None:
+            return known
         try:
-            yield ModelName.parse(model["name"]).full.lower()
-        except (InvalidNameError, KeyError, TypeError):
-            continue  # a name that no request can spell
+            shown = self._client.show(name, call=_call())
+        except CollectionError as error:
+            LOG.warning("model_not_shown", model=name, error=error.message)
+            return ()
+        abilities = shown.get("capabilities")
+        if isinstance(abilities, list) and abilities:
+            return tuple(sorted(str(ability) for ability in abilities))
+        # Ollama before 0.6.4 does not say. What it says since then it makes of the same key (server/images.go).
+        info = shown.get("model_info")
+        pools = isinstance(info, dict) and any(str(key).endswith(".pooling_type") for key in info)
+        return ("embedding",) if pools else ("completion",)
+
+
+def _call() -> Call:
+    return Call(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, total_timeout=TIMEOUT)
+
+
+def _is_named(model: Any) -> bool:
+    """Whether a model has a name that a request can spell."""
+    try:
+        ModelName.parse(model["name"])
+    except (InvalidNameError, KeyError, TypeError):
+        return False
+    return True

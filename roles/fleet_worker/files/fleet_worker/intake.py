@@ -29,7 +29,7 @@ from ._fleet.pika_messages import from_pika
 from .delivery import Delivery, ServedLane, delivery_count
 from .serving import Verdict
 
-#: Channels for asking lanes, at most. A question takes about a millisecond, an inference hundreds of them.
+#: Channels for asking lanes. A question takes about a millisecond, an inference hundreds of them.
 GETTERS = 4
 
 
@@ -44,9 +44,8 @@ class _Getter:
 class Intake:
     """Gets requests out of lanes.
 
-    :param slots: requests that may run at the same time.
     :param delivered: called with each request that a consumer has got.
-    :param got: called with the lane that was asked, and its request or None.
+    :param got: called with the lane that was asked, its request or None, and how many requests it still has.
     :param cancelled: called with a lane, and whether it was its second consumer, when the broker has confirmed its end.
     :param lane_lost: called with a lane whose queue is gone, or whose consumer the broker has ended: RabbitMQ 4.3 does
         that when it has lost patience with an unacknowledged delivery.
@@ -57,16 +56,14 @@ class Intake:
     def __init__(
         self,
         settings: BrokerSettings,
-        slots: int,
         *,
         delivered: Callable[[Delivery], None],
-        got: Callable[[ServedLane, Optional[Delivery]], None],
+        got: Callable[[ServedLane, Optional[Delivery], int], None],
         cancelled: Callable[[ServedLane, bool], None],
         lane_lost: Callable[[ServedLane, str], None],
         closed: Callable[[BrokerError], None],
     ) -> None:
         self._settings = settings
-        self._getters = min(slots, GETTERS)
         self._delivered = delivered
         self._got = got
         self._cancelled = cancelled
@@ -89,7 +86,7 @@ class Intake:
         self._idle.clear()
         self._questions.clear()
         self.open_consumers(ready)
-        for _number in range(self._getters):
+        for _number in range(GETTERS):
             self._open_getter()
 
     def open_consumers(self, ready: Callable[[], None]) -> None:
@@ -117,13 +114,13 @@ class Intake:
         # Not global: the limit is that of each consumer begun afterwards, and quorum queues know no other.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
         arguments = {} if served.consumer_priority is None else {"x-priority": served.consumer_priority}
-        on_message = partial(self._on_message, served, self._delivered)
+        on_message = partial(self._on_message, served, lambda delivery, _more: self._delivered(delivery))
         tag = self._channel.basic_consume(served.queue, on_message, arguments=arguments)
         self._consumers[tag] = (served, hot)
 
-    def cancel(self, served: ServedLane, *, hot: bool) -> None:
+    def cancel(self, queue: str, *, hot: bool) -> None:
         """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
-        for tag in [tag for tag, consumer in self._consumers.items() if consumer == (served, hot)]:
+        for tag in [tag for tag, (served, second) in self._consumers.items() if (served.queue, second) == (queue, hot)]:
             self._channel.basic_cancel(tag, callback=_ignored)
 
     # Asking.
@@ -142,7 +139,7 @@ class Intake:
             self._ask()
 
         channel = self._connection.channel(on_open_callback=opened)
-        channel.add_callback(lambda _frame: self._answered(getter, None), [spec.Basic.GetEmpty], one_shot=False)
+        channel.add_callback(lambda _frame: self._answered(getter, None, 0), [spec.Basic.GetEmpty], one_shot=False)
         channel.add_on_close_callback(partial(self._on_getter_closed, getter))
 
     def _ask(self) -> None:
@@ -153,11 +150,11 @@ class Intake:
                 receive = partial(self._answered, getter)
                 getter.channel.basic_get(served.queue, partial(self._on_message, served, receive))
 
-    def _answered(self, getter: _Getter, delivery: Optional[Delivery]) -> None:
+    def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
         served, getter.asked = getter.asked, None
         self._idle.append(getter)
         if served is not None:
-            self._got(served, delivery)
+            self._got(served, delivery, more)
         self._ask()
 
     # Settling.
@@ -180,10 +177,17 @@ class Intake:
 
     @staticmethod
     def _on_message(
-        served: ServedLane, receive: Callable[[Delivery], None], channel: Any, method: Any, properties: Any, body: bytes
+        served: ServedLane,
+        receive: Callable[[Delivery, int], None],
+        channel: Any,
+        method: Any,
+        properties: Any,
+        body: bytes,
     ) -> None:
         count = delivery_count(properties.headers, method.redelivered)
-        receive(Delivery(served, channel, method.delivery_tag, from_pika(properties, body), count))
+        delivery = Delivery(served, channel, method.delivery_tag, from_pika(properties, body), count)
+        # Only the answer to a question says how many are left.
+        receive(delivery, getattr(method, "message_count", None) or 0)
 
     def _on_cancel_ok(self, frame: Any) -> None:
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
@@ -207,7 +211,7 @@ class Intake:
         self._open_getter()
         if getter.asked is not None:
             reason = channel_error(error.reply_code, error.reply_text, self._settings)
-            self._got(getter.asked, None)
+            self._got(getter.asked, None, 0)
             self._lane_lost(getter.asked, reason.message)
 
 

@@ -25,8 +25,16 @@ A queue that expires (``x-expires``) is kept alive by a consumer or a get, and b
 again, not by an unacknowledged request. So while such a lane has no consumer, it is asked for a request in time,
 whatever else happens; what that brings is held, and runs when a slot is free, even if the lane is paused.
 
-How many requests can be held: in push, the prefetch of all consumers less what runs, that is lanes + 2 x slots - 2;
-in pull no more are taken than there are free slots, except one a lane in each third of its expiry.
+Embeddings are cheaper together: of a lane with a batch size, up to so many requests start as one and take one slot.
+Nobody waits for a batch to become full. What is held makes one; and when a lane was asked, and the broker said how many
+more are there, they are fetched before the batch starts.
+
+A model may have a limit of its own, below the slots. When a request is held because its model is full, only the
+consumers of that model's lanes are cancelled, until there is room.
+
+How many requests can be held: in push, the prefetch of all consumers less what runs, that is lanes + 2 x slots - 2, or
+lanes + 2 x slots x batch - 2 with batches; in pull no more are taken than there is room for, except one a lane in each
+third of its expiry.
 """
 
 from __future__ import annotations
@@ -55,12 +63,16 @@ class LaneRule:
     :ivar model: requests of one model run best after each other.
     :ivar priority: higher goes first.
     :ivar expires: seconds after which the broker deletes the queue when nobody has asked for a request.
+    :ivar batch: requests that may start as one.
+    :ivar limit: slots that the lanes of this model may take together; None for all.
     """
 
     queue: str
     model: str
     priority: int = 0
     expires: Optional[float] = None
+    batch: int = 1
+    limit: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -89,14 +101,15 @@ class Get:
 
 @dataclass(frozen=True)
 class Start:
-    """Run a request; answered by :meth:`Scheduler.finished`."""
+    """Run requests of one lane as one; answered by :meth:`Scheduler.finished` with the model."""
 
-    item: Any
+    model: str
+    items: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class GiveBack:
-    """Return a request that was not started to its queue. Only when the worker leaves."""
+    """Return a request that was not started to its queue. Only when the worker leaves, or the lane is withdrawn."""
 
     item: Any
 
@@ -116,12 +129,17 @@ class _Lane:
         self.rule = rule
         self.open = False
         self.consumed = False
-        self.getting = False
+        #: Whether its consumer was taken away because its model is full.
+        self.throttled = False
+        #: Whether it is withdrawn, and only kept until the broker has answered everything.
+        self.leaving = False
+        #: Answers to gets that are still to come.
+        self.getting = 0
         #: Whether the sweep under way has found it empty.
         self.empty = False
-        #: When it was last looked into, and when the broker was last reminded of it.
+        #: When it was last looked into, and when the broker was last reminded of it; None while it is not declared.
         self.visited = 0.0
-        self.touched = 0.0
+        self.touched: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ class Scheduler:
         self.slots = slots
         self._starvation = starvation
         self.mode = Mode.PULL
-        self.running = 0
+        self._running: Counter[str] = Counter()
         self._held: list[_Held] = []
         self._hot: Optional[_Lane] = None
         self._next_hot: Optional[_Lane] = None
@@ -154,6 +172,11 @@ class Scheduler:
         self._next_sweep = 0.0
         self._blocked = False
         self._draining = False
+
+    @property
+    def running(self) -> int:
+        """Slots that are taken."""
+        return sum(self._running.values())
 
     @property
     def held(self) -> int:
@@ -167,15 +190,31 @@ class Scheduler:
 
     # Events.
 
+    def assign(self, rules: Iterable[LaneRule], now: float) -> list[Action]:
+        """Exactly these lanes there are from now on. A new one is closed at first, the others stay as they are.
+
+        What is held for a lane that is withdrawn is given back: another node may still have it.
+        """
+        wanted = {rule.queue: rule for rule in rules}
+        actions: list[Action] = []
+        for queue, lane in self._lanes.items():
+            if queue not in wanted:
+                actions += self._cancel(lane, now)
+                lane.leaving, lane.open, lane.touched = True, False, None
+        for queue, rule in wanted.items():
+            lane = self._lanes.setdefault(queue, _Lane(rule))
+            lane.rule, lane.leaving = rule, False
+        return actions + self._next(now)
+
     def open(self, queues: Iterable[str], now: float) -> list[Action]:
         """Exactly these lanes can be served from now on."""
         wanted = set() if self._draining else set(queues)
         actions: list[Action] = []
         for queue, lane in self._lanes.items():
             if lane.open and queue not in wanted:
-                lane.open = False
+                lane.open = lane.throttled = False
                 actions += self._cancel(lane, now)
-            elif not lane.open and queue in wanted:
+            elif not lane.open and queue in wanted and not lane.leaving:
                 lane.open, lane.empty = True, False
                 lane.visited = lane.touched = now
                 if self.mode is Mode.PUSH:
@@ -184,30 +223,43 @@ class Scheduler:
 
     def delivered(self, queue: str, item: Any, now: float) -> list[Action]:
         """A consumer has got a request."""
-        lane = self._lanes[queue]
-        lane.visited = lane.touched = now
+        lane = self._lanes.get(queue)
+        if lane is None:
+            return [GiveBack(item)]
+        self._touch(lane, now)
         actions: list[Action] = []
         if self.mode is Mode.PUSH and lane.consumed and self._deserves_heat(lane):
             actions += self._heat(lane)
         self._held.append(_Held(lane, item, now))
         return actions + self._next(now)
 
-    def got(self, queue: str, item: Optional[Any], now: float) -> list[Action]:
-        """A lane was asked for a request; None when it had none."""
-        lane = self._lanes[queue]
-        lane.getting = False
-        lane.visited = lane.touched = now
+    def got(self, queue: str, item: Optional[Any], now: float, *, more: int = 0) -> list[Action]:
+        """A lane was asked for a request; None when it had none.
+
+        :param more: how many are left in its queue.
+        """
+        lane = self._lanes.get(queue)
+        if lane is None:
+            return [] if item is None else [GiveBack(item)]
+        lane.getting = max(0, lane.getting - 1)
+        self._touch(lane, now)
+        actions: list[Action] = []
         if item is None:
             lane.empty = True
         else:
             self._begin_sweep()
             self._held.append(_Held(lane, item, now))
-        return self._next(now)
+            if self.mode is Mode.PULL and lane.open and not lane.getting and self._free > 0 and not self._full(lane):
+                actions += self._fill(lane, more)
+        return actions + self._next(now)
 
     def answered(self, queue: str, now: float) -> list[Action]:
         """A lane was asked for a request, and what it had needs no slot."""
-        self._lanes[queue].getting = False
-        self._lanes[queue].visited = self._lanes[queue].touched = now
+        lane = self._lanes.get(queue)
+        if lane is None:
+            return []
+        lane.getting = max(0, lane.getting - 1)
+        self._touch(lane, now)
         self._begin_sweep()
         return self._next(now)
 
@@ -218,12 +270,13 @@ class Scheduler:
         actions: list[Action] = []
         if hot and self._next_hot is not None and self._next_hot.consumed and self.mode is Mode.PUSH:
             # Not with all slots taken meanwhile: what is left of the one consumer would add up with the other's.
-            actions = self._heat(self._next_hot) if self._free > 0 else []
+            actions = self._heat(self._next_hot) if self._free > 0 and not self._full(self._next_hot) else []
         return actions + self._next(now)
 
-    def finished(self, now: float) -> list[Action]:
-        """A request that ran is over."""
-        self.running -= 1
+    def finished(self, model: str, now: float) -> list[Action]:
+        """What was started is over."""
+        self._running[model] -= 1
+        self._running += Counter()
         return self._next(now)
 
     def tick(self, now: float) -> list[Action]:
@@ -237,16 +290,18 @@ class Scheduler:
 
     def lost(self, queue: str, now: float) -> list[Action]:
         """The broker has ended the consumers of a lane by itself."""
-        lane = self._lanes[queue]
-        lane.consumed = False
-        if self._hot is lane:
-            self._hot = None
+        lane = self._lanes.get(queue)
+        if lane is not None:
+            lane.consumed = False
+            if self._hot is lane:
+                self._hot = None
         return self._next(now)
 
     def declared(self, queues: Iterable[str], now: float) -> None:
         """The queues of these lanes are there from now on, and expire if nobody asks for anything."""
         for queue in queues:
-            self._lanes[queue].touched = now
+            if queue in self._lanes and not self._lanes[queue].leaving:
+                self._lanes[queue].touched = now
 
     def reset(self, alive: Callable[[Any], bool], now: float) -> None:
         """The consumers are gone with their channel, and no lane can be served for now; what runs goes on.
@@ -255,11 +310,11 @@ class Scheduler:
             has them back.
         """
         self._held = [held for held in self._held if alive(held.item)]
-        self._hot = None
+        self._hot = self._next_hot = None
         self._cancelling.clear()
         for lane in self._lanes.values():
-            lane.open = lane.consumed = lane.getting = lane.empty = False
-            lane.touched = 0.0
+            lane.open = lane.consumed = lane.empty = lane.throttled = False
+            lane.getting, lane.touched = 0, None
         self._enter_pull(now)
 
     def drain(self, now: float) -> list[Action]:
@@ -272,11 +327,11 @@ class Scheduler:
         times = [
             lane.touched + lane.rule.expires / 3
             for lane in self._lanes.values()
-            if lane.rule.expires is not None and not lane.consumed and not lane.getting and lane.touched
+            if lane.rule.expires is not None and lane.touched is not None and not lane.consumed and not lane.getting
         ]
         if not self._draining:
-            if self.mode is Mode.PUSH and self._held:
-                times.append(self._held[0].since + HOLD)
+            if self.mode is Mode.PUSH:
+                times += [held.since + HOLD for held in self._held if not self._waits_for_room(held.lane)][:1]
             if self.mode is Mode.PULL and self._free > 0 and self._swept():
                 times.append(self._next_sweep)
         return min(times, default=None)
@@ -287,46 +342,111 @@ class Scheduler:
     def _free(self) -> int:
         return 0 if self._blocked else self.slots - self.running
 
+    def _full(self, lane: _Lane) -> bool:
+        """Whether the model of a lane has all the slots that it may have."""
+        return lane.rule.limit is not None and self._running[lane.rule.model] >= lane.rule.limit
+
+    def _waits_for_room(self, lane: _Lane) -> bool:
+        """Whether nothing is to be done about a lane's held requests until its model has room."""
+        return self._full(lane) and not lane.consumed
+
+    def _touch(self, lane: _Lane, now: float) -> None:
+        lane.visited = now
+        if not lane.leaving:
+            lane.touched = now
+
     def _next(self, now: float) -> list[Action]:
         """Return everything that can be done now."""
-        actions = self._start(now)
+        actions = self._give_back()
+        actions += self._start(now)
         if self._draining:
-            actions += [GiveBack(held.item) for held in self._held]
-            self._held.clear()
+            pass
         elif self.mode is Mode.PUSH:
-            if self._held and now >= self._held[0].since + HOLD:
-                actions += self._enter_pull(now)
+            actions += self._look_at_held(now)
         elif self._free > 0:
             actions += self._ask(now)
         return actions + self._keep_alive(now)
 
+    def _give_back(self) -> list[Action]:
+        """Return what will not be started here, and forget the lanes that nothing comes from any more."""
+        gone = [held for held in self._held if self._draining or held.lane.leaving]
+        self._held = [held for held in self._held if held not in gone] if gone else self._held
+        for queue in [queue for queue, lane in self._lanes.items() if lane.leaving and not lane.getting]:
+            if not any(cancelled == queue for cancelled, _hot in self._cancelling):
+                del self._lanes[queue]
+        return [GiveBack(held.item) for held in gone]
+
     def _start(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        while self._held and self._free > 0 and not self._draining:
-            best = min(self._held, key=lambda held: self._rank(held.lane, held.since, now))
-            self._held.remove(best)
-            self.running += 1
+        while self._held and self._free > 0:
+            ready = [held for held in self._held if not self._full(held.lane) and not self._filling(held.lane)]
+            if not ready:
+                break
+            best = min(ready, key=lambda held: self._rank(held.lane, held.since, now))
+            batch = [held for held in self._held if held.lane is best.lane][: best.lane.rule.batch]
+            if best.lane.rule.batch == 1:
+                batch = [best]
+            for held in batch:
+                self._held.remove(held)
             self._last_model = best.lane.rule.model
-            actions.append(Start(best.item))
+            self._running[self._last_model] += 1
+            actions.append(Start(self._last_model, tuple(held.item for held in batch)))
+        return actions
+
+    def _filling(self, lane: _Lane) -> bool:
+        """Whether more of a batch is on its way: about a millisecond each."""
+        return lane.getting > 0 and 1 < lane.rule.batch > sum(held.lane is lane for held in self._held)
+
+    def _fill(self, lane: _Lane, more: int) -> list[Action]:
+        """Fetch what else there is for a batch."""
+        number = min(more, lane.rule.batch - sum(held.lane is lane for held in self._held))
+        lane.getting += max(0, number)
+        return [Get(lane.rule.queue) for _number in range(number)]
+
+    def _look_at_held(self, now: float) -> list[Action]:
+        """In push: leave to other nodes what cannot start here soon."""
+        late = [held.lane for held in self._held if now >= held.since + HOLD]
+        if any(not self._full(lane) for lane in late):
+            return self._enter_pull(now)
+        actions: list[Action] = []
+        crowded = {lane.rule.model for lane in late}
+        for lane in self._lanes.values():
+            if lane.consumed and lane.rule.model in crowded:
+                actions += self._cancel(lane, now)
+                lane.throttled = True
+            elif lane.throttled and not self._full(lane) and not self._cancelling[(lane.rule.queue, False)]:
+                actions.append(self._consume(lane))
         return actions
 
     def _ask(self, now: float) -> list[Action]:
-        """Ask the lanes that deserve it most, for no more requests than there are free slots."""
+        """Ask the lanes that deserve it most, for no more than there are free slots."""
         if self._swept():
             if now >= self._pull_began + DWELL and not self._cancelling:
                 return self._enter_push()
             if now < self._next_sweep:
                 return []
             self._begin_sweep()
-        wanted = self._free - sum(lane.getting for lane in self._lanes.values())
+        wanted = self._free - sum(lane.getting > 0 for lane in self._lanes.values())
         candidates = [lane for lane in self._lanes.values() if lane.open and not lane.getting and not lane.empty]
         candidates.sort(key=lambda lane: (*self._rank(lane, lane.visited, now), lane.rule.queue))
         actions: list[Action] = []
-        for lane in candidates[: max(0, wanted)]:
-            lane.getting = True
-            actions.append(Get(lane.rule.queue))
+        for lane in candidates:
+            if len(actions) >= wanted:
+                break
+            if self._has_room(lane):
+                lane.getting += 1
+                actions.append(Get(lane.rule.queue))
         self._next_sweep = now + SWEEP
         return actions
+
+    def _has_room(self, lane: _Lane) -> bool:
+        """Whether the model of a lane could start one more, besides what is on its way."""
+        if lane.rule.limit is None:
+            return True
+        model = lane.rule.model
+        coming = sum(other.getting > 0 for other in self._lanes.values() if other.rule.model == model)
+        held = sum(held.lane.rule.model == model for held in self._held)
+        return self._running[model] + coming + held < lane.rule.limit
 
     def _rank(self, lane: _Lane, since: float, now: float) -> tuple[bool, bool, int, float]:
         """Return a key by which the lane, or a request of it, that deserves a slot most comes first."""
@@ -336,8 +456,8 @@ class Scheduler:
         return (not starving, not (related or starving), 0 if starving else -lane.rule.priority, since)
 
     def _swept(self) -> bool:
-        """Whether every lane was found empty since the last request came out of one."""
-        lanes = [lane for lane in self._lanes.values() if lane.open]
+        """Whether every lane that could be served was found empty since the last request came out of one."""
+        lanes = [lane for lane in self._lanes.values() if lane.open and not self._full(lane)]
         return bool(lanes) and all(lane.empty and not lane.getting for lane in lanes)
 
     def _begin_sweep(self) -> None:
@@ -348,18 +468,22 @@ class Scheduler:
         self.mode = Mode.PUSH
         lanes = [lane for lane in self._lanes.values() if lane.open]
         lanes.sort(key=lambda lane: (-lane.rule.priority, lane.rule.queue))
-        return [self._consume(lane) for lane in lanes]
+        for lane in lanes:
+            lane.throttled = self._full(lane)
+        return [self._consume(lane) for lane in lanes if not lane.throttled]
 
     def _enter_pull(self, now: float) -> list[Action]:
         self.mode = Mode.PULL
         self._pull_began = now
         self._begin_sweep()
+        for lane in self._lanes.values():
+            lane.throttled = False
         # The hot lane first: it is the one that brings the most.
         lanes = sorted(self._lanes.values(), key=lambda lane: lane is not self._hot)
         return [action for lane in lanes for action in self._cancel(lane, now)]
 
     def _consume(self, lane: _Lane) -> Consume:
-        lane.consumed = True
+        lane.consumed, lane.throttled = True, False
         return Consume(lane.rule.queue, prefetch=1)
 
     def _cancel(self, lane: _Lane, now: float) -> list[Action]:
@@ -375,6 +499,8 @@ class Scheduler:
 
     def _deserves_heat(self, lane: _Lane) -> bool:
         """Whether more requests of a lane that has just got one should come at once."""
+        if lane.rule.limit is not None and self._running[lane.rule.model] + 1 >= lane.rule.limit:
+            return False  # its model will be full with what has just come
         if lane.rule.model == self._last_model:
             return self._free > 0
         # A burst for a model that is not loaded: without this it would run one by one until the first is done.
@@ -388,7 +514,8 @@ class Scheduler:
             self._next_hot = lane
             return self._cool()
         self._hot, self._next_hot = lane, None
-        return [Consume(lane.rule.queue, prefetch=2 * self.slots - 1, hot=True)]
+        slots = self.slots if lane.rule.limit is None else min(self.slots, lane.rule.limit)
+        return [Consume(lane.rule.queue, prefetch=2 * slots * lane.rule.batch - 1, hot=True)]
 
     def _cool(self) -> list[Action]:
         if self._hot is None:
@@ -402,9 +529,9 @@ class Scheduler:
         actions: list[Action] = []
         for lane in self._lanes.values():
             expires = lane.rule.expires
-            if expires is None or lane.consumed or lane.getting or not lane.touched:
+            if expires is None or lane.touched is None or lane.consumed or lane.getting:
                 continue
             if now >= lane.touched + expires / 3:
-                lane.getting = True
+                lane.getting += 1
                 actions.append(Get(lane.rule.queue))
         return actions

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+from collections.abc import Iterable
 from typing import Any, Optional
 
 from pika.adapters.select_connection import IOLoop
@@ -17,9 +18,11 @@ from ._fleet.broker import Address, BrokerSettings, TlsSettings
 from ._fleet.dialects.base import Worker as WorkerIdentity
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError
+from ._ollama.names import ModelName
 from .announcing import Announcer
+from .auto import lanes_of
 from .cli import EXIT_CONFIG
-from .config import Config
+from .config import Config, LaneConfig
 from .delivery import ServedLane
 from .health import Health, State
 from .logs import Log, set_up
@@ -64,15 +67,20 @@ class Service:
         self._error: Optional[CollectionError] = None
         self._loop = IOLoop()
         self._notifier = Notifier()
+        self._config = config
         lanes = served_lanes(config)
         ollama = config.ollama
         client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers)
-        self._health = Health(OllamaClient(ollama.host, headers=ollama.headers, retries=0), self._health_changed)
+        self._health = Health(
+            OllamaClient(ollama.host, headers=ollama.headers, retries=0),
+            self._health_changed,
+            interval=ollama.interval,
+            with_abilities=config.auto_lanes is not None,
+        )
         self._pool = Pool(config.concurrency)
         terms = Terms(
             worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
             reply_queues=tuple(config.reply_queues),
-            own_queues=frozenset(served.queue for served in lanes),
             max_request=config.max_request_bytes,
             max_reply=config.max_reply_bytes,
             patience=ollama.patience,
@@ -88,6 +96,7 @@ class Service:
             exchanges=config.exchanges,
             slots=config.concurrency,
             starvation=config.starvation,
+            batch_bytes=config.embed_batch.bytes,
             drain_timeout=config.drain_timeout,
             server=Server(terms, client, self._health),
             pool=self._pool,
@@ -140,7 +149,13 @@ class Service:
         self._loop.add_callback_threadsafe(self._worker.drain)
 
     def _health_changed(self, state: State) -> None:
-        self._loop.add_callback_threadsafe(lambda: self._worker.health_changed(state))
+        def told() -> None:
+            if state.up and self._config.auto_lanes is not None:
+                found = lanes_of(state.abilities, self._config.auto_lanes)
+                self._worker.set_lanes(served_lanes(self._config, found))
+            self._worker.health_changed(state)
+
+        self._loop.add_callback_threadsafe(told)
 
     def _snapshot(self) -> dict[str, Any]:
         """Ask the I/O thread how the worker is; in the thread of the status server."""
@@ -152,8 +167,12 @@ class Service:
             return {"ready": False, "error": f"The I/O thread did not answer within {TIMEOUT:g} s"}
 
 
-def served_lanes(config: Config) -> list[ServedLane]:
-    """Return the lanes with the settings that they have."""
+def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[ServedLane]:
+    """Return the lanes with the settings that they have.
+
+    :param found: lanes besides those that are listed.
+    """
+    limits = {ModelName.parse(name).full.lower(): limit for name, limit in config.model_concurrency.items()}
     return [
         ServedLane(
             lane,
@@ -162,8 +181,10 @@ def served_lanes(config: Config) -> list[ServedLane]:
             if settings.priority is not None
             else (EMBED_PRIORITY if lane.type == "embed" else 0),
             consumer_priority=settings.consumer_priority,
+            batch=config.embed_batch.count if lane.type == "embed" else 1,
+            limit=limits.get(ModelName.parse(lane.model).full.lower()),
         )
-        for lane, settings in config.lane_table()
+        for lane, settings in config.lane_table(found)
     ]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
@@ -77,6 +77,10 @@ class Served:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+#: What came of a request before its turn.
+Ready = Union[Outcome, Verdict]
+
+
 class Stop:
     """Ends the work on a request from another thread."""
 
@@ -114,7 +118,6 @@ class Terms:
     """What requests are served under.
 
     :ivar reply_queues: patterns of the queues that may be answered to.
-    :ivar own_queues: the lanes of this worker, which must not be answered to.
     :ivar max_request: bytes of a request's body, at most.
     :ivar max_reply: bytes of an answer's body, at most.
     :ivar patience: seconds for which a request waits for an Ollama that is down.
@@ -122,7 +125,6 @@ class Terms:
 
     worker: Worker
     reply_queues: tuple[str, ...]
-    own_queues: Collection[str]
     max_request: int
     max_reply: int
     patience: float
@@ -145,19 +147,20 @@ class Server:
             "generate": client.generate_stream,
         }
 
-    def serve(self, delivery: Delivery, stop: Stop, deltas: Deltas) -> Served:
+    def serve(self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready] = None) -> Served:
         """Serve a request.
 
         :param deltas: where pieces of the answer go, when the requester wants them.
+        :param ready: what came of it already, together with others.
         """
         try:
-            return self._serve(delivery, stop, deltas)
+            return self._serve(delivery, stop, deltas, ready)
         except Exception:
             # A defect of ours. The request must not come back to meet it again and again.
             LOG.exception("defect", lane=delivery.served.queue)
             return Served(Verdict.REJECT, "defect")
 
-    def _serve(self, delivery: Delivery, stop: Stop, deltas: Deltas) -> Served:
+    def _serve(self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready]) -> Served:
         message, served = delivery.message, delivery.served
         if message.properties.type in ANSWER_TYPES:
             return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
@@ -173,7 +176,7 @@ class Server:
             "contradictions": ",".join(request.contradictions) or None,
         }
         if request.reply_to is not None:
-            reason = refusal(request.reply_to, self._terms.reply_queues, self._terms.own_queues)
+            reason = refusal(request.reply_to, self._terms.reply_queues)
             if reason is not None:
                 fields.update(reply_to=request.reply_to, reason=reason)
                 return Served(Verdict.REJECT, "reply_to_refused", fields=fields)
@@ -181,13 +184,55 @@ class Server:
             if request.stream and write_delta is not None:
                 deltas.use(lambda delta: write_delta(request, delta, self._terms.worker))
         outcome = (
-            undecodable or request.failure or self._hopeless(delivery) or self._infer(request, delivery, stop, deltas)
+            undecodable
+            or request.failure
+            or ready
+            or self._hopeless(delivery)
+            or self._infer(request, delivery, stop, deltas)
         )
         if isinstance(outcome, Verdict):
             return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=fields)
         return self._answered(
             request, outcome, dialect, delivery, Verdict.ACK if undecodable is None else Verdict.REJECT, fields
         )
+
+    def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
+        """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
+        message, served = delivery.message, delivery.served
+        document, undecodable = decode(message, self._terms.max_request)
+        if undecodable or message.properties.type in ANSWER_TYPES or self._hopeless(delivery):
+            return None
+        request = dialect_of(message.properties, message.headers, document).read(message, document, served.lane)
+        if request.failure or request.call != "embed":
+            return None
+        arguments = self._arguments(request, served)
+        texts = arguments.get("input")
+        fits = isinstance(texts, str) or (isinstance(texts, list) and all(isinstance(text, str) for text in texts))
+        return arguments if fits else None
+
+    def embed(self, arguments: Mapping[str, Any], stop: Stop, seconds: float) -> dict[str, Any]:
+        """Have Ollama make embeddings.
+
+        :raises OllamaError: as the client does.
+        """
+        return self._calls["embed"](call=stop.begin(seconds), **arguments)
+
+    def wait_for_ollama(self, error: OllamaError, begun: float, seconds: float) -> bool:
+        """Wait until an Ollama that has not answered is up, for as long as requests wait; return whether it is.
+
+        :param begun: when it was asked first, on the monotonic clock.
+        """
+        if not isinstance(error, ServerBusyError):
+            self._health.suspect(error.message)
+        seconds = min(seconds, begun + self._terms.patience - time.monotonic())
+        return seconds > 0 and self._health.wait(seconds)
+
+    def may_return(self, delivery: Delivery) -> bool:
+        """Whether another node gets a request that this Ollama does not answer.
+
+        Once only: the next one that cannot says so to the requester.
+        """
+        return delivery.count == 0 and delivery.seconds_left() > self._terms.patience
 
     def _hopeless(self, delivery: Delivery) -> Optional[Failure]:
         limit = delivery.served.lane.delivery_limit
@@ -223,8 +268,7 @@ class Server:
                     continue
                 if stop.stopped:
                     return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
-                if delivery.count == 0 and lost <= LOST_TRIES and delivery.seconds_left() > self._terms.patience:
-                    # Another node may do better. Once only: the next one that cannot says so to the requester.
+                if lost <= LOST_TRIES and self.may_return(delivery):
                     return Verdict.REQUEUE
                 return Failure("ollama_unavailable", error.message, started, time.monotonic() - begun)
             except OllamaError as error:

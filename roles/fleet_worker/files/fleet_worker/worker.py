@@ -32,6 +32,7 @@ from ._fleet.errors import (
 from ._fleet.messages import Reply
 from ._fleet.registry import Trouble
 from .announcing import SERVED, UNDECIDED, Announcer
+from .batching import serve_together
 from .declaring import Declaration
 from .delivery import Delivery, ServedLane
 from .health import State
@@ -92,6 +93,7 @@ class Worker:
     :param starvation: seconds after which a lane is served out of turn.
     :param announcer: tells the registry how the lanes are.
     :param metrics: is told what becomes of requests.
+    :param batch_bytes: of the texts that go to Ollama as one array, at most.
     :param ended: called once, when everything is over, with the error if it was one.
     """
 
@@ -104,6 +106,7 @@ class Worker:
         exchanges: Sequence[str],
         slots: int,
         starvation: float,
+        batch_bytes: int,
         drain_timeout: float,
         server: Server,
         pool: Pool,
@@ -116,6 +119,7 @@ class Worker:
         self._settings = settings
         self._lanes = {served.queue: served for served in lanes}
         self._exchanges = exchanges
+        self._batch_bytes = batch_bytes
         self._drain_timeout = drain_timeout
         self._server = server
         self._pool = pool
@@ -130,7 +134,6 @@ class Worker:
         self._publisher = Publisher(settings, forbidden=self._useless)
         self._intake = Intake(
             settings,
-            slots,
             delivered=self._delivered,
             got=self._got,
             cancelled=self._cancelled,
@@ -189,6 +192,7 @@ class Worker:
         ).start()
 
     def _declared(self, results: dict[str, Optional[BrokerError]]) -> None:
+        results = {queue: error for queue, error in results.items() if queue in self._lanes}
         refused = {queue: error for queue, error in results.items() if error is not None}
         for queue, error in refused.items():
             LOG.error("lane_refused", lane=queue, error=str(error))
@@ -204,12 +208,28 @@ class Worker:
             self._redeclare_later(refused, RETRY_LANE)
         self._update()
 
+    def set_lanes(self, lanes: Sequence[ServedLane]) -> None:
+        """Serve exactly these lanes from now on. What runs goes on; what is held for others is given back."""
+        wanted = {served.queue: served for served in lanes}
+        added, removed = wanted.keys() - self._lanes.keys(), self._lanes.keys() - wanted.keys()
+        if wanted == self._lanes:
+            return
+        LOG.info("lanes_changed", lanes=len(wanted), added=",".join(sorted(added)), removed=",".join(sorted(removed)))
+        self._lanes = wanted
+        self._refusals = {queue: reason for queue, reason in self._refusals.items() if queue in wanted}
+        self._perform(self._scheduler.assign([served.rule for served in lanes], time.monotonic()))
+        if self._connection is None:
+            self._refusals.update(dict.fromkeys(added, "no connection"))
+        elif added:
+            self._declare([wanted[queue] for queue in added])
+        self._update()
+
     def _redeclare_later(self, queues: Iterable[str], seconds: float) -> None:
-        connection, chosen = self._connection, [self._lanes[queue] for queue in queues]
+        connection, chosen = self._connection, list(queues)
 
         def again() -> None:
             if connection is self._connection and connection.is_open and not self._leaving:
-                self._declare(chosen)
+                self._declare([self._lanes[queue] for queue in chosen if queue in self._lanes])
 
         self._loop.call_later(seconds, again)
 
@@ -300,7 +320,7 @@ class Worker:
         """
         LOG.warning("lane_lost", lane=served.queue, reason=reason)
         actions = self._scheduler.lost(served.queue, time.monotonic())
-        if served.queue not in self._refusals:
+        if served.queue in self._lanes and served.queue not in self._refusals:
             self._refusals[served.queue] = f"{reason}; it is declared again soon"
             self._redeclare_later([served.queue], RETRY_CHANNEL)
         self._perform(actions)
@@ -320,16 +340,20 @@ class Worker:
         if not self._known(delivery):
             self._perform(self._scheduler.delivered(delivery.served.queue, delivery, time.monotonic()))
 
-    def _got(self, served: ServedLane, delivery: Optional[Delivery]) -> None:
+    def _got(self, served: ServedLane, delivery: Optional[Delivery], more: int) -> None:
         if delivery is None or not self._known(delivery):
-            self._perform(self._scheduler.got(served.queue, delivery, time.monotonic()))
+            self._perform(self._scheduler.got(served.queue, delivery, time.monotonic(), more=more))
         else:
             self._perform(self._scheduler.answered(served.queue, time.monotonic()))
 
     def _known(self, delivery: Delivery) -> bool:
-        """Whether a request is one that was answered, or is being served: then it is not served again."""
+        """Whether a request that has just come needs no slot: it was answered already, or is being served."""
         self.counters["deliveries"] += 1
         self.counters["redeliveries"] += bool(delivery.count)
+        return self._served_before(delivery)
+
+    def _served_before(self, delivery: Delivery) -> bool:
+        """Answer a request that was answered before with the same; have one that is being served share its answer."""
         identity = delivery.identity
         served = self._results.get(identity)
         job = self._by_identity.get(identity or "")
@@ -348,13 +372,13 @@ class Worker:
         """Do what the scheduler says, and wake it when it wants to be woken."""
         for action in actions:
             if isinstance(action, Start):
-                self._start(action.item)
+                self._start(action)
             elif isinstance(action, Get):
                 self._intake.get(self._lanes[action.queue])
             elif isinstance(action, Consume):
                 self._intake.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
             elif isinstance(action, Cancel):
-                self._intake.cancel(self._lanes[action.queue], hot=action.hot)
+                self._intake.cancel(action.queue, hot=action.hot)
             elif isinstance(action, GiveBack):
                 self._intake.settle(action.item, Verdict.REQUEUE)
         wake_at = self._scheduler.wake_at()
@@ -369,25 +393,36 @@ class Worker:
         self._alarm = self._alarm_at = None
         self._perform(self._scheduler.tick(time.monotonic()))
 
-    def _start(self, delivery: Delivery) -> None:
-        if not delivery.channel.is_open:
-            # The broker has it back since, and gives it out again.
-            self._loop.add_callback_threadsafe(self._slot_free)
-            return
-        model = delivery.served.rule.model
-        self.counters["model_switches"] += self._last_model not in ("", model)
-        self._last_model = model
-        job = Job(delivery, self._loop, self._publish_delta)
-        self._jobs.append(job)
-        identity = delivery.identity
-        if identity is not None:
-            self._by_identity[identity] = job
-        self._pool.submit(partial(self._serve, job, delivery))
+    def _start(self, action: Start) -> None:
+        jobs: list[Job] = []
+        for delivery in action.items:
+            # Without its channel the broker has it back since, and gives it out again. Or it has a twin that was held
+            # beside it and started before.
+            if delivery.channel.is_open and not self._served_before(delivery):
+                job = Job(delivery, self._loop, self._publish_delta)
+                jobs.append(job)
+                if delivery.identity is not None:
+                    self._by_identity[delivery.identity] = job
+        self._jobs += jobs
+        if len(jobs) > 1:
+            self.counters["batched"] += len(jobs)
+        if jobs:
+            self.counters["model_switches"] += self._last_model not in ("", action.model)
+            self._last_model = action.model
+            self._pool.submit(partial(self._serve, jobs, action.model))
+        else:
+            self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
 
-    def _serve(self, job: Job, delivery: Delivery) -> None:
-        """Serve a request; in a thread of the pool."""
-        served = self._server.serve(delivery, job.stop, job.deltas)
-        self._loop.add_callback_threadsafe(partial(self._finished, job, served))
+    def _serve(self, jobs: list[Job], model: str) -> None:
+        """Serve what was started as one; in a thread of the pool."""
+        deliveries = [job.deliveries[0] for job in jobs]
+        ready = {}
+        if len(jobs) > 1:
+            ready = serve_together(self._server, deliveries, [job.stop for job in jobs], self._batch_bytes)
+        for job, delivery in zip(jobs, deliveries):
+            served = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery))
+            self._loop.add_callback_threadsafe(partial(self._finished, job, served))
+        self._loop.add_callback_threadsafe(partial(self._slot_free, model))
 
     def _publish_delta(self, reply: Reply, done: Done) -> None:
         self.counters["deltas"] += 1
@@ -407,10 +442,9 @@ class Worker:
         else:
             # The broker has the request, and gives it out again; then the answer is there already.
             self._over(job.deliveries[-1], served, Publication.LOST.value)
-        self._slot_free()
 
-    def _slot_free(self) -> None:
-        self._perform(self._scheduler.finished(time.monotonic()))
+    def _slot_free(self, model: str) -> None:
+        self._perform(self._scheduler.finished(model, time.monotonic()))
         self._look_at_drain()
 
     def _answer(self, deliveries: list[Delivery], served: Served) -> None:
@@ -534,6 +568,7 @@ class Worker:
                     "model": served.lane.model,
                     "type": served.lane.type,
                     "style": served.lane.style,
+                    "context_window": served.lane.context_window,
                     "state": self._scheduler.mode_of(queue),
                     "reason": self._reason(queue),
                     "running": sum(job.served is served for job in self._jobs),

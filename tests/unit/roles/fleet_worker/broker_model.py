@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
 from typing import Any, Callable
 
 from fleet_worker.scheduler import Cancel, Consume, Get, GiveBack, LaneRule, Scheduler, Start
@@ -58,6 +58,8 @@ class Simulation:
         self.touched = {rule.queue: 0.0 for rule in rules}
         self.finished: list[Request] = []
         self.started: list[Request] = []
+        self.batches: list[int] = []
+        self.running: Counter[str] = Counter()
         self.expired: list[str] = []
         self.actions: list[Any] = []
         self.max_held = 0
@@ -71,6 +73,10 @@ class Simulation:
 
     def open(self, queues: Any = None) -> None:
         self.perform(self.scheduler.open(self.queues if queues is None else queues, self.now))
+
+    def assign(self, queues: Any) -> None:
+        """Have the worker serve these lanes only; the broker keeps all queues."""
+        self.perform(self.scheduler.assign([rule for rule in self.rules.values() if rule.queue in queues], self.now))
 
     def publish(self, queue: str) -> Request:
         request = Request(queue, self.now)
@@ -113,7 +119,7 @@ class Simulation:
         self.actions += actions
         for action in actions:
             if isinstance(action, Start):
-                self._start(action.item)
+                self._start(action)
             elif isinstance(action, Consume):
                 self.at(self.now + self.latency, lambda action=action: self._consume(action))
             elif isinstance(action, Cancel):
@@ -128,17 +134,27 @@ class Simulation:
         if self.scheduler.running > self.scheduler.slots:
             raise AssertionError("more is running than there are slots")
 
-    def _start(self, request: Request) -> None:
-        if request.started >= 0:
-            raise AssertionError("a request was started twice")
-        request.started = self.now
-        self.started.append(request)
-        self.at(self.now + self.work(request), lambda: self._finish(request))
+    def _start(self, action: Start) -> None:
+        rule = self.rules[action.items[0].queue]
+        if len(action.items) > rule.batch or {request.queue for request in action.items} != {rule.queue}:
+            raise AssertionError(f"these are no batch: {action.items}")
+        for request in action.items:
+            if request.started >= 0:
+                raise AssertionError("a request was started twice")
+            request.started = self.now
+        self.started += action.items
+        self.batches.append(len(action.items))
+        self.running[rule.model] += 1
+        if rule.limit is not None and self.running[rule.model] > rule.limit:
+            raise AssertionError("more of a model is running than may")
+        self.at(self.now + self.work(action.items[0]), lambda: self._finish(action))
 
-    def _finish(self, request: Request) -> None:
-        self.finished.append(request)
-        self._release(request)
-        self.perform(self.scheduler.finished(self.now))
+    def _finish(self, action: Start) -> None:
+        self.running[action.model] -= 1
+        self.finished += action.items
+        for request in action.items:
+            self._release(request)
+        self.perform(self.scheduler.finished(action.model, self.now))
 
     def _release(self, request: Request) -> None:
         consumer = self._source.pop(request)
@@ -171,7 +187,11 @@ class Simulation:
         request = queue.popleft() if queue else None
         if request is not None:
             self._source[request] = None
-        self.at(self.now + self.latency, lambda: self.perform(self.scheduler.got(action.queue, request, self.now)))
+        more = len(queue)
+        self.at(
+            self.now + self.latency,
+            lambda: self.perform(self.scheduler.got(action.queue, request, self.now, more=more)),
+        )
 
     def _deliver(self, queue: str) -> None:
         waiting = self.queues[queue]

@@ -246,6 +246,72 @@ def test_what_keeping_alive_brings_is_held_and_runs_when_there_is_room() -> None
     assert request.given_back == 0
 
 
+# Batches.
+
+
+def test_what_is_waiting_together_starts_together_when_a_slot_is_free() -> None:
+    simulation = Simulation([LaneRule("e", "m1", batch=4), A], slots=1)
+    requests = [simulation.publish("e") for _number in range(6)]
+    simulation.open()
+    simulation.run(until=1.0)
+    assert simulation.batches == [4, 2]
+    assert all(request.started >= 0 for request in requests)
+
+
+def test_nobody_waits_for_a_batch_to_become_full() -> None:
+    simulation = pushing([LaneRule("e", "m1", batch=4)], slots=1, work=lambda _request: 0.04)
+    first = simulation.publish("e")
+    simulation.run(until=1.01)
+    assert first.started == pytest.approx(1.0 + simulation.latency)
+    others = [simulation.publish("e") for _number in range(3)]
+    simulation.run(until=2.0)
+    # One came before the second consumer was there.
+    assert sum(simulation.batches) == 4
+    assert all(request.started < 1.2 for request in others)
+
+
+# Limits of a model.
+
+
+def test_a_model_has_no_more_slots_than_it_may() -> None:
+    one, other = LaneRule("a", "m1", limit=1), LaneRule("b", "m2")
+    simulation = pushing([one, other], slots=3, work=lambda _request: 1.0)
+    for _number in range(4):
+        simulation.publish("a")
+    simulation.run(until=1.5)
+    assert simulation.running["m1"] == 1
+    assert len(simulation.queues["a"]) == 3, "the rest stays where other nodes can take it"
+    assert simulation.scheduler.mode is Mode.PUSH, "the other lanes are served as before"
+    waiting = simulation.publish("b")
+    simulation.run(until=1.51)
+    assert waiting.started >= 0
+    simulation.run(until=6.0)
+    assert len(simulation.finished) == 5
+
+
+# Lanes that come and go.
+
+
+def test_a_lane_that_is_withdrawn_gives_back_what_is_held_and_takes_nothing_any_more() -> None:
+    simulation = pushing([A, B], slots=1, work=lambda _request: 1.0)
+    first = simulation.publish("a")
+    simulation.run(until=1.01)
+    held = simulation.publish("b")
+    simulation.run(until=1.02)
+    assert simulation.scheduler.held == 1
+    simulation.assign("a")
+    assert (simulation.scheduler.held, held.given_back) == (0, 1)
+    simulation.run(until=1.1)
+    later = simulation.publish("b")
+    simulation.run(until=5.0)
+    assert (first.started >= 0, held.started, later.started) == (True, -1.0, -1.0)
+    simulation.assign("ab")
+    simulation.scheduler.declared("ab", simulation.now)
+    simulation.open("ab")
+    simulation.run(until=10.0)
+    assert len(simulation.finished) == 3
+
+
 # Leaving, and losing the channel.
 
 
@@ -270,7 +336,7 @@ def test_after_a_reset_only_what_can_still_be_settled_is_held() -> None:
     assert (scheduler.running, scheduler.held) == (1, 2)
     scheduler.reset(lambda item: item == 3, 0.3)
     assert (scheduler.running, scheduler.held, scheduler.mode) == (1, 1, Mode.PULL)
-    assert scheduler.finished(0.4) == [Start(3)]
+    assert scheduler.finished("m1", 0.4) == [Start("m1", (3,))]
 
 
 def test_nothing_is_begun_while_answers_cannot_be_sent() -> None:
@@ -297,14 +363,20 @@ def test_a_lane_that_the_broker_has_cancelled_is_consumed_again_when_it_is_opene
 
 QUEUES = "abcdef"
 LANES = st.lists(
-    st.tuples(st.sampled_from(["m1", "m2", "m3"]), st.integers(-2, 2), st.sampled_from([None, 60.0])),
+    st.tuples(
+        st.sampled_from(["m1", "m2", "m3"]),
+        st.integers(-2, 2),
+        st.sampled_from([None, 60.0]),
+        st.sampled_from([1, 1, 4]),  # batch
+    ),
     min_size=1,
     max_size=6,
 )
+LIMITS = st.dictionaries(st.sampled_from(["m1", "m2", "m3"]), st.integers(1, 2), max_size=2)
 STEPS = st.lists(
     st.tuples(
         st.floats(0, 3),  # how long after the last step
-        st.sampled_from(["publish"] * 8 + ["pause", "resume", "block", "unblock"]),
+        st.sampled_from(["publish"] * 8 + ["pause", "resume", "block", "unblock", "withdraw", "return"]),
         st.integers(0, 5),  # which lane
         st.integers(1, 12),  # how many
     ),
@@ -312,16 +384,24 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=250, deadline=None)
-@given(LANES, st.integers(1, 4), STEPS, st.floats(0.001, 1.5), st.sampled_from([0.0001, 0.001, 0.02]))
-def test_whatever_happens(lanes: Any, slots: int, steps: Any, work: float, latency: float) -> None:
-    rules = [LaneRule(QUEUES[index], *lane) for index, lane in enumerate(lanes)]
+def rules_of(lanes: Any, limits: Any) -> list[LaneRule]:
+    return [
+        LaneRule(QUEUES[index], *lane, limit=limits.get(lane[0]))  # one limit for all lanes of a model
+        for index, lane in enumerate(lanes)
+    ]
+
+
+@settings(max_examples=400, deadline=None)
+@given(LANES, LIMITS, st.integers(1, 4), STEPS, st.floats(0.001, 1.5), st.sampled_from([0.0001, 0.001, 0.02]))
+def test_whatever_happens(lanes: Any, limits: Any, slots: int, steps: Any, work: float, latency: float) -> None:
+    rules = rules_of(lanes, limits)
     simulation = Simulation(rules, slots, latency=latency, work=lambda _request: work, starvation=5.0)
     opened = {rule.queue for rule in rules}
+    assigned = set(opened)
     simulation.open()
     published: list[Request] = []
     moment = 0.0
-    unkind = False
+    unkind = withdrawn = False
     for wait, what, index, number in steps:
         moment += wait
         simulation.run(until=moment)
@@ -331,33 +411,60 @@ def test_whatever_happens(lanes: Any, slots: int, steps: Any, work: float, laten
         elif what in ("block", "unblock"):
             unkind = unkind or what == "block"
             simulation.perform(simulation.scheduler.block(what == "block", moment))
+        elif what in ("withdraw", "return"):
+            withdrawn = withdrawn or what == "withdraw"
+            assigned = assigned - {queue} if what == "withdraw" else assigned | {queue}
+            simulation.assign(assigned)
+            simulation.scheduler.declared(assigned, moment)
+            simulation.open(opened & assigned)
         else:
             unkind = unkind or what == "pause"
             opened = opened - {queue} if what == "pause" else opened | {queue}
-            simulation.open(opened)
+            simulation.open(opened & assigned)
     simulation.perform(simulation.scheduler.block(False, moment))
+    simulation.assign(QUEUES)
+    simulation.scheduler.declared(simulation.queues, moment)
     simulation.open()
     # Everything is done, about as fast as the slots allow: changing over takes a little, and so does asking.
-    needed = len(published) * (work / slots + 10 * latency) + work + 4 * DWELL + len(rules) * 8 * latency + 1
+    at_once = min([slots, *limits.values()])
+    needed = len(published) * (work / at_once + 10 * latency) + work + 4 * DWELL + len(rules) * 8 * latency + 1
     simulation.run(until=moment + needed)
-    assert len(simulation.finished) == len(published)
-    assert all(request.given_back == 0 for request in published), "nothing is given back for the sake of another"
-    assert simulation.expired == []
-    if not unkind and all(rule.expires is None for rule in rules):
-        assert simulation.max_held <= len(rules) + 2 * slots - 2
+    lost = len(published) - len(simulation.finished)
+    assert lost == 0 or (withdrawn and simulation.expired)
+    if not withdrawn:
+        assert all(request.given_back == 0 for request in published), "nothing is given back for the sake of another"
+        assert simulation.expired == []
+        if not unkind and all(rule.expires is None for rule in rules):
+            assert simulation.max_held <= len(rules) + 2 * slots * max(rule.batch for rule in rules) - 2
 
 
 @settings(max_examples=100, deadline=None)
 @given(LANES, st.integers(1, 4), st.floats(0.05, 1.0))
 def test_an_overloaded_worker_starves_no_lane(lanes: Any, slots: int, work: float) -> None:
-    rules = [LaneRule(QUEUES[index], *lane) for index, lane in enumerate(lanes)]
+    rules = rules_of(lanes, {})
     simulation = Simulation(rules, slots, work=lambda _request: work, starvation=3.0)
     simulation.open()
     for rule in rules:
-        for _number in range(int(60 / work) * slots):
+        for _number in range(int(60 / work) * slots * rule.batch):
             simulation.publish(rule.queue)
     simulation.run(until=30.0)
     for rule in rules:
         starts = [0.0, *(request.started for request in simulation.started if request.queue == rule.queue), 30.0]
         longest = max(later - earlier for earlier, later in zip(starts, starts[1:]))
         assert longest <= 3.0 + (len(rules) + 1) * work + 0.2
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
+def test_no_lane_that_expires_is_lost_while_every_node_is_busy(slots: int, batch: int, lanes: int) -> None:
+    """For many times as long as its queue lives without anybody asking."""
+    rules = [LaneRule(QUEUES[number], f"m{number}", expires=60.0, batch=batch) for number in range(lanes)]
+    simulation = Simulation(rules, slots, work=lambda _request: 400.0)
+    simulation.open()
+    requests: list[Request] = []
+    for rule in rules:
+        requests += [simulation.publish(rule.queue) for _number in range(slots + 3)]
+    simulation.run(until=400.0 * len(requests) + 10.0)
+    assert simulation.expired == []
+    assert len(simulation.finished) == len(requests)
+    assert all(request.given_back == 0 for request in requests)
