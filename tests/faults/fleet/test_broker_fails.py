@@ -199,6 +199,47 @@ def test_a_queue_that_is_deleted_is_declared_again(shared_broker: Any, scripted:
     asker.wait(within=20)
 
 
+def test_a_queue_that_is_deleted_under_work_costs_what_waited_there_and_nothing_else(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(60)
+    worker = start(shared_broker, scripted.url, concurrency=1).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    asker.ask()
+    asker.ask()
+    with channel_to(shared_broker) as channel:
+        channel.queue_delete(CHAT)
+    assert "what waited" in worker.wait_log("event=lane_lost")
+    slow.go_on.set()
+    asker.wait(1, within=20)
+    assert asker.asked[0] in asker.answers
+    eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "declared again")
+    last = asker.ask()
+    eventually(lambda: _collected(asker, last), "an answer", 20)
+    assert worker.status()["counters"]["connections"] == 1
+
+
+def _collected(asker: Asker, correlation_id: str) -> bool:
+    asker._with_channel(asker._collect)
+    return correlation_id in asker.answers
+
+
+def test_all_rights_taken_away_and_given_back(own_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    worker = start(own_broker, scripted.url).wait_ready()
+    own_broker.ctl("set_permissions", own_broker.username, "^$", "^$", "^$")
+    own_broker.ctl("close_all_connections", "rights")
+    assert "refuses it to the user 'lab'" in worker.wait_log("event=lane_refused", within=60)
+    assert worker.process.poll() is None
+    eventually(lambda: {one["state"] for one in worker.status()["lanes"]} == {"paused"}, "paused, and said so")
+    own_broker.ctl("set_permissions", own_broker.username, ".*", ".*", ".*")
+    eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "served again", 90, worker)
+    asker = Asker(own_broker, CHAT)
+    asker.ask()
+    asker.wait(within=20)
+
+
 def test_rights_that_are_taken_away_are_told_and_work_goes_on_when_they_are_back(
     own_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:

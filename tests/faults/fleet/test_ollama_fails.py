@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from fleet_parts import CHAT_MODEL, ScriptedOllama, Slow, WorkerProcess, answer, eventually
+from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, answer, eventually
 from fleet_worker._fleet.lanes import lane
 
 from .asking import Asker
@@ -104,3 +104,101 @@ def test_drain_does_not_wait_for_an_ollama_that_is_away(
     worker.terminate()
     assert worker.wait_end(12) == 0
     assert time.monotonic() - began < 10
+
+
+def test_a_model_that_cannot_be_run_is_left_alone_for_a_while(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    """Its lanes are paused, each time longer, so that other nodes get the requests; the other lanes are served."""
+
+    def too_large(path: str, body: dict[str, Any]) -> Any:
+        if body["model"] == CHAT_MODEL:
+            return 500, {"error": "model requires more system memory (80.0 GiB) than is available (3.1 GiB)"}
+        return answer(path, body)
+
+    scripted.behave = too_large
+    settings = {"failures": 2, "pause": 3, "longest": 60}
+    worker = start(shared_broker, scripted.url, concurrency=1, broken_model=settings).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    asker.ask()
+    asker.wait(within=30)
+    assert {body["error"]["code"] for ((_properties, body),) in asker.answers.values()} == {"inference_failed"}
+    state = eventually(lambda: _degraded(worker), "the lane is degraded", 10, worker)
+    assert "requires more system memory" in state["reason"]
+    assert "pause=3" in worker.wait_log("event=model_broken")
+    # Another node has it while the first leaves it alone.
+    waiting = asker.ask()
+    embeddings = Asker(shared_broker, lane("embed", EMBED_MODEL).queue)
+    embeddings.ask(input="x")
+    embeddings.wait(within=20)
+    other = start(shared_broker, second.url).wait_ready()
+    asker.wait(within=30)
+    if "error" in asker.answers[waiting][0][1]:
+        # The first had tried it again before the other one was there.
+        assert worker.log.count("event=model_broken") >= 2
+    other.terminate()
+    other.wait_end()
+    # Mended: it is trusted again.
+    scripted.behave = answer
+    asker.ask()
+    asker.wait(within=60)
+    eventually(lambda: not _degraded(worker), "served again", 30, worker)
+
+
+def _degraded(worker: WorkerProcess) -> Any:
+    return next((one for one in worker.status()["lanes"] if one["state"] == "degraded"), None)
+
+
+def test_an_answer_that_ends_in_the_middle_is_an_error_and_the_next_request_is_served(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """Ollama's runner was killed, for want of memory say: what it had said comes without the end."""
+    outcomes = [
+        (500, {"error": "llama runner process has terminated: signal: killed"}),
+        (200, {"message": {"role": "assistant", "content": "Good"}, "done": False}),
+    ]
+    scripted.behave = lambda path, body: outcomes.pop(0) if outcomes else answer(path, body)
+    worker = start(shared_broker, scripted.url, concurrency=1).wait_ready()
+    for _number in range(2):
+        asker = Asker(shared_broker, CHAT)
+        asker.ask()
+        asker.wait(within=20)
+        _properties, body = asker.only()
+        assert (body["error"]["code"], body["error"]["retriable"]) == ("inference_failed", True)
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    asker.wait(within=20)
+    assert asker.only()[1]["message"]["content"] == "Good morning."
+    assert worker.status()["counters"]["outcome:inference_failed"] == 2
+
+
+def test_a_model_that_is_deleted_while_requests_wait(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """Those that were taken are told; those in the queue wait for a node that has it."""
+    slow = Slow(60)
+
+    def behave(path: str, body: dict[str, Any]) -> Any:
+        slow(path, body)
+        return (
+            answer(path, body) if CHAT_MODEL in scripted.models else (404, {"error": f"model '{CHAT_MODEL}' not found"})
+        )
+
+    scripted.behave = behave
+    worker = start(shared_broker, scripted.url, concurrency=1, ollama={"interval": 0.3}).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    for _number in range(4):
+        asker.ask()
+    scripted.models = [EMBED_MODEL]
+    eventually(lambda: any("does not have" in one["reason"] for one in worker.status()["lanes"]), "paused", 20, worker)
+    slow.go_on.set()
+    asker.wait(1, within=20)
+    assert asker.answers[asker.asked[0]][0][1]["error"]["code"] == "model_not_loaded"
+    scripted.models = [CHAT_MODEL, EMBED_MODEL]
+    asker.wait(within=30)
+    assert all(len(answers) == 1 for answers in asker.answers.values())
+    good = [body for ((_properties, body),) in asker.answers.values() if "message" in body]
+    assert len(good) >= 3, "no more than one was taken beside the one that ran"

@@ -21,7 +21,7 @@ from .asking import Asker
 
 CHAT = lane("chat", CHAT_MODEL).queue
 Start = Callable[..., WorkerProcess]
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 
 
 @pytest.fixture
@@ -138,6 +138,37 @@ def test_killed_again_and_again_under_load(
     for answers in twice:
         assert any("x-legion-fleet-redelivered" in (properties.headers or {}) for properties, _body in answers)
     assert waiting(shared_broker) == 0
+
+
+def test_signals_at_random_moments(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    """Also while a worker is still starting, and while it drains. Every request is answered."""
+    ollamas = (scripted, second)
+    for ollama in ollamas:
+        ollama.behave = Slow(0.05)
+    asker = Asker(shared_broker, CHAT)
+    workers = [start(shared_broker, ollama.url, concurrency=2, drain_timeout=5).wait_ready() for ollama in ollamas]
+    for _round in range(ROUNDS):
+        for _number in range(5):
+            asker.ask()
+        victim = random.randrange(2)
+        worker = workers[victim]
+        for _signal in range(random.randint(1, 3)):
+            time.sleep(random.uniform(0.0, 0.3))
+            if worker.process.poll() is None:
+                worker.process.send_signal(random.choice([signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]))
+        time.sleep(random.uniform(0.0, 0.2))
+        if worker.process.poll() is None and random.random() < 0.5:
+            worker.kill()
+        if worker.process.poll() is not None or "STOPPING=1" in worker.told:
+            worker.wait_end(20)
+            workers[victim] = start(shared_broker, ollamas[victim].url, concurrency=2, drain_timeout=5)
+    for worker in workers:
+        worker.wait_ready()
+    asker.wait(within=60)
+    assert set(asker.answers) == set(asker.asked)
+    eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
 
 
 def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(

@@ -348,8 +348,10 @@ def test_the_least_rights_are_enough(
     clean_broker.ctl("add_user", "least", "least-password")
     try:
         clean_broker.ctl("set_permissions", "least", rights["configure"], rights["write"], rights["read"])
-        start(clean_broker, scripted.url, password="least-password", broker_username="least").wait_ready()
+        served = start(clean_broker, scripted.url, password="least-password", broker_username="least").wait_ready()
         assert ask(requester).answer.text == "Good morning."
+        served.terminate()
+        served.wait_end()
         # One right less, and the lane that needs it is named.
         other = {"type": "chat", "model": "another"}
         worker = start(
@@ -388,6 +390,18 @@ def test_a_queue_with_other_arguments_is_told_with_both_sides(
     last = worker.log.splitlines()[-1]
     assert f"The queue {CHAT} exists with other arguments" in last
     assert "x-dead-letter-exchange" in last and "ollama.dlx" in last and "Found: PRECONDITION_FAILED" in last
+
+
+def test_a_second_worker_for_one_ollama_is_refused(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
+) -> None:
+    first = start(clean_broker, scripted.url).wait_ready()
+    second = start(clean_broker, scripted.url.replace("127.0.0.1", "localhost"))
+    assert second.wait_end() == 78
+    assert "Another worker on this machine serves the Ollama at" in second.log.splitlines()[-1]
+    assert ask(requester).answer.text == "Good morning."
+    first.kill()
+    start(clean_broker, scripted.url).wait_ready()
 
 
 def test_a_broker_that_is_not_there_is_tried_again_and_again(scripted: ScriptedOllama, start: Start) -> None:

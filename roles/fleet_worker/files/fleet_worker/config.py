@@ -162,6 +162,16 @@ class AutoLanesConfig(_Section):
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
 
 
+class BrokenModelConfig(_Section):
+    """When the lanes of a model that Ollama cannot run are paused."""
+
+    #: Failures in a row.
+    failures: int = Field(default=3, ge=1, le=1000)
+    #: Seconds of the first pause; each one after it is twice as long, up to the second.
+    pause: float = Field(default=30, gt=0, le=3600)
+    longest: float = Field(default=600, gt=0, le=86400)
+
+
 class EmbedBatchConfig(_Section):
     """Embedding requests that are waiting together and have equal options go to Ollama as one array."""
 
@@ -189,6 +199,9 @@ class Config(_Section):
     #: The same for one model, all its lanes together: ``{"llama3:70b": 1}``.
     model_concurrency: dict[_Name, Annotated[int, Field(ge=1, le=256)]] = {}
     embed_batch: EmbedBatchConfig = EmbedBatchConfig()
+    broken_model: BrokenModelConfig = BrokenModelConfig()
+    #: Seconds for which the same request, sent or delivered again, is answered with the same answer.
+    duplicate_window: float = Field(default=600, ge=1, le=86400)
     #: Seconds after which a lane is served out of turn, although requests of the loaded model are waiting.
     starvation: float = Field(default=STARVATION, gt=0, le=3600)
     #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.

@@ -197,7 +197,9 @@ class Intake:
     def _on_cancelled_by_broker(self, frame: Any) -> None:
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
         if consumer is not None:
-            self._lane_lost(consumer[0], "the broker has ended its consumer")
+            self._lane_lost(
+                consumer[0], "the broker has ended its consumer; if the queue was deleted, what waited in it is gone"
+            )
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         self._channel = None

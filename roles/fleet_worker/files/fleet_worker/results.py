@@ -15,7 +15,7 @@ from typing import Callable, Optional
 
 from .serving import Served
 
-#: Seconds; longer than it takes to reconnect to a broker that restarts.
+#: Seconds by default; longer than it takes to reconnect to a broker that restarts.
 KEEP = 600.0
 #: Answers, and bytes of their bodies.
 MAX_COUNT = 1000
@@ -23,9 +23,13 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 class Results:
-    """The latest answers by the identity of their requests. For one thread."""
+    """The latest answers by the identity of their requests. For one thread.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    :param keep: seconds for which an answer is kept.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, keep: float = KEEP) -> None:
+        self._keep = keep
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, Served]] = OrderedDict()
         self._bytes = 0
@@ -42,7 +46,7 @@ class Results:
 
     def get(self, identity: Optional[str]) -> Optional[Served]:
         """Return the answer to a request that was served before."""
-        while self._kept and self._clock() - next(iter(self._kept.values()))[0] > KEEP:
+        while self._kept and self._clock() - next(iter(self._kept.values()))[0] > self._keep:
             self._drop(next(iter(self._kept)))
         return None if identity is None or identity not in self._kept else self._kept[identity][1]
 

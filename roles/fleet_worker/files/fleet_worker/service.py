@@ -21,6 +21,7 @@ from ._ollama.errors import CollectionError
 from ._ollama.names import ModelName
 from .announcing import Announcer
 from .auto import lanes_of
+from .breaker import Breaker
 from .cli import EXIT_CONFIG
 from .config import Config, LaneConfig
 from .delivery import ServedLane
@@ -29,7 +30,9 @@ from .logs import Log, set_up
 from .metrics import Metrics
 from .notify import Notifier
 from .pool import Pool
+from .results import Results
 from .serving import Server, Terms
+from .single import claim
 from .status import TIMEOUT, StatusServer
 from .worker import Worker
 
@@ -68,6 +71,7 @@ class Service:
         self._loop = IOLoop()
         self._notifier = Notifier()
         self._config = config
+        self._claim = claim(config.ollama.host)
         lanes = served_lanes(config)
         ollama = config.ollama
         client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers)
@@ -97,6 +101,8 @@ class Service:
             slots=config.concurrency,
             starvation=config.starvation,
             batch_bytes=config.embed_batch.bytes,
+            results=Results(keep=config.duplicate_window),
+            breaker=Breaker(config.broken_model.failures, config.broken_model.pause, config.broken_model.longest),
             drain_timeout=config.drain_timeout,
             server=Server(terms, client, self._health),
             pool=self._pool,

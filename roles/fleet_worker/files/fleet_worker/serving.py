@@ -22,6 +22,7 @@ from ._fleet.dialects.headers import REDELIVERED
 from ._fleet.messages import Failure, Outcome, Reply, Request, Success, decode
 from ._fleet.trust import ANSWER_TYPES, refusal
 from ._ollama.api_errors import (
+    ApiError,
     CallCancelledError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -75,6 +76,13 @@ class Served:
     outcome: str
     reply: Optional[Reply] = None
     fields: dict[str, Any] = field(default_factory=dict)
+    #: Why Ollama could not run the model, if that is what happened.
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class ModelFailure(Failure):
+    """Ollama could not run the model, or its runner ended in the middle: out of memory, a damaged file."""
 
 
 #: What came of a request before its turn.
@@ -311,7 +319,8 @@ class Server:
             reply = dialect.write(request, outcome, self._terms.worker)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
-        return Served(verdict, _word(outcome), reply, fields)
+        broken = outcome.message if isinstance(outcome, ModelFailure) else ""
+        return Served(verdict, _word(outcome), reply, fields, broken)
 
 
 def _streamed(stream: GenerationStream, deltas: Deltas) -> dict[str, Any]:
@@ -341,7 +350,9 @@ def _failure(error: OllamaError, started: float, seconds: float) -> Failure:
     elif isinstance(error, ModelNotFoundError):
         code = "model_not_loaded"
     elif isinstance(error, IncompleteResponseError):
-        return Failure("inference_failed", "Ollama ended its answer before it was complete", started, seconds)
+        return ModelFailure("inference_failed", "Ollama ended its answer before it was complete", started, seconds)
+    elif isinstance(error, ApiError) and error.status >= 500:
+        return ModelFailure("inference_failed", error.message, started, seconds)
     else:
         code = "inference_failed"
     return Failure(code, error.message, started, seconds)

@@ -31,8 +31,10 @@ from ._fleet.errors import (
 )
 from ._fleet.messages import Reply
 from ._fleet.registry import Trouble
+from ._ollama.names import ModelName
 from .announcing import SERVED, UNDECIDED, Announcer
 from .batching import serve_together
+from .breaker import Breaker
 from .declaring import Declaration
 from .delivery import Delivery, ServedLane
 from .health import State
@@ -91,6 +93,8 @@ class Worker:
     :param exchanges: each lane is bound to each of them.
     :param slots: requests that may run at the same time.
     :param starvation: seconds after which a lane is served out of turn.
+    :param results: answers that were made, for requests that come again.
+    :param breaker: keeps count of the models that Ollama cannot run.
     :param announcer: tells the registry how the lanes are.
     :param metrics: is told what becomes of requests.
     :param batch_bytes: of the texts that go to Ollama as one array, at most.
@@ -107,6 +111,8 @@ class Worker:
         slots: int,
         starvation: float,
         batch_bytes: int,
+        results: Results,
+        breaker: Breaker,
         drain_timeout: float,
         server: Server,
         pool: Pool,
@@ -140,7 +146,8 @@ class Worker:
             lane_lost=self._lane_lost,
             closed=self._consumers_closed,
         )
-        self._results = Results()
+        self._results = results
+        self._breaker = breaker
         self._jobs: list[Job] = []
         self._by_identity: dict[str, Job] = {}
         self._connection: Any = None
@@ -260,7 +267,13 @@ class Worker:
         if not self._ollama.up:
             return f"Ollama is down: {self._ollama.reason}"
         model = self._lanes[queue].lane.model
-        return "" if self._ollama.has(model) else f"Ollama does not have the model {model}"
+        if not self._ollama.has(model):
+            return f"Ollama does not have the model {model}"
+        return self._broken(queue)
+
+    def _broken(self, queue: str) -> str:
+        """Say why the model of a lane is given up for now; empty when it is not."""
+        return self._breaker.reason(ModelName.parse(self._lanes[queue].lane.model).full.lower(), time.monotonic())
 
     def _trouble(self, queue: str) -> Optional[Trouble]:
         """Say for the registry how a lane is."""
@@ -434,6 +447,7 @@ class Worker:
         served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
         self._jobs.remove(job)
         self._by_identity = {identity: other for identity, other in self._by_identity.items() if other is not job}
+        self._judge(job.served.lane.model, served)
         if served.outcome == "answered":
             self._results.put(job.deliveries[0].identity, served)
         live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
@@ -442,6 +456,20 @@ class Worker:
         else:
             # The broker has the request, and gives it out again; then the answer is there already.
             self._over(job.deliveries[-1], served, Publication.LOST.value)
+
+    def _judge(self, name: str, served: Served) -> None:
+        """Pause the lanes of a model that Ollama cannot run; trust it again when it can."""
+        model = ModelName.parse(name).full.lower()
+        if served.outcome == "answered":
+            if self._breaker.succeeded(model):
+                LOG.info("model_recovered", model=name)
+            return
+        seconds = self._breaker.failed(model, served.broken, time.monotonic()) if served.broken else None
+        if seconds is not None:
+            LOG.warning("model_broken", model=name, pause=seconds, error=served.broken)
+            self.counters["model_pauses"] += 1
+            self._loop.call_later(seconds + 0.01, self._update)
+            self._update()
 
     def _slot_free(self, model: str) -> None:
         self._perform(self._scheduler.finished(model, time.monotonic()))
@@ -569,7 +597,7 @@ class Worker:
                     "type": served.lane.type,
                     "style": served.lane.style,
                     "context_window": served.lane.context_window,
-                    "state": self._scheduler.mode_of(queue),
+                    "state": "degraded" if self._broken(queue) else self._scheduler.mode_of(queue),
                     "reason": self._reason(queue),
                     "running": sum(job.served is served for job in self._jobs),
                 }

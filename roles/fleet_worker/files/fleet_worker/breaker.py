@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models that Ollama has and cannot run: too large for the memory, damaged, of a format that it does not know yet.
+
+Each of their requests would cost a failed load and fail, also where another node could answer it. So after some
+failures in a row the lanes of the model are paused. When the pause is over they are served again; the next failure
+begins a pause twice as long, and a success forgets everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass
+class _Model:
+    failures: int = 0
+    pauses: int = 0
+    until: float = 0.0
+    reason: str = ""
+
+
+class Breaker:
+    """Keeps count of the models of one Ollama. Times are seconds of any clock that only goes forward. For one thread.
+
+    :param failures: in a row, after which a model is paused.
+    :param pause: seconds of the first pause.
+    :param longest: seconds of a pause, at most.
+    """
+
+    def __init__(self, failures: int, pause: float, longest: float) -> None:
+        self._failures = failures
+        self._pause = pause
+        self._longest = longest
+        self._models: dict[str, _Model] = {}
+
+    def failed(self, model: str, reason: str, now: float) -> Optional[float]:
+        """Ollama could not run a model. Return the seconds of the pause if one begins."""
+        state = self._models.setdefault(model, _Model())
+        state.failures += 1
+        state.reason = reason
+        if now < state.until or (state.failures < self._failures and not state.pauses):
+            return None  # what was started before the pause ends in it
+        seconds = min(self._longest, self._pause * 2.0 ** min(state.pauses, 20))
+        state.pauses += 1
+        state.until = now + seconds
+        return seconds
+
+    def succeeded(self, model: str) -> bool:
+        """Ollama has run a model. Return whether it had been given up."""
+        state = self._models.pop(model, None)
+        return state is not None and state.pauses > 0
+
+    def reason(self, model: str, now: float) -> str:
+        """Say why a model is paused; empty when it is not."""
+        state = self._models.get(model)
+        if state is None or now >= state.until:
+            return ""
+        return f"Ollama has failed {state.failures} times to run the model; tried again after a pause: {state.reason}"

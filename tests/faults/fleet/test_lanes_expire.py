@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Queues that expire when nobody asks for anything, while every node is busy for longer than that."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+from fleet_parts import CHAT_MODEL, SOURCES, ScriptedOllama, Slow, WorkerProcess, eventually
+from fleet_worker._fleet.lanes import lane
+
+from .asking import Asker
+
+Start = Callable[..., WorkerProcess]
+LANES = [
+    {"type": "chat", "model": CHAT_MODEL, "style": "shared"},
+    {"type": "chat", "model": "another:1b", "style": "shared"},
+    {"type": "chat", "model": CHAT_MODEL, "style": "shared", "context_window": 4096},
+]
+
+#: Milliseconds; 60,000 on a real lane, with which this test would take as many times longer.
+EXPIRES = 5000
+
+IMPATIENT = f"""
+from fleet_worker._fleet import lanes
+lanes._SHARED_ARGUMENTS = {{**lanes._SHARED_ARGUMENTS, "x-expires": {EXPIRES}}}
+"""
+
+
+def there(broker: Any, queue: str) -> bool:
+    # Not by declaring it passively, which would count as use.
+    return queue in broker.ctl("-q", "list_queues", "name").split()
+
+
+def test_no_request_is_lost_while_every_node_is_busy(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
+) -> None:
+    """For three times as long as the queues live without a consumer or a get."""
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
+    scripted.models.append("another:1b")
+    slow = scripted.behave = Slow(120)
+    worker = start(
+        shared_broker, scripted.url, concurrency=1, lanes=LANES, exchanges=["llm.request"], environment=environment
+    ).wait_ready()
+    queues = [
+        lane("chat", one["model"], style="shared", context_window=one.get("context_window")).queue for one in LANES
+    ]
+    askers = [Asker(shared_broker, queue) for queue in queues]
+    askers[0].ask()
+    slow.wait_for()
+    for asker in askers:
+        for _number in range(6):
+            asker.ask(model=None)
+    eventually(lambda: {one["state"] for one in worker.status()["lanes"]} == {"pull"}, "no lane has a consumer")
+    busy_until = time.monotonic() + 3 * EXPIRES / 1000
+    while time.monotonic() < busy_until:
+        time.sleep(1)
+        assert all(there(shared_broker, queue) for queue in queues)
+    assert len(scripted.calls) == 1, "it was busy all the time"
+    slow.go_on.set()
+    for asker in askers:
+        asker.wait(within=60)
+        for answers in asker.answers.values():
+            ((properties, body),) = answers
+            assert body["message"]["content"] == "Good morning."
+            assert "x-legion-fleet-redelivered" not in (properties.headers or {}), "nothing was given back"
+
+
+def test_the_queues_do_expire_when_the_worker_is_gone(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
+) -> None:
+    """Without which the test above would tell nothing."""
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
+    worker = start(
+        shared_broker, scripted.url, lanes=LANES[:1], exchanges=["llm.request"], environment=environment
+    ).wait_ready()
+    queue = lane("chat", CHAT_MODEL, style="shared").queue
+    assert there(shared_broker, queue)
+    worker.terminate()
+    worker.wait_end()
+    eventually(lambda: not there(shared_broker, queue), "the queue has expired", 60)
