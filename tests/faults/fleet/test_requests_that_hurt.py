@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import pika
 import pytest
-from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, channel_to, eventually
+from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, answer, channel_to, eventually
 from fleet_worker._fleet.lanes import lane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -178,6 +178,11 @@ PROPERTIES = st.fixed_dictionaries(
 
 
 def test_wrong_types_in_every_field(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    def behave(path: str, body: dict[str, Any]) -> Any:
+        fits = isinstance(body.get("input", ""), (str, list)) and (path != "/api/embed" or "input" in body)
+        return answer(path, body) if fits else (400, {"error": "invalid input type"})
+
+    scripted.behave = behave
     broker = shared_broker
     worker = start(broker, scripted.url, concurrency=1).wait_ready()
     with channel_to(broker) as channel:

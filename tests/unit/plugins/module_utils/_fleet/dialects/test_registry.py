@@ -57,7 +57,7 @@ from fleet_worker.streaming import Deltas
 
 client = SimpleNamespace(chat=None, embed=None, chat_stream=None, generate_stream=None,
                          generate=lambda call, **body: {"response": body["prompt"] + " indeed", "done": True})
-terms = Terms(Worker("gpu-01"), ("llm.fleet.reply.*",), (), 1024, 1024, 1.0, False)
+terms = Terms(Worker("gpu-01"), ("llm.fleet.reply.*",), 1024, 1024, 1.0, False)
 message = Message(Properties(type="terse", reply_to="llm.fleet.reply.1"), {}, b'{"p": "So it is"}')
 delivery = Delivery(ServedLane(lane("generate", "m"), 10.0, 0), None, 1, message)
 served = Server(terms, client, None).serve(delivery, Stop(), Deltas(None, None, None))
