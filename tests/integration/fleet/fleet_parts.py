@@ -351,7 +351,7 @@ def configuration(broker: Any, ollama_url: str, **others: Any) -> dict[str, Any]
     return {
         "node": "gpu-01",
         "broker": {"addresses": [f"{broker.host}:{broker.port}"], "username": broker.username, **section},
-        "ollama": {"host": ollama_url, **others.pop("ollama", {})},
+        "ollama": {"host": ollama_url, "exclusive": False, **others.pop("ollama", {})},
         "lanes": [{"type": "chat", "model": CHAT_MODEL}, {"type": "embed", "model": EMBED_MODEL}],
         "exchanges": ["llm.request", "llm.fleet"],
         "metrics": {"listen": None},  # several workers share this machine

@@ -395,13 +395,13 @@ def test_a_queue_with_other_arguments_is_told_with_both_sides(
 def test_a_second_worker_for_one_ollama_is_refused(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
-    first = start(clean_broker, scripted.url).wait_ready()
-    second = start(clean_broker, scripted.url.replace("127.0.0.1", "localhost"))
+    first = start(clean_broker, scripted.url, ollama={"exclusive": True}).wait_ready()
+    second = start(clean_broker, scripted.url.replace("127.0.0.1", "localhost"), ollama={"exclusive": True})
     assert second.wait_end() == 78
     assert "Another worker on this machine serves the Ollama at" in second.log.splitlines()[-1]
     assert ask(requester).answer.text == "Good morning."
     first.kill()
-    start(clean_broker, scripted.url).wait_ready()
+    start(clean_broker, scripted.url, ollama={"exclusive": True}).wait_ready()
 
 
 def test_a_broker_that_is_not_there_is_tried_again_and_again(scripted: ScriptedOllama, start: Start) -> None:

@@ -94,6 +94,8 @@ class OllamaConfig(_Section):
     #: Seconds.
     connect_timeout: float = Field(default=10, gt=0, le=300)
     headers: dict[str, str] = {}
+    #: Whether to refuse to start beside another worker of this machine that serves it. Two would both fill its slots.
+    exclusive: bool = True
     #: Seconds between two looks at an Ollama that answers; that soon a model that came or went is noticed.
     interval: float = Field(default=15, ge=0.1, le=3600)
     #: Seconds for which a request waits for an Ollama that is down, before it is given to another node or answered

@@ -71,7 +71,7 @@ class Service:
         self._loop = IOLoop()
         self._notifier = Notifier()
         self._config = config
-        self._claim = claim(config.ollama.host)
+        self._claim = claim(config.ollama.host) if config.ollama.exclusive else None
         lanes = served_lanes(config)
         ollama = config.ollama
         client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers)
