@@ -46,6 +46,19 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  prune:
+    description:
+      - Whether to remove the other models of the mirror, so that exactly O(models) are there, and what O(models) needed before they were
+        replaced, so far as no model that stays names it.
+      - Only with O(state=present) and O(models), which must not be empty. Who is just importing what goes is left without it.
+    type: bool
+    default: false
+  prune_scope:
+    description:
+      - Which of the other models O(prune) may remove, by patterns of the shell's kind, for example V(hf.co/*) or V(llama3*).
+    type: list
+    elements: str
+    default: ["*"]
   models_path:
     description:
       - The models directory from which the models come.
@@ -78,6 +91,14 @@ EXAMPLES = r"""
     secret_key: "{{ publisher_secret_key }}"
   become: true
 
+- name: Exactly these models of the library; what others published elsewhere stays
+  legionio.ollama.ollama_s3_publish:
+    models: [llama3:8b, nomic-embed-text]
+    models_path: /srv/ollama/models
+    bucket: llm-models
+    prune: true
+    prune_scope: ["registry.ollama.ai/library/*"]
+
 - name: Retire a model
   legionio.ollama.ollama_s3_publish:
     name: llama3:70b
@@ -87,7 +108,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: The models that were named.
+  description: The models that were named, and those that O(prune) removes.
   returned: success
   type: list
   elements: dict
@@ -147,12 +168,12 @@ replaced:
       sample: no digest is recorded with it
 blobs_removed:
   description: Number of blobs that nothing names any more and that were removed; in check mode, that would be.
-  returned: success, with O(state=absent)
+  returned: success
   type: int
   sample: 5
 bytes_freed:
   description: Bytes of the blobs that were removed; in check mode, that would be.
-  returned: success, with O(state=absent)
+  returned: success
   type: int
   sample: 4661224676
 seconds:
@@ -184,6 +205,8 @@ def main() -> None:
             "name": {"type": "str"},
             "models": {"type": "list", "elements": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "prune": {"type": "bool", "default": False},
+            "prune_scope": {"type": "list", "elements": "str", "default": ["*"]},
             "models_path": STORE.argument_spec["models_path"],
             "max_bandwidth": {"type": "bytes"},
         },

@@ -14,12 +14,13 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Callable, Optional, Union
 
@@ -69,7 +70,9 @@ def scratch(name: str) -> Iterator[Path]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        # A server that has a private authority's certificate answers too; who that is, is the tests' affair.
+        context = ssl._create_unverified_context() if url.startswith("https:") else None  # noqa: S323
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.HTTPError):
         return False
@@ -131,9 +134,14 @@ class Server:
 
 
 class S3Server(Server):
-    """VersityGW over a directory: `root` holds one directory a bucket."""
+    """VersityGW over a directory: `root` holds one directory a bucket.
 
-    def __init__(self, scratch_dir: Path, region: str) -> None:
+    `options` are further ones of versitygw and of its back end; with a certificate among the first it speaks TLS.
+    """
+
+    def __init__(
+        self, scratch_dir: Path, region: str, options: Sequence[str] = (), posix_options: Sequence[str] = ()
+    ) -> None:
         self.access_key = "lab-access"
         self.secret_key = "lab-secret-key"
         self.region = region
@@ -142,14 +150,16 @@ class S3Server(Server):
         self.root.mkdir()
         side.mkdir()
         port = free_port()
-        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.port = port
+        self.endpoint_url = f"{'https' if '--cert' in options else 'http'}://127.0.0.1:{port}"
         super().__init__(
             "VersityGW",
             # Metadata beside the data, since not every file system has extended attributes.
             [
                 str(part("versitygw") / "bin" / "versitygw"),
                 *("--port", f"127.0.0.1:{port}", "--region", region, "--health", "/health"),
-                *("posix", "--sidecar", str(side), str(self.root)),
+                *options,
+                *("posix", "--sidecar", str(side), *posix_options, str(self.root)),
             ],
             {**os.environ, "ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key},
             self.endpoint_url + "/health",
@@ -323,10 +333,12 @@ def podman() -> list[str]:
 
 
 @contextlib.contextmanager
-def s3_server(region: str = "us-east-1") -> Iterator[S3Server]:
+def s3_server(
+    region: str = "us-east-1", options: Sequence[str] = (), posix_options: Sequence[str] = ()
+) -> Iterator[S3Server]:
     """An empty S3 server on a free loopback port."""
     with scratch("s3") as directory:
-        server = S3Server(directory, region)
+        server = S3Server(directory, region, options, posix_options)
         try:
             server.start()
             yield server

@@ -23,9 +23,10 @@ from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.store import Store
 from .bandwidth import Bandwidth
-from .listing import nearest
+from .listing import matches, nearest
 from .mirror import READERS, Mirror
 from .plans import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
+from .removing import carry_out_removal, unused_blobs
 from .uploading import upload
 
 
@@ -41,6 +42,7 @@ class Report:
 
     models: list[ModelName] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     bytes_sent: int = 0
     seconds: float = 0.0
 
@@ -49,12 +51,24 @@ class Publisher:
     """One publication of some models of a store."""
 
     def __init__(
-        self, mirror: Mirror, store: Store, names: Sequence[ModelName], *, max_bandwidth: Optional[int] = None
+        self,
+        mirror: Mirror,
+        store: Store,
+        names: Sequence[ModelName],
+        *,
+        prune: Sequence[str] = (),
+        max_bandwidth: Optional[int] = None,
     ) -> None:
-        """:param max_bandwidth: in bytes a second."""
+        """Say what is to be published.
+
+        :param prune: remove other models of the mirror whose names match any of these patterns, and what the models
+            themselves needed before and nobody needs now.
+        :param max_bandwidth: in bytes a second.
+        """
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
+        self._prune = prune
         self._bandwidth = Bandwidth(max_bandwidth)
         self.report = Report()
 
@@ -69,13 +83,22 @@ class Publisher:
             # The manifests first: the answer to a GET says what is wrong with key or bucket, that to a HEAD does not.
             published = list(pool.map(self._mirror.manifest, manifests))
             changes = tuple(pool.map(self._blob_change, blobs.values()))
-        return Plan(
-            models=tuple(
-                ModelChange(name, None if raw is None else digest_of(raw), manifest)
-                for (name, manifest), raw in zip(manifests.items(), published)
-            ),
-            blobs=changes,
-        )
+        models = [
+            ModelChange(name, None if raw is None else digest_of(raw), manifest)
+            for (name, manifest), raw in zip(manifests.items(), published)
+        ]
+        going: dict[ModelName, bytes] = {}
+        if self._prune:
+            # Without it nothing goes: somebody may just be importing what a model was before.
+            going = {model.name: raw for model, raw in zip(models, published) if raw and model.action == REPLACE}
+            others = [name for name in self._mirror.names() if name not in manifests and matches(name, self._prune)]
+            for name in others:
+                raw = self._mirror.manifest(name)
+                if raw is not None:
+                    going[name] = raw
+                    models.append(ModelChange(name, digest_of(raw), None))
+        leaving, warnings = unused_blobs(self._mirror, going, manifests)
+        return Plan(models=tuple(models), blobs=(*changes, *leaving), warnings=tuple(warnings))
 
     def apply(self, plan: Plan) -> None:
         """Send what the plan says; :attr:`report` tells what was done."""
@@ -90,7 +113,9 @@ class Publisher:
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)
-                self.report.models.append(model.name)
+                if model.after:
+                    self.report.models.append(model.name)
+            self.report.removed = carry_out_removal(self._mirror, plan)
         finally:
             self.report.seconds = time.monotonic() - start
 

@@ -149,7 +149,9 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
         removed = [] if module.check_mode else carry_out_removal(mirror, plan)
         return _removed(module, plan, url, removed)
     with Store(StoreSettings(params["models_path"])) as store:
-        publisher = publishing.Publisher(mirror, store, names, max_bandwidth=_max_bandwidth(params))
+        publisher = publishing.Publisher(
+            mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params)
+        )
         plan = publisher.plan()
         if plan.changed and not module.check_mode:
             try:
@@ -163,10 +165,11 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
                 }
                 raise
     report = publisher.report
+    removed = [blob.digest for blob in plan.of(REMOVE)] if module.check_mode else report.removed
     return {
-        **_planned(module, plan, url),
+        **_removed(module, plan, url, removed),
         "blobs_pushed": len(plan.of(ADD, REPLACE)),
-        "blobs_skipped": len(plan.of(KEEP)),
+        "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,
         "replaced": [{"digest": blob.digest, "reason": blob.reason} for blob in plan.of(REPLACE)],
         "seconds": round(report.seconds, 3),

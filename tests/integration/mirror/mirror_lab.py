@@ -153,10 +153,19 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", **changes}
 
 
-def run_module(module: str, arguments: dict[str, Any], *flags: str, env: dict[str, str] | None = None) -> Outcome:
-    """Run a module through Ansible, as a user would."""
+def run_module(
+    module: str,
+    arguments: dict[str, Any],
+    *flags: str,
+    env: dict[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+) -> Outcome:
+    """Run a module through Ansible, as a user would.
+
+    :param wrapper: a command that runs another one.
+    """
     done = subprocess.run(
-        command(module, arguments, *flags),
+        [*wrapper, *command(module, arguments, *flags)],
         check=False,  # a failed module is what many tests want
         env=environment(**(env or {})),
         capture_output=True,

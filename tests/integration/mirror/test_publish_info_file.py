@@ -121,6 +121,39 @@ def test_a_model_retires_from_the_mirror(run, mirror, model, path):
     assert not run("ollama_s3_publish", name="llama3:8b", state="absent").changed
 
 
+def test_prune_leaves_exactly_the_models_named_in_the_mirror(run, mirror, model, path):
+    other = Model("other", [LARGE, b"other"]).publish(mirror)
+    theirs = Model("hf.co/user/repo:Q4", [b"theirs"]).publish(mirror)
+    Model("llama3:8b", [b"older"]).publish(mirror)
+    given = {"models": ["llama3:8b"], "models_path": path}
+    kept = run("ollama_s3_publish", "--check", **given)
+    assert kept.result["blobs_removed"] == 0
+    predicted = run("ollama_s3_publish", "--check", "--diff", **given, prune=True, prune_scope=["other"])
+    assert "-model other:latest" in predicted.text
+    assert mirror.manifest(other.parsed) == other.raw
+    done = run("ollama_s3_publish", **given, prune=True, prune_scope=["other"])
+    for outcome in (predicted, done):
+        assert {entry["name"]: entry["action"] for entry in outcome.result["models"]} == {
+            "llama3:8b": "replace",
+            "other:latest": "remove",
+        }
+        assert outcome.result["blobs_removed"] == 2
+        assert outcome.result["bytes_freed"] == len(b"otherolder")
+    assert mirror.manifest(other.parsed) is None
+    assert mirror.manifest(theirs.parsed) == theirs.raw
+    assert {key for key in objects(mirror) if "/blobs/" in key} == {
+        mirror.layout.blob_key(digest) for digest in {**model.blobs, **theirs.blobs}
+    }
+    assert not run("ollama_s3_publish", **given, prune=True, prune_scope=["other"]).changed
+
+
+def test_prune_of_the_mirror_with_nothing_named_is_refused(run, mirror, model, path):
+    model.publish(mirror)
+    outcome = run("ollama_s3_publish", models=[], models_path=path, prune=True)
+    assert outcome.result["error_code"] == "invalid_option"
+    assert mirror.manifest(model.parsed) == model.raw
+
+
 def test_a_broken_manifest_in_the_mirror_keeps_its_blobs(run, mirror, model):
     model.publish(mirror)
     mirror.write(mirror.layout.manifests + "registry.ollama.ai/library/broken/latest", b"", digest_of(b""))

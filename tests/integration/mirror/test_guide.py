@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/mirror.md, word for word: every command and every play of it, in its order, with the rights that it gives."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import services
+import yaml
+from mirror_lab import Model, assert_sound, environment, finish_module, start_module
+
+TESTS = Path(__file__).resolve().parents[2]
+GUIDE = (TESTS.parent / "docs" / "mirror.md").read_text()
+KEYS = {"reader": "reader-secret", "publisher": "publisher-secret"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An S3 server with the users of the guide."""
+    (tmp_path / "iam").mkdir()
+    with services.s3_server(options=("--iam-dir", str(tmp_path / "iam"))) as server:
+        tool = services.part("versitygw") / "bin" / "versitygw"
+        root = ("--access", server.access_key, "--secret", server.secret_key, "--endpoint-url", server.endpoint_url)
+        for name, secret in KEYS.items():
+            user = ("--access", name, "--secret", secret, "--role", "user")
+            subprocess.run([tool, "admin", *root, "create-user", *user], check=True, capture_output=True)
+        yield server
+
+
+def test_the_guide_is_true(store, tmp_path, path):
+    made = subprocess.run(
+        [TESTS / "tools" / "venv.sh", TESTS / "requirements-guide.txt"], check=True, capture_output=True, text=True
+    )
+    tools = f"{made.stdout.strip()}/bin"
+    small = Model("llama3.2:3b", [b"weights" * 4_000_000, b"template"]).store(path)
+    other = Model("nomic-embed-text", [b"embedding"]).store(path)
+    served = tmp_path / "served"
+    env = environment(
+        PATH=f"{os.environ['PATH']}:{tools}",
+        AWS_ENDPOINT_URL=store.endpoint_url,
+        AWS_ACCESS_KEY_ID=store.access_key,
+        AWS_SECRET_ACCESS_KEY=store.secret_key,
+        AWS_DEFAULT_REGION=store.region,
+        ANSIBLE_NOCOLOR="1",
+        ANSIBLE_LOCALHOST_WARNING="0",
+    )
+    with services.ollama_server(served) as server:
+        for kind, text in re.findall(r"^```(sh|yaml)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL):
+            for theirs, ours in {
+                "https://s3.example.com": store.endpoint_url,
+                "/var/lib/ollama/models": str(path),
+                "/srv/ollama/models": str(served),
+                "http://127.0.0.1:11434": server.url,
+                "disk/models": str(tmp_path / "disk" / "models"),
+            }.items():
+                text = text.replace(theirs, ours)
+            if kind == "sh":
+                command = ["bash", "-euo", "pipefail", "-c", text]
+            else:
+                play = {
+                    "hosts": "localhost",
+                    "gather_facts": False,
+                    "vars": {
+                        "ansible_python_interpreter": sys.executable,
+                        **{f"vault_s3_{name}_key": secret for name, secret in KEYS.items()},
+                    },
+                    "module_defaults": {"group/legionio.ollama.s3": {"region": store.region}},
+                    "tasks": yaml.safe_load(text),
+                }
+                (tmp_path / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+                command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False, text=True)
+            assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    assert_sound(served, small, other)
+    assert_sound(tmp_path / "disk" / "models", small)
+
+    def module(action, who, **arguments):
+        given = {"bucket": "models", "endpoint_url": store.endpoint_url, "region": store.region}
+        keys = {"access_key": who, "secret_key": KEYS[who]}
+        return finish_module(start_module(f"ollama_s3_{action}", {**given, **keys, **arguments}))
+
+    # The last play pruned, and a reader cannot change anything.
+    assert [entry["name"] for entry in module("info", "reader").result["models"]] == ["llama3.2:3b"]
+    for arguments in ({"name": "nomic-embed-text", "models_path": path}, {"name": "llama3.2:3b", "state": "absent"}):
+        refused = module("publish", "reader", **arguments)
+        assert refused.failed
+        assert refused.result["error_code"] == "mirror_access_denied"
+    assert [entry["name"] for entry in module("info", "reader").result["models"]] == ["llama3.2:3b"]

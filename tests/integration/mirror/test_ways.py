@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every module of the mirror over TLS with a private authority, both ways to name a bucket, oldest and newest SDK."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+import services
+import trustme
+from mirror_lab import Model, assert_sound, run_module
+
+DOMAIN = "s3.lab.test"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The files of the authority, and of the server's certificate and key."""
+    where = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert(DOMAIN, f"*.{DOMAIN}")
+    authority.cert_pem.write_to_path(where / "ca.pem")
+    issued.cert_chain_pems[0].write_to_path(where / "cert.pem")
+    issued.private_key_pem.write_to_path(where / "key.pem")
+    return where
+
+
+@pytest.fixture(scope="module")
+def tls_server(files):
+    certificate = ("--cert", str(files / "cert.pem"), "--key", str(files / "key.pem"))
+    with services.s3_server(options=certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def virtual_server(files):
+    certificate = ("--cert", str(files / "cert.pem"), "--key", str(files / "key.pem"))
+    with services.s3_server(options=(*certificate, "--virtual-domain", DOMAIN)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["oldest", "newest"])
+def sdk(request):
+    """The interpreter that the modules run with, where it is not that of the tests."""
+    if request.param == "newest":
+        return {}
+    made = subprocess.run(
+        [TOOLS / "venv.sh", TOOLS.parent / "requirements-oldest-sdk.txt"], check=True, capture_output=True, text=True
+    )
+    return {"ansible_python_interpreter": f"{made.stdout.strip()}/bin/python"}
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_the_whole_way_of_a_model(sdk, style, files, request, tmp_path):
+    server = request.getfixturevalue("virtual_server" if style == "virtual" else "tls_server")
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    (server.root / bucket).mkdir()
+    # Names of the test's own, seen by what it starts and by nothing else on the machine.
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {DOMAIN} {bucket}.{DOMAIN}\n")
+    wrapper = ("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh")
+    given = {
+        "bucket": bucket,
+        "endpoint_url": f"https://{DOMAIN}:{server.port}",
+        "region": server.region,
+        "access_key": server.access_key,
+        "secret_key": server.secret_key,
+        "s3_ca_path": str(files / "ca.pem"),
+        "addressing_style": style,
+    }
+    flags = [f"-e{name}={value}" for name, value in sdk.items()]
+
+    def run(module, **arguments):
+        texts = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+        outcome = run_module(f"ollama_s3_{module}", {**given, **texts}, *flags, wrapper=wrapper)
+        assert "s3_ca_path" in arguments or not outcome.failed, outcome.result
+        return outcome
+
+    model = Model("llama3:8b", [b"weights" * 3_000_000, b"template", b""]).store(tmp_path / "models")
+    assert run("publish", name="llama3:8b", models_path=tmp_path / "models").changed
+    assert not run("publish", name="llama3:8b", models_path=tmp_path / "models").changed
+    assert [entry["name"] for entry in run("info").result["models"]] == ["llama3:8b"]
+    assert run("import", name="llama3:8b", models_path=tmp_path / "other").changed
+    assert_sound(tmp_path / "other", model)
+    with services.ollama_server(tmp_path / "served") as ollama:
+        assert run("sync", name="llama3:8b", models_path=tmp_path / "served", host=ollama.url).changed
+    assert_sound(tmp_path / "served", model)
+    (tmp_path / "file").write_bytes(b"content")
+    assert run("file", key="a/file", path=tmp_path / "file", state="published").changed
+    assert run("file", key="a/file", path=tmp_path / "fetched").changed
+    assert run("publish", name="llama3:8b", state="absent").result["blobs_removed"] == 4
+
+    stranger = tmp_path / "stranger.pem"
+    trustme.CA().cert_pem.write_to_path(stranger)
+    refused = run("info", s3_ca_path=stranger)
+    assert refused.failed
+    assert refused.result["error_code"] == "mirror_tls"
+    assert "s3_ca_path" in refused.result["msg"]
