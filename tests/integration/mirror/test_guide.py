@@ -52,7 +52,8 @@ def test_the_guide_is_true(store, tmp_path, path):
         ANSIBLE_LOCALHOST_WARNING="0",
     )
     with services.ollama_server(served) as server:
-        for kind, text in re.findall(r"^```(sh|yaml)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL):
+        for kind, written in re.findall(r"^```(sh|yaml)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL):
+            text = written
             for theirs, ours in {
                 "https://s3.example.com": store.endpoint_url,
                 "/var/lib/ollama/models": str(path),
