@@ -339,7 +339,7 @@ def _streamed(stream: GenerationStream, deltas: Deltas) -> dict[str, Any]:
                     deltas.add(event)
     except IncompleteResponseError as error:
         if isinstance(error.__cause__, ConnectionLostError):
-            raise error.__cause__ from error
+            raise ConnectionLostError(error.message) from error
         raise
     return result
 
