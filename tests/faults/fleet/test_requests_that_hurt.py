@@ -29,7 +29,7 @@ def waiting(broker: Any, queue: str) -> int:
         return count
 
 
-def still_works(broker: Any, worker: WorkerProcess) -> None:
+def still_works(broker: Any, worker: WorkerProcess, *, reconnects: bool = False) -> None:
     asker = Asker(broker, CHAT)
     asker.ask()
     asker.wait(within=30)
@@ -38,7 +38,7 @@ def still_works(broker: Any, worker: WorkerProcess) -> None:
     eventually(lambda: not worker.status()["in_flight"], "nothing in flight")
     assert waiting(broker, CHAT) == 0
     assert "event=defect" not in worker.log
-    assert worker.status()["counters"]["connections"] == 1
+    assert reconnects or worker.status()["counters"]["connections"] == 1
 
 
 def test_a_body_of_20_mib(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
@@ -209,4 +209,5 @@ def test_wrong_types_in_every_field(shared_broker: Any, scripted: ScriptedOllama
 
     eventually(settled, "everything is settled", 60, worker)
     assert waiting(broker, CHAT) == waiting(broker, EMBED) == 0
-    still_works(broker, worker)
+    # RabbitMQ 3.10 has been seen to end the worker's connection over one of these (541 INTERNAL_ERROR); 4 has not.
+    still_works(broker, worker, reconnects=True)
