@@ -70,3 +70,13 @@ attributes:
     membership:
       - legionio.ollama.fleet
 """
+
+    ACTIONGROUP_PROGRESS = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/legionio.ollama.progress) in C(module_defaults) to set defaults for all modules that show their progress.
+    support: full
+    membership:
+      - legionio.ollama.progress
+"""

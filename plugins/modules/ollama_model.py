@@ -15,9 +15,15 @@ description:
   - Nodes that have no way to a registry get their models from a mirror instead, by M(legionio.ollama.ollama_s3_import).
 extends_documentation_fragment:
   - legionio.ollama._server
+  - legionio.ollama._progress
   - legionio.ollama._attributes
   - legionio.ollama._attributes.actiongroup_server
+  - legionio.ollama._attributes.actiongroup_progress
 attributes:
+  action_group:
+    membership:
+      - legionio.ollama.server
+      - legionio.ollama.progress
   check_mode:
     support: partial
     details:
@@ -341,10 +347,43 @@ running:
       description: When the server unloads it, unless it is used again. A year after 2300 means never.
       type: str
       sample: "2026-11-22T17:46:17.622403859Z"
+progress:
+  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  type: dict
+  returned: failure of a transfer
+  contains:
+    model:
+      description: What was being transferred last.
+      type: str
+      sample: llama3:8b
+    step:
+      description: What was being done where no bytes tell, or an empty string.
+      type: str
+      sample: ""
+    bytes:
+      description: Bytes that were where they should be, those of earlier runs included.
+      type: int
+      sample: 1258291200
+    bytes_total:
+      description: Bytes that would be there in the end.
+      type: int
+      sample: 4661224676
+    percent:
+      description: The one as part of the other.
+      type: int
+      sample: 26
+    rate:
+      description: Bytes a second, lately.
+      type: int
+      sample: 112862582
+    seconds_left:
+      description: Seconds that were left at that rate, or V(null) if that could not be told.
+      type: int
+      sample: 30
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
-from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import SERVER
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, SERVER
 from ansible_collections.legionio.ollama.plugins.module_utils._module.model_work import model
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
@@ -391,7 +430,7 @@ SPEC = ArgumentSpec(
 
 def main() -> None:
     """Run the module."""
-    run(SPEC.merge(SERVER), model)
+    run(SPEC.merge(SERVER, PROGRESS), model)
 
 
 if __name__ == "__main__":

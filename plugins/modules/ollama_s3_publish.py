@@ -16,9 +16,15 @@ description:
     objects of unknown origin are.
 extends_documentation_fragment:
   - legionio.ollama._s3
+  - legionio.ollama._progress
   - legionio.ollama._attributes
   - legionio.ollama._attributes.actiongroup_s3
+  - legionio.ollama._attributes.actiongroup_progress
 attributes:
+  action_group:
+    membership:
+      - legionio.ollama.s3
+      - legionio.ollama.progress
   check_mode:
     support: full
     details:
@@ -186,6 +192,39 @@ rate:
   returned: success, with O(state=present)
   type: int
   sample: 119825827
+progress:
+  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  type: dict
+  returned: failure of a transfer
+  contains:
+    model:
+      description: What was being transferred last.
+      type: str
+      sample: llama3:8b
+    step:
+      description: What was being done where no bytes tell, or an empty string.
+      type: str
+      sample: ""
+    bytes:
+      description: Bytes that were where they should be, those of earlier runs included.
+      type: int
+      sample: 1258291200
+    bytes_total:
+      description: Bytes that would be there in the end.
+      type: int
+      sample: 4661224676
+    percent:
+      description: The one as part of the other.
+      type: int
+      sample: 26
+    rate:
+      description: Bytes a second, lately.
+      type: int
+      sample: 112862582
+    seconds_left:
+      description: Seconds that were left at that rate, or V(null) if that could not be told.
+      type: int
+      sample: 30
 error_code:
   description: A stable name of the failure, for example C(not_in_store), C(digest_mismatch) or C(mirror_access_denied).
   returned: failure
@@ -194,7 +233,7 @@ error_code:
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
-from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import S3, STORE
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, STORE
 from ansible_collections.legionio.ollama.plugins.module_utils._module.mirror_work import publish_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
@@ -213,7 +252,7 @@ def main() -> None:
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],
     )
-    run(S3.merge(own), publish_models)
+    run(S3.merge(PROGRESS, own), publish_models)
 
 
 if __name__ == "__main__":

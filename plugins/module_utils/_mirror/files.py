@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, explained
+from .._ollama.tally import Tally
 from .errors import DigestMismatchError, MirrorError, ObjectMissingError
 from .hashing import digest_of_file
 from .mirror import Mirror, ObjectState
@@ -50,8 +51,14 @@ class FilePlan:
 class Fetch:
     """One object, to be present on this machine as a file."""
 
-    def __init__(self, mirror: Mirror, key: str, path: str, digest: Optional[str]) -> None:
-        """:param digest: that the content must have; without it, the one recorded with the object."""
+    def __init__(
+        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[Tally] = None
+    ) -> None:
+        """
+        :param digest: that the content must have; without it, the one recorded with the object.
+        :param tally: counts the bytes.
+        """
+        self._tally = tally or Tally()
         self._mirror = mirror
         self._key = key
         self._folder, self._name = os.path.split(os.path.abspath(path))
@@ -95,7 +102,8 @@ class Fetch:
         with self._directory() as directory:
             target = PartialFile(directory, self._stem(plan.after), plan.size, ownership, directory, self._name)
             transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
-            Engine().run([transfer])
+            self._tally.expect(self._key, plan.size, kept=held(directory, self._stem(plan.after)))
+            Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
         if transfer.error:
             raise transfer.error
         return transfer.received
@@ -141,8 +149,14 @@ class Fetch:
 class Deposit:
     """One file of this machine, to be present in the bucket as an object."""
 
-    def __init__(self, mirror: Mirror, key: str, path: str, digest: Optional[str]) -> None:
-        """:param digest: that the file must have, if anything is known of it."""
+    def __init__(
+        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[Tally] = None
+    ) -> None:
+        """
+        :param digest: that the file must have, if anything is known of it.
+        :param tally: counts the bytes.
+        """
+        self._tally = tally or Tally()
         self._mirror = mirror
         self._key = key
         self._path = os.path.abspath(path)
@@ -178,7 +192,8 @@ class Deposit:
         """Send the file; return how many bytes went over the network."""
         descriptor, size = self._open()
         try:
-            upload(self._mirror, self._key, descriptor, size, plan.after, self._path)
+            self._tally.expect(self._key, size)
+            upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
         finally:
             os.close(descriptor)
         return size

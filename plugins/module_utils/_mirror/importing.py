@@ -27,6 +27,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.store import Store
+from .._ollama.tally import Tally
 from . import listing
 from .bandwidth import Bandwidth
 from .errors import MirrorIncompleteError
@@ -82,6 +83,7 @@ class Importer:
     :param verify_always: hash blobs also when they look as they did when they were last verified.
     :param max_bandwidth: in bytes a second.
     :param on_wait: is told when another importer has to be waited for.
+    :param tally: counts the bytes.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Importer:
         chunk_size: int = CHUNK_SIZE,
         max_bandwidth: Optional[int] = None,
         on_wait: Callable[[str], None] = lambda message: None,
+        tally: Optional[Tally] = None,
     ) -> None:
         self._mirror = mirror
         self._store = store
@@ -105,6 +108,8 @@ class Importer:
         self._chunk_size = -(-chunk_size // BLOCK) * BLOCK
         self._bandwidth = Bandwidth(max_bandwidth)
         self._on_wait = on_wait
+        self._tally = tally or Tally()
+        self._users: dict[str, str] = {}
         self._records = Records(store.find_workspace(), believe=not verify_always)
         self._manifests: dict[ModelName, Manifest] = {}
         self._objects: dict[str, ObjectState] = {}
@@ -321,9 +326,17 @@ class Importer:
                         if not digests:
                             self._complete(model)
 
+        self._expect(blobs)
         self._deliver(blobs, arrived)
         if not self.report.failures:
             self.report.removed += carry_out_removal(self._store, plan)
+
+    def _expect(self, blobs: Sequence[BlobChange]) -> None:
+        """Tell the tally what will come."""
+        self._users = {blob.digest: name.short for name, manifest in self._manifests.items() for blob in manifest.blobs}
+        if blobs:
+            kept = sum(held(self._store.workspace, blob_file_name(blob.digest)) for blob in blobs)
+            self._tally.expect(self._users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
 
     def _deliver(self, blobs: Sequence[BlobChange], arrived: Callable[[Transfer], None]) -> None:
         """Bring some blobs; those that cannot be had are among the failures of the report."""
@@ -336,6 +349,7 @@ class Importer:
                 concurrency=self._concurrency,
                 chunk_size=self._chunk_size,
                 bandwidth=self._bandwidth,
+                on_bytes=lambda transfer, count: self._tally.add(count, self._users[transfer.digest]),
                 on_done=arrived,
             ).run(transfers)
         finally:

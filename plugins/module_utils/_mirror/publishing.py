@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Optional
 
 from .._ollama.digests import digest_of
@@ -22,6 +23,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.store import Store
+from .._ollama.tally import Tally
 from .bandwidth import Bandwidth
 from .listing import matches, nearest
 from .mirror import READERS, Mirror
@@ -48,7 +50,13 @@ class Report:
 
 
 class Publisher:
-    """One publication of some models of a store."""
+    """One publication of some models of a store.
+
+    :param prune: remove other models of the mirror whose names match any of these patterns, and what the models
+        themselves needed before and nobody needs now.
+    :param max_bandwidth: in bytes a second.
+    :param tally: counts the bytes.
+    """
 
     def __init__(
         self,
@@ -58,18 +66,14 @@ class Publisher:
         *,
         prune: Sequence[str] = (),
         max_bandwidth: Optional[int] = None,
+        tally: Optional[Tally] = None,
     ) -> None:
-        """Say what is to be published.
-
-        :param prune: remove other models of the mirror whose names match any of these patterns, and what the models
-            themselves needed before and nobody needs now.
-        :param max_bandwidth: in bytes a second.
-        """
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
         self._prune = prune
         self._bandwidth = Bandwidth(max_bandwidth)
+        self._tally = tally or Tally()
         self.report = Report()
 
     def plan(self) -> Plan:
@@ -106,10 +110,11 @@ class Publisher:
         try:
             # Models one after the other, so that a failure leaves those before it complete.
             todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
+            self._tally.expect(plan.models[0].name.short, plan.bytes_to_transfer)
             for model in plan.models:
                 for blob in model.after.blobs if model.after else ():
                     if blob.digest in todo:
-                        self._upload(todo.pop(blob.digest))
+                        self._upload(todo.pop(blob.digest), model.name)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)
@@ -170,7 +175,7 @@ class Publisher:
             return f"the digest recorded with it is {state.digest}"
         return None
 
-    def _upload(self, blob: BlobChange) -> None:
+    def _upload(self, blob: BlobChange, name: ModelName) -> None:
         path = self._store.blob_path(blob.digest)
         descriptor = self._store.open_blob(blob.digest)
         if descriptor is None:
@@ -185,11 +190,12 @@ class Publisher:
                 blob.digest,
                 path,
                 bandwidth=self._bandwidth,
-                on_bytes=self._count,
+                on_bytes=partial(self._count, name.short),
             )
         finally:
             os.close(descriptor)
         self.report.uploaded.append(blob.digest)
 
-    def _count(self, count: int) -> None:
+    def _count(self, what: str, count: int) -> None:
         self.report.bytes_sent += count
+        self._tally.add(count, what)

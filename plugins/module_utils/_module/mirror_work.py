@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import Any, Optional
@@ -27,6 +28,7 @@ from .._ollama.retry import RetryPolicy
 from .._ollama.store import Store, StoreSettings
 from .diffs import file_diff, plan_diff
 from .groups import s3_settings, store_settings
+from .progress import telling
 from .server_work import connect
 
 #: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
@@ -49,7 +51,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     names = _names(params)
     _within(params, "concurrency", 1, 64)
     _within(params, "chunk_size", *CHUNK_SIZES)
-    with Store(store_settings(params)) as store:
+    with Store(store_settings(params)) as store, telling(module) as tally:
         if params["state"] == "absent":
             return _remove_from_store(module, store, names)
         importer = importing.Importer(
@@ -62,6 +64,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             chunk_size=params["chunk_size"],
             max_bandwidth=_max_bandwidth(params),
             on_wait=module.warn,
+            tally=tally,
         )
         plan = importer.plan()
         if module.check_mode or not plan.changed:
@@ -82,7 +85,10 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
     names = _names(params)
     _within(params, "concurrency", 1, 64)
     _within(params, "chunk_size", *CHUNK_SIZES)
-    with _reachable(params["models_path"]) as store, connect(module) as client, connect(module, retries=0) as pusher:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(_reachable(params["models_path"]))
+        client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
+        tally = stack.enter_context(telling(module))
         syncer = syncing.Syncer(
             Mirror(s3_settings(params), connections=max(params["concurrency"], READERS)),
             store,
@@ -95,6 +101,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
             chunk_size=params["chunk_size"],
             max_bandwidth=_max_bandwidth(params),
             on_wait=module.warn,
+            tally=tally,
         )
         plan = syncer.plan()
         if module.check_mode or not plan.changed:
@@ -148,9 +155,9 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
         plan = plan_removal(mirror, names)
         removed = [] if module.check_mode else carry_out_removal(mirror, plan)
         return _removed(module, plan, url, removed)
-    with Store(StoreSettings(params["models_path"])) as store:
+    with Store(StoreSettings(params["models_path"])) as store, telling(module) as tally:
         publisher = publishing.Publisher(
-            mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params)
+            mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params), tally=tally
         )
         plan = publisher.plan()
         if plan.changed and not module.check_mode:
@@ -195,20 +202,22 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
     digest = _checksum(params["checksum"])
     key, path = params["key"].lstrip("/"), params["path"]
     url = mirror.settings.url(key)
-    if params["state"] == "published":
-        deposit = Deposit(mirror, key, path, digest)
-        plan = deposit.plan()
-        transferred = deposit.apply(plan) if plan.changed and not module.check_mode else 0
-        changed, diff = plan.changed, file_diff(url, plan.before, plan.after, plan.size)
-    else:
-        fetch = Fetch(mirror, key, path, digest)
-        plan = fetch.plan()
-        transferred = 0
-        if plan.changed and not module.check_mode:
-            transferred = fetch.apply(plan, _like_existing(path))
-        changed, diff = plan.changed, file_diff(path, plan.before, plan.after, plan.size)
-        if os.path.exists(path):
-            changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(params), changed)
+    transferred = 0
+    with telling(module) as tally:
+        if params["state"] == "published":
+            deposit = Deposit(mirror, key, path, digest, tally=tally)
+            plan = deposit.plan()
+            if plan.changed and not module.check_mode:
+                transferred = deposit.apply(plan)
+        else:
+            fetch = Fetch(mirror, key, path, digest, tally=tally)
+            plan = fetch.plan()
+            if plan.changed and not module.check_mode:
+                transferred = fetch.apply(plan, _like_existing(path))
+    changed = plan.changed
+    if params["state"] == "present" and os.path.exists(path):
+        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(params), changed)
+    diff = file_diff(url if params["state"] == "published" else path, plan.before, plan.after, plan.size)
     return {
         "changed": changed,
         "key": key,

@@ -25,7 +25,9 @@ from .._ollama.names import ModelName
 from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds, runner_options
 from .._ollama.recipes import Recipe
 from .._ollama.retry import RetryPolicy
+from .._ollama.tally import Tally
 from .._ollama.uploads import digest_and_size
+from .progress import telling
 from .server_work import connect, described_model, loaded
 
 #: Options that mean nothing in other states; a task that gives them there is mistaken.
@@ -58,8 +60,8 @@ class Plan:
 def model(module: AnsibleModule) -> dict[str, Any]:
     """Make a model of a server what the task says."""
     _check_options(module.params)
-    with connect(module) as client:
-        return _Work(module, client).result()
+    with connect(module) as client, telling(module) as tally:
+        return _Work(module, client, tally).result()
 
 
 def _check_options(params: Mapping[str, Any]) -> None:
@@ -75,13 +77,15 @@ def _check_options(params: Mapping[str, Any]) -> None:
 class _Work:
     """One task on one server."""
 
-    def __init__(self, module: AnsibleModule, client: OllamaClient) -> None:
+    def __init__(self, module: AnsibleModule, client: OllamaClient, tally: Tally) -> None:
         self._params = module.params
         self._check_mode = module.check_mode
         self._client = client
-        self._long = LongCalls(client, stall_timeout=module.params["stall_timeout"])
+        self._tally = tally
+        self._long = LongCalls(client, stall_timeout=module.params["stall_timeout"], tally=tally)
         self._name = ModelName.parse(module.params["name"])
         self._digests: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
         self._models = listed(client.tags())
         self._found = find(self._models, self._name)
         #: The name in the server's spelling, if it has the model.
@@ -235,12 +239,14 @@ class _Work:
 
     def _create(self, recipe: Recipe) -> None:
         for path in recipe.paths:
-            self._client.push_blob(self._digest_of(path), path)
+            digest = self._digest_of(path)
+            self._tally.expect(f"{self._shown}, {os.path.basename(path)}", self._sizes[path])
+            self._client.push_blob(digest, path, on_bytes=self._tally.add)
         self._long.create(self._shown, recipe.request(self._digest_of))
 
     def _digest_of(self, path: str) -> str:
         if path not in self._digests:
-            self._digests[path], _size = digest_and_size(path)
+            self._digests[path], self._sizes[path] = digest_and_size(path)
         return self._digests[path]
 
     # state: absent

@@ -207,18 +207,25 @@ class OllamaClient:
         return self._exchange(request, existing, True, call)
 
     def push_blob(
-        self, digest: str, source: Source, *, size: Optional[int] = None, call: Optional[Call] = None
+        self,
+        digest: str,
+        source: Source,
+        *,
+        size: Optional[int] = None,
+        on_bytes: Callable[[int], None] = lambda count: None,
+        call: Optional[Call] = None,
     ) -> bool:
         """Make the server have a blob; return whether it had to be uploaded.
 
         :param source: the path of a file, or an iterable of bytes whose total ``size`` is given.
+        :param on_bytes: is told how many bytes were sent; those that are sent again count again.
         :raises DigestMismatchError: when what arrived has another digest.
         :raises UploadSourceError: when the source cannot be read, or its length changes.
         """
         digest = parse_digest(digest)
         if self.has_blob(digest):
             return False
-        upload = Upload(source, size)
+        upload = Upload(source, size, on_bytes=on_bytes)
         request = HttpRequest(
             "POST", f"/api/blobs/{digest}", upload, {**self._headers, "Content-Type": "application/octet-stream"}
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from .api_errors import (
     ApiError,
@@ -28,6 +28,7 @@ from .calls import Call
 from .client import OllamaClient
 from .retry import RetryPolicy
 from .streams import ProgressStream
+from .tally import Tally
 
 #: Seconds that a server which went away in the middle of a pull has to come back: a service manager starts it again
 #: after 3 seconds (RestartSec of Ollama's own unit), and an upgrade in between takes some more.
@@ -38,8 +39,6 @@ _PASSING = re.compile(
     r"max retries exceeded|digest mismatch|EOF|timeout|timed out|connection (reset|refused)|\b(429|50[0234])\b",
     re.IGNORECASE,
 )
-
-Report = Callable[[Mapping[str, Any]], None]
 
 
 class StalledError(OllamaError):
@@ -52,15 +51,13 @@ class LongCalls:
     """The long calls of a client.
 
     :param stall_timeout: seconds without a new byte or a new step.
-    :param report: is given each document of the progress.
+    :param tally: counts the bytes, and has the steps.
     """
 
-    def __init__(
-        self, client: OllamaClient, *, stall_timeout: float = 300.0, report: Report = lambda document: None
-    ) -> None:
+    def __init__(self, client: OllamaClient, *, stall_timeout: float = 300.0, tally: Optional[Tally] = None) -> None:
         self._client = client
         self._stall_timeout = stall_timeout
-        self._report = report
+        self._tally = tally or Tally()
 
     def pull(self, name: str, *, insecure: bool = False, policy: Optional[RetryPolicy] = None) -> None:
         """Make the server have what the registry has under this name.
@@ -78,7 +75,7 @@ class LongCalls:
         while True:
             try:
                 with self._client.pull(name, insecure=insecure, call=self._call()) as stream:
-                    self._follow(stream, f"The pull of {name}", watch)
+                    self._follow(stream, f"The pull of {name}", watch, name)
                 return
             except OllamaError as error:
                 failures = 1 if watch.advanced() else failures + 1
@@ -93,7 +90,7 @@ class LongCalls:
         :raises StalledError: when it stands still.
         """
         with self._client.push(name, insecure=insecure, call=self._call()) as stream:
-            self._follow(stream, f"The push of {name}", _Watch(self._stall_timeout))
+            self._follow(stream, f"The push of {name}", _Watch(self._stall_timeout), name)
 
     def create(self, name: str, body: Mapping[str, Any]) -> None:
         """Make a model.
@@ -101,12 +98,12 @@ class LongCalls:
         :raises StalledError: when it stands still.
         """
         with self._client.create(name, call=self._call(), **body) as stream:
-            self._follow(stream, f"The creation of {name}", _Watch(self._stall_timeout))
+            self._follow(stream, f"The creation of {name}", _Watch(self._stall_timeout), name)
 
     def _call(self) -> Call:
         return Call(read_timeout=self._stall_timeout)
 
-    def _follow(self, stream: ProgressStream, what: str, watch: _Watch) -> None:
+    def _follow(self, stream: ProgressStream, what: str, watch: _Watch, name: str) -> None:
         for document in stream:
             if watch.stalls(document):
                 step = str(document.get("status"))
@@ -115,7 +112,7 @@ class LongCalls:
                     remedy="Look at the network between server and registry, or allow more time (stall_timeout)",
                     step=step,
                 )
-            self._report(document)
+            self._tally.follow(name, document)
 
     def _wait_for_server(self, cause: OllamaError) -> None:
         deadline = time.monotonic() + RESTART_TIME

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 from .api_errors import UploadSourceError
 
@@ -26,9 +26,13 @@ class Upload:
     :param size: its length in bytes; of a path, the size of the file when None.
     :raises UploadSourceError: when the file cannot be read, or the length of an iterable is missing; while it is sent,
         when it turns out shorter or longer than announced.
+    :param on_bytes: is told how many bytes were taken by the network.
     """
 
-    def __init__(self, source: Source, size: Optional[int] = None) -> None:
+    def __init__(
+        self, source: Source, size: Optional[int] = None, *, on_bytes: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self._on_bytes = on_bytes
         self._path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
         self._pieces = None if isinstance(source, (str, os.PathLike)) else source
         if self._path is not None and size is None:
@@ -55,6 +59,7 @@ class Upload:
             if sent > self._size:
                 raise self._failed(f"it is longer than the {self._size} bytes announced")
             yield piece
+            self._on_bytes(len(piece))
         if sent < self._size:
             raise self._failed(f"it ended after {sent} of {self._size} bytes")
 

@@ -32,7 +32,7 @@ _CDN = "http://cdn.example.com"
 class Registry:
     """Manifests by (host, repository, tag), blobs by digest, and the ways in which it can misbehave.
 
-    :ivar rate: bytes a second that a blob is sent with; None for as fast as possible.
+    :ivar rate: bytes a second that a blob is sent or received with; None for as fast as possible.
     :ivar hold_after: bytes of a blob after which nothing more is sent until `resume` is set.
     :ivar failures: statuses that the next requests for manifests get instead of an answer.
     :ivar requests: method and path of everything that was asked.
@@ -198,7 +198,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(202, headers={"Location": f"{prefix}{bare.rpartition('/')[0]}/{path.name}"})
 
     def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body, left = bytearray(), int(self.headers.get("Content-Length") or 0)
+        while left:
+            piece = self.rfile.read(min(left, 65536))
+            if not piece:
+                break
+            body += piece
+            left -= len(piece)
+            if self.registry.rate:
+                time.sleep(len(piece) / self.registry.rate)
+        return bytes(body)
 
     def _answer(self, status: int, body: bytes = b"", headers: Optional[dict[str, str]] = None) -> None:
         if self.command in ("POST", "PATCH") and not headers:

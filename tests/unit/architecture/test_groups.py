@@ -21,7 +21,12 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 PREFIX = "ansible_collections.legionio.ollama.plugins.modules"
 
 # Each action group of meta/runtime.yml, and the option group whose defaults it is there for.
-OPTIONS_OF: dict[str, ArgumentSpec] = {"fleet": groups.BROKER, "s3": groups.S3, "server": groups.SERVER}
+OPTIONS_OF: dict[str, ArgumentSpec] = {
+    "fleet": groups.BROKER,
+    "progress": groups.PROGRESS,
+    "s3": groups.S3,
+    "server": groups.SERVER,
+}
 
 Specs = Mapping[str, Mapping[str, Any]]
 

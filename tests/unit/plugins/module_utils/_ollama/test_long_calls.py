@@ -12,6 +12,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama import api
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama import long_calls
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.long_calls import LongCalls, StalledError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.tally import Tally
 
 NO_WAIT = RetryPolicy(retries=2, base=0.0)
 
@@ -44,11 +45,11 @@ def pulling(lab: Any, *rounds: Any) -> tuple[Any, list[int]]:
     return lab.client(lab.server(script)), count
 
 
-def test_reports_reach_the_caller(lab: Any) -> None:
+def test_reports_are_counted(lab: Any) -> None:
     client, _count = pulling(lab, [layer(0), layer(100), {"status": "success"}])
-    seen: list[Any] = []
-    LongCalls(client, report=seen.append).pull("m")
-    assert seen == [layer(0), layer(100), {"status": "success"}]
+    tally = Tally()
+    LongCalls(client, tally=tally).pull("m")
+    assert tally.read() == ("m", "success", 100, 100, 0)
 
 
 def test_a_cut_pull_is_asked_for_again(lab: Any) -> None:

@@ -1,0 +1,28 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options of group progress (plugins/module_utils/_module/groups.py)."""
+
+    DOCUMENTATION = r"""
+options:
+  progress:
+    description:
+      - Whether to show how far the task is while it runs, as lines with model, bytes, percent, rate and remaining time on the error stream of the controller.
+      - The first line comes after two seconds. Nothing is shown with C(async), nor with C(no_log).
+    type: bool
+    default: true
+  progress_interval:
+    description: Seconds between two lines of one host, V(1) at least.
+    type: float
+    default: 10
+  _progress_files:
+    description: Set by the action plugin of the module, never by a task.
+    type: list
+    elements: str
+"""

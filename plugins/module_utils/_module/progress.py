@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The target's half of live progress: a small file that always says how far the module is.
+
+A module can say nothing before it ends, so the controller's half (plugins/plugin_utils/_progress.py) names a file that
+nobody can guess, and reads it now and then over a connection of its own. Only a controller that shows progress names
+one; without it nothing is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._ollama.errors import CollectionError
+from .._ollama.tally import Reading, Tally
+
+#: Bytes of the file: always the same, and few, so that one write replaces all of it.
+SIZE = 512
+#: Characters of a name or step; names of models may be long.
+LONGEST_TEXT = 120
+#: Seconds between two writes, and over how many the rate is taken.
+WRITE_EVERY = 1.0
+RATE_OVER = 15.0
+#: Seconds of a transfer before what is left of it can be guessed; small blobs come first, and are slow.
+FORESEEABLE_AFTER = 3.0
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def telling(module: AnsibleModule) -> Iterator[Tally]:
+    """Provide the tally of a module's work, and tell the controller what it says as long as the work lasts.
+
+    How far a failed work was goes into the result, as ``progress``.
+    """
+    tally = Tally()
+    gauge = _Gauge(tally)
+    try:
+        with _file(module.params.get("_progress_files") or []) as path:
+            if path is None:
+                yield tally
+            else:
+                with _kept_current(path, gauge):
+                    yield tally
+    except CollectionError as error:
+        reading = gauge.look()
+        if reading.get("bytes_total"):
+            error.result = {**(error.result or {}), "progress": reading}
+        raise
+
+
+class _Gauge:
+    """What a tally says, with rate and remaining time."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def look(self) -> dict[str, Any]:
+        """Return the state for people: names, bytes, bytes a second, seconds."""
+        reading, now = self._tally.read(), time.monotonic()
+        moved = reading.done - reading.kept
+        if self._seen and (moved == 0 or moved < self._seen[-1][1]):
+            self._seen.clear()  # nothing moves yet, or what moved has to come again
+        self._seen.append((now, moved))
+        while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER:
+            self._seen.popleft()
+        start, before = self._seen[0]
+        rate = (moved - before) / (now - start) if now > start else 0.0
+        return _state(reading, rate, foreseeable=now - start >= FORESEEABLE_AFTER)
+
+
+def _state(reading: Reading, rate: float, *, foreseeable: bool) -> dict[str, Any]:
+    state: dict[str, Any] = {"model": reading.what[:LONGEST_TEXT], "step": reading.step[:LONGEST_TEXT]}
+    if reading.total:
+        state.update(
+            bytes=reading.done,
+            bytes_total=reading.total,
+            percent=100 * reading.done // reading.total,
+            rate=int(rate),
+            seconds_left=int((reading.total - reading.done) / rate) if rate >= 1 and foreseeable else None,
+        )
+    return state
+
+
+@contextlib.contextmanager
+def _file(candidates: Sequence[str]) -> Iterator[Optional[str]]:
+    """Create the file at the first of some paths where that is possible; remove it in the end."""
+    for path in candidates:
+        try:
+            # Whoever laid something at this path, a link or a file, does not get to see or steer anything.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        except OSError:
+            continue
+        with _removed_when_killed(path):
+            try:
+                yield path
+            finally:
+                _remove(path)
+        return
+    yield None
+
+
+@contextlib.contextmanager
+def _removed_when_killed(path: str) -> Iterator[None]:
+    """Remove the file also when the module is told to end; then end as it would have."""
+
+    def end(number: int, _frame: object) -> None:
+        _remove(path)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = {number: signal.signal(number, end) for number in _ENDINGS if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def _kept_current(path: str, gauge: _Gauge) -> Iterator[None]:
+    """Write what the gauge says into the file, once a second, from a thread of its own."""
+    over = threading.Event()
+
+    def write() -> None:
+        # A full disk, for example, ends the telling and nothing else.
+        with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
+            while not over.wait(WRITE_EVERY):
+                os.pwrite(file.fileno(), encoded(gauge.look()), 0)
+
+    thread = threading.Thread(target=write, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def encoded(state: dict[str, Any]) -> bytes:
+    """Return the content of the file: a checksum, so that a reader notices a write under way, and the state as JSON."""
+    text = json.dumps(state).encode("ascii")
+    if len(text) > SIZE - 10:  # many characters of a name that take six bytes each
+        text = json.dumps({**state, "model": "", "step": ""}).encode("ascii")
+    return (b"%08x " % zlib.crc32(text) + text).ljust(SIZE - 1) + b"\n"
+
+
+def decoded(text: str) -> Optional[dict[str, Any]]:
+    """Return the state that a file holds; ``None`` if it holds none.
+
+    :param text: its content, as a connection brings it: a terminal in between adds what it likes.
+    """
+    found = re.search(r"([0-9a-f]{8}) (\{.*\})", text)
+    if found is None or int(found.group(1), 16) != zlib.crc32(found.group(2).encode()):
+        return None
+    try:
+        state = json.loads(found.group(2))
+    except ValueError:
+        return None
+    return state if isinstance(state, dict) else None

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The controller's half of live progress: runs a module as always, and shows meanwhile how far it is.
+
+The module runs in the foreground, so that everything about it is as without this plugin: forks, check mode, timeouts,
+failures. A thread reads the file that the module writes (plugins/module_utils/_module/progress.py), over a connection
+of its own, and prints one whole line an interval. Whatever goes wrong with the reading ends the reading, and nothing
+else. With C(async) nothing is shown: the task is over for the controller before the work has begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import copy
+import secrets
+import threading
+from typing import Any, Optional
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import connection_loader
+from ansible.utils.display import Display
+from ansible.utils.vars import merge_hash
+
+from ..module_utils._mirror.units import in_bytes
+from ..module_utils._module.progress import SIZE, decoded
+
+#: Seconds until the first look, and until the next one while there is nothing to see: most tasks are over before.
+FIRST_LOOK = 2.0
+#: Seconds between two lines, if the task does not say otherwise; and the fewest that it may say.
+INTERVAL = 10.0
+SHORTEST_INTERVAL = 1.0
+
+display = Display()
+
+
+class ProgressAction(ActionBase):  # type: ignore[misc]
+    """Runs the module of the same name, and shows its progress."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: object = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        """Run the module. Its result is returned as it is, with the last progress if it could not tell that itself."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        wrap_async = self._task.async_val and not getattr(self._connection, "has_native_async", False)
+        arguments = dict(self._task.args)
+        watch = None
+        if not wrap_async:
+            with contextlib.suppress(Exception):  # a kind of connection that is unlike all others, for example
+                watch = self._watch(arguments, task_vars or {})
+        if watch:
+            arguments["_progress_files"] = watch.paths
+            watch.start()
+        try:
+            done = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async)
+        except BaseException:  # the connection broke, or the task took too long
+            if watch:
+                watch.stop(say="it was interrupted")
+            raise
+        if watch:
+            watch.stop()
+            self._settle(done, watch)
+        result = merge_hash(result, done)
+        if not wrap_async:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
+
+    def _watch(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Optional[Watch]:
+        """Return what shows the progress of this task, unless it should not be shown."""
+        try:
+            wanted = boolean(arguments.get("progress", True))
+            interval = float(arguments.get("progress_interval", INTERVAL))
+        except (TypeError, ValueError):
+            return None  # the module says what is wrong with them
+        if not wanted or self._task.no_log or getattr(self._connection._shell, "_IS_WINDOWS", False):
+            return None
+        host = str(task_vars["inventory_hostname"])
+        if self._task.delegate_to:
+            host += f" -> {self._task.delegate_to}"
+        folders = self.get_shell_option("system_tmpdirs", default=["/var/tmp", "/tmp"])  # noqa: S108
+        name = f".legionio-ollama-{secrets.token_hex(16)}"
+        return Watch(self, host, [f"{folder}/{name}" for folder in folders], max(interval, SHORTEST_INTERVAL))
+
+    def _settle(self, done: dict[str, Any], watch: Watch) -> None:
+        """Take out of the result what is not the user's, and do what a module does that could end in order."""
+        done.get("invocation", {}).get("module_args", {}).pop("_progress_files", None)
+        if "invocation" in done:
+            return
+        # Something killed the module, or kept it from saying anything that can be read.
+        if watch.last:
+            done.setdefault("progress", watch.last)
+        with contextlib.suppress(Exception):
+            self._low_level_execute_command("rm -f " + watch.quoted)
+
+    def twin(self) -> ProgressAction:
+        """Return an action that does the same over another connection, with the same options and privileges."""
+        first, twin = self._connection, copy.copy(self)
+        twin._play_context = copy.copy(self._play_context)
+        second = connection_loader.get(first.ansible_name or first._load_name, twin._play_context, new_stdin=None)
+        # The values, not where they came from: resolving them again could give others.
+        second._options = dict(first._options)
+        # Both remember things between two calls, such as the prompt that they wait for.
+        second._shell = copy.copy(first._shell)
+        second.set_become_plugin(copy.copy(first.become))
+        twin._connection = second
+        return twin
+
+    def read(self, quoted: list[str]) -> str:
+        """Return what the first of some files that exists begins with; empty when there is none."""
+        command = " || ".join(f"head -c {SIZE} {path} 2>/dev/null" for path in quoted)
+        return str(self._low_level_execute_command(command).get("stdout", ""))
+
+
+class Watch:
+    """The thread that shows the progress of one task on one host."""
+
+    def __init__(self, action: ProgressAction, host: str, paths: list[str], interval: float) -> None:
+        self.paths = paths
+        self.last: dict[str, Any] = {}
+        self._action = action
+        self._host = host
+        self._interval = interval
+        self._over = threading.Event()
+        # Display hands lines to the main process through a queue with a lock that all workers share: a thread that dies
+        # with it would stop them all, and the worker does not wait for this thread. So it has to be outside by then.
+        self._showing = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to look."""
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._work,), name="progress", daemon=True).start()
+
+    def stop(self, say: str = "") -> None:
+        """Show nothing more, but for how far it was if there is something to say about that."""
+        with self._showing:
+            self._over.set()
+        if say and self.last:
+            display.display(f"{line(self._host, self.last)}; {say}", stderr=True)
+
+    @property
+    def quoted(self) -> str:
+        return " ".join(self._quoted())
+
+    def _quoted(self) -> list[str]:
+        return [self._action._connection._shell.quote(path) for path in self.paths]
+
+    def _work(self) -> None:
+        try:
+            pause = FIRST_LOOK
+            twin: Optional[ProgressAction] = None
+            while not self._over.wait(pause):
+                twin = twin or self._action.twin()
+                state = decoded(twin.read(self._quoted()))
+                pause = self._interval if state and self._show(state) else min(FIRST_LOOK, self._interval)
+            if twin:
+                twin._connection.close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the task goes on without
+            with self._showing:
+                if not self._over.is_set():
+                    display.vvv(f"No more progress can be shown: {error}", host=self._host)
+
+    def _show(self, state: dict[str, Any]) -> bool:
+        """Show a line, and tell whether there was something to show."""
+        text = line(self._host, state)
+        with self._showing:
+            if text and not self._over.is_set():
+                self.last = state
+                # The error stream, because that is never held back in a pipe, and programs that read results read the
+                # other one.
+                display.display(text, stderr=True)
+        return bool(text)
+
+
+def line(host: str, state: dict[str, Any]) -> str:
+    """Return the line that tells a state, as the target sent it; empty when there is nothing to tell."""
+    what, step = printable(state.get("model")), printable(state.get("step"))
+    done, total, rate = (number(state.get(key)) for key in ("bytes", "bytes_total", "rate"))
+    parts = []
+    if step:
+        parts.append(step)
+    elif total:
+        parts.append(f"{in_bytes(done)} of {in_bytes(total)} ({min(100, 100 * done // total)} %)")
+        if done < total:
+            if rate or done:
+                parts.append(f"{in_bytes(rate)}/s" if rate else "nothing moves")
+            if rate and state.get("seconds_left") is not None:
+                parts.append(f"{duration(number(state['seconds_left']))} left")
+    return f"progress: [{host}] {what}: {', '.join(parts)}" if parts else ""
+
+
+def printable(value: object) -> str:
+    """Return a text without what a terminal would obey."""
+    return "".join(character for character in str(value or "") if character.isprintable())
+
+
+def number(value: object) -> int:
+    """Return a count."""
+    return max(0, value) if isinstance(value, int) else 0
+
+
+def duration(seconds: int) -> str:
+    """Return a time in the two units that matter."""
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds // 60 % 60} min"

@@ -1,0 +1,122 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the tests of live progress: playbooks, slow servers, and the ways to a host."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[2]
+for folder in (
+    TESTS / "faults/mirror",
+    TESTS / "integration/mirror",
+    TESTS / "integration/server",
+    Path(__file__).parent,
+):
+    sys.path.insert(0, str(folder))
+
+import faulty_proxy  # noqa: E402
+import mirror_lab  # noqa: E402
+import playing  # noqa: E402
+import services  # noqa: E402
+import sshd  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings  # noqa: E402
+
+
+@pytest.fixture
+def settings(s3: Any) -> S3Settings:
+    """Settings for a new, empty bucket."""
+    settings = S3Settings(
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key,
+    )
+    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+    return settings
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user can reach and write to, since a task may run as one of them."""
+    with services.scratch("progress") as folder:
+        folder.chmod(0o1777)
+        yield folder
+
+
+@pytest.fixture
+def spool(folder: Path) -> Path:
+    """The folder for temporary files of the hosts, which must be empty in the end."""
+    spool = folder / "spool"
+    spool.mkdir()
+    spool.chmod(0o1777)
+    return spool
+
+
+@pytest.fixture(scope="session")
+def ssh() -> Iterator[sshd.SshServer]:
+    with services.scratch("sshd") as folder, sshd.ssh_server(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["oldest", "newest"] if playing.newest_python() else ["oldest"])
+def core(request: pytest.FixtureRequest) -> Path:
+    """The oldest and the newest supported Ansible, the newest where there is a Python that it runs on."""
+    return Path(sys.prefix) if request.param == "oldest" else playing.newest_core()
+
+
+@pytest.fixture
+def play(folder: Path, spool: Path) -> Iterator[Callable[..., playing.Play]]:
+    """Start a playbook on hosts of this machine; what is left of it is ended."""
+    plays: list[playing.Play] = []
+
+    def start(
+        tasks: Any,
+        *flags: str,
+        hosts: Any = None,
+        core: Path = Path(sys.prefix),
+        env: Any = None,
+        **keywords: Any,
+    ) -> playing.Play:
+        common = {"ansible_python_interpreter": sys.executable, "ansible_system_tmpdirs": [str(spool)]}
+        hosts = hosts or {"node": {"ansible_connection": "local"}}
+        hosts = {name: {**common, **variables} for name, variables in hosts.items()}
+        environment = mirror_lab.environment(**(env or {}))
+        plays.append(
+            playing.start(
+                folder / f"play-{len(plays)}", tasks, hosts, *flags, core=core, env=environment, keywords=keywords
+            )
+        )
+        return plays[-1]
+
+    yield start
+    for started in plays:
+        if started.process.poll() is None:
+            started.process.kill()
+            started.wait()
+
+
+@pytest.fixture
+def slow(settings: Any) -> Iterator[faulty_proxy.Proxy]:
+    """The S3 server behind a slow line: each range comes with 700 kB/s, each part goes after two seconds."""
+
+    def rule(request: faulty_proxy.Request) -> Any:
+        if request.method == "GET" and request.range:
+            return faulty_proxy.Fault(rate=700_000.0)
+        if request.method == "PUT":
+            return faulty_proxy.Fault(before=lambda: time.sleep(2))
+        return None
+
+    with faulty_proxy.proxy(settings.endpoint_url) as proxy:
+        proxy.rule = rule
+        yield proxy

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Optional
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._module import progress
+from ansible_collections.legionio.ollama.plugins.module_utils._module.progress import decoded, encoded, telling
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
+
+
+def module(*files: Any) -> Any:
+    return SimpleNamespace(params={"_progress_files": [str(file) for file in files]})
+
+
+def seen(path: Path) -> Optional[dict[str, Any]]:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        state = decoded(path.read_text())
+        if state:
+            return state
+        time.sleep(0.01)
+    return None
+
+
+@pytest.mark.parametrize("model", ["llama3:8b", "\u00e4" * progress.LONGEST_TEXT, "x" * 1000])
+def test_a_state_survives_the_file_and_a_terminal(model: str) -> None:
+    state = {"model": model[: progress.LONGEST_TEXT], "step": "", "bytes": 10**13, "bytes_total": 10**14}
+    content = encoded(state)
+    assert len(content) == progress.SIZE
+    read = decoded("\r\n" + content.decode().replace("\n", "\r\n"))
+    assert read == (state if len(str(state).encode("ascii", "backslashreplace")) < 400 else {**state, "model": ""})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "00000000 {}", encoded({"model": "a"}).decode().replace("a", "b"), encoded({}).decode()[:9]]
+)
+def test_what_is_no_state(text: str) -> None:
+    assert decoded(text) is None
+
+
+def test_the_file_says_how_far_it_is_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "WRITE_EVERY", 0.02)
+    monkeypatch.setattr(progress, "FORESEEABLE_AFTER", 0.0)
+    path = tmp_path / "file"
+    with telling(module("/proc/nowhere/file", path)) as tally:
+        assert path.stat().st_mode & 0o777 == 0o600
+        tally.expect("m", 1000)
+        tally.add(250)
+        state = seen(path)
+    assert state is not None
+    assert (state["model"], state["bytes"], state["bytes_total"], state["percent"]) == ("m", 250, 1000, 25)
+    assert state["rate"] > 0 and state["seconds_left"] is not None
+    assert not path.exists()
+
+
+def test_nothing_is_written_into_what_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    with telling(module(tmp_path / "link", tmp_path / "victim")) as tally:
+        tally.add(1)
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_failure_keeps_the_last_state_beside_what_was_done() -> None:
+    error = CollectionError("gone")
+    error.result = {"changed": True}
+
+    def fail_half_way() -> None:
+        with telling(module()) as tally:
+            tally.expect("m", 10)
+            tally.add(5)
+            raise error
+
+    with pytest.raises(CollectionError):
+        fail_half_way()
+    assert error.result is not None
+    assert error.result["changed"] is True and error.result["progress"]["percent"] == 50  # type: ignore[index]
+
+
+def test_a_failure_before_anything_moved_says_nothing_of_it() -> None:
+    error = CollectionError("gone")
+    with pytest.raises(CollectionError), telling(module()):
+        raise error
+    assert error.result is None
+
+
+def test_no_file_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", None)
+    with telling(SimpleNamespace(params={})) as tally:  # type: ignore[arg-type]
+        tally.add(1)
