@@ -215,12 +215,11 @@ class Syncer(Importer):
 
     def _deliver(self, blobs: Sequence[BlobChange], arrived: Callable[[Transfer], None]) -> None:
         todo = sorted(blobs, key=lambda blob: blob.size)
-        if not self._agreed and todo:
+        while todo and not self._agreed:
             # The smallest alone: nobody wants to learn after 40 GB that the directory is another server's.
             self._attempt(todo[:1], arrived)
             todo = todo[1:]
-        if not self.report.failures or self._agreed:
-            self._attempt(todo, arrived)
+        self._attempt(todo, arrived)
 
     def _attempt(self, blobs: Sequence[BlobChange], arrived: Callable[[Transfer], None]) -> None:
         """Bring some blobs, all of them, and those again whose upload broke off."""

@@ -188,6 +188,18 @@ def test_what_is_damaged_in_the_mirror_is_an_error_of_one_blob(sync, mirror, mod
     assert_sound(server.models_path, model, other)
 
 
+def test_all_blobs_are_attempted_even_when_the_first_cannot_be_had(sync, mirror, server):
+    model = Model("llama3:8b", [b"x", b"template", LARGE]).publish(mirror)
+    mirror.write(mirror.layout.blob_key(digest_of(b"x")), b"y", digest_of(b"x"))
+    outcome = sync(name="llama3:8b")
+    assert outcome.failed
+    assert [error["digest"] for error in outcome.result["errors"]] == [digest_of(b"x")]
+    assert outcome.result["blobs_pushed"] == 3
+    assert outcome.result["models_completed"] == []
+    assert not model.manifest_path(server.models_path).exists()
+    assert_sound(server.models_path)
+
+
 def test_a_mirror_that_lacks_a_blob_is_found_out_before_any_byte(sync, mirror, model, server):
     mirror.remove(mirror.layout.blob_key(digest_of(b"template")))
     outcome = sync(name="llama3:8b")
