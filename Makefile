@@ -75,6 +75,17 @@ unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here 
 integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
+# The two halves of it, which `make test` runs side by side.
+OF_OLLAMA := tests/integration/client tests/integration/server
+
+.PHONY: integration-ollama
+integration-ollama: stage parts ## of these, the tests of the client and of the modules for a server
+	@$(IN_STAGE) pytest $(OF_OLLAMA) --junitxml=$(REPORTS)/integration-ollama.xml $(PYTEST_ARGS)
+
+.PHONY: integration-fleet
+integration-fleet: stage parts ## of these, all the others: mirror, worker, wire
+	@$(IN_STAGE) pytest tests/integration $(OF_OLLAMA:%=--ignore=%) --junitxml=$(REPORTS)/integration-fleet.xml $(PYTEST_ARGS)
+
 .PHONY: faults
 faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds
 	@$(IN_STAGE) pytest tests/faults --junitxml=$(REPORTS)/faults.xml $(PYTEST_ARGS)
@@ -93,6 +104,11 @@ build-check: build ## the archive passes galaxy-importer
 parts: ## build or find the heavy parts of the lab: host images, Ollama, models, S3 server
 	@tests/lab/setup.sh
 	@tests/lab/parts.sh
+
+.PHONY: parts-ollama
+parts-ollama: ## the oldest and the newest Ollama, which serve their API to tests of compatibility
+	@tests/lab/setup.sh
+	@tests/lab/parts.sh ollama-oldest ollama-newest
 
 .PHONY: build
 build: stage ## the archive for `ansible-galaxy collection install`, in build/dist

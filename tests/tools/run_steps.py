@@ -64,9 +64,11 @@ STEPS = (
     Step("sanity-2.19", "source"),
     Step("sanity-2.21", "source"),
     Step("build-check", "source"),
+    Step("parts-ollama", "source", needs=("parts",)),
+    Step("integration-ollama", "source", needs=("parts", "parts-ollama")),
     Step("molecule", "lab", needs=("parts",)),
-    Step("integration", "lab", needs=("parts",)),
-    Step("faults", "lab", needs=("parts",)),
+    Step("integration-fleet", "lab", needs=("parts",)),
+    Step("faults", "lab", needs=("parts", "parts-ollama")),
 )
 
 
@@ -206,7 +208,7 @@ def main() -> int:
     say("")
     for step in steps:
         counted = ", ".join(f"{number} {what}" for what, number in step.counts.items() if number)
-        say(f"{step.outcome:7} {step.name:12} {duration(step.seconds):>7}   {counted}".rstrip())
+        say(f"{step.outcome:7} {step.name:18} {duration(step.seconds):>7}   {counted}".rstrip())
     failed = [step.name for step in steps if step.outcome != "passed"]
     total = {what: sum(step.counts.get(what, 0) for step in steps) for what in ("passed", "failed", "skipped")}
     say(
