@@ -15,8 +15,9 @@ import documents
 import headers
 import leaks
 import role_variables
+import snippets
 
-CHECKS = (role_variables.offences, headers.offences, leaks.offences, documents.offences)
+CHECKS = (role_variables.offences, headers.offences, leaks.offences, documents.offences, snippets.offences)
 
 
 def main() -> int:
