@@ -75,20 +75,28 @@ unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here 
 integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
-# The two halves of it, which `make test` runs side by side.
+# The halves of it, which `make test` runs side by side.
 OF_OLLAMA := tests/integration/client tests/integration/server
 
 .PHONY: integration-ollama
 integration-ollama: stage parts ## of these, the tests of the client and of the modules for a server
 	@$(IN_STAGE) pytest $(OF_OLLAMA) --junitxml=$(REPORTS)/integration-ollama.xml $(PYTEST_ARGS)
 
-.PHONY: integration-fleet
-integration-fleet: stage parts ## of these, all the others: mirror, worker, wire
-	@$(IN_STAGE) pytest tests/integration $(OF_OLLAMA:%=--ignore=%) --junitxml=$(REPORTS)/integration-fleet.xml $(PYTEST_ARGS)
+.PHONY: integration-others
+integration-others: stage parts ## of these, all the others: mirror, worker, wire
+	@$(IN_STAGE) pytest tests/integration $(OF_OLLAMA:%=--ignore=%) --junitxml=$(REPORTS)/integration-others.xml $(PYTEST_ARGS)
 
 .PHONY: faults
 faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds
 	@$(IN_STAGE) pytest tests/faults --junitxml=$(REPORTS)/faults.xml $(PYTEST_ARGS)
+
+.PHONY: faults-fleet
+faults-fleet: stage parts ## of these, those of the worker
+	@$(IN_STAGE) pytest tests/faults/fleet --junitxml=$(REPORTS)/faults-fleet.xml $(PYTEST_ARGS)
+
+.PHONY: faults-others
+faults-others: stage parts ## of these, all the others: mirror, client
+	@$(IN_STAGE) pytest tests/faults --ignore=tests/faults/fleet --junitxml=$(REPORTS)/faults-others.xml $(PYTEST_ARGS)
 
 .PHONY: molecule
 molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default
