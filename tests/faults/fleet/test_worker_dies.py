@@ -105,6 +105,29 @@ def test_drain_ends_in_time_and_gives_back_what_does_not(
     slow.go_on.set()
 
 
+def test_a_second_sigterm_ends_the_drain_and_gives_the_work_back(
+    shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(120)
+    worker = start(shared_broker, scripted.url, drain_timeout=100).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    worker.terminate()
+    worker.wait_told("STOPPING=1")
+    time.sleep(1.5)
+    assert worker.process.poll() is None
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait_end() == 0
+    assert time.monotonic() - began < 20
+    eventually(lambda: waiting(shared_broker) == 1, "the request is back in the queue")
+    start(shared_broker, second.url).wait_ready()
+    asker.wait(within=30)
+    assert asker.only()[1]["message"]["content"] == "Good morning."
+    slow.go_on.set()
+
+
 def test_a_worker_without_work_leaves_at_once(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()
     began = time.monotonic()

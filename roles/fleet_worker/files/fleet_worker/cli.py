@@ -53,7 +53,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if options.command == "check-config":
         print(f"{options.config}: {_lanes(config)}, nothing wrong")
         return 0
-    return _status(config, as_json=options.json) if options.command == "status" else _run(config)
+    return _status(config, as_json=options.json) if options.command == "status" else _run(config, options.config)
 
 
 def _lanes(config: Config) -> str:
@@ -61,11 +61,11 @@ def _lanes(config: Config) -> str:
     return listed if config.auto_lanes is None else f"{listed} and those of Ollama's models"
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, path: str) -> int:
     # Imported late: check-config has to work where the configuration is made, without a broker or an Ollama.
     from .service import run
 
-    return run(config)
+    return run(config, path)
 
 
 def _status(config: Config, *, as_json: bool) -> int:

@@ -89,6 +89,11 @@ class Health:
         self._set(State(up=False, reason=reason))
         self._look.set()
 
+    def ask_abilities(self) -> None:
+        """From now on, beginning at once, ask what each model can."""
+        self._with_abilities = True
+        self._look.set()
+
     def wait(self, seconds: float) -> bool:
         """Wait until Ollama is up; return whether it is."""
         return self._up.wait(max(0.0, seconds)) and not self._stopped.is_set()

@@ -23,7 +23,7 @@ from .announcing import Announcer
 from .auto import lanes_of
 from .breaker import Breaker
 from .cli import EXIT_CONFIG
-from .config import Config, LaneConfig
+from .config import Config, ConfigError, LaneConfig, load
 from .delivery import ServedLane
 from .health import Health, State
 from .logs import Log, set_up
@@ -38,17 +38,26 @@ from .worker import Worker
 
 LOG = Log()
 
+#: To stop, twice to stop at once; to read the configuration again.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+#: What a reload takes over. Everything else is what the worker was started with.
+RELOADED = ("lanes", "auto_lanes", "model_concurrency")
+
 #: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
 EMBED_PRIORITY = 10
 
 
-def run(config: Config) -> int:
-    """Work until a signal ends it; return the exit status."""
+def run(config: Config, path: str) -> int:
+    """Work until a signal ends it; return the exit status.
+
+    :param path: the file that SIGHUP has read again.
+    """
     set_up(config.log.format, config.log.level)
     LOG.info("starting", version=__version__, node=config.node, lanes=len(config.lanes))
     error: Optional[CollectionError] = None
     try:
-        service = Service(config)
+        service = Service(config, path)
         error = service.run()
     except CollectionError as failure:
         error = failure
@@ -65,12 +74,14 @@ class Service:
     :raises CollectionError: when a credential, an address or a TLS file cannot be used.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, path: str) -> None:
         self.broken = False
+        self._path = path
         self._error: Optional[CollectionError] = None
         self._loop = IOLoop()
         self._notifier = Notifier()
         self._config = config
+        self._state: Optional[State] = None
         self._claim = claim(config.ollama.host) if config.ollama.exclusive else None
         lanes = served_lanes(config)
         ollama = config.ollama
@@ -121,8 +132,9 @@ class Service:
 
     def run(self) -> Optional[CollectionError]:
         """Work; return the error that ended it, None after a drain."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._signalled)
+        # Before any other thread is there, which inherits it: signals are for the one that waits for them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=self._listen, name="signals", daemon=True).start()
         self._pool.start()
         self._health.start()
         self._status.start()
@@ -151,14 +163,53 @@ class Service:
         self._error = error
         self._loop.stop()
 
-    def _signalled(self, _number: int, _frame: Any) -> None:
-        self._loop.add_callback_threadsafe(self._worker.drain)
+    def _listen(self) -> None:
+        """Turn signals into words; in a thread of its own.
+
+        Not in handlers: one that a second signal interrupts would wait for ever for the lock of pika's loop that it
+        holds itself, and the loop with it.
+        """
+        while True:
+            if signal.sigwait(SIGNALS) == signal.SIGHUP:
+                self._read_again()
+            else:
+                self._loop.add_callback_threadsafe(self._worker.drain)
+
+    def _read_again(self) -> None:
+        try:
+            config = load(self._path)
+        except ConfigError as error:
+            LOG.error("reload_refused", error=str(error), remedy="nothing has changed; correct the file")
+            return
+        self._loop.add_callback_threadsafe(lambda: self._reload(config))
+
+    def _reload(self, config: Config) -> None:
+        """Serve the lanes of a new configuration. Work in flight goes on as it was begun."""
+        old = self._config
+        others = [name for name in Config.model_fields if name not in RELOADED]
+        left = [name for name in others if getattr(config, name) != getattr(old, name)]
+        if left:
+            LOG.warning("reload_incomplete", keys=",".join(left), remedy="restart the worker to change these")
+        self._config = old.model_copy(update={name: getattr(config, name) for name in RELOADED})
+        LOG.info("reloaded")
+        if old.auto_lanes is None and config.auto_lanes is not None:
+            self._worker.set_lanes(served_lanes(config))
+            self._health.ask_abilities()  # and the others when they are known
+        else:
+            self._assign()
+
+    def _assign(self) -> None:
+        """Have the worker serve the lanes that there are now."""
+        auto = self._config.auto_lanes
+        if auto is None:
+            self._worker.set_lanes(served_lanes(self._config))
+        elif self._state is not None and self._state.up:
+            self._worker.set_lanes(served_lanes(self._config, lanes_of(self._state.abilities, auto)))
 
     def _health_changed(self, state: State) -> None:
         def told() -> None:
-            if state.up and self._config.auto_lanes is not None:
-                found = lanes_of(state.abilities, self._config.auto_lanes)
-                self._worker.set_lanes(served_lanes(self._config, found))
+            self._state = state
+            self._assign()
             self._worker.health_changed(state)
 
         self._loop.add_callback_threadsafe(told)

@@ -284,6 +284,8 @@ class Worker:
             return UNDECIDED
         if queue in self._refusals:
             return Trouble("lane_refused", reason)
+        if self._broken(queue):
+            return Trouble("model_broken", reason)
         return Trouble("model_not_loaded" if self._ollama.up else "ollama_unavailable", reason)
 
     # What goes wrong with the broker.
