@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import os
 import sys
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
+    # As real servers do; VersityGW would close each connection after one answer.
+    os.environ["VGW_KEEP_ALIVE"] = "true"
     machine.keep_caches = given.warm
     chosen = given.cases or list(mirror_cases.CASES)
     load = machine.load()

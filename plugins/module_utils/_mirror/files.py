@@ -104,6 +104,7 @@ class Fetch:
             transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
             self._tally.expect(self._key, plan.size, kept=held(directory, self._stem(plan.after)))
             Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
+            directory.sync()
         if transfer.error:
             raise transfer.error
         return transfer.received

@@ -353,6 +353,7 @@ class Importer:
                 on_done=arrived,
             ).run(transfers)
         finally:
+            self._store.sync_blobs()
             self.report.bytes_received += sum(transfer.received for transfer in transfers)
             self.report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
         return transfers
@@ -368,6 +369,8 @@ class Importer:
 
     def _complete(self, model: ModelChange) -> None:
         if model.after and model.action != KEEP:
+            # The disk must know the names of all blobs before that of the manifest.
+            self._store.sync_blobs()
             self._store.write_manifest(model.name, model.after.raw)
         if model.name not in self.report.models:
             self.report.models.append(model.name)

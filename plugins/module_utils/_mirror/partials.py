@@ -108,13 +108,16 @@ class PartialFile:
         return self._journal_descriptor >= 0
 
     def commit(self) -> None:
-        """Make sure that the file is on the disk, and put it in place."""
+        """Make sure that the content is on the disk, and put the file in place.
+
+        That the disk knows the place, too, is for the caller: once for many files (:meth:`Directory.sync`).
+        """
         with explained("write", self._directory.join(self._partial)):
             if self._journal_descriptor >= 0:  # direct output may have filled the last block
                 os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
         self._close()
-        self._directory.move(self._partial, self._destination, self._name)
+        self._directory.move(self._partial, self._destination, self._name, lasting=False)
         self._directory.remove(self._journal)
 
     def suspend(self) -> None:

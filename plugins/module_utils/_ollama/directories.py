@@ -357,11 +357,15 @@ class Directory:
         finally:
             os.close(descriptor)
 
-    def move(self, name: str, target: Directory, new_name: str) -> None:
-        """Rename an entry, over what is there, and make sure that the disk knows it."""
+    def move(self, name: str, target: Directory, new_name: str, *, lasting: bool = True) -> None:
+        """Rename an entry, over what is there, and make sure that the disk knows it.
+
+        :param lasting: whether to make sure of it now; else it is for the caller, by :meth:`sync` of the target.
+        """
         with explained("put a file in place", target.join(new_name)):
             os.replace(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
-            target.sync()
+            if lasting:
+                target.sync()
 
     def remove(self, name: str) -> bool:
         """Remove an entry that is no directory; return whether it was there."""

@@ -115,6 +115,11 @@ class Store:
         """The directory of the blobs, once it exists."""
         return _existing(self._blobs, os.path.join(self.path, BLOBS))
 
+    def sync_blobs(self) -> None:
+        """Make sure that the disk knows the names of all blobs that were put in place through this store."""
+        if self._blobs is not None:
+            self._blobs.sync()
+
     @property
     def workspace(self) -> Directory:
         """The directory for work in progress; it is created when it is first asked for."""

@@ -31,7 +31,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -45,6 +44,9 @@ CHUNK = 16 * 1024
 _random = random.Random(4)
 LAYERS = [_random.randbytes(size) for size in (0, 1, 1000, 5000, CHUNK, 40 * CHUNK + 7)]
 NAMES = ["one", "two:tag", "registry.example:5000/team/three:latest"]
+
+#: How each child that was to be killed ended.
+KILLED: list[int] = []
 
 #: What changes the file system; a kill comes before one of these.
 CHANGES = ("pwrite", "write", "replace", "unlink", "rmdir", "mkdir", "ftruncate", "fsync", "utime")
@@ -115,36 +117,47 @@ class AnySequence(RuleBasedStateMachine):
         names=st.lists(st.sampled_from(NAMES), min_size=1, unique=True),
         prune=st.booleans(),
         concurrency=st.integers(1, 4),
-        change=st.integers(1, 120),
+        changes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
     )
-    def import_is_killed(self, names, prune, concurrency, change):
-        child = os.fork()
-        if not child:
-            try:
-                kill_before(change)
-                self.run_import(names, prune, False, concurrency)
-            except BaseException:  # noqa: BLE001 - a forked child must never go on with its parent's work
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert status in (0, -signal.SIGKILL)
-        self.look_what_a_kill_left(names, prune)
+    def import_is_killed(self, names, prune, concurrency, changes):
+        """Once, or several times in a row."""
+        for change in changes:
+            child = os.fork()
+            if not child:
+                try:
+                    kill_before(change)
+                    self.run_import(names, prune, False, concurrency)
+                except BaseException:  # noqa: BLE001 - a forked child must never go on with its parent's work
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            assert status in (0, -signal.SIGKILL)
+            KILLED.append(status)
+            self.look_what_a_kill_left(names, prune)
+            self.what_is_there_is_what_should_be()
 
-    @precondition(lambda self: self.present)
-    @rule(data=st.data())
-    def remove(self, data):
-        name = data.draw(st.sampled_from(sorted(self.present)))
+    # What is drawn must not depend on what a kill left, which differs from run to run.
+
+    @rule(name=st.sampled_from(NAMES))
+    def remove(self, name):
+        if name not in self.present:
+            return
         with Store(StoreSettings(str(self.path))) as store:
             with exclusive(store.workspace, store.ownership, lambda message: None):
                 carry_out_removal(store, plan_removal(store, [ModelName.parse(name)]))
         self.leave([name])
 
-    @precondition(lambda self: self.present)
-    @rule(data=st.data(), kind=st.sampled_from(["flip", "cut", "grow", "remove", "link"]))
-    def damage(self, data, kind):
-        name = data.draw(st.sampled_from(sorted(self.present)))
-        digest = data.draw(st.sampled_from(sorted(self.present[name].blobs)))
+    @rule(
+        name=st.sampled_from(NAMES),
+        which=st.integers(0, len(LAYERS)),
+        kind=st.sampled_from(["flip", "cut", "grow", "remove", "link"]),
+    )
+    def damage(self, name, which, kind):
+        if name not in self.present:
+            return
+        digests = sorted(self.present[name].blobs)
+        digest = digests[which % len(digests)]
         file = self.file(digest)
         content = bytearray(self.present[name].blobs[digest])
         file.unlink(missing_ok=True)
@@ -261,3 +274,4 @@ def test_whatever_happens_the_store_is_sound(mirror, short_journal):
             database=None,
         ),
     )
+    print(f"{ROUNDS} sequences; {KILLED.count(-signal.SIGKILL)} of {len(KILLED)} imports died of SIGKILL")

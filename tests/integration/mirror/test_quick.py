@@ -8,14 +8,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 
 import pytest
+import services
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
     MirrorCredentialsError,
     ObjectChangedError,
     ObjectMissingError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
 from mirror_lab import digest_of
 
 CONTENT = os.urandom(300_000)
@@ -62,12 +65,16 @@ def test_a_manifest_that_was_read_is_an_example_too(counted):
     assert counted.by_sdk == 1
 
 
-def test_connections_are_used_again(counted, settings):
-    alone = Counted(settings, connections=1)
-    for start in range(0, 20_000, 1000):
-        assert alone.range(start, start + 1000) == CONTENT[start : start + 1000]
-    pools = alone.mirror.client._endpoint.http_session._manager.pools
-    assert [pools[key].num_connections for key in list(pools.keys())] == [1]
+def test_connections_are_used_again(monkeypatch):
+    monkeypatch.setenv("VGW_KEEP_ALIVE", "true")
+    with services.s3_server() as server:
+        settings = S3Settings("again", "", server.endpoint_url, server.region, server.access_key, server.secret_key)
+        Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+        counted = Counted(settings, connections=1)
+        counted.range(0, 10)
+        monkeypatch.setattr(socket.socket, "connect", lambda *_arguments: pytest.fail("it connects once more"))
+        for start in range(0, 20_000, 1000):
+            assert counted.range(start, start + 1000) == CONTENT[start : start + 1000]
 
 
 def test_what_is_refused_is_told_by_the_sdk(counted):
