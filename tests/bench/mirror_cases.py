@@ -76,13 +76,13 @@ class Bench:
             self.module("ollama_s3_publish", name="large", models_path=self._large.path)
         return self._large
 
-    def module(self, name: str, /, **arguments: Any) -> Sample:
+    def module(self, module: str, /, **arguments: Any) -> Sample:
         """Run a module as Ansible starts it on the target; the facts are its result and what it took."""
         report = self.scratch / "report.json"
         given = mirror_lab.options(self.settings) | {
             key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()
         }
-        command = [sys.executable, str(HERE / "measured.py"), str(report), name]
+        command = [sys.executable, str(HERE / "measured.py"), str(report), module]
         sample, printed = timed(command, given=json.dumps({"ANSIBLE_MODULE_ARGS": given}), env=mirror_lab.environment())
         sample.facts = {**json.loads(printed), **json.loads(report.read_text())}
         return sample

@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Optional
 
 from .._ollama.api_errors import OllamaError
@@ -229,12 +230,8 @@ class Syncer(Importer):
             came: set[str] = set()
             stopped: Optional[OllamaError] = None
 
-            def done(transfer: Transfer, came: set[str] = came) -> None:
-                came.add(transfer.digest)
-                arrived(transfer)
-
             try:
-                self._run(transfers, done)
+                self._run(transfers, partial(_remember, came, arrived))
             except OllamaError as error:  # the server is out of reach for all of them
                 stopped = error
             failures += 1
@@ -292,3 +289,8 @@ class Syncer(Importer):
         # Ollama may have pruned what came before; then the next round brings it, and the manifest.
         if model.after and all(self._store.blob_state(blob.digest) for blob in model.after.blobs):
             super()._complete(model)
+
+
+def _remember(came: set[str], arrived: Callable[[Transfer], None], transfer: Transfer) -> None:
+    came.add(transfer.digest)
+    arrived(transfer)
