@@ -75,16 +75,16 @@ unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here 
 integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
-# The halves of it, which `make test` runs side by side.
-OF_OLLAMA := tests/integration/client tests/integration/server
+# What `make test` runs side by side: what needs a broker, and what does not.
+WITH_A_BROKER := tests/integration/fleet tests/integration/wire
 
-.PHONY: integration-ollama
-integration-ollama: stage parts ## of these, the tests of the client and of the modules for a server
-	@$(IN_STAGE) pytest $(OF_OLLAMA) --junitxml=$(REPORTS)/integration-ollama.xml $(PYTEST_ARGS)
+.PHONY: integration-fleet
+integration-fleet: stage parts ## of these, those of the worker and of what it says on the wire
+	@$(IN_STAGE) pytest $(WITH_A_BROKER) --junitxml=$(REPORTS)/integration-fleet.xml $(PYTEST_ARGS)
 
 .PHONY: integration-others
-integration-others: stage parts ## of these, all the others: mirror, worker, wire
-	@$(IN_STAGE) pytest tests/integration $(OF_OLLAMA:%=--ignore=%) --junitxml=$(REPORTS)/integration-others.xml $(PYTEST_ARGS)
+integration-others: stage parts ## of these, all the others: mirror, client, servers, progress
+	@$(IN_STAGE) pytest tests/integration $(WITH_A_BROKER:%=--ignore=%) --junitxml=$(REPORTS)/integration-others.xml $(PYTEST_ARGS)
 
 .PHONY: faults
 faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds

@@ -55,8 +55,8 @@ class Step:
         return LOGS / f"{self.name}.log"
 
 
-# Hosts and brokers are one lane; what reads source, and then what needs an Ollama or a mirror only, is the other. Each
-# takes about half of the time.
+# What needs hosts or brokers is one lane; what reads source, and then what needs an Ollama or a mirror only, is the
+# other. Each takes about half of the time.
 STEPS = (
     Step("parts", "lab"),
     Step("lint", "source"),
@@ -65,10 +65,10 @@ STEPS = (
     Step("sanity-2.21", "source"),
     Step("build-check", "source"),
     Step("parts-ollama", "source", needs=("parts",)),
-    Step("integration-ollama", "source", needs=("parts", "parts-ollama")),
+    Step("integration-others", "source", needs=("parts", "parts-ollama")),
     Step("faults-others", "source", needs=("parts", "parts-ollama")),
     Step("molecule", "lab", needs=("parts",)),
-    Step("integration-others", "lab", needs=("parts",)),
+    Step("integration-fleet", "lab", needs=("parts",)),
     Step("faults-fleet", "lab", needs=("parts",)),
 )
 
