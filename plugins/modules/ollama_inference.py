@@ -169,7 +169,7 @@ text:
 data:
   description: The answer, decoded.
   type: raw
-  returned: success, with O(format), not in check mode
+  returned: success, with O(format), not in check mode, unless the model asks for a tool instead of answering
   sample: {name: gpu-01, cards: 4}
 thinking:
   description: What the model thought before it answered.

@@ -257,7 +257,8 @@ def _answer(response: Mapping[str, Any], name: str, *, structured: bool) -> dict
         "done_reason": response.get("done_reason"),
         "usage": usage_of(response),
     }
-    if structured:
+    # A model that was offered tools may call one instead of answering; its text is empty then, whatever the format.
+    if structured and (answer["text"] or not answer["tool_calls"]):
         try:
             answer["data"] = json.loads(answer["text"])
         except ValueError as error:

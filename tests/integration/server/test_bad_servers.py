@@ -19,6 +19,7 @@ import trustme
 
 MODULES: dict[str, dict[str, Any]] = {
     "ollama_model_info": {},
+    "ollama_model": {"name": "smollm2:135m"},
     "ollama_blob": {"path": __file__},
     "ollama_inference": {"name": "smollm2:135m", "prompt": "x"},
 }

@@ -164,3 +164,48 @@ def test_a_total_timeout(module: Any, ollama: services.OllamaServer) -> None:
 )
 def test_combinations_that_make_no_sense(module: Any, options: dict[str, Any]) -> None:
     assert module("ollama_inference", host="127.0.0.1:1", name="m", **options)["failed"]
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+#: Makes a model that has learned no tools call one: the schema of its answer is that of a call.
+CALL: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"const": "weather"},
+        "parameters": {"type": "object", "properties": {"city": {"const": "Paris"}}, "required": ["city"]},
+    },
+    "required": ["name", "parameters"],
+}
+
+
+def test_tools_are_offered_and_called(module: Any, own_server: services.OllamaServer) -> None:
+    client = official.Client(own_server.url)
+    template = "{{ if .Tools }}{{ .Tools }}\n{{ end }}{{ range .Messages }}{{ .Content }}{{ range .ToolCalls }}"
+    template += '{"name": "{{ .Function.Name }}", "parameters": {{ .Function.Arguments }}}{{ end }}\n{{ end }}'
+    client.create("caller", from_="smollm2:135m", template=template)
+    asked: dict[str, Any] = {"host": own_server.url, "name": "caller", "messages": QUESTION}
+    result = module("ollama_inference", tools=[TOOL], format=CALL, options={"num_predict": 80}, **asked)
+    client.delete("caller")
+    (called,) = [tool_call["function"] for tool_call in result["tool_calls"]]
+    assert (called["name"], called["arguments"]) == ("weather", {"city": "Paris"})
+    assert result["text"] == "" and "data" not in result, "a call is no answer that lacks its JSON"
+
+
+def test_thinking_is_kept_apart(module: Any, own_server: services.OllamaServer) -> None:
+    """Ollama takes what follows an opening tag at the end of the prompt for thoughts; so any model can have some."""
+    client = official.Client(own_server.url)
+    template = "{{ range .Messages }}{{ .Content }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}\n{{ end }}"
+    client.create("thinker", from_="smollm2:135m", template=template + "\n<think>\n")
+    asked: dict[str, Any] = {"host": own_server.url, "messages": QUESTION, "options": {"num_predict": 20}}
+    result = module("ollama_inference", name="thinker", think=True, **asked)
+    client.delete("thinker")
+    assert result["thinking"] and result["text"] == "" and result["done_reason"] == "length", result
+    cannot = module("ollama_inference", name="smollm2:135m", think=True, **asked)
+    assert cannot["failed"] and "does not support thinking" in cannot["msg"]

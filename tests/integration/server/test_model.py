@@ -199,6 +199,14 @@ def test_made_from_a_model(server: Server, removed: list[str]) -> None:
     expected = {"temperature": 0.5, "num_ctx": 4096, "num_thread": 1, "stop": ["<|im_end|>", "arr\tä"]}
     assert after["parameters"] == expected
     shown = server.official.show("pirate")
+    lines = sorted(" ".join(line.split()) for line in (shown.parameters or "").splitlines())
+    assert lines == [
+        "num_ctx 4096",
+        "num_thread 1",
+        'stop "<|im_end|>"',
+        'stop "arr\\tä"',
+        "temperature 0.5",
+    ]
     assert shown.template == PIRATE["template"]
     assert shown.license == "Pirate Code"
     assert PIRATE["system"] in (shown.modelfile or "")
