@@ -29,7 +29,11 @@ from .transport import HttpResponse
 
 #: Bytes. Far above what Ollama sends (a large batch of embeddings has tens of megabytes), and below what hurts.
 MAX_ANSWER = 1024 * 1024 * 1024
-_NOT_FOUND = re.compile(r"not found|does not exist|no such model", re.IGNORECASE)
+#: What an error line says when the model is missing. Converters miss files, tensors and programs in similar words.
+_NOT_FOUND = re.compile(
+    r"(?:^|manifest: )file does not exist|\bmodel\b[^:]* not found|no such model",
+    re.IGNORECASE,
+)
 _MISMATCH = re.compile(r"digest mismatch, expected \"?(sha256:[0-9a-f]{64})\"?, got \"?(sha256:[0-9a-f]{64})\"?")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 TESTS = Path(__file__).resolve().parents[2]
-for folder in (TESTS / "lab", TESTS / "integration" / "server"):
+for folder in (TESTS / "lab", TESTS / "integration" / "server", Path(__file__).resolve().parent):
     sys.path.insert(0, str(folder))
 
 import services  # noqa: E402
@@ -100,3 +100,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", "size=60m,mode=777", "tmpfs", str(path)], check=True)
     yield path
     subprocess.run([*as_root, "umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def large_file(tmp_path: Path) -> Iterator[Path]:
+    """A file of 1.5 GB that takes seconds to upload, and no space."""
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(1_500_000_000)
+    yield path
+    path.unlink()

@@ -165,6 +165,9 @@ def test_a_refused_stream_is_the_same_error(lab: Any) -> None:
     "text, kind",
     [
         ("pull model manifest: file does not exist", errors.ModelNotFoundError),
+        ("model 'm' not found", errors.ModelNotFoundError),
+        ("llama-quantize unavailable: llama-quantize binary not found (checked: /usr/bin)", errors.ApiError),
+        ("open vocab.txt: file does not exist", errors.ApiError),
         ("pull model manifest: 500: oops", errors.ApiError),
     ],
 )
