@@ -22,6 +22,8 @@ SCENARIO ?= default
 # Names of benchmarks, and options of theirs (tests/bench --help), with which nothing is written.
 BENCH ?=
 BENCH_ARGS ?=
+# Options of the simulation of a fleet (tests/bench/simulate_fleet.py --help).
+SIMULATE_ARGS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -130,6 +132,11 @@ docs: stage ## the reference of modules and roles as web pages, in build/docs
 bench: stage ## measure beside peers, and write docs/performance.md; BENCH='download resume' chooses
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench $(BENCH) $(or $(BENCH_ARGS),--document $(CURDIR)/docs/performance.md)
+
+.PHONY: simulate-fleet
+simulate-fleet: stage ## load one real broker with 1,000 worker connections, and print what it takes
+	@tests/lab/setup.sh
+	@$(IN_STAGE) python tests/bench/simulate_fleet.py $(SIMULATE_ARGS)
 
 .PHONY: venv
 venv: ## build (or find) the virtual environment of the tests, and print where it is

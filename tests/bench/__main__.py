@@ -4,6 +4,7 @@
 """Measure the collection beside what people would do without it, in one run, and print ratios first.
 
 usage: python tests/bench [CASE...] [--rounds N] [--blob SIZE] [--layers N] [--store SIZE] [--warm]
+                          [--requests N] [--burst N] [--texts N] [--chats N] [--seconds S] [--minutes M]
                           [--document FILE]
 Sizes are bytes, or end in K, M or G for powers of 1,024.
 """
@@ -15,11 +16,19 @@ import contextlib
 import datetime
 import os
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Callable
 
 BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH.parent / "lab"), str(BENCH.parent / "integration" / "mirror")]
+sys.path[:0] = [
+    str(BENCH),
+    str(BENCH.parent / "lab"),
+    *(str(BENCH.parent / "integration" / room) for room in ("mirror", "fleet")),
+]
 
+import fleet_bench  # noqa: E402
+import fleet_cases  # noqa: E402
 import machine  # noqa: E402
 import mirror_cases  # noqa: E402
 import report  # noqa: E402
@@ -27,6 +36,8 @@ import services  # noqa: E402
 
 #: Processes that want to run, from which on the machine is too busy for numbers to mean much.
 _NOISE = 1.5
+
+CASES = [*mirror_cases.CASES, *fleet_cases.CASES]
 
 
 def size(text: str) -> int:
@@ -38,17 +49,23 @@ def size(text: str) -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(mirror_cases.CASES)}; all by default")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(CASES)}; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (5)")
     parser.add_argument("--blob", type=size, default=size("2G"), help="size of the large blob (2G)")
     parser.add_argument("--layers", type=int, default=1000, help="number of small layers (1000)")
     parser.add_argument("--store", type=size, default=size("40G"), help="size of the store that is not changed (40G)")
+    parser.add_argument("--requests", type=int, default=500, help="requests one at a time, of each contestant (500)")
+    parser.add_argument("--burst", type=int, default=960, help="requests of a burst with many in flight (960)")
+    parser.add_argument("--texts", type=int, default=960, help="texts to embed in a run (960)")
+    parser.add_argument("--chats", type=int, default=64, help="chats with a real model in a run (64)")
+    parser.add_argument("--seconds", type=float, default=60, help="length of a run with two models, and of idling (60)")
+    parser.add_argument("--minutes", type=float, default=10, help="length of the full load for memory (10)")
     parser.add_argument("--warm", action="store_true", help="leave the caches as they are, to disturb nobody else")
     parser.add_argument("--document", type=Path, help="write the results into this file too")
     given = parser.parse_args()
-    unknown = sorted(set(given.cases) - set(mirror_cases.CASES))
+    unknown = sorted(set(given.cases) - set(CASES))
     if unknown:
-        parser.error(f"no such case: {', '.join(unknown)}; there are: {', '.join(mirror_cases.CASES)}")
+        parser.error(f"no such case: {', '.join(unknown)}; there are: {', '.join(CASES)}")
     return given
 
 
@@ -57,16 +74,21 @@ def main() -> int:
     # As real servers do; VersityGW would close each connection after one answer.
     os.environ["VGW_KEEP_ALIVE"] = "true"
     machine.keep_caches = given.warm
-    chosen = given.cases or list(mirror_cases.CASES)
+    chosen = given.cases or CASES
     load = machine.load()
     parts: dict[str, str] = {}
     findings = []
-    with services.scratch("bench") as scratch, services.s3_server() as s3, contextlib.ExitStack() as stack:
-        bench = mirror_cases.Bench(scratch, s3, given, stack)
+    with services.scratch("bench") as scratch, contextlib.ExitStack() as stack:
+        runs: dict[str, Callable[[], report.Finding]] = {}
+        if set(chosen) & set(mirror_cases.CASES):
+            bench = mirror_cases.Bench(scratch, stack.enter_context(services.s3_server()), given, stack)
+            runs.update((name, partial(case, bench)) for name, case in mirror_cases.CASES.items())
+        fleet = fleet_bench.Fleet(scratch, given, stack)
+        runs.update((name, partial(case, fleet)) for name, case in fleet_cases.CASES.items())
         described = machine.description(scratch)
         for name in chosen:
             print(f"{name}:", file=sys.stderr, flush=True)
-            finding = mirror_cases.CASES[name](bench)
+            finding = runs[name]()
             findings.append(finding)
             parts[name] = finding.body
             print(f"\n{finding.body}\n", flush=True)

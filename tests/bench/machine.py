@@ -27,7 +27,7 @@ def description(where: Path) -> list[str]:
         f"{memory:.0f} GiB of memory",
         f"{_system()}, Linux {platform.release()}, Python {platform.python_version()}, {_openssl()}",
         f"{_file_system(where)} for servers, stores and downloads alike",
-        "caches dropped before each run" if _forgetful() else "caches not dropped before runs",
+        "caches dropped before each run of the mirror's" if _forgetful() else "caches not dropped before runs",
     ]
 
 

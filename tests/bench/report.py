@@ -86,13 +86,17 @@ def _compared(contestants: Sequence[Contestant]) -> str:
             (
                 contestant.name,
                 ratio(contestant.median(), ours),
-                f"{contestant.median():.2f} s",
-                f"{min(seconds):.2f} to {max(seconds):.2f} s",
-                f"{contestant.cpu:.2f} s",
+                _time(contestant.median()),
+                f"{_time(min(seconds))} to {_time(max(seconds))}",
+                _time(contestant.cpu) if contestant.cpu else "not measured",
                 str(len(seconds)),
             )
         )
     return _table(("", "ratio", "median", "fastest to slowest", "processor time", "runs"), rows)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds == 0 or seconds >= 0.1 else f"{1000 * seconds:.2f} ms"
 
 
 def _points(notes: Sequence[str]) -> list[list[str]]:

@@ -54,15 +54,19 @@ class Contestant:
         return statistics.median(sample.cpu for sample in self.samples)
 
 
-def take_turns(contestants: Sequence[Contestant], rounds: int) -> None:
-    """Let each run so many times; another one begins each round, so that none always profits from what was before."""
+def take_turns(contestants: Sequence[Contestant], rounds: int, *, quiet: bool = False) -> None:
+    """Let each run so many times; another one begins each round, so that none always profits from what was before.
+
+    :param quiet: say nothing of single runs.
+    """
     for number in range(rounds):
         first = number % len(contestants)
         for contestant in [*contestants[first:], *contestants[:first]]:
             contestant.before()
             sample = contestant.run()
             contestant.samples.append(sample)
-            print(f"  {number + 1}/{rounds} {contestant.name}: {sample.seconds:.2f} s", file=sys.stderr, flush=True)
+            if not quiet:
+                print(f"  {number + 1}/{rounds} {contestant.name}: {sample.seconds:.2f} s", file=sys.stderr, flush=True)
 
 
 def timed(command: Sequence[str], *, given: str = "", env: Optional[dict[str, str]] = None) -> tuple[Sample, str]:

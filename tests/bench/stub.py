@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An Ollama that answers at once, so that what is measured is everything but inference.
+
+usage: stub.py MODEL...     (prints its port, and ends when its standard input does)
+
+It is written on bare asyncio because its own time is part of every contestant's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+_ANSWER = {
+    "created_at": "2026-01-01T00:00:00Z",
+    "message": {"role": "assistant", "content": "Good morning."},
+    "done": True,
+    "done_reason": "stop",
+    "total_duration": 1,
+    "load_duration": 1,
+    "prompt_eval_count": 3,
+    "prompt_eval_duration": 1,
+    "eval_count": 2,
+    "eval_duration": 1,
+}
+
+
+class Stub(asyncio.Protocol):
+    """One connection, kept alive; requests have a Content-Length, as those of every client here do."""
+
+    def __init__(self, models: list[str]) -> None:
+        self._models = [{"name": name, "model": name, "digest": "0" * 64} for name in models]
+        self._seen = b""
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._seen += data
+        while (end := self._seen.find(b"\r\n\r\n")) >= 0:
+            head = self._seen[:end]
+            length = _length(head)
+            if len(self._seen) < end + 4 + length:
+                return
+            body = self._seen[end + 4 : end + 4 + length]
+            self._seen = self._seen[end + 4 + length :]
+            content = json.dumps(self._answer(head.split(b" ", 2)[1].decode(), body)).encode()
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (len(content), content)
+            )
+
+    def _answer(self, path: str, body: bytes) -> dict[str, Any]:
+        if path == "/api/tags":
+            return {"models": self._models}
+        if path == "/api/version":
+            return {"version": "0.24.0"}
+        if path == "/api/show":
+            return {"capabilities": ["completion"]}
+        return {"model": json.loads(body)["model"], **_ANSWER} if body else {"models": []}
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _colon, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Stub(sys.argv[1:]), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
