@@ -205,7 +205,8 @@ def test_wrong_types_in_every_field(shared_broker: Any, scripted: ScriptedOllama
     def settled() -> bool:
         counters = worker.status()["counters"]
         outcomes = sum(number for name, number in counters.items() if name.startswith("outcome:"))
-        return bool(outcomes >= len(sent) + 1)
+        # What came twice with the same identity, while the first was held or at work, shares its outcome.
+        return bool(outcomes + counters.get("joined", 0) >= len(sent) + 1)
 
     eventually(settled, "everything is settled", 60, worker)
     assert waiting(broker, CHAT) == waiting(broker, EMBED) == 0
