@@ -302,8 +302,8 @@ error_code:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, SERVER, STORE
-from ansible_collections.legionio.ollama.plugins.module_utils._module.mirror_work import sync_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
+from ansible_collections.legionio.ollama.plugins.module_utils._module.sync_work import sync_models
 
 
 def main() -> None:

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror import importing, publishing, syncing
+from .._mirror import importing, publishing
 from .._mirror.files import Deposit, Fetch
 from .._mirror.listing import Listed, models
 from .._mirror.lock import exclusive
@@ -21,15 +20,13 @@ from .._mirror.mirror import READERS, Mirror
 from .._mirror.plans import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
 from .._mirror.removing import carry_out_removal, plan_removal
 from .._ollama.digests import parse_digest
-from .._ollama.directories import DirectoryError, Ownership
+from .._ollama.directories import Ownership
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
-from .._ollama.retry import RetryPolicy
 from .._ollama.store import Store, StoreSettings
 from .diffs import file_diff, plan_diff
 from .groups import s3_settings, store_settings
 from .progress import telling
-from .server_work import connect
 
 #: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
 CHUNK_SIZES = (1024 * 1024, 64 * 1024 * 1024)
@@ -48,100 +45,56 @@ class OptionError(CollectionError):
 def import_models(module: AnsibleModule) -> dict[str, Any]:
     """Make models present in a store, or absent from it."""
     params = module.params
-    names = _names(params)
-    _within(params, "concurrency", 1, 64)
-    _within(params, "chunk_size", *CHUNK_SIZES)
+    names = transfer_names(params)
     with Store(store_settings(params)) as store, telling(module) as tally:
         if params["state"] == "absent":
             return _remove_from_store(module, store, names)
         importer = importing.Importer(
-            Mirror(s3_settings(params), connections=max(params["concurrency"], READERS)),
+            transfer_mirror(params),
             store,
             names,
             prune=_prune_scope(params),
-            verify_always=params["verify"] == "always",
-            concurrency=params["concurrency"],
-            chunk_size=params["chunk_size"],
-            max_bandwidth=_max_bandwidth(params),
-            on_wait=module.warn,
             tally=tally,
+            **transfer_options(module),
         )
         plan = importer.plan()
         if module.check_mode or not plan.changed:
             if not module.check_mode:
                 importer.remember()
-            return _imported(module, plan, store.path, None)
+            return imported(module, plan, store.path, None)
         try:
             plan = importer.apply()
         except CollectionError as error:
-            error.result = _partial_import(importer.report)
+            error.result = partial_import(importer.report)
             raise
-        return _imported(module, plan, store.path, importer.report)
+        return imported(module, plan, store.path, importer.report)
 
 
-def sync_models(module: AnsibleModule) -> dict[str, Any]:
-    """Make models present on a running server."""
-    params = module.params
+def transfer_names(params: dict[str, Any]) -> list[ModelName]:
+    """Return the models that an import or a sync is about.
+
+    :raises OptionError: for a setting of the transfer that makes no sense.
+    """
     names = _names(params)
     _within(params, "concurrency", 1, 64)
     _within(params, "chunk_size", *CHUNK_SIZES)
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(_reachable(params["models_path"]))
-        client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
-        tally = stack.enter_context(telling(module))
-        syncer = syncing.Syncer(
-            Mirror(s3_settings(params), connections=max(params["concurrency"], READERS)),
-            store,
-            names,
-            client=client,
-            pusher=pusher,
-            policy=RetryPolicy(params["retries"]),
-            verify_always=params["verify"] == "always",
-            concurrency=params["concurrency"],
-            chunk_size=params["chunk_size"],
-            max_bandwidth=_max_bandwidth(params),
-            on_wait=module.warn,
-            tally=tally,
-        )
-        plan = syncer.plan()
-        if module.check_mode or not plan.changed:
-            if store.exists and not module.check_mode:
-                syncer.remember()
-            return _synced(module, plan, syncer, None)
-        try:
-            plan = syncer.apply()
-        except CollectionError as error:
-            failures = syncer.report.failures or [error]
-            error.result = {
-                **_partial_import(syncer.report),
-                "blobs_pushed": len(syncer.report.pushed),
-                "errors": [
-                    {"digest": None, "status": None, **each.details, "error": str(each), "error_code": each.code}
-                    for each in failures
-                ],
-            }
-            raise
-        return _synced(module, plan, syncer, syncer.report)
+    return names
 
 
-def _reachable(path: str) -> Store:
-    """Return the store of a server, which may be where nobody can look into it from here."""
-    settings = StoreSettings(path)
-    try:
-        return Store(settings)
-    except DirectoryError as error:
-        return Store.out_of_reach(settings, error.message)
+def transfer_mirror(params: dict[str, Any]) -> Mirror:
+    """Return the mirror, with as many connections as the transfer uses."""
+    return Mirror(s3_settings(params), connections=max(params["concurrency"], READERS))
 
 
-def _synced(
-    module: AnsibleModule, plan: Plan, syncer: syncing.Syncer, report: Optional[syncing.Report]
-) -> dict[str, Any]:
-    pushed = len(report.pushed) if report else len(plan.of(ADD))
+def transfer_options(module: AnsibleModule) -> dict[str, Any]:
+    """Return what an import and a sync are told alike."""
+    params = module.params
     return {
-        **_imported(module, plan, syncer.where, report),
-        "blobs_pushed": pushed,
-        "errors": [],
-        "unverified": syncer.report.unverified,
+        "verify_always": params["verify"] == "always",
+        "concurrency": params["concurrency"],
+        "chunk_size": params["chunk_size"],
+        "max_bandwidth": _max_bandwidth(params),
+        "on_wait": module.warn,
     }
 
 
@@ -312,7 +265,8 @@ def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
     }
 
 
-def _imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[importing.Report]) -> dict[str, Any]:
+def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[importing.Report]) -> dict[str, Any]:
+    """Return what an import or a sync did, or without a report would do."""
     done = report or importing.Report(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
         removed=[blob.digest for blob in plan.of(REMOVE)],
@@ -327,7 +281,7 @@ def _imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[im
     }
 
 
-def _partial_import(report: importing.Report) -> dict[str, Any]:
+def partial_import(report: importing.Report) -> dict[str, Any]:
     """Return what a failed import did."""
     return {
         "changed": bool(report.models or report.downloaded or report.removed),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ for folder in (TESTS / "lab", TESTS / "integration" / "mirror", Path(__file__).r
 import faulty_proxy  # noqa: E402
 import mirror_lab  # noqa: E402
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror  # noqa: E402
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings  # noqa: E402
 from fixtures import s3  # noqa: E402
 
 __all__ = ["s3"]
@@ -29,15 +27,7 @@ __all__ = ["s3"]
 @pytest.fixture
 def settings(s3):
     """Settings for a new, empty bucket, past the proxy."""
-    settings = S3Settings(
-        bucket=f"test-{uuid.uuid4().hex[:12]}",
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key=s3.access_key,
-        secret_key=s3.secret_key,
-    )
-    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
-    return settings
+    return mirror_lab.new_bucket(s3)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import mirror_lab
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
 
 
 @pytest.fixture
 def settings(s3):
     """Settings for a new, empty bucket."""
-    settings = S3Settings(
-        bucket=f"test-{uuid.uuid4().hex[:12]}",
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key=s3.access_key,
-        secret_key=s3.secret_key,
-    )
-    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
-    return settings
+    return mirror_lab.new_bucket(s3)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,19 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests 
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def new_bucket(s3: Any) -> S3Settings:
+    """Create a bucket on a server of the lab, and return the settings for it."""
+    settings = S3Settings(
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key,
+    )
+    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+    return settings
 
 
 def digest_of(content: bytes) -> str:

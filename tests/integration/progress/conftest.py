@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -28,22 +27,13 @@ import mirror_lab  # noqa: E402
 import playing  # noqa: E402
 import services  # noqa: E402
 import sshd  # noqa: E402
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror  # noqa: E402
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings  # noqa: E402
 
 
 @pytest.fixture
 def settings(s3: Any) -> S3Settings:
     """Settings for a new, empty bucket."""
-    settings = S3Settings(
-        bucket=f"test-{uuid.uuid4().hex[:12]}",
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key=s3.access_key,
-        secret_key=s3.secret_key,
-    )
-    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
-    return settings
+    return mirror_lab.new_bucket(s3)
 
 
 @pytest.fixture
