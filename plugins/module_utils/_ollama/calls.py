@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 import os
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -21,6 +22,9 @@ from itertools import count
 from typing import Optional
 
 from .api_errors import CallCancelledError, DeadlineExceededError, OllamaError
+
+#: ``struct linger``: switched on, and zero seconds (socket(7)).
+_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 
 
 class Call:
@@ -134,6 +138,9 @@ class Call:
             self._ended.set()
             if self._socket is not None:
                 with suppress(OSError):  # the server can have closed it meanwhile
+                    # Closing it resets the connection. A server that writes faster than it was read would otherwise
+                    # wait for room (a window of zero, seen for a minute) before it learns that nobody reads.
+                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 

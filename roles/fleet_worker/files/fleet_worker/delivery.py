@@ -19,6 +19,9 @@ from .scheduler import LaneRule
 #: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
 PLAUSIBLE_SKEW = 5.0
 
+#: Seconds, a week: a request that says it waited for longer was stamped by another clock, or in another unit.
+LONGEST_WAIT = 7 * 24 * 3600.0
+
 
 @dataclass(frozen=True)
 class ServedLane:
@@ -93,6 +96,27 @@ class Delivery:
         )
         about = repr((self.served.queue, properties, headers)).encode("utf-8", "backslashreplace")
         return hashlib.sha256(about + b"\0" + self.message.body).hexdigest()
+
+    @property
+    def waited(self) -> Optional[float]:
+        """Seconds in the queue, by the clocks of two machines, one of which counts whole seconds; None if unknown."""
+        timestamp = self.message.properties.timestamp
+        age = None if timestamp is None else self.received - float(timestamp)
+        return None if age is None or not -PLAUSIBLE_SKEW <= age <= LONGEST_WAIT else max(0.0, age)
+
+    @property
+    def can_be_dead_lettered(self) -> bool:
+        """Whether the broker survives to dead-letter it.
+
+        The queue leader of RabbitMQ 3.10 adds to the header ``x-death`` without a look at what a requester wrote there.
+        If that is not what a broker writes it dies, dies again when it reads its log anew, and is given up after a few
+        times: the lane is lost for good (seen with 3.10.8; 4 takes any).
+        """
+        deaths = self.message.headers.get("x-death")
+        return deaths is None or (
+            isinstance(deaths, list)
+            and all(isinstance(death, dict) and isinstance(death.get("count", 0), int) for death in deaths)
+        )
 
     def seconds_left(self) -> float:
         """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""

@@ -27,7 +27,10 @@ from ._fleet.broker import BrokerSettings, channel_error
 from ._fleet.errors import BrokerError
 from ._fleet.pika_messages import from_pika
 from .delivery import Delivery, ServedLane, delivery_count
+from .logs import Log
 from .serving import Verdict
+
+LOG = Log()
 
 #: Channels for asking lanes. A question takes about a millisecond, an inference hundreds of them.
 GETTERS = 4
@@ -165,6 +168,9 @@ class Intake:
         channel = delivery.channel
         if not channel.is_open:
             return False
+        if verdict is Verdict.REJECT and not delivery.can_be_dead_lettered:
+            LOG.warning("not_dead_lettered", lane=delivery.served.queue, reason="the requester wrote a header x-death")
+            verdict = Verdict.ACK
         if verdict is Verdict.ACK:
             channel.basic_ack(delivery.tag)
         elif verdict is Verdict.REJECT:

@@ -9,6 +9,7 @@ Everything here runs on the I/O thread.
 from __future__ import annotations
 
 import random
+import time
 from typing import Any, Callable, Optional
 
 from ._fleet.broker import BrokerSettings, connection_error, parameters
@@ -19,6 +20,10 @@ from .connection import Connection
 #: so that a fleet does not come back in step to a broker that has just started.
 BACKOFF = 1.0
 BACKOFF_CAP = 30.0
+
+#: Seconds that a connection must have been of use for the next failure to be a first one. A broker that ends each
+#: connection as soon as it is used must not be asked every second.
+PROVEN_AFTER = 3.0
 
 
 class Link:
@@ -47,6 +52,7 @@ class Link:
         self._connection: Any = None
         self._index = 0
         self._failures = 0
+        self._useful_since: Optional[float] = None
         self._reason: Optional[BrokerError] = None
         self._closed: Optional[Callable[[], None]] = None
         self._retry: Any = None
@@ -61,8 +67,9 @@ class Link:
         self._connect()
 
     def confirmed_useful(self) -> None:
-        """The connection does what it is for: the next failure is a first one."""
-        self._failures = 0
+        """The connection does what it is for: if it goes on doing so, the next failure is a first one."""
+        if self._useful_since is None:
+            self._useful_since = time.monotonic()
 
     def give_up(self, reason: BrokerError) -> None:
         """Close a connection that is of no use, and try again later."""
@@ -127,6 +134,9 @@ class Link:
         if self._closed is not None:
             self._closed()
             return
+        if self._useful_since is not None and time.monotonic() - self._useful_since >= PROVEN_AFTER:
+            self._failures = 0
+        self._useful_since = None
         self._failures += 1
         self._later(self._delay())
 

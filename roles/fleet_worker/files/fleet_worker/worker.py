@@ -500,11 +500,9 @@ class Worker:
 
         :param reply: what became of the answer, if there was one.
         """
-        timestamp = delivery.message.properties.timestamp
         lane = delivery.served.queue
         fields = {
-            # By two clocks, one of which counts whole seconds.
-            "waited": None if timestamp is None else max(0.0, delivery.received - timestamp),
+            "waited": delivery.waited,
             "here": time.monotonic() - delivery.received_monotonic,
             **served.fields,
         }

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from fleet_worker.delivery import delivery_count
+from fleet_worker.intake import Intake
+from fleet_worker.serving import Verdict
 
 from .deliveries import delivery, served_lane
 
@@ -93,3 +95,31 @@ def test_whatever_an_answer_depends_on_makes_another_request(other: dict[str, An
 
 def test_without_any_id_requests_are_not_told_apart() -> None:
     assert delivery(correlation_id=None, message_id=None).identity is None
+
+
+@pytest.mark.parametrize(
+    "timestamp, waited",
+    [(None, None), (0, 10), (10, 0), (13, 0), (-8 * 24 * 3600, None), (4102444800, None), (2**63 - 1, None)],
+)
+def test_a_wait_is_told_by_a_clock_that_can_be_believed(timestamp: Any, waited: Any) -> None:
+    stamped = timestamp if timestamp is None or timestamp > 10**9 else int(NOW) - 10 + timestamp
+    assert delivery(received=NOW, timestamp=stamped).waited == waited
+
+
+@pytest.mark.parametrize(
+    "deaths, can",
+    [
+        (None, True),
+        ([], True),
+        ([{"queue": "q", "reason": "rejected", "count": 2}], True),
+        ([1], False),
+        ([{"queue": "q"}, 1], False),
+        ([{"count": "x"}], False),
+        ("x", False),
+        ({"a": 1}, False),
+    ],
+)
+def test_deaths_that_no_broker_wrote_are_not_sent_to_one(deaths: Any, can: bool) -> None:
+    settled = delivery(headers={"x-death": deaths})
+    Intake.settle(settled, Verdict.REJECT)
+    assert settled.channel.settled == [("reject", 1, False) if can else ("ack", 1)]

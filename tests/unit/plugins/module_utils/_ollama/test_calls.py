@@ -115,6 +115,28 @@ def test_cancel_while_sending_to_a_server_that_does_not_read(lab: Any) -> None:
     assert ended_after(lambda: client.embed(model="m", input=body, call=cancelling()), CallCancelledError) < AT_ONCE
 
 
+def test_cancel_reaches_a_server_that_writes_faster_than_it_is_read(lab: Any) -> None:
+    """It stands before a full window, and the end of the connection alone would not tell it that it may stop."""
+    ended = threading.Semaphore(0)
+
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.begin_stream()
+        try:
+            while True:
+                connection.line({"message": {"content": "again "}})
+        except OSError:
+            ended.release()
+
+    client = lab.client(lab.server(script))
+    for round_number in range(10):
+        call = cancelling(0.02 + 0.01 * round_number)
+        with pytest.raises(CallCancelledError):
+            for number, _event in enumerate(client.chat_stream(model="m", call=call)):
+                time.sleep(0.001 * (number % 200 == 0))
+        assert ended.acquire(timeout=AT_ONCE), f"not in round {round_number}"
+
+
 def test_cancel_between_two_tries(lab: Any) -> None:
     client = lab.client("127.0.0.1:1", retries=RetryPolicy(retries=9, base=60.0, cap=60.0))
     assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < AT_ONCE
