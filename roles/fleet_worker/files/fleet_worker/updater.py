@@ -160,7 +160,7 @@ class Updater:
             self._running[identity].append(delivery)
             return
         reply_to = message.properties.reply_to
-        if reply_to is not None and refusal(reply_to, self._allowed, (self.queue,)):
+        if reply_to is not None and refusal(reply_to, self._allowed):
             LOG.warning("reply_to_refused", reply_to=reply_to)
             channel.basic_reject(method.delivery_tag, requeue=False)
             return
