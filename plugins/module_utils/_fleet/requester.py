@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional
 
 from .._ollama.errors import MissingDependencyError
 from .arrivals import Arrivals, StreamSummary
+from .broadcasts import KEY, Order, Report, order_message, read_report
 from .broker import BrokerSettings, channel_error, connection_error, parameters
 from .dialects.base import DIRECT_REPLY_TO, Dialect
 from .dialects.headers import ATTEMPT, DELTAS
@@ -44,6 +45,9 @@ CONFIRM_TIMEOUT = 10.0
 
 #: Seconds for everything that precedes a question, one step at a time: a channel, a queue, a consumer.
 STEP_TIMEOUT = 15.0
+
+#: Seconds between two looks whether a broadcast has been listened to for long enough.
+STEP = 0.25
 
 #: Bytes; LegionIO's transport refuses larger requests before it publishes them, and its workers expect no larger ones.
 MAX_REQUEST = 1048576
@@ -71,16 +75,40 @@ class QueueState:
     consumers: int
 
 
-class _Pending:
+class _Published:
+    """What was published, and may be answered."""
+
+    def __init__(self, message_id: Optional[str]) -> None:
+        self.message_id = message_id
+        self.confirmed: Optional[bool] = None
+        self.returned = False
+
+    def arrive(self, message: Message) -> None:
+        """Take an answer."""
+        raise NotImplementedError
+
+
+class _Broadcast(_Published):
+    """A broadcast that is under way."""
+
+    def __init__(self, message_id: Optional[str]) -> None:
+        super().__init__(message_id)
+        self.reports: deque[Report] = deque()
+
+    def arrive(self, message: Message) -> None:
+        report = read_report(message)
+        if report is not None:
+            self.reports.append(report)
+
+
+class _Pending(_Published):
     """A question that is under way."""
 
     def __init__(self, message_id: Optional[str], dialect: Dialect) -> None:
-        self.message_id = message_id
+        super().__init__(message_id)
         self.asked = time.monotonic()
         self.arrivals = Arrivals()
         self._delta_of = dialect.understand_delta
-        self.confirmed: Optional[bool] = None
-        self.returned = False
         self.reply: Optional[Message] = None
         self.arrived = 0.0
 
@@ -124,8 +152,8 @@ class Requester:
         self._channel: Any = None
         self._gone: Optional[BrokerError] = None
         self._published = 0
-        self._by_tag: dict[int, _Pending] = {}
-        self._by_correlation_id: dict[str, _Pending] = {}
+        self._by_tag: dict[int, _Published] = {}
+        self._by_correlation_id: dict[str, _Published] = {}
 
     def __enter__(self) -> Requester:
         try:
@@ -179,7 +207,8 @@ class Requester:
                 f"The request has {len(message.body)} bytes, and {MAX_REQUEST} are allowed",
                 remedy="Send less at a time: fewer inputs, smaller images, a shorter conversation",
             )
-        pending = self._by_correlation_id[correlation_id] = _Pending(message.properties.message_id, dialect)
+        pending = _Pending(message.properties.message_id, dialect)
+        self._by_correlation_id[correlation_id] = pending
 
         def answered() -> bool:
             # Not from within a callback of pika, which an exception would leave half done.
@@ -219,6 +248,51 @@ class Requester:
             raise
         channel.close()
         return QueueState(found[0].method.message_count, found[0].method.consumer_count)
+
+    def broadcast(
+        self,
+        order: Order,
+        *,
+        exchange: str,
+        seconds: float,
+        heard: Callable[[Report], None],
+        enough: Callable[[], bool],
+    ) -> str:
+        """Tell every node something, and hear what they report; return the correlation id.
+
+        :param seconds: how long to listen, at most.
+        :param heard: called in this thread with each report.
+        :param enough: asked again and again whether that is all.
+        :raises NoFleetQueueError: when no node listens.
+        :raises BrokerError: when the broker could not be used.
+        """
+        if self._gone is not None:
+            raise self._gone
+        self._open_reply_queue()
+        correlation_id = f"bcast_{uuid.uuid4()}"
+        message = order_message(order, correlation_id, self._reply_queue, seconds)
+        pending = _Broadcast(message.properties.message_id)
+        self._by_correlation_id[correlation_id] = pending
+
+        def over() -> bool:
+            while pending.reports:
+                heard(pending.reports.popleft())
+            return enough()
+
+        try:
+            self._publish(message, pending, exchange, KEY + order.function)
+            deadline = time.monotonic() + seconds
+            while not over() and self._gone is None and time.monotonic() < deadline:
+                # In steps, because what is enough may be a matter of time.
+                self._until(over, min(STEP, deadline - time.monotonic()))
+            if self._gone is not None:
+                raise self._gone
+        except NoFleetQueueError as error:
+            error.remedy = "Check the exchange, and that the updates run on the nodes (fleet-worker updates)"
+            raise
+        finally:
+            del self._by_correlation_id[correlation_id]
+        return correlation_id
 
     def listen(self, exchange: str, binding_key: str, seconds: float, take: Callable[[Message], None]) -> None:
         """Read what is published to a topic exchange for some time.
@@ -332,7 +406,7 @@ class Requester:
 
     # Publishing.
 
-    def _publish(self, message: Message, pending: _Pending, exchange: str, routing_key: str) -> None:
+    def _publish(self, message: Message, pending: _Published, exchange: str, routing_key: str) -> None:
         self._published += 1
         self._by_tag[self._published] = pending
         self._channel.basic_publish(exchange, routing_key, message.body, to_pika(message), mandatory=True)

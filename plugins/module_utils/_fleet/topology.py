@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from .broadcasts import EXCHANGE as BROADCAST_EXCHANGE
+from .broadcasts import queue_of
 from .errors import BrokerError, LaneMismatchError
 from .lanes import DEAD_LETTER_EXCHANGE, Lane
 from .registry import EXCHANGE as REGISTRY_EXCHANGE
@@ -35,7 +37,10 @@ def definitions(vhost: str, exchanges: Iterable[str] = REQUEST_EXCHANGES) -> dic
     common = {"vhost": vhost, "durable": True, "auto_delete": False, "arguments": {}}
     return {
         "exchanges": [
-            *({**common, "name": name, "type": "topic", "internal": False} for name in (*exchanges, REGISTRY_EXCHANGE)),
+            *(
+                {**common, "name": name, "type": "topic", "internal": False}
+                for name in (*exchanges, REGISTRY_EXCHANGE, BROADCAST_EXCHANGE)
+            ),
             {**common, "name": DEAD_LETTER_EXCHANGE, "type": "fanout", "internal": False},
         ],
         "queues": [{**common, "name": DEAD_LETTER_QUEUE, "type": "classic"}],
@@ -64,6 +69,16 @@ def worker_permissions(lanes: Iterable[Lane], exchanges: Iterable[str]) -> dict[
         "configure": _pattern(own),
         "write": _pattern(["amq.default", DEAD_LETTER_EXCHANGE, REGISTRY_EXCHANGE, *own]),
         "read": _pattern([*exchanges, *own]),
+    }
+
+
+def updates_permissions(node: str) -> dict[str, str]:
+    """Return the patterns of the rights that the updates of a node need, and no more."""
+    own = queue_of(node)
+    return {
+        "configure": _pattern([own]),
+        "write": _pattern(["amq.default", own]),
+        "read": _pattern([BROADCAST_EXCHANGE, own]),
     }
 
 

@@ -34,6 +34,30 @@ def test_the_worker_is_hardly_exposed(render: Any, tmp_path: Path, options: dict
     assert judged.returncode == 0, judged.stdout
 
 
+UPDATES = {
+    **WORKER,
+    "fleet_worker_updates": True,
+    "fleet_worker_updates_broker_password": "hidden",
+    "fleet_worker_updates_access_key": "AKIA",
+    "fleet_worker_updates_secret_key": "hidden",
+}
+
+
+def test_the_updates_are_hardly_exposed_and_write_to_the_store_alone(render: Any, tmp_path: Path) -> None:
+    text = render("fleet_worker", "fleet-updates.service.j2", **UPDATES)
+    unit = tmp_path / "judged.service"
+    unit.write_text(text)
+    judged = exposure(unit)
+    assert judged.returncode == 0, judged.stdout
+    lines = text.splitlines()
+    assert {"User=ollama", "ProtectSystem=strict", "ReadWritePaths=/var/lib/ollama/models"} <= set(lines)
+    assert [line for line in lines if line.startswith("LoadCredential=")] == [
+        f"LoadCredential={name}:/etc/legionio/credentials/fleet-worker-updates/{name}"
+        for name in ("broker-password", "s3-access-key", "s3-secret-key")
+    ]
+    assert not any("hidden" in line or "AKIA" in line for line in lines)
+
+
 def test_the_threshold_bites(render: Any, tmp_path: Path) -> None:
     text = render("fleet_worker", "fleet-worker.service.j2", **WORKER)
     unit = tmp_path / "judged.service"

@@ -15,6 +15,9 @@ from typing import Optional
 from . import __version__
 from .config import DEFAULT_PATH, Config, ConfigError, load
 
+#: Where the configuration of the updates is.
+UPDATES_PATH = "/etc/legionio/fleet-updates.yml"
+
 #: sysexits.h EX_CONFIG: no restart mends it, and the unit can say so with RestartPreventExitStatus=.
 EXIT_CONFIG = 78
 #: What check-config leaves with when there are problems.
@@ -38,6 +41,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         command.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="default: %(default)s")
         if name == "status":
             command.add_argument("--json", action="store_true", help="as JSON instead of a table")
+    updates = commands.add_parser("updates", help="import models that broadcasts ask for, until SIGTERM")
+    updates.add_argument("--config", default=UPDATES_PATH, metavar="FILE", help="default: %(default)s")
+    updates.add_argument("--check", action="store_true", help="only say what is wrong with the configuration")
     commands.add_parser("version", help="show the version")
     options = parser.parse_args(arguments)
 
@@ -45,11 +51,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(__version__)
         return 0
     try:
+        if options.command == "updates":
+            return _updates(options.config, check=options.check)
         config = load(options.config)
     except ConfigError as error:
+        checking = options.command == "check-config" or (options.command == "updates" and options.check)
         for problem in error.problems:
-            print(problem, file=sys.stdout if options.command == "check-config" else sys.stderr)
-        return EXIT_PROBLEMS if options.command == "check-config" else EXIT_CONFIG
+            print(problem, file=sys.stdout if checking else sys.stderr)
+        return EXIT_PROBLEMS if checking else EXIT_CONFIG
     if options.command == "check-config":
         print(f"{options.config}: {_lanes(config)}, nothing wrong")
         return 0
@@ -59,6 +68,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _lanes(config: Config) -> str:
     listed = f"{len(config.lanes)} lanes"
     return listed if config.auto_lanes is None else f"{listed} and those of Ollama's models"
+
+
+def _updates(path: str, *, check: bool) -> int:
+    from . import updates_config
+
+    config = updates_config.load(path)
+    if check:
+        print(f"{path}: nothing wrong")
+        return 0
+    from .updater import run
+
+    return run(config)
 
 
 def _run(config: Config, path: str) -> int:

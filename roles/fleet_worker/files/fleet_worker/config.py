@@ -13,7 +13,7 @@ import re
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -28,8 +28,11 @@ from .scheduler import STARVATION
 
 DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
 
-_CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-_Name = Annotated[str, Field(min_length=1, max_length=255)]
+CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class ConfigError(CollectionError):
@@ -42,16 +45,16 @@ class ConfigError(CollectionError):
         self.problems = problems
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TlsConfig(_Section):
+class TlsConfig(Section):
     """How the broker is verified, and which certificate it is shown."""
 
     ca_path: Optional[str] = None
     client_cert: Optional[str] = None
-    client_key_credential: Optional[_CredentialName] = None
+    client_key_credential: Optional[CredentialName] = None
     validate_: bool = Field(default=True, alias="validate")
 
     @model_validator(mode="after")
@@ -61,14 +64,14 @@ class TlsConfig(_Section):
         return self
 
 
-class BrokerConfig(_Section):
+class BrokerConfig(Section):
     """Where the broker is, and who the worker is to it."""
 
     addresses: list[str] = Field(min_length=1)
-    vhost: _Name = "/"
+    vhost: Name = "/"
     #: None: the client certificate says who we are (SASL EXTERNAL).
-    username: Optional[_Name] = "fleet-worker"
-    password_credential: _CredentialName = "broker-password"  # noqa: S105 - the name of a file
+    username: Optional[Name] = "fleet-worker"
+    password_credential: CredentialName = "broker-password"  # noqa: S105 - the name of a file
     #: Seconds; the broker may ask for less.
     heartbeat: int = Field(default=30, ge=5, le=600)
     tls: Optional[TlsConfig] = None
@@ -87,7 +90,7 @@ class BrokerConfig(_Section):
         return self
 
 
-class OllamaConfig(_Section):
+class OllamaConfig(Section):
     """The one Ollama server that this worker serves."""
 
     host: str = "http://127.0.0.1:11434"
@@ -109,11 +112,11 @@ class OllamaConfig(_Section):
         return value
 
 
-class LaneConfig(_Section):
+class LaneConfig(Section):
     """One lane."""
 
     type: Literal["chat", "generate", "embed"]
-    model: _Name
+    model: Name
     style: Literal["model", "shared", "offering"] = "model"
     #: Tokens.
     context_window: Optional[int] = Field(default=None, ge=1)
@@ -125,7 +128,7 @@ class LaneConfig(_Section):
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
 
 
-class RegistryConfig(_Section):
+class RegistryConfig(Section):
     """The events that tell the registry which lanes are served."""
 
     enabled: bool = True
@@ -133,7 +136,7 @@ class RegistryConfig(_Section):
     heartbeat_interval: float = Field(default=30, ge=1, le=3600)
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(Section):
     """What Prometheus may ask."""
 
     #: ``host:port``, or null to answer nobody. There is no encryption and no login.
@@ -148,13 +151,13 @@ class MetricsConfig(_Section):
         return value
 
 
-class AutoLanesConfig(_Section):
+class AutoLanesConfig(Section):
     """Lanes made of the models that Ollama has, and with them for as long as it has them."""
 
     #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
     #: none of the second.
-    allow: list[_Name] = ["*"]
-    deny: list[_Name] = []
+    allow: list[Name] = ["*"]
+    deny: list[Name] = []
     styles: list[Literal["model", "shared", "offering"]] = Field(default=["model"], min_length=1)
     types: list[Literal["chat", "generate", "embed"]] = Field(default=["chat", "generate", "embed"], min_length=1)
     #: As for a lane of its own. The first is for inference lanes of style shared and offering alone.
@@ -164,7 +167,7 @@ class AutoLanesConfig(_Section):
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
 
 
-class BrokenModelConfig(_Section):
+class BrokenModelConfig(Section):
     """When the lanes of a model that Ollama cannot run are paused."""
 
     #: Failures in a row.
@@ -174,7 +177,7 @@ class BrokenModelConfig(_Section):
     longest: float = Field(default=600, gt=0, le=86400)
 
 
-class EmbedBatchConfig(_Section):
+class EmbedBatchConfig(Section):
     """Embedding requests that are waiting together and have equal options go to Ollama as one array."""
 
     #: Requests in one array, at most; 1 turns it off.
@@ -183,23 +186,23 @@ class EmbedBatchConfig(_Section):
     bytes: int = Field(default=262144, ge=1024, le=16 * 1024 * 1024)
 
 
-class LogConfig(_Section):
+class LogConfig(Section):
     """The log, which goes to standard output."""
 
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
-    node: _Name = Field(default_factory=socket.gethostname)
+    node: Name = Field(default_factory=socket.gethostname)
     broker: BrokerConfig
     ollama: OllamaConfig = OllamaConfig()
     #: Requests that run at the same time.
     concurrency: int = Field(default=2, ge=1, le=256)
     #: The same for one model, all its lanes together: ``{"llama3:70b": 1}``.
-    model_concurrency: dict[_Name, Annotated[int, Field(ge=1, le=256)]] = {}
+    model_concurrency: dict[Name, Annotated[int, Field(ge=1, le=256)]] = {}
     embed_batch: EmbedBatchConfig = EmbedBatchConfig()
     broken_model: BrokenModelConfig = BrokenModelConfig()
     #: Seconds for which the same request, sent or delivered again, is answered with the same answer.
@@ -208,11 +211,11 @@ class Config(_Section):
     starvation: float = Field(default=STARVATION, gt=0, le=3600)
     #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
     drain_timeout: float = Field(default=300, gt=0, le=86400)
-    exchanges: list[_Name] = Field(default=["llm.request"], min_length=1)
+    exchanges: list[Name] = Field(default=["llm.request"], min_length=1)
     #: The topic exchange that lex-ollama 0.3.1 answered to (agent), for requesters that have bound a queue to it.
-    legacy_reply_exchange: Optional[_Name] = None
+    legacy_reply_exchange: Optional[Name] = None
     #: Patterns of the queues that may be answered to.
-    reply_queues: list[_Name] = Field(default=list(REPLY_QUEUES), min_length=1)
+    reply_queues: list[Name] = Field(default=list(REPLY_QUEUES), min_length=1)
     #: Bytes; LegionIO's readers refuse more.
     max_reply_bytes: int = Field(default=1048576, ge=1024, le=512 * 1024 * 1024)
     #: Bytes of a request's body; RabbitMQ 4 refuses more than 16 MiB itself.
@@ -303,6 +306,14 @@ def load(path: str) -> Config:
 
     :raises ConfigError: when it cannot be read or is not right.
     """
+    return parse(content_of(path))
+
+
+def content_of(path: str) -> dict[str, Any]:
+    """Return what a configuration file says, unchecked.
+
+    :raises ConfigError: when it cannot be read.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -315,7 +326,7 @@ def load(path: str) -> Config:
         raise ConfigError([f"{path}: is not YAML: {' '.join(str(error).split())}; correct it there"]) from error
     if not isinstance(content, dict):
         raise ConfigError([f"{path}: is not a mapping; begin with the keys broker and lanes"])
-    return parse(content)
+    return content
 
 
 def parse(content: dict[str, Any]) -> Config:
@@ -323,8 +334,13 @@ def parse(content: dict[str, Any]) -> Config:
 
     :raises ConfigError: with one line for each problem, ``key: what is wrong; remedy``.
     """
+    return checked(Config, content)
+
+
+def checked(kind: type[_Kind], content: dict[str, Any]) -> _Kind:
+    """Check a configuration of some kind, as :func:`parse` does."""
     try:
-        return Config.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError([_problem(one) for one in error.errors(include_url=False)]) from error
 

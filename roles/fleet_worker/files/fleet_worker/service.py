@@ -23,7 +23,7 @@ from .announcing import Announcer
 from .auto import lanes_of
 from .breaker import Breaker
 from .cli import EXIT_CONFIG
-from .config import Config, ConfigError, LaneConfig, load
+from .config import BrokerConfig, Config, ConfigError, LaneConfig, load
 from .delivery import ServedLane
 from .health import Health, State
 from .logs import Log, set_up
@@ -103,7 +103,7 @@ class Service:
         )
         self._metrics = Metrics(config.node)
         self._metrics_listen = config.metrics.listen
-        settings = broker_settings(config)
+        settings = broker_settings(config.broker, f"fleet-worker {config.node}")
         self._worker = Worker(
             self._loop,
             settings=settings,
@@ -245,12 +245,12 @@ def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[Serve
     ]
 
 
-def broker_settings(config: Config) -> BrokerSettings:
+def broker_settings(broker: BrokerConfig, name: str) -> BrokerSettings:
     """Return how the broker is reached.
 
+    :param name: what the broker's own tools show the connection as.
     :raises CredentialError: when a secret is not there.
     """
-    broker = config.broker
     tls = None
     if broker.tls is not None:
         key = broker.tls.client_key_credential
@@ -267,5 +267,5 @@ def broker_settings(config: Config) -> BrokerSettings:
         password=credentials.read(broker.password_credential) if broker.username is not None else "",
         heartbeat=broker.heartbeat,
         tls=tls,
-        name=f"fleet-worker {config.node}",
+        name=name,
     )

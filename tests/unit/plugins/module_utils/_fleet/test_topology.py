@@ -28,6 +28,7 @@ def test_exchanges_and_the_dead_letter_queue() -> None:
             {**common, "name": "llm.request", "type": "topic", "internal": False},
             {**common, "name": "llm.fleet", "type": "topic", "internal": False},
             {**common, "name": "llm.registry", "type": "topic", "internal": False},
+            {**common, "name": "lex.ollama", "type": "topic", "internal": False},
             {**common, "name": "ollama.dlx", "type": "fanout", "internal": False},
         ],
         "queues": [{**common, "name": "ollama.dlx.queue", "type": "classic"}],

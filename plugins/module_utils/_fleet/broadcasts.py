@@ -1,0 +1,164 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Broadcasts: one message that every node gets, and what each of them reports.
+
+The message is that of LegionIO's runner for models in S3 (lex-ollama 0.3, exchange ``lex.ollama``): a JSON object with
+``function`` and the arguments beside it. LegionIO's nodes share one queue, so that one of them gets each message; here
+each node has a queue of its own, bound to the same key. That nodes answer is this collection's own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .errors import FleetError, InvalidLaneError
+from .lanes import slug
+from .messages import APP_ID, Message, Properties, Reply, decode, encode, short_string
+
+#: A durable topic exchange, declared by the set-up of the broker.
+EXCHANGE = "lex.ollama"
+
+#: Before the function, in the routing key of a broadcast.
+KEY = "lex.ollama.runners.s3_models."
+
+#: What a node can be asked. The second is ours, and so is not understood, let alone done, by a node of LegionIO.
+IMPORT = "import_from_s3"
+PLAN = "plan_import_from_s3"
+FUNCTIONS = (IMPORT, PLAN)
+
+#: What a report says: the node has the message; it has done it; it will not, or could not.
+ACCEPTED = "accepted"
+DONE = "done"
+FAILED = "failed"
+
+TYPE = "legionio.fleet.report"
+
+#: How the queue of a node is declared. A node that is off gets its broadcasts when it is back within a day; a message
+#: that a node does not survive is dropped after the third time.
+QUEUE_ARGUMENTS: Mapping[str, Any] = {
+    "x-queue-type": "quorum",
+    "x-expires": 86400000,
+    "x-max-length": 100,
+    "x-delivery-limit": 3,
+}
+
+#: Bytes of a broadcast; it is a name and little else.
+MAX_SIZE = 65536
+
+
+class BroadcastRefusedError(FleetError):
+    """A broadcast asks for something that this node does not do."""
+
+    code = "broadcast_refused"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a broadcast asks for.
+
+    :ivar nodes: who is meant; None for everybody.
+    :ivar others: what the message has beside.
+    """
+
+    function: str
+    model: str
+    nodes: Optional[tuple[str, ...]] = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a node says to a broadcast.
+
+    :ivar result: what it did, or would do.
+    :ivar error: ``code`` and ``message`` when it failed.
+    """
+
+    node: str
+    state: str
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] = field(default_factory=dict)
+
+
+def queue_of(node: str) -> str:
+    """Return the queue of a node.
+
+    :raises InvalidLaneError: when nothing of its name can be part of one.
+    """
+    if not slug(node):
+        raise InvalidLaneError(f"The node name {node!r} cannot be part of a queue", remedy="Use letters and digits")
+    return f"ollama.s3_models.{slug(node)}"
+
+
+def order_message(order: Order, correlation_id: str, reply_to: str, seconds: float) -> Message:
+    """Write a broadcast.
+
+    :param seconds: how long it is of use; a node that comes back later does not do it.
+    """
+    body: dict[str, Any] = {"function": order.function, "model": order.model}
+    if order.nodes is not None:
+        body["nodes"] = list(order.nodes)
+    properties = Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+        message_id=f"bcast_{uuid.uuid4()}",
+        expiration=str(math.ceil(seconds * 1000)),
+        timestamp=int(time.time()),
+        app_id=APP_ID,
+    )
+    return Message(properties, {}, encode(body))
+
+
+def read_order(message: Message) -> Order:
+    """Read a broadcast; the function may be a header instead, as LegionIO allows.
+
+    :raises BroadcastRefusedError: when it is none that can be read, or asks for something else.
+    """
+    document, problem = decode(message, MAX_SIZE)
+    if problem is not None:
+        raise BroadcastRefusedError(f"The broadcast cannot be read: {problem.message}")
+    function = document.get("function", message.headers.get("function"))
+    if function not in FUNCTIONS:
+        raise BroadcastRefusedError(f"The function {str(function)[:100]!r} is not one of {', '.join(FUNCTIONS)}")
+    model = document.get("model")
+    nodes = document.get("nodes")
+    if not isinstance(model, str) or not (nodes is None or isinstance(nodes, list)):
+        raise BroadcastRefusedError("The broadcast names no model, or its nodes are no list")
+    others = {name: value for name, value in document.items() if name not in ("function", "model", "nodes")}
+    return Order(str(function), model, None if nodes is None else tuple(str(node) for node in nodes), others)
+
+
+def report_message(report: Report, reply_to: str, correlation_id: Optional[str]) -> Reply:
+    """Write a report."""
+    properties = Properties(
+        content_type="application/json",
+        delivery_mode=1,
+        correlation_id=short_string(correlation_id),
+        message_id=f"report_{uuid.uuid4()}",
+        timestamp=int(time.time()),
+        type=TYPE,
+        app_id=APP_ID,
+    )
+    body = {"node": report.node, "state": report.state, "result": report.result, "error": report.error}
+    return Reply("", reply_to, Message(properties, {}, encode(body)))
+
+
+def read_report(message: Message) -> Optional[Report]:
+    """Read a report; None when the message is none."""
+    document, problem = decode(message, limit=len(message.body))
+    node, state = document.get("node"), document.get("state")
+    if problem is not None or message.properties.type != TYPE or not isinstance(node, str):
+        return None
+    if state not in (ACCEPTED, DONE, FAILED):
+        return None
+    result, error = document.get("result"), document.get("error")
+    return Report(node, state, result if isinstance(result, dict) else {}, error if isinstance(error, dict) else {})

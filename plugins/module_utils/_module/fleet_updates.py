@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A broadcast to the nodes of a fleet, and what comes of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._fleet.broadcasts import ACCEPTED, DONE, EXCHANGE, FAILED, IMPORT, PLAN, Order, Report
+from .._fleet.errors import FleetError, InvalidRequestError
+from .._fleet.requester import Requester
+from .._ollama.names import ModelName
+from .argspec import ArgumentSpec
+from .fleet_work import broker_settings
+
+BROADCAST = ArgumentSpec(
+    {
+        "name": {"type": "str", "required": True, "aliases": ["model"]},
+        "nodes": {"type": "list", "elements": "str"},
+        "exchange": {"type": "str", "default": EXCHANGE},
+        "discovery": {"type": "float", "default": 5.0},
+        "timeout": {"type": "float", "default": 3600.0},
+    }
+)
+
+
+class BroadcastFailedError(FleetError):
+    """Some nodes did not do what they were told."""
+
+    code = "broadcast_failed"
+
+
+class _Reports:
+    """What the nodes have said so far.
+
+    :param expected: who has to answer; None for whoever says something within ``discovery`` seconds.
+    """
+
+    def __init__(self, expected: Optional[list[str]], discovery: float) -> None:
+        self._expected = expected
+        self._until = time.monotonic() + discovery
+        self.latest: dict[str, Report] = {}
+
+    def add(self, report: Report) -> None:
+        known = self.latest.get(report.node)
+        # A node that is given the message again says so again.
+        if known is None or known.state == ACCEPTED or report.state != ACCEPTED:
+            self.latest[report.node] = report
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Who has not said how it ended."""
+        ended = {node for node, report in self.latest.items() if report.state != ACCEPTED}
+        return sorted({*(self._expected or ()), *self.latest} - ended)
+
+    def complete(self) -> bool:
+        return not self.unfinished and (self._expected is not None or time.monotonic() >= self._until)
+
+
+def broadcast(module: AnsibleModule) -> dict[str, Any]:
+    """Have every node import a model; in check mode, have them say what they would do."""
+    params = module.params
+    ModelName.parse(params["name"])
+    for option in ("timeout", "discovery"):
+        if params[option] <= 0:
+            raise InvalidRequestError(f"{option} is {params[option]:g}", remedy="Give seconds, more than 0")
+    nodes = params["nodes"]
+    if nodes is not None and not nodes:
+        raise InvalidRequestError("nodes is empty, so nobody is told anything", remedy="Name nodes, or leave it out")
+    order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
+    with Requester(broker_settings(params)) as requester:
+        reports = _Reports(nodes, params["discovery"])
+        correlation_id = requester.broadcast(
+            order,
+            exchange=params["exchange"],
+            seconds=params["timeout"],
+            heard=reports.add,
+            enough=reports.complete,
+        )
+    return _told(module, reports, correlation_id)
+
+
+def _told(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict[str, Any]:
+    results = {
+        node: {"state": report.state, **report.result, **({"error": dict(report.error)} if report.error else {})}
+        for node, report in sorted(reports.latest.items())
+    }
+    done = {node: report.result for node, report in sorted(reports.latest.items()) if report.state == DONE}
+    found: dict[str, Any] = {
+        "changed": any(result.get("changed") is True for result in done.values()),
+        "correlation_id": correlation_id,
+        "nodes": results,
+        "missing": reports.unfinished,
+    }
+    if module._diff:
+        found["diff"] = {
+            moment: "".join(f"{node}: {result.get(moment) or 'absent'}\n" for node, result in done.items())
+            for moment in ("before", "after")
+        }
+    failed = [f"{node}: {one.error.get('message')}" for node, one in reports.latest.items() if one.state == FAILED]
+    if failed or reports.unfinished:
+        told = [*sorted(failed), *(f"{node}: no report in time" for node in reports.unfinished)]
+        error = BroadcastFailedError(
+            f"{len(told)} of {len({*reports.latest, *reports.unfinished})} nodes did not do it: {'; '.join(told)}",
+            remedy="Look at the log of their updates; what they have begun goes on",
+        )
+        error.result = found
+        raise error
+    return found

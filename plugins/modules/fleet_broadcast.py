@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fleet_broadcast
+short_description: Tell every node of a fleet to import a model
+version_added: 1.0.0
+author:
+  - The legionio.ollama authors (@legionio)
+description:
+  - Publishes one message that every node gets whose updates run, has each of them import a model from its own mirror into its own store,
+    and collects what each did.
+  - A node imports from the mirror that it is configured with, and only models whose names match its own patterns. The message names a
+    model, and nothing else.
+  - A node that is switched off gets the message when it is back, if that is within O(timeout).
+notes:
+  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has one in
+    the worker's own environment.
+  - The user needs the permission to write to O(exchange), and to configure, write and read queues named C(llm.fleet.reply.*).
+extends_documentation_fragment:
+  - legionio.ollama._attributes
+  - legionio.ollama._attributes.actiongroup_fleet
+  - legionio.ollama._broker
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode the nodes are asked what they would do, and do nothing. They look at the mirror and at their stores for that.
+  diff_mode:
+    support: full
+    details:
+      - The digest of the model's manifest on each node.
+  idempotent:
+    support: full
+  platform:
+    support: full
+options:
+  name:
+    description: The model.
+    type: str
+    required: true
+    aliases: [model]
+  nodes:
+    description:
+      - Names of the nodes that are meant. Each has to report, or the task fails.
+      - By default every node is meant, and those count that have taken the message within O(discovery) seconds.
+    type: list
+    elements: str
+  exchange:
+    description: The exchange that the nodes listen to.
+    type: str
+    default: lex.ollama
+  discovery:
+    description: Seconds in which a node has to say that it has the message. Not used with O(nodes).
+    type: float
+    default: 5
+  timeout:
+    description: Seconds to wait until the last node has reported. What a node has begun it goes on with.
+    type: float
+    default: 3600
+"""
+
+EXAMPLES = r"""
+- name: Have every node import a model
+  legionio.ollama.fleet_broadcast:
+    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    name: smollm2:135m
+  register: told
+
+- name: Show who did what
+  ansible.builtin.debug:
+    msg: "{{ told.nodes }}"
+
+- name: Have two nodes import it, and fail when one of them does not
+  legionio.ollama.fleet_broadcast:
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
+    name: smollm2:135m
+    nodes:
+      - gpu-01
+      - gpu-02
+    timeout: 600
+"""
+
+RETURN = r"""
+nodes:
+  description:
+    - What each node reported, by its name. C(state) is V(done), V(failed) or, when it was still at work, V(accepted).
+    - With V(done) there are C(changed), C(model), C(before) and C(after) (digests of the manifest), C(blobs_downloaded), C(blobs_skipped) and C(bytes), in
+      check mode as they would be; with V(failed) there is C(error) with C(code) and C(message).
+  returned: when the message was published
+  type: dict
+  sample:
+    gpu-01:
+      state: done
+      changed: true
+      model: smollm2:135m
+      before: null
+      after: sha256:9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907
+      blobs_downloaded: 5
+      blobs_skipped: 0
+      bytes: 270898672
+missing:
+  description: Nodes that did not report in time how it ended.
+  returned: when the message was published
+  type: list
+  elements: str
+  sample: []
+correlation_id:
+  description: What the broadcast is called in messages.
+  returned: when the message was published
+  type: str
+  sample: bcast_0f7b2c1e-6a5d-4c3b-8f9e-1a2b3c4d5e6f
+error_code:
+  description:
+    - What kind of failure it is, for example V(broadcast_failed) (a node failed, or did not report), V(no_fleet_queue) (no node listens),
+      V(broker_unreachable) or V(broker_forbidden).
+  returned: failure
+  type: str
+  sample: broadcast_failed
+"""
+
+from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_updates import BROADCAST, broadcast
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import BROKER
+from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
+
+
+def main() -> None:
+    run(BROADCAST.merge(BROKER), broadcast)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second process of a node: it listens to broadcasts, and imports models as Ollama's user.
+
+A broadcast is acknowledged when what came of it was reported. When the connection breaks, or the process is stopped, in
+the middle of an import, the message comes again, and the import goes on where it was.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from functools import partial
+from typing import Any, Optional
+
+from pika.adapters.select_connection import IOLoop
+from pika.exceptions import ChannelClosedByBroker
+
+from . import __version__
+from ._fleet.broadcasts import (
+    ACCEPTED,
+    FAILED,
+    KEY,
+    QUEUE_ARGUMENTS,
+    Order,
+    Report,
+    queue_of,
+    read_order,
+    report_message,
+)
+from ._fleet.broker import BrokerSettings, channel_error
+from ._fleet.errors import BrokerError, FleetError
+from ._fleet.messages import Message
+from ._fleet.pika_messages import from_pika
+from ._fleet.trust import refusal
+from ._ollama.errors import CollectionError
+from .cli import EXIT_CONFIG
+from .link import Link
+from .logs import Log, set_up
+from .notify import Notifier
+from .pool import Pool
+from .publishing import Publication, Publisher
+from .service import broker_settings
+from .updates_config import UpdatesConfig, mirror_settings, store_settings
+from .updating import Updates
+
+LOG = Log()
+
+#: Broadcasts that are taken at a time; they are carried out one after the other.
+PREFETCH = 10
+
+#: Seconds until the queue is declared again when the broker has refused it.
+RETRY = 30.0
+
+#: Seconds for the broker to say goodbye.
+GOODBYE = 5.0
+
+
+class Updater:
+    """Listens, and has what it hears carried out.
+
+    :param allowed: patterns of the queues that may be reported to.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        settings: BrokerSettings,
+        *,
+        node: str,
+        exchange: str,
+        updates: Updates,
+        pool: Pool,
+        allowed: tuple[str, ...],
+        notifier: Notifier,
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._node = node
+        self._exchange = exchange
+        self._updates = updates
+        self._pool = pool
+        self._allowed = allowed
+        self._notifier = notifier
+        self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
+        self._publisher = Publisher(settings, forbidden=self._link.give_up)
+        self._connection: Any = None
+        #: Of each broadcast under way, what the broker has given out of it.
+        self._running: dict[str, list[tuple[Any, int]]] = {}
+        self.queue = queue_of(node)
+
+    def start(self) -> None:
+        self._link.start()
+
+    def stop(self) -> None:
+        """Leave. What is under way comes again, to this node, and goes on where it was."""
+        LOG.info("stopping", running=len(self._running))
+        self._notifier.stopping()
+        self._loop.call_later(GOODBYE, self._loop.stop)
+        self._link.close(self._loop.stop)
+
+    def _opened(self, connection: Any) -> None:
+        LOG.info("connected", broker=self._link.address)
+        self._connection = connection
+        self._publisher.open(connection, lambda: None)
+        self._listen()
+
+    def _listen(self) -> None:
+        def opened(channel: Any) -> None:
+            channel.queue_declare(
+                self.queue, durable=True, arguments=dict(QUEUE_ARGUMENTS), callback=lambda _frame: bind(channel)
+            )
+
+        def bind(channel: Any) -> None:
+            channel.queue_bind(self.queue, self._exchange, KEY + "#", callback=lambda _frame: consume(channel))
+
+        def consume(channel: Any) -> None:
+            channel.basic_qos(prefetch_count=PREFETCH, callback=lambda _frame: None)
+            channel.basic_consume(self.queue, self._heard, callback=lambda _frame: self._ready())
+
+        channel = self._connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._closed)
+
+    def _ready(self) -> None:
+        LOG.info("listening", queue=self.queue, exchange=self._exchange)
+        self._link.confirmed_useful()
+        self._notifier.ready()
+        self._notifier.status(f"listening to {self._exchange}")
+
+    def _closed(self, _channel: Any, error: BaseException) -> None:
+        if not isinstance(error, ChannelClosedByBroker):
+            return
+        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        LOG.error("queue_refused", queue=self.queue, error=str(reason))
+        self._notifier.status(str(reason))
+        connection = self._connection
+
+        def again() -> None:
+            if connection is self._connection and connection.is_open:
+                self._listen()
+
+        self._loop.call_later(RETRY, again)
+
+    def _lost(self, error: BrokerError) -> None:
+        LOG.warning("connection_lost", error=str(error))
+        self._connection = None
+        self._publisher.connection_lost()
+        self._notifier.status(str(error))
+
+    def _failed(self, error: FleetError) -> None:
+        LOG.error("cannot_connect", error=str(error))
+        self._notifier.status(str(error))
+
+    def _heard(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        message = from_pika(properties, body)
+        delivery = (channel, method.delivery_tag)
+        identity = message.properties.message_id or ""
+        if identity and identity in self._running:
+            self._running[identity].append(delivery)
+            return
+        reply_to = message.properties.reply_to
+        if reply_to is not None and refusal(reply_to, self._allowed):
+            LOG.warning("reply_to_refused", reply_to=reply_to)
+            channel.basic_reject(method.delivery_tag, requeue=False)
+            return
+        try:
+            order = read_order(message)
+            if order.nodes is not None and self._node not in order.nodes:
+                channel.basic_ack(method.delivery_tag)
+                return
+            self._updates.check(order)
+        except CollectionError as error:
+            LOG.warning("broadcast_refused", error=str(error))
+            report = Report(self._node, FAILED, error={"code": error.code, "message": str(error)})
+            self._report(message, report, [delivery])
+            return
+        identity = identity or f"{id(channel)}:{method.delivery_tag}"
+        self._running[identity] = [delivery]
+        self._report(message, Report(self._node, ACCEPTED), [])
+        self._notifier.status(f"{order.function} of {order.model}")
+        self._pool.submit(partial(self._carry_out, order, message, identity))
+
+    def _carry_out(self, order: Order, message: Message, identity: str) -> None:
+        """In the thread of the pool."""
+        report = self._updates.carry_out(order)
+        self._loop.add_callback_threadsafe(lambda: self._finished(message, report, identity))
+
+    def _finished(self, message: Message, report: Report, identity: str) -> None:
+        self._notifier.status(f"listening to {self._exchange}")
+        self._report(message, report, self._running.pop(identity))
+
+    def _report(self, message: Message, report: Report, deliveries: list[tuple[Any, int]]) -> None:
+        """Report, and acknowledge once that is confirmed."""
+
+        def published(publication: Optional[Publication]) -> None:
+            if publication is Publication.LOST:
+                return
+            for channel, tag in deliveries:
+                if channel.is_open:
+                    channel.basic_ack(tag)
+
+        reply_to = message.properties.reply_to
+        if reply_to is None:  # LegionIO's own broadcasts expect no answer
+            published(None)
+        else:
+            self._publisher.publish(report_message(report, reply_to, message.properties.correlation_id), published)
+
+
+def run(config: UpdatesConfig) -> int:
+    """Work until a signal ends it; return the exit status."""
+    set_up(config.log.format, config.log.level)
+    LOG.info("starting", version=__version__, node=config.node)
+    try:
+        updates = Updates(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
+        loop, pool = IOLoop(), Pool(1)
+        updater = Updater(
+            loop,
+            broker_settings(config.broker, f"fleet-updates {config.node}"),
+            node=config.node,
+            exchange=config.exchange,
+            updates=updates,
+            pool=pool,
+            allowed=tuple(config.reply_queues),
+            notifier=Notifier(),
+        )
+    except CollectionError as error:
+        LOG.error("gave_up", error=str(error), code=error.code)
+        return EXIT_CONFIG
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: loop.add_callback_threadsafe(updater.stop))
+    pool.start()
+    updater.start()
+    turning = threading.Thread(target=loop.start, name="io")
+    turning.start()
+    turning.join()
+    LOG.info("ended")
+    return 0

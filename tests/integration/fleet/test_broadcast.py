@@ -1,0 +1,313 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Broadcasts: the module, real updaters, a real broker and a real mirror."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pika
+import pytest
+import yaml
+from fleet_parts import SOURCES, channel_to, eventually
+from fleet_worker._fleet.topology import updates_permissions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
+
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+from mirror_lab import Model, assert_sound, digest_of
+
+SMALL = "smollm2:135m"
+LOGIN = ("broker_host", "broker_port", "broker_username", "broker_password")
+
+
+class Updater:
+    """`fleet-worker updates` as a process of its own."""
+
+    def __init__(self, directory: Path, configuration: dict[str, Any], secrets: dict[str, str]) -> None:
+        directory.mkdir()
+        self.store = Path(configuration["models_path"])
+        for name, secret in secrets.items():
+            (directory / name).write_text(secret)
+        config = directory / "fleet-updates.yml"
+        config.write_text(yaml.safe_dump(configuration))
+        self._log = directory / "log"
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES), "CREDENTIALS_DIRECTORY": str(directory)}
+        command = [sys.executable, "-m", "fleet_worker", "updates", "--config", str(config)]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_log(self, text: str, within: float = 60.0) -> Updater:
+        eventually(lambda: text in self.log, text, within)
+        return self
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+        print(self.log)
+
+
+@pytest.fixture
+def mirror(s3: Any) -> Mirror:
+    settings = S3Settings(
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key,
+    )
+    mirror = Mirror(settings)
+    mirror.client.create_bucket(Bucket=settings.bucket)
+    return mirror
+
+
+@pytest.fixture
+def model(mirror: Mirror) -> Model:
+    return Model(SMALL, [os.urandom(300_000), b"template"]).publish(mirror)
+
+
+@pytest.fixture
+def updater(clean_broker: Any, mirror: Mirror, tmp_path: Path) -> Iterator[Callable[..., Updater]]:
+    """Starts the updates of nodes, and ends them."""
+    started: list[Updater] = []
+
+    def start(node: str, **others: Any) -> Updater:
+        settings = mirror.settings
+        username = others.pop("username", clean_broker.username)
+        password = others.pop("password", clean_broker.password)
+        configuration = {
+            "node": node,
+            "broker": {"addresses": [f"{clean_broker.host}:{clean_broker.port}"], "username": username},
+            "mirror": {
+                "bucket": settings.bucket,
+                "endpoint_url": settings.endpoint_url,
+                "region": settings.region,
+                "access_key_credential": "s3-access-key",
+                "secret_key_credential": "s3-secret-key",
+            },
+            "models_path": str(tmp_path / f"models-{node}"),
+            "models": ["smollm2*", "all-minilm"],
+            **others,
+        }
+        secrets = {
+            "broker-password": password,
+            "s3-access-key": settings.access_key or "",
+            "s3-secret-key": settings.secret_key or "",
+        }
+        one = Updater(tmp_path / f"updates-{len(started)}", configuration, secrets)
+        started.append(one)
+        return one.wait_log("event=listening")
+
+    yield start
+    for one in started:
+        one.close()
+    with channel_to(clean_broker) as channel:
+        for queue in [line.split()[0] for line in clean_broker.ctl("-q", "list_queues", "name").splitlines() if line]:
+            if queue.startswith("ollama.s3_models."):
+                channel.queue_delete(queue)
+
+
+def task(broker: Any, *flags: str, **options: Any) -> dict[str, Any]:
+    """Run the module on this machine; return its result."""
+    login = {name: getattr(broker, name[len("broker_") :]) for name in LOGIN}
+    arguments = {**login, "name": SMALL, "timeout": 60, "discovery": 2, **options}
+    command = ["ansible", "localhost", "-m", "legionio.ollama.fleet_broadcast", "-a", json.dumps(arguments)]
+    done = subprocess.run(
+        [*command, "-e", f"ansible_python_interpreter={sys.executable}", *flags],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert "=> {" in done.stdout, done.stdout + done.stderr
+    result: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[done.stdout.index("=> {") + 3 :])[0]
+    assert "Traceback" not in result.get("msg", "")
+    return result
+
+
+def send(broker: Any, body: Any, reply_to: Optional[str] = None, **properties: Any) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with channel_to(broker) as channel:
+        channel.basic_publish(
+            "lex.ollama",
+            "lex.ollama.runners.s3_models.import_from_s3",
+            content,
+            pika.BasicProperties(reply_to=reply_to, correlation_id="c-1", **properties),
+            mandatory=True,
+        )
+
+
+def test_every_node_imports_and_reports(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, mirror: Mirror
+) -> None:
+    nodes = [updater("gpu-01"), updater("gpu-02")]
+    digest = digest_of(model.raw)
+    predicted = task(clean_broker, "--check")
+    assert predicted["changed"] is True
+    assert not any((node.store / "manifests").exists() for node in nodes)
+    result = task(clean_broker)
+    assert result["changed"] is True and result["missing"] == []
+    for node in ("gpu-01", "gpu-02"):
+        assert result["nodes"][node] == {
+            "state": "done",
+            "changed": True,
+            "model": SMALL,
+            "before": None,
+            "after": digest,
+            "blobs_downloaded": 3,
+            "blobs_skipped": 0,
+            "bytes": model.size,
+        }
+        assert predicted["nodes"][node] == result["nodes"][node]
+    for one in nodes:
+        assert_sound(one.store, model)
+    again = task(clean_broker)
+    assert again["changed"] is False
+    assert again["nodes"]["gpu-01"]["blobs_skipped"] == 3
+
+
+def test_only_the_nodes_that_are_meant(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+    first, second = updater("gpu-01"), updater("gpu-02")
+    result = task(clean_broker, nodes=["gpu-02"])
+    assert list(result["nodes"]) == ["gpu-02"]
+    assert_sound(second.store, model)
+    assert not (first.store / "manifests").exists()
+
+
+def test_a_node_that_does_not_report_fails_the_task(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    updater("gpu-01")
+    result = task(clean_broker, nodes=["gpu-01", "gpu-09"], timeout=5)
+    assert result["error_code"] == "broadcast_failed"
+    assert (result["changed"], result["missing"]) == (True, ["gpu-09"])
+    assert "1 of 2 nodes did not do it: gpu-09: no report in time" in result["msg"]
+
+
+def test_what_is_not_allowed_is_refused(clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror) -> None:
+    node = updater("gpu-01")
+    Model("other:1", [b"x"]).publish(mirror)
+    result = task(clean_broker, name="other:1")
+    assert result["error_code"] == "broadcast_failed"
+    assert result["nodes"]["gpu-01"]["error"]["code"] == "broadcast_refused"
+    assert "not one that gpu-01 may import" in result["msg"]
+    missing = task(clean_broker, name="smollm2:1.7b")
+    assert missing["nodes"]["gpu-01"]["error"]["code"] == "model_missing"
+    assert not (node.store / "manifests").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        [],
+        {"function": "sync_from_s3", "model": SMALL},
+        {"function": "import_from_s3"},
+        {"function": "import_from_s3", "model": ["x"]},
+        {"function": "import_from_s3", "model": "../../etc"},
+        {"function": "import_from_s3", "model": SMALL, "bucket": "another"},
+        {"function": "import_from_s3", "model": SMALL, "endpoint": "https://elsewhere.example.com"},
+    ],
+)
+def test_hostile_broadcasts_do_nothing(
+    body: Any, clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    node = updater("gpu-01")
+    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+    with channel_to(clean_broker) as channel:
+        channel.queue_declare(reply_to, exclusive=True)
+        send(clean_broker, body, reply_to)
+        got: list[Any] = []
+
+        def reported() -> bool:
+            got[:] = channel.basic_get(reply_to, auto_ack=True)
+            return got[0] is not None
+
+        eventually(reported, "a report")
+    assert json.loads(got[2])["state"] == "failed"
+    assert not (node.store / "manifests").exists()
+
+
+def test_a_broadcast_of_legionio_is_done_without_an_answer(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, mirror: Mirror
+) -> None:
+    node = updater("gpu-01")
+    send(clean_broker, {"function": "import_from_s3", "model": SMALL, "bucket": mirror.settings.bucket})
+    node.wait_log("event=update")
+    assert_sound(node.store, model)
+
+
+def test_a_report_goes_to_reply_queues_only(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+    node = updater("gpu-01")
+    send(clean_broker, {"function": "import_from_s3", "model": SMALL}, "llm.request.ollama.chat.m")
+    node.wait_log("event=reply_to_refused")
+    assert not (node.store / "manifests").exists()
+
+
+def test_the_least_permissions_are_enough(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+    clean_broker.ctl("add_user", "updates", "fetch-only")
+    try:
+        rights = updates_permissions("gpu-01")
+        clean_broker.ctl("set_permissions", "updates", rights["configure"], rights["write"], rights["read"])
+        updater("gpu-01", username="updates", password="fetch-only")
+        assert task(clean_broker, nodes=["gpu-01"])["changed"] is True
+    finally:
+        clean_broker.ctl("delete_user", "updates")
+
+
+def test_a_node_that_is_back_does_what_it_missed(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    updater("gpu-01").close()
+    found: dict[str, Any] = {}
+    asking = threading.Thread(target=lambda: found.update(task(clean_broker, nodes=["gpu-01"])))
+    asking.start()
+    time.sleep(3)
+    updater("gpu-01")
+    asking.join()
+    assert found["nodes"]["gpu-01"]["state"] == "done", found
+
+
+def test_nobody_listens(clean_broker: Any) -> None:
+    result = task(clean_broker)
+    assert result["error_code"] == "no_fleet_queue"
+    assert "fleet-worker updates" in result["msg"]
+
+
+def test_every_example_runs(clean_broker: Any, updater: Callable[..., Updater], model: Model, tmp_path: Path) -> None:
+    updater("gpu-01")
+    updater("gpu-02")
+    text = importlib.import_module("ansible_collections.legionio.ollama.plugins.modules.fleet_broadcast").EXAMPLES
+    for theirs, ours in {
+        "amqp://requester:{{ requester_password }}@hub.example.com": clean_broker.amqp_url,
+        "broker_host: hub.example.com": f"broker_host: {clean_broker.host}\n    broker_port: {clean_broker.port}",
+        "broker_username: requester": f"broker_username: {clean_broker.username}",
+        "{{ requester_password }}": clean_broker.password,
+    }.items():
+        assert theirs in text
+        text = text.replace(theirs, ours)
+    variables = {"ansible_python_interpreter": sys.executable}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": yaml.safe_load(text)}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok=3 " in done.stdout and "changed=1 " in done.stdout
