@@ -225,6 +225,27 @@ def test_what_cannot_be_read_is_answered_and_dead_lettered(
     assert scripted.calls == []
 
 
+@pytest.fixture
+def dead_letters(clean_broker: Any) -> Iterator[None]:
+    """The policy of docs/operations.md that has shared lanes dead-letter."""
+    policy = json.dumps({"dead-letter-exchange": "ollama.dlx"})
+    pattern = r"^llm\.fleet\.(embed|inference|offering)\."
+    clean_broker.ctl("set_policy", "--apply-to", "queues", "llm-shared", pattern, policy)
+    yield
+    clean_broker.ctl("clear_policy", "llm-shared")
+
+
+@pytest.mark.usefixtures("dead_letters")
+def test_a_shared_lane_dead_letters_by_a_policy(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
+) -> None:
+    lanes = [{"type": "chat", "model": CHAT_MODEL, "style": "shared"}]
+    start(clean_broker, scripted.url, lanes=lanes).wait_ready()
+    raw.send(b"no JSON", lane("chat", CHAT_MODEL, style="shared").queue)
+    assert raw.reply()[1]["error"]["code"] == "unsupported_type"
+    assert eventually(lambda: raw.get("ollama.dlx.queue"), "the request in the dead-letter queue")[2] == b"no JSON"
+
+
 def test_a_request_that_has_expired_is_not_begun(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
