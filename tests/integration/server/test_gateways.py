@@ -128,6 +128,7 @@ def test_every_module_through_a_guarded_proxy(
     entry: dict[str, Any] = {"host": guarded.url, "headers": {"Authorization": TOKEN}, **files}
     assert module("ollama_model_info", **entry)["models"]
 
+    module("ollama_model", name=NAME, state="absent", **entry)  # the server is that of other tests too
     pulled = module("ollama_model", name=NAME, insecure=True, **entry)
     assert pulled["changed"] is True, pulled
     direct = official.Client(own_server.url)

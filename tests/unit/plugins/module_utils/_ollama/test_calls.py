@@ -129,11 +129,14 @@ def test_cancel_reaches_a_server_that_writes_faster_than_it_is_read(lab: Any) ->
             ended.release()
 
     client = lab.client(lab.server(script))
+
+    def read(call: Call) -> None:
+        for number, _event in enumerate(client.chat_stream(model="m", call=call)):
+            time.sleep(0.001 * (number % 200 == 0))
+
     for round_number in range(10):
-        call = cancelling(0.02 + 0.01 * round_number)
         with pytest.raises(CallCancelledError):
-            for number, _event in enumerate(client.chat_stream(model="m", call=call)):
-                time.sleep(0.001 * (number % 200 == 0))
+            read(cancelling(0.02 + 0.01 * round_number))
         assert ended.acquire(timeout=AT_ONCE), f"not in round {round_number}"
 
 
