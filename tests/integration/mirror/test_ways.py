@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every module of the mirror over TLS with a private authority, both ways to name a bucket, oldest and newest SDK."""
+"""Every module of the mirror, plain and over TLS with a private authority, both ways to name a bucket, old and new SDK."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def virtual_server(files):
         yield server
 
 
+@pytest.fixture(scope="module")
+def plain_server():
+    with services.s3_server(options=("--virtual-domain", DOMAIN)) as server:
+        yield server
+
+
 def interpreter(sdk):
     """What the modules run with, where it is not what the tests run with."""
     if sdk == "newest":
@@ -56,9 +62,18 @@ def interpreter(sdk):
 
 
 # The newest SDK and buckets named in the path are what all other tests have, though without TLS.
-@pytest.mark.parametrize("sdk, style", [("newest", "virtual"), ("oldest", "virtual"), ("oldest", "path")])
-def test_the_whole_way_of_a_model(sdk, style, files, request, tmp_path):
-    server = request.getfixturevalue("virtual_server" if style == "virtual" else "tls_server")
+@pytest.mark.parametrize(
+    "sdk, kind, style",
+    [
+        ("newest", "virtual_server", "virtual"),
+        ("oldest", "virtual_server", "virtual"),
+        ("oldest", "tls_server", "path"),
+        ("newest", "plain_server", "virtual"),
+    ],
+)
+def test_the_whole_way_of_a_model(sdk, kind, style, files, request, tmp_path):
+    server = request.getfixturevalue(kind)
+    encrypted = kind != "plain_server"
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     (server.root / bucket).mkdir()
     # Names of the test's own, seen by what it starts and by nothing else on the machine.
@@ -67,11 +82,11 @@ def test_the_whole_way_of_a_model(sdk, style, files, request, tmp_path):
     wrapper = ("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh")
     given = {
         "bucket": bucket,
-        "endpoint_url": f"https://{DOMAIN}:{server.port}",
+        "endpoint_url": f"{'https' if encrypted else 'http'}://{DOMAIN}:{server.port}",
         "region": server.region,
         "access_key": server.access_key,
         "secret_key": server.secret_key,
-        "s3_ca_path": str(files / "ca.pem"),
+        **({"s3_ca_path": str(files / "ca.pem")} if encrypted else {}),
         "addressing_style": style,
     }
     flags = [f"-eansible_python_interpreter={interpreter(sdk)}"]
@@ -96,6 +111,8 @@ def test_the_whole_way_of_a_model(sdk, style, files, request, tmp_path):
     assert run("file", key="a/file", path=tmp_path / "fetched").changed
     assert run("publish", name="llama3:8b", state="absent").result["blobs_removed"] == 4
 
+    if not encrypted:
+        return
     stranger = tmp_path / "stranger.pem"
     trustme.CA().cert_pem.write_to_path(stranger)
     refused = run("info", s3_ca_path=stranger)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Optional
 
 from ._fleet.dialects.headers import DEADLINE
@@ -78,7 +79,7 @@ class Delivery:
     received: float = field(default_factory=time.time)
     received_monotonic: float = field(default_factory=time.monotonic)
 
-    @property
+    @cached_property
     def identity(self) -> Optional[str]:
         """What tells this request from every other one, over all of its deliveries; None when nothing does.
 
