@@ -24,7 +24,9 @@ try:
     import requests
     import requests.utils
     from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import HTTPError, ProtocolError, ProxyError
+    from urllib3 import Timeout
+    from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, SSLError
+    from urllib3.exceptions import TimeoutError as SilenceError
 
     _MISSING: Optional[ImportError] = None
 except ImportError as _error:
@@ -172,6 +174,9 @@ class RequestsTransport:
     are neither kept nor sent, redirects are not followed, credentials are not looked up in a netrc file, and what the
     environment says about proxies and certificates is read once, here.
 
+    Without a proxy, requests go to the session's pool of connections directly: all of them go to one server, and what
+    the session does for each anew (cookies, hooks, the URL, environment) costs more than everything else together.
+
     :raises MissingDependencyError: when ``requests`` is not installed.
     :raises InvalidServerError: for TLS files that cannot be used, or a kind of proxy that cannot.
     """
@@ -190,30 +195,65 @@ class RequestsTransport:
             self._session.verify = _verification(tls)
             if tls.client_cert:
                 self._session.cert = (tls.client_cert, tls.client_key) if tls.client_key else tls.client_cert
-        adapter = _OwningAdapter(pool_maxsize=POOL_SIZE)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = _OwningAdapter(pool_maxsize=POOL_SIZE)
+        self._session.mount("http://", self._adapter)
+        self._session.mount("https://", self._adapter)
+        self._pool: Any = None
+        self._prefix = ""
+        self._checked: set[tuple[str, str]] = set()
 
     def send(self, request: HttpRequest, call: Call) -> HttpResponse:
         call.sent = False
         try:
-            url = self._address.url + request.path
-            prepared = requests.Request(
-                request.method, url, headers=dict(request.headers), data=request.body or None
-            ).prepare()
             with on_behalf_of(call):
-                response = self._session.send(
-                    prepared,
-                    stream=True,
-                    timeout=(call.connect_timeout, call.read_timeout),
-                    allow_redirects=False,
-                    verify=self._session.verify,
-                    cert=self._session.cert,
-                    proxies={self._address.scheme: self._proxy} if self._proxy else {},
-                )
+                raw = self._through_the_proxy(request, call) if self._proxy else self._straight(request, call)
         except Exception as error:  # every library in the stack has errors of its own
             raise self.explain(error, call) from error
-        return _Response(self, response, call)
+        return _Response(self, raw, request.method, call)
+
+    def _straight(self, request: HttpRequest, call: Call) -> Any:
+        """Send over a connection of the pool, and return urllib3's response."""
+        if self._pool is None:
+            url = requests.Request("GET", self._address.url).prepare()
+            parts = urlsplit(url.url or "")
+            pool = self._adapter.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
+            self._adapter.cert_verify(pool, url.url or "", self._session.verify, self._session.cert)
+            self._prefix = url.path_url.rstrip("/")
+            self._pool = pool
+        headers = dict(request.headers)
+        for header in headers.items():
+            if header not in self._checked:
+                requests.utils.check_header_validity(header)
+                self._checked.add(header)
+        body = request.body or None
+        if body is not None:
+            headers["Content-Length"] = str(len(body))
+        return self._pool.urlopen(
+            request.method,
+            self._prefix + request.path,
+            body=body,
+            headers=headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=Timeout(connect=call.connect_timeout, read=call.read_timeout),
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _through_the_proxy(self, request: HttpRequest, call: Call) -> Any:
+        prepared = requests.Request(
+            request.method, self._address.url + request.path, headers=dict(request.headers), data=request.body or None
+        ).prepare()
+        return self._session.send(
+            prepared,
+            stream=True,
+            timeout=(call.connect_timeout, call.read_timeout),
+            allow_redirects=False,
+            verify=self._session.verify,
+            cert=self._session.cert,
+            proxies={self._address.scheme: self._proxy or ""},
+        ).raw
 
     def close(self) -> None:
         self._session.close()
@@ -232,13 +272,13 @@ class RequestsTransport:
         if self._proxy:
             server += f" (through the proxy {_without_credentials(self._proxy)})"
         tls_error = _first(causes, ssl.SSLError)
-        if tls_error is None and isinstance(error, requests.exceptions.SSLError):
+        if tls_error is None and _first(causes, (requests.exceptions.SSLError, SSLError)) is not None:
             tls_error = causes[-1]  # urllib3 1.26 compares host names by itself, and has an error of its own for it
         if tls_error is not None and not isinstance(tls_error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return _tls_error(tls_error, server, host)
         if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
             return InvalidServerError(f"A request to {server} cannot be made: {error}", host=host)
-        if _first(causes, socket.timeout) is not None or isinstance(error, requests.exceptions.Timeout):
+        if _first(causes, (socket.timeout, SilenceError)) is not None or isinstance(error, requests.exceptions.Timeout):
             return _silence(call, server, host)
         foreign = _first(causes, http.client.HTTPException)
         if foreign is not None and not isinstance(foreign, (ConnectionError, http.client.IncompleteRead)):
@@ -266,18 +306,19 @@ class RequestsTransport:
 class _Response:
     """An answer over a connection that belongs to a call."""
 
-    def __init__(self, transport: RequestsTransport, response: requests.Response, call: Call) -> None:
+    def __init__(self, transport: RequestsTransport, raw: Any, method: str, call: Call) -> None:
         self._transport = transport
-        self._response = response
+        self._raw = raw
+        self._method = method
         self._call = call
-        self.status: int = response.status_code
-        self.reason: str = response.reason or http.client.responses.get(response.status_code, "")
-        self.headers: Mapping[str, str] = response.headers
+        self.status: int = raw.status
+        self.reason: str = raw.reason or http.client.responses.get(raw.status, "")
+        self.headers: Mapping[str, str] = raw.headers
 
     def chunks(self) -> Iterator[bytes]:
         received = 0
         try:
-            for chunk in _arriving(self._response.raw):
+            for chunk in _arriving(self._raw):
                 received += len(chunk)
                 yield chunk
             self._call.check()  # a socket that was shut down can look like an answer's regular end
@@ -285,16 +326,21 @@ class _Response:
             if missing > 0:  # urllib3 1.26 does not mind
                 raise http.client.IncompleteRead(b"", missing)
         except (OSError, HTTPError, http.client.HTTPException) as error:
-            self._response.close()
+            self._let_go()
             raise self._transport.explain(error, self._call) from error
 
     def close(self) -> None:
-        self._response.close()
+        self._let_go()
         self._call.detach()
+
+    def _let_go(self) -> None:
+        # What was read to its end has left its connection to the pool already, and closes nothing.
+        self._raw.close()
+        self._raw.release_conn()
 
     def _announced(self) -> int:
         length = self.headers.get("Content-Length", "")
-        bodiless = self._response.request.method == "HEAD" or "Content-Encoding" in self.headers
+        bodiless = self._method == "HEAD" or "Content-Encoding" in self.headers
         return int(length) if length.isdigit() and not bodiless else 0
 
 
