@@ -31,6 +31,9 @@ except ImportError:  # whoever builds a transport says so; without one nothing h
 from .api_errors import ServerUnreachableError
 from .calls import Call
 
+#: Bytes of a body that goes out together with the head of its request.
+_SMALL = 65536
+
 # A request without streaming is silent until the answer is complete, for many minutes on a slow machine. Probes tell a
 # server that thinks from one that is gone, and keep alive a firewall's entry (often dropped after 5 minutes).
 _KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
@@ -118,6 +121,8 @@ class _OwnedConnection:
 
     sock: Any
     call: Optional[Call] = None
+    #: The head of a request whose body is about to follow; empty before, None when head and body go one by one.
+    _head: Optional[bytes] = None
 
     def _new_conn(self) -> socket.socket:
         self.call = _of_this_thread()
@@ -136,7 +141,17 @@ class _OwnedConnection:
             self._ready()
         super().putrequest(*args, **kwargs)  # type: ignore[misc]
 
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._head = b"" if isinstance(body, bytes) and len(body) <= _SMALL else None
+        super().request(method, url, body, *args, **kwargs)  # type: ignore[misc]
+
     def send(self, data: Any) -> None:
+        if self._head is not None:
+            if not self._head:
+                self._head = data
+                return
+            # As one piece: a server that is woken by the head would only have to wait for the body.
+            data, self._head = self._head + data, None
         try:
             super().send(data)  # type: ignore[misc]
         except (ConnectionResetError, ssl.SSLEOFError) as error:

@@ -48,6 +48,22 @@ def test_a_connection_serves_many_calls(lab: Any) -> None:
     assert server.connections == 1
 
 
+def test_a_request_comes_in_one_piece(lab: Any) -> None:
+    """A server that is woken by the head alone would be woken twice."""
+    pieces: list[bytes] = []
+
+    def script(connection: Any) -> None:
+        for _call in range(3):
+            pieces.append(connection.sock.recv(65536))
+            connection.answer({"embeddings": []})
+
+    client = lab.client(lab.server(script))
+    for number in range(3):
+        client.embed(model="m", input=f"text {number}")
+    assert [piece.startswith(b"POST /api/embed HTTP/1.1\r\n") for piece in pieces] == [True] * 3
+    assert [f"text {number}".encode() in piece for number, piece in enumerate(pieces)] == [True] * 3
+
+
 def test_a_stream_read_to_its_end_gives_its_connection_back(lab: Any) -> None:
     def script(connection: Any) -> None:
         while connection.request()[0]:
