@@ -217,7 +217,9 @@ class RequestsTransport:
             url = requests.Request("GET", self._address.url).prepare()
             parts = urlsplit(url.url or "")
             pool = self._adapter.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
-            self._adapter.cert_verify(pool, url.url or "", self._session.verify, self._session.cert)
+            self._adapter.cert_verify(  # type: ignore[no-untyped-call]
+                pool, url.url, self._session.verify, self._session.cert
+            )
             self._prefix = url.path_url.rstrip("/")
             self._pool = pool
         headers = dict(request.headers)

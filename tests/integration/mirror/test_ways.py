@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every module of the mirror, plain and over TLS with a private authority, both ways to name a bucket, old and new SDK."""
+"""Every module of the mirror, plain and over TLS, with both ways to name a bucket, oldest and newest SDK."""
 
 from __future__ import annotations
 
