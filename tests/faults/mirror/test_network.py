@@ -137,6 +137,15 @@ def test_a_server_that_is_busy_for_a_while_is_asked_again(run, proxy, model, pat
     assert_sound(path, model)
 
 
+def test_a_server_that_is_busy_for_ever_is_given_up(run, proxy, model, path):
+    proxy.rule = lambda request: Fault(status=503, code="SlowDown") if request.of_blob else None
+    outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
+    assert outcome.failed
+    assert outcome.result["error_code"] == "mirror_busy"
+    assert "SlowDown" in outcome.result["msg"]
+    completes(run, proxy, path, model)
+
+
 def test_an_object_that_is_damaged_on_the_way_is_not_kept(run, proxy, model, path):
     def rule(request):
         if request.of_blob and request.method == "GET" and request.range == f"bytes={CHUNK}-{2 * CHUNK - 1}":

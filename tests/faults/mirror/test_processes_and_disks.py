@@ -1,23 +1,21 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes that die, disks that fill up, an Ollama that prunes, while models are imported."""
+"""Processes that die, disks that fill up, what earlier runs left, while models are imported."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import random
 import shutil
 import subprocess
 import threading
 import time
-import urllib.request
 
 import pytest
-import services
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of, finish_module, leftovers
+from mirror_lab import Model, assert_sound, digest_of, finish_module, leftovers, options, start_module
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 LARGE = os.urandom(100 * 1024 * 1024)
@@ -121,6 +119,60 @@ def test_damage_to_what_an_interrupted_run_left(start, run, proxy, models, path,
     assert precious.read_bytes() == b"precious"
 
 
+def test_a_journal_of_another_blob(run, models, path):
+    """It agrees with the file beside it, so that only the whole digest tells that neither belongs to the blob."""
+    foreign = os.urandom(48 * 1024 * 1024)
+    workspace = path / ".legionio-ollama"
+    workspace.mkdir(parents=True)
+    stem = digest_of(LARGE).replace(":", "-")
+    (workspace / f"{stem}.partial").write_bytes(foreign)
+    lengths = [number * 16 * 1024 * 1024 for number in (1, 2, 3)]
+    lines = [f"{length} {hashlib.sha256(foreign[:length]).hexdigest()}\n" for length in lengths]
+    (workspace / f"{stem}.journal").write_text("".join(lines))
+    outcome = run("ollama_s3_import", name="large", models_path=path)
+    assert not outcome.failed, outcome.result
+    assert outcome.result["bytes_downloaded"] >= len(LARGE)
+    assert_sound(path, models[0])
+    assert leftovers(path) == []
+
+
+def test_a_journal_of_an_older_object(start, run, proxy, mirror, path):
+    """The model was published anew while the node was off: what came of its old blob is no use, and goes."""
+    Model("large", [LARGE]).publish(mirror)
+    proxy.rule = lambda request: Fault(rate=8e6) if request.of_blob else None
+    process = start("ollama_s3_import", name="large", models_path=path)
+    journal = path / ".legionio-ollama" / f"{digest_of(LARGE).replace(':', '-')}.journal"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    newer = Model("large", [os.urandom(30 * 1024 * 1024)]).publish(mirror)
+    proxy.rule = lambda request: None
+    outcome = run("ollama_s3_import", name="large", models_path=path)
+    assert not outcome.failed, outcome.result
+    assert_sound(path, newer)
+    assert leftovers(path) == []
+
+
+def test_a_directory_that_may_not_be_traversed(settings, models, tmp_path):
+    closed = tmp_path / "closed"
+    (closed / "models").mkdir(parents=True)
+    os.chown(closed, 12345, 12345)
+    closed.chmod(0o700)
+    # Root without the capabilities that let it pass everywhere.
+    drop = "-dac_override,-dac_read_search"
+    process = start_module(
+        "ollama_s3_import",
+        {**options(settings), "name": "many", "models_path": closed / "models"},
+        *("setpriv", f"--bounding-set={drop}", f"--inh-caps={drop}"),
+    )
+    outcome = finish_module(process)
+    assert outcome.failed
+    assert outcome.result["error_code"] == "not_permitted"
+    assert str(closed) in outcome.result["msg"]
+
+
 def test_a_disk_that_fills_up_on_the_way(start, run, proxy, mirror, small_disk):
     content = LARGE[: 50 * 1024 * 1024]
     model = Model("large", [content]).publish(mirror)
@@ -180,67 +232,3 @@ def test_a_complete_store_on_a_read_only_file_system_is_fine(run, mirror, small_
     outcome = run("ollama_s3_import", name="small", models_path=small_disk / "models")
     assert not outcome.failed, outcome.result
     assert not outcome.changed
-
-
-@pytest.mark.parametrize("build", ["ollama-oldest", "ollama-newest"])
-def test_an_ollama_that_starts_over_and_over(start, proxy, models, path, build):
-    """Each start prunes. Ollama before v0.21 spares nothing that no manifest names, however young it is."""
-    proxy.rule = lambda request: Fault(rate=3e6) if request.of_blob else None
-    path.mkdir()
-    process = start("ollama_s3_import", models=[model.name for model in models], models_path=path)
-    starts = 0
-    while process.poll() is None:
-        with services.ollama_server(path, build=build):
-            starts += 1
-    outcome = finish_module(process)
-    assert starts > 1
-    assert not outcome.failed, outcome.result
-    with services.ollama_server(path, build=build):
-        assert_sound(path, *models)
-
-
-def test_an_ollama_that_removes_meanwhile(start, proxy, mirror, path):
-    """A removal through the server drops the blobs that only its model names, also those that an import relies on."""
-    other = Model("removed", [LARGE, b"template", b"of its own"])
-    model = Model("large", [LARGE, b"template", LARGE[: 9 * 1024 * 1024]]).publish(mirror)
-    path.mkdir()
-    other.store(path)
-    arrived = threading.Event()
-
-    def rule(request):
-        if request.of_blob and request.method == "GET":
-            arrived.set()
-            return Fault(rate=3e6)
-        return None
-
-    with services.ollama_server(path) as server:
-        proxy.rule = rule
-        process = start("ollama_s3_import", name="large", models_path=path)
-        assert arrived.wait(60)
-        request = urllib.request.Request(
-            f"{server.url}/api/delete", json.dumps({"model": "removed"}).encode(), method="DELETE"
-        )
-        urllib.request.urlopen(request).close()
-        proxy.rule = lambda request: None
-        outcome = finish_module(process)
-    assert not outcome.failed, outcome.result
-    assert outcome.result["blobs_downloaded"] == 4  # the one that was lacking, and those that were removed
-    assert_sound(path, model)
-    assert not other.manifest_path(path).exists()
-
-
-def test_an_ollama_sees_a_model_when_it_is_complete(run, path):
-    """A real model and a running server: the server lists it without a restart, with the digest that we return."""
-    run("ollama_s3_publish", name="smollm2:135m", models_path=services.model_store())
-
-    def listed():
-        with urllib.request.urlopen(f"{server.url}/api/tags") as answer:
-            return [(model["name"], model["digest"]) for model in json.load(answer)["models"]]
-
-    with services.ollama_server(path) as server:
-        assert listed() == []
-        outcome = run("ollama_s3_import", name="smollm2:135m", models_path=path)
-        assert not outcome.failed, outcome.result
-        assert listed() == [("smollm2:135m", outcome.result["models"][0]["digest"].split(":")[1])]
-        assert run("ollama_s3_import", name="smollm2:135m", state="absent", models_path=path).changed
-        assert listed() == []
