@@ -15,6 +15,8 @@ description:
   - Every byte is verified by SHA-256 while it arrives. A blob takes its place when it is complete, verified and on the disk, and the
     manifest takes its place after all of its blobs.
   - An interrupted import goes on where it was when it is run again. Several blobs, and several parts of a large one, come at once.
+  - What an interrupted import has left of blobs that are not wanted any more goes with the next one that changes something; without O(prune) once
+    it is a week old, since another task may want them.
   - One importer works on a models directory at a time; another one waits for it, and says so.
 extends_documentation_fragment:
   - legionio.ollama._s3

@@ -34,7 +34,7 @@ from .errors import MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
 from .mirror import READERS, Mirror, ObjectState
-from .partials import BLOCK, PartialFile, held
+from .partials import ABANDONED_AFTER, BLOCK, PartialFile, held, remove_abandoned
 from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
 from .records import Records
 from .removing import carry_out_removal, unused_blobs
@@ -289,6 +289,7 @@ class Importer:
                         remedy="Find out what removes them: an Ollama that starts over and over prunes at each start",
                     )
                 self.remember()
+                self._tidy_up()
         finally:
             self.report.seconds = time.monotonic() - start
         if self.report.failures:
@@ -300,6 +301,12 @@ class Importer:
         if self._records.outdated:
             with contextlib.suppress(DirectoryError):
                 self._records.save(self._store.workspace, self._store.blobs.names(), self._store.ownership)
+
+    def _tidy_up(self) -> None:
+        """Remove what earlier runs have begun of blobs that no model of this one has."""
+        mine = {blob_file_name(blob.digest) for manifest in self._manifests.values() for blob in manifest.blobs}
+        # With an exact set of models, nothing else is going to be finished.
+        remove_abandoned(self._store.workspace, mine, 0.0 if self._prune else ABANDONED_AFTER)
 
     def _carry_out(self, plan: Plan) -> None:
         if any(model.action in (ADD, REPLACE) for model in plan.models):

@@ -21,7 +21,8 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from typing import Optional
 
 from .._ollama.directories import Directory, DirectoryError, Ownership, explained
@@ -32,6 +33,9 @@ INTERVAL = 16 * 1024 * 1024
 
 #: Bytes. What direct output wants addresses and lengths to be multiples of; no disk in use has larger blocks.
 BLOCK = 4096
+
+#: Seconds, a week. What was interrupted so long ago, and is not part of what is imported now, only takes room.
+ABANDONED_AFTER = 7 * 24 * 3600.0
 
 #: Bytes read at once to hash again what is there.
 _BLOCK = 1024 * 1024
@@ -199,6 +203,19 @@ def held(directory: Optional[Directory], stem: str) -> int:
     """Return how many bytes of the disk a partial file already has."""
     state = directory.stat(partial_name(stem)) if directory else None
     return state.st_blocks * 512 if state else 0  # st_blocks counts units of 512 bytes (stat(2))
+
+
+def remove_abandoned(directory: Directory, kept: Collection[str], older_than: float) -> None:
+    """Remove what interrupted downloads have left that nobody will go on with.
+
+    :param kept: what the names of files and journals begin with that are left alone.
+    :param older_than: seconds since they were written to.
+    """
+    for name in directory.names():
+        stem, _dot, kind = name.rpartition(".")
+        state = directory.stat(name) if kind in ("partial", "journal") and stem not in kept else None
+        if state is not None and time.time() - state.st_mtime >= older_than:
+            directory.remove(name)
 
 
 def _whole_blocks(data: memoryview) -> memoryview:

@@ -134,6 +134,8 @@ def test_an_ollama_that_pulls_the_same_meanwhile(start, run, proxy, path, build)
     assert [model["name"] for model in listed] == [name]
     assert_sound(path)
     proxy.rule = lambda request: None
+    # An Ollama of old writes the manifest in words of its own, which the import then replaces by the mirror's.
+    run("ollama_s3_import", name=name, models_path=path)
     assert not run("ollama_s3_import", name=name, models_path=path).changed
 
 
@@ -156,7 +158,7 @@ def test_an_ollama_that_removes_what_is_published(start, run, proxy, mirror, pat
         removed.set()
         outcome = finish_module(process)
     if outcome.failed:
-        assert outcome.result["error_code"] in ("blob_missing", "model_missing"), outcome.result
+        assert outcome.result["error_code"] == "not_in_store", outcome.result
         assert [name.short for name in mirror.names()] == []
     else:
         assert mirror.read(mirror.layout.blob_key(digest_of(LARGE)), len(LARGE) + 1) == LARGE

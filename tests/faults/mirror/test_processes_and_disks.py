@@ -136,8 +136,9 @@ def test_a_journal_of_another_blob(run, models, path):
     assert leftovers(path) == []
 
 
-def test_a_journal_of_an_older_object(start, run, proxy, mirror, path):
-    """The model was published anew while the node was off: what came of its old blob is no use, and goes."""
+@pytest.mark.parametrize("prune", [True, False])
+def test_what_came_of_an_older_model_goes(start, run, proxy, mirror, path, prune):
+    """The model was published anew while the node was off. Without prune, what came may be of another task's model."""
     Model("large", [LARGE]).publish(mirror)
     proxy.rule = lambda request: Fault(rate=8e6) if request.of_blob else None
     process = start("ollama_s3_import", name="large", models_path=path)
@@ -149,9 +150,17 @@ def test_a_journal_of_an_older_object(start, run, proxy, mirror, path):
     process.communicate()
     newer = Model("large", [os.urandom(30 * 1024 * 1024)]).publish(mirror)
     proxy.rule = lambda request: None
-    outcome = run("ollama_s3_import", name="large", models_path=path)
+    outcome = run("ollama_s3_import", models=["large"], models_path=path, prune=prune)
     assert not outcome.failed, outcome.result
     assert_sound(path, newer)
+    assert bool(leftovers(path)) is not prune
+
+    for name in leftovers(path):
+        week_ago = time.time() - 8 * 24 * 3600
+        os.utime(journal.parent / name, (week_ago, week_ago))
+    newest = Model("large", [b"small"]).publish(mirror)
+    assert run("ollama_s3_import", models=["large"], models_path=path, prune=prune).changed
+    assert_sound(path, newest)
     assert leftovers(path) == []
 
 
