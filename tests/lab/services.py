@@ -158,6 +158,7 @@ class S3Server(Server):
             [
                 str(part("versitygw") / "bin" / "versitygw"),
                 *("--port", f"127.0.0.1:{port}", "--region", region, "--health", "/health"),
+                "--keep-alive",  # as every other S3 server does
                 *options,
                 *("posix", "--sidecar", str(side), *posix_options, str(self.root)),
             ],

@@ -207,7 +207,11 @@ class Engine:
         self._piece = LIMITED_PIECE if self._bandwidth.limited else PIECE
         self._on_bytes = on_bytes
         self._on_done = on_done
-        self._changed = threading.Condition()
+        # One lock guards everything. Threads wait for something to do, which one more free buffer is for one of them
+        # only: with a thousand small blobs, waking all of them each time takes longer than the blobs.
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._failed = threading.Condition(lock)
         self._waiting: deque[Transfer] = deque()
         self._running: list[_Run] = []
         self._error: Optional[BaseException] = None
@@ -254,6 +258,7 @@ class Engine:
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
+            self._failed.notify_all()
 
     def _next(self) -> Optional[Callable[[], None]]:
         """Wait for something to do, and return it; ``None`` when there will be nothing more."""
@@ -275,11 +280,19 @@ class Engine:
                 run.fetching += 1
                 start, run.asked = run.asked, min(run.asked + self._chunk_size, run.transfer.size)
                 return partial(self._fetch, run, _Piece(start, buffer, memoryview(buffer)[: run.asked - start]))
-        if self._waiting:
-            run = _Run(self._waiting.popleft())
-            self._running.append(run)
-            return partial(self._begin, run)
-        return None
+        if not self._waiting:
+            return None
+        run = _Run(self._waiting[0])
+        task = partial(self._begin, run)
+        if run.transfer.size <= self._chunk_size:
+            # One thread does all of it, without asking the others in between.
+            buffer = self._take_buffer()
+            if buffer is None:
+                return None
+            task = partial(self._bring, run, buffer)
+        self._waiting.popleft()
+        self._running.append(run)
+        return task
 
     def _take_buffer(self) -> Optional[mmap.mmap]:
         if self._free:
@@ -289,6 +302,25 @@ class Engine:
         self._unallocated -= 1
         # Whole pages, as direct output wants them.
         return mmap.mmap(-1, -(-self._chunk_size // mmap.PAGESIZE) * mmap.PAGESIZE)
+
+    def _bring(self, run: _Run, buffer: mmap.mmap) -> None:
+        """Carry out a transfer of one piece."""
+        size = run.transfer.size
+        offset, run.seen = run.transfer.target.begin()
+        run.transfer.resumed = run.passed = offset
+        run.asked = size
+        if offset == size:
+            self._put_back(buffer)
+            self._finish(run)
+            return
+        run.fetching = 1
+        run.ready = True
+        self._fetch(run, _Piece(offset, buffer, memoryview(buffer)[: size - offset]))
+
+    def _put_back(self, buffer: mmap.mmap) -> None:
+        with self._changed:
+            self._free.append(buffer)
+            self._changed.notify()
 
     def _begin(self, run: _Run) -> None:
         offset, run.seen = run.transfer.target.begin()
@@ -345,8 +377,8 @@ class Engine:
                 self._wait(random.uniform(0, min(2.0 ** (failures - 1), self._longest_pause)))  # noqa: S311
 
     def _wait(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._error is not None, seconds)
+        with self._failed:
+            self._failed.wait_for(lambda: self._error is not None, seconds)
 
     def _drain(self, run: _Run) -> None:
         """Hash what is written and continues what is hashed, unless another thread is at it."""
@@ -372,8 +404,7 @@ class Engine:
                 else:
                     run.passed = length
                 run.draining = False
-                self._free.append(piece.buffer)
-                self._changed.notify_all()
+                self._put_back(piece.buffer)
             if run.passed == run.transfer.size:
                 self._finish(run)
                 return
@@ -442,4 +473,5 @@ class Engine:
     def _retire(self, run: _Run) -> None:
         with self._changed:
             self._running.remove(run)
-            self._changed.notify_all()
+            if not self._running and not self._waiting:
+                self._changed.notify_all()
