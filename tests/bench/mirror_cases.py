@@ -310,8 +310,8 @@ def layers(bench: Bench) -> Finding:
         [faster(one_by_one, mine, _MANY_LAYERS)],
         [
             f"Waiting for fsync, summed over all threads: {mine.median('fsync'):.2f} s.",
-            "With server and disk on the same two cores there is little to wait for, so that doing several things at "
-            "once gains little. To create a file takes 0.25 to 0.65 ms of processor time here, whoever does it.",
+            "Server and disk share the two cores with us, so that doing several things at once gains little.",
+            "To create a file takes 0.25 to 0.65 ms of processor time here, whoever does it.",
         ],
     )
 

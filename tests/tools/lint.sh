@@ -22,7 +22,7 @@ check() {
       ;;
     shellcheck) git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck --external-sources --source-path=SCRIPTDIR ;;
     changelog) antsibull-changelog lint ;;
-    docs) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self . ;;
+    docs) docs ;;
     # promtool comes with Debian's package prometheus. Without it, tests/unit still holds the names against the worker's.
     monitoring) ! command -v promtool > /dev/null || { promtool check rules docs/monitoring/*.rules.yml && promtool test rules tests/monitoring/*.test.yml; } ;;
     house) python tests/lint/house.py ;;
@@ -31,6 +31,19 @@ check() {
       return 2
       ;;
   esac
+}
+
+# The checker puts the name of a temporary folder into the pages that it checks, where a name that ends with "_", as one
+# of 37 does, is a reference to nothing. Then, and only then, it is asked again.
+docs() {
+  local found status
+  for _try in 1 2 3; do
+    status=0
+    found=$(antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs self . 2>&1) || status=$?
+    [[ $found == *'Unknown target name: "antsibull-docs-'* ]] || break
+  done
+  printf '%s' "$found"
+  return "$status"
 }
 
 root=$PWD
