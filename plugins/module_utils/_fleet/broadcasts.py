@@ -47,6 +47,8 @@ QUEUE_ARGUMENTS: Mapping[str, Any] = {
     "x-expires": 86400000,
     "x-max-length": 100,
     "x-delivery-limit": 3,
+    # An import of hours is acknowledged at its end; the default of the broker is 30 minutes.
+    "x-consumer-timeout": 86400000,
 }
 
 #: Bytes of a broadcast; it is a name and little else.

@@ -305,8 +305,9 @@ class Importer:
     def _tidy_up(self) -> None:
         """Remove what earlier runs have begun of blobs that no model of this one has."""
         mine = {blob_file_name(blob.digest) for manifest in self._manifests.values() for blob in manifest.blobs}
-        # With an exact set of models, nothing else is going to be finished.
-        remove_abandoned(self._store.workspace, mine, 0.0 if self._prune else ABANDONED_AFTER)
+        # With an exact set of models, nothing else is going to be finished. What cannot be removed is no failure.
+        with contextlib.suppress(DirectoryError):
+            remove_abandoned(self._store.workspace, mine, 0.0 if self._prune else ABANDONED_AFTER)
 
     def _carry_out(self, plan: Plan) -> None:
         if any(model.action in (ADD, REPLACE) for model in plan.models):

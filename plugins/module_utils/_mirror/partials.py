@@ -127,7 +127,7 @@ class PartialFile:
     def suspend(self) -> None:
         """Keep file and journal for a later run; without a journal the file is worth nothing."""
         journaled = self._journal_descriptor >= 0
-        worthless = self._descriptor >= 0 and not journaled
+        worthless = self._descriptor >= 0 and self._size <= INTERVAL
         if journaled and self._passed[0] > self._noted:
             with contextlib.suppress(DirectoryError):  # on a full disk the last line is worth less than the message
                 self._note()

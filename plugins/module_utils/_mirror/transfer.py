@@ -292,6 +292,8 @@ class Engine:
             task = partial(self._bring, run, buffer)
         self._waiting.popleft()
         self._running.append(run)
+        if self._waiting and self._waiting[0].size > self._chunk_size:
+            self._changed.notify()  # to begin a large one takes no buffer, and nobody is told of it otherwise
         return task
 
     def _take_buffer(self) -> Optional[mmap.mmap]:

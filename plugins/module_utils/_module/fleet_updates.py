@@ -102,6 +102,13 @@ def _told(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict
             moment: "".join(f"{node}: {result.get(moment) or 'absent'}\n" for node, result in done.items())
             for moment in ("before", "after")
         }
+    if not results and not reports.unfinished:
+        nobody = BroadcastFailedError(
+            f"No node has taken the broadcast within {module.params['discovery']:g} seconds",
+            remedy="Look whether the nodes' updates run and reach the broker; one that is back in time does it still",
+        )
+        nobody.result = found
+        raise nobody
     failed = [f"{node}: {one.error.get('message')}" for node, one in reports.latest.items() if one.state == FAILED]
     if failed or reports.unfinished:
         told = [*sorted(failed), *(f"{node}: no report in time" for node in reports.unfinished)]

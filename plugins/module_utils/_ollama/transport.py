@@ -213,7 +213,8 @@ class RequestsTransport:
 
     def _straight(self, request: HttpRequest, call: Call) -> Any:
         """Send over a connection of the pool, and return urllib3's response."""
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             url = requests.Request("GET", self._address.url).prepare()
             parts = urlsplit(url.url or "")
             pool = self._adapter.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
@@ -230,7 +231,7 @@ class RequestsTransport:
         body = request.body or None
         if body is not None:
             headers["Content-Length"] = str(len(body))
-        return self._pool.urlopen(
+        return pool.urlopen(
             request.method,
             self._prefix + request.path,
             body=body,
@@ -258,6 +259,9 @@ class RequestsTransport:
         ).raw
 
     def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
         self._session.close()
 
     def explain(self, error: Exception, call: Call) -> Exception:

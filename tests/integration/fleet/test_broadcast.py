@@ -286,6 +286,37 @@ def test_a_node_that_is_back_does_what_it_missed(
     assert found["nodes"]["gpu-01"]["state"] == "done", found
 
 
+def test_what_is_no_text_does_not_end_the_updates(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    """pika hands on as bytes what is not UTF-8; it was the end of the process, and of the next ones."""
+    node = updater("gpu-01")
+    order = {"function": "import_from_s3", "model": SMALL}
+    send(clean_broker, order, reply_to=b"\xff")  # type: ignore[arg-type]
+    send(clean_broker, order, message_id=b"\xff")
+    node.wait_log("reply_to_refused")
+    assert task(clean_broker, nodes=["gpu-01"])["nodes"]["gpu-01"]["state"] == "done"
+    assert node.process.poll() is None
+
+
+def test_a_queue_that_is_deleted_is_declared_again(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    node = updater("gpu-01")
+    with channel_to(clean_broker) as channel:
+        channel.queue_delete("ollama.s3_models.gpu-01")
+    node.wait_log("event=queue_lost")
+    eventually(lambda: node.log.count("event=listening") == 2, "it listens again", 60)
+    assert task(clean_broker, nodes=["gpu-01"])["nodes"]["gpu-01"]["state"] == "done"
+
+
+def test_nobody_takes_it(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+    updater("gpu-01").close()
+    result = task(clean_broker, timeout=20)
+    assert result["error_code"] == "broadcast_failed"
+    assert "No node has taken the broadcast within 2 seconds" in result["msg"]
+
+
 def test_nobody_listens(clean_broker: Any) -> None:
     result = task(clean_broker)
     assert result["error_code"] == "no_fleet_queue"

@@ -116,8 +116,13 @@ class Delivery:
         deaths = self.message.headers.get("x-death")
         return deaths is None or (
             isinstance(deaths, list)
-            and all(isinstance(death, dict) and isinstance(death.get("count", 0), int) for death in deaths)
+            and all(isinstance(death, dict) and type(death.get("count", 0)) is int for death in deaths)
         )
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the broker gives it out no more: when it is given back, it is dropped or dead-lettered."""
+        return self.count >= self.served.lane.delivery_limit
 
     def seconds_left(self) -> float:
         """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""

@@ -168,7 +168,8 @@ class Intake:
         channel = delivery.channel
         if not channel.is_open:
             return False
-        if verdict is Verdict.REJECT and not delivery.can_be_dead_lettered:
+        ends = verdict is Verdict.REJECT or (verdict is Verdict.REQUEUE and delivery.is_last)
+        if ends and not delivery.can_be_dead_lettered:
             LOG.warning("not_dead_lettered", lane=delivery.served.queue, reason="the requester wrote a header x-death")
             verdict = Verdict.ACK
         if verdict is Verdict.ACK:

@@ -243,8 +243,7 @@ class Server:
         return delivery.count == 0 and delivery.seconds_left() > self._terms.patience
 
     def _hopeless(self, delivery: Delivery) -> Optional[Failure]:
-        limit = delivery.served.lane.delivery_limit
-        if delivery.count >= limit:
+        if delivery.is_last:
             # Once more, and the broker drops it without a word to anybody.
             return Failure("inference_failed", f"{delivery.count} deliveries of this request came to no end")
         if delivery.seconds_left() <= ANSWER_RESERVE:

@@ -50,6 +50,12 @@ LOG = Log()
 #: Broadcasts that are taken at a time; they are carried out one after the other.
 PREFETCH = 10
 
+#: What ends the process.
+SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+#: What the process leaves with after a defect; systemd starts it anew.
+EXIT_BROKEN = 1
+
 #: Seconds until the queue is declared again when the broker has refused it.
 RETRY = 30.0
 
@@ -121,6 +127,7 @@ class Updater:
 
         channel = self._connection.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._closed)
+        channel.add_on_cancel_callback(lambda _frame: self._cancelled(channel))
 
     def _ready(self) -> None:
         LOG.info("listening", queue=self.queue, exchange=self._exchange)
@@ -134,6 +141,16 @@ class Updater:
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
         LOG.error("queue_refused", queue=self.queue, error=str(reason))
         self._notifier.status(str(reason))
+        self._listen_later()
+
+    def _cancelled(self, channel: Any) -> None:
+        """The broker has ended the consumer: the queue was deleted."""
+        LOG.warning("queue_lost", queue=self.queue)
+        self._notifier.status(f"the queue {self.queue} was deleted; it is declared again soon")
+        channel.close()
+        self._listen_later()
+
+    def _listen_later(self) -> None:
         connection = self._connection
 
         def again() -> None:
@@ -153,6 +170,14 @@ class Updater:
         self._notifier.status(str(error))
 
     def _heard(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        try:
+            self._take(channel, method, properties, body)
+        except Exception:
+            # A defect of ours. The message must not come back to meet it again and again.
+            LOG.exception("defect")
+            channel.basic_reject(method.delivery_tag, requeue=False)
+
+    def _take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         message = from_pika(properties, body)
         delivery = (channel, method.delivery_tag)
         identity = message.properties.message_id or ""
@@ -160,8 +185,9 @@ class Updater:
             self._running[identity].append(delivery)
             return
         reply_to = message.properties.reply_to
-        if reply_to is not None and refusal(reply_to, self._allowed):
-            LOG.warning("reply_to_refused", reply_to=reply_to)
+        # pika hands on as bytes what is not UTF-8.
+        if reply_to is not None and (not isinstance(reply_to, str) or refusal(reply_to, self._allowed)):
+            LOG.warning("reply_to_refused", reply_to=str(reply_to))
             channel.basic_reject(method.delivery_tag, requeue=False)
             return
         try:
@@ -227,12 +253,28 @@ def run(config: UpdatesConfig) -> int:
     except CollectionError as error:
         LOG.error("gave_up", error=str(error), code=error.code)
         return EXIT_CONFIG
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: loop.add_callback_threadsafe(updater.stop))
+    broken = threading.Event()
+
+    def turn() -> None:
+        """Run the loop; in the I/O thread."""
+        try:
+            updater.start()
+            loop.start()
+        except Exception:
+            # A defect of ours. The process ends, the broker has back what was under way, and systemd starts it anew.
+            LOG.exception("broken")
+            broken.set()
+
+    def listen() -> None:
+        """Wait for a signal. Not in a handler, which could interrupt itself while it holds the lock of the loop."""
+        signal.sigwait(SIGNALS)
+        loop.add_callback_threadsafe(updater.stop)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     pool.start()
-    updater.start()
-    turning = threading.Thread(target=loop.start, name="io")
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+    turning = threading.Thread(target=turn, name="io")
     turning.start()
     turning.join()
     LOG.info("ended")
-    return 0
+    return EXIT_BROKEN if broken.is_set() else 0

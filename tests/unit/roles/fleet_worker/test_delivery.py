@@ -115,6 +115,7 @@ def test_a_wait_is_told_by_a_clock_that_can_be_believed(timestamp: Any, waited: 
         ([1], False),
         ([{"queue": "q"}, 1], False),
         ([{"count": "x"}], False),
+        ([{"count": True}], False),
         ("x", False),
         ({"a": 1}, False),
     ],
@@ -123,3 +124,11 @@ def test_deaths_that_no_broker_wrote_are_not_sent_to_one(deaths: Any, can: bool)
     settled = delivery(headers={"x-death": deaths})
     Intake.settle(settled, Verdict.REJECT)
     assert settled.channel.settled == [("reject", 1, False) if can else ("ack", 1)]
+
+
+def test_what_the_broker_would_dead_letter_when_it_is_given_back_is_not_given_back() -> None:
+    limit = served_lane().lane.delivery_limit
+    for count, settled in ((limit - 1, ("nack", 1, True)), (limit, ("ack", 1))):
+        one = delivery(headers={"x-death": [1]}, count=count)
+        Intake.settle(one, Verdict.REQUEUE)
+        assert one.channel.settled == [settled]

@@ -48,6 +48,15 @@ def test_a_connection_serves_many_calls(lab: Any) -> None:
     assert server.connections == 1
 
 
+def test_a_client_that_was_closed_can_be_used_again(lab: Any) -> None:
+    server = lab.server(always({"models": []}))
+    client = lab.client(server)
+    for _use in range(2):
+        assert client.tags() == {"models": []}
+        client.close()
+    assert server.connections == 2
+
+
 def test_a_request_comes_in_one_piece(lab: Any) -> None:
     """A server that is woken by the head alone would be woken twice."""
     pieces: list[bytes] = []
