@@ -231,7 +231,7 @@ class RequestsTransport:
         body = request.body or None
         if body is not None:
             headers["Content-Length"] = str(len(body))
-        return pool.urlopen(
+        return pool.request(
             request.method,
             self._prefix + request.path,
             body=body,
