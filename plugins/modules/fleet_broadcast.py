@@ -118,8 +118,8 @@ correlation_id:
   sample: bcast_0f7b2c1e-6a5d-4c3b-8f9e-1a2b3c4d5e6f
 error_code:
   description:
-    - What kind of failure it is, for example V(broadcast_failed) (a node failed or did not report, or none has taken it), V(no_fleet_queue) (no node has a queue),
-      V(broker_unreachable) or V(broker_forbidden).
+    - What kind of failure it is, for example V(broadcast_failed) (a node failed or did not report, or none has taken it),
+      V(no_fleet_queue) (no node has a queue), V(broker_unreachable) or V(broker_forbidden).
   returned: failure
   type: str
   sample: broadcast_failed

@@ -116,7 +116,7 @@ class Delivery:
         deaths = self.message.headers.get("x-death")
         return deaths is None or (
             isinstance(deaths, list)
-            and all(isinstance(death, dict) and type(death.get("count", 0)) is int for death in deaths)
+            and all(isinstance(death, dict) and _is_number(death.get("count", 0)) for death in deaths)
         )
 
     @property
@@ -154,6 +154,10 @@ def delivery_count(headers: Any, redelivered: bool) -> int:
     Quorum queues count in the header ``x-delivery-count``, on redeliveries only; classic ones just say that it was.
     """
     count = (headers or {}).get("x-delivery-count")
-    if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+    if _is_number(count) and count >= 0:
         return max(count, int(redelivered))
     return int(redelivered)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
