@@ -154,10 +154,11 @@ def delivery_count(headers: Any, redelivered: bool) -> int:
     Quorum queues count in the header ``x-delivery-count``, on redeliveries only; classic ones just say that it was.
     """
     count = (headers or {}).get("x-delivery-count")
-    if _is_number(count) and count >= 0:
+    if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
         return max(count, int(redelivered))
     return int(redelivered)
 
 
 def _is_number(value: Any) -> bool:
+    """Whether it is an integer; to Python a truth value is one, too."""
     return isinstance(value, int) and not isinstance(value, bool)
