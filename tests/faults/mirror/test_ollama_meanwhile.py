@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import services
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of, finish_module
+from mirror_lab import Model, assert_sound, digest_of, finish_module, large_and_many
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration" / "server"))
 
@@ -27,11 +27,7 @@ LARGE = os.urandom(100 * 1024 * 1024)
 
 @pytest.fixture
 def models(mirror):
-    small = [os.urandom(1000) for _layer in range(40)]
-    return [
-        Model("large", [LARGE, b"template"]).publish(mirror),
-        Model("many", [*small, LARGE[: 9 * 1024 * 1024]]).publish(mirror),
-    ]
+    return large_and_many(mirror, LARGE)
 
 
 def ask(server, method, path, **body):

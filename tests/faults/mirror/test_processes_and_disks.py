@@ -15,7 +15,7 @@ import time
 
 import pytest
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of, finish_module, leftovers, options, start_module
+from mirror_lab import Model, assert_sound, digest_of, finish_module, large_and_many, leftovers, options, start_module
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 LARGE = os.urandom(100 * 1024 * 1024)
@@ -23,11 +23,7 @@ LARGE = os.urandom(100 * 1024 * 1024)
 
 @pytest.fixture
 def models(mirror):
-    small = [os.urandom(1000) for _layer in range(40)]
-    return [
-        Model("large", [LARGE, b"template"]).publish(mirror),
-        Model("many", [*small, LARGE[: 9 * 1024 * 1024]]).publish(mirror),
-    ]
+    return large_and_many(mirror, LARGE)
 
 
 def assert_no_half_model(path):

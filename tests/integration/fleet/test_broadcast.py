@@ -26,8 +26,7 @@ from fleet_worker._fleet.topology import updates_permissions
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
 
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
-from mirror_lab import Model, assert_sound, digest_of
+from mirror_lab import Model, assert_sound, digest_of, new_bucket
 
 SMALL = "smollm2:135m"
 LOGIN = ("broker_host", "broker_port", "broker_username", "broker_password")
@@ -66,16 +65,7 @@ class Updater:
 
 @pytest.fixture
 def mirror(s3: Any) -> Mirror:
-    settings = S3Settings(
-        bucket=f"test-{uuid.uuid4().hex[:12]}",
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key=s3.access_key,
-        secret_key=s3.secret_key,
-    )
-    mirror = Mirror(settings)
-    mirror.client.create_bucket(Bucket=settings.bucket)
-    return mirror
+    return Mirror(new_bucket(s3))
 
 
 @pytest.fixture

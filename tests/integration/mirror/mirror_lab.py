@@ -96,6 +96,15 @@ class Model:
         return path.joinpath("manifests", *self.parsed.manifest_parts)
 
 
+def large_and_many(mirror: Mirror, large: bytes) -> list[Model]:
+    """Publish a model with one large blob, and one with many small blobs and a part of the large one."""
+    small = [os.urandom(1000) for _layer in range(40)]
+    return [
+        Model("large", [large, b"template"]).publish(mirror),
+        Model("many", [*small, large[: 9 * 1024 * 1024]]).publish(mirror),
+    ]
+
+
 def assert_sound(path: Path, *present: Model) -> None:
     """Hold a store against the promises: every blob has its digest, no manifest lacks one, no strangers."""
     names = set()
