@@ -66,7 +66,8 @@ class PartialFile:
         self._name = name
         self._descriptor = -1
         self._journal_descriptor = -1
-        self._noted = 0
+        self._noted = 0  # bytes of the content that the journal tells of
+        self._journaled = 0  # bytes of the journal
         self._passed: tuple[int, Hash] = (0, hashlib.sha256())
         self._direct = False
 
@@ -81,6 +82,7 @@ class PartialFile:
             with explained("write", self._directory.join(self._partial)):
                 os.ftruncate(self._descriptor, offset)
                 os.ftruncate(self._journal_descriptor, lines)
+            self._journaled = lines
             self._go_direct(offset)
         self._noted = offset
         self._passed = offset, seen
@@ -126,10 +128,11 @@ class PartialFile:
 
     def suspend(self) -> None:
         """Keep file and journal for a later run; without a journal the file is worth nothing."""
-        journaled = self._journal_descriptor >= 0
         worthless = self._descriptor >= 0 and self._size <= INTERVAL
-        if journaled and self._passed[0] > self._noted:
-            with contextlib.suppress(DirectoryError):  # on a full disk the last line is worth less than the message
+        if self._journal_descriptor >= 0 and self._passed[0] > self._noted:
+            with contextlib.suppress(DirectoryError):  # the error that suspends is worth more than one about the journal
+                # No later run looks behind what has passed. On a full disk it makes room for the line.
+                self.cut(self._passed[0])
                 self._note()
         self._close()
         if worthless:
@@ -143,10 +146,13 @@ class PartialFile:
 
     def _note(self) -> None:
         length, seen = self._passed
-        self._noted = length
+        line = f"{length} {seen.hexdigest()}\n".encode()
         with explained("write", self._directory.join(self._journal)):
-            os.lseek(self._journal_descriptor, 0, os.SEEK_END)
-            os.write(self._journal_descriptor, f"{length} {seen.hexdigest()}\n".encode())
+            # Half a line, which is all that may fit on a full disk, is written over the next time.
+            if os.pwrite(self._journal_descriptor, line, self._journaled) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._noted = length
+        self._journaled += len(line)
 
     def _close(self) -> None:
         for descriptor in (self._descriptor, self._journal_descriptor):

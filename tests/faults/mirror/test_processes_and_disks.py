@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -14,6 +15,12 @@ import threading
 import time
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.partials import PartialFile
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
+    Directory,
+    DiskFullError,
+    Ownership,
+)
 from faulty_proxy import Fault
 from mirror_lab import Model, assert_sound, digest_of, finish_module, large_and_many, leftovers, options, start_module
 
@@ -211,13 +218,42 @@ def test_a_disk_that_fills_up_on_the_way(start, run, proxy, mirror, small_disk):
     assert_sound(path, model)
 
 
+def test_a_disk_without_room_for_a_line_of_the_journal(small_disk):
+    """What continues the beginning is kept all the same: what lies behind a gap makes room for the line."""
+    mib = 1024 * 1024
+    ownership = Ownership(None, None, 0o600, 0o700)
+    content = memoryview(LARGE)[: 50 * mib]
+
+    with Directory.open(str(small_disk)) as directory:
+        target = PartialFile(directory, "blob", len(content), ownership, directory, "final")
+        _offset, seen = target.begin()
+        for start in (0, 24 * mib):
+            target.write(start, content[start : start + 16 * mib])
+        fill_up(small_disk)
+        seen.update(content[: 16 * mib])
+        with pytest.raises(DiskFullError):
+            target.passed(16 * mib, content[: 16 * mib], seen)
+        target.suspend()
+
+        again = PartialFile(directory, "blob", len(content), ownership, directory, "final")
+        assert again.begin()[0] == 16 * mib
+        again.suspend()
+
+
+def fill_up(disk):
+    subprocess.run(["dd", "if=/dev/zero", f"of={disk}/other", "bs=64k"], capture_output=True, check=False)
+    with (disk / "rest").open("wb", buffering=0) as rest, contextlib.suppress(OSError):
+        while rest.write(b"x"):
+            pass
+
+
 def test_no_room_even_for_a_directory(run, mirror, small_disk):
     Model("small", [b"x" * 5000]).publish(mirror)
-    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/other", "bs=64k"], capture_output=True, check=False)
+    fill_up(small_disk)
     outcome = run("ollama_s3_import", name="small", models_path=small_disk / "models")
     assert outcome.failed
     assert outcome.result["error_code"] == "disk_full"
-    assert list(small_disk.iterdir()) == [small_disk / "other"]
+    assert sorted(path.name for path in small_disk.iterdir()) == ["other", "rest"]
 
 
 def test_a_read_only_file_system(run, models, small_disk):
