@@ -316,6 +316,30 @@ def layers(bench: Bench) -> Finding:
     )
 
 
+def progress(bench: Bench) -> Finding:
+    """What it costs to watch a transfer."""
+    large = bench.large
+
+    def run(**changes: Any) -> Sample:
+        where = {"name": large.name, "models_path": str(bench.target)}
+        arguments = {**mirror_lab.options(bench.settings), **where, **changes}
+        sample, printed = timed(mirror_lab.command("ollama_s3_import", arguments), env=mirror_lab.environment())
+        assert f'"blobs_downloaded": {len(large.sizes)}' in printed, printed
+        return sample
+
+    shown = Contestant("watched, a line a second", lambda: run(progress_interval=1), bench.fresh)
+    silent = Contestant("not watched", lambda: run(progress=False), bench.fresh)
+    take_turns([shown, silent], bench.given.rounds)
+    return Finding(
+        "progress",
+        f"Live progress of one blob of {in_gib(bench.given.blob)}",
+        "The whole run of `ansible localhost -m legionio.ollama.ollama_s3_import`, with ten times as many lines as by "
+        "default.",
+        [shown, silent],
+        [],
+    )
+
+
 def unchanged(bench: Bench) -> Finding:
     """A second run, in which nothing changes."""
     store = bench.scratch / "unchanged"
@@ -518,5 +542,6 @@ CASES: dict[str, Callable[[Bench], Finding]] = {
     "resume": resume,
     "sync": sync,
     "publish": publish,
+    "progress": progress,
     "unchanged": unchanged,
 }

@@ -205,14 +205,10 @@ class Broker:
     password = "lab-password"
 
     def __init__(self, series: str, logs: Path) -> None:
-        image = subprocess.run(
-            [str(LAB / "images.sh"), f"rabbitmq{series}"], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout.strip()
         self._podman = podman()
         self._logs = logs
-        self.name = f"legionio-broker-{os.getpid()}-{time.monotonic_ns() % 10**9}"
-        self._entry = _undo.add(*self._podman, "rm", "-f", "-i", "-t", "0", self.name)
-        self._run("run", "-d", "--name", self.name, "--label", "legionio-lab=broker", image, "sleep", "infinity")
+        self._container = container("broker", f"rabbitmq{series}")
+        self.name = self._container.__enter__()
         address = self._run("inspect", "-f", "{{.NetworkSettings.IPAddress}}", self.name)
         self.host = address.strip()
         self.amqp_url = f"amqp://{self.username}:{self.password}@{self.host}:{self.port}/%2F"
@@ -281,8 +277,7 @@ class Broker:
     def remove(self) -> None:
         """Take away the container and all that was in it."""
         self._save_log(self._logs / "rabbitmq.log")
-        self._run("rm", "-f", "-i", "-t", "0", self.name)
-        _undo.drop(self._entry)
+        self._container.__exit__(None, None, None)
 
     def _write(self, name: str, content: str) -> None:
         """Write a file of the broker's configuration."""
@@ -321,16 +316,45 @@ class Broker:
         return done.stdout
 
 
-def podman() -> list[str]:
-    """The podman command with the lab's settings (see common.sh for what they are and why)."""
+def podman_environment() -> dict[str, str]:
+    """What podman needs in its environment (see common.sh for what it is and why)."""
     settings = subprocess.run(
         ["bash", "-c", '. "$0"; podman_settings; printf %s "$CONTAINERS_CONF"', str(LAB / "common.sh")],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    command = ["env", f"CONTAINERS_CONF={settings}", "podman"]
+    return {"CONTAINERS_CONF": settings}
+
+
+def podman() -> list[str]:
+    """The podman command with the lab's settings."""
+    command = ["env", *(f"{name}={value}" for name, value in podman_environment().items()), "podman"]
     return command if os.geteuid() == 0 else ["sudo", "-n", *command]
+
+
+def image(name: str) -> str:
+    """An image of the lab that podman knows, made first if need be."""
+    printed = subprocess.run([str(LAB / "images.sh"), name], check=True, stdout=subprocess.PIPE, text=True)
+    return printed.stdout.strip()
+
+
+@contextlib.contextmanager
+def container(purpose: str, image_name: str, *options: str) -> Iterator[str]:
+    """A container in which nothing runs yet, for a while. Yields its name.
+
+    `options` are those of `podman run`.
+    """
+    name = f"legionio-{purpose}-{os.getpid()}-{time.monotonic_ns() % 10**9}"
+    remove = [*podman(), "rm", "-f", "-i", "-t", "0", name]
+    entry = _undo.add(*remove)
+    try:
+        start = [*podman(), "run", "-d", "--name", name, "--label", f"legionio-lab={purpose}", *options]
+        subprocess.run([*start, image(image_name), "sleep", "infinity"], check=True, stdout=subprocess.DEVNULL)
+        yield name
+    finally:
+        subprocess.run(remove, check=True, stdout=subprocess.DEVNULL)
+        _undo.drop(entry)
 
 
 @contextlib.contextmanager

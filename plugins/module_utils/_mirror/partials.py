@@ -130,7 +130,8 @@ class PartialFile:
         """Keep file and journal for a later run; without a journal the file is worth nothing."""
         worthless = self._descriptor >= 0 and self._size <= INTERVAL
         if self._journal_descriptor >= 0 and self._passed[0] > self._noted:
-            with contextlib.suppress(DirectoryError):  # the error that suspends is worth more than one about the journal
+            # The error that suspends is worth more than one about the journal.
+            with contextlib.suppress(DirectoryError):
                 # No later run looks behind what has passed. On a full disk it makes room for the line.
                 self.cut(self._passed[0])
                 self._note()

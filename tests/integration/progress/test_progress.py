@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import container
 import faulty_proxy
 import pytest
 import services
@@ -119,6 +120,24 @@ def test_over_ssh_as_root(
     assert done.process.returncode == 0, done.output
     assert_shown(done, "node")
     assert_clean(spool)
+
+
+def test_in_a_podman_container_as_another_user(play: Any, through: Any, folder: Path, core: Path, model: Model) -> None:
+    with container.container(folder) as host:
+        variables = {
+            **host.variables,
+            "ansible_become": True,
+            "ansible_become_method": "su",
+            "ansible_become_user": "nobody",
+            "ansible_become_flags": "-s /bin/sh",
+            "ansible_remote_tmp": "/tmp/ansible",
+        }
+        done = play([importing(through, folder)], hosts={"node": variables}, core=core, env=host.environment).wait()
+        assert done.process.returncode == 0, done.output
+        assert_shown(done, "node")
+        assert_sound(folder / "node", model)
+        assert (folder / "node").owner() == "nobody"
+        assert host.spool() == []
 
 
 @pytest.mark.usefixtures("model")
