@@ -45,11 +45,21 @@ def model_store() -> Path:
     return part("models") / "models"
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A loopback port that stays ours until this process ends, also while its server is stopped.
+
+    A socket that is bound and does not listen keeps it from everybody who lets the system choose a port. Who names it
+    can listen there all the same, with SO_REUSEADDR, as servers do; until then connections are refused (socket(7)).
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    _reserved.append(sock)
+    port: int = sock.getsockname()[1]
+    return port
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from typing import Any, Callable, Optional
 
 import pika
 import yaml
+from services import free_port
 
 SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
 sys.path.insert(0, str(SOURCES))
@@ -51,9 +52,7 @@ class ScriptedOllama:
         self.cancelled = threading.Event()
         self._server: Optional[ThreadingHTTPServer] = None
         self._connections: list[socket.socket] = []
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> ScriptedOllama:
