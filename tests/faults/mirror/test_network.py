@@ -15,7 +15,7 @@ from subprocess import PIPE, STDOUT
 
 import pytest
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, command, digest_of, environment, options
+from mirror_lab import Model, assert_sound, command, digest_of, environment, options, until_another_waits
 
 LARGE = os.urandom(100 * 1024 * 1024)
 CHUNK = 8 * 1024 * 1024
@@ -230,7 +230,8 @@ def test_a_proxy_that_ignores_ranges_is_named(run, proxy, model, path):
 
 
 def test_two_importers_at_once(settings, proxy, model, path):
-    proxy.rule = lambda request: Fault(rate=3e6) if request.of_blob else None
+    met = threading.Event()
+    proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     arguments = options(settings, endpoint_url=proxy.url) | {"name": "llama3:8b", "models_path": str(path)}
     both = [
         subprocess.Popen(
@@ -238,6 +239,8 @@ def test_two_importers_at_once(settings, proxy, model, path):
         )
         for _importer in range(2)
     ]
+    until_another_waits(path)
+    met.set()
     printed = sorted((process.communicate(timeout=120)[0] for process in both), key=lambda text: "CHANGED" not in text)
     assert " | CHANGED => " in printed[0]
     assert " | SUCCESS => " in printed[1]

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -126,6 +127,34 @@ def leftovers(path: Path) -> list[str]:
     workspace = path / ".legionio-ollama"
     names = {entry.name for entry in workspace.iterdir()} if workspace.is_dir() else set()
     return sorted(names - {"lock", "verified.json"})
+
+
+def until_another_waits(path: Path, within: float = 120.0) -> None:
+    """Wait until a process waits for the lock of a store that another one holds."""
+    lock = path / ".legionio-ollama" / "lock"
+    deadline = time.monotonic() + within
+    while True:
+        waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+        if lock.exists() and any(f":{lock.stat().st_ino} " in line for line in waiting):
+            return
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.02)
+
+
+def journal(path: Path, digest: str) -> Path:
+    """Return where an importer notes how much of a blob has come."""
+    return path / ".legionio-ollama" / f"{digest.replace(':', '-')}.journal"
+
+
+def until_noted(file: Path, size: int, within: float = 120.0) -> None:
+    """Wait until a journal says that so much of its blob has come."""
+    deadline = time.monotonic() + within
+    while True:
+        lines = file.read_text().splitlines() if file.exists() else []
+        if any(int(line.partition(" ")[0]) >= size for line in lines):
+            return
+        assert time.monotonic() < deadline, f"{size} bytes have not come: {lines}"
+        time.sleep(0.02)
 
 
 def options(settings: S3Settings, **changes: Any) -> dict[str, Any]:
