@@ -33,7 +33,7 @@ lanes._SHARED_ARGUMENTS = {{**lanes._SHARED_ARGUMENTS, "x-expires": {EXPIRES}}}
 
 def there(broker: Any, *queues: str) -> bool:
     # Not by declaring them passively, which would count as use.
-    return set(queues) <= set(broker.ctl("-q", "list_queues", "name").split())
+    return set(queues) <= set(broker.queues())
 
 
 def test_no_request_is_lost_while_every_node_is_busy(

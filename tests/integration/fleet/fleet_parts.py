@@ -350,6 +350,19 @@ def channel_to(broker: Any) -> Iterator[Any]:
             connection.close()
 
 
+def delete_queues(broker: Any, beginning: str) -> None:
+    """Delete what a test has left. An exclusive queue whose connection broke goes by itself, in its own time."""
+
+    def gone() -> bool:
+        left = [queue for queue in broker.queues() if queue.startswith(beginning)]
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker), channel_to(broker) as channel:
+            for queue in left:
+                channel.queue_delete(queue)
+        return not left
+
+    eventually(gone, f"no queue {beginning}*", 60)
+
+
 def configuration(broker: Any, ollama_url: str, **others: Any) -> dict[str, Any]:
     """The configuration of a worker with a chat and an embedding lane; ``broker_*`` belongs to the broker's section."""
     section = {name[len("broker_") :]: others.pop(name) for name in list(others) if name.startswith("broker_")}

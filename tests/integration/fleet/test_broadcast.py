@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 import yaml
-from fleet_parts import SOURCES, channel_to, eventually
+from fleet_parts import SOURCES, channel_to, delete_queues, eventually
 from fleet_worker._fleet.topology import updates_permissions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
@@ -107,10 +107,7 @@ def updater(clean_broker: Any, mirror: Mirror, tmp_path: Path) -> Iterator[Calla
     yield start
     for one in started:
         one.close()
-    with channel_to(clean_broker) as channel:
-        for queue in [line.split()[0] for line in clean_broker.ctl("-q", "list_queues", "name").splitlines() if line]:
-            if queue.startswith("ollama.s3_models."):
-                channel.queue_delete(queue)
+    delete_queues(clean_broker, "ollama.s3_models.")
 
 
 def task(broker: Any, *flags: str, **options: Any) -> dict[str, Any]:

@@ -267,4 +267,4 @@ def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: 
 def test_nothing_is_left_behind(clean_broker: Any, settings: BrokerSettings) -> None:
     with RubyWorker(clean_broker, "ruby", typed_response), Requester(settings) as requester:
         ask(requester, "ruby")
-    eventually(lambda: "llm.fleet.reply" not in clean_broker.ctl("-q", "list_queues", "name"), "its queue is gone")
+    eventually(lambda: not any("llm.fleet.reply" in queue for queue in clean_broker.queues()), "its queue is gone")
