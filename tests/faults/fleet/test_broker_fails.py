@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 from fleet_parts import (
     CHAT_MODEL,
     EMBED_MODEL,
+    SOURCES,
     ScriptedOllama,
     Slow,
     WorkerProcess,
@@ -50,7 +53,7 @@ def test_a_restart_is_survived_with_work_in_flight(
     slow.go_on.set()
     worker.wait_log("reply=lost")
     own_broker.start()
-    eventually(lambda: worker.log.count("event=connected") == 2, "connected again", 60, worker)
+    eventually(lambda: worker.log.count("event=connected") >= 2, "connected again", 60, worker)
     asker.wait(within=60)
     properties, body = asker.only()
     assert body["message"]["content"] == "Good morning."
@@ -236,8 +239,13 @@ def _collected(asker: Asker, correlation_id: str) -> bool:
     return correlation_id in asker.answers
 
 
-def test_all_rights_taken_away_and_given_back(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    worker = start(lent_broker, scripted.url).wait_ready()
+def test_all_rights_taken_away_and_given_back(
+    lent_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
+) -> None:
+    # Half a minute on a real worker, which would tell no more.
+    (tmp_path / "sitecustomize.py").write_text("from fleet_worker import worker\nworker.RETRY_LANE = 3.0\n")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
+    worker = start(lent_broker, scripted.url, environment=environment).wait_ready()
     lent_broker.ctl("set_permissions", lent_broker.username, "^$", "^$", "^$")
     lent_broker.ctl("close_all_connections", "rights")
     assert "refuses it to the user 'lab'" in worker.wait_log("event=lane_refused", within=60)
@@ -275,7 +283,7 @@ def test_a_changed_password_is_told_and_tried_again(lent_broker: Any, scripted: 
     assert "refuses the login of the user 'lab'" in worker.wait_log("event=cannot_connect")
     assert worker.process.poll() is None
     lent_broker.ctl("change_password", lent_broker.username, lent_broker.password)
-    eventually(lambda: worker.log.count("event=connected") == 2, "connected again", 60, worker)
+    eventually(lambda: worker.log.count("event=connected") >= 2, "connected again", 60, worker)
     asker = Asker(lent_broker, CHAT)
     asker.ask()
     asker.wait()
@@ -287,7 +295,7 @@ def test_a_second_address_takes_over(lent_broker: Any, scripted: ScriptedOllama,
     worker = start(lent_broker, scripted.url, broker_addresses=addresses).wait_ready()
     assert worker.status()["broker"] == addresses[0]
     first.close()
-    eventually(lambda: worker.log.count("event=connected") == 2, "the second address", 60, worker)
+    eventually(lambda: worker.log.count("event=connected") >= 2, "the second address", 60, worker)
     assert worker.status()["broker"] == addresses[1]
     asker = Asker(lent_broker, lane("embed", EMBED_MODEL).queue)
     asker.ask(input="x")

@@ -231,12 +231,12 @@ def test_the_watchdog_notices_that_the_main_loop_alone_hangs(
     def hung() -> Any:
         # More than once: a single signal was once seen to hang nothing.
         worker.process.send_signal(signal.SIGUSR2)
-        return worker.status().get("error")
+        return worker.status_now().get("error")
 
     # systemd would end it a second after the last of them.
     eventually(hung, "the status", within=60)
     before = worker.told.count("WATCHDOG=1")
     time.sleep(2.0)
     assert worker.told.count("WATCHDOG=1") == before
-    assert "I/O thread did not answer" in worker.status()["error"]
+    assert "I/O thread did not answer" in worker.status_now()["error"]
     worker.kill()

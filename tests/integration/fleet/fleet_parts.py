@@ -234,7 +234,14 @@ class WorkerProcess:
         return self.log_path.read_text()
 
     def status(self) -> dict[str, Any]:
-        """What the worker tells of itself."""
+        """What the worker tells of itself, as soon as the machine lets it."""
+        found: dict[str, Any] = eventually(
+            lambda: None if "error" in (state := self.status_now()) else state, "the status", 60, self
+        )
+        return found
+
+    def status_now(self) -> dict[str, Any]:
+        """The same, or that its main loop hangs."""
         return ask_status(self.status_path)
 
     def wait_ready(self, within: float = 60.0) -> WorkerProcess:

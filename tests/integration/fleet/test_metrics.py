@@ -139,7 +139,9 @@ def test_gauges_follow_the_worker(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any, listen: str
 ) -> None:
     slow = scripted.behave = Slow(60)
-    worker = start(clean_broker, scripted.url, metrics={"listen": listen}, concurrency=1).wait_ready()
+    worker = start(
+        clean_broker, scripted.url, metrics={"listen": listen}, concurrency=1, ollama={"interval": 0.5}
+    ).wait_ready()
     idle = Scraped(listen)
     names = (
         "ready",

@@ -461,7 +461,7 @@ def test_a_lane_whose_model_is_missing_is_paused_until_it_comes(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     scripted.models = [EMBED_MODEL]
-    worker = start(clean_broker, scripted.url).wait_ready()
+    worker = start(clean_broker, scripted.url, ollama={"interval": 0.5}).wait_ready()
     raw.send({"messages": MESSAGES})
     raw.send({"input": "x"}, EMBED, correlation_id="c-2")
     assert raw.reply()[0].correlation_id == "c-2"

@@ -128,7 +128,7 @@ def ledger(broker_with_topology: Any) -> Iterator[Ledger]:
 def worker(start_worker: Any, broker: Any, ollama: Tags, *lanes: Any, **others: Any) -> Iterator[Path]:
     """A worker of some lanes; the queues that it leaves are taken away."""
     with start_worker(
-        broker, node="gpu-01", ollama={"host": ollama.url}, concurrency=3, lanes=list(lanes), **others
+        broker, node="gpu-01", ollama={"host": ollama.url, "interval": 0.5}, concurrency=3, lanes=list(lanes), **others
     ) as log:
         yield log
     connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
