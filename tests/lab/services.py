@@ -282,7 +282,7 @@ class Broker:
         log = self._logs / "rabbitmq.log"
 
         def ended() -> bool:
-            if time.monotonic() - started < 5 or self._alive():
+            if time.monotonic() - started < 30 or self._alive():  # a busy machine takes a while to come to the latter
                 return False
             self._save_log(log)
             return True

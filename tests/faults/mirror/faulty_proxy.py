@@ -69,6 +69,7 @@ class Proxy(ThreadingHTTPServer):
     """Passes requests on, but for those to which the rule answers with a fault."""
 
     daemon_threads = True
+    request_queue_size = 128  # a connection that finds no room waits for a second
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

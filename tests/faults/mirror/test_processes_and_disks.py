@@ -14,6 +14,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from faulty_proxy import Fault
 from mirror_lab import (
     Model,
@@ -23,6 +24,7 @@ from mirror_lab import (
     journal,
     large_and_many,
     leftovers,
+    new_bucket,
     options,
     start_module,
     until_noted,
@@ -32,9 +34,22 @@ ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 LARGE = os.urandom(100 * 1024 * 1024)
 
 
+@pytest.fixture(scope="module")
+def published(s3):
+    """A bucket with the models, for all tests that change nothing in the mirror."""
+    settings = new_bucket(s3)
+    return settings, large_and_many(Mirror(settings), LARGE)
+
+
 @pytest.fixture
-def models(mirror):
-    return large_and_many(mirror, LARGE)
+def settings(request, s3, published):
+    """Settings for that bucket; for a test that asks for the mirror, to put something there, of one of its own."""
+    return new_bucket(s3) if "mirror" in request.fixturenames else published[0]
+
+
+@pytest.fixture
+def models(published):
+    return published[1]
 
 
 def interrupt(start, proxy, path):

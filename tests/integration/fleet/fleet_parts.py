@@ -108,6 +108,7 @@ class ScriptedOllama:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             allow_reuse_address = True
+            request_queue_size = 128  # a connection that finds no room waits for a second
 
             def process_request(self, request: Any, client_address: Any) -> None:
                 ollama._connections.append(request)

@@ -260,4 +260,4 @@ def finish_module(process: subprocess.Popen[str]) -> Outcome:
     assert printed.strip(), complaints
     result = json.loads(printed)
     assert result.get("error_code") != "unexpected", result
-    return Outcome(result, " | FAILED! => " if result.get("failed") else "")
+    return Outcome({"changed": False, **result}, (" | FAILED! => " if result.get("failed") else "") + printed)
