@@ -63,22 +63,6 @@ def test_a_restart_is_survived_with_work_in_flight(
     asker.wait()
 
 
-def test_work_that_is_still_running_after_a_restart_is_joined(
-    lent_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
-    slow = scripted.behave = Slow(120)
-    worker = start(lent_broker, scripted.url).wait_ready()
-    asker = Asker(lent_broker, CHAT)
-    asker.ask()
-    slow.wait_for()
-    lent_broker.ctl("close_all_connections", "test")
-    eventually(lambda: worker.status()["counters"].get("joined") == 1, "the redelivery has joined", 60, worker)
-    slow.go_on.set()
-    asker.wait()
-    assert len(asker.only()) == 2
-    assert len(scripted.calls) == 1
-
-
 def test_heartbeats_go_on_during_a_long_inference(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     slow = scripted.behave = Slow(14)
     worker = start(shared_broker, scripted.url, concurrency=1, broker_heartbeat=5).wait_ready()
@@ -175,6 +159,25 @@ def test_a_connection_that_falls_silent_is_noticed_and_made_anew(
     assert asker.only()[1]["message"]["content"] == "Good morning."
     assert len(scripted.calls) == 1
     eventually(lambda: not worker.status()["in_flight"], "nothing is left over")
+
+
+# One broker is lent to all that follow, which therefore stand together.
+
+
+def test_work_that_is_still_running_after_a_restart_is_joined(
+    lent_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(120)
+    worker = start(lent_broker, scripted.url).wait_ready()
+    asker = Asker(lent_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    lent_broker.ctl("close_all_connections", "test")
+    eventually(lambda: worker.status()["counters"].get("joined") == 1, "the redelivery has joined", 60, worker)
+    slow.go_on.set()
+    asker.wait()
+    assert len(asker.only()) == 2
+    assert len(scripted.calls) == 1
 
 
 def test_an_alarm_holds_answers_back_and_loses_none(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
