@@ -161,7 +161,7 @@ def test_a_connection_that_falls_silent_is_noticed_and_made_anew(
     eventually(lambda: not worker.status()["in_flight"], "nothing is left over")
 
 
-# One broker is lent to all that follow, which therefore stand together.
+# From here on one broker is lent to what is not tried with both series, which pytest then runs together.
 
 
 def test_work_that_is_still_running_after_a_restart_is_joined(
