@@ -74,8 +74,8 @@ def publish_and_get(url: str, queue: str) -> bytes:
         channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
         channel.confirm_delivery()
         channel.basic_publish("", queue, b"hello", mandatory=True)
-        for _method, _properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=10):
-            assert body is not None, "the broker delivered nothing within 10 s"
+        for _method, _properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=60):
+            assert body is not None, "the broker delivered nothing within 60 s"
             content: bytes = body
             return content
     raise AssertionError("unreachable")
@@ -99,7 +99,7 @@ def test_broker_keeps_its_queues_over_a_stop_and_a_kill(fresh_broker: services.B
         # Deliveries, not the queue's length: that is only an estimate while its leader recovers.
         with pika.BlockingConnection(pika.URLParameters(fresh_broker.amqp_url)) as connection:
             seen = 0
-            for _method, _properties, body in connection.channel().consume("kept", inactivity_timeout=10):
+            for _method, _properties, body in connection.channel().consume("kept", inactivity_timeout=60):
                 seen += body is not None
                 if seen == wanted or body is None:
                     break

@@ -28,6 +28,21 @@ from undo import UndoList
 
 LAB = Path(__file__).resolve().parent
 
+# Answers each line of its input with the names of the broker's queues, one a line, and an empty line.
+_LISTER = """
+F = fun F() ->
+    case io:get_line("") of
+        eof -> halt();
+        _ ->
+            Names = rpc:call('rabbit@localhost', rabbit_amqqueue, list_names, []),
+            [io:format("~ts~n", [element(4, Name)]) || Name <- Names],
+            io:format("~n"),
+            F()
+    end
+end,
+F().
+"""
+
 # Ollama and VersityGW answer in under 2 s and RabbitMQ in about 10 s on an idle machine; builds run beside the tests.
 READY_WITHIN = 120.0
 
@@ -45,11 +60,21 @@ def model_store() -> Path:
     return part("models") / "models"
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A loopback port that stays ours until this process ends, also while its server is stopped.
+
+    A socket that is bound and does not listen keeps it from everybody who lets the system choose a port. Who names it
+    can listen there all the same, with SO_REUSEADDR, as servers do; until then connections are refused (socket(7)).
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    _reserved.append(sock)
+    port: int = sock.getsockname()[1]
+    return port
 
 
 @contextlib.contextmanager
@@ -214,6 +239,7 @@ class Broker:
         self.amqp_url = f"amqp://{self.username}:{self.password}@{self.host}:{self.port}/%2F"
         settings = f"default_user = {self.username}\ndefault_pass = {self.password}\nloopback_users = none\n"
         self._write("rabbitmq.conf", settings)
+        self._lister: Optional[subprocess.Popen[str]] = None
 
     def use_tls(self, authority: bytes, certificate: bytes, key: bytes) -> None:
         """Speak TLS at `tls_port`, to those who have a certificate of the authority; its common name can log in.
@@ -252,7 +278,7 @@ class Broker:
         log = self._logs / "rabbitmq.log"
 
         def ended() -> bool:
-            if time.monotonic() - started < 5 or self._alive():
+            if time.monotonic() - started < 30 or self._alive():  # a busy machine takes a while to come to the latter
                 return False
             self._save_log(log)
             return True
@@ -261,11 +287,13 @@ class Broker:
 
     def stop(self) -> None:
         """Shut it down in order."""
+        self._end_lister()
         self.ctl("stop")
         self._wait_for_end()
 
     def kill(self) -> None:
         """End it without warning (SIGKILL)."""
+        self._end_lister()
         self._exec("pkill", "-9", "-x", "beam.smp", check=False)
         self._wait_for_end()
 
@@ -274,8 +302,38 @@ class Broker:
         rabbitmqctl = ("rabbitmqctl", "-n", "rabbit@localhost")
         return self._exec("-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", "--", *rabbitmqctl, *arguments)
 
+    def queues(self) -> list[str]:
+        """Return the names of all queues, without the two seconds that rabbitmqctl takes to start."""
+        if self._lister is None:
+            self._lister = subprocess.Popen(
+                [
+                    *(*self._podman, "exec", "-i", "-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", self.name),
+                    *("erl", "-noshell", "-hidden", "-sname", "lister@localhost", "-eval", _LISTER),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        if self._lister.stdin is None or self._lister.stdout is None:
+            raise RuntimeError("the lister has no pipes")
+        self._lister.stdin.write("\n")
+        self._lister.stdin.flush()
+        names = []
+        while (line := self._lister.stdout.readline()) != "\n":
+            if not line:
+                raise RuntimeError(f"RabbitMQ in {self.name} does not tell its queues")
+            names.append(line.rstrip("\n"))
+        return names
+
+    def _end_lister(self) -> None:
+        """End it before the broker, whose processes have the same name."""
+        if self._lister is not None:
+            self._lister.communicate()
+            self._lister = None
+
     def remove(self) -> None:
         """Take away the container and all that was in it."""
+        self._end_lister()
         self._save_log(self._logs / "rabbitmq.log")
         self._container.__exit__(None, None, None)
 

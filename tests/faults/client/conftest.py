@@ -44,7 +44,7 @@ class Module:
         self.process.stdin.close()
         self.process.stdin = None
 
-    def result(self, timeout: float = 120) -> dict[str, Any]:
+    def result(self, timeout: float = 300) -> dict[str, Any]:
         """Wait for its end, and return what it said: one line of JSON, without a traceback in its message."""
         output, errors = self.process.communicate(timeout=timeout)
         assert len(output.strip().splitlines()) == 1, output + errors

@@ -69,7 +69,7 @@ def test_a_registry_that_stands_still(start: Any, registry: Registry, empty_serv
     result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=3).result()
     assert result["failed"] and result["error_code"] == "stalled", result
     assert "has not moved for 3 seconds, at 'pulling" in result["msg"] and "stall_timeout" in result["msg"]
-    assert 3 < time.monotonic() - started < 20
+    assert 3 < time.monotonic() - started < 60
     assert models(empty_server) == {}
 
 
@@ -77,8 +77,8 @@ def test_a_registry_that_is_slow_is_waited_for(
     start: Any, registry: Registry, empty_server: services.OllamaServer
 ) -> None:
     """The whole takes several times the stall timeout; only what stands still is given up."""
-    registry.rate = 15_000_000
-    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=2, timeout=2).result()
+    registry.rate = 12_000_000
+    result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=3, timeout=3).result()
     assert result["changed"] is True, result
 
 
@@ -105,7 +105,7 @@ def test_a_full_disk(start: Any, registry: Registry, small_disk: Path) -> None:
         result = start("ollama_model", host=server.url, name=NAME, insecure=True).result()
         assert result["failed"] and "no space left on device" in result["msg"], result
         assert "Free space" in result["msg"]
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 60
         assert models(server) == {}
 
 
@@ -115,12 +115,15 @@ def test_a_module_that_is_killed_leaves_a_pull_that_the_next_one_resumes(
     registry.rate = 30_000_000
     module = start("ollama_model", host=empty_server.url, name=NAME, insecure=True)
     wait_until_sent(registry, 60_000_000)
+    registry.rate = 2_000_000  # the rest would take 19 seconds
     module.process.kill()
     module.process.communicate()
-    time.sleep(1)
-    sent = registry.sent
-    time.sleep(1)
-    assert registry.sent - sent < 5_000_000, "the server goes on pulling for nobody"
+    deadline = time.monotonic() + 12
+    sent = -1
+    while sent != registry.sent:
+        assert time.monotonic() < deadline, "the server goes on pulling for nobody"
+        sent = registry.sent
+        time.sleep(1)
     registry.rate = None
     assert start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()["changed"] is True
     assert registry.sent - sent < 60_000_000, "of 98 MB, more than 40 had arrived"

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import pika
 import pytest
 
 TESTS = Path(__file__).resolve().parents[2]
 for folder in (TESTS / "lab", TESTS / "integration" / "fleet"):
     sys.path.insert(0, str(folder))
 
+import services  # noqa: E402
 from fixtures import broker, fresh_broker, leave_in_order  # noqa: E402
-from fleet_parts import ScriptedOllama, WorkerProcess, channel_to, configuration, set_up_broker  # noqa: E402
+from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker  # noqa: E402
 
 __all__ = ["broker", "fresh_broker"]
 
@@ -31,15 +34,32 @@ def own_broker(fresh_broker: Any) -> Any:
     return fresh_broker
 
 
+@pytest.fixture(scope="module")
+def running_broker() -> Iterator[Any]:
+    with services.rabbitmq("4") as running:
+        yield running
+
+
+@pytest.fixture
+def lent_broker(running_broker: Any) -> Iterator[Any]:
+    """A broker in order, not to be stopped. Connections, alarms and rights a test may change if it sets them right."""
+    try:
+        set_up_broker(running_broker)
+    except pika.exceptions.AMQPError:  # a test that failed has not come to that
+        running_broker.ctl("change_password", running_broker.username, running_broker.password)
+        running_broker.ctl("set_permissions", running_broker.username, ".*", ".*", ".*")
+        set_up_broker(running_broker)
+    yield running_broker
+    with contextlib.suppress(pika.exceptions.AMQPError):
+        delete_queues(running_broker, "llm.")
+
+
 @pytest.fixture
 def shared_broker(broker: Any) -> Iterator[Any]:
     """A broker in order that other tests use too."""
     set_up_broker(broker)
     yield broker
-    lanes = [line.split()[0] for line in broker.ctl("-q", "list_queues", "name").splitlines() if "llm." in line]
-    with channel_to(broker) as channel:
-        for queue in lanes:
-            channel.queue_delete(queue)
+    delete_queues(broker, "llm.")
 
 
 @pytest.fixture

@@ -6,14 +6,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually
+from fleet_parts import (
+    CHAT_MODEL,
+    EMBED_MODEL,
+    SOURCES,
+    ScriptedOllama,
+    Slow,
+    WorkerProcess,
+    channel_to,
+    eventually,
+    raise_alarm,
+)
 from fleet_worker._fleet.lanes import lane
 
 from .asking import Asker
@@ -41,30 +53,14 @@ def test_a_restart_is_survived_with_work_in_flight(
     slow.go_on.set()
     worker.wait_log("reply=lost")
     own_broker.start()
-    eventually(lambda: worker.log.count("event=connected") == 2, "connected again", 60, worker)
+    eventually(lambda: worker.log.count("event=connected") >= 2, "connected again", 60, worker)
     asker.wait(within=60)
     properties, body = asker.only()
     assert body["message"]["content"] == "Good morning."
     assert properties.headers["x-legion-fleet-redelivered"] >= 1
     assert len(scripted.calls) == 1, "the answer was kept, not worked out again"
     asker.ask()
-    asker.wait(within=20)
-
-
-def test_work_that_is_still_running_after_a_restart_is_joined(
-    own_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
-    slow = scripted.behave = Slow(120)
-    worker = start(own_broker, scripted.url).wait_ready()
-    asker = Asker(own_broker, CHAT)
-    asker.ask()
-    slow.wait_for()
-    own_broker.ctl("close_all_connections", "test")
-    eventually(lambda: worker.status()["counters"].get("joined") == 1, "the redelivery has joined", 60, worker)
-    slow.go_on.set()
-    asker.wait(within=20)
-    assert len(asker.only()) == 2
-    assert len(scripted.calls) == 1
+    asker.wait()
 
 
 def test_heartbeats_go_on_during_a_long_inference(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
@@ -165,25 +161,45 @@ def test_a_connection_that_falls_silent_is_noticed_and_made_anew(
     eventually(lambda: not worker.status()["in_flight"], "nothing is left over")
 
 
-def test_an_alarm_holds_answers_back_and_loses_none(own_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+# From here on one broker is lent to what is not tried with both series, which pytest then runs together.
+
+
+def test_work_that_is_still_running_after_a_restart_is_joined(
+    lent_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    slow = scripted.behave = Slow(120)
+    worker = start(lent_broker, scripted.url).wait_ready()
+    asker = Asker(lent_broker, CHAT)
+    asker.ask()
+    slow.wait_for()
+    lent_broker.ctl("close_all_connections", "test")
+    eventually(lambda: worker.status()["counters"].get("joined") == 1, "the redelivery has joined", 60, worker)
+    slow.go_on.set()
+    asker.wait()
+    assert len(asker.only()) == 2
+    assert len(scripted.calls) == 1
+
+
+def test_an_alarm_holds_answers_back_and_loses_none(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     slow = scripted.behave = Slow(60)
-    worker = start(own_broker, scripted.url, concurrency=1).wait_ready()
-    asker = Asker(own_broker, CHAT)
+    worker = start(lent_broker, scripted.url, concurrency=1).wait_ready()
+    asker = Asker(lent_broker, CHAT)
     for _number in range(3):
         asker.ask()
     slow.wait_for()
-    own_broker.ctl("set_vm_memory_high_watermark", "0.0000001")
-    time.sleep(1)
-    slow.go_on.set()
-    worker.wait_log("event=broker_blocked")
-    assert "the broker has an alarm" in eventually(
-        lambda: worker.status()["summary"] if "alarm" in worker.status()["summary"] else "", "the alarm in the status"
-    )
-    time.sleep(1)
-    assert len(scripted.calls) <= 2, "nothing is begun whose answer could not be sent"
-    own_broker.ctl("set_vm_memory_high_watermark", "0.6")
+    try:
+        raise_alarm(lent_broker)
+        slow.go_on.set()
+        worker.wait_log("event=broker_blocked")
+        assert "the broker has an alarm" in eventually(
+            lambda: worker.status()["summary"] if "alarm" in worker.status()["summary"] else "", "it in the status"
+        )
+        time.sleep(1)
+        assert len(scripted.calls) <= 2, "nothing is begun whose answer could not be sent"
+    finally:
+        lent_broker.ctl("set_vm_memory_high_watermark", "0.6")
     worker.wait_log("event=broker_unblocked")
-    asker.wait(within=30)
+    asker.wait()
     assert all(len(answers) == 1 for answers in asker.answers.values())
     assert "connection_lost" not in worker.log
 
@@ -196,7 +212,7 @@ def test_a_queue_that_is_deleted_is_declared_again(shared_broker: Any, scripted:
     assert CHAT in worker.wait_log("event=lane_lost")
     eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "consumed again")
     asker.ask()
-    asker.wait(within=20)
+    asker.wait()
 
 
 def test_a_queue_that_is_deleted_under_work_costs_what_waited_there_and_nothing_else(
@@ -213,7 +229,7 @@ def test_a_queue_that_is_deleted_under_work_costs_what_waited_there_and_nothing_
         channel.queue_delete(CHAT)
     assert "what waited" in worker.wait_log("event=lane_lost")
     slow.go_on.set()
-    asker.wait(1, within=20)
+    asker.wait(1)
     assert asker.asked[0] in asker.answers
     eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "declared again")
     last = asker.ask()
@@ -226,62 +242,67 @@ def _collected(asker: Asker, correlation_id: str) -> bool:
     return correlation_id in asker.answers
 
 
-def test_all_rights_taken_away_and_given_back(own_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    worker = start(own_broker, scripted.url).wait_ready()
-    own_broker.ctl("set_permissions", own_broker.username, "^$", "^$", "^$")
-    own_broker.ctl("close_all_connections", "rights")
+def test_all_rights_taken_away_and_given_back(
+    lent_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
+) -> None:
+    # Half a minute on a real worker, which would tell no more.
+    (tmp_path / "sitecustomize.py").write_text("from fleet_worker import worker\nworker.RETRY_LANE = 3.0\n")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
+    worker = start(lent_broker, scripted.url, environment=environment).wait_ready()
+    lent_broker.ctl("set_permissions", lent_broker.username, "^$", "^$", "^$")
+    lent_broker.ctl("close_all_connections", "rights")
     assert "refuses it to the user 'lab'" in worker.wait_log("event=lane_refused", within=60)
     assert worker.process.poll() is None
     eventually(lambda: {one["state"] for one in worker.status()["lanes"]} == {"paused"}, "paused, and said so")
-    own_broker.ctl("set_permissions", own_broker.username, ".*", ".*", ".*")
+    lent_broker.ctl("set_permissions", lent_broker.username, ".*", ".*", ".*")
     eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "served again", 90, worker)
-    asker = Asker(own_broker, CHAT)
+    asker = Asker(lent_broker, CHAT)
     asker.ask()
-    asker.wait(within=20)
+    asker.wait()
 
 
 def test_rights_that_are_taken_away_are_told_and_work_goes_on_when_they_are_back(
-    own_broker: Any, scripted: ScriptedOllama, start: Start
+    lent_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
-    worker = start(own_broker, scripted.url).wait_ready()
-    asker = Asker(own_broker, CHAT)
+    worker = start(lent_broker, scripted.url).wait_ready()
+    asker = Asker(lent_broker, CHAT)
     asker.ask()
     slow.wait_for()
-    own_broker.ctl("set_permissions", own_broker.username, ".*", "^$", ".*")
+    lent_broker.ctl("set_permissions", lent_broker.username, ".*", "^$", ".*")
     time.sleep(0.5)
     slow.go_on.set()
     assert "refuses it to the user 'lab'" in worker.wait_log("event=cannot_answer")
     assert worker.process.poll() is None
-    own_broker.ctl("set_permissions", own_broker.username, ".*", ".*", ".*")
+    lent_broker.ctl("set_permissions", lent_broker.username, ".*", ".*", ".*")
     asker.wait(within=60)
     assert len(scripted.calls) == 1
 
 
-def test_a_changed_password_is_told_and_tried_again(own_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    worker = start(own_broker, scripted.url).wait_ready()
-    own_broker.ctl("change_password", own_broker.username, "another")
-    own_broker.ctl("close_all_connections", "rotation")
+def test_a_changed_password_is_told_and_tried_again(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+    worker = start(lent_broker, scripted.url).wait_ready()
+    lent_broker.ctl("change_password", lent_broker.username, "another")
+    lent_broker.ctl("close_all_connections", "rotation")
     assert "refuses the login of the user 'lab'" in worker.wait_log("event=cannot_connect")
     assert worker.process.poll() is None
-    own_broker.ctl("change_password", own_broker.username, own_broker.password)
-    eventually(lambda: worker.log.count("event=connected") == 2, "connected again", 60, worker)
-    asker = Asker(own_broker, CHAT)
+    lent_broker.ctl("change_password", lent_broker.username, lent_broker.password)
+    eventually(lambda: worker.log.count("event=connected") >= 2, "connected again", 60, worker)
+    asker = Asker(lent_broker, CHAT)
     asker.ask()
-    asker.wait(within=20)
+    asker.wait()
 
 
-def test_a_second_address_takes_over(own_broker: Any, scripted: ScriptedOllama, start: Start, wire_to: Any) -> None:
-    first = wire_to(own_broker)
-    addresses = [f"127.0.0.1:{first.port}", f"{own_broker.host}:{own_broker.port}"]
-    worker = start(own_broker, scripted.url, broker_addresses=addresses).wait_ready()
+def test_a_second_address_takes_over(lent_broker: Any, scripted: ScriptedOllama, start: Start, wire_to: Any) -> None:
+    first = wire_to(lent_broker)
+    addresses = [f"127.0.0.1:{first.port}", f"{lent_broker.host}:{lent_broker.port}"]
+    worker = start(lent_broker, scripted.url, broker_addresses=addresses).wait_ready()
     assert worker.status()["broker"] == addresses[0]
     first.close()
-    eventually(lambda: worker.log.count("event=connected") == 2, "the second address", 60, worker)
+    eventually(lambda: worker.log.count("event=connected") >= 2, "the second address", 60, worker)
     assert worker.status()["broker"] == addresses[1]
-    asker = Asker(own_broker, lane("embed", EMBED_MODEL).queue)
+    asker = Asker(lent_broker, lane("embed", EMBED_MODEL).queue)
     asker.ask(input="x")
-    asker.wait(within=20)
+    asker.wait()
 
 
 @pytest.fixture

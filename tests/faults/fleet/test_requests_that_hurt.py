@@ -32,7 +32,7 @@ def waiting(broker: Any, queue: str) -> int:
 def still_works(broker: Any, worker: WorkerProcess) -> None:
     asker = Asker(broker, CHAT)
     asker.ask()
-    asker.wait(within=30)
+    asker.wait()
     assert asker.only()[1]["message"]["content"] == "Good morning."
     asker.close()
     eventually(lambda: not worker.status()["in_flight"], "nothing in flight")
@@ -88,14 +88,14 @@ def test_header_and_body_that_disagree(shared_broker: Any, scripted: ScriptedOll
     worker = start(shared_broker, scripted.url).wait_ready()
     asker = Asker(shared_broker, CHAT)
     asker.ask(correlation_id="another", reply_to="llm.fleet.reply.another")
-    asker.wait(within=30)
+    asker.wait()
     properties, _body = asker.only()
     assert properties.correlation_id == asker.asked[0]
     line = worker.wait_log("contradictions=")
     assert "reply_to" in line and "correlation_id" in line
     other = Asker(shared_broker, CHAT, headers={"x-legion-llm-model": CHAT_MODEL})
     other.ask(model="llama3:70b")
-    other.wait(within=30)
+    other.wait()
     assert other.only()[1]["error"]["code"] == "model_not_loaded"
     still_works(shared_broker, worker)
 

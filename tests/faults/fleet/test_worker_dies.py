@@ -52,8 +52,8 @@ def test_the_other_node_answers(
         first.terminate()
         first.wait_told("STATUS=draining: 1 running")
         first.terminate()
-        assert first.wait_end(10) == 0
-    asker.wait(within=20)
+        assert first.wait_end(25) == 0, "before the drain's own time is over"
+    asker.wait()
     properties, body = asker.only()
     assert body["message"]["content"] == "Good morning."
     assert properties.headers["x-legion-hostname"] == "gpu-1"
@@ -78,12 +78,12 @@ def test_drain_answers_what_runs_and_gives_back_the_rest(
     eventually(lambda: waiting(shared_broker) == 3, "the others are back in the queue")
     assert worker.process.poll() is None
     slow.go_on.set()
-    assert worker.wait_end(10) == 0
-    asker.wait(2, within=10)
+    assert worker.wait_end() == 0
+    asker.wait(2)
     assert waiting(shared_broker) == 3
     assert len(scripted.calls) == 2
     start(shared_broker, second.url).wait_ready()
-    asker.wait(within=20)
+    asker.wait()
     assert all(len(answers) == 1 for answers in asker.answers.values())
 
 
@@ -97,10 +97,10 @@ def test_drain_ends_in_time_and_gives_back_what_does_not(
     slow.wait_for()
     began = time.monotonic()
     worker.terminate()
-    assert worker.wait_end(10) == 0
-    assert 2 <= time.monotonic() - began < 6
+    assert worker.wait_end() == 0
+    assert 2 <= time.monotonic() - began < 25
     start(shared_broker, second.url).wait_ready()
-    asker.wait(within=20)
+    asker.wait()
     assert asker.only()[1]["message"]["content"] == "Good morning."
     slow.go_on.set()
 
@@ -123,7 +123,7 @@ def test_a_second_sigterm_ends_the_drain_and_gives_the_work_back(
     assert time.monotonic() - began < 20
     eventually(lambda: waiting(shared_broker) == 1, "the request is back in the queue")
     start(shared_broker, second.url).wait_ready()
-    asker.wait(within=30)
+    asker.wait()
     assert asker.only()[1]["message"]["content"] == "Good morning."
     slow.go_on.set()
 
@@ -133,7 +133,7 @@ def test_a_worker_without_work_leaves_at_once(shared_broker: Any, scripted: Scri
     began = time.monotonic()
     worker.terminate()
     assert worker.wait_end() == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15, "before the drain's own time is over"
     assert not os.path.exists(worker.status_path)
 
 
@@ -177,18 +177,25 @@ def test_signals_at_random_moments(
             asker.ask()
         victim = random.randrange(2)
         worker = workers[victim]
+        sent = []
         for _signal in range(random.randint(1, 3)):
             time.sleep(random.uniform(0.0, 0.3))
             if worker.process.poll() is None:
-                worker.process.send_signal(random.choice([signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]))
+                sent.append(random.choice([signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]))
+                worker.process.send_signal(sent[-1])
         time.sleep(random.uniform(0.0, 0.2))
         if worker.process.poll() is None and random.random() < 0.5:
             worker.kill()
-        if worker.process.poll() is not None or "STOPPING=1" in worker.told:
-            worker.wait_end(20)
+        # SIGHUP ends a process that has not come to think of signals yet, and later none.
+        if worker.process.poll() is not None or set(sent) - {signal.SIGHUP}:
+            worker.wait_end()
             workers[victim] = start(shared_broker, ollamas[victim].url, concurrency=2, drain_timeout=5)
-    for worker in workers:
-        worker.wait_ready()
+    for index, worker in enumerate(workers):
+        eventually(
+            lambda worker=worker: "READY=1" in worker.told or worker.process.poll() is not None, "one or the other", 60
+        )
+        if worker.process.poll() is not None:
+            start(shared_broker, ollamas[index].url, concurrency=2).wait_ready()
     asker.wait(within=60)
     assert set(asker.answers) == set(asker.asked)
     eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
@@ -197,15 +204,15 @@ def test_signals_at_random_moments(
 def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
-    slow = scripted.behave = Slow(30)
+    slow = scripted.behave = Slow(120)
     worker = start(shared_broker, scripted.url, environment={"WATCHDOG_USEC": "1000000"}).wait_ready()
     Asker(shared_broker, CHAT).ask()
     slow.wait_for()
     before = worker.told.count("WATCHDOG=1")
-    time.sleep(1.5)
-    assert worker.told.count("WATCHDOG=1") >= before + 3, "a long inference does not starve it"
+    eventually(lambda: worker.told.count("WATCHDOG=1") >= before + 5, "food: a long inference does not starve it")
+    assert not slow.go_on.is_set() and worker.status()["in_flight"]
     os.kill(worker.process.pid, signal.SIGSTOP)
-    time.sleep(0.3)
+    time.sleep(1.0)
     before = worker.told.count("WATCHDOG=1")
     time.sleep(1.0)
     assert worker.told.count("WATCHDOG=1") == before
@@ -220,11 +227,16 @@ def test_the_watchdog_notices_that_the_main_loop_alone_hangs(
     environment = {"WATCHDOG_USEC": "1000000", **hangable(tmp_path)}
     worker = start(shared_broker, scripted.url, environment=environment).wait_ready()
     eventually(lambda: worker.told.count("WATCHDOG=1") >= 3, "a fed watchdog")
-    worker.process.send_signal(signal.SIGUSR2)
+
+    def hung() -> Any:
+        # More than once: a single signal was once seen to hang nothing.
+        worker.process.send_signal(signal.SIGUSR2)
+        return worker.status_now().get("error")
+
     # systemd would end it a second after the last of them.
-    eventually(lambda: worker.status().get("error"), "the status", within=60)
+    eventually(hung, "the status", within=60)
     before = worker.told.count("WATCHDOG=1")
     time.sleep(2.0)
     assert worker.told.count("WATCHDOG=1") == before
-    assert "I/O thread did not answer" in worker.status()["error"]
+    assert "I/O thread did not answer" in worker.status_now()["error"]
     worker.kill()

@@ -52,6 +52,15 @@ class Request:
     def of_blob(self) -> bool:
         return "/blobs/" in self.path and "list-type" not in self.path
 
+    @property
+    def content_from(self) -> Optional[int]:
+        """The offset from which the content of a blob is asked for; None when it is not."""
+        return int(self.range[len("bytes=") :].split("-")[0]) if self.of_blob and self.is_get and self.range else None
+
+    @property
+    def is_get(self) -> bool:
+        return self.method == "GET"
+
 
 Rule = Callable[[Request], Optional[Fault]]
 
@@ -60,6 +69,7 @@ class Proxy(ThreadingHTTPServer):
     """Passes requests on, but for those to which the rule answers with a fault."""
 
     daemon_threads = True
+    request_queue_size = 128  # a connection that finds no room waits for a second
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

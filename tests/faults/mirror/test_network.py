@@ -14,16 +14,30 @@ import threading
 from subprocess import PIPE, STDOUT
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, command, digest_of, environment, options
+from mirror_lab import Model, assert_sound, command, digest_of, environment, new_bucket, options, until_another_waits
 
 LARGE = os.urandom(100 * 1024 * 1024)
 CHUNK = 8 * 1024 * 1024
 
 
+@pytest.fixture(scope="module")
+def published(s3):
+    """A bucket with the model, for all tests that change nothing in the mirror."""
+    settings = new_bucket(s3)
+    return settings, Model("llama3:8b", [LARGE, b"template"]).publish(Mirror(settings))
+
+
 @pytest.fixture
-def model(mirror):
-    return Model("llama3:8b", [LARGE, b"template"]).publish(mirror)
+def settings(request, s3, published):
+    """Settings for that bucket; for a test that asks for the mirror, to change it, of one of its own."""
+    return new_bucket(s3) if "mirror" in request.fixturenames else published[0]
+
+
+@pytest.fixture
+def model(settings, published):
+    return published[1] if settings is published[0] else published[1].publish(Mirror(settings))
 
 
 def completes(run, proxy, path, *models):
@@ -230,7 +244,8 @@ def test_a_proxy_that_ignores_ranges_is_named(run, proxy, model, path):
 
 
 def test_two_importers_at_once(settings, proxy, model, path):
-    proxy.rule = lambda request: Fault(rate=3e6) if request.of_blob else None
+    met = threading.Event()
+    proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     arguments = options(settings, endpoint_url=proxy.url) | {"name": "llama3:8b", "models_path": str(path)}
     both = [
         subprocess.Popen(
@@ -238,6 +253,8 @@ def test_two_importers_at_once(settings, proxy, model, path):
         )
         for _importer in range(2)
     ]
+    until_another_waits(path)
+    met.set()
     printed = sorted((process.communicate(timeout=120)[0] for process in both), key=lambda text: "CHANGED" not in text)
     assert " | CHANGED => " in printed[0]
     assert " | SUCCESS => " in printed[1]

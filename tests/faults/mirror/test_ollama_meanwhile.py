@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import services
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of, finish_module, large_and_many
+from mirror_lab import Model, assert_sound, digest_of, finish_module, journal, large_and_many, until_noted
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration" / "server"))
 
@@ -40,15 +41,25 @@ def ask(server, method, path, **body):
 @pytest.mark.parametrize("build", ["ollama-oldest", "ollama-newest"])
 def test_an_ollama_that_starts_over_and_over(start, proxy, models, path, build):
     """Each start prunes. Ollama before v0.21 spares nothing that no manifest names, however young it is."""
-    proxy.rule = lambda request: Fault(rate=3e6) if request.of_blob else None
+    pruned = threading.Event()
+    proxy.rule = lambda request: (
+        Fault(before=lambda: pruned.wait(120)) if (request.content_from or 0) >= 64 * 1024 * 1024 else None
+    )
     path.mkdir()
     process = start("ollama_s3_import", models=[model.name for model in models], models_path=path)
-    starts = 0
-    while process.poll() is None:
+    until_noted(journal(path, digest_of(LARGE)), 48 * 1024 * 1024)
+    small = models[0].blob_path(path, digest_of(b"template"))
+    deadline = time.monotonic() + 60
+    while not small.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for _start in range(3):
         with services.ollama_server(path, build=build):
-            starts += 1
+            pass
+    assert small.exists() is (build != "ollama-oldest")
+    assert process.poll() is None
+    pruned.set()
     outcome = finish_module(process)
-    assert starts > 1
     assert not outcome.failed, outcome.result
     with services.ollama_server(path, build=build):
         assert_sound(path, *models)
@@ -60,12 +71,12 @@ def test_an_ollama_that_removes_meanwhile(start, proxy, mirror, path):
     model = Model("large", [LARGE, b"template", LARGE[: 9 * 1024 * 1024]]).publish(mirror)
     path.mkdir()
     other.store(path)
-    arrived = threading.Event()
+    arrived, removed = threading.Event(), threading.Event()
 
     def rule(request):
         if request.of_blob and request.method == "GET":
             arrived.set()
-            return Fault(rate=3e6)
+            return Fault(before=lambda: removed.wait(60))
         return None
 
     with services.ollama_server(path) as server:
@@ -73,7 +84,7 @@ def test_an_ollama_that_removes_meanwhile(start, proxy, mirror, path):
         process = start("ollama_s3_import", name="large", models_path=path)
         assert arrived.wait(60)
         ask(server, "DELETE", "/api/delete", model="removed")
-        proxy.rule = lambda request: None
+        removed.set()
         outcome = finish_module(process)
     assert not outcome.failed, outcome.result
     assert outcome.result["blobs_downloaded"] == 4  # the one that was lacking, and those that were removed

@@ -15,6 +15,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.partials import PartialFile
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
     Directory,
@@ -22,15 +23,55 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directorie
     Ownership,
 )
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of, finish_module, large_and_many, leftovers, options, start_module
+from mirror_lab import (
+    Model,
+    assert_sound,
+    digest_of,
+    finish_module,
+    journal,
+    large_and_many,
+    leftovers,
+    new_bucket,
+    options,
+    start_module,
+    until_noted,
+)
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 LARGE = os.urandom(100 * 1024 * 1024)
 
 
+@pytest.fixture(scope="module")
+def published(s3):
+    """A bucket with the models, for all tests that change nothing in the mirror."""
+    settings = new_bucket(s3)
+    return settings, large_and_many(Mirror(settings), LARGE)
+
+
 @pytest.fixture
-def models(mirror):
-    return large_and_many(mirror, LARGE)
+def settings(request, s3, published):
+    """Settings for that bucket; for a test that asks for the mirror, to put something there, of one of its own."""
+    return new_bucket(s3) if "mirror" in request.fixturenames else published[0]
+
+
+@pytest.fixture
+def models(published):
+    return published[1]
+
+
+def interrupt(start, proxy, path):
+    """Import the large model, and kill that midway; return the journal that it leaves."""
+    killed = threading.Event()
+    proxy.rule = lambda request: (
+        Fault(before=lambda: killed.wait(120)) if (request.content_from or 0) >= 48 * 1024 * 1024 else None
+    )
+    process = start("ollama_s3_import", name="large", models_path=path)
+    noted = journal(path, digest_of(LARGE))
+    until_noted(noted, 16 * 1024 * 1024)
+    process.kill()
+    process.communicate()
+    killed.set()
+    return noted
 
 
 def assert_no_half_model(path):
@@ -41,12 +82,12 @@ def assert_no_half_model(path):
 
 def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, models, path):
     """Each round starts anew, is killed once or twice at random moments, and completes."""
-    proxy.rule = lambda request: Fault(rate=20e6) if request.of_blob else None
     rng = random.Random(20)
     names = [model.name for model in models]
     killed_midway = 0
     for round_number in range(ROUNDS):
         received = 0
+        proxy.rule = lambda request: Fault(rate=20e6) if request.of_blob else None
         for _kill in range(rng.choice((1, 2))):
             process = start("ollama_s3_import", models=names, models_path=path)
             time.sleep(rng.uniform(0.2, 2.0))
@@ -54,6 +95,7 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, models, 
             process.communicate()
             killed_midway += process.returncode == -9
             assert_no_half_model(path)
+        proxy.rule = lambda request: None
         outcome = run("ollama_s3_import", models=names, models_path=path)
         assert not outcome.failed, (round_number, outcome.result)
         received += outcome.result["bytes_downloaded"]
@@ -77,7 +119,7 @@ def test_killed_near_the_end_little_comes_again(start, run, proxy, mirror, path)
     proxy.rule = rule
     process = start("ollama_s3_import", name="large", models_path=path)
     assert reached.wait(60)
-    time.sleep(1)
+    until_noted(journal(path, digest_of(LARGE)), 64 * 1024 * 1024)
     process.kill()
     process.communicate()
     proxy.rule = lambda request: None
@@ -90,18 +132,11 @@ def test_killed_near_the_end_little_comes_again(start, run, proxy, mirror, path)
 
 @pytest.mark.parametrize("what", ["journal", "partial", "both", "links", "directories"])
 def test_damage_to_what_an_interrupted_run_left(start, run, proxy, models, path, tmp_path, what):
-    proxy.rule = lambda request: Fault(rate=8e6) if request.of_blob else None
-    process = start("ollama_s3_import", name="large", models_path=path)
-    workspace = path / ".legionio-ollama"
-    partial, journal = (workspace / f"{digest_of(LARGE).replace(':', '-')}.{kind}" for kind in ("partial", "journal"))
-    deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
+    noted = interrupt(start, proxy, path)
+    workspace, partial = noted.parent, noted.with_suffix(".partial")
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
-    for file in (journal, partial):
+    for file in (noted, partial):
         if what == file.suffix[1:] or what == "both":
             with file.open("r+b") as opened:
                 opened.write(os.urandom(200))
@@ -143,14 +178,7 @@ def test_a_journal_of_another_blob(run, models, path):
 def test_what_came_of_an_older_model_goes(start, run, proxy, mirror, path, prune):
     """The model was published anew while the node was off. Without prune, what came may be of another task's model."""
     Model("large", [LARGE]).publish(mirror)
-    proxy.rule = lambda request: Fault(rate=8e6) if request.of_blob else None
-    process = start("ollama_s3_import", name="large", models_path=path)
-    journal = path / ".legionio-ollama" / f"{digest_of(LARGE).replace(':', '-')}.journal"
-    deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
+    noted = interrupt(start, proxy, path)
     newer = Model("large", [os.urandom(30 * 1024 * 1024)]).publish(mirror)
     proxy.rule = lambda request: None
     outcome = run("ollama_s3_import", models=["large"], models_path=path, prune=prune)
@@ -160,7 +188,7 @@ def test_what_came_of_an_older_model_goes(start, run, proxy, mirror, path, prune
 
     for name in leftovers(path):
         week_ago = time.time() - 8 * 24 * 3600
-        os.utime(journal.parent / name, (week_ago, week_ago))
+        os.utime(noted.parent / name, (week_ago, week_ago))
     newest = Model("large", [b"small"]).publish(mirror)
     assert run("ollama_s3_import", models=["large"], models_path=path, prune=prune).changed
     assert_sound(path, newest)

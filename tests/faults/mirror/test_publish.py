@@ -49,19 +49,29 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings
     rng = random.Random(21)
     names = [model.name for model in models]
     killed_midway = 0
-    for round_number in range(ROUNDS):
-        prefix = f"round-{round_number}"
-        mirror = Mirror(dataclasses.replace(settings, prefix=prefix))
+
+    def begin(prefix):
+        """Start to publish; return when the first request comes, so that few kills hit a process that still starts."""
         asked = threading.Event()
 
-        def rule(request, asked=asked):
+        def rule(request):
             asked.set()
             return Fault(before=lambda: time.sleep(0.04))
 
         proxy.rule = rule
         process = start("ollama_s3_publish", models=names, models_path=path, prefix=prefix)
-        asked.wait(60)  # from its first request on, so that few kills hit a process that still starts
-        time.sleep(rng.uniform(0, 1.5))
+        asked.wait(60)
+        return process
+
+    process = begin("whole")
+    began = time.monotonic()
+    process.communicate()
+    takes = time.monotonic() - began
+    for round_number in range(ROUNDS):
+        prefix = f"round-{round_number}"
+        mirror = Mirror(dataclasses.replace(settings, prefix=prefix))
+        process = begin(prefix)
+        time.sleep(rng.uniform(0, 0.9 * takes))
         process.kill()
         process.communicate()
         killed_midway += process.returncode == -9

@@ -16,7 +16,7 @@ import faulty_proxy
 import pytest
 import services
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of, finish_module
+from mirror_lab import Model, assert_sound, digest_of, finish_module, until_another_waits
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 LARGE = os.urandom(60 * 1024 * 1024)
@@ -204,8 +204,11 @@ def test_a_server_disk_that_is_too_small_is_found_out_before_any_byte(start, pro
 
 
 def test_two_syncs_at_once(start, proxy, model, server):
-    proxy.rule = lambda request: Fault(rate=10e6) if request.of_blob else None
+    met = threading.Event()
+    proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     both = [begin(start, server) for _sync in range(2)]
+    until_another_waits(server.models_path)
+    met.set()
     outcomes = sorted((finish_module(process) for process in both), key=lambda outcome: not outcome.changed)
     assert not any(outcome.failed for outcome in outcomes)
     assert [outcome.changed for outcome in outcomes] == [True, False]
@@ -246,18 +249,28 @@ def test_an_ollama_that_prunes_while_blobs_come(start, proxy, model, path):
 
 def test_killed_at_any_moment_the_next_run_completes(start, proxy, mirror, model, server):
     other = Model("many", [os.urandom(1000) for _layer in range(40)]).publish(mirror)
-    proxy.rule = lambda request: Fault(rate=40e6) if request.of_blob else None
     rng = random.Random(4)
     names = {"models": ["llama3:8b", "many"]}
     killed_midway = 0
     for _round in range(ROUNDS):
+        asked = threading.Event()
+
+        def rule(request, asked=asked):
+            if not request.of_blob:
+                return None
+            asked.set()
+            return Fault(rate=8e6)  # a second at least for the large one
+
+        proxy.rule = rule
         process = begin(start, server, **names)
-        time.sleep(rng.uniform(0.3, 2.5))
+        asked.wait(60)  # from its first question for a blob on, so that few kills hit a process that still starts
+        time.sleep(rng.uniform(0, 1.5))
         process.kill()
         process.communicate()
         killed_midway += process.returncode == -9
         until_uploads_end(server)
         assert_sound(server.models_path)
+        proxy.rule = lambda request: None
         outcome = sync(start, server, **names)
         assert not outcome.failed, outcome.result
         assert_sound(server.models_path, model, other)

@@ -74,7 +74,7 @@ def test_load_and_unload(client: OllamaClient) -> None:
     assert client.generate(model=CHAT, keep_alive="1h")["done_reason"] == "load"
     assert CHAT in {model["name"] for model in client.ps()["models"]}
     assert client.generate(model=CHAT, keep_alive=0)["done_reason"] == "unload"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while CHAT in {model["name"] for model in client.ps()["models"]}:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -117,10 +117,14 @@ def busy(server: services.OllamaServer) -> float:
 
 
 def assert_idle(server: services.OllamaServer) -> None:
-    time.sleep(0.5)
-    before = busy(server)
-    time.sleep(1)
-    assert busy(server) - before < 0.2, "Ollama is still at work"
+    """What the tests ask for would keep it at work for an hour; how soon it notices the end is the machine's affair."""
+    deadline = time.monotonic() + 60
+    used, before = busy(server), -1.0
+    while used - before > 0.2:
+        assert time.monotonic() < deadline, "Ollama is still at work"
+        before = used
+        time.sleep(1)
+        used = busy(server)
 
 
 @pytest.fixture

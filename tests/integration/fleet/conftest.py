@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fleet_parts import ScriptedOllama, WorkerProcess, channel_to, configuration, set_up_broker
+from fleet_parts import ScriptedOllama, WorkerProcess, channel_to, configuration, delete_queues, set_up_broker
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.requester import Requester
 
@@ -30,10 +30,8 @@ def fleet_broker(broker: Any) -> Any:
 def clean_broker(fleet_broker: Any) -> Iterator[Any]:
     """The shared broker, without what the test leaves in the lanes."""
     yield fleet_broker
-    lanes = [line.split()[0] for line in fleet_broker.ctl("-q", "list_queues", "name").splitlines() if "llm." in line]
+    delete_queues(fleet_broker, "llm.")
     with channel_to(fleet_broker) as channel:
-        for queue in lanes:
-            channel.queue_delete(queue)
         channel.queue_purge("ollama.dlx.queue")
 
 

@@ -24,6 +24,7 @@ from typing import Any, Callable, Optional
 
 import pika
 import yaml
+from services import free_port
 
 SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
 sys.path.insert(0, str(SOURCES))
@@ -51,9 +52,7 @@ class ScriptedOllama:
         self.cancelled = threading.Event()
         self._server: Optional[ThreadingHTTPServer] = None
         self._connections: list[socket.socket] = []
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> ScriptedOllama:
@@ -109,6 +108,7 @@ class ScriptedOllama:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             allow_reuse_address = True
+            request_queue_size = 128  # a connection that finds no room waits for a second
 
             def process_request(self, request: Any, client_address: Any) -> None:
                 ollama._connections.append(request)
@@ -191,7 +191,7 @@ def hang(_number, _frame):
     from pika.adapters.select_connection import IOLoop
 
     for found in gc.get_objects():
-        if isinstance(found, IOLoop):
+        if issubclass(type(found), IOLoop):  # isinstance would ask what is only a proxy, and perhaps of nothing
             found.add_callback_threadsafe(lambda: time.sleep(3600))
 
 signal.signal(signal.SIGUSR2, hang)
@@ -235,7 +235,14 @@ class WorkerProcess:
         return self.log_path.read_text()
 
     def status(self) -> dict[str, Any]:
-        """What the worker tells of itself."""
+        """What the worker tells of itself, as soon as the machine lets it."""
+        found: dict[str, Any] = eventually(
+            lambda: None if "error" in (state := self.status_now()) else state, "the status", 60, self
+        )
+        return found
+
+    def status_now(self) -> dict[str, Any]:
+        """The same, or that its main loop hangs."""
         return ask_status(self.status_path)
 
     def wait_ready(self, within: float = 60.0) -> WorkerProcess:
@@ -332,6 +339,12 @@ def import_definitions(broker: Any, document: dict[str, Any]) -> None:
             channel.queue_bind(binding["destination"], binding["source"], binding["routing_key"])
 
 
+def raise_alarm(broker: Any) -> None:
+    """Have a broker take no messages, as if it were short of memory; it has told its connections when this returns."""
+    broker.ctl("set_vm_memory_high_watermark", "0.0000001")
+    eventually(lambda: "resource_limit" in broker.ctl("eval", "rabbit_alarm:get_alarms()."), "the alarm", 60)
+
+
 @contextlib.contextmanager
 def channel_to(broker: Any) -> Iterator[Any]:
     """A channel with confirms, of plain pika."""
@@ -343,6 +356,19 @@ def channel_to(broker: Any) -> Iterator[Any]:
     finally:
         if connection.is_open:
             connection.close()
+
+
+def delete_queues(broker: Any, beginning: str) -> None:
+    """Delete what a test has left. An exclusive queue whose connection broke goes by itself, in its own time."""
+
+    def gone() -> bool:
+        left = [queue for queue in broker.queues() if queue.startswith(beginning)]
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker), channel_to(broker) as channel:
+            for queue in left:
+                channel.queue_delete(queue)
+        return not left
+
+    eventually(gone, f"no queue {beginning}*", 60)
 
 
 def configuration(broker: Any, ollama_url: str, **others: Any) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 import yaml
-from fleet_parts import SOURCES, channel_to, eventually
+from fleet_parts import SOURCES, channel_to, delete_queues, eventually
 from fleet_worker._fleet.topology import updates_permissions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
@@ -108,10 +107,7 @@ def updater(clean_broker: Any, mirror: Mirror, tmp_path: Path) -> Iterator[Calla
     yield start
     for one in started:
         one.close()
-    with channel_to(clean_broker) as channel:
-        for queue in [line.split()[0] for line in clean_broker.ctl("-q", "list_queues", "name").splitlines() if line]:
-            if queue.startswith("ollama.s3_models."):
-                channel.queue_delete(queue)
+    delete_queues(clean_broker, "ollama.s3_models.")
 
 
 def task(broker: Any, *flags: str, **options: Any) -> dict[str, Any]:
@@ -149,12 +145,13 @@ def test_every_node_imports_and_reports(
 ) -> None:
     nodes = [updater("gpu-01"), updater("gpu-02")]
     digest = digest_of(model.raw)
-    predicted = task(clean_broker, "--check")
+    both = ["gpu-01", "gpu-02"]
+    predicted = task(clean_broker, "--check", nodes=both)
     assert predicted["changed"] is True
     assert not any((node.store / "manifests").exists() for node in nodes)
-    result = task(clean_broker)
+    result = task(clean_broker, discovery=5)
     assert result["changed"] is True and result["missing"] == []
-    for node in ("gpu-01", "gpu-02"):
+    for node in both:
         assert result["nodes"][node] == {
             "state": "done",
             "changed": True,
@@ -168,7 +165,7 @@ def test_every_node_imports_and_reports(
         assert predicted["nodes"][node] == result["nodes"][node]
     for one in nodes:
         assert_sound(one.store, model)
-    again = task(clean_broker)
+    again = task(clean_broker, nodes=both)
     assert again["changed"] is False
     assert again["nodes"]["gpu-01"]["blobs_skipped"] == 3
 
@@ -185,7 +182,7 @@ def test_a_node_that_does_not_report_fails_the_task(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     updater("gpu-01")
-    result = task(clean_broker, nodes=["gpu-01", "gpu-09"], timeout=5)
+    result = task(clean_broker, nodes=["gpu-01", "gpu-09"], timeout=8)
     assert result["error_code"] == "broadcast_failed"
     assert (result["changed"], result["missing"]) == (True, ["gpu-09"])
     assert "1 of 2 nodes did not do it: gpu-09: no report in time" in result["msg"]
@@ -194,11 +191,11 @@ def test_a_node_that_does_not_report_fails_the_task(
 def test_what_is_not_allowed_is_refused(clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror) -> None:
     node = updater("gpu-01")
     Model("other:1", [b"x"]).publish(mirror)
-    result = task(clean_broker, name="other:1")
+    result = task(clean_broker, name="other:1", nodes=["gpu-01"])
     assert result["error_code"] == "broadcast_failed"
     assert result["nodes"]["gpu-01"]["error"]["code"] == "broadcast_refused"
     assert "not one that gpu-01 may import" in result["msg"]
-    missing = task(clean_broker, name="smollm2:1.7b")
+    missing = task(clean_broker, name="smollm2:1.7b", nodes=["gpu-01"])
     assert missing["nodes"]["gpu-01"]["error"]["code"] == "model_missing"
     assert not (node.store / "manifests").exists()
 
@@ -270,7 +267,9 @@ def test_a_node_that_is_back_does_what_it_missed(
     found: dict[str, Any] = {}
     asking = threading.Thread(target=lambda: found.update(task(clean_broker, nodes=["gpu-01"])))
     asking.start()
-    time.sleep(3)
+    with channel_to(clean_broker) as channel:
+        queue = "ollama.s3_models.gpu-01"
+        eventually(lambda: channel.queue_declare(queue, passive=True).method.message_count, "the broadcast", 60)
     updater("gpu-01")
     asking.join()
     assert found["nodes"]["gpu-01"]["state"] == "done", found
@@ -296,7 +295,7 @@ def test_a_queue_that_is_deleted_is_declared_again(
     with channel_to(clean_broker) as channel:
         channel.queue_delete("ollama.s3_models.gpu-01")
     node.wait_log("event=queue_lost")
-    eventually(lambda: node.log.count("event=listening") == 2, "it listens again", 60)
+    eventually(lambda: node.log.count("event=listening") >= 2, "it listens again", 20)
     assert task(clean_broker, nodes=["gpu-01"])["nodes"]["gpu-01"]["state"] == "done"
 
 

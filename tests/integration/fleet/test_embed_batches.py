@@ -24,7 +24,7 @@ class Crowd:
     """Many requesters at once, on one connection."""
 
     def __init__(self, channel: Any) -> None:
-        self._channel = channel
+        self.channel = channel
         self._reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
         channel.queue_declare(self._reply_to)
         self.answers: dict[str, dict[str, Any]] = {}
@@ -34,7 +34,7 @@ class Crowd:
         properties = pika.BasicProperties(
             type="llm.fleet.request", reply_to=self._reply_to, correlation_id=name, message_id=name
         )
-        self._channel.basic_publish("llm.request", EMBED, content, properties, mandatory=True)
+        self.channel.basic_publish("llm.request", EMBED, content, properties, mandatory=True)
 
     def wait(self, number: int, within: float = 60.0) -> dict[str, dict[str, Any]]:
         eventually(lambda: self._collect() >= number, f"{number} answers", within)
@@ -42,7 +42,7 @@ class Crowd:
 
     def _collect(self) -> int:
         while True:
-            method, properties, body = self._channel.basic_get(self._reply_to, auto_ack=True)
+            method, properties, body = self.channel.basic_get(self._reply_to, auto_ack=True)
             if method is None:
                 return len(self.answers)
             self.answers[properties.correlation_id] = json.loads(body)
@@ -171,9 +171,13 @@ def test_vectors_are_those_that_a_text_has_alone(clean_broker: Any, ollama: Any,
     texts = [f"{word} number {number}" for number, word in enumerate(["apple", "river", "Mars", "jazz"] * 6)]
     with OllamaClient(ollama.url) as client:
         alone = [client.embed(model=EMBED_MODEL, input=text)["embeddings"][0] for text in texts]
-    worker = start(clean_broker, ollama.url, lanes=LANES, concurrency=1, log={"level": "debug"}).wait_ready()
+    # They are there before the worker is: it answers faster than a busy machine asks.
+    made = lane("embed", EMBED_MODEL)
+    crowd.channel.queue_declare(made.queue, durable=True, arguments=made.arguments)
+    crowd.channel.queue_bind(made.queue, "llm.request", made.queue)
     for number, text in enumerate(texts):
         crowd.ask(f"c-{number}", text)
+    worker = start(clean_broker, ollama.url, lanes=LANES, concurrency=1, log={"level": "debug"}).wait_ready()
     answers = crowd.wait(len(texts), within=120)
     for number, expected in enumerate(alone):
         (vector,) = answers[f"c-{number}"]["embeddings"]

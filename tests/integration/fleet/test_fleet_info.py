@@ -119,6 +119,7 @@ def test_what_is_no_event_is_left_out(clean_broker: Any, scripted: ScriptedOllam
     )
     try:
         result = task(clean_broker, listen=3)
+        assert listening.poll() is None
     finally:
         listening.kill()
         listening.wait()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 import urllib.request
 import uuid
@@ -30,6 +29,7 @@ from fleet_parts import (
     hangable,
 )
 from prometheus_client.parser import text_string_to_metric_families
+from services import free_port
 
 Start = Callable[..., WorkerProcess]
 CHAT = "llm.request.ollama.chat.smollm2.135m"
@@ -55,9 +55,7 @@ class Scraped:
 
 @pytest.fixture
 def listen() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{sock.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
@@ -141,7 +139,9 @@ def test_gauges_follow_the_worker(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any, listen: str
 ) -> None:
     slow = scripted.behave = Slow(60)
-    worker = start(clean_broker, scripted.url, metrics={"listen": listen}, concurrency=1).wait_ready()
+    worker = start(
+        clean_broker, scripted.url, metrics={"listen": listen}, concurrency=1, ollama={"interval": 0.5}
+    ).wait_ready()
     idle = Scraped(listen)
     names = (
         "ready",

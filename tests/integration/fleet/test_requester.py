@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pika
 import pytest
-from fleet_parts import channel_to
+from fleet_parts import channel_to, eventually
 from fleet_worker._fleet.broker import Address, BrokerSettings, TlsSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import (
@@ -145,7 +145,7 @@ def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: Broke
         began = time.monotonic()
         with pytest.raises(NoFleetQueueError, match="No queue takes a request"):
             ask(requester, "llm.request.ollama.chat.none", exchange)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
 
 def test_a_full_lane_is_told_at_once(clean_broker: Any, settings: BrokerSettings) -> None:
@@ -238,16 +238,21 @@ def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: 
         with channel_to(clean_broker) as channel, Requester(asker, direct=True) as requester:
             channel.queue_declare("llm.direct", auto_delete=True)
 
+            answered = threading.Event()
+
             def serve(served: Any, method: Any, properties: Any, body: bytes) -> None:
                 assert "reply_to" not in json.loads(body)
                 answer = pika.BasicProperties(correlation_id=properties.correlation_id)
                 served.basic_publish("", properties.reply_to, b'{"status": 200, "result": {"response": "Hi"}}', answer)
                 served.basic_ack(method.delivery_tag)
+                answered.set()
 
             def run() -> None:
                 with channel_to(clean_broker) as served:
                     served.basic_consume("llm.direct", serve)
-                    served.connection.process_data_events(5)
+                    deadline = time.monotonic() + 60
+                    while not answered.is_set() and time.monotonic() < deadline:
+                        served.connection.process_data_events(1)
 
             thread = threading.Thread(target=run)
             thread.start()
@@ -262,5 +267,4 @@ def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: 
 def test_nothing_is_left_behind(clean_broker: Any, settings: BrokerSettings) -> None:
     with RubyWorker(clean_broker, "ruby", typed_response), Requester(settings) as requester:
         ask(requester, "ruby")
-    time.sleep(0.5)
-    assert "llm.fleet.reply" not in clean_broker.ctl("-q", "list_queues", "name")
+    eventually(lambda: not any("llm.fleet.reply" in queue for queue in clean_broker.queues()), "its queue is gone")

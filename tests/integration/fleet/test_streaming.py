@@ -338,15 +338,22 @@ def test_a_connection_to_ollama_that_breaks_in_the_middle_starts_the_answer_over
         tries.append(1)
         return 200, cut() if len(tries) == 1 else Telling(stepwise=False).lines(path)
 
+    arrived = threading.Event()
+
     def cut() -> Iterator[dict[str, Any]]:
         yield {"message": {"role": "assistant", "content": "Bad "}}
-        time.sleep(0.5)  # so that it is on its way before the end comes
+        arrived.wait(60)
         raise ConnectionError
 
     scripted.behave = behave
     start(clean_broker, scripted.url).wait_ready()
     deltas: list[Delta] = []
-    answered = ask(requester, on_delta=deltas.append)
+
+    def told(delta: Delta) -> None:
+        deltas.append(delta)
+        arrived.set()
+
+    answered = ask(requester, on_delta=told)
     assert answered.answer.text == "".join(WORDS)
     assert answered.stream is not None
     assert (answered.stream.attempts, answered.stream.missing) == (2, 0)

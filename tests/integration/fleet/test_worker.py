@@ -59,7 +59,7 @@ class Raw:
         properties = {"type": "llm.fleet.request", "reply_to": self.reply_to, "correlation_id": "c-1", **properties}
         self.channel.basic_publish("llm.request", queue, content, pika.BasicProperties(**properties), mandatory=True)
 
-    def reply(self, within: float = 20.0) -> tuple[pika.BasicProperties, dict[str, Any]]:
+    def reply(self, within: float = 60.0) -> tuple[pika.BasicProperties, dict[str, Any]]:
         got = eventually(lambda: self.get(self.reply_to), "a reply", within)
         return got[1], json.loads(got[2])
 
@@ -269,16 +269,16 @@ def test_a_request_that_has_expired_is_not_begun(
 def test_a_deadline_ends_the_work_at_ollama(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
-    slow = scripted.behave = Slow(4)
+    slow = scripted.behave = Slow(60)
     lanes = [{"type": "chat", "model": CHAT_MODEL, "deadline": 0.5}]
     start(clean_broker, scripted.url, lanes=lanes).wait_ready()
     began = time.monotonic()
     raw.send({"messages": MESSAGES})
     _properties, document = raw.reply()
     assert document["error"]["code"] == "inference_timeout"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     slow.go_on.set()
-    assert scripted.cancelled.wait(5)
+    assert scripted.cancelled.wait(30)
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_a_lane_whose_model_is_missing_is_paused_until_it_comes(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     scripted.models = [EMBED_MODEL]
-    worker = start(clean_broker, scripted.url).wait_ready()
+    worker = start(clean_broker, scripted.url, ollama={"interval": 0.5}).wait_ready()
     raw.send({"messages": MESSAGES})
     raw.send({"input": "x"}, EMBED, correlation_id="c-2")
     assert raw.reply()[0].correlation_id == "c-2"
@@ -469,7 +469,7 @@ def test_a_lane_whose_model_is_missing_is_paused_until_it_comes(
     assert reasons == {CHAT: f"Ollama does not have the model {CHAT_MODEL}", EMBED: ""}
     assert waiting(clean_broker, CHAT) == 1
     scripted.models = [CHAT_MODEL, EMBED_MODEL]
-    assert raw.reply(within=30)[0].correlation_id == "c-1"
+    assert raw.reply()[0].correlation_id == "c-1"
 
 
 def test_status_is_for_people_and_for_programs(

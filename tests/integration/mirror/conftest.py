@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -35,10 +36,18 @@ def path(tmp_path):
 
 @pytest.fixture
 def run(settings):
-    """Run a module against the bucket."""
+    """Run a module against the bucket.
+
+    The first run of a test is one of Ansible, and each that Ansible makes something of: a check, a diff. The others are
+    the module alone, which takes a fifth of the time.
+    """
+    runs = itertools.count()
 
     def call(module, *flags, env=None, **arguments):
         arguments = {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}
-        return mirror_lab.run_module(module, {**mirror_lab.options(settings), **arguments}, *flags, env=env)
+        arguments = {**mirror_lab.options(settings), **arguments}
+        if next(runs) == 0 or flags or env:
+            return mirror_lab.run_module(module, arguments, *flags, env=env)
+        return mirror_lab.finish_module(mirror_lab.start_module(module, arguments))
 
     return call

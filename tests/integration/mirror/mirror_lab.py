@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -128,6 +129,34 @@ def leftovers(path: Path) -> list[str]:
     return sorted(names - {"lock", "verified.json"})
 
 
+def until_another_waits(path: Path, within: float = 120.0) -> None:
+    """Wait until a process waits for the lock of a store that another one holds."""
+    lock = path / ".legionio-ollama" / "lock"
+    deadline = time.monotonic() + within
+    while True:
+        waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+        if lock.exists() and any(f":{lock.stat().st_ino} " in line for line in waiting):
+            return
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.02)
+
+
+def journal(path: Path, digest: str) -> Path:
+    """Return where an importer notes how much of a blob has come."""
+    return path / ".legionio-ollama" / f"{digest.replace(':', '-')}.journal"
+
+
+def until_noted(file: Path, size: int, within: float = 120.0) -> None:
+    """Wait until a journal says that so much of its blob has come."""
+    deadline = time.monotonic() + within
+    while True:
+        lines = file.read_text().splitlines() if file.exists() else []
+        if any(int(line.partition(" ")[0]) >= size for line in lines):
+            return
+        assert time.monotonic() < deadline, f"{size} bytes have not come: {lines}"
+        time.sleep(0.02)
+
+
 def options(settings: S3Settings, **changes: Any) -> dict[str, Any]:
     """Return the module options that mean the same as some settings."""
     settings = replace(settings, **changes)
@@ -190,7 +219,8 @@ def run_module(
     done = subprocess.run(
         [*wrapper, *command(module, arguments, *flags)],
         check=False,  # a failed module is what many tests want
-        env=environment(**(env or {})),
+        # Of the kinds of inventories the one that is given; to load the others takes a sixth of the whole.
+        env=environment(ANSIBLE_INVENTORY_ENABLED="ansible.builtin.host_list", **(env or {})),
         capture_output=True,
         text=True,
         timeout=300,
@@ -230,4 +260,4 @@ def finish_module(process: subprocess.Popen[str]) -> Outcome:
     assert printed.strip(), complaints
     result = json.loads(printed)
     assert result.get("error_code") != "unexpected", result
-    return Outcome(result, " | FAILED! => " if result.get("failed") else "")
+    return Outcome({"changed": False, **result}, (" | FAILED! => " if result.get("failed") else "") + printed)

@@ -105,7 +105,7 @@ def _opened(path: Path, aside: Path) -> str:
 
 
 def _wait_for(server: SshServer, log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
             return

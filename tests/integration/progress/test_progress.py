@@ -162,8 +162,8 @@ def test_nothing_is_shown(play: Any, through: Any, folder: Path, spool: Path, ch
     assert_clean(spool)
 
 
-@pytest.mark.usefixtures("model")
 def test_what_is_quick_is_not_announced(play: Any, settings: S3Settings, folder: Path, spool: Path) -> None:
+    Model("tiny:1b", [b"weights", b"small"]).publish(Mirror(settings))
     done = play([importing(options(settings), folder)]).wait()
     assert done.process.returncode == 0 and done.shown == [], done.output
     assert_clean(spool)

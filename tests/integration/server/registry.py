@@ -91,6 +91,7 @@ class Registry:
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # a connection that finds no room waits for a second
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a server under test that is killed in the middle is what the tests are about."""

@@ -27,8 +27,8 @@ AGAIN: list[dict[str, Any]] = [
 
 @pytest.fixture
 def empty(registry: Registry) -> Iterator[services.OllamaServer]:
-    """A server without models, whose registry needs ten seconds at least for the model of 98 MB."""
-    registry.rate = 10_000_000
+    """A server without models, whose registry needs five seconds at least for the model of 98 MB."""
+    registry.rate = 20_000_000
     with services.ollama_server(env=registry.environment) as server:
         yield server
     registry.rate = None
@@ -84,6 +84,7 @@ def _speed_up_after(registry: Registry, file: Path) -> None:
 
 def test_out_of_time_and_gone_on_with(empty: services.OllamaServer, registry: Registry, tmp_path: Path) -> None:
     """Ansible ends a job after its time; nothing half-made is there, and the next run brings it to its end."""
+    registry.rate = 2_000_000  # the whole would take 49 seconds
     done = play(tmp_path, [{**PULL, "async": 7, "poll": 1}], empty.url, {})
     assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr, done.stdout[-3000:]
     # The words of whoever looks first: the task that waits, or the one that watches over the job.

@@ -58,6 +58,8 @@ EXIT_BROKEN = 1
 
 #: Seconds until the queue is declared again when the broker has refused it.
 RETRY = 30.0
+#: The same, when it was deleted: until it is there again, broadcasts pass this node by.
+RETRY_DELETED = 1.0
 
 #: Seconds for the broker to say goodbye.
 GOODBYE = 5.0
@@ -141,23 +143,23 @@ class Updater:
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
         LOG.error("queue_refused", queue=self.queue, error=str(reason))
         self._notifier.status(str(reason))
-        self._listen_later()
+        self._listen_later(RETRY)
 
     def _cancelled(self, channel: Any) -> None:
         """The broker has ended the consumer: the queue was deleted."""
         LOG.warning("queue_lost", queue=self.queue)
         self._notifier.status(f"the queue {self.queue} was deleted; it is declared again soon")
         channel.close()
-        self._listen_later()
+        self._listen_later(RETRY_DELETED)
 
-    def _listen_later(self) -> None:
+    def _listen_later(self, seconds: float) -> None:
         connection = self._connection
 
         def again() -> None:
             if connection is self._connection and connection.is_open:
                 self._listen()
 
-        self._loop.call_later(RETRY, again)
+        self._loop.call_later(seconds, again)
 
     def _lost(self, error: BrokerError) -> None:
         LOG.warning("connection_lost", error=str(error))

@@ -20,11 +20,12 @@ def module(*files: Any) -> Any:
     return SimpleNamespace(params={"_progress_files": [str(file) for file in files]})
 
 
-def seen(path: Path) -> Optional[dict[str, Any]]:
-    deadline = time.monotonic() + 10
+def seen(path: Path, done: int) -> Optional[dict[str, Any]]:
+    """The first state that says so many bytes; the ones before it may have been written meanwhile."""
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         state = decoded(path.read_text())
-        if state:
+        if state and state.get("bytes") == done:
             return state
         time.sleep(0.01)
     return None
@@ -54,7 +55,7 @@ def test_the_file_says_how_far_it_is_and_goes(tmp_path: Path, monkeypatch: pytes
         assert path.stat().st_mode & 0o777 == 0o600
         tally.expect("m", 1000)
         tally.add(250)
-        state = seen(path)
+        state = seen(path, 250)
     assert state is not None
     assert (state["model"], state["bytes"], state["bytes_total"], state["percent"]) == ("m", 250, 1000, 25)
     assert state["rate"] > 0 and state["seconds_left"] is not None
