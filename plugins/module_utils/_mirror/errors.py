@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from .._ollama.errors import CollectionError, Detail
@@ -142,7 +141,7 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
             f"Could not {doing}: {error}", remedy="Check bucket, prefix, region, profile and endpoint_url"
         )
     # The body of an answer is read from the connection itself, past the SDK.
-    if isinstance(error, (OSError, HTTPException)) or type(error).__module__.startswith("urllib3."):
+    if isinstance(error, OSError) or type(error).__module__.startswith(("http.client", "urllib3.")):
         return _of_connection(error, settings, doing)
     return None
 
