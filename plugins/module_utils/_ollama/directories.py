@@ -281,7 +281,10 @@ class Directory:
     def stat(self, name: str) -> Optional[os.stat_result]:
         """Return the state of an entry, of a link's target where links can be trusted; ``None`` when there is none."""
         try:
-            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=self.trusts_links)
+            state = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            if stat.S_ISLNK(state.st_mode) and self.trusts_links:
+                state = os.stat(name, dir_fd=self.descriptor)
+            return state
         except FileNotFoundError:
             return None
         except OSError as error:
