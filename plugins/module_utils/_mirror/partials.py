@@ -99,6 +99,9 @@ class PartialFile:
                 self._leave_direct()
                 _write(self._descriptor, offset, data)
 
+    def reached(self, length: int, data: memoryview) -> None:
+        """Do nothing: the bytes are at their place, whatever their order."""
+
     def passed(self, length: int, data: memoryview, seen: Hash) -> None:
         """Add a line to the journal when it is time."""
         self._passed = length, seen

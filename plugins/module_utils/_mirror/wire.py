@@ -18,6 +18,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Optional
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 #: Bytes. S3 servers send heads of 300 to 1,000 bytes; what is larger than the limit is none.
 _HEAD = 4096
 _MAX_HEAD = 65536
+
+#: Bytes that one call waits for at least and at most, and the seconds that it should take: few calls where bytes come
+#: fast, and where they come slowly, not long without a word of how far it is, or without a look whether to stop.
+_LEAST = 16 * 1024
+_MOST = 2 * 1024 * 1024
+_PATIENCE = 0.2
 
 
 class WireError(OSError):
@@ -159,7 +166,8 @@ class _Connection:
 
     def __init__(self, opened: socket.socket, *, patient: bool) -> None:
         self.socket = opened
-        self._flags = socket.MSG_WAITALL if patient else 0
+        self._patient = patient
+        self._wanted = 16 * _LEAST  # as many as one call waits for
         self._rest = memoryview(b"")  # of the body, received with the head
 
     def close(self) -> None:
@@ -202,10 +210,19 @@ class _Connection:
             view[:count] = self._rest[:count]
             self._rest = self._rest[count:]
             return count
+        if not self._patient:
+            return self.socket.recv_into(view)
+        start = time.monotonic()
         try:
-            return self.socket.recv_into(view, 0, self._flags)
+            count = self.socket.recv_into(view[: self._wanted], 0, socket.MSG_WAITALL)
         except BlockingIOError as error:
             raise _silent() from error
+        seconds = time.monotonic() - start
+        if seconds > _PATIENCE:
+            self._wanted = max(_LEAST, self._wanted // 2)
+        elif seconds < _PATIENCE / 4 and count == self._wanted:
+            self._wanted = min(_MOST, self._wanted * 2)
+        return count
 
 
 def _silent() -> TimeoutError:

@@ -152,3 +152,16 @@ def test_a_header_that_would_be_two(value):
     with pytest.raises(WireError):
         server.endpoint().ask("GET", "/", {"a": value})
     assert not server.requests
+
+
+def test_where_bytes_come_slowly_each_call_waits_for_fewer():
+    size, step = 1_500_000, 50_000  # 500 kB a second
+    server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *[0.1, bytes(step)] * (size // step)]])
+    answer = server.endpoint().ask("GET", "/", {})
+    view, got, waits = memoryview(bytearray(size)), 0, []
+    while got < size:
+        start = time.monotonic()
+        got += answer.readinto(view[got:])
+        waits.append(time.monotonic() - start)
+    assert max(waits) < 1.5
+    assert sum(waits[-5:]) / 5 < 0.5
