@@ -199,7 +199,7 @@ class _Connection:
         for line in lines:
             name, colon, value = line.partition(":")
             name = name.lower()
-            if not colon or name in headers and name == "content-length":
+            if not colon or (name in headers and name == "content-length"):
                 raise WireError(errno.EPROTO, "the answer has a header that is none")
             headers[name] = value.strip()
         return int(rest[:3]), headers
