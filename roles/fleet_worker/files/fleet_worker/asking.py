@@ -192,7 +192,7 @@ class _Connection:
         self._asked, self._response = asked, Response()
         asked.connection = self
         self._unsent = data
-        self._send()
+        self._send(asked)
         if self._unsent:
             self._loop.update_handler(self._socket.fileno(), self._loop.READ | self._loop.WRITE)
 
@@ -208,23 +208,28 @@ class _Connection:
         self._socket.close()
 
     def _on_events(self, _descriptor: int, events: int) -> None:
-        if self._asked is None:
+        asked = self._asked
+        if asked is None:
             # Nothing was asked: it is the end, or worse.
             self._asker.idle.remove(self)
             self._close()
             return
         if self._unsent:
-            self._send()
-            if not self._unsent:
+            self._send(asked)
+            if not self._unsent and asked.connection is self:
                 self._loop.update_handler(self._socket.fileno(), self._loop.READ)
-        if events & self._loop.READ:
-            self._receive(self._asked)
+        if events & self._loop.READ and asked.connection is self:
+            self._receive(asked)
 
-    def _send(self) -> None:
+    def _send(self, asked: Asked) -> None:
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
             return  # also while it is connecting
+        except ConnectionRefusedError as error:
+            self._unsent = b""
+            asked.fail(self._asker.unreachable(error))
+            return
         except OSError:
             # Ollama has hung up, and may have said before why. What it said, or that it said nothing, is read next.
             self._unsent = b""

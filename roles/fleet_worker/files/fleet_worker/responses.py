@@ -9,9 +9,10 @@ them as those of an e-mail, which costs more than everything else that is done f
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
-from http.client import responses
+from http.client import parse_headers, responses
 from typing import Any, Callable, Optional
 
 from ._ollama.api_errors import UnexpectedAnswerError
@@ -20,16 +21,13 @@ from ._ollama.api_errors import UnexpectedAnswerError
 MAX_HEAD = 65536
 MAX_BODY = 1024 * 1024 * 1024
 
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([^\r\n]*))?")
+#: What says where a body ends and what it is, in one look.
+_DECISIVE = re.compile(
+    rb"\r\n(connection|content-encoding|content-length|transfer-encoding)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE
+)
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([^\r\n]*))?(?=\r\n|\Z)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
-_LENGTH = re.compile(r"[0-9]{1,15}")
-
-
-class Headers(dict[str, str]):
-    """Headers by their names in lower case; looked up without regard to case."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return super().get(name.lower(), default)
+_LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
 class Response:
@@ -41,13 +39,19 @@ class Response:
     def __init__(self) -> None:
         self.status = 0
         self.reason = ""
-        self.headers = Headers()
         self.reusable = False
+        self._head = b""
+        self._decisive: dict[bytes, bytes] = {}
         self._seen = bytearray()
         self._body = bytearray()
         self._length = 0
         #: Looks for the rest of the body, and returns whether it is there; None before the head is.
         self._take: Optional[Callable[[], bool]] = None
+
+    @property
+    def headers(self) -> Any:
+        """All headers, looked up without regard to case; only who explains an error wants them."""
+        return parse_headers(io.BytesIO(self._head.partition(b"\r\n")[2] + b"\r\n\r\n"))
 
     def feed(self, data: bytes) -> bool:
         """Take what has come; return whether the answer is complete.
@@ -70,7 +74,9 @@ class Response:
 
         :raises UnexpectedAnswerError: when it is compressed, which was not asked for, and cannot be understood.
         """
-        coding = self.headers.get("Content-Encoding", "identity").lower()
+        if b"content-encoding" not in self._decisive:
+            return bytes(self._body)
+        coding = self._decisive[b"content-encoding"].decode("latin-1")
         if coding == "identity":
             return bytes(self._body)
         if coding not in ("gzip", "deflate"):
@@ -92,32 +98,31 @@ class Response:
             if len(self._seen) >= MAX_HEAD:
                 raise ValueError(f"its head has more than {MAX_HEAD} bytes")
             return False
-        first, *lines = bytes(self._seen[:end]).split(b"\r\n")
+        head = bytes(self._seen[:end])
         del self._seen[: end + 4]
-        match = _STATUS.fullmatch(first)
+        match = _STATUS.match(head)
         if match is None:
-            raise ValueError(f"it begins with {first[:100]!r}")
+            raise ValueError(f"it begins with {head[:100]!r}")
         self.status = int(match[2])
         if self.status == 101:
             raise ValueError("it changes the protocol, which nobody has asked for")
         if self.status < 200:
             return True  # an interim answer, which another one follows
         self.reason = (match[3] or b"").decode("latin-1") or responses.get(self.status, "")
-        for line in lines:
-            name, _colon, value = line.decode("latin-1").partition(":")
-            self.headers[name.lower()] = value.strip(" \t")
+        self._head = head
+        self._decisive = {name.lower(): value.strip().lower() for name, value in _DECISIVE.findall(head)}
         self._find_end(newest=match[1] == b"1")
         return True
 
     def _find_end(self, newest: bool) -> None:
         """See from the headers where the body ends (RFC 9112, section 6.3)."""
-        self.reusable = newest and "close" not in self.headers.get("Connection", "").lower()
-        coding, length = self.headers.get("Transfer-Encoding"), self.headers.get("Content-Length")
+        self.reusable = newest and b"close" not in self._decisive.get(b"connection", b"")
+        coding, length = self._decisive.get(b"transfer-encoding"), self._decisive.get(b"content-length")
         if self.status in (204, 304):
             self._take = self._take_length
         elif coding is not None:
-            if coding.lower() != "chunked":
-                raise ValueError(f"its transfer encoding is {coding[:100]}")
+            if coding != b"chunked":
+                raise ValueError(f"its transfer encoding is {coding[:100]!r}")
             self._take = self._take_chunks
         elif length is not None:
             if not _LENGTH.fullmatch(length):

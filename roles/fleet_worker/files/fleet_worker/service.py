@@ -11,8 +11,6 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Optional
 
-from pika.adapters.select_connection import IOLoop
-
 from . import __version__, credentials
 from ._fleet.broker import Address, BrokerSettings, TlsSettings
 from ._fleet.dialects.base import Worker as WorkerIdentity
@@ -29,6 +27,7 @@ from .config import BrokerConfig, Config, ConfigError, LaneConfig, load
 from .delivery import ServedLane
 from .health import Health, State
 from .logs import Log, set_up
+from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
 from .pool import Pool
@@ -80,7 +79,7 @@ class Service:
         self.broken = False
         self._path = path
         self._error: Optional[CollectionError] = None
-        self._loop = IOLoop()
+        self._loop = Loop()
         self._notifier = Notifier()
         self._config = config
         self._state: Optional[State] = None
