@@ -182,7 +182,7 @@ class _Connection:
             result = self._socket.connect_ex((asker.host, asker.address.port))
             if result not in (0, errno.EINPROGRESS):
                 raise OSError(result, os.strerror(result))
-            # For as long as it lives: the end of an idle one is noticed at once, and nothing is to be done for a request.
+            # For as long as it lives: the end of an idle one is noticed at once, and a request changes nothing here.
             self._loop.add_handler(self._socket.fileno(), self._on_events, self._loop.READ)
         except BaseException:
             self._socket.close()

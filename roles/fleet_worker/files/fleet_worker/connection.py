@@ -15,6 +15,7 @@ another turn of it.
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import pika
@@ -62,9 +63,7 @@ class Connection(pika.SelectConnection):  # type: ignore[misc]
         sock = transport._sock
         # TLS has to be given the same bytes again after it was not ready: pika's transport knows how.
         if not transport.get_write_buffer_size() and not isinstance(sock, ssl.SSLSocket):
-            try:
+            with suppress(OSError):  # no room now, or broken: it is pika that waits, or ends the connection
                 data = data[sock.send(data) :]
-            except OSError:
-                pass  # no room now, or broken: it is pika that waits, or ends the connection
         if data:
             transport.write(data)

@@ -1,12 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The loop of the I/O thread: it waits for sockets, timers and callbacks of other threads, and calls who waits for them.
+"""The loop of the I/O thread: it waits for sockets, timers and other threads, and calls who waits for them.
 
-It is what pika asks of a loop (``AbstractSelectorIOLoop`` of pika.adapters.utils.selector_ioloop_adapter) and does what
-pika's own does, for a fraction of the time, and one thing more: what is to be sent is sent at the end of a turn, as one.
-pika's writes each frame by itself, three for a message, and each costs a switch of the watcher for writing and back, a
-turn of the loop, a system call, and a wake-up of the broker for a third of a message.
+It is what pika asks of a loop (``AbstractSelectorIOLoop`` of pika.adapters.utils.selector_ioloop_adapter), and does
+what pika's own does for less: a thread wakes it only if nobody else has, and what is to be called is looked up once.
+One thing it does more: it calls at the end of a turn, so that what was said in it can be sent as one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 Callback = Callable[[], None]
 

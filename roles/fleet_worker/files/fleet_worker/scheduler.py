@@ -341,7 +341,7 @@ class Scheduler:
     # Policy.
 
     def _index(self) -> None:
-        """Find the lanes that need a look at each event. Mostly there are none, whereas there may be hundreds of lanes."""
+        """Find the lanes that need a look at each event: mostly none, of hundreds."""
         lanes = self._lanes.values()
         self._expiring = [lane for lane in lanes if lane.rule.expires is not None]
         self._leaving = [lane for lane in lanes if lane.leaving]

@@ -212,22 +212,22 @@ class Server:
         try:
             return self._asker is not None and self._begin(self._asker, delivery, stop, ended)
         except Exception:
+            LOG.exception("defect", lane=delivery.served.queue)
             return False  # serve() will meet the same defect, and knows what to do about it
 
-    def _begin(
-        self, asker: Asker, delivery: Delivery, stop: Stop, ended: Callable[[Optional[Served]], None]
-    ) -> bool:
+    def _begin(self, asker: Asker, delivery: Delivery, stop: Stop, ended: Callable[[Optional[Served]], None]) -> bool:
         task = self._read(delivery)
         if isinstance(task, Served) or task.failure or _wants_deltas(task) or self._hopeless(delivery):
             return False
         inference = self._client.inference(task.request.call, self._arguments(task.request, delivery.served))
         if inference is None:
             return False
-        asked = asker.ask(
-            inference.request,
-            max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE),
-            partial(self._told, task, inference, stop, time.time(), time.monotonic(), ended),
-        )
+        told = partial(self._told, task, inference, stop, time.time(), time.monotonic(), ended)
+        try:
+            seconds = max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE)
+            asked = asker.ask(inference.request, seconds, told)
+        except ValueError:
+            return False  # headers of the configuration that cannot be sent; the client says which
         stop.ends(asked.cancel)
         return True
 
@@ -279,9 +279,7 @@ class Server:
         write_delta = task.dialect.write_delta
         if write_delta is not None and _wants_deltas(task):
             deltas.use(lambda delta: write_delta(task.request, delta, self._terms.worker))
-        outcome = (
-            task.failure or ready or self._hopeless(delivery) or self._infer(task.request, delivery, stop, deltas)
-        )
+        outcome = task.failure or ready or self._hopeless(delivery) or self._infer(task.request, delivery, stop, deltas)
         return self._concluded(task, outcome, stop)
 
     def _read(self, delivery: Delivery) -> Union[_Task, Served]:

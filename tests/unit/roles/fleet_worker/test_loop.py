@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Callable
 
 import pytest
@@ -61,11 +62,12 @@ def test_removed_timers_do_not_pile_up(loop: Loop) -> None:
 
 
 def test_callbacks_of_other_threads_wake_it_and_none_is_lost(loop: Loop) -> None:
-    number, seen = 2000, []
+    number = 2000
+    seen: list[int] = []
 
     def add() -> None:
         for index in range(number):
-            loop.add_callback_threadsafe(lambda: seen.append(index))
+            loop.add_callback_threadsafe(partial(seen.append, index))
             if index % 50 == 0:
                 time.sleep(0.0005)  # so that the loop sleeps, too
 

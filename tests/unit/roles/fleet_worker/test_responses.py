@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers of HTTP/1, in whatever pieces they come: every one read to its end and no further, and nothing else taken for one."""
+"""Answers of HTTP/1, in whatever pieces they come: read to their end and no further, and nothing taken for one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fleet_worker.responses import MAX_HEAD, Response
 from hypothesis import given
 from hypothesis import strategies as st
 
-LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"a\": \"bc\"}"
+LENGTH = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"a": "bc"}'
 CHUNKS = (
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n"
-    b"4\r\n{\"a\"\r\n007;name=value\r\n: \"bc\"}\r\n0\r\nTrailer: x\r\n\r\n"
+    b'4\r\n{"a"\r\n007;name=value\r\n: "bc"}\r\n0\r\nTrailer: x\r\n\r\n'
 )
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + LENGTH
 
@@ -63,7 +63,7 @@ def test_a_connection_that_must_not_be_used_again(answer: bytes) -> None:
 
 def test_an_answer_that_ends_with_the_connection() -> None:
     response = Response()
-    assert not response.feed(b"HTTP/1.0 200 OK\r\n\r\n{\"a\":")
+    assert not response.feed(b'HTTP/1.0 200 OK\r\n\r\n{"a":')
     assert not response.feed(b" 1}")
     assert response.end()
     assert response.body() == b'{"a": 1}'
@@ -102,7 +102,7 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
     ],
 )
 def test_what_is_no_answer(answer: bytes) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"it|chunk"):
         Response().feed(answer)
 
 
@@ -127,7 +127,7 @@ def test_headers_and_a_reason_for_who_explains_an_error() -> None:
     assert response.reason == "Found"
 
 
-@pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize("coding, compress", [("gzip", gzip.compress), ("deflate", zlib.compress)])
 def test_a_compressed_answer_is_understood(coding: str, compress: object) -> None:
     body = compress(b'{"a": 1}')  # type: ignore[operator]
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -135,7 +135,7 @@ def test_a_compressed_answer_is_understood(coding: str, compress: object) -> Non
 
 
 @pytest.mark.parametrize(
-    ("coding", "body"),
+    "coding, body",
     [("gzip", b"{}"), ("gzip", gzip.compress(b"{}")[:-4]), ("br", b"{}"), ("deflate", b"")],
 )
 def test_a_compressed_answer_that_cannot_be_understood(coding: str, body: bytes) -> None:

@@ -57,7 +57,7 @@ class Desk:
         self.ended: list[Optional[Served]] = []
         client = OllamaClient("127.0.0.1:1", retries=0, connect_timeout=1)
         terms = Terms(Worker("gpu-01"), ("llm.fleet.reply.*",), 10_000, 1000, 0.0, False)
-        self.server = Server(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore
+        self.server = Server(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore[arg-type]
 
     def begin(self, body: Any = None, **options: Any) -> bool:
         return self.server.begin(delivery(CHAT if body is None else body, **options), self.stop, self.ended.append)
@@ -98,7 +98,7 @@ def test_a_request_is_asked_and_answered(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "options"),
+    "body, options",
     [
         (b"not JSON", {}),
         ({**CHAT, "stream": True}, {}),  # refused
@@ -138,7 +138,7 @@ def test_an_ollama_that_is_busy_is_left_to_a_thread(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "status", "outcome", "broken"),
+    "document, status, outcome, broken",
     [
         ({"error": "model 'm:1' not found"}, "404 Not Found", "model_not_loaded", False),
         ({"error": "bad options"}, "400 Bad Request", "inference_failed", False),
@@ -148,9 +148,7 @@ def test_an_ollama_that_is_busy_is_left_to_a_thread(desk: Desk) -> None:
         ({**ANSWER, "message": {"content": "x" * 2000}}, "200 OK", "payload_too_large", False),
     ],
 )
-def test_what_ollama_has_against_it_is_told(
-    desk: Desk, document: Any, status: str, outcome: str, broken: bool
-) -> None:
+def test_what_ollama_has_against_it_is_told(desk: Desk, document: Any, status: str, outcome: str, broken: bool) -> None:
     assert desk.begin()
     served = desk.answer(document, status)
     assert served is not None
@@ -159,7 +157,7 @@ def test_what_ollama_has_against_it_is_told(
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    "error, outcome",
     [
         (DeadlineExceededError("too late", timeout=1.0), "inference_timeout"),
         (UnexpectedAnswerError("SSH"), "inference_failed"),
