@@ -115,7 +115,7 @@ def test_what_is_no_event_is_left_out(clean_broker: Any, scripted: ScriptedOllam
     """What anybody may publish to the exchange does no harm."""
     worker = start(clean_broker, scripted.url, registry={"heartbeat_interval": 1}).wait_ready()
     listening = subprocess.Popen(
-        [sys.executable, "-c", STRAY.replace("URL", clean_broker.amqp_url)], stdin=subprocess.DEVNULL
+        [sys.executable, "-c", STRAY.replace("BROKER", clean_broker.amqp_url)], stdin=subprocess.DEVNULL
     )
     try:
         result = task(clean_broker, listen=3)
@@ -129,7 +129,7 @@ def test_what_is_no_event_is_left_out(clean_broker: Any, scripted: ScriptedOllam
 
 STRAY = """
 import itertools, time, pika
-channel = pika.BlockingConnection(pika.URLParameters("URL")).channel()
+channel = pika.BlockingConnection(pika.URLParameters("BROKER")).channel()
 for body in itertools.cycle([b"", b"[]", b'{"lane": 1}', b'{"lane": "x", "runtime": {"node": []}}', b"\\xff"]):
     channel.basic_publish("llm.registry", "llm.registry.x", body, pika.BasicProperties(type="llm.registry.event"))
     time.sleep(0.05)
