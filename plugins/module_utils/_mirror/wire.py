@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import struct
-import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Optional
 
@@ -55,8 +56,8 @@ class Endpoint:
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._tls = tls
-        self._idle: list[_Connection] = []
-        self._lock = threading.Lock()
+        self._idle: deque[_Connection] = deque()  # threads may append and pop at once (collections.deque)
+        self._process = os.getpid()
 
     def ask(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
         """Send a request, and return the answer when its head is there.
@@ -69,8 +70,7 @@ class Endpoint:
             raise WireError(errno.EINVAL, "a header cannot be sent as it is")
         request = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
         while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
+            connection = self._reusable()
             fresh = connection is None
             connection = connection or self._connect()
             try:
@@ -85,6 +85,20 @@ class Endpoint:
             except BaseException:
                 connection.close()
                 raise
+
+    def _reusable(self) -> Optional[_Connection]:
+        """Return an open connection on which nothing is under way."""
+        if self._process != os.getpid():
+            # After a fork, two processes on one connection would get each other's answers.
+            self._idle, self._process = deque(), os.getpid()
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if connection.silent():
+                return connection
+            connection.close()
 
     def _connect(self) -> _Connection:
         made = socket.create_connection(self._place, self._connect_timeout)
@@ -107,8 +121,7 @@ class Endpoint:
 
     def take_back(self, connection: _Connection) -> None:
         """Keep a connection whose answer was read to its end."""
-        with self._lock:
-            self._idle.append(connection)
+        self._idle.append(connection)
 
 
 class Answer:
@@ -173,6 +186,15 @@ class _Connection:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.socket.close()
+
+    def silent(self) -> bool:
+        """Return whether nothing has come since the last answer: neither the end, nor what would pass for an answer.
+
+        Proxies send one, that of status 408, before they hang up on a connection that nobody uses.
+        """
+        waiting = select.poll()
+        waiting.register(self.socket, select.POLLIN)
+        return not waiting.poll(0)
 
     def head(self) -> tuple[int, dict[str, str]]:
         """Receive the head of an answer; return its status, and its headers by their names in lower case."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -31,20 +32,23 @@ class Server:
     def _serve(self):
         for answers in self._connections:
             connection, _address = self._listener.accept()
-            with connection, contextlib.suppress(OSError):
-                for answer in answers:
-                    request = b""
-                    while b"\r\n\r\n" not in request:
-                        received = connection.recv(65536)
-                        if not received:
-                            break
-                        request += received
-                    self.requests.append(request)
-                    for piece in answer:
-                        if isinstance(piece, float):
-                            time.sleep(piece)
-                        else:
-                            connection.sendall(piece)
+            threading.Thread(target=self._answer, args=(connection, answers), daemon=True).start()
+
+    def _answer(self, connection, answers):
+        with connection, contextlib.suppress(OSError):
+            for answer in answers:
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    received = connection.recv(65536)
+                    if not received:
+                        return
+                    request += received
+                self.requests.append(request)
+                for piece in answer:
+                    if isinstance(piece, float):
+                        time.sleep(piece)
+                    else:
+                        connection.sendall(piece)
 
 
 def body(answer):
@@ -165,3 +169,31 @@ def test_where_bytes_come_slowly_each_call_waits_for_fewer():
         waits.append(time.monotonic() - start)
     assert max(waits) < 1.5
     assert sum(waits[-5:]) / 5 < 0.5
+
+
+def test_what_a_server_says_unasked_is_no_answer():
+    """As a proxy does before it hangs up on a connection that nobody uses."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    server = Server([[answer, 0.1, unasked]], [[answer]])
+    endpoint = server.endpoint()
+    assert body(endpoint.ask("GET", "/", {})) == b"ok"
+    time.sleep(0.3)
+    again = endpoint.ask("GET", "/", {})
+    assert (again.status, body(again)) == (200, b"ok")
+
+
+def test_a_forked_process_has_connections_of_its_own():
+    """What a child leaves unread when it is killed must not answer the next question of its parent."""
+    first = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nparent"
+    childs = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nchild"
+    server = Server([[first], [first]], [[childs]])
+    endpoint = server.endpoint()
+    assert body(endpoint.ask("GET", "/1", {})) == b"parent"
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            os._exit(0 if body(endpoint.ask("GET", "/2", {})) == b"child" else 1)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert body(endpoint.ask("GET", "/3", {})) == b"parent"
