@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, Optional
 from urllib.parse import quote, unquote, urlsplit
@@ -72,9 +72,10 @@ class Told(NamedTuple):
 class DirectReads:
     """Reads of one bucket. Each returns ``None`` for what the SDK must try. Safe for use by several threads."""
 
-    def __init__(self, settings: S3Settings, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: S3Settings, environ: Optional[Mapping[str, str]] = None) -> None:
+        """:param environ: the environment, if not that of this process."""
         self._endpoint: Optional[Endpoint] = None
-        if not _plain(settings, environ):
+        if not _plain(settings, os.environ if environ is None else environ):
             return
         url = urlsplit(settings.endpoint_url or "")
         secure = url.scheme == "https"
@@ -127,16 +128,16 @@ class DirectReads:
             return None
         return Told(key, answer.length, told["etag"], modified, told.get(f"x-amz-meta-{metadata}"))
 
-    def states(self, prefix: str) -> Generator[Told, None, bool]:
-        """Yield what the server says of the objects whose keys begin with a prefix; return whether that was all."""
+    def states(self, prefix: str) -> Iterator[Optional[Told]]:
+        """Yield what the server says of the objects whose keys begin with a prefix; ``None`` last if there are more."""
         token: Optional[str] = ""
         while token is not None:
             page = self._page(prefix, token)
             if page is None:
-                return False
+                yield None
+                return
             found, token = page
             yield from found
-        return True
 
     def _page(self, prefix: str, token: str) -> Optional[tuple[list[Told], Optional[str]]]:
         """Return what a page tells, and the token of the next one if there is any.

@@ -187,17 +187,14 @@ class Mirror:
 
     def states(self, prefix: str) -> Iterator[ObjectState]:
         """Yield the states of all objects whose keys begin with a prefix, in the order of their keys."""
-        last, ended, direct = "", False, self._direct.states(prefix)
-        while not ended:
-            try:
-                told = next(direct)
-            except StopIteration as stop:
-                ended = True
-                if stop.value:
-                    return
-            else:
-                last = told.key
-                yield ObjectState(*told[:4])
+        last = ""
+        for told in self._direct.states(prefix):
+            if told is None:
+                break
+            last = told.key
+            yield ObjectState(*told[:4])
+        else:
+            return
         which = {"Bucket": self.settings.bucket, "Prefix": prefix, "StartAfter": last}
         pages = self.client.get_paginator("list_objects_v2").paginate(**which)
         with translated(self.settings, f"list {self.settings.url(prefix)}"):

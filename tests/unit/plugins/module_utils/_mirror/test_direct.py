@@ -169,14 +169,11 @@ def page(*keys, following=None, space=' xmlns="http://s3.amazonaws.com/doc/2006-
     return Answered(200, body=body.encode())
 
 
-def collected(generator):
-    """Return what a generator yields, and what it returns."""
-    found = []
-    while True:
-        try:
-            found.append(next(generator))
-        except StopIteration as stop:
-            return found, stop.value
+def collected(states):
+    """Return what was told, and whether that was all."""
+    found = list(states)
+    whole = not found or found[-1] is not None
+    return (found if whole else found[:-1]), whole
 
 
 @pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
