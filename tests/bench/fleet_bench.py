@@ -25,6 +25,9 @@ from crowd import Crowd, Target, celery, typed
 from fleet_parts import WorkerProcess, channel_to, configuration, set_up_broker
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._ollama.client import OllamaClient
+from fleet_worker._ollama.hosts import parse_host
+from fleet_worker.asking import Asker
+from fleet_worker.loop import Loop
 
 HERE = Path(__file__).resolve().parent
 
@@ -153,6 +156,28 @@ class Running:
 def direct(url: str) -> OllamaClient:
     """The client that the worker uses, set as the worker sets it."""
     return OllamaClient(url, connect_timeout=10)
+
+
+class Nearby:
+    """Asks an Ollama on this machine as the worker's I/O thread does, and does nothing else meanwhile."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = Loop()
+        self._asker = Asker(self._loop, parse_host(url))
+        self._client = OllamaClient(url)
+
+    def chat(self, **body: Any) -> dict[str, Any]:
+        inference = self._client.inference("chat", body)
+        assert inference is not None
+        told: list[Any] = []
+
+        def over(answer: Any) -> None:
+            told.append(answer)
+            self._loop.stop()
+
+        self._asker.ask(inference.request, 60.0, over)
+        self._loop.start()
+        return inference.result_of(told[0], told[0].body())
 
 
 _peers: list[Path] = []

@@ -23,7 +23,7 @@ from typing import Any, Callable, Optional
 
 import services
 from crowd import Answer, Ask, Asks, Crowd
-from fleet_bench import LANES, Fleet, Running, direct
+from fleet_bench import LANES, Fleet, Nearby, Running, direct
 from fleet_parts import CHAT_MODEL, EMBED_MODEL
 from report import Finding, Goal
 from rounds import Contestant, Sample, take_turns
@@ -72,7 +72,7 @@ def single(fleet: Fleet) -> Finding:
         echo = stack.enter_context(fleet.peer("echo", url, _lanes(_models("echo", LANES)), 1))
         peers = [stack.enter_context(fleet.peer(kind, url, _lanes(_models(kind, LANES)), 1)) for kind in _PEERS]
         crowd = stack.enter_context(fleet.crowd())
-        client = stack.enter_context(direct(url))
+        client = Nearby(url)
 
         def call() -> Sample:
             start = time.perf_counter()
@@ -321,7 +321,7 @@ def idle(fleet: Fleet) -> Finding:
         memory = ours.memory()
         echo = stack.enter_context(fleet.peer("echo", url, _lanes(_models("lone", 1)), 1))
         crowd = stack.enter_context(fleet.crowd())
-        client = stack.enter_context(direct(url))
+        client = Nearby(url)
 
         def call() -> Sample:
             start = time.perf_counter()

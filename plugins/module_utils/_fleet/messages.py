@@ -211,7 +211,7 @@ class Answer:
 def encode(document: Mapping[str, Any]) -> bytes:
     """Return the body of a message."""
     try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(document).encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair, which JSON can escape and UTF-8 cannot hold.
         return json.dumps(document, separators=(",", ":")).encode("ascii")
@@ -228,7 +228,7 @@ def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failu
     if (properties.content_encoding or "identity").lower() not in ("identity", "utf-8", "utf8"):
         return {}, Failure("unsupported_type", f"the content encoding {properties.content_encoding} is not served")
     try:
-        document = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        document = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):
         return {}, Failure("unsupported_type", "the body is not JSON")
     if not isinstance(document, dict):
@@ -262,3 +262,8 @@ def _finite(text: str) -> float:
     if math.isinf(value):  # could not be written back
         raise ValueError(f"{text[:20]} is too large a number")
     return value
+
+
+# Made once: to make one takes longer than to use it on most messages.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

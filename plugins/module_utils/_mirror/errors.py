@@ -11,9 +11,7 @@ Names of codes: Amazon S3 API reference, "Error responses", and what VersityGW 1
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from http.client import HTTPException
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from .._ollama.errors import CollectionError, Detail
@@ -142,23 +140,31 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
             f"Could not {doing}: {error}", remedy="Check bucket, prefix, region, profile and endpoint_url"
         )
     # The body of an answer is read from the connection itself, past the SDK.
-    if isinstance(error, (OSError, HTTPException)) or type(error).__module__.startswith("urllib3."):
+    if isinstance(error, OSError) or type(error).__module__.startswith(("http.client", "urllib3.")):
         return _of_connection(error, settings, doing)
     return None
 
 
-@contextlib.contextmanager
-def translated(settings: S3Settings, doing: str) -> Iterator[None]:
-    """Raise typed errors for those of the SDK and the connection."""
-    try:
-        yield
-    except CollectionError:
-        raise
-    except Exception as error:
-        typed = translate(error, settings, doing)
-        if typed is None:
-            raise
-        raise typed from error
+class translated:  # noqa: N801 - used as a function is
+    """Raise typed errors for those of the SDK and the connection.
+
+    A generator would do, and takes three times as long; each piece that is received passes here.
+    """
+
+    __slots__ = ("_doing", "_settings")
+
+    def __init__(self, settings: S3Settings, doing: str) -> None:
+        self._settings = settings
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CollectionError):
+            typed = translate(error, self._settings, self._doing)
+            if typed is not None:
+                raise typed from error
 
 
 def _of_connection(error: Exception, settings: S3Settings, doing: str) -> MirrorError:

@@ -34,10 +34,11 @@ from .errors import MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
 from .mirror import READERS, Mirror, ObjectState
-from .partials import ABANDONED_AFTER, BLOCK, PartialFile, held, remove_abandoned
+from .partials import ABANDONED_AFTER, BLOCK, PartialFile, kept_bytes, remove_abandoned
 from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
 from .records import Records
 from .removing import carry_out_removal, unused_blobs
+from .several import each
 from .sources import ObjectSource
 from .transfer import CHUNK_SIZE, CONCURRENCY, Engine, Transfer
 from .units import in_bytes
@@ -48,6 +49,9 @@ ROUNDS = 3
 
 #: Blobs hashed at once; the disk is the limit soon.
 HASHERS = 4
+
+#: What only the content of a blob tells.
+_UNKNOWN = "its content is not known"
 
 
 class StoreRaceError(CollectionError):
@@ -129,8 +133,7 @@ class Importer:
             with ThreadPoolExecutor(READERS) as pool:
                 self._manifests = dict(zip(self._names, pool.map(self._manifest, self._names)))
         wanted = _distinct(self._manifests)
-        with ThreadPoolExecutor(HASHERS) as pool:
-            blobs = tuple(pool.map(self._blob_change, wanted))
+        blobs = tuple(_blob_change(blob, problem) for blob, problem in zip(wanted, self._problems(wanted)))
         models = [self._model_change(name, manifest) for name, manifest in self._manifests.items()]
         models += [ModelChange(name, digest_of(raw), None) for name, raw in self._pruned()]
         # As Ollama's own pull does, what a model needed before and nobody needs now goes with its old manifest.
@@ -175,14 +178,22 @@ class Importer:
         raw = self._store.manifest(name)
         return ModelChange(name, None if raw is None else digest_of(raw), manifest)
 
-    def _blob_change(self, blob: Layer) -> BlobChange:
-        problem = self._problem(blob)
-        if problem is None:
-            return BlobChange(blob.digest, blob.size, KEEP)
-        return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
+    def _problems(self, blobs: Sequence[Layer]) -> list[Optional[str]]:
+        """Return what is wrong with each of some blobs of the store, as :meth:`_problem` does."""
+        # Most need no more than a look at their state, and that for a thousand is not worth a thread.
+        found = [self._glance(blob) for blob in blobs]
+        unknown = [number for number, problem in enumerate(found) if problem is _UNKNOWN]
+        for number, problem in zip(unknown, each(self._hash, [blobs[number] for number in unknown], HASHERS)):
+            found[number] = problem
+        return found
 
     def _problem(self, blob: Layer) -> Optional[str]:
         """Return what is wrong with a blob of the store: nothing, that it is not there (empty), or what else."""
+        problem = self._glance(blob)
+        return self._hash(blob) if problem is _UNKNOWN else problem
+
+    def _glance(self, blob: Layer) -> Optional[str]:
+        """Return what is wrong with a blob as far as that can be seen without reading it, or that it cannot."""
         state = self._store.blob_state(blob.digest)
         if state is None:
             return ""
@@ -190,8 +201,10 @@ class Importer:
             return "it is not a regular file"
         if state.st_size != blob.size:
             return f"it has {state.st_size} bytes instead of {blob.size}"
-        if self._records.knows(blob.digest, state):
-            return None
+        return None if self._records.knows(blob.digest, state) else _UNKNOWN
+
+    def _hash(self, blob: Layer) -> Optional[str]:
+        """Return what is wrong with the content of a blob."""
         descriptor = self._store.open_blob(blob.digest)
         if descriptor is None:
             return ""
@@ -250,8 +263,8 @@ class Importer:
         self._need_room(plan)
 
     def _need_room(self, plan: Plan) -> None:
-        workspace = self._store.find_workspace()
-        needed = sum(max(0, blob.size - held(workspace, blob_file_name(blob.digest))) for blob in plan.of(ADD, REPLACE))
+        begun = kept_bytes(self._store.find_workspace())
+        needed = sum(max(0, blob.size - begun.get(blob_file_name(blob.digest), 0)) for blob in plan.of(ADD, REPLACE))
         with explained("ask for the free space", self._store.nearest):
             disk = os.statvfs(self._store.nearest)
         free = disk.f_bavail * disk.f_frsize
@@ -343,7 +356,8 @@ class Importer:
         """Tell the tally what will come."""
         self._users = {blob.digest: name.short for name, manifest in self._manifests.items() for blob in manifest.blobs}
         if blobs:
-            kept = sum(held(self._store.workspace, blob_file_name(blob.digest)) for blob in blobs)
+            begun = kept_bytes(self._store.workspace)
+            kept = sum(begun.get(blob_file_name(blob.digest), 0) for blob in blobs)
             self._tally.expect(self._users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
 
     def _deliver(self, blobs: Sequence[BlobChange], arrived: Callable[[Transfer], None]) -> None:
@@ -409,6 +423,13 @@ class Importer:
         state = self._store.blob_state(digest)
         if state:
             self._records.note(digest, state)
+
+
+def _blob_change(blob: Layer, problem: Optional[str]) -> BlobChange:
+    """Return what is done about a blob, of which this is wrong (:meth:`Importer._problem`)."""
+    if problem is None:
+        return BlobChange(blob.digest, blob.size, KEEP)
+    return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
 
 
 def _digests(manifest: Manifest) -> set[str]:

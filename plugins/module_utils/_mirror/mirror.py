@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from http.client import HTTPResponse
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Protocol
 
 from .._ollama.manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
 from .._ollama.names import ModelName
+from .direct import DirectReads
 from .errors import MirrorError, MirrorUnreachableError, ObjectChangedError, ObjectMissingError, translated
 from .layout import Layout
-from .quick import QuickGets
-from .s3 import S3Settings, connect
+from .quick import QuickGets, SdkBody
+from .s3 import S3Settings, check, connect
 
 #: Metadata of an object that we wrote: the SHA-256 of its content, in hexadecimal digits. S3 sends it in the header
 #: x-amz-meta-sha256.
@@ -53,11 +54,33 @@ class Mirror:
     """The objects of one mirror. Safe for use by several threads."""
 
     def __init__(self, settings: S3Settings, *, connections: int = 10) -> None:
-        """Prepare the connection; nothing is sent yet."""
+        """Prepare the connection; nothing is sent yet.
+
+        :param connections: how many requests will be under way at once, at most.
+        :raises MissingDependencyError: when boto3 is not there.
+        :raises MirrorSettingsError: when the settings cannot be right.
+        """
+        check(settings)
         self.settings = settings
         self.layout = Layout.below(settings.prefix)
-        self.client = connect(settings, connections=connections)
-        self._quick = QuickGets(self.client)
+        self._connections = connections
+        self._sdk: Optional[tuple[Any, QuickGets]] = None
+        self._lock = threading.Lock()
+        self._direct = DirectReads(settings)
+        if not self._direct.possible:
+            self._connected()
+
+    @property
+    def client(self) -> Any:
+        """The SDK's client."""
+        return self._connected()[0]
+
+    def _connected(self) -> tuple[Any, QuickGets]:
+        with self._lock:
+            if self._sdk is None:
+                client = connect(self.settings, connections=self._connections)
+                self._sdk = client, QuickGets(client)
+            return self._sdk
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
         """Return the bytes of a manifest, sound or not; ``None`` when there is none.
@@ -106,18 +129,22 @@ class Mirror:
 
     def read(self, key: str, limit: int) -> bytes:
         """Return the content of a small object, at most ``limit`` bytes of it."""
+        content = self._direct.object(key, limit)
+        if content is not None:
+            return content
+        client, quick = self._connected()
         doing = f"read {self.settings.url(key)}"
         attempt = 1
         while True:
             with translated(self.settings, doing):
-                answer = self.client.get_object(Bucket=self.settings.bucket, Key=key)
+                answer = client.get_object(Bucket=self.settings.bucket, Key=key)
             try:
                 # The SDK tries requests again, but not the reading of an answer, and need not notice when one is cut.
                 with translated(self.settings, doing), answer["Body"] as body:
-                    content: bytes = body.read(limit)
+                    content = bytes(body.read(limit))
                     if len(content) < min(limit, answer["ContentLength"]):
                         raise ConnectionError("the answer ended early")
-                    self._quick.learn(key)
+                    quick.learn(key)
                     return content
             except MirrorUnreachableError:
                 if attempt == READ_ATTEMPTS:
@@ -127,6 +154,9 @@ class Mirror:
 
     def state(self, key: str) -> Optional[ObjectState]:
         """Return the state of an object; ``None`` when there is none, or not even the bucket."""
+        told = self._direct.state(key, DIGEST_METADATA)
+        if told is not None:
+            return ObjectState(*told[:4], _digest(told.recorded))
         doing = f"ask for {self.settings.url(key)}"
         try:
             with translated(self.settings, doing):
@@ -137,8 +167,7 @@ class Mirror:
             self._complain(key, doing)
             raise
         recorded = answer["Metadata"].get(DIGEST_METADATA)
-        digest = f"sha256:{recorded}" if recorded else None
-        return ObjectState(key, answer["ContentLength"], answer["ETag"], answer["LastModified"], digest)
+        return ObjectState(key, answer["ContentLength"], answer["ETag"], answer["LastModified"], _digest(recorded))
 
     def find(self, key: str) -> Optional[ObjectState]:
         """Return the state of an object; ``None`` when there is none in the bucket, which was made sure of.
@@ -158,7 +187,19 @@ class Mirror:
 
     def states(self, prefix: str) -> Iterator[ObjectState]:
         """Yield the states of all objects whose keys begin with a prefix, in the order of their keys."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.settings.bucket, Prefix=prefix)
+        last, ended, direct = "", False, self._direct.states(prefix)
+        while not ended:
+            try:
+                told = next(direct)
+            except StopIteration as stop:
+                ended = True
+                if stop.value:
+                    return
+            else:
+                last = told.key
+                yield ObjectState(*told[:4])
+        which = {"Bucket": self.settings.bucket, "Prefix": prefix, "StartAfter": last}
+        pages = self.client.get_paginator("list_objects_v2").paginate(**which)
         with translated(self.settings, f"list {self.settings.url(prefix)}"):
             for page in pages:
                 for entry in page.get("Contents", ()):
@@ -173,14 +214,8 @@ class Mirror:
         url = self.settings.url(key)
         wanted = f"bytes={start}-{stop - 1}"
         with translated(self.settings, f"read {url}"):
-            raw = self._quick.get(key, wanted, etag)
-            if raw is not None:
-                told, length = raw.headers.get("Content-Range", ""), int(raw.headers.get("Content-Length", -1))
-            else:
-                answer = self.client.get_object(Bucket=self.settings.bucket, Key=key, Range=wanted, IfMatch=etag)
-                told, length, raw = answer.get("ContentRange", ""), answer["ContentLength"], answer["Body"]._raw_stream
-                self._quick.learn(key)
-        stream = ObjectStream(raw, stop - start, self.settings, url)
+            body, told, length = self._ask_for(key, wanted, etag)
+        stream = ObjectStream(body, stop - start, self.settings, url)
         if told == f"bytes {start}-{stop - 1}/{size}" or (not told and length == size == stop - start):
             return stream
         stream.close()
@@ -190,6 +225,21 @@ class Mirror:
                 remedy="Use an S3 server, or a proxy before it, that honours the Range header",
             )
         raise ObjectChangedError(f"Could not read {url}: it had {size} bytes, and now has another size ({told})")
+
+    def _ask_for(self, key: str, wanted: str, etag: str) -> tuple[_Body, str, int]:
+        """Ask for a range; return the body, which range it is as told, and its length."""
+        answer = self._direct.range(key, wanted, etag)
+        if answer is not None:
+            return answer, answer.headers.get("content-range", ""), answer.length
+        client, quick = self._connected()
+        raw = quick.get(key, wanted, etag)
+        if raw is not None:
+            length = int(raw.headers.get("Content-Length", -1))
+            return SdkBody(raw, length), raw.headers.get("Content-Range", ""), length
+        told = client.get_object(Bucket=self.settings.bucket, Key=key, Range=wanted, IfMatch=etag)
+        quick.learn(key)
+        length = told["ContentLength"]
+        return SdkBody(told["Body"]._raw_stream, length), told.get("ContentRange", ""), length
 
     def write(self, key: str, content: bytes, digest: str) -> None:
         """Write a small object as a whole, with its digest beside it."""
@@ -207,17 +257,24 @@ def digest_metadata(digest: str) -> dict[str, str]:
     return {DIGEST_METADATA: digest.split(":", 1)[1]}
 
 
-class ObjectStream:
-    """The bytes of one answer, received without a copy in between where the SDK's parts allow it."""
+class _Body(Protocol):
+    """The body of an answer."""
 
-    def __init__(self, raw: Any, length: int, settings: S3Settings, url: str) -> None:
-        self._raw = raw  # urllib3's answer
+    def readinto(self, view: memoryview) -> int:
+        """Receive bytes, and return how many; 0 at the end, be it too early."""
+
+    def close(self) -> None:
+        """Be done: the connection is used again if all was read, else it is cut."""
+
+
+class ObjectStream:
+    """The bytes of one answer."""
+
+    def __init__(self, body: _Body, length: int, settings: S3Settings, url: str) -> None:
+        self._body = body
         self._left = length
         self._settings = settings
         self._url = url
-        # urllib3 copies what http.client could put in place; this attribute of it has been there in all its versions.
-        answer = getattr(self._raw, "_fp", None)
-        self._readinto = answer.readinto if isinstance(answer, HTTPResponse) else self._read_and_copy
 
     def readinto(self, view: memoryview) -> int:
         """Receive some bytes, at least one, and return how many.
@@ -225,19 +282,16 @@ class ObjectStream:
         :raises MirrorUnreachableError: when the connection breaks, or the answer is too short.
         """
         with translated(self._settings, f"read {self._url}"):
-            count: int = self._readinto(view)
+            count = self._body.readinto(view)
             if not count:
                 raise ConnectionError(f"the answer ended {self._left} bytes early")
         self._left -= count
         return count
 
     def close(self) -> None:
-        """Be done with the answer: the connection is used again if all was read, else it is cut."""
-        if self._left:
-            self._raw.close()
-        self._raw.release_conn()
+        """Be done with the answer."""
+        self._body.close()
 
-    def _read_and_copy(self, view: memoryview) -> int:
-        piece = self._raw.read(len(view))
-        view[: len(piece)] = piece
-        return len(piece)
+
+def _digest(recorded: Optional[str]) -> Optional[str]:
+    return f"sha256:{recorded}" if recorded else None

@@ -101,6 +101,9 @@ class PartialFile:
                 self._leave_direct()
                 _write(self._descriptor, offset, data)
 
+    def reached(self, length: int, data: memoryview) -> None:
+        """Do nothing: the bytes are at their place, whatever their order."""
+
     def passed(self, length: int, data: memoryview, seen: Hash) -> None:
         """Add a line to the journal when it is time."""
         self._passed = length, seen
@@ -122,9 +125,11 @@ class PartialFile:
             if self._journal_descriptor >= 0:  # direct output may have filled the last block
                 os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
+        journaled = self._journal_descriptor >= 0
         self._close()
         self._directory.move(self._partial, self._destination, self._name, lasting=False)
-        self._directory.remove(self._journal)
+        if journaled:
+            self._directory.remove(self._journal)
 
     def suspend(self) -> None:
         """Keep file and journal for a later run; without a journal the file is worth nothing."""
@@ -210,6 +215,12 @@ def held(directory: Optional[Directory], stem: str) -> int:
     """Return how many bytes of the disk a partial file already has."""
     state = directory.stat(partial_name(stem)) if directory else None
     return state.st_blocks * 512 if state else 0  # st_blocks counts units of 512 bytes (stat(2))
+
+
+def kept_bytes(directory: Optional[Directory]) -> dict[str, int]:
+    """Return how many bytes of the disk each partial file of a directory has, by the stem of its name."""
+    stems = [name.rpartition(".")[0] for name in directory.names() if name.endswith(".partial")] if directory else []
+    return {stem: held(directory, stem) for stem in stems}
 
 
 def remove_abandoned(directory: Directory, kept: Collection[str], older_than: float) -> None:

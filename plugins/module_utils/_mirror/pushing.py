@@ -5,8 +5,8 @@
 """A running Ollama as a target of the transfer engine: what arrives from the mirror goes on to it at once.
 
 The body of an upload is asked for piece by piece, by the thread that sends it, while the engine hands pieces out as
-they come. Between the two lies a place for one piece: who gives waits until it is sent, so that nothing is copied and
-nothing piles up.
+they come. Between the two lies a place for one piece: who gives hashes it meanwhile, and then waits until it is sent,
+so that nothing is copied and nothing piles up.
 
 The last byte of a blob is kept back until the digest of the whole is known to be right. Ollama keeps a whole upload
 even when its digest is not the one that was announced, and so never gets a whole one that is wrong.
@@ -60,15 +60,19 @@ class ServerTarget:
     def write(self, offset: int, data: memoryview) -> None:
         """Do nothing yet: the server takes bytes in their order."""
 
-    def passed(self, length: int, data: memoryview, seen: Hash) -> None:
-        """Send bytes.
-
-        :raises OllamaError: when the server does not take them.
-        """
+    def reached(self, length: int, data: memoryview) -> None:
+        """Begin to send bytes; they are hashed meanwhile."""
         if length == self._size:
             self._last = bytes(data[-1:])
             data = data[:-1]
-        if not self._passage.give(data):
+        self._passage.give(data)
+
+    def passed(self, length: int, data: memoryview, seen: Hash) -> None:
+        """Wait until the bytes are sent.
+
+        :raises OllamaError: when the server does not take them.
+        """
+        if not self._passage.taken():
             self._check()
 
     def cut(self, length: int) -> bool:
@@ -81,6 +85,7 @@ class ServerTarget:
         :raises OllamaError: when it says something else.
         """
         self._passage.give(memoryview(self._last))
+        self._passage.taken()
         self._passage.end()
         self._wait()
         self._check()
@@ -123,13 +128,17 @@ class _Passage:
         self._piece: Optional[memoryview] = None
         self._ended = self._aborted = self._closed = False
 
-    def give(self, piece: memoryview) -> bool:
-        """Hand a piece over, and wait until it was used; return whether it was."""
+    def give(self, piece: memoryview) -> None:
+        """Hand a piece over; the one before was used."""
         with self._changed:
             if piece and not self._closed:
                 self._piece = piece
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._piece is None or self._closed)
+
+    def taken(self) -> bool:
+        """Wait until the piece was used; return whether it was."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._piece is None or self._closed)
             return not self._closed
 
     def end(self) -> None:

@@ -15,7 +15,7 @@ and expired credentials, and whose errors become ours.
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import quote
 
 _OPERATION = "s3.GetObject"
@@ -104,3 +104,36 @@ class QuickGets:
 def _path(key: str) -> str:
     """Return a key as the SDK writes it into a URL."""
     return quote(key, safe="/~")
+
+
+class SdkBody:
+    """The body of an answer of the SDK, received without a copy in between where its parts allow it."""
+
+    def __init__(self, raw: Any, length: int) -> None:
+        """:param raw: urllib3's answer."""
+        from http.client import HTTPResponse
+
+        self._raw = raw
+        self._left = length
+        # urllib3 copies what http.client could put in place; this attribute of it has been there in all its versions.
+        answer = getattr(raw, "_fp", None)
+        self._receive: Callable[[memoryview], int] = (
+            answer.readinto if isinstance(answer, HTTPResponse) else self._read_and_copy
+        )
+
+    def readinto(self, view: memoryview) -> int:
+        """Receive bytes, and return how many; 0 at the end, be it too early."""
+        count = self._receive(view)
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        """Be done: the connection is used again if all was read, else it is cut."""
+        if self._left:
+            self._raw.close()
+        self._raw.release_conn()
+
+    def _read_and_copy(self, view: memoryview) -> int:
+        piece = self._raw.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
@@ -71,13 +72,13 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
     :raises MissingDependencyError: when boto3 is not there.
     :raises MirrorSettingsError: when the settings cannot be right.
     """
+    check(settings)
     try:
         import botocore.config
         import botocore.session
     except ImportError as error:
-        raise MissingDependencyError("boto3", "talk to the S3 mirror") from error
+        raise _missing() from error
 
-    _check(settings)
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "read_timeout": READ_TIMEOUT,
@@ -111,7 +112,18 @@ def _addressing_style(settings: S3Settings) -> str:
     return settings.addressing_style
 
 
-def _check(settings: S3Settings) -> None:
+def _missing() -> MissingDependencyError:
+    return MissingDependencyError("boto3", "talk to the S3 mirror")
+
+
+def check(settings: S3Settings) -> None:
+    """Look at what can be seen before anything is asked: whether the SDK is there and the settings can be right.
+
+    :raises MissingDependencyError: when boto3 is not there.
+    :raises MirrorSettingsError: when the settings cannot be right.
+    """
+    if find_spec("botocore") is None:
+        raise _missing()
     if settings.ca_path and settings.validate_certs and not os.path.exists(settings.ca_path):
         raise MirrorSettingsError(
             f"s3_ca_path names {settings.ca_path}, which does not exist",

@@ -28,10 +28,11 @@ from .._ollama.names import ModelName
 from .._ollama.retry import RetryPolicy
 from .._ollama.store import MANIFESTS, Store
 from . import importing
-from .importing import Importer
+from .importing import HASHERS, Importer
 from .mirror import Mirror
 from .plans import REPLACE, BlobChange, ModelChange, Plan
 from .pushing import ServerTarget
+from .several import each
 from .transfer import Transfer
 
 #: Seconds until a blob that the server has must be seen in its store. Network file systems remember for a while that a
@@ -125,6 +126,9 @@ class Syncer(Importer):
             self._contradict(f"the server lists {name} with the digest {told}, and the directory has {what} for it")
         self._agreed = self._agreed or bool(told and told == change.before)
         return change
+
+    def _problems(self, blobs: Sequence[Layer]) -> list[Optional[str]]:
+        return each(self._problem, blobs, HASHERS)  # the server is asked of each
 
     def _problem(self, blob: Layer) -> Optional[str]:
         there = self._client.has_blob(blob.digest)

@@ -114,10 +114,16 @@ class Target(Protocol):
         ``data`` begins a buffer of whole pages; what follows it there may be overwritten.
         """
 
+    def reached(self, length: int, data: memoryview) -> None:
+        """Take what must go in order: the end of the first so many bytes, which are there and not yet hashed.
+
+        :meth:`passed` is called for the same bytes next; until it returns they stay where they are.
+        """
+
     def passed(self, length: int, data: memoryview, seen: Hash) -> None:
         """Take note that the first so many bytes are there, of which ``data`` is the end.
 
-        ``seen`` has seen them and no more. What must go in order goes from here.
+        ``seen`` has seen them and no more.
         """
 
     def cut(self, length: int) -> bool:
@@ -396,6 +402,7 @@ class Engine:
             length = run.passed + len(piece.view)
             refused: Optional[CollectionError] = None
             try:
+                run.transfer.target.reached(length, piece.view)
                 run.seen.update(piece.view)
                 run.transfer.target.passed(length, piece.view, run.seen)
             except _OF_ONE_BLOB as error:
@@ -467,6 +474,7 @@ class Engine:
                 if not whole:
                     break
                 target.write(run.passed, piece.view[:whole])
+                target.reached(run.passed + whole, piece.view[:whole])
                 run.seen.update(piece.view[:whole])
                 run.passed += whole
                 target.passed(run.passed, piece.view[:whole], run.seen)

@@ -25,7 +25,7 @@ from .api_errors import (
 )
 from .features import OLDEST
 from .streams import error_text
-from .transport import HttpResponse
+from .transport import Answered, HttpResponse
 
 #: Bytes. Far above what Ollama sends (a large batch of embeddings has tens of megabytes), and below what hurts.
 MAX_ANSWER = 1024 * 1024 * 1024
@@ -65,7 +65,7 @@ def document(content: bytes, url: str) -> dict[str, Any]:
     return found
 
 
-def error(response: HttpResponse, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
+def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
     """Return the error that an answer with a status of 300 or more means.
 
     :param body: the body of the request, for the name of the model.

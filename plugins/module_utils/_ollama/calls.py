@@ -24,7 +24,16 @@ from typing import Optional
 from .api_errors import CallCancelledError, DeadlineExceededError, OllamaError
 
 #: ``struct linger``: switched on, and zero seconds (socket(7)).
-_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+
+
+def deadline_exceeded(seconds: float) -> DeadlineExceededError:
+    """Return the error of a call whose total time is over."""
+    return DeadlineExceededError(
+        f"The call did not end within {seconds:g} seconds",
+        remedy="Allow it more time, or find out what keeps the server busy",
+        timeout=seconds,
+    )
 
 
 class Call:
@@ -101,13 +110,7 @@ class Call:
 
     def expire(self) -> None:
         """End the call because its total time is over."""
-        self._end(
-            DeadlineExceededError(
-                f"The call did not end within {self.total_timeout:g} seconds",
-                remedy="Allow it more time, or find out what keeps the server busy",
-                timeout=self.total_timeout,
-            )
-        )
+        self._end(deadline_exceeded(self.total_timeout or 0.0))
 
     # For the transport.
 
@@ -140,7 +143,7 @@ class Call:
                 with suppress(OSError):  # the server can have closed it meanwhile
                     # Closing it resets the connection. A server that writes faster than it was read would otherwise
                     # wait for room (a window of zero, seen for a minute) before it learns that nobody reads.
-                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_WHEN_CLOSED)
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable, Optional, TypeVar, Union
+from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
 from . import answers, features
 from .api_errors import ConnectionLostError, OllamaError, UnexpectedAnswerError
@@ -35,10 +35,23 @@ from .digests import parse_digest
 from .hosts import parse_host
 from .retry import RetryPolicy
 from .streams import GenerationStream, ProgressStream, decode_lines, incomplete
-from .transport import HttpRequest, HttpResponse, RequestsTransport, TlsSettings, Transport
+from .transport import Answered, HttpRequest, HttpResponse, RequestsTransport, TlsSettings, Transport
 from .uploads import Source, Upload
 
 _Result = TypeVar("_Result")
+
+
+class Inference(NamedTuple):
+    """What an inference is on the wire.
+
+    :ivar request: what is sent.
+    :ivar result_of: makes the result of what was answered and its whole body; raises as the client's method does that
+        makes the same inference.
+    """
+
+    request: HttpRequest
+    result_of: Callable[[Answered, bytes], dict[str, Any]]
+
 
 #: Seconds for a connection to come about.
 CONNECT_TIMEOUT = 10.0
@@ -138,14 +151,14 @@ class OllamaClient:
 
         :raises IncompleteResponseError: when the answer lacks ``done: true``; what there is of it is in ``partial``.
         """
-        return self._complete("/api/chat", body, call)
+        return self._infer("chat", body, call)
 
     def generate(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
         """Return the continuation of ``prompt``, not streamed. Without a prompt, load the model.
 
         :raises IncompleteResponseError: as :meth:`chat`.
         """
-        return self._complete("/api/generate", body, call)
+        return self._infer("generate", body, call)
 
     def chat_stream(self, *, call: Optional[Call] = None, **body: Any) -> GenerationStream:
         """Return the answer to ``messages`` as a stream of :class:`Event`."""
@@ -157,8 +170,18 @@ class OllamaClient:
 
     def embed(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
         """Return ``{embeddings: [[...], ...]}``, one vector for each text of ``input``."""
-        self._require_features(body)
-        return self._document("POST", "/api/embed", body, repeatable=True, call=call)
+        return self._infer("embed", body, call)
+
+    def inference(self, kind: str, body: Mapping[str, Any]) -> Optional[Inference]:
+        """Return an inference for whoever sends it by other means than this client, once and without a retry.
+
+        :param kind: ``chat``, ``generate`` or ``embed``; not streamed.
+        :return: None when the server would have to be asked first whether it knows everything that is in the body.
+        """
+        needs = features.needed_by(body)
+        if needs and (self._version is None or features.lacking(self._version, needs)):
+            return None
+        return self._inference(kind, body)
 
     # Models. After a failure that leaves open whether it was done only a pull is repeated: it finds what the first did.
 
@@ -245,12 +268,21 @@ class OllamaClient:
 
     # How calls are made.
 
-    def _complete(self, path: str, body: dict[str, Any], call: Optional[Call]) -> dict[str, Any]:
+    def _infer(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> dict[str, Any]:
         self._require_features(body)
-        response = self._document("POST", path, {**body, "stream": False}, repeatable=True, call=call)
-        if response.get("done") is not True:
-            raise incomplete(response)
-        return response
+        inference = self._inference(kind, body)
+        return self._exchange(inference.request, inference.result_of, True, call)
+
+    def _inference(self, kind: str, body: Mapping[str, Any]) -> Inference:
+        def result_of(response: Answered, received: bytes) -> dict[str, Any]:
+            self._raise_for(response, received, body)
+            document = answers.document(received, self.url)
+            if kind != "embed" and document.get("done") is not True:
+                raise incomplete(document)
+            return document
+
+        sent = body if kind == "embed" else {**body, "stream": False}
+        return Inference(self._json_request("POST", f"/api/{kind}", sent), result_of)
 
     def _document(
         self,
@@ -377,7 +409,7 @@ class OllamaClient:
         content = json.dumps(body, ensure_ascii=False).encode("utf-8")
         return HttpRequest(method, path, content, {**self._headers, "Content-Type": "application/json"})
 
-    def _raise_for(self, response: HttpResponse, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
+    def _raise_for(self, response: Answered, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
         if response.status >= 300:
             raise answers.error(response, content, self.url, body or {})
 

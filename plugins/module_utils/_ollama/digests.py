@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 from .errors import InvalidDigestError
 
@@ -34,6 +35,7 @@ def parse_digest(text: object) -> str:
     return "sha256:" + match.group(1)
 
 
+@lru_cache(maxsize=4096)  # it is asked for many times in a run, of the same blobs
 def blob_file_name(digest: str) -> str:
     """Return the name of the file that holds a blob, ``sha256-<hex>``.
 

@@ -78,7 +78,7 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
         # Each address gets its share, or one that swallows packets would use up the time of one that works.
         share = None if deadline is None else max(0.0, deadline - time.monotonic()) / (len(addresses) - index)
         try:
-            return _connect(socket.socket(family, kind, protocol), address, share, call)
+            return _connect(new_socket(family, kind, protocol), address, share, call)
         except OSError as error:
             reasons.append(f"{address[0]}: {error.strerror or error}")
     raise ServerUnreachableError(
@@ -89,7 +89,9 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
     )
 
 
-def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: Call) -> socket.socket:
+def new_socket(family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
+    """Return a socket for a connection to a server, which does not block and is not connected."""
+    sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -97,6 +99,14 @@ def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: 
         for name, value in _KEEPALIVE_OPTIONS:
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: Call) -> socket.socket:
+    try:
         result = sock.connect_ex(address)
         call.attach(sock)
         if result == errno.EINPROGRESS:

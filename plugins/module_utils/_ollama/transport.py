@@ -70,8 +70,8 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class HttpResponse(Protocol):
-    """An answer whose status and headers are there. Header names are looked up without regard to case."""
+class Answered(Protocol):
+    """The head of an answer. Header names are looked up without regard to case."""
 
     @property
     def status(self) -> int: ...
@@ -81,6 +81,10 @@ class HttpResponse(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]: ...
+
+
+class HttpResponse(Answered, Protocol):
+    """An answer whose status and headers are there, and whose body can be read."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it arrives, to its end; raises as :meth:`Transport.send` does."""

@@ -188,10 +188,10 @@ HANG = """
 import gc, signal, time
 
 def hang(_number, _frame):
-    from pika.adapters.select_connection import IOLoop
+    from fleet_worker.loop import Loop
 
     for found in gc.get_objects():
-        if issubclass(type(found), IOLoop):  # isinstance would ask what is only a proxy, and perhaps of nothing
+        if issubclass(type(found), Loop):  # isinstance would ask what is only a proxy, and perhaps of nothing
             found.add_callback_threadsafe(lambda: time.sleep(3600))
 
 signal.signal(signal.SIGUSR2, hang)

@@ -24,6 +24,12 @@ from mirror_lab import digest_of
 CONTENT = os.urandom(300_000)
 
 
+@pytest.fixture(autouse=True)
+def for_the_sdk_to_know(monkeypatch):
+    """Something that the settings do not say, so that the SDK makes the first request."""
+    monkeypatch.setenv("AWS_RETRY_MODE", "standard")
+
+
 class Counted:
     """A mirror with one object, which counts the requests that the SDK makes."""
 

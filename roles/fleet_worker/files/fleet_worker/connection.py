@@ -1,19 +1,27 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""pika's connection, with one thing put right.
+"""pika's connection, with one thing put right, and one made cheaper.
 
 What is on its way when a consumer is cancelled arrives before the broker has confirmed the cancellation. pika (1.4.4,
 channel.py) rejects it with requeue: the request loses one of the few deliveries that its queue allows, three on a
 shared lane, because this worker has changed its mind. Here it is delivered like any other.
+
+What is sent goes out at the end of a turn of the loop, as one. pika sends each frame by itself, three for a message: a
+system call and a packet each, for which the broker is woken each time, after two switches of what the loop watches and
+another turn of it.
 """
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from typing import Any
 
 import pika
 import pika.channel
+
+from .loop import Loop
 
 
 class _Channel(pika.channel.Channel):  # type: ignore[misc]
@@ -26,7 +34,36 @@ class _Channel(pika.channel.Channel):  # type: ignore[misc]
 
 
 class Connection(pika.SelectConnection):  # type: ignore[misc]
-    """A connection whose channels deliver everything that they get."""
+    """A connection whose channels deliver everything that they get.
+
+    :param loop: that it lives on.
+    :param callbacks: as pika's connection takes them.
+    """
+
+    def __init__(self, parameters: pika.ConnectionParameters, loop: Loop, **callbacks: Any) -> None:
+        self._loop = loop
+        self._outgoing: list[bytes] = []
+        super().__init__(parameters, custom_ioloop=loop, **callbacks)
 
     def _create_channel(self, channel_number: int, on_open_callback: Any) -> pika.channel.Channel:
         return _Channel(self, channel_number, on_open_callback)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if not self._outgoing:
+            self._loop.at_end_of_turn(self._send)
+        self._outgoing.append(data)
+
+    def _send(self) -> None:
+        """Send what has been said in this turn: at once if the network takes it, and else as pika does."""
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        transport = self._transport
+        if transport is None:
+            return  # lost in this very turn
+        sock = transport._sock
+        # TLS has to be given the same bytes again after it was not ready: pika's transport knows how.
+        if not transport.get_write_buffer_size() and not isinstance(sock, ssl.SSLSocket):
+            with suppress(OSError):  # no room now, or broken: it is pika that waits, or ends the connection
+                data = data[sock.send(data) :]
+        if data:
+            transport.write(data)

@@ -98,10 +98,10 @@ class Link:
             return
         self._connection = Connection(
             chosen,
+            self._loop,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_open_error,
             on_close_callback=self._on_close,
-            custom_ioloop=self._loop,
         )
 
     def _on_open(self, connection: Any) -> None:

@@ -57,6 +57,7 @@ class Metrics:
         )
         self._inference = self._histogram("inference_seconds", "Time that Ollama worked on a request")
         self._here = self._histogram("request_seconds", "Time from delivery to the confirmed answer")
+        self._series: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._node = node
         self._server: Any = None
 
@@ -71,12 +72,20 @@ class Metrics:
 
         :param fields: what the log says of it.
         """
-        self._requests.labels(lane, outcome).inc()
+        self._of(self._requests, lane, outcome).inc()
         for histogram, name in ((self._waiting, "waited"), (self._here, "here"), (self._inference, "seconds")):
             if fields.get(name) is not None:
-                histogram.labels(lane).observe(fields[name])
+                self._of(histogram, lane).observe(fields[name])
         for direction in ("input", "output"):
-            self._tokens.labels(lane, direction).inc(fields.get(f"{direction}_tokens") or 0)
+            self._of(self._tokens, lane, direction).inc(fields.get(f"{direction}_tokens") or 0)
+
+    def _of(self, metric: Any, *labels: str) -> Any:
+        """Return the series with these labels. The library finds it under a lock, and checks the labels each time."""
+        key = (metric, labels)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = metric.labels(*labels)
+        return found
 
     def serve(self, listen: str, snapshot: Callable[[], dict[str, Any]]) -> None:
         """Answer Prometheus. A worker that cannot works all the same, and says so.

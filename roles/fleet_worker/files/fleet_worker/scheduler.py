@@ -172,6 +172,7 @@ class Scheduler:
         self._next_sweep = 0.0
         self._blocked = False
         self._draining = False
+        self._index()
 
     @property
     def running(self) -> int:
@@ -204,6 +205,7 @@ class Scheduler:
         for queue, rule in wanted.items():
             lane = self._lanes.setdefault(queue, _Lane(rule))
             lane.rule, lane.leaving = rule, False
+        self._index()
         return actions + self._next(now)
 
     def open(self, queues: Iterable[str], now: float) -> list[Action]:
@@ -326,7 +328,7 @@ class Scheduler:
         """Return when :meth:`tick` has something to do if nothing else happens; None when it has nothing."""
         times = [
             lane.touched + lane.rule.expires / 3
-            for lane in self._lanes.values()
+            for lane in self._expiring
             if lane.rule.expires is not None and lane.touched is not None and not lane.consumed and not lane.getting
         ]
         if not self._draining:
@@ -337,6 +339,14 @@ class Scheduler:
         return min(times, default=None)
 
     # Policy.
+
+    def _index(self) -> None:
+        """Find the lanes that need a look at each event: mostly none, of hundreds."""
+        lanes = self._lanes.values()
+        self._expiring = [lane for lane in lanes if lane.rule.expires is not None]
+        self._leaving = [lane for lane in lanes if lane.leaving]
+        limited = {lane.rule.model for lane in lanes if lane.rule.limit is not None}
+        self._limited = [lane for lane in lanes if lane.throttled or lane.rule.model in limited]
 
     @property
     def _free(self) -> int:
@@ -371,9 +381,10 @@ class Scheduler:
         """Return what will not be started here, and forget the lanes that nothing comes from any more."""
         gone = [held for held in self._held if self._draining or held.lane.leaving]
         self._held = [held for held in self._held if held not in gone] if gone else self._held
-        for queue in [queue for queue, lane in self._lanes.items() if lane.leaving and not lane.getting]:
-            if not any(cancelled == queue for cancelled, _hot in self._cancelling):
-                del self._lanes[queue]
+        for lane in [lane for lane in self._leaving if not lane.getting]:
+            if not any(cancelled == lane.rule.queue for cancelled, _hot in self._cancelling):
+                del self._lanes[lane.rule.queue]
+                self._index()
         return [GiveBack(held.item) for held in gone]
 
     def _start(self, now: float) -> list[Action]:
@@ -410,7 +421,7 @@ class Scheduler:
             return self._enter_pull(now)
         actions: list[Action] = []
         crowded = {lane.rule.model for lane in late}
-        for lane in self._lanes.values():
+        for lane in self._limited:
             if lane.consumed and lane.rule.model in crowded:
                 actions += self._cancel(lane, now)
                 lane.throttled = True
@@ -527,7 +538,7 @@ class Scheduler:
 
     def _keep_alive(self, now: float) -> list[Action]:
         actions: list[Action] = []
-        for lane in self._lanes.values():
+        for lane in self._expiring:
             expires = lane.rule.expires
             if expires is None or lane.touched is None or lane.consumed or lane.getting:
                 continue

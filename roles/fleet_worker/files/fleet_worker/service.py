@@ -11,15 +11,15 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Optional
 
-from pika.adapters.select_connection import IOLoop
-
 from . import __version__, credentials
 from ._fleet.broker import Address, BrokerSettings, TlsSettings
 from ._fleet.dialects.base import Worker as WorkerIdentity
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError
+from ._ollama.hosts import parse_host
 from ._ollama.names import ModelName
 from .announcing import Announcer
+from .asking import Asker
 from .auto import lanes_of
 from .breaker import Breaker
 from .cli import EXIT_CONFIG
@@ -27,6 +27,7 @@ from .config import BrokerConfig, Config, ConfigError, LaneConfig, load
 from .delivery import ServedLane
 from .health import Health, State
 from .logs import Log, set_up
+from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
 from .pool import Pool
@@ -78,7 +79,7 @@ class Service:
         self.broken = False
         self._path = path
         self._error: Optional[CollectionError] = None
-        self._loop = IOLoop()
+        self._loop = Loop()
         self._notifier = Notifier()
         self._config = config
         self._state: Optional[State] = None
@@ -93,6 +94,7 @@ class Service:
             with_abilities=config.auto_lanes is not None,
         )
         self._pool = Pool(config.concurrency)
+        address = parse_host(ollama.host)
         terms = Terms(
             worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
             reply_queues=tuple(config.reply_queues),
@@ -115,7 +117,7 @@ class Service:
             results=Results(keep=config.duplicate_window),
             breaker=Breaker(config.broken_model.failures, config.broken_model.pause, config.broken_model.longest),
             drain_timeout=config.drain_timeout,
-            server=Server(terms, client, self._health),
+            server=Server(terms, client, self._health, Asker(self._loop, address) if Asker.suits(address) else None),
             pool=self._pool,
             notifier=self._notifier,
             announcer=Announcer(

@@ -3,8 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What becomes of one request: it is read, checked, answered by Ollama, and its answer is written.
 
-This runs in the threads of the pool and knows neither broker nor scheduler: a delivery in, a verdict and perhaps a
-reply out. Whatever happens, there is a verdict.
+This knows neither broker nor scheduler: a delivery in, a verdict and perhaps a reply out. Whatever happens, there is a
+verdict.
+
+There are two ways from one to the other. :meth:`Server.serve` runs in a thread of the pool, and waits: for Ollama, and
+when need be for Ollama to come up again. :meth:`Server.begin` runs on the I/O thread and waits for nothing: it has
+Ollama asked (``asking.py``), and everything that takes more than one question it leaves to the first.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Callable, Optional, Union
 
 from ._fleet.dialects import dialect_of
@@ -34,12 +39,14 @@ from ._ollama.api_errors import (
     ServerUnreachableError,
 )
 from ._ollama.calls import Call
-from ._ollama.client import OllamaClient
+from ._ollama.client import Inference, OllamaClient
 from ._ollama.streams import GenerationStream
 from ._ollama.usage import usage_of
+from .asking import Asker
 from .delivery import Delivery, ServedLane
 from .health import Health
 from .logs import Log
+from .responses import Response
 from .streaming import Deltas
 
 LOG = Log()
@@ -94,7 +101,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._call: Optional[Call] = None
+        self._cancel: Callable[[], None] = lambda: None
         self.stopped = False
         #: Nobody waits for the answer, here or elsewhere.
         self.abandoned = False
@@ -102,11 +109,16 @@ class Stop:
     def begin(self, seconds: float) -> Call:
         """Return the terms of the next call to Ollama."""
         call = Call(read_timeout=seconds, total_timeout=seconds)
-        with self._lock:
-            self._call = call
-            if self.stopped:
-                call.cancel()
+        self.ends(call.cancel)
         return call
+
+    def ends(self, cancel: Callable[[], None]) -> None:
+        """Say what ends the work from now on."""
+        with self._lock:
+            self._cancel = cancel
+            stopped = self.stopped
+        if stopped:
+            cancel()
 
     def abandon(self) -> None:
         """End the work for good: the requester is gone."""
@@ -114,11 +126,28 @@ class Stop:
         self.stop()
 
     def stop(self) -> None:
-        """End the call, and those to come."""
+        """End the work under way, and what would follow it."""
         with self._lock:
             self.stopped = True
-            if self._call is not None:
-                self._call.cancel()
+            cancel = self._cancel
+        cancel()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A request that was read.
+
+    :ivar fields: what the log says of it.
+    :ivar failure: why it must not be served.
+    :ivar verdict: on the request when it is answered.
+    """
+
+    delivery: Delivery
+    dialect: Dialect
+    request: Request
+    fields: dict[str, Any]
+    failure: Optional[Failure]
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -140,11 +169,16 @@ class Terms:
 
 
 class Server:
-    """Serves requests with one Ollama. For any number of threads."""
+    """Serves requests with one Ollama. For any number of threads, but for :meth:`begin`.
 
-    def __init__(self, terms: Terms, client: OllamaClient, health: Health) -> None:
+    :param asker: asks the same Ollama on the I/O thread; None when that cannot be done.
+    """
+
+    def __init__(self, terms: Terms, client: OllamaClient, health: Health, asker: Optional[Asker] = None) -> None:
         self._terms = terms
+        self._client = client
         self._health = health
+        self._asker = asker
         self._calls: dict[str, Callable[..., dict[str, Any]]] = {
             "chat": client.chat,
             "generate": client.generate,
@@ -168,7 +202,88 @@ class Server:
             LOG.exception("defect", lane=delivery.served.queue)
             return Served(Verdict.REJECT, "defect")
 
+    def begin(self, delivery: Delivery, stop: Stop, ended: Callable[[Optional[Served]], None]) -> bool:
+        """Serve a request without waiting, on the I/O thread, if nothing more is to be done than to ask Ollama.
+
+        :param ended: called on a later turn of the loop with what became of it; with None when it has to be served in
+            a thread after all.
+        :return: whether it was begun. If not, it has to be served in a thread.
+        """
+        try:
+            return self._asker is not None and self._begin(self._asker, delivery, stop, ended)
+        except Exception:
+            LOG.exception("defect", lane=delivery.served.queue)
+            return False  # serve() will meet the same defect, and knows what to do about it
+
+    def _begin(self, asker: Asker, delivery: Delivery, stop: Stop, ended: Callable[[Optional[Served]], None]) -> bool:
+        task = self._read(delivery)
+        if isinstance(task, Served) or task.failure or _wants_deltas(task) or self._hopeless(delivery):
+            return False
+        inference = self._client.inference(task.request.call, self._arguments(task.request, delivery.served))
+        if inference is None:
+            return False
+        told = partial(self._told, task, inference, stop, time.time(), time.monotonic(), ended)
+        try:
+            seconds = max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE)
+            asked = asker.ask(inference.request, seconds, told)
+        except ValueError:
+            return False  # headers of the configuration that cannot be sent; the client says which
+        stop.ends(asked.cancel)
+        return True
+
+    def _told(
+        self,
+        task: _Task,
+        inference: Inference,
+        stop: Stop,
+        started: float,
+        begun: float,
+        ended: Callable[[Optional[Served]], None],
+        told: Union[Response, OllamaError],
+    ) -> None:
+        """Ollama has answered what :meth:`begin` had it asked, or has not."""
+        try:
+            served = self._heard(task, inference, stop, started, begun, told)
+        except Exception:
+            LOG.exception("defect", lane=task.delivery.served.queue)
+            served = Served(Verdict.REJECT, "defect")
+        ended(served)
+
+    def _heard(
+        self,
+        task: _Task,
+        inference: Inference,
+        stop: Stop,
+        started: float,
+        begun: float,
+        told: Union[Response, OllamaError],
+    ) -> Optional[Served]:
+        """Return what becomes of a request by what Ollama has answered; None when that is for a thread to find out."""
+        outcome: Union[Outcome, Verdict]
+        try:
+            if isinstance(told, OllamaError):
+                raise told
+            outcome = Success(inference.result_of(told, told.body()), started, time.monotonic() - begun)
+        except CallCancelledError:
+            outcome = _stopped(stop)
+        except (ServerUnreachableError, ServerBusyError, ConnectionLostError):
+            return None  # it is waited for
+        except OllamaError as error:
+            outcome = _failure(error, started, time.monotonic() - begun)
+        return self._concluded(task, outcome, stop)
+
     def _serve(self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready]) -> Served:
+        task = self._read(delivery)
+        if isinstance(task, Served):
+            return task
+        write_delta = task.dialect.write_delta
+        if write_delta is not None and _wants_deltas(task):
+            deltas.use(lambda delta: write_delta(task.request, delta, self._terms.worker))
+        outcome = task.failure or ready or self._hopeless(delivery) or self._infer(task.request, delivery, stop, deltas)
+        return self._concluded(task, outcome, stop)
+
+    def _read(self, delivery: Delivery) -> Union[_Task, Served]:
+        """Read a request; return what becomes of it if it is none that is ever answered."""
         message, served = delivery.message, delivery.served
         if message.properties.type in ANSWER_TYPES:
             return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
@@ -188,21 +303,8 @@ class Server:
             if reason is not None:
                 fields.update(reply_to=request.reply_to, reason=reason)
                 return Served(Verdict.REJECT, "reply_to_refused", fields=fields)
-            write_delta = dialect.write_delta
-            if request.stream and write_delta is not None:
-                deltas.use(lambda delta: write_delta(request, delta, self._terms.worker))
-        outcome = (
-            undecodable
-            or request.failure
-            or ready
-            or self._hopeless(delivery)
-            or self._infer(request, delivery, stop, deltas)
-        )
-        if isinstance(outcome, Verdict):
-            return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=fields)
-        return self._answered(
-            request, outcome, dialect, delivery, Verdict.ACK if undecodable is None else Verdict.REJECT, fields
-        )
+        verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
+        return _Task(delivery, dialect, request, fields, undecodable or request.failure, verdict)
 
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
@@ -265,7 +367,7 @@ class Server:
                     result = self._calls[request.call](call=call, **arguments)
                 return Success(result, started, time.monotonic() - begun)
             except CallCancelledError:
-                return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
+                return _stopped(stop)
             except (ServerUnreachableError, ServerBusyError, ConnectionLostError) as error:
                 lost += isinstance(error, ConnectionLostError)
                 if not isinstance(error, ServerBusyError):
@@ -274,7 +376,7 @@ class Server:
                 if lost <= LOST_TRIES and wait > 0 and self._health.wait(wait):
                     continue
                 if stop.stopped:
-                    return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
+                    return _stopped(stop)
                 if lost <= LOST_TRIES and self.may_return(delivery):
                     return Verdict.REQUEUE
                 return Failure("ollama_unavailable", error.message, started, time.monotonic() - begun)
@@ -293,15 +395,11 @@ class Server:
             arguments["options"] = options
         return arguments
 
-    def _answered(
-        self,
-        request: Request,
-        outcome: Outcome,
-        dialect: Dialect,
-        delivery: Delivery,
-        verdict: Verdict,
-        fields: dict[str, Any],
-    ) -> Served:
+    def _concluded(self, task: _Task, outcome: Union[Outcome, Verdict], stop: Stop) -> Served:
+        """Return what becomes of a request by what came of its work."""
+        request, verdict, fields = task.request, task.verdict, task.fields
+        if isinstance(outcome, Verdict):
+            return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=fields)
         fields["seconds"] = outcome.seconds or None
         if isinstance(outcome, Success):
             usage = usage_of(outcome.result)
@@ -309,17 +407,26 @@ class Server:
         if request.reply_to is None:
             fields["unanswered"] = "no reply_to"
             return Served(verdict, _word(outcome), fields=fields)
-        reply = dialect.write(request, outcome, self._terms.worker)
+        reply = task.dialect.write(request, outcome, self._terms.worker)
         size = len(reply.message.body)
         if size > self._terms.max_reply:
             outcome = Failure(
                 "payload_too_large", f"the answer has {size} bytes, and {self._terms.max_reply} are allowed"
             )
-            reply = dialect.write(request, outcome, self._terms.worker)
+            reply = task.dialect.write(request, outcome, self._terms.worker)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
         broken = outcome.message if isinstance(outcome, ModelFailure) else ""
         return Served(verdict, _word(outcome), reply, fields, broken)
+
+
+def _stopped(stop: Stop) -> Verdict:
+    """Return what becomes of a request whose work was ended: another node may still do it, if anybody waits for it."""
+    return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
+
+
+def _wants_deltas(task: _Task) -> bool:
+    return task.request.stream and task.request.reply_to is not None and task.dialect.write_delta is not None
 
 
 def _streamed(stream: GenerationStream, deltas: Deltas) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import threading
 from functools import partial
 from typing import Any, Optional
 
-from pika.adapters.select_connection import IOLoop
 from pika.exceptions import ChannelClosedByBroker
 
 from . import __version__
@@ -38,6 +37,7 @@ from ._ollama.errors import CollectionError
 from .cli import EXIT_CONFIG
 from .link import Link
 from .logs import Log, set_up
+from .loop import Loop
 from .notify import Notifier
 from .pool import Pool
 from .publishing import Publication, Publisher
@@ -241,7 +241,7 @@ def run(config: UpdatesConfig) -> int:
     LOG.info("starting", version=__version__, node=config.node)
     try:
         updates = Updates(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
-        loop, pool = IOLoop(), Pool(1)
+        loop, pool = Loop(), Pool(1)
         updater = Updater(
             loop,
             broker_settings(config.broker, f"fleet-updates {config.node}"),

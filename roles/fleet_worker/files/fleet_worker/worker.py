@@ -424,9 +424,21 @@ class Worker:
         if jobs:
             self.counters["model_switches"] += self._last_model not in ("", action.model)
             self._last_model = action.model
-            self._pool.submit(partial(self._serve, jobs, action.model))
+            first = jobs[0]
+            if len(jobs) > 1 or not self._server.begin(
+                first.deliveries[0], first.stop, partial(self._served, first, action.model)
+            ):
+                self._pool.submit(partial(self._serve, jobs, action.model))
         else:
             self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
+
+    def _served(self, job: Job, model: str, served: Optional[Served]) -> None:
+        """What was begun without a thread is over, or needs one."""
+        if served is None:
+            self._pool.submit(partial(self._serve, [job], model))
+            return
+        self._finished(job, served)
+        self._slot_free(model)
 
     def _serve(self, jobs: list[Job], model: str) -> None:
         """Serve what was started as one; in a thread of the pool."""
@@ -448,7 +460,9 @@ class Worker:
         fields = {**served.fields, "deltas": job.deltas.count}
         served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
         self._jobs.remove(job)
-        self._by_identity = {identity: other for identity, other in self._by_identity.items() if other is not job}
+        identity = job.deliveries[0].identity
+        if identity is not None and self._by_identity.get(identity) is job:
+            del self._by_identity[identity]
         self._judge(job.served.lane.model, served)
         if served.outcome == "answered":
             self._results.put(job.deliveries[0].identity, served)

@@ -289,6 +289,20 @@ def test_a_model_has_no_more_slots_than_it_may() -> None:
     assert len(simulation.finished) == 5
 
 
+def test_a_lane_whose_limit_is_lifted_while_its_model_is_full_is_consumed_again() -> None:
+    full = [LaneRule("a", "m1", limit=1), LaneRule("b", "m1", limit=1)]
+    simulation = pushing(full, slots=3, work=lambda _request: 1.0)
+    for queue in "ab":
+        simulation.publish(queue)
+    simulation.run(until=1.5)
+    assert [simulation.scheduler.mode_of(queue) for queue in "ab"] == ["pull", "pull"], "its consumers were taken away"
+    simulation.rules = {rule.queue: LaneRule(rule.queue, rule.model) for rule in full}
+    simulation.assign("ab")
+    simulation.run(until=1.6)
+    assert [simulation.scheduler.mode_of(queue) for queue in "ab"] == ["push", "push"]
+    assert len(simulation.started) == 2
+
+
 # Lanes that come and go.
 
 

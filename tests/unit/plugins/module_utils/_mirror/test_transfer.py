@@ -93,6 +93,7 @@ class Target:
         self.slow = 0
         self.room = float("inf")
         self.places = {}
+        self.reach = None
         self.state = "new"
         self.lock = threading.Lock()
 
@@ -114,7 +115,14 @@ class Target:
                 self.content.extend(bytes(offset + len(data) - len(self.content)))
             self.content[offset : offset + len(data)] = data
 
+    def reached(self, length, data):
+        assert self.reach is None, "what was reached before must have passed"
+        assert self.length < length <= len(self.content), "bytes must be reached in order, and have been written"
+        self.reach = length, bytes(data)
+
     def passed(self, length, data, seen):
+        assert self.reach == (length, bytes(data)), "bytes must be reached before they pass"
+        self.reach = None
         assert self.length < length <= len(self.content), "bytes must pass in order, and have been written"
         assert bytes(data) == bytes(self.content[self.length : length])
         self.length = length

@@ -1,0 +1,240 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When reads are made without the SDK, and what they make of answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from datetime import datetime, timezone
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import DirectReads, Told
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+
+SETTINGS = S3Settings("models", endpoint_url="http://127.0.0.1:7070", access_key="a", secret_key="b")
+NOWHERE = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
+MOMENT = datetime(2026, 11, 25, 10, 30, 59, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    "changes, possible",
+    [
+        ({}, True),
+        ({"endpoint_url": None}, False),
+        ({"access_key": None}, False),
+        ({"secret_key": None}, False),
+        ({"profile": "other"}, False),
+        ({"addressing_style": "path"}, True),
+        ({"addressing_style": "virtual"}, False),
+        ({"bucket": "no bucket/at all"}, False),
+        ({"endpoint_url": "https://127.0.0.1"}, False),
+        ({"endpoint_url": "https://127.0.0.1", "validate_certs": False}, True),
+        ({"endpoint_url": "https://127.0.0.1", "ca_path": "/dev/null"}, False),
+        ({"endpoint_url": "https://127.0.0.1", "ca_path": "/nonexistent"}, False),
+    ],
+)
+def test_only_where_the_settings_say_everything(changes, possible):
+    assert DirectReads(dataclasses.replace(SETTINGS, **changes), NOWHERE).possible is possible
+
+
+@pytest.mark.parametrize(
+    "environ, possible",
+    [
+        ({"AWS_REGION": "eu-north-1", "AWS_CA_BUNDLE": "/some/file", "LANG": "C"}, True),
+        ({"AWS_ENDPOINT_URL": "http://elsewhere"}, False),
+        ({"AWS_PROFILE": "other"}, False),
+        ({"http_proxy": "http://proxy"}, False),
+        ({"HTTPS_PROXY": "http://proxy"}, False),
+    ],
+)
+def test_not_where_the_environment_says_more(environ, possible):
+    assert DirectReads(SETTINGS, {**NOWHERE, **environ}).possible is possible
+
+
+@pytest.mark.parametrize("which", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_not_where_a_file_says_more(tmp_path, which):
+    file = tmp_path / "config"
+    file.touch()
+    assert DirectReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
+    file.write_text("[default]\nregion = eu-north-1\n")
+    assert not DirectReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
+
+
+class Answered:
+    """An answer that lies ready."""
+
+    def __init__(self, status, headers=(), body=b""):
+        self.status = status
+        self.headers = dict(headers)
+        self.length = len(body)
+        self.body = body
+
+    def read(self, limit):
+        return self.body[:limit]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """Reads whose requests are answered with these, in turn; what is asked for is kept."""
+
+    def make(*answers):
+        reads = DirectReads(SETTINGS, NOWHERE)
+        waiting, asked = list(answers), []
+
+        def ask(method, target, headers):
+            asked.append((method, target))
+            answer = waiting.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(reads._endpoint, "ask", ask)
+        return reads, asked
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "host, sent",
+    [
+        ("http://s3.lab", "s3.lab"),
+        ("http://s3.lab:80", "s3.lab"),
+        ("http://s3.lab:7070/below/", "s3.lab:7070"),
+        ("http://[::1]:7070", "[::1]:7070"),
+    ],
+)
+def test_how_the_server_is_called(host, sent):
+    assert DirectReads(dataclasses.replace(SETTINGS, endpoint_url=host), NOWHERE)._host == sent
+
+
+@pytest.mark.parametrize("status", [404, 412, 416, 429, 500, 503])
+def test_what_is_refused_is_for_the_sdk(answering, status):
+    reads, asked = answering(Answered(status), Answered(200, body=b"content"))
+    assert reads.object("key", 100) is None
+    assert reads.object("some key", 3) == b"con"
+    assert asked == [("GET", "/models/key"), ("GET", "/models/some%20key")]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 403])
+def test_where_the_sdk_is_needed_it_is_asked_from_then_on(answering, status):
+    reads, asked = answering(Answered(status))
+    assert reads.range("key", "bytes=0-1", '"e"') is None
+    assert reads.range("key", "bytes=0-1", '"e"') is None
+    assert len(asked) == 1
+    assert not reads.possible
+
+
+def test_what_breaks_is_for_the_sdk(answering):
+    reads, _asked = answering(ConnectionResetError(), Answered(200, body=b"x"))
+    assert reads.object("key", 100) is None
+    assert reads.object("key", 100) == b"x"
+
+
+def test_the_state_of_an_object(answering):
+    headers = {"etag": '"e"', "last-modified": "Wed, 25 Nov 2026 10:30:59 GMT", "x-amz-meta-sha256": "12"}
+    reads, _asked = answering(Answered(200, headers, b"123"))
+    assert reads.state("key", "sha256") == Told("key", 3, '"e"', MOMENT, "12")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"last-modified": "Wed, 25 Nov 2026 10:30:59 GMT"},
+        {"etag": "e"},
+        {"etag": "e", "last-modified": "yesterday"},
+        {"etag": "e", "last-modified": "Wed, 35 Nov 2026 10:30:59 GMT"},
+        {"etag": "e", "last-modified": "Wed, 25 Nos 2026 10:30:59 GMT"},
+    ],
+)
+def test_a_state_that_is_not_understood_is_for_the_sdk(answering, headers):
+    reads, _asked = answering(Answered(200, headers))
+    assert reads.state("key", "sha256") is None
+
+
+def page(*keys, following=None, space=' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'):
+    entries = "".join(
+        f"<Contents><Key>{key}</Key><LastModified>2026-11-25T10:30:59.000Z</LastModified>"
+        f"<ETag>&quot;e&quot;</ETag><Size>3</Size></Contents>"
+        for key in keys
+    )
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{following}</NextContinuationToken>"
+    ending = more if following else "<IsTruncated>false</IsTruncated>"
+    body = f"<ListBucketResult{space}><EncodingType>url</EncodingType>{entries}{ending}</ListBucketResult>"
+    return Answered(200, body=body.encode())
+
+
+def collected(generator):
+    """Return what a generator yields, and what it returns."""
+    found = []
+    while True:
+        try:
+            found.append(next(generator))
+        except StopIteration as stop:
+            return found, stop.value
+
+
+@pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
+def test_a_listing_of_several_pages(answering, space):
+    reads, asked = answering(page("a%2Fb%2Bc+d", "e", following="n/1=", space=space), page("f", space=space))
+    found, whole = collected(reads.states("a b/"))
+    assert found == [Told(key, 3, '"e"', MOMENT) for key in ("a/b+c+d", "e", "f")]
+    assert whole
+    first = "/models?encoding-type=url&list-type=2&prefix=a%20b%2F"
+    second = "/models?continuation-token=n%2F1%3D&encoding-type=url&list-type=2&prefix=a%20b%2F"
+    assert asked == [("GET", first), ("GET", second)]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        Answered(503),
+        ConnectionResetError(),
+        Answered(200, body=b"<ListBucketResult><"),
+        Answered(200, body=b"<Other/>"),
+        Answered(200, body=b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>"),
+        Answered(200, body=b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"),
+    ],
+)
+def test_a_listing_that_breaks_off_is_for_the_sdk(answering, second):
+    reads, _asked = answering(page("a", following="n"), second)
+    found, whole = collected(reads.states(""))
+    assert [told.key for told in found] == ["a"]
+    assert not whole
+
+
+def test_the_sdk_goes_on_with_a_listing_where_it_broke_off(answering, monkeypatch):
+    mirror = Mirror(SETTINGS)
+    mirror._direct, _requests = answering(page("a", "b", following="n"), Answered(503))
+    asked = []
+
+    class Client:
+        def get_paginator(self, operation):
+            assert operation == "list_objects_v2"
+            return self
+
+        def paginate(self, **which):
+            asked.append(which)
+            return [{"Contents": [{"Key": "c", "Size": 3, "ETag": '"e"', "LastModified": MOMENT}]}]
+
+    monkeypatch.setattr(Mirror, "client", Client())
+    assert [state.key for state in mirror.states("")] == ["a", "b", "c"]
+    assert asked == [{"Bucket": "models", "Prefix": "", "StartAfter": "b"}]
+
+
+def test_the_sdk_is_not_loaded_for_what_does_not_need_it(monkeypatch):
+    for name in os.environ:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        "ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror.connect",
+        lambda *_arguments, **_options: pytest.fail("the SDK is asked for"),
+    )
+    Mirror(SETTINGS)

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to the broker: what is said in a turn goes out as one, all of it, in order, also to a slow reader."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+
+pika = pytest.importorskip("pika")
+
+from fleet_worker.connection import Connection  # noqa: E402
+from fleet_worker.loop import Loop  # noqa: E402
+
+GREETING = b"AMQP\x00\x00\x09\x01"
+
+
+class Line:
+    """A connection that has come about as far as TCP, and its other end."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.loop = Loop()
+        self.lost: list[BaseException] = []
+        parameters = pika.ConnectionParameters(
+            *listener.getsockname(), connection_attempts=1, stack_timeout=30, socket_timeout=30
+        )
+        self.connection = Connection(
+            parameters, self.loop, on_open_error_callback=lambda _connection, error: self.lost.append(error)
+        )
+        self.connect(listener)
+
+    def connect(self, listener: socket.socket) -> None:
+        listener.settimeout(0.01)
+        accepted: list[socket.socket] = []
+
+        def look() -> bool:
+            with contextlib.suppress(TimeoutError, socket.timeout):
+                accepted.append(listener.accept()[0])
+            return bool(accepted)
+
+        self.turn_until(look)
+        self.other = accepted[0]
+        self.other.setblocking(False)
+        assert self.receive(len(GREETING)) == GREETING
+
+    def turn_until(self, done: Callable[[], object], within: float = 10.0) -> None:
+        deadline = time.monotonic() + within
+        while not done():
+            assert time.monotonic() < deadline
+            self.loop.call_later(0.005, lambda: None)
+            self.loop.turn()
+
+    def receive(self, number: int) -> bytes:
+        """Turn until so many bytes have arrived."""
+        seen = bytearray()
+
+        def more() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                while len(seen) < number:
+                    piece = self.other.recv(1_000_000)
+                    assert piece, "the connection has ended"
+                    seen.extend(piece)
+            return len(seen) >= number
+
+        self.turn_until(more)
+        return bytes(seen)
+
+    def say(self, *frames: bytes) -> None:
+        self.connection._output_marshaled_frames(frames)
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        line = Line(listener)
+        yield line
+        line.other.close()
+        line.loop.close()
+
+
+def test_a_turn_is_one_packet(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    sock = line.connection._transport._sock
+
+    class Watched:
+        def send(self, data: bytes) -> int:
+            sent.append(data)
+            return int(sock.send(data))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+    monkeypatch.setattr(line.connection._transport, "_sock", Watched())
+    line.loop.add_callback_threadsafe(lambda: line.say(b"method", b"header"))
+    line.loop.add_callback_threadsafe(lambda: line.say(b"body"))
+    line.loop.turn()
+    assert sent == [b"methodheaderbody"], "and in the same turn"
+    assert line.receive(16) == b"methodheaderbody"
+
+
+def test_what_the_network_does_not_take_follows_in_order(line: Line) -> None:
+    pieces = [bytes([number]) * 200_000 for number in range(40)]
+    for number, piece in enumerate(pieces):
+        line.loop.add_callback_threadsafe(lambda piece=piece: line.say(piece))  # type: ignore[misc]
+        if number % 3 == 0:
+            line.loop.turn()
+    assert line.connection._transport.get_write_buffer_size() > 0, "the other side has not read anything yet"
+    assert line.receive(8_000_000) == b"".join(pieces)
+    line.say(b"the end")
+    assert line.receive(7) == b"the end"
+
+
+def test_a_connection_that_breaks_in_the_middle_of_a_turn(line: Line) -> None:
+    line.other.close()
+    time.sleep(0.05)
+    line.say(b"nobody")
+    line.say(b"there")
+    line.turn_until(lambda: line.lost)
+    line.connection._outgoing.append(b"too late")
+    line.connection._send()
+    assert not line.connection._outgoing
