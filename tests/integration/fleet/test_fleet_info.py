@@ -114,24 +114,24 @@ def test_what_the_nodes_say(clean_broker: Any, scripted: ScriptedOllama, start: 
 def test_what_is_no_event_is_left_out(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """What anybody may publish to the exchange does no harm."""
     worker = start(clean_broker, scripted.url, registry={"heartbeat_interval": 1}).wait_ready()
-    listening = subprocess.Popen(
-        [sys.executable, "-c", STRAY.replace("BROKER", clean_broker.amqp_url)], stdin=subprocess.DEVNULL
-    )
-    try:
-        result = task(clean_broker, listen=3)
-        assert listening.poll() is None
-    finally:
-        listening.kill()
-        listening.wait()
+    with subprocess.Popen([sys.executable, "-c", STRAY, clean_broker.amqp_url], stdout=subprocess.PIPE) as publishing:
+        try:
+            assert publishing.stdout is not None and publishing.stdout.readline() == b"published\n"
+            result = task(clean_broker, listen=3)
+            assert publishing.poll() is None
+        finally:
+            publishing.kill()
     assert [node["name"] for node in result["nodes"]] == ["gpu-01"]
     assert worker.process.poll() is None
 
 
 STRAY = """
-import itertools, time, pika
-channel = pika.BlockingConnection(pika.URLParameters("BROKER")).channel()
+import itertools, sys, time, pika
+channel = pika.BlockingConnection(pika.URLParameters(sys.argv[1])).channel()
 for body in itertools.cycle([b"", b"[]", b'{"lane": 1}', b'{"lane": "x", "runtime": {"node": []}}', b"\\xff"]):
     channel.basic_publish("llm.registry", "llm.registry.x", body, pika.BasicProperties(type="llm.registry.event"))
+    if body == b"\\xff":
+        print("published", flush=True)
     time.sleep(0.05)
 """
 
