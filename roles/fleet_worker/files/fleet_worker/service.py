@@ -168,8 +168,8 @@ class Service:
     def _listen(self) -> None:
         """Turn signals into words; in a thread of its own.
 
-        Not in handlers: one that a second signal interrupts would wait for ever for the lock of pika's loop that it
-        holds itself, and the loop with it.
+        Not in handlers: they may interrupt whoever holds a lock that they need, that of the log for one, and then wait
+        for ever.
         """
         while True:
             if signal.sigwait(SIGNALS) == signal.SIGHUP:

@@ -268,7 +268,7 @@ def run(config: UpdatesConfig) -> int:
             broken.set()
 
     def listen() -> None:
-        """Wait for a signal. Not in a handler, which could interrupt itself while it holds the lock of the loop."""
+        """Wait for a signal. Not in a handler, which could interrupt who holds a lock that it needs."""
         signal.sigwait(SIGNALS)
         loop.add_callback_threadsafe(updater.stop)
 
