@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, Optional
 from urllib.parse import quote, unquote, urlsplit
 
+from .layout import url_path
 from .s3 import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT, S3Settings
 from .signing import Signer
 from .wire import Answer, Endpoint
@@ -103,7 +104,7 @@ class DirectReads:
 
     def object(self, key: str, limit: int) -> Optional[bytes]:
         """Return the content of a small object, at most so many bytes of it."""
-        answer = self._ask("GET", f"/{_quoted(key)}")
+        answer = self._ask("GET", f"/{url_path(key)}")
         return None if answer is None else _read(answer, limit)
 
     def range(self, key: str, wanted: str, etag: str) -> Optional[Answer]:
@@ -111,14 +112,14 @@ class DirectReads:
 
         :param wanted: the range as the header says it.
         """
-        return self._ask("GET", f"/{_quoted(key)}", headers={"if-match": etag, "range": wanted})
+        return self._ask("GET", f"/{url_path(key)}", headers={"if-match": etag, "range": wanted})
 
     def state(self, key: str, metadata: str) -> Optional[Told]:
         """Return what the server says of an object.
 
         :param metadata: the name of metadata to tell.
         """
-        answer = self._ask("HEAD", f"/{_quoted(key)}")
+        answer = self._ask("HEAD", f"/{url_path(key)}")
         if answer is None:
             return None
         answer.close()
@@ -251,11 +252,6 @@ def _read(answer: Answer, limit: int) -> Optional[bytes]:
         return None
     finally:
         answer.close()
-
-
-def _quoted(key: str) -> str:
-    """Return a key as the SDK writes it into a URL."""
-    return quote(key, safe="/~")
 
 
 def _date(text: str) -> Optional[datetime]:

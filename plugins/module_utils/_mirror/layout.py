@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Optional
+from urllib.parse import quote
 
 from .._ollama.digests import blob_file_name
 from .._ollama.errors import InvalidNameError
@@ -59,3 +60,8 @@ class Layout:
             return ModelName(*parts)
         except InvalidNameError:
             return None
+
+
+def url_path(key: str) -> str:
+    """Return a key as the SDK writes it into a URL."""
+    return quote(key, safe="/~")

@@ -195,7 +195,7 @@ class Mirror:
             yield ObjectState(*told[:4])
         else:
             return
-        which = {"Bucket": self.settings.bucket, "Prefix": prefix, "StartAfter": last}
+        which = {"Bucket": self.settings.bucket, "Prefix": prefix, **({"StartAfter": last} if last else {})}
         pages = self.client.get_paginator("list_objects_v2").paginate(**which)
         with translated(self.settings, f"list {self.settings.url(prefix)}"):
             for page in pages:

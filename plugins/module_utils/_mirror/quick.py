@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import threading
 from typing import Any, Callable, NamedTuple, Optional
-from urllib.parse import quote
+
+from .layout import url_path
 
 _OPERATION = "s3.GetObject"
 
@@ -48,7 +49,7 @@ class QuickGets:
         """Take the last request of this thread, which was for a key and was answered, as the model of all."""
         if self._model is None:
             seen: Optional[_Model] = getattr(self._seen, "last", None)
-            path = _path(key)
+            path = url_path(key)
             if seen and seen.base.endswith(f"/{path}"):
                 self._model = seen._replace(base=seen.base[: -len(path)])
 
@@ -67,7 +68,7 @@ class QuickGets:
             return None
 
         headers = {"Range": wanted, "If-Match": etag, "User-Agent": model.user_agent}
-        request = AWSRequest(method="GET", url=model.base + _path(key), headers=headers, stream_output=True)
+        request = AWSRequest(method="GET", url=model.base + url_path(key), headers=headers, stream_output=True)
         try:
             model.signer.get_auth_instance(model.signing_name, model.region, model.signature_version).add_auth(request)
             answer = self._session.send(request.prepare())
@@ -99,11 +100,6 @@ class QuickGets:
                 signature_version,
                 request.headers.get("User-Agent", ""),
             )
-
-
-def _path(key: str) -> str:
-    """Return a key as the SDK writes it into a URL."""
-    return quote(key, safe="/~")
 
 
 class SdkBody:

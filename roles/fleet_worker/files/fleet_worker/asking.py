@@ -46,7 +46,9 @@ _PIECES = 16
 #: What a name or a value of a header cannot have in it.
 _UNFIT = re.compile("[\r\n\0]")
 
-Told = Callable[[Union[Response, OllamaError]], None]
+#: What Ollama has answered, or why it has not; and whom that is told.
+Heard = Union[Response, OllamaError]
+Told = Callable[[Heard], None]
 
 
 class Asker:

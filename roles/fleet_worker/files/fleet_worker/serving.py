@@ -42,11 +42,10 @@ from ._ollama.calls import Call
 from ._ollama.client import Inference, OllamaClient
 from ._ollama.streams import GenerationStream
 from ._ollama.usage import usage_of
-from .asking import Asker
+from .asking import Asker, Heard
 from .delivery import Delivery, ServedLane
 from .health import Health
 from .logs import Log
-from .responses import Response
 from .streaming import Deltas
 
 LOG = Log()
@@ -222,7 +221,8 @@ class Server:
         inference = self._client.inference(task.request.call, self._arguments(task.request, delivery.served))
         if inference is None:
             return False
-        told = partial(self._told, task, inference, stop, time.time(), time.monotonic(), ended)
+        heard = partial(self._heard, task, inference, stop, time.time(), time.monotonic())
+        told = partial(self._told, delivery, heard, ended)
         try:
             seconds = max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE)
             asked = asker.ask(inference.request, seconds, told)
@@ -233,30 +233,21 @@ class Server:
 
     def _told(
         self,
-        task: _Task,
-        inference: Inference,
-        stop: Stop,
-        started: float,
-        begun: float,
+        delivery: Delivery,
+        heard: Callable[[Heard], Optional[Served]],
         ended: Callable[[Optional[Served]], None],
-        told: Union[Response, OllamaError],
+        told: Heard,
     ) -> None:
         """Ollama has answered what :meth:`begin` had it asked, or has not."""
         try:
-            served = self._heard(task, inference, stop, started, begun, told)
+            served = heard(told)
         except Exception:
-            LOG.exception("defect", lane=task.delivery.served.queue)
+            LOG.exception("defect", lane=delivery.served.queue)
             served = Served(Verdict.REJECT, "defect")
         ended(served)
 
     def _heard(
-        self,
-        task: _Task,
-        inference: Inference,
-        stop: Stop,
-        started: float,
-        begun: float,
-        told: Union[Response, OllamaError],
+        self, task: _Task, inference: Inference, stop: Stop, started: float, begun: float, told: Heard
     ) -> Optional[Served]:
         """Return what becomes of a request by what Ollama has answered; None when that is for a thread to find out."""
         outcome: Union[Outcome, Verdict]

@@ -28,6 +28,8 @@ from fleet_worker.asking import Asked, Asker
 from fleet_worker.loop import Loop
 from fleet_worker.responses import Response
 
+from .turning import turn_until
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HELLO = HttpRequest("POST", "/api/chat", b'{"model": "m"}', {"User-Agent": "tests"})
 
@@ -67,16 +69,9 @@ class Lab:
     def ask(self, asker: Asker, request: HttpRequest = HELLO, seconds: float = 10.0) -> Asked:
         return asker.ask(request, seconds, self.told.append)
 
-    def turn_until(self, done: Callable[[], object], within: float = 10.0) -> None:
-        deadline = time.monotonic() + within
-        while not done():
-            assert time.monotonic() < deadline
-            self.loop.call_later(0.005, lambda: None)
-            self.loop.turn()
-
     def outcome(self) -> Any:
         """Turn until something is told, and a little longer: nothing may be told twice."""
-        self.turn_until(lambda: self.told)
+        turn_until(self.loop, lambda: self.told)
         for _turn in range(3):
             self.loop.call_later(0.005, lambda: None)
             self.loop.turn()
@@ -139,7 +134,7 @@ def test_a_connection_serves_many_requests_and_as_many_as_needed_at_a_time(lab: 
     assert lab.accepted == 1
     for _number in range(3):
         lab.ask(asker)
-    lab.turn_until(lambda: len(lab.told) == 3)
+    turn_until(lab.loop, lambda: len(lab.told) == 3)
     assert lab.accepted == 3
 
 
@@ -148,7 +143,7 @@ def test_a_connection_that_ends_while_idle_is_forgotten(lab: Lab) -> None:
     for _number in range(3):
         lab.ask(asker)
         assert isinstance(lab.outcome(), Response)
-        lab.turn_until(lambda: not asker.idle)
+        turn_until(lab.loop, lambda: not asker.idle)
     assert lab.accepted == 3
 
 
@@ -266,7 +261,7 @@ def test_deadlines_in_any_order(lab: Lab) -> None:
     asker = lab.serve(waiting(threading.Event()))
     for seconds in (0.3, 0.1, 0.2):
         lab.ask(asker, seconds=seconds)
-    lab.turn_until(lambda: len(lab.told) == 3)
+    turn_until(lab.loop, lambda: len(lab.told) == 3)
     assert [error.message.split()[-2] for error in lab.told] == ["0.1", "0.2", "0.3"]  # type: ignore[union-attr]
     assert asker._alarm_at == math.inf, "there is nothing more to look at"
 

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
@@ -17,6 +17,8 @@ pika = pytest.importorskip("pika")
 
 from fleet_worker.connection import Connection  # noqa: E402
 from fleet_worker.loop import Loop  # noqa: E402
+
+from .turning import turn_until  # noqa: E402
 
 GREETING = b"AMQP\x00\x00\x09\x01"
 
@@ -44,17 +46,10 @@ class Line:
                 accepted.append(listener.accept()[0])
             return bool(accepted)
 
-        self.turn_until(look)
+        turn_until(self.loop, look)
         self.other = accepted[0]
         self.other.setblocking(False)
         assert self.receive(len(GREETING)) == GREETING
-
-    def turn_until(self, done: Callable[[], object], within: float = 10.0) -> None:
-        deadline = time.monotonic() + within
-        while not done():
-            assert time.monotonic() < deadline
-            self.loop.call_later(0.005, lambda: None)
-            self.loop.turn()
 
     def receive(self, number: int) -> bytes:
         """Turn until so many bytes have arrived."""
@@ -68,7 +63,7 @@ class Line:
                     seen.extend(piece)
             return len(seen) >= number
 
-        self.turn_until(more)
+        turn_until(self.loop, more)
         return bytes(seen)
 
     def say(self, *frames: bytes) -> None:
@@ -121,7 +116,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_turn(line: Line) -> None:
     time.sleep(0.05)
     line.say(b"nobody")
     line.say(b"there")
-    line.turn_until(lambda: line.lost)
+    turn_until(line.loop, lambda: line.lost)
     line.connection._outgoing.append(b"too late")
     line.connection._send()
     assert not line.connection._outgoing
