@@ -17,6 +17,9 @@ from .._ollama.directories import Directory, Ownership, explained
 
 _FILE = "lock"
 
+#: Seconds that the holder has to say who it is, which it does right after it has taken the lock.
+_SAYS_WITHIN = 1.0
+
 
 @contextlib.contextmanager
 def exclusive(directory: Directory, ownership: Ownership, on_wait: Callable[[str], None]) -> Iterator[None]:
@@ -33,7 +36,11 @@ def exclusive(directory: Directory, ownership: Ownership, on_wait: Callable[[str
             _acquire(descriptor, path, on_wait)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # the next one must not be taken for this one before it says who it is
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -42,9 +49,20 @@ def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None]) -> None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace")
-        holder = f"process {holder}" if holder.isdecimal() else "another process"
+        holder = _holder(descriptor)
         on_wait(f"Waiting for {holder}, which holds {path}")
         start = time.monotonic()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         on_wait(f"Waited {time.monotonic() - start:.0f} s for {holder}, which held {path}")
+
+
+def _holder(descriptor: int) -> str:
+    """Return who holds the lock. It may have taken it this very moment."""
+    deadline = time.monotonic() + _SAYS_WITHIN
+    while True:
+        said = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+        if said.isdecimal():
+            return f"process {said}"
+        if time.monotonic() > deadline:
+            return "another process"
+        time.sleep(0.01)

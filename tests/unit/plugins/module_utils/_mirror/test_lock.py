@@ -8,24 +8,28 @@ import os
 import subprocess
 import sys
 
+import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.lock import exclusive
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import Directory, Ownership
 
 OURS = Ownership(None, None, 0o600, 0o700)
 
 HOLDER = """
-import fcntl, os, sys
+import fcntl, os, sys, time
 descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 fcntl.flock(descriptor, fcntl.LOCK_EX)
+if sys.argv[2] == "late":
+    print("held", flush=True)
+    time.sleep(0.3)
 os.write(descriptor, str(os.getpid()).encode())
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
-def hold(path):
+def hold(path, *, says="at once"):
     """Hold a lock, until the standard input of the process that does is closed."""
-    command = [sys.executable, "-c", HOLDER, str(path)]
+    command = [sys.executable, "-c", HOLDER, str(path), says]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
     return holder
@@ -51,9 +55,16 @@ def test_nobody_waits_for_nobody(tmp_path):
     assert told == []
 
 
-def test_a_second_one_waits_and_says_so(tmp_path):
+def test_who_has_let_go_is_not_named_any_more(tmp_path):
+    with Directory.open(str(tmp_path)) as directory:
+        assert take(directory, print)
+    assert (tmp_path / "lock").read_bytes() == b""
+
+
+@pytest.mark.parametrize("says", ["at once", "late"])
+def test_a_second_one_waits_and_says_so(tmp_path, says):
     told = []
-    with Directory.open(str(tmp_path)) as directory, hold(tmp_path / "lock") as holder:
+    with Directory.open(str(tmp_path)) as directory, hold(tmp_path / "lock", says=says) as holder:
 
         def tell(message):
             told.append(message)
