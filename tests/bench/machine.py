@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,47 @@ def warm(*places: Path) -> None:
 def _files(places: tuple[Path, ...]) -> Iterator[Path]:
     for place in places:
         yield from (path for path in place.rglob("*") if path.is_file())
+
+
+#: Where files are memory.
+_MEMORY = "/dev/shm"
+
+#: Bytes written at a time.
+_PIECE = 1 << 20
+
+
+def can_make_disks() -> bool:
+    """Whether file systems may be mounted here, and memory can be had as a file."""
+    return os.geteuid() == 0 and os.path.ismount(_MEMORY)
+
+
+@contextlib.contextmanager
+def disk_of_memory(size: int) -> Iterator[Path]:
+    """A file system (ext4) on a disk that is memory; directories for temporary files are made there meanwhile.
+
+    :param size: in bytes.
+    """
+    mount = Path(tempfile.mkdtemp(prefix="legionio-disk-"))
+    usual, mounted = tempfile.tempdir, False
+    with tempfile.NamedTemporaryFile(dir=_MEMORY, prefix="legionio-disk-", buffering=0) as image:
+        try:
+            # Written as a whole, so that no run is the first to ask the system for the memory.
+            for _piece in range(size // _PIECE):
+                image.write(bytes(_PIECE))
+            _do("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", image.name)
+            _do("mount", "-o", "loop,nodiscard", image.name, str(mount))
+            mounted = True
+            tempfile.tempdir = str(mount)
+            yield mount
+        finally:
+            tempfile.tempdir = usual
+            if mounted:
+                _do("umount", str(mount))
+            mount.rmdir()
+
+
+def _do(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def sha256_rate() -> float:

@@ -7,6 +7,7 @@ usage: peers.py boto3 ENDPOINT BUCKET KEY FILE DIGEST     boto3's download_file,
        peers.py get ENDPOINT BUCKET KEY FILE DIGEST       lex-ollama's flow: one GET into a file, then hash the file
        peers.py each ENDPOINT BUCKET PREFIX FOLDER LIST   the same for many objects, one after the other;
                                                           LIST is a file with a digest a line
+       peers.py each-synced ...                           the same, each synced to the disk before it gets its name
        peers.py rehash FOLDER                             lex-ollama's second run: hash what is there
 Credentials come from the environment.
 """
@@ -63,11 +64,15 @@ def main() -> None:
         check(Path(place), wanted)
     elif what == "get":
         get(s3, bucket, key, Path(place), wanted)
-    elif what == "each":
+    elif what in ("each", "each-synced"):
+        incoming = Path(place) / "incoming"
         for digest in Path(wanted).read_text().split():
             name = digest.replace(":", "-")
-            get(s3, bucket, f"{key}{name}", Path(place) / "incoming", digest)
-            os.replace(Path(place) / "incoming", Path(place) / name)
+            get(s3, bucket, f"{key}{name}", incoming, digest)
+            if what == "each-synced":
+                with incoming.open("rb") as file:
+                    os.fsync(file.fileno())
+            incoming.replace(Path(place) / name)
     else:
         sys.exit(__doc__)
 

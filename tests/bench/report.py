@@ -79,6 +79,7 @@ def write(document: Path, parts: dict[str, str]) -> None:
 def _compared(contestants: Sequence[Contestant]) -> str:
     """Return a table of the contestants; the first is ours, with which the others are compared."""
     ours = contestants[0].median()
+    synced = all("fsync" in sample.facts for contestant in contestants for sample in contestant.samples)
     rows = []
     for contestant in contestants:
         seconds = [sample.seconds for sample in contestant.samples]
@@ -88,11 +89,13 @@ def _compared(contestants: Sequence[Contestant]) -> str:
                 ratio(contestant.median(), ours),
                 _time(contestant.median()),
                 f"{_time(min(seconds))} to {_time(max(seconds))}",
+                *([_time(contestant.median("fsync"))] if synced else []),
                 _time(contestant.cpu) if contestant.cpu else "not measured",
                 str(len(seconds)),
             )
         )
-    return _table(("", "ratio", "median", "fastest to slowest", "processor time", "runs"), rows)
+    columns = ("", "ratio", "median", "fastest to slowest", *(["of it fsync"] if synced else []))
+    return _table((*columns, "processor time", "runs"), rows)
 
 
 def _time(seconds: float) -> str:

@@ -21,6 +21,7 @@ import fcntl
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Collection, Iterator
 from typing import Optional
@@ -70,6 +71,7 @@ class PartialFile:
         self._journaled = 0  # bytes of the journal
         self._passed: tuple[int, Hash] = (0, hashlib.sha256())
         self._direct = False
+        self._in_turn = threading.Lock()
 
     def begin(self) -> tuple[int, Hash]:
         """Open what an earlier run left, or a new file; return how much of it is good, and the hash that saw it."""
@@ -90,15 +92,18 @@ class PartialFile:
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write bytes at their place; any number of threads may do so."""
-        direct = self._direct
         with explained("write", self._directory.join(self._partial)):
-            try:
-                # Direct output takes whole blocks; what is too much at the end of the file is cut off in the end.
-                _write(self._descriptor, offset, _whole_blocks(data) if direct else data)
-            except OSError as error:
-                if not direct or error.errno != errno.EINVAL:
-                    raise
-                self._leave_direct()
+            if self._direct:
+                try:
+                    # Whole blocks; what is too much at the end of the file is cut off in the end.
+                    _write(self._descriptor, offset, _whole_blocks(data))
+                    return
+                except OSError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    self._leave_direct()
+            # Through the cache the system lets one at a time write to a file, and has the others try again and again.
+            with self._in_turn:
                 _write(self._descriptor, offset, data)
 
     def reached(self, length: int, data: memoryview) -> None:

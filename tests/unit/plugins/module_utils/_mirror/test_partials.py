@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import threading
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import partials
@@ -256,3 +257,30 @@ def test_a_file_system_that_refuses_direct_output_in_the_middle(directory, tmp_p
     target.commit()
     assert (tmp_path / "final").read_bytes() == CONTENT
     assert refused in ([], [0])  # nothing is refused where the flag could not be set at all
+
+
+def test_without_direct_output_one_thread_at_a_time_writes(directory, tmp_path, monkeypatch):
+    """The system lets only one write; those who wait for it there burn a processor each."""
+    pwrite, another, writing, most = os.pwrite, threading.Event(), [], []
+
+    def watched(descriptor, data, offset):
+        writing.append(offset)
+        most.append(len(writing))
+        another.wait(0.05)  # it is never set: another one may come meanwhile, if nothing keeps it away
+        writing.remove(offset)
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.delattr(os, "O_DIRECT")
+    target = partial(directory, CONTENT)
+    target.begin()
+    monkeypatch.setattr(os, "pwrite", watched)
+    threads = [
+        threading.Thread(target=target.write, args=(start, memoryview(CONTENT)[start : start + 2_500]))
+        for start in range(0, 10_000, 2_500)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+    assert (tmp_path / "blob.partial").read_bytes() == CONTENT
