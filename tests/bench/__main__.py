@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--blob", type=size, default=size("2G"), help="size of the large blob (2G)")
     parser.add_argument("--layers", type=int, default=1000, help="number of small layers (1000)")
     parser.add_argument("--store", type=size, default=size("40G"), help="size of the store that is not changed (40G)")
-    parser.add_argument("--requests", type=int, default=500, help="requests one at a time, of each contestant (500)")
+    parser.add_argument("--requests", type=int, default=2000, help="requests one at a time, of each contestant (2000)")
     parser.add_argument("--burst", type=int, default=960, help="requests of a burst with many in flight (960)")
     parser.add_argument("--texts", type=int, default=960, help="texts to embed in a run (960)")
     parser.add_argument("--chats", type=int, default=64, help="chats with a real model in a run (64)")

@@ -70,6 +70,7 @@ def single(fleet: Fleet) -> Finding:
         url = stack.enter_context(fleet.stub(names))
         ours = stack.enter_context(fleet.ours(url, _lanes(names), concurrency=1))
         echo = stack.enter_context(fleet.peer("echo", url, _lanes(_models("echo", LANES)), 1))
+        spoken = stack.enter_context(fleet.peer("echo-typed", url, _lanes(_models("echo-typed", LANES)), 1))
         peers = [stack.enter_context(fleet.peer(kind, url, _lanes(_models(kind, LANES)), 1)) for kind in _PEERS]
         crowd = stack.enter_context(fleet.crowd())
         client = Nearby(url)
@@ -84,15 +85,22 @@ def single(fleet: Fleet) -> Finding:
             _asked("echo consumer", crowd, echo),
             Contestant("direct call", call),
             *(_asked(name, crowd, peer) for name, peer in zip(_PEERS.values(), peers)),
+            _asked("echo consumer, an answer of the protocol", crowd, spoken),
         ]
-        _rotate(contestants, fleet.given.requests, [ours, echo, None, *peers])
-    mine, echoed, called, *others = contestants
+        _rotate(contestants, fleet.given.requests, [ours, echo, None, *peers, spoken])
+    mine, echoed, called, *others, protocol = contestants
     return Finding(
         "single",
         f"One request at a time, {LANES} lanes",
         f"{_STUB} Each request goes to the next of the lanes. Processor time is that of the worker, a request.",
         contestants,
         [_over_floor(mine, echoed, called), *(_at_least(_NOT_SLOWER, other, mine) for other in others)],
+        [
+            (
+                "The echo consumer sends the request back; all others answer in the protocol, which costs an echo "
+                f"consumer {1000 * (protocol.median() - echoed.median()):.2f} ms more."
+            )
+        ],
     )
 
 

@@ -3,14 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What people would write instead of the fleet worker: consume lanes, call Ollama, answer.
 
-usage: peer_workers.py echo|aio|celery|faststream SETTINGS
+usage: peer_workers.py echo|echo-typed|aio|celery|faststream SETTINGS
 It prints "ready", and ends when its standard input does.
 
 SETTINGS is JSON: it has ``url`` of the broker, ``exchange``, ``queues`` with their ``arguments``, ``slots`` (calls at
 the same time) and ``ollama``. All give the guarantees that the worker gives: the answer is published with confirm and
 mandatory, and the request is acknowledged after the confirm, not before. Each is written as its documentation teaches,
 with the settings that this needs and no others; none checks, limits, logs, counts or schedules anything, which the
-worker does.
+worker does. All but the plain echo answer in the protocol of the requesters (typed, docs/wire-protocol.md).
 """
 
 from __future__ import annotations
@@ -19,19 +19,32 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
+import time
+import uuid
+from datetime import datetime, timezone
 from typing import Any
 
 TYPE = "llm.fleet.response"
+
+#: Where answers come from.
+NODE = socket.gethostname()
+
+#: What the stub answers, without its work.
+RESULT = {"message": {"role": "assistant", "content": "Good morning."}, "prompt_eval_count": 3, "eval_count": 2}
 
 
 def ready() -> None:
     print("ready", flush=True)
 
 
-def echo(settings: dict[str, Any]) -> None:
-    """Answer with the request itself: what broker and library cost when there is no work at all."""
+def echo(settings: dict[str, Any], typed: bool = False) -> None:
+    """Answer with the request itself: what broker and library cost when there is no work at all.
+
+    :param typed: answer in the protocol instead, to tell what that costs, broker and requester included.
+    """
     import pika
 
     waiting: dict[int, int] = {}
@@ -56,6 +69,12 @@ def echo(settings: dict[str, Any]) -> None:
             answer = pika.BasicProperties(
                 content_type="application/json", type=TYPE, correlation_id=properties.correlation_id
             )
+            if typed:
+                content, headers, about = answer_of("chat", json.loads(body)["model"], RESULT, time.time())
+                body = json.dumps(content).encode()
+                answer = pika.BasicProperties(
+                    headers=headers, correlation_id=properties.correlation_id, delivery_mode=1, **about
+                )
             channel.basic_publish("", properties.reply_to, body, answer, mandatory=True)
 
         def consuming(_frame: Any) -> None:
@@ -86,12 +105,14 @@ async def aio(settings: dict[str, Any]) -> None:
 
         async def serve(message: Any) -> None:
             async with slots, message.process(requeue=True):
-                path, body = call_of(json.loads(message.body))
-                async with session.post(path, json=body) as answer:
+                kind, body = call_of(json.loads(message.body))
+                begun = time.time()
+                async with session.post(f"/api/{kind}", json=body) as answer:
                     answer.raise_for_status()
-                    content = await answer.read()
+                    result = await answer.json()
+                content, headers, about = answer_of(kind, body["model"], result, begun)
                 reply = aio_pika.Message(
-                    content, content_type="application/json", type=TYPE, correlation_id=message.correlation_id
+                    json.dumps(content).encode(), headers=headers, correlation_id=message.correlation_id, **about
                 )
                 await channel.default_exchange.publish(reply, message.reply_to, mandatory=True)
 
@@ -115,16 +136,20 @@ async def faststream(settings: dict[str, Any]) -> None:
 
         async def serve(body: dict[str, Any], message: RabbitMessage) -> None:
             async with slots:
-                path, arguments = call_of(body)
-                async with session.post(path, json=arguments) as answer:
+                kind, arguments = call_of(body)
+                begun = time.time()
+                async with session.post(f"/api/{kind}", json=arguments) as answer:
                     answer.raise_for_status()
-                    content = await answer.json()
+                    result = await answer.json()
+                content, headers, about = answer_of(kind, arguments["model"], result, begun)
+                about["message_type"] = about.pop("type")
                 await broker.publish(
                     content,
                     queue=message.reply_to,
+                    headers=headers,
                     correlation_id=message.correlation_id,
-                    message_type=TYPE,
                     mandatory=True,
+                    **about,
                 )
 
         # FastStream looks them up in the module, where a library that only this contestant needs is not imported.
@@ -167,18 +192,23 @@ def celery(settings: dict[str, Any]) -> None:
     def serve(task: Any, request: dict[str, Any]) -> None:
         if not hasattr(mine, "session"):
             mine.session = requests.Session()
-        path, body = call_of(request)
-        answer = mine.session.post(settings["ollama"] + path, json=body)
+        kind, body = call_of(request)
+        begun = time.time()
+        answer = mine.session.post(f"{settings['ollama']}/api/{kind}", json=body)
         answer.raise_for_status()
+        content, headers, about = answer_of(kind, body["model"], answer.json(), begun)
+        del about["content_type"]  # follows from the serializer
         with app.producer_pool.acquire(block=True) as producer:
             producer.publish(
-                answer.json(),
+                content,
                 exchange="",
                 routing_key=task.request.reply_to,
+                headers=headers,
                 correlation_id=task.request.correlation_id,
                 serializer="json",
-                type=TYPE,
+                delivery_mode=1,
                 mandatory=True,
+                **about,
             )
 
     worker_ready.connect(lambda **_facts: ready(), weak=False)
@@ -187,11 +217,62 @@ def celery(settings: dict[str, Any]) -> None:
 
 
 def call_of(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the path of Ollama's API for a request, and the body."""
+    """Return what of Ollama's API a request asks for, and the body."""
     kind = request.pop("request_type", "chat")
     if kind != "embed":
         request["stream"] = False
-    return f"/api/{kind}", request
+    return kind, request
+
+
+def answer_of(
+    kind: str, model: str, result: dict[str, Any], begun: float
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return what requesters read as the answer: its body, its headers and its other properties.
+
+    :param result: what Ollama has answered.
+    :param begun: when it was asked, in seconds since 1970.
+    """
+    ended = time.time()
+    milliseconds = round(1000 * (ended - begun))
+    first, last = (
+        datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds") for moment in (begun, ended)
+    )
+    read, written = result.get("prompt_eval_count", 0), result.get("eval_count", 0)
+    body = {
+        "message_context": {},
+        "request_type": kind,
+        "routing": {
+            "provider": "ollama",
+            "model": model,
+            "tier": "fleet",
+            "strategy": "fleet_dispatch",
+            "latency_ms": milliseconds,
+        },
+        "tokens": {"input": read, "output": written, "total": read + written},
+        "stop": {"reason": result.get("done_reason")},
+        "cost": {"estimated_usd": 0.0, "provider": "ollama", "model": model},
+        "timestamps": {"received": first, "provider_start": first, "provider_end": last, "returned": last},
+        "audit": {"fleet:execute": {"outcome": "success", "duration_ms": milliseconds, "timestamp": last}},
+        "stream": False,
+        **({"embeddings": result["embeddings"]} if kind == "embed" else {"message": result["message"]}),
+    }
+    headers = {
+        "legion_protocol_version": "2.0",
+        "x-legion-llm-provider": "ollama",
+        "x-legion-llm-model": model,
+        "x-legion-llm-request-type": kind,
+        "x-legion-llm-schema-version": "1.0.0",
+        "x-legion-hostname": NODE,
+    }
+    about = {
+        "content_type": "application/json",
+        "content_encoding": "identity",
+        "message_id": f"resp_{uuid.uuid4()}",
+        "timestamp": int(ended),
+        "type": TYPE,
+        "app_id": "bench",
+    }
+    return body, headers, about
 
 
 def end_with_parent() -> None:
@@ -211,8 +292,10 @@ def main() -> None:
     end_with_parent()
     if kind in ("aio", "faststream"):
         asyncio.run({"aio": aio, "faststream": faststream}[kind](settings))
+    elif kind == "celery":
+        celery(settings)
     else:
-        {"echo": echo, "celery": celery}[kind](settings)
+        echo(settings, typed=kind == "echo-typed")
 
 
 if __name__ == "__main__":

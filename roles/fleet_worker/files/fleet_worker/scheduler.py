@@ -26,8 +26,10 @@ again, not by an unacknowledged request. So while such a lane has no consumer, i
 whatever else happens; what that brings is held, and runs when a slot is free, even if the lane is paused.
 
 Embeddings are cheaper together: of a lane with a batch size, up to so many requests start as one and take one slot.
-Nobody waits for a batch to become full. What is held makes one; and when a lane was asked, and the broker said how many
-more are there, they are fetched before the batch starts.
+What is held makes one; and when a lane was asked, and the broker said how many more are there, they are fetched before
+the batch starts. A first request waits for nobody. While its model is busy, those that follow wait for each other, for
+``HOLD`` at most, until there are as many as may start as one or what runs is over (as Nagle's algorithm has it, RFC
+896): who was answered together asks again at nearly the same time, and would be served one by one from then on.
 
 A model may have a limit of its own, below the slots. When a request is held because its model is full, only the
 consumers of that model's lanes are cancelled, until there is room.
@@ -332,6 +334,9 @@ class Scheduler:
             if lane.rule.expires is not None and lane.touched is not None and not lane.consumed and not lane.getting
         ]
         if not self._draining:
+            if self._free > 0:
+                until = [self._gathers_until(lane) for lane in self._batching if not self._filling(lane)]
+                times += [when for when in until if when is not None]
             if self.mode is Mode.PUSH:
                 times += [held.since + HOLD for held in self._held if not self._waits_for_room(held.lane)][:1]
             if self.mode is Mode.PULL and self._free > 0 and self._swept():
@@ -345,6 +350,7 @@ class Scheduler:
         lanes = self._lanes.values()
         self._expiring = [lane for lane in lanes if lane.rule.expires is not None]
         self._leaving = [lane for lane in lanes if lane.leaving]
+        self._batching = [lane for lane in lanes if lane.rule.batch > 1]
         limited = {lane.rule.model for lane in lanes if lane.rule.limit is not None}
         self._limited = [lane for lane in lanes if lane.throttled or lane.rule.model in limited]
 
@@ -390,7 +396,12 @@ class Scheduler:
     def _start(self, now: float) -> list[Action]:
         actions: list[Action] = []
         while self._held and self._free > 0:
-            ready = [held for held in self._held if not self._full(held.lane) and not self._filling(held.lane)]
+            gathering = self._gathering(now)
+            ready = [
+                held
+                for held in self._held
+                if not self._full(held.lane) and not self._filling(held.lane) and held.lane not in gathering
+            ]
             if not ready:
                 break
             best = min(ready, key=lambda held: self._rank(held.lane, held.since, now))
@@ -407,6 +418,18 @@ class Scheduler:
     def _filling(self, lane: _Lane) -> bool:
         """Whether more of a batch is on its way: about a millisecond each."""
         return lane.getting > 0 and 1 < lane.rule.batch > sum(held.lane is lane for held in self._held)
+
+    def _gathering(self, now: float) -> list[_Lane]:
+        """Return the lanes of which what is held waits for more, since their model is busy anyway."""
+        until = [(lane, self._gathers_until(lane)) for lane in self._batching]
+        return [lane for lane, when in until if when is not None and now < when]
+
+    def _gathers_until(self, lane: _Lane) -> Optional[float]:
+        """Return when what is held of a lane has waited long enough for more; None when it does not wait."""
+        if not self._running[lane.rule.model] or self._full(lane):
+            return None
+        since = [held.since for held in self._held if held.lane is lane]
+        return since[0] + HOLD if 0 < len(since) < lane.rule.batch else None
 
     def _fill(self, lane: _Lane, more: int) -> list[Action]:
         """Fetch what else there is for a batch."""
@@ -437,14 +460,16 @@ class Scheduler:
             if now < self._next_sweep:
                 return []
             self._begin_sweep()
-        wanted = self._free - sum(lane.getting > 0 for lane in self._lanes.values())
+        # What waits for more will take a slot, too, and the more is for no other.
+        gathering = self._gathering(now)
+        wanted = self._free - sum(lane.getting > 0 or lane in gathering for lane in self._lanes.values())
         candidates = [lane for lane in self._lanes.values() if lane.open and not lane.getting and not lane.empty]
         candidates.sort(key=lambda lane: (*self._rank(lane, lane.visited, now), lane.rule.queue))
         actions: list[Action] = []
         for lane in candidates:
-            if len(actions) >= wanted:
-                break
-            if self._has_room(lane):
+            more = lane in gathering
+            if more or (wanted > 0 and self._has_room(lane)):
+                wanted -= not more
                 lane.getting += 1
                 actions.append(Get(lane.rule.queue))
         self._next_sweep = now + SWEEP

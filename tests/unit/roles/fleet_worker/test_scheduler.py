@@ -258,7 +258,7 @@ def test_what_is_waiting_together_starts_together_when_a_slot_is_free() -> None:
     assert all(request.started >= 0 for request in requests)
 
 
-def test_nobody_waits_for_a_batch_to_become_full() -> None:
+def test_nobody_waits_for_a_batch_while_there_is_nothing_to_do() -> None:
     simulation = pushing([LaneRule("e", "m1", batch=4)], slots=1, work=lambda _request: 0.04)
     first = simulation.publish("e")
     simulation.run(until=1.01)
@@ -268,6 +268,51 @@ def test_nobody_waits_for_a_batch_to_become_full() -> None:
     # One came before the second consumer was there.
     assert sum(simulation.batches) == 4
     assert all(request.started < 1.2 for request in others)
+
+
+def embedding(first: float) -> Simulation:
+    """A lane with batches of 4 and two slots; the first request takes so many seconds, and the others 10 ms."""
+    rules = [LaneRule("e", "m1", batch=4)]
+    return pushing(rules, slots=2, work=lambda request: first if request.arrived <= 1.0 else 0.01)
+
+
+def test_those_that_come_while_their_model_is_busy_wait_for_each_other() -> None:
+    simulation = embedding(0.2)
+    simulation.publish("e")
+    simulation.run(until=1.06)
+    one = simulation.publish("e")
+    simulation.run(until=1.08)
+    assert simulation.batches == [1]
+    others = [simulation.publish("e") for _number in range(2)]
+    simulation.run(until=1.2)
+    assert simulation.batches == [1, 3]
+    assert [request.started for request in (one, *others)] == [pytest.approx(1.06 + HOLD + simulation.latency)] * 3
+
+
+def test_they_start_when_there_are_enough_or_when_their_model_has_nothing_to_do() -> None:
+    simulation = embedding(0.1)
+    simulation.publish("e")
+    simulation.run(until=1.05)
+    enough = [simulation.publish("e") for _number in range(4)]
+    simulation.run(until=1.06)
+    assert simulation.batches == [1, 4]
+    assert all(request.started < 1.055 for request in enough)
+    simulation.run(until=1.09)
+    late = simulation.publish("e")
+    simulation.run(until=1.2)
+    assert simulation.batches == [1, 4, 1]
+    assert late.started < 1.09 + HOLD, "its model was busy, and was not any more"
+
+
+def test_what_waits_for_more_has_its_slot_and_gets_the_more_when_lanes_are_asked() -> None:
+    simulation = Simulation([LaneRule("e", "m1", batch=4), A], slots=2, work=lambda _request: 1.0)
+    for _number in range(9):
+        simulation.publish("e")
+    simulation.publish("a")
+    simulation.open()
+    simulation.run(until=5.0)
+    assert sorted(simulation.batches) == [1, 1, 4, 4], "each lane was asked, and then one for what it had left"
+    assert simulation.max_held <= 4
 
 
 # Limits of a model.
