@@ -143,6 +143,7 @@ async def faststream(settings: dict[str, Any]) -> None:
                     result = await answer.json()
                 content, headers, about = answer_of(kind, arguments["model"], result, begun)
                 about["message_type"] = about.pop("type")
+                del about["app_id"]  # FastStream sets one for all, or none
                 await broker.publish(
                     content,
                     queue=message.reply_to,
