@@ -85,20 +85,28 @@ def test_every_request_is_explained(
     reply_to = "llm.fleet.reply.0123456789abcdef"
     raw.queue_declare(reply_to, auto_delete=True)
     hello = {"messages": [{"role": "user", "content": "Hello"}]}
-    send(raw, hello, reply_to=reply_to, timestamp=int(time.time()) - 2)
-    send(raw, {"input": ["x"] * 2}, EMBED, reply_to=reply_to)
-    send(raw, {"messages": [{"role": "user", "content": "fail"}]}, reply_to=reply_to)
-    send(raw, hello, reply_to="llm.fleet.reply.nobody")
-    send(raw, hello, reply_to="somebody.elses")
-    send(raw, {"input": ["x"] * 1000}, EMBED, reply_to=reply_to)
-    send(raw, b"x" * 70000, reply_to=reply_to)
-    send(raw, b"{", reply_to=reply_to)
-    send(raw, {**hello, "stream": True}, reply_to=reply_to)
-    send(raw, hello, type="llm.fleet.response", reply_to=reply_to)
-    send(raw, hello, reply_to=reply_to, headers={"x-legion-fleet-deadline": 1000})
-    got = eventually(
-        lambda: found if (found := Scraped(listen))("requests_total") == 11 else None, "all of them", worker=worker
-    )
+
+    def ask(body: Any, *lane: str, **properties: Any) -> Scraped:
+        """Send one request, and wait for its end: none is on its way to a consumer that is cancelled meanwhile."""
+        nonlocal asked
+        asked += 1
+        send(raw, body, *lane, **properties)
+        return eventually(
+            lambda: found if (found := Scraped(listen))("requests_total") == asked else None, "its end", worker=worker
+        )
+
+    asked = 0
+    ask(hello, reply_to=reply_to, timestamp=int(time.time()) - 2)
+    ask({"input": ["x"] * 2}, EMBED, reply_to=reply_to)
+    ask({"messages": [{"role": "user", "content": "fail"}]}, reply_to=reply_to)
+    ask(hello, reply_to="llm.fleet.reply.nobody")
+    ask(hello, reply_to="somebody.elses")
+    ask({"input": ["x"] * 1000}, EMBED, reply_to=reply_to)
+    ask(b"x" * 70000, reply_to=reply_to)
+    ask(b"{", reply_to=reply_to)
+    ask({**hello, "stream": True}, reply_to=reply_to)
+    ask(hello, type="llm.fleet.response", reply_to=reply_to)
+    got = ask(hello, reply_to=reply_to, headers={"x-legion-fleet-deadline": 1000})
     outcomes = {
         (sample.labels["lane"], sample.labels["outcome"]): sample.value
         for sample in got.samples
