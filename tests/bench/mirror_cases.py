@@ -211,10 +211,10 @@ def _download(bench: Bench, case: str, where: str) -> Finding:
         script = 'file=$1 digest=$2; shift 2; "$@" > /dev/null && echo "$digest  $file" | sha256sum --check --status'
         copy = [*bench.s5cmd(), "cp", f"s3://{bench.settings.bucket}/{key}", file]
         command = ("sh", "-c", script, "sh", file, large.weights.split(":")[1], *copy)
-        return until_synced(bench.command(*command), [file])
+        return until_synced(bench.command(*command), file)
 
     def peer(name: str) -> Sample:
-        return until_synced(bench.peer(name, *place), [file])
+        return until_synced(bench.peer(name, *place), file)
 
     rates: list[float] = []
 
@@ -301,7 +301,7 @@ def _ollama_pull(bench: Bench, large: Stored) -> Contestant:
         sample, _printed = timed([str(binary), "pull", "--insecure", served.name], env=env)
         blob = store / "blobs" / large.weights.replace(":", "-")
         assert blob.stat().st_size == large.sizes[large.weights]
-        return until_synced(sample, [blob])
+        return until_synced(sample, blob)
 
     return Contestant("ollama pull", pull, before)
 

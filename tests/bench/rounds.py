@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -70,12 +70,11 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, *, quiet: bool = 
                 print(f"  {number + 1}/{rounds} {contestant.name}: {sample.seconds:.2f} s", file=sys.stderr, flush=True)
 
 
-def until_synced(sample: Sample, files: Iterable[Path]) -> Sample:
-    """Add to a run what it takes until its files are on the disk; the fact ``fsync`` is how many seconds that is."""
+def until_synced(sample: Sample, file: Path) -> Sample:
+    """Add to a run what it takes until its file is on the disk; the fact ``fsync`` is how many seconds that is."""
     start = time.perf_counter()
-    for file in files:
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
     sample.facts["fsync"] = time.perf_counter() - start
     sample.seconds += sample.facts["fsync"]
     return sample
