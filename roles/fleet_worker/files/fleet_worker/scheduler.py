@@ -405,7 +405,7 @@ class Scheduler:
             if not ready:
                 break
             best = min(ready, key=lambda held: self._rank(held.lane, held.since, now))
-            batch = [held for held in self._held if held.lane is best.lane][: best.lane.rule.batch]
+            batch = self._held_of(best.lane)[: best.lane.rule.batch]
             if best.lane.rule.batch == 1:
                 batch = [best]
             for held in batch:
@@ -415,9 +415,13 @@ class Scheduler:
             actions.append(Start(self._last_model, tuple(held.item for held in batch)))
         return actions
 
+    def _held_of(self, lane: _Lane) -> list[_Held]:
+        """Return what is held of a lane, the oldest first."""
+        return [held for held in self._held if held.lane is lane]
+
     def _filling(self, lane: _Lane) -> bool:
         """Whether more of a batch is on its way: about a millisecond each."""
-        return lane.getting > 0 and 1 < lane.rule.batch > sum(held.lane is lane for held in self._held)
+        return lane.getting > 0 and 1 < lane.rule.batch > len(self._held_of(lane))
 
     def _gathering(self, now: float) -> list[_Lane]:
         """Return the lanes of which what is held waits for more, since their model is busy anyway."""
@@ -428,12 +432,12 @@ class Scheduler:
         """Return when what is held of a lane has waited long enough for more; None when it does not wait."""
         if not self._running[lane.rule.model] or self._full(lane):
             return None
-        since = [held.since for held in self._held if held.lane is lane]
-        return since[0] + HOLD if 0 < len(since) < lane.rule.batch else None
+        held = self._held_of(lane)
+        return held[0].since + HOLD if 0 < len(held) < lane.rule.batch else None
 
     def _fill(self, lane: _Lane, more: int) -> list[Action]:
         """Fetch what else there is for a batch."""
-        number = min(more, lane.rule.batch - sum(held.lane is lane for held in self._held))
+        number = min(more, lane.rule.batch - len(self._held_of(lane)))
         lane.getting += max(0, number)
         return [Get(lane.rule.queue) for _number in range(number)]
 
