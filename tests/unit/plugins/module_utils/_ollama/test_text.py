@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    "value, shown",
     [
         ("llama3:latest", "llama3:latest"),
         ("Größe 語", "Größe 語"),
