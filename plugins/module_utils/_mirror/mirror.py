@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Optional, Protocol
 from .._ollama.manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .direct import DirectReads
-from .errors import MirrorError, MirrorUnreachableError, ObjectChangedError, ObjectMissingError, translated
+from .error_translation import translated
+from .errors import MirrorError, MirrorUnreachableError, ObjectChangedError, ObjectMissingError
 from .layout import Layout
 from .quick import QuickGets, SdkBody
 from .s3 import S3Settings, check, connect

@@ -17,7 +17,8 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from .._ollama.errors import MissingDependencyError
-from .errors import MirrorSettingsError, translated
+from .error_translation import translated
+from .errors import MirrorSettingsError
 
 #: Where a bucket is meant to be when nothing says so: the default of lex-ollama's S3 client.
 DEFAULT_REGION = "us-east-2"

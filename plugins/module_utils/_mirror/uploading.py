@@ -19,7 +19,8 @@ from typing import Any, Callable, Optional
 
 from .._ollama.directories import explained
 from .bandwidth import Bandwidth
-from .errors import DigestMismatchError, translated
+from .error_translation import translated
+from .errors import DigestMismatchError
 from .mirror import Mirror, digest_metadata
 
 #: Bytes of a part, unless the object would have more parts than S3 allows: 10,000 (Amazon S3 quotas).

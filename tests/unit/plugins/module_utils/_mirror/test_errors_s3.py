@@ -12,7 +12,7 @@ import botocore.exceptions as sdk
 import pytest
 import urllib3.exceptions
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import translate, translated
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.error_translation import translate, translated
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings, connect
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import MissingDependencyError
 
