@@ -20,7 +20,7 @@ from typing import Any, Optional
 
 from .errors import FleetError, InvalidLaneError
 from .lanes import slug
-from .messages import APP_ID, Message, Properties, Reply, decode, encode, short_string
+from .messages import APP_ID, Message, Properties, Reply, decode, encode, property_text
 
 #: A durable topic exchange, declared by the set-up of the broker.
 EXCHANGE = "lex.ollama"
@@ -144,7 +144,7 @@ def report_message(report: Report, reply_to: str, correlation_id: Optional[str])
     properties = Properties(
         content_type="application/json",
         delivery_mode=1,
-        correlation_id=short_string(correlation_id),
+        correlation_id=property_text(correlation_id),
         message_id=f"report_{uuid.uuid4()}",
         timestamp=int(time.time()),
         type=TYPE,

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
+from .._ollama.text import printable
+
 #: What this collection calls itself in the property ``app_id``.
 APP_ID = "legionio.ollama"
 
@@ -226,7 +228,8 @@ def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failu
     if len(body) > limit:
         return {}, Failure("payload_too_large", f"the body has {len(body)} bytes, and {limit} are allowed")
     if (properties.content_encoding or "identity").lower() not in ("identity", "utf-8", "utf8"):
-        return {}, Failure("unsupported_type", f"the content encoding {properties.content_encoding} is not served")
+        encoding = printable(properties.content_encoding)
+        return {}, Failure("unsupported_type", f"the content encoding {encoding} is not served")
     try:
         document = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):
@@ -234,6 +237,19 @@ def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failu
     if not isinstance(document, dict):
         return {}, Failure("unsupported_type", "the body is not a JSON object")
     return document, None
+
+
+def property_text(value: Optional[str]) -> Optional[str]:
+    """Return a text if a property can carry it, and None if it is too long or has halves of surrogate pairs.
+
+    A text that was a property itself may be carried even when it is not UTF-8: its odd bytes are surrogates
+    (``surrogateescape``), and are sent as they came.
+    """
+    try:
+        fits = value is not None and len(value.encode("utf-8", "surrogateescape")) <= MAX_SHORT_STRING
+    except UnicodeEncodeError:
+        return None
+    return value if fits else None
 
 
 def short_string(value: Any) -> Optional[str]:

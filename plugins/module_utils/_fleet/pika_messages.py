@@ -6,13 +6,58 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import fields
 from typing import Any
 
 from .._ollama.errors import MissingDependencyError
+from .amqp_properties import read_properties
 from .messages import Message, Properties
 
 _NAMES = tuple(field.name for field in fields(Properties))
+
+#: What a frame begins and ends with, and what a content header begins with (AMQP 0-9-1, 4.2.3 and 2.3.5.2).
+_FRAME = struct.Struct(">BHI")
+_FRAME_END = 0xCE
+_CONTENT_HEADER = struct.Struct(">HHQ")
+_HEADER_FRAME = 2
+_BASIC = 60
+
+
+class TolerantFrames:
+    """Has a connection of pika read the properties of messages with :func:`read_properties`, which never raises.
+
+    To be inherited from before pika's connection. What pika's own reader raises ends the connection, and with it the
+    work on every other request.
+    """
+
+    _frame_buffer: bytes
+
+    def _read_frame(self) -> tuple[int, Any]:
+        data = self._frame_buffer
+        if data[0] != _HEADER_FRAME or len(data) < _FRAME.size:
+            return super()._read_frame()  # type: ignore[misc,no-any-return]
+        _kind, channel, size = _FRAME.unpack_from(data)
+        end = _FRAME.size + size
+        if len(data) <= end:
+            return 0, None  # the rest is on its way
+        if size < _CONTENT_HEADER.size or data[end] != _FRAME_END:
+            return super()._read_frame()  # type: ignore[misc,no-any-return]
+        kind, _weight, body_size = _CONTENT_HEADER.unpack_from(data, _FRAME.size)
+        if kind != _BASIC:
+            return super()._read_frame()  # type: ignore[misc,no-any-return]
+        encoded = data[_FRAME.size + _CONTENT_HEADER.size : end]
+        return end + 1, _header_frame(channel, body_size, read_properties(encoded))
+
+
+def _header_frame(channel: int, body_size: int, properties: dict[str, Any]) -> Any:
+    try:
+        from pika.frame import Header
+        from pika.spec import BasicProperties
+    except ImportError as error:
+        raise MissingDependencyError("pika", "talk to the broker") from error
+
+    return Header(channel, body_size, BasicProperties(**properties))
 
 
 def from_pika(properties: Any, body: bytes) -> Message:
@@ -32,6 +77,8 @@ def to_pika(message: Message) -> Any:
     except ImportError as error:
         raise MissingDependencyError("pika", "talk to the broker") from error
 
-    return BasicProperties(
-        **{name: getattr(message.properties, name) for name in _NAMES}, headers=dict(message.headers)
-    )
+    properties = {name: getattr(message.properties, name) for name in _NAMES}
+    odd = properties["correlation_id"]
+    if odd is not None and not odd.isascii():
+        properties["correlation_id"] = odd.encode("utf-8", "surrogateescape")
+    return BasicProperties(**properties, headers=dict(message.headers))

@@ -25,8 +25,9 @@ from .._ollama.errors import MissingDependencyError
 from .arrivals import Arrivals, StreamSummary
 from .broadcasts import KEY, Order, Report, order_message, read_report
 from .broker import BrokerSettings, channel_error, connection_error, parameters
-from .dialects.base import DIRECT_REPLY_TO, Dialect
+from .dialects.base import Dialect
 from .dialects.headers import ATTEMPT, DELTAS
+from .direct_reply import DIRECT_REPLY_TO
 from .errors import (
     BrokerError,
     BrokerUnreachableError,
@@ -38,7 +39,7 @@ from .errors import (
     UnreadableAnswerError,
 )
 from .messages import Answer, Delta, Message, Question, count
-from .pika_messages import from_pika, to_pika
+from .pika_messages import TolerantFrames, from_pika, to_pika
 
 #: Seconds for the broker to confirm a question: a quorum queue writes to the disks of most of its members first.
 CONFIRM_TIMEOUT = 10.0
@@ -347,11 +348,14 @@ class Requester:
         except ImportError as error:
             raise MissingDependencyError("pika", "talk to the broker") from error
 
+        class Connection(TolerantFrames, SelectConnection):  # type: ignore[misc]
+            """Reads whatever a worker writes into the properties of its answers."""
+
         self._loop = IOLoop()
         failure: Optional[BrokerError] = None
         for address in self._settings.addresses:
             self._address = address
-            cause = self._connect_to(SelectConnection)
+            cause = self._connect_to(Connection)
             if cause is None:
                 self._channel = self._open_channel()
                 return

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Optional
 
+from .direct_reply import is_direct, reply_node
+from .messages import MAX_SHORT_STRING
+
 #: Reply queues of LegionIO's requesters, of requesters whose broker names their queue, and direct reply-to.
 REPLY_QUEUES = ("llm.fleet.reply.*", "amq.gen-*", "amq.rabbitmq.reply-to.*")
 
@@ -24,11 +27,16 @@ _LANES = ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet
 ANSWER_TYPES = frozenset({"llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"})
 
 
-def refusal(reply_to: str, allowed: Iterable[str]) -> Optional[str]:
+def refusal(reply_to: str, allowed: Iterable[str], *, from_property: bool = True) -> Optional[str]:
     """Say why a queue must not be answered to; None when it may be.
 
-    :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`.
+    :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`. None of them allows control characters.
+    :param from_property: whether the broker has seen the name, because it stands in the property ``reply_to``.
     """
+    if not reply_to.isprintable() or len(reply_to.encode()) > MAX_SHORT_STRING:
+        return "no queue of a requester has such a name"
+    if is_direct(reply_to) and not (from_property and reply_node(reply_to)):
+        return "it names a direct reply queue, and was not written by the broker"
     if reply_to.startswith(_LANES):
         return "it is a lane"
     if not any(fnmatchcase(reply_to, pattern) for pattern in allowed):

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from ..direct_reply import DIRECT_REPLY_TO
 from ..lanes import Lane
 from ..messages import Answer, Delta, Message, Outcome, Properties, Question, Reply, Request
-
-#: The reply queue that every requester has without declaring one (RabbitMQ's direct reply-to).
-DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
 Headers = Mapping[str, Any]
 Document = Mapping[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ..messages import short_string
+from ..messages import MAX_SHORT_STRING, short_string
 
 #: On every message that legion-transport 1.2.7 or newer sends. Not the version of the fleet protocol.
 BASE: Mapping[str, Any] = {"legion_protocol_version": "2.0"}
@@ -49,8 +49,8 @@ def llm_headers(model: str, request_type: str, context: Mapping[str, Any]) -> di
     headers = {
         **BASE,
         "x-legion-llm-provider": "ollama",
-        "x-legion-llm-model": model,
-        "x-legion-llm-request-type": request_type,
+        "x-legion-llm-model": _header_text(model),
+        "x-legion-llm-request-type": _header_text(request_type),
         SCHEMA_VERSION: "1.0.0",
     }
     for header, name in _CONTEXT.items():
@@ -58,6 +58,11 @@ def llm_headers(model: str, request_type: str, context: Mapping[str, Any]) -> di
         if value is not None:
             headers[header] = value
     return headers
+
+
+def _header_text(value: str) -> str:
+    """Return what a header repeats of a requester's text: UTF-8 can carry it, and a frame has room for it."""
+    return value[:MAX_SHORT_STRING].encode("utf-8", "replace").decode()
 
 
 def answering_node(headers: Mapping[str, Any]) -> Optional[str]:

@@ -33,7 +33,7 @@ from ..messages import (
     count,
     decode,
     encode,
-    short_string,
+    property_text,
 )
 from .base import Dialect, Document, Headers, Worker, reply_fields
 from .headers import HOSTNAME, answering_node
@@ -78,7 +78,7 @@ def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
     properties = Properties(
         content_type="application/json",
         priority=0,
-        correlation_id=short_string(request.correlation_id),
+        correlation_id=property_text(request.correlation_id),
         message_id=f"resp_{uuid.uuid4()}",
         type="task",
         app_id=APP_ID,

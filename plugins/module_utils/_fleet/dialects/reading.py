@@ -25,6 +25,9 @@ FORWARDED = {
     "embed": ("input", "truncate", "options", "keep_alive", "dimensions"),
 }
 
+#: Characters of a correlation id. One that is too long for the property, 255 bytes, is repeated in the body.
+MAX_CORRELATION_ID = 4096
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -47,15 +50,19 @@ def envelope(message: Message, document: Mapping[str, Any], lane: Lane) -> Envel
     if asked is not None and not lane.names(asked):
         # A model of the requester's choice could make the node load, or fetch, whatever it likes.
         failure = Failure("model_not_loaded", f"this lane serves the model {lane.model}, not {asked[:200]}")
+    correlation_id = message.properties.correlation_id or _first_id(
+        document.get("correlation_id"), headers.get("correlation_id"), headers.get("x-legion-correlation-id")
+    )
+    if correlation_id is not None and len(correlation_id) > MAX_CORRELATION_ID:
+        failure = Failure(
+            "unsupported_type",
+            f"the correlation id has {len(correlation_id)} characters, and {MAX_CORRELATION_ID} are allowed",
+        )
+        correlation_id = None
     context = document.get("message_context")
     return Envelope(
         reply_to=_first(message.properties.reply_to, document.get("reply_to"), headers.get("reply_to")),
-        correlation_id=_first(
-            message.properties.correlation_id,
-            document.get("correlation_id"),
-            headers.get("correlation_id"),
-            headers.get("x-legion-correlation-id"),
-        ),
+        correlation_id=correlation_id,
         request_type=_text(document.get("request_type"))
         or _text(headers.get("x-legion-llm-request-type"))
         or lane.type,
@@ -80,6 +87,12 @@ def arguments(call: str, document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _first(*candidates: Any) -> Optional[str]:
     return next((text for text in map(short_string, candidates) if text is not None), None)
+
+
+def _first_id(*candidates: Any) -> Optional[str]:
+    """Return the first id there is, of any length; an id may be a number."""
+    texts = (str(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in candidates)
+    return next(filter(None, map(_text, texts)), None)
 
 
 def _text(value: Any) -> Optional[str]:

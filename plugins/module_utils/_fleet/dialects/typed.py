@@ -37,7 +37,7 @@ from ..messages import (
     count,
     decode,
     encode,
-    short_string,
+    property_text,
 )
 from .base import Dialect, Document, Headers, Worker, reply_fields
 from .headers import (
@@ -139,16 +139,20 @@ def error_reply(request: Request, worker: Worker, body: Mapping[str, Any], failu
 
 
 def _reply(request: Request, worker: Worker, kind: str, body: Mapping[str, Any], extra: Mapping[str, Any]) -> Reply:
-    headers = llm_headers(request.model, _header_text(request.request_type), request.message_context)
+    headers = llm_headers(request.model, request.request_type, request.message_context)
     headers[HOSTNAME] = worker.node
     headers.update(extra)
+    correlation_id = property_text(request.correlation_id)
+    if correlation_id is None and request.correlation_id is not None:
+        # Too long for the property: the requester finds its id where it wrote it.
+        body = {**body, "correlation_id": request.correlation_id}
     properties = Properties(
         content_type="application/json",
         content_encoding="identity",
         # Nobody reads an answer after a restart of the broker: reply queues do not survive one.
         delivery_mode=1,
         priority=0,
-        correlation_id=short_string(request.correlation_id),
+        correlation_id=correlation_id,
         reply_to=request.reply_to,
         message_id=f"{_PREFIXES[kind]}_{uuid.uuid4()}",
         timestamp=int(time.time()),
@@ -204,10 +208,6 @@ def _message(call: str, result: Mapping[str, Any]) -> dict[str, Any]:
 def _iso(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _header_text(value: str) -> str:
-    return value.encode("utf-8", "replace").decode()
 
 
 def ask(question: Question, correlation_id: str, reply_to: str) -> Message:

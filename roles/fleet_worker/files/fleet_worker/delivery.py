@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,7 +137,7 @@ class Delivery:
         if isinstance(stated, (int, float)) and not isinstance(stated, bool):
             return self.received_monotonic + stated / 1000 - self.received
         expiration = self.message.properties.expiration
-        if not (isinstance(expiration, str) and expiration.isdigit() and len(expiration) < 16):
+        if not (isinstance(expiration, str) and re.fullmatch("[0-9]{1,15}", expiration)):
             return None
         seconds = int(expiration) / 1000
         timestamp = self.message.properties.timestamp
@@ -149,14 +150,15 @@ class Delivery:
 
 
 def delivery_count(headers: Any, redelivered: bool) -> int:
-    """Return how often a request was given out before.
+    """Return how often the broker has given a request out before.
 
-    Quorum queues count in the header ``x-delivery-count``, on redeliveries only; classic ones just say that it was.
+    Quorum queues count in the header ``x-delivery-count``. On a first delivery RabbitMQ 4.0 leaves the header as the
+    requester, or a shovel, wrote it. On a redelivery RabbitMQ 3.10 and 4.0 both replace the header.
     """
+    if not redelivered:
+        return 0
     count = (headers or {}).get("x-delivery-count")
-    if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
-        return max(count, int(redelivered))
-    return int(redelivered)
+    return max(1, count) if _is_number(count) else 1
 
 
 def _is_number(value: Any) -> bool:

@@ -290,7 +290,8 @@ class Server:
             "contradictions": ",".join(request.contradictions) or None,
         }
         if request.reply_to is not None:
-            reason = refusal(request.reply_to, self._terms.reply_queues)
+            from_property = request.reply_to == message.properties.reply_to
+            reason = refusal(request.reply_to, self._terms.reply_queues, from_property=from_property)
             if reason is not None:
                 fields.update(reply_to=request.reply_to, reason=reason)
                 return Served(Verdict.REJECT, "reply_to_refused", fields=fields)

@@ -187,9 +187,8 @@ class Updater:
             self._running[identity].append(delivery)
             return
         reply_to = message.properties.reply_to
-        # pika hands on as bytes what is not UTF-8.
-        if reply_to is not None and (not isinstance(reply_to, str) or refusal(reply_to, self._allowed)):
-            LOG.warning("reply_to_refused", reply_to=str(reply_to))
+        if reply_to is not None and refusal(reply_to, self._allowed):
+            LOG.warning("reply_to_refused", reply_to=reply_to)
             channel.basic_reject(method.delivery_tag, requeue=False)
             return
         try:

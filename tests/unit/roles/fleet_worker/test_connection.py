@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 pika = pytest.importorskip("pika")
 
-from fleet_worker.connection import Connection  # noqa: E402
+from fleet_worker.connection import Connection, FrameTooLargeError  # noqa: E402
 from fleet_worker.loop import Loop  # noqa: E402
 
 from .turning import turn_until  # noqa: E402
@@ -99,8 +100,32 @@ def test_a_turn_is_one_packet(line: Line, monkeypatch: pytest.MonkeyPatch) -> No
     assert line.receive(16) == b"methodheaderbody"
 
 
+def test_a_frame_that_the_broker_does_not_take_is_not_sent(line: Line) -> None:
+    """The broker would end the connection."""
+    with pytest.raises(FrameTooLargeError):
+        line.say(b"method", b"h" * (line.connection.params.frame_max + 1))
+    line.say(b"next")
+    assert line.receive(4) == b"next", "nothing was sent of the message before"
+
+
+def test_a_header_that_pika_cannot_read_does_not_end_the_connection(line: Line) -> None:
+    """A timestamp in milliseconds, for which pika raises."""
+    seen: list[Any] = []
+    line.connection._process_frame = seen.append
+    table = b"\x01xT" + struct.pack(">Q", 1764312000000) + b"\x01yt\x01"
+    payload = struct.pack(">HHQHI", 60, 0, 7, 1 << 13, len(table)) + table
+    frame = struct.pack(">BHI", 2, 1, len(payload)) + payload + b"\xce"
+    line.other.sendall(frame[:20])
+    line.other.sendall(frame[20:] + b"\x08\0\0\0\0\0\0\xce")
+    turn_until(line.loop, lambda: len(seen) == 2)
+    header, heartbeat = seen
+    assert (header.channel_number, header.body_size, header.properties.headers["y"]) == (1, 7, True)
+    assert heartbeat.NAME == "Heartbeat"
+    assert not line.lost
+
+
 def test_what_the_network_does_not_take_follows_in_order(line: Line) -> None:
-    pieces = [bytes([number]) * 200_000 for number in range(40)]
+    pieces = [bytes([number]) * 100_000 for number in range(80)]
     for number, piece in enumerate(pieces):
         line.loop.add_callback_threadsafe(lambda piece=piece: line.say(piece))  # type: ignore[misc]
         if number % 3 == 0:

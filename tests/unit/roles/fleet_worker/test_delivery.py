@@ -60,10 +60,13 @@ def test_time_passes() -> None:
     "headers, redelivered, count",
     [
         (None, False, 0),
+        ({"x-delivery-count": 20}, False, 0),
         (None, True, 1),
         ({"x-delivery-count": 0}, True, 1),
         ({"x-delivery-count": 3}, True, 3),
         ({"x-delivery-count": "x"}, True, 1),
+        ({"x-delivery-count": -1}, True, 1),
+        ({"x-delivery-count": True}, True, 1),
     ],
 )
 def test_how_often_a_request_was_given_out(headers: Any, redelivered: bool, count: int) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects import dialect_named
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import DIRECT_REPLY_TO, Worker
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import Worker
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.direct_reply import DIRECT_REPLY_TO
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors import (
     FleetAnswerError,
     UnreadableAnswerError,

@@ -101,10 +101,21 @@ def test_the_property_wins_over_the_body_and_the_contradiction_is_told() -> None
     assert request.contradictions == ("reply_to", "correlation_id")
 
 
-@pytest.mark.parametrize("wrong", [None, "", True, 1.5, [], {}, "x" * 256])
+@pytest.mark.parametrize("wrong", [None, "", True, 1.5, [], {}])
 def test_a_value_of_a_wrong_type_counts_as_absent(wrong: Any) -> None:
     _dialect, request = read(message({"reply_to": wrong, "correlation_id": wrong}), LANE)
     assert (request.reply_to, request.correlation_id) == (None, None)
+
+
+@pytest.mark.parametrize("wrong", ["x" * 256, "\u20ac" * 86, "\ud800"])
+def test_a_reply_queue_that_no_property_can_carry_counts_as_absent(wrong: str) -> None:
+    assert read(message({"reply_to": wrong}), LANE)[1].reply_to is None
+
+
+def test_a_correlation_id_of_more_than_4096_characters_is_refused() -> None:
+    _dialect, request = read(message({"correlation_id": "x" * 4097}), LANE)
+    assert request.failure is not None and "4097 characters" in request.failure.message
+    assert request.correlation_id is None
 
 
 def test_a_correlation_id_may_be_a_number() -> None:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import Worker
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Failure, Reply, Success
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.pika_messages import to_pika
 
 from .requests import CORRELATION_ID, REPLY_TO, message, read, typed
 
@@ -197,6 +198,39 @@ def test_a_plain_chat() -> None:
     assert properties.message_id
     assert (properties.reply_to, properties.expiration) == (None, None)
     assert reply.message.headers == {"x-legion-hostname": "gpu-01"}
+
+
+@pytest.mark.parametrize("long", ["x" * 300, "\u20ac" * 100, "\ud800"])
+def test_a_correlation_id_that_the_property_cannot_carry_is_in_the_body(long: str) -> None:
+    for sent in (plain({"correlation_id": long}), typed({"correlation_id": long}, correlation_id=None)):
+        reply, body = answer(sent, "chat", "m:1", Success(CHAT, STARTED, 1.0))
+        assert body["correlation_id"] == long
+        assert reply.message.properties.correlation_id is None
+
+
+def test_a_correlation_id_that_fits_is_in_the_property_of_a_typed_answer() -> None:
+    reply, body = answer(typed({}), "chat", "m:1", Success(CHAT, STARTED, 1.0))
+    assert reply.message.properties.correlation_id == CORRELATION_ID
+    assert "correlation_id" not in body
+
+
+def test_a_correlation_id_that_is_not_utf8_comes_back_to_the_byte() -> None:
+    odd = b"\xe9-1".decode("utf-8", "surrogateescape")
+    reply, _body = answer(typed({}, correlation_id=odd), "chat", "m:1", Success(CHAT, STARTED, 1.0))
+    assert to_pika(reply.message).correlation_id == b"\xe9-1"
+
+
+def test_headers_of_an_answer_have_no_more_than_255_characters_of_the_requester() -> None:
+    """The broker ends the connection for a frame of headers that exceeds its limit of 128 KiB."""
+    request = {"request_type": "t" * 200_000, "model": "m:1" + " " * 200_000, "message_context": {"request_id": "x"}}
+    reply, _body = answer(typed(request), "chat", "m:1", Success(CHAT, STARTED, 1.0))
+    assert reply.message.headers["x-legion-llm-request-type"] == "t" * 255
+    assert max(len(str(value)) for value in reply.message.headers.values()) == 255
+
+
+def test_headers_of_an_answer_have_no_half_of_a_surrogate_pair() -> None:
+    reply, _body = answer(typed({"request_type": "\ud800"}), "chat", "m:1", Success(CHAT, STARTED, 1.0))
+    assert reply.message.headers["x-legion-llm-request-type"] == "?"
 
 
 def test_a_plain_embedding_has_no_usage() -> None:

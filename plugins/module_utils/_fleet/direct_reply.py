@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Direct reply-to: the reply queue that a requester has without declaring one.
+
+A requester writes :data:`DIRECT_REPLY_TO` into the property ``reply_to``. The broker replaces this value by a name of
+its own making, which leads back to the requester's channel. The broker checks no name that somebody else has made:
+RabbitMQ 3.10 and 4.0 end the connection of whoever publishes to one that they cannot take apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Optional
+
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+
+#: A name of the broker: a process id and a key, each in Base64 (RabbitMQ 3.10 to 4.2, rabbit_direct_reply_to.erl).
+_NAME = re.compile(re.escape(DIRECT_REPLY_TO) + r"\.([A-Za-z0-9+/]+={0,2})\.([A-Za-z0-9+/]{22}==)")
+
+#: The process id, in the external format of Erlang terms: the version, a NEW_PID_EXT, and in it an atom with two bytes
+#: for its length. The atom is not the name of a node of the cluster but ``reply@`` and a number that stands for one.
+_PROCESS = re.compile(rb"\x83Xv\x00(.)(reply@[0-9]{1,10}).{12}", re.DOTALL)
+
+
+def is_direct(queue: str) -> bool:
+    """Whether a name belongs to direct reply-to, be it of the broker's making or not."""
+    return queue.startswith(DIRECT_REPLY_TO)
+
+
+def reply_node(queue: str) -> Optional[str]:
+    """Return the part of a name that stands for a node of the broker's cluster; None when no broker made the name.
+
+    :param queue: the property ``reply_to`` of a request.
+    """
+    match = _NAME.fullmatch(queue)
+    if match is None:
+        return None
+    try:
+        process = _PROCESS.fullmatch(base64.b64decode(match[1], validate=True))
+    except binascii.Error:
+        return None
+    if process is None or len(process[2]) != process[1][0]:
+        return None
+    return process[2].decode("ascii")
