@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import socket
 import struct
@@ -35,6 +36,16 @@ _MAX_HEAD = 65536
 _LEAST = 16 * 1024
 _MOST = 2 * 1024 * 1024
 _PATIENCE = 0.2
+
+
+#: A head: the status, and headers, each on one line. Who reads a value that goes on in the next line, or a space before
+#: a colon, in another way than the server finds another end of the body.
+_HEADS = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9]{2})(?: [^\r\n\0]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*)"
+)
+_LENGTH = re.compile(r"[0-9]{1,15}")
+#: Headers of which a second one contradicts the first.
+_SINGLE = ("content-length", "transfer-encoding", "content-range", "etag")
 
 
 class WireError(OSError):
@@ -134,7 +145,7 @@ class Answer:
         self.status = status
         self.headers = headers
         length = headers.get("content-length", "0" if status == 204 else "")
-        if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()) or status < 200:
+        if "transfer-encoding" in headers or not _LENGTH.fullmatch(length):
             raise WireError(errno.EPROTO, "the answer is not of a known length")
         self.length = int(length)
         self._endpoint = endpoint
@@ -213,18 +224,17 @@ class _Connection:
             if len(head) > _MAX_HEAD:
                 raise WireError(errno.EPROTO, "the answer has no end to its head")
         self._rest = memoryview(head)[end + 4 :]
-        first, *lines = head[:end].decode("latin-1").split("\r\n")
-        version, _space, rest = first.partition(" ")
-        if version != "HTTP/1.1" or not rest[:3].isdigit():
-            raise WireError(errno.EPROTO, "the answer is not one of HTTP/1.1")
+        match = _HEADS.fullmatch(head, 0, end)
+        if match is None:
+            raise WireError(errno.EPROTO, "the answer is not one of HTTP/1.1, or has a header that is none")
         headers: dict[str, str] = {}
-        for line in lines:
-            name, colon, value = line.partition(":")
+        for line in match[2].decode("latin-1").split("\r\n")[1:]:
+            name, _colon, value = line.partition(":")
             name = name.lower()
-            if not colon or (name in headers and name == "content-length"):
-                raise WireError(errno.EPROTO, "the answer has a header that is none")
+            if name in headers and name in _SINGLE:
+                raise WireError(errno.EPROTO, f"the answer has the header {name} more than once")
             headers[name] = value.strip()
-        return int(rest[:3]), headers
+        return int(match[1]), headers
 
     def readinto(self, view: memoryview) -> int:
         if self._rest:

@@ -30,6 +30,7 @@ except ImportError:  # whoever builds a transport says so; without one nothing h
 
 from .api_errors import ServerUnreachableError
 from .calls import Call
+from .strict_responses import StrictResponse
 
 #: Bytes of a body that goes out together with the head of its request.
 _SMALL = 65536
@@ -128,6 +129,9 @@ def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: 
 
 class _OwnedConnection:
     """What both kinds of connection do for their call."""
+
+    #: What http.client makes of an answer.
+    response_class: Any = StrictResponse
 
     sock: Any
     call: Optional[Call] = None

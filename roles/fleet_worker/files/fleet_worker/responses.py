@@ -21,10 +21,18 @@ from ._ollama.api_errors import UnexpectedAnswerError
 MAX_HEAD = 65536
 MAX_BODY = 1024 * 1024 * 1024
 
+#: Interim answers (1xx) before the answer, at most. Servers send one or two.
+MAX_INTERIM = 16
+
+#: Headers, each on one line: no value that goes on in the next line, no space before the colon, no lone line feed. Who
+#: reads such a head in another way than its sender finds another end of the body.
+_HEADERS = re.compile(rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*")
 #: What says where a body ends and what it is, in one look.
 _DECISIVE = re.compile(
-    rb"\r\n(connection|content-encoding|content-length|transfer-encoding)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE
+    rb"\r\n(connection|content-encoding|content-length|transfer-encoding):[ \t]*([^\r\n]*)", re.IGNORECASE
 )
+#: Headers that an answer has once at most.
+_SINGLE = (b"content-encoding", b"content-length", b"transfer-encoding")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([^\r\n]*))?(?=\r\n|\Z)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
@@ -41,6 +49,7 @@ class Response:
         self.reason = ""
         self.reusable = False
         self._head = b""
+        self._interim = 0
         self._decisive: dict[bytes, bytes] = {}
         self._seen = bytearray()
         self._body = bytearray()
@@ -106,18 +115,36 @@ class Response:
         self.status = int(match[2])
         if self.status == 101:
             raise ValueError("it changes the protocol, which nobody has asked for")
+        if _HEADERS.fullmatch(head, match.end()) is None:
+            raise ValueError("a line of its head is no header")
         if self.status < 200:
-            return True  # an interim answer, which another one follows
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise ValueError(f"more than {MAX_INTERIM} interim answers precede it")
+            return True  # another answer follows
         self.reason = (match[3] or b"").decode("latin-1") or responses.get(self.status, "")
         self._head = head
-        self._decisive = {name.lower(): value.strip().lower() for name, value in _DECISIVE.findall(head)}
+        found = [(name.lower(), value.strip().lower()) for name, value in _DECISIVE.findall(head, match.end())]
+        self._decisive = dict(found)
+        if len(found) > len(self._decisive):
+            names = [name for name, _value in found]
+            for name in _SINGLE:
+                if names.count(name) > 1:
+                    raise ValueError(f"it has {name.decode()} more than once")
+            # Of several lists of what concerns the connection, each one counts.
+            self._decisive[b"connection"] = b",".join(value for name, value in found if name == b"connection")
         self._find_end(newest=match[1] == b"1")
         return True
 
     def _find_end(self, newest: bool) -> None:
-        """See from the headers where the body ends (RFC 9112, section 6.3)."""
+        """See from the headers where the body ends (RFC 9112, section 6.3).
+
+        :raises ValueError: when the headers contradict each other, which can make an answer out of a part of another.
+        """
         self.reusable = newest and b"close" not in self._decisive.get(b"connection", b"")
         coding, length = self._decisive.get(b"transfer-encoding"), self._decisive.get(b"content-length")
+        if coding is not None and (length is not None or not newest):
+            raise ValueError("it has a transfer-encoding beside a content-length, or in HTTP/1.0")
         if self.status in (204, 304):
             self._take = self._take_length
         elif coding is not None:

@@ -50,6 +50,7 @@ def test_chunks_of_any_size(chunks: list[bytes], size: int) -> None:
     "answer",
     [
         LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\nConnection: x\r\n\r\n"),
         LENGTH.replace(b"HTTP/1.1", b"HTTP/1.0"),
         LENGTH + b"more than it announced",
         CHUNKS + b"more",
@@ -90,6 +91,19 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD,
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 20,
+        b"HTTP/1.1 102 Processing\r\nno header\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\nabc",
@@ -102,7 +116,7 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
     ],
 )
 def test_what_is_no_answer(answer: bytes) -> None:
-    with pytest.raises(ValueError, match=r"it|chunk"):
+    with pytest.raises(ValueError, match=r"it|chunk|head"):
         Response().feed(answer)
 
 

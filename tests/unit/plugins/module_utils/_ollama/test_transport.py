@@ -239,6 +239,53 @@ def test_a_redirect_is_an_error_that_names_its_target(lab: Any) -> None:
     assert "token" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: -2\r\n",
+        "Content-Length: 2, 2\r\n",
+        "Content-Length: 0x2\r\n",
+        "Content-Length: \u00b2\r\n",
+        f"Content-Length: {'9' * 5000}\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "X: a\r\n folded\r\nContent-Length: 2\r\n",
+        "no header\r\nContent-Length: 2\r\n",
+        "X: y\r\n" * 200,
+    ],
+)
+def test_answer_whose_end_is_not_certain_is_refused(lab: Any, head: str) -> None:
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.send(f"HTTP/1.1 200 OK\r\n{head}\r\n{{}}".encode("latin-1"))
+
+    with pytest.raises(UnexpectedAnswerError, match="does not speak HTTP"):
+        lab.client(lab.server(script), retries=0).tags()
+
+
+def test_interim_answers_before_the_answer_are_skipped(lab: Any) -> None:
+    def script(connection: Any) -> None:
+        while connection.request()[0]:
+            connection.send(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+            connection.answer({"models": []})
+
+    server = lab.server(script)
+    client = lab.client(server, retries=0)
+    assert [client.tags(), client.tags()] == [{"models": []}] * 2
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 102 Processing\r\n\r\n" * 20, b"HTTP/1.1 101 Other\r\n\r\n"])
+def test_interim_answers_without_an_answer_are_refused(lab: Any, interim: bytes) -> None:
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.send(interim)
+
+    with pytest.raises(UnexpectedAnswerError, match="does not speak HTTP"):
+        lab.client(lab.server(script), retries=0).tags()
+
+
 def test_headers_that_cannot_be_sent(lab: Any) -> None:
     with pytest.raises(InvalidServerError, match="cannot be made"):
         lab.client("127.0.0.1:1", headers={"X-A": "a\r\nX-B: b"}).tags()

@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The head of an answer, read by http.client and then checked: http.client itself is lenient where that is unsafe.
+
+http.client takes an interim answer such as 102 for the answer, the first of two lengths for the length, and a length
+that is no number for none. The answer to the next request over the same connection would then begin in the middle of
+this one.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+
+#: Interim answers (1xx) before the answer, at most. Servers send one or two.
+MAX_INTERIM = 16
+
+_LENGTH = re.compile(r"[0-9]{1,15}")
+
+
+class HeadError(http.client.HTTPException):
+    """The head of an answer is not one of HTTP/1, or contradicts itself."""
+
+
+class StrictResponse(http.client.HTTPResponse):
+    """An answer whose end is certain."""
+
+    def begin(self) -> None:
+        """Read the head of the answer; skip interim ones.
+
+        :raises HeadError: when it is not certain where the body ends.
+        """
+        for _number in range(MAX_INTERIM):
+            super().begin()
+            if self.status >= 200:
+                break
+            if self.status == http.client.SWITCHING_PROTOCOLS:
+                raise HeadError("the answer changes the protocol, which nobody has asked for")
+            self.headers = None  # type: ignore[assignment]  # begin() then reads another head
+        else:
+            raise HeadError(f"more than {MAX_INTERIM} interim answers came before the answer")
+        self._check()
+
+    def _check(self) -> None:
+        headers = self.headers
+        if headers.defects or headers.get_payload() or any("\n" in value for value in headers.values()):
+            raise HeadError("a line in the head of the answer is no header")
+        lengths = headers.get_all("Content-Length", [])
+        codings = headers.get_all("Transfer-Encoding", [])
+        if len(lengths) + len(codings) > 1:
+            raise HeadError("the answer says more than once how long it is")
+        if lengths and not _LENGTH.fullmatch(lengths[0].strip()):
+            raise HeadError("the length of the answer is no number, or too large")
+        if codings and (codings[0].strip().lower() != "chunked" or self.version < 11):
+            raise HeadError("the answer has a transfer encoding that was not asked for")
