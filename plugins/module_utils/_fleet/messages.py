@@ -71,12 +71,14 @@ class Failure:
     :ivar code: one of :data:`CODES`.
     :ivar message: for people; never has anything of a prompt in it.
     :ivar seconds: how long Ollama was at work, 0 when it was not asked.
+    :ivar final: whether this very request would fail again, though the code is one that may go away.
     """
 
     code: str
     message: str
     started: float = 0.0
     seconds: float = 0.0
+    final: bool = False
 
     @property
     def category(self) -> str:
@@ -85,7 +87,7 @@ class Failure:
     @property
     def retriable(self) -> bool:
         """Whether the same request may succeed later."""
-        return CODES[self.code][1]
+        return CODES[self.code][1] and not self.final
 
     @property
     def status(self) -> int:
@@ -211,12 +213,16 @@ class Answer:
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Return the body of a message."""
+    """Return the body of a message.
+
+    :raises ValueError: when it has NaN or an infinite number in it, which JSON does not have.
+    :raises RecursionError: when it is nested too deeply.
+    """
     try:
         return _ENCODER.encode(document).encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair, which JSON can escape and UTF-8 cannot hold.
-        return json.dumps(document, separators=(",", ":")).encode("ascii")
+        return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failure]]:
@@ -264,11 +270,6 @@ def short_string(value: Any) -> Optional[str]:
         return None
 
 
-def count(value: Any) -> int:
-    """Return a number of tokens, 0 for what is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
@@ -281,5 +282,5 @@ def _finite(text: str) -> float:
 
 
 # Made once: to make one takes longer than to use it on most messages.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from .._ollama.errors import MissingDependencyError
+from .._ollama.usage import counted
 from .arrivals import Arrivals, StreamSummary
 from .broadcasts import KEY, Order, Report, order_message, read_report
 from .broker import BrokerSettings, channel_error, connection_error, parameters
@@ -38,7 +39,7 @@ from .errors import (
     NoFleetQueueError,
     UnreadableAnswerError,
 )
-from .messages import Answer, Delta, Message, Question, count
+from .messages import Answer, Delta, Message, Question
 from .pika_messages import TolerantFrames, from_pika, to_pika
 
 #: Seconds for the broker to confirm a question: a quorum queue writes to the disks of most of its members first.
@@ -130,7 +131,7 @@ class _Pending(_Published):
     def summary(self) -> StreamSummary:
         headers = self.reply.headers if self.reply is not None else {}
         attempt = headers.get(ATTEMPT)
-        return self.arrivals.summary(attempt if isinstance(attempt, str) else None, count(headers.get(DELTAS)))
+        return self.arrivals.summary(attempt if isinstance(attempt, str) else None, counted(headers.get(DELTAS)))
 
 
 class Requester:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -23,12 +22,16 @@ from .api_errors import (
     UnexpectedAnswerError,
     UnsupportedByServerError,
 )
+from .documents import read_object
 from .features import OLDEST
 from .streams import error_text
+from .text import printable
 from .transport import Answered, HttpResponse
 
 #: Bytes. Far above what Ollama sends (a large batch of embeddings has tens of megabytes), and below what hurts.
 MAX_ANSWER = 1024 * 1024 * 1024
+#: Characters of the server's own words that an error repeats: they can quote a whole template or schema.
+SHOWN_ERROR = 500
 #: What an error line says when the model is missing. Converters miss files, tensors and programs in similar words.
 _NOT_FOUND = re.compile(
     r"(?:^|manifest: )file does not exist|\bmodel\b[^:]* not found|no such model",
@@ -55,7 +58,7 @@ def document(content: bytes, url: str) -> dict[str, Any]:
 
     :raises UnexpectedAnswerError: when it is something else.
     """
-    found = _json(content)
+    found = read_object(content)
     if found is None:
         raise UnexpectedAnswerError(
             f"What answers at {url} is not Ollama: it sent {_excerpt(content)}",
@@ -71,11 +74,11 @@ def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any])
     :param body: the body of the request, for the name of the model.
     """
     status, reason = response.status, response.reason
-    found = _json(content)
-    if status == 503:
+    found = read_object(content)
+    if status in (429, 503):
         text = error_text(found["error"]) if found and "error" in found else _excerpt(content)
         return ServerBusyError(
-            f"{url} is busy: {text}",
+            f"{url} is busy: {printable(text)}",
             status=status,
             server_message=text,
             remedy="Try again later, send fewer requests at a time, or raise OLLAMA_MAX_QUEUE",
@@ -113,8 +116,8 @@ def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any])
     )
 
 
-def stream_error(text: str, url: str, model: Optional[str]) -> OllamaError:
-    """Return the error that an error line of a stream means; its status is 200, since the stream had begun."""
+def late_error(text: str, url: str, model: Optional[str]) -> OllamaError:
+    """Return the error that a document with an ``error`` means whose status is 200, as in a stream that had begun."""
     return _api_error(200, text, url, {"model": model})
 
 
@@ -134,7 +137,7 @@ def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> Api
         )
     if name is not None and (status == 404 or (status == 200 and _NOT_FOUND.search(text))):
         return ModelNotFoundError(
-            f"The model {name!r} was not found by {url}: {text}",
+            f"The model {name!r} was not found by {url}: {printable(text, SHOWN_ERROR)}",
             remedy="Correct the name, or pull or import the model first",
             **common,
         )
@@ -147,26 +150,18 @@ def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> Api
         remedy = (
             "Free space on the disk of the server's models directory; what was transferred is kept for the next time"
         )
-    return kind(f"{url} answered with an error{about}: {text}", remedy=remedy, **common)
+    return kind(f"{url} answered with an error{about}: {printable(text, SHOWN_ERROR)}", remedy=remedy, **common)
 
 
 def _denied(status: int, text: str, url: str) -> AccessDeniedError:
     return AccessDeniedError(
-        f"{url} denies access ({status}): {text}",
+        f"{url} denies access ({status}): {printable(text, SHOWN_ERROR)}",
         remedy="Give the credentials that it wants in headers, or, without a proxy, a host name that Ollama accepts: "
         "localhost, an IP address, or one it was told to listen on",
         status=status,
         server_message=text,
         host=url,
     )
-
-
-def _json(content: bytes) -> Optional[dict[str, Any]]:
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _excerpt(content: bytes) -> str:

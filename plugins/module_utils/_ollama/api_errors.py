@@ -37,6 +37,12 @@ class UnsupportedByServerError(OllamaError):
     code = "unsupported_by_server"
 
 
+class UnsendableRequestError(OllamaError):
+    """What was asked cannot be written as JSON in UTF-8: half a surrogate pair, NaN, nested too deeply."""
+
+    code = "unsendable_request"
+
+
 # Nothing was run.
 
 
@@ -119,7 +125,7 @@ class AccessDeniedError(ApiError):
 
 
 class ServerBusyError(ApiError):
-    """Status 503: the queue of requests is full, or nothing is there behind a proxy. Nothing was run."""
+    """Status 503 or 429: the queue of requests is full, or nothing is there behind a proxy. Nothing was run."""
 
     code = "server_busy"
 

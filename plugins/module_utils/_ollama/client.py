@@ -23,7 +23,6 @@ belong to one thread each (only ``Call.cancel`` and ``OllamaClient.cancel`` are 
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
@@ -32,9 +31,11 @@ from . import answers, features
 from .api_errors import ConnectionLostError, OllamaError, UnexpectedAnswerError
 from .calls import Call
 from .digests import parse_digest
+from .documents import write_object
+from .header_fields import check_header
 from .hosts import parse_host
 from .retry import RetryPolicy
-from .streams import GenerationStream, ProgressStream, decode_lines, incomplete
+from .streams import GenerationStream, ProgressStream, decode_lines, error_text, incomplete
 from .transport import Answered, HttpRequest, HttpResponse, RequestsTransport, TlsSettings, Transport
 from .uploads import Source, Upload
 
@@ -100,6 +101,8 @@ class OllamaClient:
             **({"Authorization": address.authorization} if address.authorization else {}),
             **(headers or {}),
         }
+        for name, value in self._headers.items():
+            check_header(name, value)
         self._transport = transport or RequestsTransport(address, tls)
         self._in_flight: set[Call] = set()
         self._lock = threading.Lock()
@@ -277,6 +280,8 @@ class OllamaClient:
         def result_of(response: Answered, received: bytes) -> dict[str, Any]:
             self._raise_for(response, received, body)
             document = answers.document(received, self.url)
+            if "error" in document:
+                raise answers.late_error(error_text(document["error"]), self.url, body.get("model"))
             if kind != "embed" and document.get("done") is not True:
                 raise incomplete(document)
             return document
@@ -336,13 +341,13 @@ class OllamaClient:
     def _generation(self, path: str, body: dict[str, Any], call: Optional[Call]) -> GenerationStream:
         self._require_features(body)
         lines, finish = self._open(path, {**body, "stream": True}, call, repeatable=True)
-        return GenerationStream(lines, finish, lambda text: answers.stream_error(text, self.url, body.get("model")))
+        return GenerationStream(lines, finish, lambda text: answers.late_error(text, self.url, body.get("model")))
 
     def _progress(
         self, path: str, body: dict[str, Any], model: str, call: Optional[Call], *, repeatable: bool = False
     ) -> ProgressStream:
         lines, finish = self._open(path, {**body, "stream": True}, call, repeatable=repeatable)
-        return ProgressStream(lines, finish, lambda text: answers.stream_error(text, self.url, model))
+        return ProgressStream(lines, finish, lambda text: answers.late_error(text, self.url, model))
 
     def _open(
         self, path: str, body: Mapping[str, Any], call: Optional[Call], *, repeatable: bool
@@ -406,8 +411,7 @@ class OllamaClient:
     def _json_request(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> HttpRequest:
         if body is None:
             return HttpRequest(method, path, None, self._headers)
-        content = json.dumps(body, ensure_ascii=False).encode("utf-8")
-        return HttpRequest(method, path, content, {**self._headers, "Content-Type": "application/json"})
+        return HttpRequest(method, path, write_object(body), {**self._headers, "Content-Type": "application/json"})
 
     def _raise_for(self, response: Answered, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
         if response.status >= 300:

@@ -10,13 +10,14 @@ connection that Ollama gives up ends like a complete one. The classes here raise
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Callable, Optional
 
 from .api_errors import ConnectionLostError, IncompleteResponseError, OllamaError, UnexpectedAnswerError
+from .documents import read_object
+from .text import printable
 
 #: Twice what Ollama's own client accepts in one line (api/client.go, maxBufferSize).
 MAX_LINE = 16 * 1000 * 1000
@@ -41,11 +42,8 @@ def decode_lines(chunks: Iterable[bytes], url: str) -> Iterator[dict[str, Any]]:
 
 
 def _decode(line: bytes, url: str) -> dict[str, Any]:
-    try:
-        document = json.loads(line)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    document = read_object(line)
+    if document is None:
         raise UnexpectedAnswerError(
             f"What answers at {url} is not Ollama: a line of its stream is no JSON object, {line[:200]!r}",
             remedy="Correct the address; if a proxy lies between, look whether it changes or cuts answers",
@@ -98,8 +96,11 @@ class Stream:
 def error_text(error: object) -> str:
     """Return the message of an ``error`` value: Ollama sends a text, OpenAI-compatible paths and proxies an object."""
     if isinstance(error, Mapping) and "message" in error:
-        return str(error["message"])
-    return str(error)
+        error = error["message"]
+    try:
+        return str(error)
+    except RecursionError:
+        return "an error that is nested too deeply to be shown"
 
 
 class ProgressStream(Stream):
@@ -191,15 +192,39 @@ def incomplete(partial: dict[str, Any], cut: Optional[ConnectionLostError] = Non
 
 
 def _delta(document: dict[str, Any]) -> Event:
+    """Return what a line of a generate or chat adds.
+
+    :raises UnexpectedAnswerError: when a part of it is of a type that Ollama never sends.
+    """
     message = document.get("message")
     part, text_key = (message, "content") if isinstance(message, dict) else (document, "response")
     return Event(
         "delta",
         document,
-        text=part.get(text_key) or "",
-        thinking=part.get("thinking") or "",
-        tool_calls=part.get("tool_calls") or [],
+        text=_part_of(part, text_key, str, ""),
+        thinking=_part_of(part, "thinking", str, ""),
+        tool_calls=[call for call in _part_of(part, "tool_calls", list, []) if _is_tool_call(call)],
     )
+
+
+def _part_of(part: Mapping[str, Any], name: str, kind: type, absent: Any) -> Any:
+    """Return a value of a line; null counts as absent, as Go writes a list that is empty."""
+    value = part.get(name)
+    if value is None:
+        return absent
+    if not isinstance(value, kind):
+        raise UnexpectedAnswerError(
+            f"What answers is not Ollama: {name!r} in a line of its stream is of the type {type(value).__name__}"
+        )
+    return value
+
+
+def _is_tool_call(call: object) -> bool:
+    if not isinstance(call, dict):
+        raise UnexpectedAnswerError(
+            f"What answers is not Ollama: a tool call in its stream is {printable(call)}, which is no object"
+        )
+    return True
 
 
 class _Joined:
@@ -218,9 +243,9 @@ class _Joined:
         self._text.append(event.text)
         self._thinking.append(event.thinking)
         self._tool_calls += event.tool_calls
-        self._logprobs += document.get("logprobs") or []
+        self._logprobs += _part_of(document, "logprobs", list, [])
         if isinstance(document.get("message"), dict):
-            self._role = document["message"].get("role") or self._role
+            self._role = _part_of(document["message"], "role", str, "") or self._role
 
     def response(self) -> dict[str, Any]:
         response = dict(self._last)

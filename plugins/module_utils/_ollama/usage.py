@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: Ollama counts with signed integers of 64 bits.
+LARGEST = 2**63 - 1
+
 # The names of Ollama's fields (api/types.go, Metrics) by ours. Durations are in nanoseconds on both sides.
 _FIELDS = {
     "input_tokens": "prompt_eval_count",
@@ -23,10 +26,13 @@ _FIELDS = {
 def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
     """Return tokens (counts) and durations (nanoseconds) of a complete response.
 
-    A field that is absent is 0: Ollama leaves zeros out, and an embedding has no output tokens.
+    A field that is absent is 0: Ollama leaves zeros out, and an embedding has no output tokens. What is no count is 0,
+    too: text, a number below 0, or one that no counter of 64 bits can reach.
     """
-    usage = {}
-    for ours, theirs in _FIELDS.items():
-        value = response.get(theirs)
-        usage[ours] = value if isinstance(value, int) and not isinstance(value, bool) else 0
-    return usage
+    return {ours: counted(response.get(theirs)) for ours, theirs in _FIELDS.items()}
+
+
+def counted(value: object) -> int:
+    """Return a count; 0 for what is none."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+    return int(value) if is_count else 0  # type: ignore[call-overload]

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ..._ollama.usage import usage_of
+from ..._ollama.usage import counted, usage_of
 from ..errors import FleetAnswerError, UnreadableAnswerError
 from ..lanes import Lane
 from ..messages import (
@@ -30,7 +30,6 @@ from ..messages import (
     Question,
     Reply,
     Request,
-    count,
     decode,
     encode,
     property_text,
@@ -150,8 +149,8 @@ def understand(message: Message) -> Answer:
         text=said.get("content") if said else None,
         message=said,
         embeddings=result.get("embeddings"),
-        input_tokens=count(usage.get("input_tokens")),
-        output_tokens=count(usage.get("output_tokens")),
+        input_tokens=counted(usage.get("input_tokens")),
+        output_tokens=counted(usage.get("output_tokens")),
     )
 
 

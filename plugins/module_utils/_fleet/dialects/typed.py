@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..._ollama.usage import usage_of
+from ..._ollama.usage import counted, usage_of
 from ..errors import FleetAnswerError, UnreadableAnswerError
 from ..lanes import Lane
 from ..messages import (
@@ -34,7 +34,6 @@ from ..messages import (
     Reply,
     Request,
     Success,
-    count,
     decode,
     encode,
     property_text,
@@ -281,8 +280,8 @@ def understand(message: Message) -> Answer:
         text=said.get("content") if isinstance(said, dict) else None,
         message=said if isinstance(said, dict) else None,
         embeddings=document.get("embeddings"),
-        input_tokens=count(tokens.get("input")),
-        output_tokens=count(tokens.get("output")),
+        input_tokens=counted(tokens.get("input")),
+        output_tokens=counted(tokens.get("output")),
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._fleet.messages import Failure, Success, count
+from ._fleet.messages import Failure, Success
 from ._ollama.api_errors import (
     CallCancelledError,
     ConnectionLostError,
@@ -26,6 +26,7 @@ from ._ollama.api_errors import (
     ServerUnreachableError,
     UnexpectedAnswerError,
 )
+from ._ollama.usage import counted
 from .delivery import Delivery
 from .logs import Log
 from .serving import ANSWER_RESERVE, LOST_TRIES, Ready, Server, Stop, Verdict
@@ -129,7 +130,7 @@ def _shared_out(batch: _Batch, result: Any, started: float, seconds: float) -> I
     wanted = sum(map(len, batch.texts))
     if not isinstance(vectors, list) or len(vectors) != wanted:
         raise UnexpectedAnswerError(f"Ollama was given {wanted} texts and did not answer with as many embeddings")
-    tokens = count(result.get("prompt_eval_count"))
+    tokens = counted(result.get("prompt_eval_count"))
     lengths = [sum(map(len, texts)) for texts in batch.texts]
     place = done = given = 0
     for delivery, texts, length in zip(batch.deliveries, batch.texts, lengths):

@@ -22,6 +22,7 @@ from ._fleet.broker import Address
 from ._fleet.lanes import Lane, check_collisions, lane
 from ._fleet.trust import REPLY_QUEUES
 from ._ollama.errors import CollectionError
+from ._ollama.header_fields import check_header
 from ._ollama.hosts import parse_host
 from ._ollama.names import ModelName
 from .scheduler import STARVATION
@@ -109,6 +110,13 @@ class OllamaConfig(Section):
     @classmethod
     def _host_is_readable(cls, value: str) -> str:
         _or_value_error(lambda: parse_host(value))
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            _or_value_error(lambda name=name, text=text: check_header(name, text))
         return value
 
 

@@ -223,3 +223,9 @@ def test_a_configuration_cannot_be_changed() -> None:
     assert isinstance(config, Config)
     with pytest.raises(ValueError, match="frozen"):
         config.concurrency = 3
+
+
+@pytest.mark.parametrize("headers", [{"X-Price": "5 \u20ac"}, {"X-Price": "a\nb"}, {"X-Price:": "a"}])
+def test_config_with_an_ollama_header_that_cannot_be_sent_names_the_header(headers: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="X-Price"):
+        parse(changed("ollama.headers", headers))

@@ -165,3 +165,33 @@ def test_events_are_what_json_makes_of_them() -> None:
     line = {"message": {"role": "assistant", "content": "x"}, "done": False, "created_at": "2026-01-01T00:00:00Z"}
     (event,) = [e for e in generation(line, {"message": {"content": ""}, "done": True}) if e.type == "delta"]
     assert json.loads(json.dumps(event.data)) == line
+
+
+@pytest.mark.parametrize("wrong", [["a"], 7, {"a": 1}, True, 0.5])
+@pytest.mark.parametrize("part", ["content", "thinking", "tool_calls", "role"])
+def test_generation_with_a_part_of_a_wrong_type_is_refused(part: str, wrong: Any) -> None:
+    line = {"message": {"role": "assistant", part: wrong}, "done": False}
+    ending = Ending()
+    with pytest.raises(UnexpectedAnswerError, match="is not Ollama"):
+        list(generation(line, ending=ending))
+    assert ending.count == 1
+
+
+@pytest.mark.parametrize("part", ["response", "thinking", "tool_calls", "logprobs"])
+def test_generation_of_text_with_a_part_of_a_wrong_type_is_refused(part: str) -> None:
+    with pytest.raises(UnexpectedAnswerError, match="is not Ollama"):
+        list(generation({part: 7, "done": True}))
+
+
+def test_generation_with_null_for_what_is_absent_is_read() -> None:
+    line = {"message": {"role": None, "content": None, "tool_calls": None}, "logprobs": None, "done": True}
+    (done,) = generation(line)
+    assert done.data["message"] == {"role": "assistant", "content": "", "tool_calls": None}
+
+
+def test_error_line_that_is_nested_too_deeply_is_an_error() -> None:
+    deep: Any = []
+    for _level in range(100_000):
+        deep = [deep]
+    with pytest.raises(OllamaError, match="nested"):
+        list(generation({"error": deep}))

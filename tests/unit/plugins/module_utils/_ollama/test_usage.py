@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.usage import usage_of
 
 
@@ -43,3 +44,8 @@ def test_what_ollama_leaves_out_is_zero() -> None:
 
 def test_only_counts_count() -> None:
     assert set(usage_of({"prompt_eval_count": "3", "eval_count": None, "total_duration": True}).values()) == {0}
+
+
+@pytest.mark.parametrize("value", [-1, 10**400, 2**63, "7", 7.0, float("nan"), [7]])
+def test_usage_of_a_number_that_is_no_count_is_zero(value: object) -> None:
+    assert set(usage_of({"prompt_eval_count": value, "eval_count": value, "eval_duration": value}).values()) == {0}
