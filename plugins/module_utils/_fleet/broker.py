@@ -17,6 +17,7 @@ from typing import Any, Optional
 from urllib.parse import unquote, urlsplit
 
 from .._ollama.errors import MissingDependencyError
+from .._ollama.text import printable
 from .errors import (
     BrokerError,
     BrokerForbiddenError,
@@ -34,6 +35,9 @@ TLS_PORT = 5671
 #: Seconds for a TCP connection to come about, and for TCP, TLS and AMQP together.
 CONNECT_TIMEOUT = 10
 STACK_TIMEOUT = 15
+
+#: The first of the reply codes with which a broker ends a connection because of what it was sent (AMQP 0-9-1, 1.2).
+ENDED_FOR_AN_ERROR = 500
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -216,8 +220,17 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
             remedy=f"Correct the port: RabbitMQ speaks AMQP at {PORT} and AMQP over TLS at {TLS_PORT}",
             **details,
         )
+    closed = next((cause for cause in causes if type(cause).__name__ == "ConnectionClosedByBroker"), None)
+    code = getattr(closed, "reply_code", 0)
+    if code >= ENDED_FOR_AN_ERROR:
+        return BrokerError(
+            f"The broker {where} ended the connection: {code} {printable(getattr(closed, 'reply_text', ''))}",
+            remedy="Look at the log of the broker, which says what it was sent that it does not take",
+            amqp_code=code,
+            **details,
+        )
     return BrokerUnreachableError(
-        f"The broker {where} cannot be reached: {_reason(causes)}",
+        f"The broker {where} cannot be reached: {printable(_reason(causes), 500)}",
         remedy="Check the address, that RabbitMQ runs there, and that no firewall lies between",
         **details,
     )
@@ -229,6 +242,7 @@ def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError
     :param code: reply code of AMQP 0-9-1, as 403 or 404.
     :param text: its reply text.
     """
+    text = printable(text, 500)
     details: dict[str, Any] = {"vhost": settings.vhost, "amqp_code": code}
     if code == 403:
         return BrokerForbiddenError(

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from .._ollama.text import printable
 from .broadcasts import EXCHANGE as BROADCAST_EXCHANGE
 from .broadcasts import queue_of
 from .errors import BrokerError, LaneMismatchError
@@ -92,7 +93,7 @@ def declare_error(code: int, text: str, lane: Lane, error: BrokerError) -> Broke
     if code == 406 and "inequivalent" in text:
         return LaneMismatchError(
             f"The queue {lane.queue} exists with other arguments. Wanted: durable=true, auto_delete=false,"
-            f" {json.dumps(lane.arguments, sort_keys=True)}. Found: {text}",
+            f" {json.dumps(lane.arguments, sort_keys=True)}. Found: {printable(text, 500)}",
             remedy="Another program declares it differently (lex-ollama 0.3.2 to 0.3.4 does): change its settings, let"
             " the queue run empty and delete it, or choose another style for this lane",
             queue=lane.queue,

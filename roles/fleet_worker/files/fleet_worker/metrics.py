@@ -34,7 +34,10 @@ _COUNTED = {
     "answered_again": ("", "Redelivered requests whose answer was still there and was sent again"),
     "joined": ("", "Redelivered requests whose first delivery was still being worked on"),
     "model_switches": ("", "Requests that ran after one for another model, which Ollama may have had to load"),
-    "reply": ("result", "Answers by what became of them: confirmed, returned (nobody there), refused or lost"),
+    "reply": (
+        "result",
+        "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost",
+    ),
     "registry_events": ("event", "Events sent to the registry"),
 }
 

@@ -6,7 +6,9 @@
 A publish that the broker does not accept (too large, forbidden) costs the channel, and with it the confirms of
 everything else that was under way there. That is why answers have a channel of their own, and why after such an end
 they are sent one at a time until the backlog is gone: the one that costs the channel again is the culprit, and is given
-up.
+up. A publish can cost the whole connection, too; ``suspects.py`` finds that culprit.
+
+Whoever published is called when the state here is whole: a callback may publish again.
 
 Everything here runs on the I/O thread.
 """
@@ -19,14 +21,20 @@ from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
 
-from ._fleet.broker import BrokerSettings, channel_error
-from ._fleet.dialects.base import DIRECT_REPLY_TO
+from ._fleet.broker import ENDED_FOR_AN_ERROR, BrokerSettings, channel_error
+from ._fleet.direct_reply import is_direct
 from ._fleet.errors import BrokerError, BrokerForbiddenError
 from ._fleet.messages import Reply
 from ._fleet.pika_messages import to_pika
+from .logs import Log
+from .suspects import Suspects
 
-#: How often an answer that is refused is sent. A full reply queue may have room a moment later.
+LOG = Log()
+
+#: How often an answer that is refused is sent, and seconds between the tries. A full reply queue has room again when
+#: its requester has read some.
 TRIES = 3
+PAUSE = 0.25
 
 
 class Publication(enum.Enum):
@@ -35,8 +43,10 @@ class Publication(enum.Enum):
     CONFIRMED = "confirmed"
     #: No queue of that name: the requester is gone.
     RETURNED = "returned"
-    #: The broker does not take it.
+    #: The broker does not take it, and may take it later: the queue is full.
     REFUSED = "refused"
+    #: No broker takes it, or ours ends the channel or the connection for it.
+    UNACCEPTABLE = "unacceptable"
     #: The connection is gone; whether the broker has it is not known.
     LOST = "lost"
 
@@ -55,23 +65,30 @@ class _Answer:
 class Publisher:
     """Publishes answers over one channel.
 
+    :param loop: of the I/O thread.
     :param forbidden: called when the broker does not let us publish at all: nothing can be answered then.
     """
 
-    def __init__(self, settings: BrokerSettings, *, forbidden: Callable[[BrokerError], None]) -> None:
+    def __init__(self, loop: Any, settings: BrokerSettings, *, forbidden: Callable[[BrokerError], None]) -> None:
+        self._loop = loop
         self._settings = settings
         self._forbidden = forbidden
+        self._suspects = Suspects()
         self._connection: Any = None
         self._channel: Any = None
         self._tag = 0
         self._unconfirmed: dict[int, _Answer] = {}
         self._queue: deque[_Answer] = deque()
+        #: Answers that were refused, and wait for their next try.
+        self._resting: list[_Answer] = []
         self._one_at_a_time = False
+        #: Whether what is unconfirmed is one answer, which goes alone.
+        self._sent_alone = False
 
     @property
     def pending(self) -> int:
         """Answers that are not settled."""
-        return len(self._unconfirmed) + len(self._queue)
+        return len(self._unconfirmed) + len(self._queue) + len(self._resting)
 
     def open(self, connection: Any, ready: Callable[[], None]) -> None:
         """Open the channel."""
@@ -96,37 +113,64 @@ class Publisher:
 
         :param tries: how often, when it is refused.
         """
+        answer = _Answer(reply, done, tries)
         if self._connection is None:
-            done(Publication.LOST)
+            _tell(answer, Publication.LOST)
             return
-        self._queue.append(_Answer(reply, done, tries))
+        self._queue.append(answer)
         self._send()
 
-    def connection_lost(self) -> None:
-        """The connection is gone, and nothing of what was under way will be confirmed."""
+    def connection_lost(self, reason: Optional[BrokerError] = None) -> None:
+        """The connection is gone, and nothing of what was under way will be confirmed.
+
+        :param reason: why, with the code of the broker (``amqp_code``) if the broker has ended it.
+        """
+        code = None if reason is None else reason.details.get("amqp_code")
+        if isinstance(code, int) and code >= ENDED_FOR_AN_ERROR:
+            self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
         self._connection = self._channel = None
         self._one_at_a_time = False
-        lost = [*self._unconfirmed.values(), *self._queue]
-        self._unconfirmed.clear()
-        self._queue.clear()
+        lost = [*self._unconfirmed.values(), *self._queue, *self._resting]
+        for kept in (self._unconfirmed, self._queue, self._resting):
+            kept.clear()
         for answer in lost:
-            answer.done(Publication.LOST)
+            _tell(answer, Publication.LOST)
 
     def _send(self) -> None:
-        while self._queue and self._channel is not None and not (self._one_at_a_time and self._unconfirmed):
-            answer = self._queue.popleft()
-            answer.tries_left -= 1
-            answer.returned = False
-            self._tag += 1
-            self._unconfirmed[self._tag] = answer
+        while self._queue and self._channel is not None and self._channel.is_open:
+            answer = self._queue[0]
             reply = answer.reply
-            # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
-            mandatory = not reply.routing_key.startswith(DIRECT_REPLY_TO)
+            guilty = self._suspects.is_guilty(reply)
+            alone = self._one_at_a_time or self._suspects.is_suspect(reply)
+            if self._unconfirmed and (alone or self._sent_alone) and not guilty:
+                return
+            self._queue.popleft()
+            if guilty:
+                LOG.error("answer_given_up", queue=reply.routing_key, reason="the broker ends the connection for it")
+                _tell(answer, Publication.UNACCEPTABLE)
+            elif self._put(reply):
+                answer.tries_left -= 1
+                answer.returned = False
+                self._tag += 1
+                self._unconfirmed[self._tag] = answer
+                self._sent_alone = alone
+            else:
+                _tell(answer, Publication.UNACCEPTABLE)
+        if not self._queue and not self._unconfirmed:
+            self._one_at_a_time = False
+
+    def _put(self, reply: Reply) -> bool:
+        """Hand an answer to pika; return whether pika took it. If not, nothing of it was sent."""
+        # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
+        mandatory = not is_direct(reply.routing_key)
+        try:
             self._channel.basic_publish(
                 reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message), mandatory=mandatory
             )
-        if not self._queue and not self._unconfirmed:
-            self._one_at_a_time = False
+        except Exception:
+            LOG.exception("cannot_publish", queue=reply.routing_key)
+            return False
+        return True
 
     def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         # The broker returns a message before it confirms it.
@@ -140,34 +184,46 @@ class Publisher:
         tags = [method.delivery_tag]
         if method.multiple:
             tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
-        for tag in tags:
-            answer = self._unconfirmed.pop(tag, None)
-            if answer is None:
-                continue
+        answers = [self._unconfirmed.pop(tag) for tag in tags if tag in self._unconfirmed]
+        for answer in answers:
+            self._suspects.clear(answer.reply)
             if positive:
-                answer.done(Publication.RETURNED if answer.returned else Publication.CONFIRMED)
+                _tell(answer, Publication.RETURNED if answer.returned else Publication.CONFIRMED)
+            elif answer.tries_left > 0:
+                self._resting.append(answer)
+                self._loop.call_later(PAUSE, lambda answer=answer: self._again(answer))
             else:
-                self._again(answer)
+                _tell(answer, Publication.REFUSED)
         self._send()
 
     def _again(self, answer: _Answer) -> None:
-        if answer.tries_left > 0:
+        if answer in self._resting:
+            self._resting.remove(answer)
             self._queue.append(answer)
-        else:
-            answer.done(Publication.REFUSED)
+            self._send()
 
-    def _on_closed(self, channel: Any, error: BaseException) -> None:
-        if self._connection is None or not isinstance(error, ChannelClosedByBroker):
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        connection = self._connection
+        if connection is None or not isinstance(error, ChannelClosedByBroker):
             return
+        self._channel = None
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
         if isinstance(reason, BrokerForbiddenError):
             self._forbidden(reason)
             return
         interrupted, self._unconfirmed = list(self._unconfirmed.values()), {}
-        culprit: Optional[_Answer] = interrupted[0] if len(interrupted) == 1 else None
-        if culprit is not None:
-            culprit.done(Publication.REFUSED)
-            interrupted = []
+        culprit = interrupted.pop() if len(interrupted) == 1 else None
         self._queue.extendleft(reversed(interrupted))
         self._one_at_a_time = True
-        self.open(self._connection, lambda: None)
+        if connection.is_open:
+            self.open(connection, lambda: None)
+        if culprit is not None:
+            _tell(culprit, Publication.UNACCEPTABLE)
+
+
+def _tell(answer: _Answer, publication: Publication) -> None:
+    """Call back; what the callback raises concerns its own request alone."""
+    try:
+        answer.done(publication)
+    except Exception:
+        LOG.exception("defect")

@@ -13,12 +13,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from ._fleet.dialects.headers import ATTEMPT, DELTAS
 from ._fleet.messages import Delta, Reply
 from ._ollama.streams import Event
+from .logs import Log
 from .publishing import Done, Publication
 
 #: Seconds between two deltas of one answer. The first goes at once; nobody reads faster than this, and each message
@@ -32,6 +34,8 @@ UNCONFIRMED = 8
 MAX_WAITING = 65536
 
 Write = Callable[[Delta], Reply]
+
+LOG = Log()
 
 
 class Deltas:
@@ -127,18 +131,18 @@ class Deltas:
         with self._lock:
             if self._finished or not self._waiting or self._write is None:
                 return
-            delta = Delta(
-                self._attempt,
-                self._sequence,
-                content="".join(event.text for event in self._waiting),
-                thinking="".join(event.thinking for event in self._waiting),
-                tool_calls=tuple(call for event in self._waiting for call in event.tool_calls),
-            )
+            write, attempt, sequence, events = self._write, self._attempt, self._sequence, self._waiting
             self._sequence += 1
             self._forget()
+        try:
+            reply = write(_delta(attempt, sequence, events))
+        except Exception:
+            LOG.exception("defect")
+            self._give_up()
+            return
         self._not_before = time.monotonic() + INTERVAL
         self._unconfirmed += 1
-        self._publish(self._write(delta), self._published)
+        self._publish(reply, self._published)
 
     def _published(self, publication: Publication) -> None:
         self._unconfirmed -= 1
@@ -147,12 +151,31 @@ class Deltas:
         if publication is Publication.RETURNED:
             self._gone()
             return
+        if publication is Publication.UNACCEPTABLE:
+            self._give_up()  # the next one would cost the channel again
+            return
         with self._lock:
             if self._look_asked or not self._waiting:
                 return
             self._look_asked = True
         self._look()
 
+    def _give_up(self) -> None:
+        """Send no more deltas of this attempt. The requester misses the one that was not sent."""
+        with self._lock:
+            self._forget()
+            self._given_up = True
+
     def _forget(self) -> None:
         self._waiting = []
         self._size = 0
+
+
+def _delta(attempt: str, sequence: int, events: Sequence[Event]) -> Delta:
+    return Delta(
+        attempt,
+        sequence,
+        content="".join(event.text for event in events),
+        thinking="".join(event.thinking for event in events),
+        tool_calls=tuple(call for event in events for call in event.tool_calls),
+    )

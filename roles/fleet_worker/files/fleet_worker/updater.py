@@ -92,7 +92,7 @@ class Updater:
         self._allowed = allowed
         self._notifier = notifier
         self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
-        self._publisher = Publisher(settings, forbidden=self._link.give_up)
+        self._publisher = Publisher(loop, settings, forbidden=self._link.give_up)
         self._connection: Any = None
         #: Of each broadcast under way, what the broker has given out of it.
         self._running: dict[str, list[tuple[Any, int]]] = {}
@@ -164,7 +164,7 @@ class Updater:
     def _lost(self, error: BrokerError) -> None:
         LOG.warning("connection_lost", error=str(error))
         self._connection = None
-        self._publisher.connection_lost()
+        self._publisher.connection_lost(error)
         self._notifier.status(str(error))
 
     def _failed(self, error: FleetError) -> None:

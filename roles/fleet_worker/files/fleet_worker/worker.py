@@ -137,7 +137,7 @@ class Worker:
         self._alarm: Any = None
         self._alarm_at: Optional[float] = None
         self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
-        self._publisher = Publisher(settings, forbidden=self._useless)
+        self._publisher = Publisher(loop, settings, forbidden=self._useless)
         self._intake = Intake(
             settings,
             delivered=self._delivered,
@@ -303,7 +303,7 @@ class Worker:
         self._refusals = dict.fromkeys(self._lanes, f"no connection: {error.message}")
         self._scheduler.reset(lambda delivery: False, time.monotonic())
         self._block(False)
-        self._publisher.connection_lost()
+        self._publisher.connection_lost(error)
         self._announcer.connection_lost()
         if not self._leaving:
             LOG.warning("connection_lost", error=str(error), in_flight=len(self._jobs))
@@ -520,7 +520,10 @@ class Worker:
             "here": time.monotonic() - delivery.received_monotonic,
             **served.fields,
         }
-        answered = served.outcome == "answered" and reply != Publication.REFUSED.value
+        answered = served.outcome == "answered" and reply not in (
+            Publication.REFUSED.value,
+            Publication.UNACCEPTABLE.value,
+        )
         log = LOG.info if answered else LOG.warning
         log("request", lane=lane, outcome=served.outcome, reply=reply, **fields)
         self._metrics.ended(lane, "connection_lost" if reply == Publication.LOST.value else served.outcome, fields)

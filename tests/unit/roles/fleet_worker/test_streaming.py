@@ -156,6 +156,28 @@ def test_a_delta_that_is_lost_is_left_out(wire: Wire, publication: Publication) 
     assert (wire.texts, wire.gone) == (["a", "b"], 0)
 
 
+def test_a_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: Wire) -> None:
+    """Each further one would cost the channel of everybody again."""
+    wire.say("a")
+    wire.loop.turn()
+    wire.say("b")
+    wire.confirm(Publication.UNACCEPTABLE)
+    wire.say("c")
+    wire.loop.turn(1)
+    assert wire.texts == ["a"]
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 1
+
+
+@pytest.mark.parametrize("text", [["a", "list"], None, 7])
+def test_a_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire: Wire, text: Any) -> None:
+    wire.deltas._waiting = [Event("delta", {}, text=text)]
+    wire.deltas._look()
+    wire.say("b")
+    wire.loop.turn(1)
+    assert wire.sent == []
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 1, "the requester sees that one is missing"
+
+
 def test_another_try_is_another_attempt(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()
