@@ -44,9 +44,13 @@ demo-down: ## remove what `make demo` started
 	@tests/lab/demo.sh down
 
 .PHONY: test
-test: ## everything below that checks, several at a time; STEPS='lint unit' chooses
+test: ## everything below that checks, two at a time; STEPS='lint unit' chooses
 	@python3 tests/tools/link_rooms.py --check
 	@python3 tests/tools/run_steps.py $(STEPS)
+
+.PHONY: test-deep
+test-deep: ## the same on every supported version of each server, with every drill and 100 rounds of each fault: hours
+	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 
 ## Checks
 
@@ -77,16 +81,22 @@ unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here 
 integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
-# What `make test` runs side by side: what needs a broker, and what does not.
-WITH_A_BROKER := tests/integration/fleet tests/integration/wire
-
+# The parts of them that `make test` runs side by side.
 .PHONY: integration-fleet
-integration-fleet: stage parts ## of these, those of the worker and of what it says on the wire
-	@$(IN_STAGE) pytest $(WITH_A_BROKER) --junitxml=$(REPORTS)/integration-fleet.xml $(PYTEST_ARGS)
+integration-fleet: stage parts ## of these, those of the worker and of its messages
+	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
-.PHONY: integration-others
-integration-others: stage parts ## of these, all the others: mirror, client, servers, progress
-	@$(IN_STAGE) pytest tests/integration $(WITH_A_BROKER:%=--ignore=%) --junitxml=$(REPORTS)/integration-others.xml $(PYTEST_ARGS)
+.PHONY: integration-mirror
+integration-mirror: stage parts parts-ollama ## of these, those of the mirror
+	@$(IN_STAGE) pytest tests/integration/mirror --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
+.PHONY: integration-servers
+integration-servers: stage parts parts-ollama ## of these, those of Ollama servers and their client
+	@$(IN_STAGE) pytest tests/integration/client tests/integration/server tests/integration/test_lab_services.py --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
+.PHONY: integration-progress
+integration-progress: stage parts ## of these, those of live progress
+	@$(IN_STAGE) pytest tests/integration/progress --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: faults
 faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds
@@ -94,11 +104,15 @@ faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 
 
 .PHONY: faults-fleet
 faults-fleet: stage parts ## of these, those of the worker
-	@$(IN_STAGE) pytest tests/faults/fleet --junitxml=$(REPORTS)/faults-fleet.xml $(PYTEST_ARGS)
+	@$(IN_STAGE) pytest tests/faults/fleet --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
-.PHONY: faults-others
-faults-others: stage parts ## of these, all the others: mirror, client
-	@$(IN_STAGE) pytest tests/faults --ignore=tests/faults/fleet --junitxml=$(REPORTS)/faults-others.xml $(PYTEST_ARGS)
+.PHONY: faults-mirror
+faults-mirror: stage parts ## of these, those of the mirror
+	@$(IN_STAGE) pytest tests/faults/mirror --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
+.PHONY: faults-client
+faults-client: stage parts parts-ollama ## of these, those of the client of Ollama
+	@$(IN_STAGE) pytest tests/faults/client --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: molecule
 molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default

@@ -1,16 +1,23 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the steps of `make test`, two at a time, and say at the end what passed.
+"""Run the steps of `make test`, some at a time, and print at the end which of them passed.
 
-A step is a make target. Its output goes to build/logs/<step>.log; of a step that fails, the end of the log is shown.
-While steps run, a line a minute says which. A step that others wait for and that fails makes those fail too, unstarted.
+A step is a make target. Its output goes to build/logs/<step>.log; the end of the log of a failed step is shown.
+A line a minute says which steps run. A step that needs a failed step fails too, without a start.
 
-usage: python3 run_steps.py [STEP...]    (all of them without a name)
+Steps start in the order of a queue: first the step with the longest way to the end, which is its own duration and the
+longest way of the steps that need it. The durations are those of the last run, kept in the cache; on a new machine,
+those of STEPS.
+
+usage: python3 run_steps.py [STEP...]    (all steps without a name)
+
+TEST_JOBS says how many steps run side by side, TEST_DEPTH=deep that they go to their full depth (`make test-deep`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +32,22 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LEGIONIO_BUILD") or ROOT / "build")
 LOGS = BUILD / "logs"
 REPORTS = BUILD / "reports"
+
+DEEP = os.environ.get("TEST_DEPTH") == "deep"
+"""Whether every test runs with every version and in many rounds (tests/lab/depth.py)."""
+
+CACHE = Path(
+    os.environ.get("LEGIONIO_CACHE")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "legionio-ollama"
+)
+DURATIONS = CACHE / f"step-seconds{'-deep' if DEEP else ''}.json"
+"""How long each step took when it last passed, in seconds."""
+
+JOBS = int(os.environ.get("TEST_JOBS") or 2)
+"""Steps that run side by side. Each keeps about one core busy; the machines of CI have two."""
+
+SLOWEST = 10
+"""Tests that the report names, with their durations."""
 
 SAY_EVERY = 60.0
 """Seconds between two lines about what is running: CI ends a job that is silent for long."""
@@ -41,8 +64,8 @@ class Step:
     """One make target."""
 
     name: str
-    lane: str
-    """Steps of one lane run one after the other, in the order of STEPS; two lanes, for two cores."""
+    minutes: float = 1.0
+    """How long it takes on two cores, where no run has been measured yet."""
     needs: tuple[str, ...] = ()
     process: Optional[subprocess.Popen[bytes]] = None
     started: float = 0.0
@@ -55,21 +78,22 @@ class Step:
         return LOGS / f"{self.name}.log"
 
 
-# What needs hosts or brokers is one lane; what reads source, and then what needs an Ollama or a mirror only, is the
-# other, but for the last, with which each takes about half of the time.
 STEPS = (
-    Step("parts", "lab"),
-    Step("lint", "source"),
-    Step("unit", "source"),
-    Step("sanity-2.19", "source"),
-    Step("sanity-2.21", "source"),
-    Step("build-check", "source"),
-    Step("parts-ollama", "source", needs=("parts",)),
-    Step("integration-others", "source", needs=("parts", "parts-ollama")),
-    Step("molecule", "lab", needs=("parts",)),
-    Step("integration-fleet", "lab", needs=("parts",)),
-    Step("faults-fleet", "lab", needs=("parts",)),
-    Step("faults-others", "lab", needs=("parts", "parts-ollama")),
+    Step("parts", 8.0),
+    Step("parts-ollama", 6.0, needs=("parts",)),
+    Step("lint", 1.5),
+    Step("unit", 2.0),
+    Step("sanity-2.19", 5.0),
+    Step("sanity-2.21", 3.0),
+    Step("build-check", 1.0),
+    Step("molecule", 12.0, needs=("parts",)),
+    Step("integration-fleet", 9.0, needs=("parts",)),
+    Step("integration-mirror", 6.0, needs=("parts", "parts-ollama")),
+    Step("integration-servers", 6.0, needs=("parts", "parts-ollama")),
+    Step("integration-progress", 4.0, needs=("parts",)),
+    Step("faults-fleet", 7.0, needs=("parts",)),
+    Step("faults-mirror", 6.0, needs=("parts",)),
+    Step("faults-client", 2.0, needs=("parts", "parts-ollama")),
 )
 
 
@@ -130,29 +154,73 @@ def pytest_counts(report: Path) -> dict[str, int]:
     return counts
 
 
-def ready(step: Step, steps: list[Step]) -> bool:
-    """Whether a step may start: it has not yet, its lane is free and in order, and what it needs has passed."""
-    if step.process or step.outcome:
-        return False
-    before = steps[: steps.index(step)]
-    if any(other.lane == step.lane and not other.outcome for other in before):
-        return False
-    return all(other.outcome for other in steps if other.name in step.needs)
+def slowest_tests(reports: list[Path]) -> list[tuple[float, str]]:
+    """Return the durations in seconds and the names of the slowest tests in some JUnit reports, slowest first."""
+    found = [
+        (float(case.get("time", 0)), f"{case.get('classname', '')}::{case.get('name', '')}")
+        for report in reports
+        if report.exists()
+        for case in ET.parse(report).getroot().iter("testcase")
+    ]
+    return sorted(found, reverse=True)[:SLOWEST]
+
+
+def known_durations() -> dict[str, float]:
+    """Return how long each step took last, in seconds; nothing where no run was measured."""
+    try:
+        stored = json.loads(DURATIONS.read_text())
+        return {str(name): float(seconds) for name, seconds in stored.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def keep_durations(steps: list[Step]) -> None:
+    """Keep the durations of the steps that passed, for the order of the next run."""
+    durations = {**known_durations(), **{step.name: step.seconds for step in steps if step.outcome == "passed"}}
+    DURATIONS.parent.mkdir(parents=True, exist_ok=True)
+    beside = DURATIONS.with_suffix(f".{os.getpid()}")
+    beside.write_text(json.dumps(durations, indent=1, sort_keys=True))
+    beside.replace(DURATIONS)
+
+
+def queue(steps: list[Step]) -> list[Step]:
+    """Return the steps with the longest way to the end first."""
+    known = known_durations()
+    ways: dict[str, float] = {}
+
+    def way(step: Step) -> float:
+        if step.name not in ways:
+            after = [way(other) for other in steps if step.name in other.needs]
+            ways[step.name] = known.get(step.name, step.minutes * 60) + max(after, default=0.0)
+        return ways[step.name]
+
+    return sorted(steps, key=way, reverse=True)
+
+
+def next_step(waiting: list[Step], steps: list[Step]) -> Optional[Step]:
+    """Return the first waiting step whose needs have ended, if there is one."""
+    ended = {step.name for step in steps if step.outcome}
+    chosen = {step.name for step in steps}
+    return next((step for step in waiting if all(name in ended or name not in chosen for name in step.needs)), None)
 
 
 def run(steps: list[Step]) -> None:
     """Run the steps to their end. When this is interrupted, the running ones are ended first."""
     said = time.monotonic()
+    waiting = queue(steps)
     try:
         while not all(step.outcome for step in steps):
-            for step in steps:
-                if ready(step, steps):
-                    failed = [other.name for other in steps if other.name in step.needs and other.outcome != "passed"]
-                    if failed:
-                        step.outcome = "failed"
-                        say(f"failed  {step.name}, not started: it needs {', '.join(failed)}")
-                    else:
-                        start(step)
+            while sum(1 for step in steps if step.process and not step.outcome) < JOBS:
+                step = next_step(waiting, steps)
+                if step is None:
+                    break
+                waiting.remove(step)
+                failed = [other.name for other in steps if other.name in step.needs and other.outcome != "passed"]
+                if failed:
+                    step.outcome = "failed"
+                    say(f"failed  {step.name}, not started: it needs {', '.join(failed)}")
+                else:
+                    start(step)
             for step in steps:
                 code = step.process.poll() if step.process and not step.outcome else None
                 if code is not None:
@@ -205,11 +273,18 @@ def main() -> int:
     if venv.returncode:
         return 1
     run(steps)
+    keep_durations(steps)
 
+    slowest = slowest_tests([REPORTS / f"{step.name}.xml" for step in steps])
+    if slowest:
+        say("")
+        say("The slowest tests:")
+        for seconds, name in slowest:
+            say(f"{seconds:7.1f} s  {name}")
     say("")
     for step in steps:
         counted = ", ".join(f"{number} {what}" for what, number in step.counts.items() if number)
-        say(f"{step.outcome:7} {step.name:18} {duration(step.seconds):>7}   {counted}".rstrip())
+        say(f"{step.outcome:7} {step.name:20} {duration(step.seconds):>7}   {counted}".rstrip())
     failed = [step.name for step in steps if step.outcome != "passed"]
     total = {what: sum(step.counts.get(what, 0) for step in steps) for what in ("passed", "failed", "skipped")}
     say(

@@ -16,7 +16,11 @@ import pytest
 import run_steps
 from run_steps import Step
 
-REPORT = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1"/></testsuites>'
+REPORT = (
+    '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1">'
+    '<testcase classname="tests.a" name="quick" time="0.5"/><testcase classname="tests.a" name="slow" time="61.5"/>'
+    "</testsuite></testsuites>"
+)
 
 
 @pytest.fixture
@@ -34,6 +38,7 @@ def makefile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run_steps, "ROOT", tmp_path)
     monkeypatch.setattr(run_steps, "LOGS", tmp_path / "build/logs")
     monkeypatch.setattr(run_steps, "REPORTS", tmp_path / "build/reports")
+    monkeypatch.setattr(run_steps, "DURATIONS", tmp_path / "cache/step-seconds.json")
     return tmp_path
 
 
@@ -44,7 +49,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *steps: Step, chosen: tuple[str, ...] =
 
 
 def test_all_passed(makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, Step("good", "a"), Step("honest", "b"), Step("counted", "b")) == 0
+    assert run(monkeypatch, Step("good"), Step("honest"), Step("counted")) == 0
     printed = capsys.readouterr().out
     assert "        NOT RUN: there is no such thing here\n" in printed
     assert "2 tests passed, 2 failed, 1 skipped; 3 steps passed, 0 failed, in 0m" in printed
@@ -53,7 +58,7 @@ def test_all_passed(makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_failure_fails_all_and_is_shown(
     makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, Step("bad", "a"), Step("good", "b"), Step("later", "a")) == 1
+    assert run(monkeypatch, Step("bad"), Step("good"), Step("later")) == 1
     printed = capsys.readouterr().out
     assert "it broke" in printed
     assert printed.endswith("FAILED: bad\n")
@@ -61,12 +66,43 @@ def test_a_failure_fails_all_and_is_shown(
 
 
 def test_what_needs_a_failed_step_is_not_started_and_fails(makefile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, Step("bad", "a"), Step("after-bad", "b", needs=("bad",))) == 1
+    assert run(monkeypatch, Step("bad"), Step("after-bad", needs=("bad",))) == 1
     assert not (makefile / "started").exists()
 
 
+def test_queue_starts_with_the_longest_way_to_the_end(makefile: Path) -> None:
+    steps = [Step("long", 5.0), Step("first", 1.0), Step("last", 6.0, needs=("first",)), Step("short", 0.5)]
+    assert [step.name for step in run_steps.queue(steps)] == ["first", "last", "long", "short"]
+
+
+def test_queue_takes_the_durations_of_the_last_run(
+    makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_steps.DURATIONS.parent.mkdir()
+    run_steps.DURATIONS.write_text('{"good": 900, "bad": 3000}')
+    assert [step.name for step in run_steps.queue([Step("later", 10.0), Step("good", 5.0)])] == ["good", "later"]
+
+    run(monkeypatch, Step("bad"), Step("good"))
+    assert run_steps.known_durations()["good"] < 900
+    assert run_steps.known_durations()["bad"] == 3000, "a failed step says nothing about its duration"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"good": "soon"}', '{"good": null}'])
+def test_queue_stored_durations_that_cannot_be_read_are_ignored(makefile: Path, content: str) -> None:
+    run_steps.DURATIONS.parent.mkdir()
+    run_steps.DURATIONS.write_text(content)
+    assert [step.name for step in run_steps.queue([Step("good", 1.0), Step("later", 2.0)])] == ["later", "good"]
+
+
+def test_report_names_the_slowest_tests(
+    makefile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, Step("counted"))
+    assert "The slowest tests:\n   61.5 s  tests.a::slow\n    0.5 s  tests.a::quick\n" in capsys.readouterr().out
+
+
 def test_an_unknown_step_is_refused(makefile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, Step("good", "a"), chosen=("god",)) == 2
+    assert run(monkeypatch, Step("good"), chosen=("god",)) == 2
 
 
 def test_every_step_is_a_target() -> None:
@@ -82,7 +118,8 @@ def test_ended_from_outside_it_ends_what_it_started(makefile: Path) -> None:
     program = (
         f"import sys, pathlib; sys.path.insert(0, {tools!r}); import run_steps as r; sys.argv = ['x'];"
         f"r.ROOT = pathlib.Path({str(makefile)!r}); r.LOGS = r.REPORTS = r.ROOT / 'logs';"
-        "r.STEPS = (r.Step('long', 'a'),); sys.exit(r.main())"
+        "r.DURATIONS = r.ROOT / 'seconds.json';"
+        "r.STEPS = (r.Step('long'),); sys.exit(r.main())"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as running:
         deadline = time.monotonic() + 30
