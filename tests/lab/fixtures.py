@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import services
+from depth import choose_versions
 
 
 def leave_in_order() -> None:
@@ -39,10 +40,15 @@ def s3() -> Iterator[services.S3Server]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["4", "3"], ids=["rabbitmq4", "rabbitmq3"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on the newest broker; one marked `every_version`, and in a deep run every one, on each series."""
+    choose_versions(metafunc, "broker")
+
+
+@pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest) -> Iterator[services.Broker]:
-    """One broker of each supported series for the whole run. Not to be stopped: use `fresh_broker` for that."""
-    with services.rabbitmq(request.param) as running:
+    """A broker for the whole run, of the series that the test is to run on. To stop one, use `fresh_broker`."""
+    with services.rabbitmq(request.param.removeprefix("rabbitmq")) as running:
         yield running
 
 

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy machine")
+settings.register_profile("deep", settings.get_profile("busy machine"), max_examples=1000)
+settings.load_profile("deep" if os.environ.get("TEST_DEPTH") == "deep" else "busy machine")

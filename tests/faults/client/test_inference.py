@@ -19,8 +19,9 @@ import services
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama import api_errors as errors
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.calls import Call
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.client import OllamaClient
+from depth import rounds
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "3"))
+ROUNDS = rounds(quick=2, deep=100)
 CHAT = "smollm2:135m"
 ENDLESS: dict[str, Any] = {"num_predict": 100_000, "temperature": 50.0, "top_k": 40000}
 

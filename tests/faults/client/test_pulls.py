@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 import ollama as official
 import pytest
 import services
+from depth import rounds
 from registry import Registry
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "3"))
+ROUNDS = rounds(quick=2, deep=100)
 NAME = "registry.example.com:5000/team/smollm2:135m"
 
 

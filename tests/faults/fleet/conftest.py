@@ -19,10 +19,10 @@ for folder in (TESTS / "lab", TESTS / "integration" / "fleet"):
     sys.path.insert(0, str(folder))
 
 import services  # noqa: E402
-from fixtures import broker, fresh_broker, leave_in_order  # noqa: E402
+from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests  # noqa: E402
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker  # noqa: E402
 
-__all__ = ["broker", "fresh_broker"]
+__all__ = ["broker", "fresh_broker", "pytest_generate_tests"]
 
 leave_in_order()
 

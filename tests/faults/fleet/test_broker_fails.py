@@ -215,6 +215,7 @@ def test_a_queue_that_is_deleted_is_declared_again(shared_broker: Any, scripted:
     asker.wait()
 
 
+@pytest.mark.every_version
 def test_a_queue_that_is_deleted_under_work_costs_what_waited_there_and_nothing_else(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
 from fleet_parts import CHAT_MODEL, SOURCES, ScriptedOllama, Slow, WorkerProcess, eventually
 from fleet_worker._fleet.lanes import lane
 
@@ -36,6 +37,7 @@ def there(broker: Any, *queues: str) -> bool:
     return set(queues) <= set(broker.queues())
 
 
+@pytest.mark.every_version
 def test_no_request_is_lost_while_every_node_is_busy(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
@@ -71,6 +73,7 @@ def test_no_request_is_lost_while_every_node_is_busy(
             assert "x-legion-fleet-redelivered" not in (properties.headers or {}), "nothing was given back"
 
 
+@pytest.mark.every_version
 def test_the_queues_do_expire_when_the_worker_is_gone(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:

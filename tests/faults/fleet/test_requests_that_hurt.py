@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 import pika
 import pytest
+from depth import rounds
 from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, answer, channel_to, eventually
 from fleet_worker._fleet.lanes import lane
 from hypothesis import HealthCheck, given, settings
@@ -41,6 +42,7 @@ def still_works(broker: Any, worker: WorkerProcess) -> None:
     assert worker.status()["counters"]["connections"] == 1
 
 
+@pytest.mark.every_version
 def test_a_body_of_20_mib(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """RabbitMQ 4 refuses it itself (max_message_size is 16 MiB); 3 hands it on, and the requester is told."""
     worker = start(shared_broker, scripted.url).wait_ready()
@@ -100,6 +102,7 @@ def test_header_and_body_that_disagree(shared_broker: Any, scripted: ScriptedOll
     still_works(shared_broker, worker)
 
 
+@pytest.mark.every_version
 def test_a_header_that_would_end_the_queue(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """RabbitMQ 3.10 loses a lane for good when it dead-letters deaths that no broker wrote."""
     worker = start(shared_broker, scripted.url).wait_ready()
@@ -202,7 +205,12 @@ def test_wrong_types_in_every_field(shared_broker: Any, scripted: ScriptedOllama
         channel.queue_declare(reply_to)
         sent: list[int] = []
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(
+            max_examples=rounds(quick=50, deep=1500),
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
         @given(st.sampled_from([CHAT, EMBED]), BODIES, HEADERS, PROPERTIES, st.booleans())
         def send(queue: str, body: Any, headers: Any, properties: Any, named: bool) -> None:
             chosen = {**properties, "headers": headers, **({"reply_to": reply_to} if named else {})}

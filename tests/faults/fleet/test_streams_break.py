@@ -87,6 +87,7 @@ def waiting(broker: Any) -> int:
         return count
 
 
+@pytest.mark.every_version
 def test_a_requester_that_leaves_ends_the_inference(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     left = threading.Event()
 
@@ -141,6 +142,7 @@ def test_the_other_node_answers_in_full_when_a_worker_is_killed(
     broken.go_on.set()
 
 
+@pytest.mark.every_version
 def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from depth import rounds
 from fleet_parts import CHAT_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually, hangable
 from fleet_worker._fleet.lanes import lane
 
@@ -21,7 +22,7 @@ from .asking import Asker
 
 CHAT = lane("chat", CHAT_MODEL).queue
 Start = Callable[..., WorkerProcess]
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+ROUNDS = rounds(quick=4, deep=100)
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_the_other_node_answers(
     slow.go_on.set()
 
 
+@pytest.mark.every_version
 def test_drain_answers_what_runs_and_gives_back_the_rest(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_worker_without_work_leaves_at_once(shared_broker: Any, scripted: Scri
     assert not os.path.exists(worker.status_path)
 
 
+@pytest.mark.every_version
 def test_killed_again_and_again_under_load(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.lock impor
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.removing import carry_out_removal, plan_removal
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+from depth import rounds
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,7 +37,7 @@ from hypothesis.stateful import (
 )
 from mirror_lab import Model, digest_of
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+ROUNDS = rounds(quick=4, deep=100)
 STEPS = 15
 CHUNK = 16 * 1024
 

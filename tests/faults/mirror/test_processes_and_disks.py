@@ -22,6 +22,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directorie
     DiskFullError,
     Ownership,
 )
+from depth import rounds
 from faulty_proxy import Fault
 from mirror_lab import (
     Model,
@@ -37,7 +38,7 @@ from mirror_lab import (
     until_noted,
 )
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+ROUNDS = rounds(quick=4, deep=100)
 LARGE = os.urandom(100 * 1024 * 1024)
 
 

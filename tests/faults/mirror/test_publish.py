@@ -15,10 +15,11 @@ import time
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Manifest
+from depth import rounds
 from faulty_proxy import Fault
 from mirror_lab import Model, assert_sound, digest_of
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+ROUNDS = rounds(quick=4, deep=100)
 LARGE = os.urandom(40 * 1024 * 1024)  # three parts
 
 

@@ -15,10 +15,11 @@ import urllib.request
 import faulty_proxy
 import pytest
 import services
+from depth import rounds
 from faulty_proxy import Fault
 from mirror_lab import Model, assert_sound, digest_of, finish_module, until_another_waits
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
+ROUNDS = rounds(quick=4, deep=100)
 LARGE = os.urandom(60 * 1024 * 1024)
 
 

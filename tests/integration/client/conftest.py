@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 import services
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.client import OllamaClient
+from depth import choose_versions
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    choose_versions(metafunc, "server")
 
 
 def own_store(model_store: Path, path: Path) -> Path:
@@ -23,11 +28,11 @@ def own_store(model_store: Path, path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session", params=["ollama-oldest", "ollama", "ollama-newest"])
+@pytest.fixture(scope="session")
 def server(
     request: pytest.FixtureRequest, model_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.OllamaServer]:
-    """Each supported version in turn. Only the build "ollama" can infer."""
+    """An Ollama of the version that the test is to run on. Only the build "ollama" can infer."""
     store = own_store(model_store, tmp_path_factory.mktemp("store"))
     with services.ollama_server(store, build=request.param) as running:
         yield running

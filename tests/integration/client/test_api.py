@@ -16,6 +16,9 @@ import services
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama import api_errors as errors
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.client import OllamaClient
 
+# A version of Ollama that answers otherwise is what these tests are there to find.
+pytestmark = pytest.mark.every_version
+
 
 def names(client: OllamaClient) -> set[str]:
     return {model["name"] for model in client.tags()["models"]}

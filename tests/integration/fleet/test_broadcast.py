@@ -249,6 +249,7 @@ def test_a_report_goes_to_reply_queues_only(clean_broker: Any, updater: Callable
     assert not (node.store / "manifests").exists()
 
 
+@pytest.mark.every_version
 def test_the_least_permissions_are_enough(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
     clean_broker.ctl("add_user", "updates", "fetch-only")
     try:
@@ -288,6 +289,7 @@ def test_what_is_no_text_does_not_end_the_updates(
     assert node.process.poll() is None
 
 
+@pytest.mark.every_version
 def test_a_queue_that_is_deleted_is_declared_again(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:

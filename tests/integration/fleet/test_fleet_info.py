@@ -46,6 +46,7 @@ def put(broker: Any, queue: str, number: int) -> None:
             channel.basic_publish("", queue, b"{}", mandatory=True)
 
 
+@pytest.mark.every_version
 def test_what_the_broker_has(clean_broker: Any) -> None:
     made = lane("chat", CHAT_MODEL)
     with channel_to(clean_broker) as channel:
@@ -136,6 +137,7 @@ for body in itertools.cycle([b"", b"[]", b'{"lane": 1}', b'{"lane": "x", "runtim
 """
 
 
+@pytest.mark.every_version
 def test_the_permissions_that_it_takes(clean_broker: Any) -> None:
     made = lane("chat", CHAT_MODEL)
     with channel_to(clean_broker) as channel:

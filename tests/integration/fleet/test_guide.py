@@ -14,9 +14,6 @@ from typing import Any, Callable
 import pytest
 from fleet_parts import CHAT_MODEL, WorkerProcess
 
-#: The requester is tried with each series of the broker elsewhere.
-pytestmark = pytest.mark.parametrize("broker", ["4"], indirect=True)
-
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "fleet.md"
 
 

@@ -29,9 +29,6 @@ LANES = [
 ]
 Start = Callable[..., WorkerProcess]
 
-#: The requester is tried with each series of the broker elsewhere.
-pytestmark = pytest.mark.parametrize("broker", ["4"], indirect=True)
-
 
 def task(broker: Any, check: bool = False, **options: Any) -> dict[str, Any]:
     """Run the module on this machine; return its result."""

@@ -140,6 +140,7 @@ def test_an_answer_to_somebody_else_is_not_ours(clean_broker: Any, settings: Bro
 
 
 @pytest.mark.parametrize("exchange", ["", "llm.request"])
+@pytest.mark.every_version
 def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: BrokerSettings) -> None:
     with Requester(settings) as requester:
         began = time.monotonic()
@@ -148,6 +149,7 @@ def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: Broke
         assert time.monotonic() - began < 15
 
 
+@pytest.mark.every_version
 def test_a_full_lane_is_told_at_once(clean_broker: Any, settings: BrokerSettings) -> None:
     with channel_to(clean_broker) as channel:
         arguments = {"x-queue-type": "quorum", "x-max-length": 0, "x-overflow": "reject-publish"}
@@ -199,6 +201,7 @@ def test_a_queue_is_looked_at_without_touching_it(clean_broker: Any, settings: B
         channel.queue_delete("llm.seen")
 
 
+@pytest.mark.every_version
 def test_refusals_of_the_broker_are_told_apart(settings: BrokerSettings) -> None:
     host = settings.addresses[0].host
     for changes, kind, text in (
@@ -219,6 +222,7 @@ def test_the_second_address_is_used_when_the_first_is_gone(clean_broker: Any, se
         assert requester.queue_state("llm.unseen") is None
 
 
+@pytest.mark.every_version
 def test_a_user_who_may_not_publish_is_told(clean_broker: Any, settings: BrokerSettings) -> None:
     clean_broker.ctl("add_user", "reader", "reader")
     try:
@@ -230,6 +234,7 @@ def test_a_user_who_may_not_publish_is_told(clean_broker: Any, settings: BrokerS
         clean_broker.ctl("delete_user", "reader")
 
 
+@pytest.mark.every_version
 def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: BrokerSettings) -> None:
     clean_broker.ctl("add_user", "asker", "asker")
     try:

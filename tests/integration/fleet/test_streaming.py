@@ -303,6 +303,7 @@ def test_our_requester_shows_each_piece_as_it_comes(
     assert stream.first_seconds is not None and 0 < stream.first_seconds < answered.seconds
 
 
+@pytest.mark.every_version
 def test_direct_reply_queues_take_deltas(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:

@@ -104,6 +104,7 @@ def test_every_type_is_served_in_both_dialects(
     assert ask(requester, "embed", offering, dialect).answer.node == "gpu-01"
 
 
+@pytest.mark.every_version
 def test_direct_reply_to_is_answered(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_request_without_a_reply_queue_is_served_and_done(
     assert waiting(clean_broker, CHAT) == 0
 
 
+@pytest.mark.every_version
 def test_a_requester_that_is_gone(clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
     raw.send({"messages": MESSAGES}, reply_to="llm.fleet.reply.gone")
@@ -184,6 +186,7 @@ def test_a_requester_that_is_gone(clean_broker: Any, scripted: ScriptedOllama, s
 
 
 @pytest.mark.parametrize("reply_to", [CHAT, "llm.request.ollama.chat.another", "orders"])
+@pytest.mark.every_version
 def test_what_must_not_be_answered_to_is_dead_lettered(
     reply_to: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
@@ -236,6 +239,7 @@ def dead_letters(clean_broker: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("dead_letters")
+@pytest.mark.every_version
 def test_a_shared_lane_dead_letters_by_a_policy(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
@@ -246,6 +250,7 @@ def test_a_shared_lane_dead_letters_by_a_policy(
     assert eventually(lambda: raw.get("ollama.dlx.queue"), "the request in the dead-letter queue")[2] == b"no JSON"
 
 
+@pytest.mark.every_version
 def test_a_request_that_has_expired_is_not_begun(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
@@ -312,6 +317,7 @@ def test_an_answer_that_is_too_large_is_told(
     assert caught.value.details["fleet_code"] == "payload_too_large"
 
 
+@pytest.mark.every_version
 def test_a_request_that_was_given_back_too_often_is_not_tried_again(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
@@ -362,6 +368,7 @@ def test_a_request_that_comes_twice_is_worked_out_once(
 # Coming up.
 
 
+@pytest.mark.every_version
 def test_the_least_rights_are_enough(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
@@ -402,6 +409,7 @@ def test_what_no_retry_mends_ends_the_worker_with_one_message(
     assert "Traceback" not in worker.log
 
 
+@pytest.mark.every_version
 def test_a_queue_with_other_arguments_is_told_with_both_sides(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:

@@ -233,14 +233,16 @@ def run_module(
     return Outcome(result, text)
 
 
-def start_module(module: str, arguments: dict[str, Any], *wrapper: str) -> subprocess.Popen[str]:
+def start_module(
+    module: str, arguments: dict[str, Any], *wrapper: str, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start a module as a process of its own, without a controller: quick to start, and to be killed.
 
     :param wrapper: a command that runs another one.
     """
     process = subprocess.Popen(
         [*wrapper, sys.executable, "-m", f"ansible_collections.legionio.ollama.plugins.modules.{module}"],
-        env=environment(),
+        env=environment(**(env or {})),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

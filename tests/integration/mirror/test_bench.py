@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from depth import DEEP
+
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-#: Those of the mirror; those of the fleet need minutes even when they are small.
-CASES = ("layers", "download", "download-memory", "resume", "sync", "publish", "unchanged")
+#: Those of the mirror; those of the fleet need minutes even when they are small. A quick run plays what has most peers.
+CASES = ("download", "layers", "download-memory", "resume", "sync", "publish", "unchanged") if DEEP else ("download",)
 TINY = ("--rounds", "1", "--blob", "40M", "--layers", "10", "--store", "4M", "--warm")
 
 

@@ -17,6 +17,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.syncing im
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.client import OllamaClient
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+from depth import choose_versions
 from mirror_lab import Model, assert_sound, digest_of, finish_module, leftovers, options, start_module
 
 LARGE = os.urandom(20 * 1024 * 1024)
@@ -29,7 +30,11 @@ AS_NOBODY = (
 )
 
 
-@pytest.fixture(scope="module", params=["ollama", "ollama-oldest"])
+def pytest_generate_tests(metafunc):
+    choose_versions(metafunc, "any_server", ("ollama", "ollama-oldest"))
+
+
+@pytest.fixture(scope="session")
 def any_server(request, tmp_path_factory):
     with services.ollama_server(tmp_path_factory.mktemp("served") / "models", build=request.param) as server:
         yield server
@@ -72,6 +77,7 @@ def listed(server):
         return {model["name"]: f"sha256:{model['digest']}" for model in json.load(answer)["models"]}
 
 
+@pytest.mark.every_version
 def test_a_model_comes_once(run, model, any_server):
     server = empty(any_server)
     given = {"host": server.url, "models_path": server.models_path}

@@ -28,6 +28,7 @@ import playing  # noqa: E402
 import services  # noqa: E402
 import sshd  # noqa: E402
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings  # noqa: E402
+from depth import choose_versions  # noqa: E402
 
 
 @pytest.fixture
@@ -59,9 +60,13 @@ def ssh() -> Iterator[sshd.SshServer]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["oldest", "newest"] if playing.newest_python() else ["oldest"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    choose_versions(metafunc, "core", ("oldest", "newest") if playing.newest_python() else ("oldest",))
+
+
+@pytest.fixture(scope="session")
 def core(request: pytest.FixtureRequest) -> Path:
-    """The oldest and the newest supported Ansible, the newest where there is a Python that it runs on."""
+    """The Ansible that the test is to run with: the newest where there is a Python for that."""
     return Path(sys.prefix) if request.param == "oldest" else playing.newest_core()
 
 

@@ -74,6 +74,7 @@ def assert_clean(spool: Path) -> None:
 
 
 @pytest.mark.usefixtures("model")
+@pytest.mark.every_version
 def test_two_hosts_at_once(play: Any, through: Any, folder: Path, spool: Path, core: Path, model: Model) -> None:
     hosts = {name: {"ansible_connection": "local"} for name in ("gpu-01", "gpu-02")}
     done = play([importing(through, folder)], "--forks", "2", hosts=hosts, core=core).wait()
@@ -186,6 +187,7 @@ def test_a_failure_keeps_the_last_progress(
 
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.every_version
 def test_a_killed_module_keeps_the_last_progress_and_leaves_nothing(
     play: Any, through: Any, folder: Path, spool: Path, number: signal.Signals, core: Path
 ) -> None:

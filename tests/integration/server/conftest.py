@@ -70,11 +70,14 @@ def registry(model_store: Path) -> Iterator[Registry]:
         yield registry
 
 
-@pytest.fixture(scope="session", params=["ollama-oldest", "ollama", "ollama-newest"])
+@pytest.fixture(scope="session")
 def any_server(
     request: pytest.FixtureRequest, model_store: Path, registry: Registry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.OllamaServer]:
-    """Each supported version in turn, over a store that tests may change. Only the build "ollama" can infer."""
+    """An Ollama of the version that the test is to run on, over a store that tests may change.
+
+    Only the build "ollama" can infer.
+    """
     store = own_store(model_store, tmp_path_factory.mktemp("store"))
     with services.ollama_server(store, env=registry.environment, build=request.param) as running:
         yield running

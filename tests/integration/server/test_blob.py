@@ -24,6 +24,7 @@ def digest_of(path: Path) -> str:
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.every_version
 def test_uploaded_once(module: Any, any_server: services.OllamaServer, file: Path) -> None:
     blob = any_server.models_path / "blobs" / digest_of(file).replace(":", "-")
     there = {"digest": digest_of(file), "size": 2_000_000}

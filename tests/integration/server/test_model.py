@@ -89,6 +89,7 @@ def removed(server: Server) -> Any:
 # Pull.
 
 
+@pytest.mark.every_version
 def test_pulled_when_missing(server: Server, registry: Registry, removed: list[str]) -> None:
     removed.append(OURS)
     result = server.twice(OURS, exact=False, insecure=True)
@@ -107,6 +108,7 @@ def test_nothing_is_asked_of_the_registry_for_what_is_there(server: Server, regi
     assert len(registry.requests) == asked
 
 
+@pytest.mark.every_version
 def test_always_pulled_and_changed_only_by_a_newer_version(
     server: Server, registry: Registry, model_store: Path, removed: list[str]
 ) -> None:
@@ -127,6 +129,7 @@ def test_always_pulled_and_changed_only_by_a_newer_version(
     assert server.run(name, insecure=True)["changed"] is False
 
 
+@pytest.mark.every_version
 def test_what_no_registry_has(server: Server) -> None:
     result = server.run("registry.example.com:5000/team/nope", insecure=True)
     assert result["failed"] and result["error_code"] == "model_not_found", result
@@ -155,6 +158,7 @@ def test_a_name_that_is_none(server: Server) -> None:
 # Copy.
 
 
+@pytest.mark.every_version
 def test_a_copy_and_its_update(server: Server, removed: list[str]) -> None:
     removed.append("assistant:latest")
     result = server.twice("assistant:latest", source="smollm2:135m")
@@ -189,6 +193,7 @@ PIRATE: dict[str, Any] = {
 }
 
 
+@pytest.mark.every_version
 def test_made_from_a_model(server: Server, removed: list[str]) -> None:
     removed.append("pirate:latest")
     result = server.twice("pirate:latest", exact=False, create=PIRATE)
@@ -244,6 +249,7 @@ def assert_lacks_its_tool(result: dict[str, Any]) -> None:
     assert "llama-quantize" in result["msg"] and "was not found by" not in result["msg"]
 
 
+@pytest.mark.every_version
 def test_made_from_a_file(server: Server, weights: Path, removed: list[str]) -> None:
     removed.append("tiny:q4")
     create = {"files": {"tiny.gguf": str(weights)}, "template": "{{ .Prompt }}", "parameters": {"seed": 7}}
@@ -286,6 +292,7 @@ def test_made_from_other_weights_of_the_same_name(able: Server, weights: Path, t
     able.official.delete("swapped:latest")
 
 
+@pytest.mark.every_version
 def test_quantized_from_a_model(server: Server, removed: list[str]) -> None:
     if "0.32.5" in server.version:
         assert_lacks_its_tool(server.run("all-minilm:q8", create={"from": "all-minilm", "quantize": "q8_0"}))
@@ -298,6 +305,7 @@ def test_quantized_from_a_model(server: Server, removed: list[str]) -> None:
     assert (forced["changed"], forced["actions"]) == (False, ["create all-minilm:q8"])
 
 
+@pytest.mark.every_version
 def test_made_from_a_directory(server: Server, tiny_bert: Path, removed: list[str]) -> None:
     create = {"directory": str(tiny_bert)}
     if "0.32.5" in server.version:

@@ -12,6 +12,7 @@ import pytest
 import services
 
 
+@pytest.mark.every_version
 def test_everything_as_the_official_client_sees_it(module: Any, any_server: services.OllamaServer) -> None:
     result = module("ollama_model_info", host=any_server.url)
     assert result["changed"] is False
@@ -48,6 +49,7 @@ def test_names_and_patterns(module: Any, ollama: services.OllamaServer, names: l
     assert {model["name"] for model in result["models"]} == found
 
 
+@pytest.mark.every_version
 def test_details(module: Any, any_server: services.OllamaServer) -> None:
     result = module("ollama_model_info", host=any_server.url, name="smollm2:135m", details=True)
     (model,) = result["models"]

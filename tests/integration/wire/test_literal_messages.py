@@ -218,6 +218,7 @@ def plain(
         ("embed", EMBED_MODEL, {"text": "x"}, EMBED, None),
     ],
 )
+@pytest.mark.every_version
 def test_0_3_1_gets_its_answer_to_the_letter(
     requester: Requester, request_type: str, model: str, fields: Any, result: Any, usage: Any, in_body: bool
 ) -> None:
@@ -411,6 +412,7 @@ def check_typed_envelope(
         ),
     ],
 )
+@pytest.mark.every_version
 def test_typed_gets_its_answer_to_the_letter(
     requester: Requester,
     request_type: str,
@@ -538,6 +540,7 @@ def test_a_request_for_another_model_than_the_lanes_gets_no_other_model(
     assert reply.properties.type in ("llm.fleet.response", "llm.fleet.error")
 
 
+@pytest.mark.every_version
 def test_a_direct_reply_queue_is_answered_and_not_taken_for_a_requester_that_is_gone(
     broker_with_topology: Any, worker: Path
 ) -> None:

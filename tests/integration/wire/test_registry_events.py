@@ -252,8 +252,6 @@ def test_a_life_to_the_letter(broker_with_topology: Any, ollama: Tags, start_wor
         check(got, "offering_unavailable", got[2]["lane"], {"ready": False, "status": "unavailable"})
 
 
-# Real time passes here, for which one series of the broker is enough.
-@pytest.mark.parametrize("broker", ["4"], indirect=True)
 def test_by_default_a_lane_is_told_of_every_30_seconds(
     broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
 ) -> None:
