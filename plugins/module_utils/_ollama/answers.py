@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -22,6 +21,7 @@ from .api_errors import (
     UnexpectedAnswerError,
     UnsupportedByServerError,
 )
+from .diagnosis import answered_by, excerpt, redirect_target, wants_tls
 from .documents import read_object
 from .features import OLDEST
 from .streams import error_text
@@ -61,7 +61,7 @@ def document(content: bytes, url: str) -> dict[str, Any]:
     found = read_object(content)
     if found is None:
         raise UnexpectedAnswerError(
-            f"What answers at {url} is not Ollama: it sent {_excerpt(content)}",
+            f"What answers at {url} is not Ollama: it sent {excerpt(content)}",
             remedy="Correct the address; if a proxy lies between, look at its rules",
             host=url,
         )
@@ -76,7 +76,7 @@ def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any])
     status, reason = response.status, response.reason
     found = read_object(content)
     if status in (429, 503):
-        text = error_text(found["error"]) if found and "error" in found else _excerpt(content)
+        text = error_text(found["error"]) if found and "error" in found else excerpt(content)
         return ServerBusyError(
             f"{url} is busy: {printable(text)}",
             status=status,
@@ -87,14 +87,13 @@ def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any])
     if found is not None and "error" in found:
         return _api_error(status, error_text(found["error"]), url, body)
     if 300 <= status < 400:
-        target = response.headers.get("Location", "")
         return UnexpectedAnswerError(
-            f"{url} redirects to {target.split('?')[0] or 'nowhere'}",
+            f"{url} redirects to {redirect_target(response.headers.get('Location', ''))}",
             remedy="Redirects are not followed: give the address that it leads to",
             host=url,
             status=status,
         )
-    text = _excerpt(content)
+    text = excerpt(content)
     if status == 404 and content.strip() == b"404 page not found":
         return UnsupportedByServerError(
             f"{url} does not have this part of the API",
@@ -105,10 +104,10 @@ def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any])
         )
     if status in (401, 403):
         return _denied(status, text, url)
-    if b"HTTP request to an HTTPS server" in content:
+    if wants_tls(content):
         return UnexpectedAnswerError(f"{url} speaks TLS", remedy="Write https:// instead of http://", host=url)
     return UnexpectedAnswerError(
-        f"What answers at {url} is not Ollama: {status} {reason} with {text}",
+        f"What answers at {url} is not Ollama: {status} {printable(reason)} with {text}{answered_by(response.headers)}",
         remedy="Correct the address; if a proxy lies between, look at its log and whether Ollama runs behind it",
         host=url,
         status=status,
@@ -162,13 +161,3 @@ def _denied(status: int, text: str, url: str) -> AccessDeniedError:
         server_message=text,
         host=url,
     )
-
-
-def _excerpt(content: bytes) -> str:
-    """Say in a few words what a foreign answer is: the title of a page, or its first words."""
-    text = content[:4096].decode("utf-8", "replace")
-    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-    if title:
-        return f"the page {' '.join(html.unescape(title.group(1)).split())[:200]!r}"
-    words = " ".join(re.sub(r"<[^>]*>", " ", text).split())[:200]
-    return repr(words) if words else "nothing"

@@ -25,7 +25,7 @@ try:
     import requests.utils
     from requests.adapters import HTTPAdapter
     from urllib3 import Timeout
-    from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, SSLError
+    from urllib3.exceptions import HTTPError, ProxyError
     from urllib3.exceptions import TimeoutError as SilenceError
 
     _MISSING: Optional[ImportError] = None
@@ -43,9 +43,21 @@ from .api_errors import (
     UnexpectedAnswerError,
 )
 from .calls import Call
+from .diagnosis import (
+    TlsFailure,
+    TlsFault,
+    causes,
+    first,
+    is_tls_record,
+    no_http,
+    reason,
+    tls_failure,
+    without_credentials,
+)
 from .errors import MissingDependencyError
 from .hosts import ServerAddress
 from .sockets import POOL_CLASSES, on_behalf_of
+from .text import printable
 
 #: Connections kept open between calls. More threads than this work too, each further one connects anew.
 POOL_SIZE = 64
@@ -277,37 +289,37 @@ class RequestsTransport:
             return ending  # the broken connection is only how the ended call came to be noticed
         if not isinstance(error, (OSError, HTTPError, http.client.HTTPException)):  # RequestException is an OSError
             return error
-        causes = list(_causes(error))
+        found = causes(error)
         server = host = self._address.url
         if self._proxy:
-            server += f" (through the proxy {_without_credentials(self._proxy)})"
-        tls_error = _first(causes, ssl.SSLError)
-        if tls_error is None and _first(causes, (requests.exceptions.SSLError, SSLError)) is not None:
-            tls_error = causes[-1]  # urllib3 1.26 compares host names by itself, and has an error of its own for it
-        if tls_error is not None and not isinstance(tls_error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            return _tls_error(tls_error, server, host)
+            server += f" (through the proxy {without_credentials(self._proxy)})"
+        tls = tls_failure(found)
+        if tls is not None:
+            return _tls_error(tls, server, host)
         if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
             return InvalidServerError(f"A request to {server} cannot be made: {error}", host=host)
-        if _first(causes, (socket.timeout, SilenceError)) is not None or isinstance(error, requests.exceptions.Timeout):
+        if first(found, (socket.timeout, SilenceError)) is not None or isinstance(error, requests.exceptions.Timeout):
             return _silence(call, server, host)
-        foreign = _first(causes, http.client.HTTPException)
-        if foreign is not None and not isinstance(foreign, (ConnectionError, http.client.IncompleteRead)):
+        foreign = no_http(found)
+        if foreign is not None and is_tls_record(foreign):
+            return UnexpectedAnswerError(f"{server} speaks TLS", remedy="Write https:// instead of http://", host=host)
+        if foreign is not None:
             return UnexpectedAnswerError(
-                f"What answers at {server} does not speak HTTP: {foreign}",
+                f"What answers at {server} does not speak HTTP: {printable(foreign)}",
                 remedy="Correct host and port, or write https:// if it is encrypted",
                 host=host,
             )
-        reason = _reason(causes)
+        why = reason(found)
         if not call.sent:
-            if _first(causes, ProxyError) is not None:
-                reason = f"the proxy refused or failed: {reason}"
+            if first(found, ProxyError) is not None:
+                why = f"the proxy refused or failed: {why}"
             return ServerUnreachableError(
-                f"No connection to {server}: {reason}",
+                f"No connection to {server}: {why}",
                 remedy="Check that the server runs and what lies between",
                 host=host,
             )
         return ConnectionLostError(
-            f"The connection to {server} broke before the answer was complete: {reason}",
+            f"The connection to {server} broke before the answer was complete: {why}",
             remedy="Look at the server's log: it was stopped or crashed, or something in between cut the connection",
             host=host,
         )
@@ -376,48 +388,17 @@ def _proxy_of(address: ServerAddress) -> Optional[str]:
     proxy = requests.utils.select_proxy(address.url, proxies)
     if proxy is not None and urlsplit(proxy if "://" in proxy else "http://" + proxy).scheme not in ("http", "https"):
         raise InvalidServerError(
-            f"The environment names the proxy {_without_credentials(proxy)}, which is neither http nor https",
+            f"The environment names the proxy {without_credentials(proxy)}, which is neither http nor https",
             remedy="Name an HTTP proxy in HTTPS_PROXY or HTTP_PROXY, or except the server in NO_PROXY",
             host=address.url,
         )
     return proxy
 
 
-def _without_credentials(url: Optional[str]) -> str:
-    scheme, separator, rest = (url or "").rpartition("://")
-    return scheme + separator + rest.rpartition("@")[2]
-
-
 def _verification(tls: TlsSettings) -> Union[bool, str]:
     if not tls.validate_certs:
         return False
     return tls.ca_path or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those it wraps, outermost first. The libraries wrap by cause, by argument and by attribute."""
-    seen: list[BaseException] = []
-    todo: list[Any] = [error]
-    while todo:
-        current = todo.pop(0)
-        if isinstance(current, BaseException) and not any(current is other for other in seen):
-            seen.append(current)
-            yield current
-            todo += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
-
-
-def _first(causes: list[BaseException], kind: Any) -> Any:
-    return next((cause for cause in causes if isinstance(cause, kind)), None)
-
-
-def _reason(causes: list[BaseException]) -> str:
-    system = next((cause for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
-    if system is not None and system.strerror:
-        return system.strerror
-    # A ProtocolError without an error of the system is what a cut between two chunks looks like to urllib3.
-    if _first(causes, (http.client.RemoteDisconnected, http.client.IncompleteRead, ProtocolError)) is not None:
-        return "the other side closed it"
-    return str(causes[-1]) or type(causes[-1]).__name__
 
 
 def _silence(call: Call, server: str, host: str) -> OllamaError:
@@ -435,21 +416,19 @@ def _silence(call: Call, server: str, host: str) -> OllamaError:
     )
 
 
-def _tls_error(error: BaseException, server: str, host: str) -> TlsError:
-    text = f"{getattr(error, 'reason', None) or ''} {error}"
-    verify_message = getattr(error, "verify_message", "")
-    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+def _tls_error(failure: TlsFailure, server: str, host: str) -> TlsError:
+    if failure.fault is TlsFault.NOT_SPOKEN:
         return TlsError(f"{server} does not speak TLS", remedy="Write http:// instead of https://", host=host)
-    if verify_message or "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text:
+    if failure.fault is TlsFault.UNTRUSTED:
         return TlsError(
-            f"The certificate of {server} is not accepted: {verify_message or error}",
+            f"The certificate of {server} is not accepted: {failure.text}",
             remedy="Set ca_path to the authority that signed it, and use the host name that it was made for",
             host=host,
         )
-    if "CERTIFICATE_REQUIRED" in text or "HANDSHAKE_FAILURE" in text or "UNKNOWN_CA" in text:
+    if failure.fault is TlsFault.CLIENT_CERTIFICATE:
         return TlsError(
-            f"{server} wants a client certificate, or does not accept the one it got: {error}",
+            f"{server} wants a client certificate, or does not accept the one it got: {failure.text}",
             remedy="Set client_cert and client_key to a pair that it accepts",
             host=host,
         )
-    return TlsError(f"No encrypted connection to {server}: {error}", remedy="Check its TLS settings", host=host)
+    return TlsError(f"No encrypted connection to {server}: {failure.text}", remedy="Check its TLS settings", host=host)
