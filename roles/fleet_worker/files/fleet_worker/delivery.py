@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Optional
 
@@ -16,6 +15,7 @@ from ._fleet.dialects.headers import DEADLINE
 from ._fleet.lanes import Lane
 from ._fleet.messages import Message
 from ._ollama.names import ModelName
+from ._ollama.numbers import digits, finite, whole
 from .scheduler import LaneRule
 
 #: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
@@ -99,11 +99,14 @@ class Delivery:
         about = repr((self.served.queue, properties, headers)).encode("utf-8", "backslashreplace")
         return hashlib.sha256(about + b"\0" + self.message.body).hexdigest()
 
+    def without_body(self) -> Delivery:
+        """Return what is needed to settle it, and no more."""
+        return replace(self, message=replace(self.message, body=b""))
+
     @property
     def waited(self) -> Optional[float]:
         """Seconds in the queue, by the clocks of two machines, one of which counts whole seconds; None if unknown."""
-        timestamp = self.message.properties.timestamp
-        age = None if timestamp is None else self.received - float(timestamp)
+        age = self._age()
         return None if age is None or not -PLAUSIBLE_SKEW <= age <= LONGEST_WAIT else max(0.0, age)
 
     @property
@@ -133,20 +136,23 @@ class Delivery:
 
     def _expiry(self) -> Optional[float]:
         """When the requester stops waiting, on the monotonic clock."""
-        stated = self.message.headers.get(DEADLINE)
-        if isinstance(stated, (int, float)) and not isinstance(stated, bool):
+        stated = finite(self.message.headers.get(DEADLINE))
+        if stated is not None:
             return self.received_monotonic + stated / 1000 - self.received
-        expiration = self.message.properties.expiration
-        if not (isinstance(expiration, str) and re.fullmatch("[0-9]{1,15}", expiration)):
+        milliseconds = digits(self.message.properties.expiration)
+        if milliseconds is None:
             return None
-        seconds = int(expiration) / 1000
-        timestamp = self.message.properties.timestamp
-        age = None if timestamp is None else self.received - float(timestamp)
+        seconds, age = milliseconds / 1000, self._age()
         # The broker drops what has expired in the queue: a request that looks older than its expiration, or younger
         # than now, comes from a machine with another clock. Then it is of use as long as it was in all.
         if age is None or not -PLAUSIBLE_SKEW <= age <= seconds + PLAUSIBLE_SKEW:
             age = 0.0
         return self.received_monotonic + seconds - max(0.0, age)
+
+    def _age(self) -> Optional[float]:
+        """Seconds since the requester sent it, by two clocks that may differ; None when it does not say."""
+        timestamp = finite(self.message.properties.timestamp)
+        return None if timestamp is None else self.received - timestamp
 
 
 def delivery_count(headers: Any, redelivered: bool) -> int:
@@ -157,8 +163,7 @@ def delivery_count(headers: Any, redelivered: bool) -> int:
     """
     if not redelivered:
         return 0
-    count = (headers or {}).get("x-delivery-count")
-    return max(1, count) if _is_number(count) else 1
+    return max(1, whole((headers or {}).get("x-delivery-count")) or 1)
 
 
 def _is_number(value: Any) -> bool:

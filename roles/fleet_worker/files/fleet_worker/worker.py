@@ -85,6 +85,18 @@ class Job:
     def served(self) -> ServedLane:
         return self.deliveries[0].served
 
+    def join(self, delivery: Delivery) -> bool:
+        """Take another delivery of the same request; return False when it is a mere copy.
+
+        As long as an earlier delivery can still be settled, it alone keeps the request from being lost. A copy that
+        were kept beside it would take memory, and a place among those that the broker sends before it waits.
+        """
+        if any(earlier.channel.is_open for earlier in self.deliveries):
+            return False
+        # The first one has the body that is worked on. The others are only settled.
+        self.deliveries[1:] = [delivery.without_body()]
+        return True
+
 
 class Worker:
     """Consumes lanes, and has their requests served.
@@ -377,7 +389,8 @@ class Worker:
             self._answer([delivery], served)
         elif job is not None:
             self.counters["joined"] += 1
-            job.deliveries.append(delivery)
+            if not job.join(delivery):
+                self._intake.settle(delivery, Verdict.ACK)
         return served is not None or job is not None
 
     def _cancelled(self, served: ServedLane, hot: bool) -> None:

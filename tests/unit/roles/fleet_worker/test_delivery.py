@@ -43,6 +43,17 @@ def left(**properties: Any) -> float:
         ({"headers": {"x-legion-fleet-deadline": int((NOW - 7) * 1000)}}, -7),
         ({"headers": {"x-legion-fleet-deadline": "soon"}}, 1000),
         ({"headers": {"x-legion-fleet-deadline": True}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": float("nan")}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": float("inf")}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": float("-inf")}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": 10**400}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": 1e308}}, 1000),
+        # Digits to Python, and none to anybody else.
+        ({"expiration": "\u00b2"}, 1000),
+        ({"expiration": "\u0663\u0660"}, 1000),
+        ({"expiration": "30000", "timestamp": 10**400}, 30),
+        ({"expiration": "30000", "timestamp": True}, 30),
+        ({"expiration": "30000", "timestamp": 2**64 - 1}, 30),
     ],
 )
 def test_how_long_a_request_is_of_use(properties: dict[str, Any], seconds: float) -> None:
