@@ -40,9 +40,7 @@ _PATIENCE = 0.2
 
 #: A head: the status, and headers, each on one line. Who reads a value that goes on in the next line, or a space before
 #: a colon, in another way than the server finds another end of the body.
-_HEADS = re.compile(
-    rb"HTTP/1\.1 ([2-5][0-9]{2})(?: [^\r\n\0]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*)"
-)
+_HEADS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2})(?: [^\r\n\0]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*)")
 _LENGTH = re.compile(r"[0-9]{1,15}")
 #: Headers of which a second one contradicts the first.
 _SINGLE = ("content-length", "transfer-encoding", "content-range", "etag")
