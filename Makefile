@@ -56,6 +56,7 @@ test-deep: ## the same on every supported version of each server, with every dri
 
 .PHONY: lint
 lint: stage ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, docs, house rules; CHECKS='ruff mypy' chooses
+	@python3 tests/lint/commit_messages.py
 	@$(IN_STAGE) tests/tools/lint.sh $(CHECKS)
 
 .PHONY: format
