@@ -31,6 +31,10 @@ the batch starts. A first request waits for nobody. While its model is busy, tho
 ``HOLD`` at most, until there are as many as may start as one or what runs is over (as Nagle's algorithm has it, RFC
 896): who was answered together asks again at nearly the same time, and would be served one by one from then on.
 
+A request that has to wait for Ollama gives its slot up and asks for one again. One that is tried again because the
+process that ran its model ended can ask to be alone: then nothing else of its model runs beside it, so that it is known
+who ended the process. It waits for that for ``ALONE`` at most.
+
 A model may have a limit of its own, below the slots. When a request is held because its model is full, only the
 consumers of that model's lanes are cancelled, until there is room.
 
@@ -44,7 +48,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional, Union
 
 #: Seconds for which a request may be held in push. Short against an inference, long against a burst that fits.
@@ -53,6 +57,9 @@ HOLD = 0.05
 #: Seconds that pull lasts at least, and between two sweeps in them that found nothing: changing over costs more.
 DWELL = 0.1
 SWEEP = 0.02
+
+#: Seconds for which a request waits to be alone with its model; then it starts in company.
+ALONE = 30.0
 
 #: Seconds after which a lane is looked at, and a held request started, out of turn.
 STARVATION = 10.0
@@ -149,6 +156,8 @@ class _Held:
     lane: _Lane
     item: Any
     since: float
+    #: Until when it starts only if nothing else of its model runs.
+    alone_until: float = 0.0
 
 
 class Scheduler:
@@ -164,6 +173,11 @@ class Scheduler:
         self._starvation = starvation
         self.mode = Mode.PULL
         self._running: Counter[str] = Counter()
+        #: Models of which one request runs alone, and those of which one waits to.
+        self._runs_alone: set[str] = set()
+        self._wants_alone: set[str] = set()
+        #: Whether lanes without a limit may be throttled, for a model that is to be alone.
+        self._any_throttled = False
         self._held: list[_Held] = []
         self._hot: Optional[_Lane] = None
         self._next_hot: Optional[_Lane] = None
@@ -281,6 +295,20 @@ class Scheduler:
         """What was started is over."""
         self._running[model] -= 1
         self._running += Counter()
+        self._runs_alone.discard(model)
+        return self._next(now)
+
+    def again(self, queue: str, item: Any, now: float, *, alone: bool = False) -> list[Action]:
+        """A request that was started, and has given its slot up, wants one again.
+
+        :param item: what is started then.
+        :param alone: whether nothing else of its model is to run beside it.
+        """
+        lane = self._lanes.get(queue)
+        if lane is None or lane.leaving or self._draining:
+            return [GiveBack(item)]
+        self._held.append(_Held(lane, item, now, now + ALONE if alone else 0.0))
+        self._note_alone(now)
         return self._next(now)
 
     def tick(self, now: float) -> list[Action]:
@@ -314,6 +342,7 @@ class Scheduler:
             has them back.
         """
         self._held = [held for held in self._held if alive(held.item)]
+        self._note_alone(now)
         self._hot = self._next_hot = None
         self._cancelling.clear()
         for lane in self._lanes.values():
@@ -334,6 +363,7 @@ class Scheduler:
             if lane.rule.expires is not None and lane.touched is not None and not lane.consumed and not lane.getting
         ]
         if not self._draining:
+            times += [held.alone_until for held in self._held if held.alone_until] if self._wants_alone else []
             if self._free > 0:
                 until = [self._gathers_until(lane) for lane in self._batching if not self._filling(lane)]
                 times += [when for when in until if when is not None]
@@ -360,7 +390,20 @@ class Scheduler:
 
     def _full(self, lane: _Lane) -> bool:
         """Whether the model of a lane has all the slots that it may have."""
-        return lane.rule.limit is not None and self._running[lane.rule.model] >= lane.rule.limit
+        model = lane.rule.model
+        if model in self._wants_alone or model in self._runs_alone:
+            return True
+        return lane.rule.limit is not None and self._running[model] >= lane.rule.limit
+
+    def _may_start(self, held: _Held) -> bool:
+        if held.alone_until:
+            return not self._running[held.lane.rule.model]
+        return not self._full(held.lane)
+
+    def _note_alone(self, now: float) -> None:
+        """See which models have a request that waits to be alone; who has waited long enough does no longer."""
+        self._held = [replace(held, alone_until=0.0) if 0 < held.alone_until <= now else held for held in self._held]
+        self._wants_alone = {held.lane.rule.model for held in self._held if held.alone_until}
 
     def _waits_for_room(self, lane: _Lane) -> bool:
         """Whether nothing is to be done about a lane's held requests until its model has room."""
@@ -373,6 +416,8 @@ class Scheduler:
 
     def _next(self, now: float) -> list[Action]:
         """Return everything that can be done now."""
+        if self._wants_alone:
+            self._note_alone(now)
         actions = self._give_back()
         actions += self._start(now)
         if self._draining:
@@ -386,7 +431,9 @@ class Scheduler:
     def _give_back(self) -> list[Action]:
         """Return what will not be started here, and forget the lanes that nothing comes from any more."""
         gone = [held for held in self._held if self._draining or held.lane.leaving]
-        self._held = [held for held in self._held if held not in gone] if gone else self._held
+        if gone:
+            self._held = [held for held in self._held if held not in gone]
+            self._wants_alone = {held.lane.rule.model for held in self._held if held.alone_until}
         for lane in [lane for lane in self._leaving if not lane.getting]:
             if not any(cancelled == lane.rule.queue for cancelled, _hot in self._cancelling):
                 del self._lanes[lane.rule.queue]
@@ -400,17 +447,20 @@ class Scheduler:
             ready = [
                 held
                 for held in self._held
-                if not self._full(held.lane) and not self._filling(held.lane) and held.lane not in gathering
+                if self._may_start(held) and not self._filling(held.lane) and held.lane not in gathering
             ]
             if not ready:
                 break
             best = min(ready, key=lambda held: self._rank(held.lane, held.since, now))
             batch = self._held_of(best.lane)[: best.lane.rule.batch]
-            if best.lane.rule.batch == 1:
+            if best.lane.rule.batch == 1 or best.alone_until:
                 batch = [best]
             for held in batch:
                 self._held.remove(held)
             self._last_model = best.lane.rule.model
+            if best.alone_until:
+                self._runs_alone.add(self._last_model)
+                self._note_alone(now)
             self._running[self._last_model] += 1
             actions.append(Start(self._last_model, tuple(held.item for held in batch)))
         return actions
@@ -448,12 +498,14 @@ class Scheduler:
             return self._enter_pull(now)
         actions: list[Action] = []
         crowded = {lane.rule.model for lane in late}
-        for lane in self._limited:
+        self._any_throttled = self._any_throttled or bool(self._wants_alone or self._runs_alone)
+        for lane in list(self._lanes.values()) if self._any_throttled else self._limited:
             if lane.consumed and lane.rule.model in crowded:
                 actions += self._cancel(lane, now)
                 lane.throttled = True
             elif lane.throttled and not self._full(lane) and not self._cancelling[(lane.rule.queue, False)]:
                 actions.append(self._consume(lane))
+        self._any_throttled = self._any_throttled and any(lane.throttled for lane in self._lanes.values())
         return actions
 
     def _ask(self, now: float) -> list[Action]:
@@ -482,7 +534,7 @@ class Scheduler:
     def _has_room(self, lane: _Lane) -> bool:
         """Whether the model of a lane could start one more, besides what is on its way."""
         if lane.rule.limit is None:
-            return True
+            return not self._full(lane)
         model = lane.rule.model
         coming = sum(other.getting > 0 for other in self._lanes.values() if other.rule.model == model)
         held = sum(held.lane.rule.model == model for held in self._held)
@@ -510,6 +562,7 @@ class Scheduler:
         lanes.sort(key=lambda lane: (-lane.rule.priority, lane.rule.queue))
         for lane in lanes:
             lane.throttled = self._full(lane)
+        self._any_throttled = any(lane.throttled for lane in lanes)
         return [self._consume(lane) for lane in lanes if not lane.throttled]
 
     def _enter_pull(self, now: float) -> list[Action]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter, deque
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from fleet_worker.scheduler import Cancel, Consume, Get, GiveBack, LaneRule, Scheduler, Start
 
@@ -23,6 +23,9 @@ class Request:
         self.arrived = arrived
         self.started: float = -1.0
         self.given_back = 0
+        #: When it first ends it gives its slot up: for how long, and whether it is to be alone then.
+        self.again: Optional[tuple[float, bool]] = None
+        self.alone = False
 
 
 class _Consumer:
@@ -60,6 +63,7 @@ class Simulation:
         self.started: list[Request] = []
         self.batches: list[int] = []
         self.running: Counter[str] = Counter()
+        self.alone: set[str] = set()
         self.expired: list[str] = []
         self.actions: list[Any] = []
         self.max_held = 0
@@ -128,6 +132,7 @@ class Simulation:
                 self.at(self.now + self.latency, lambda action=action: self._get(action))
             elif isinstance(action, GiveBack):
                 action.item.given_back += 1
+                action.item.alone = False
                 self._release(action.item)
                 self.queues[action.item.queue].appendleft(action.item)
         self.max_held = max(self.max_held, self.scheduler.held)
@@ -141,7 +146,11 @@ class Simulation:
         for request in action.items:
             if request.started >= 0:
                 raise AssertionError("a request was started twice")
+            if self.running[rule.model] and (request.alone or rule.model in self.alone):
+                raise AssertionError("a request that is to be alone is not")
             request.started = self.now
+        if action.items[0].alone:
+            self.alone.add(rule.model)
         self.started += action.items
         self.batches.append(len(action.items))
         self.running[rule.model] += 1
@@ -151,10 +160,22 @@ class Simulation:
 
     def _finish(self, action: Start) -> None:
         self.running[action.model] -= 1
-        self.finished += action.items
+        self.alone.discard(action.model)
         for request in action.items:
-            self._release(request)
+            if request.again is not None:
+                self._give_up_slot(request)
+            else:
+                self.finished.append(request)
+                self._release(request)
         self.perform(self.scheduler.finished(action.model, self.now))
+
+    def _give_up_slot(self, request: Request) -> None:
+        pause, request.alone = request.again or (0.0, False)
+        request.again, request.started = None, -1.0
+        self.at(
+            self.now + pause,
+            lambda: self.perform(self.scheduler.again(request.queue, request, self.now, alone=request.alone)),
+        )
 
     def _release(self, request: Request) -> None:
         consumer = self._source.pop(request)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fleet_worker.scheduler import (
+    ALONE,
     DWELL,
     HOLD,
     SWEEP,
@@ -418,6 +419,39 @@ def test_a_lane_that_the_broker_has_cancelled_is_consumed_again_when_it_is_opene
     assert scheduler.open("ab", 1.1) == [Consume("a", 1)]
 
 
+# A request that has given its slot up.
+
+
+def test_scheduler_with_a_request_that_waits_to_be_alone_starts_it_when_its_model_is_idle() -> None:
+    simulation = pushing([A, B], slots=4, work=lambda _request: 0.5)
+    first = simulation.publish("a")
+    first.again = (0.0, True)
+    simulation.run(until=1.2)
+    simulation.publish("a")
+    simulation.run(until=1.6)  # the first has given its slot up, and waits for the second to end
+    other, third = simulation.publish("b"), simulation.publish("a")
+    simulation.run(until=4.0)
+    assert first.started == pytest.approx(1.7, abs=0.01)
+    assert other.started == pytest.approx(1.6, abs=0.01), "another model is not held up"
+    assert third.started == pytest.approx(2.2, abs=0.01)
+
+
+def test_scheduler_with_a_model_that_is_never_idle_starts_the_request_in_company() -> None:
+    scheduler = Scheduler([A], 2)
+    scheduler.open("a", 0.0)
+    scheduler.got("a", "long", 0.1)
+    assert scheduler.again("a", "suspect", 0.2, alone=True) == []
+    assert scheduler.wake_at() == 0.2 + ALONE
+    assert scheduler.tick(0.2 + ALONE) == [Start("m1", ("suspect",))]
+
+
+def test_scheduler_without_the_lane_gives_a_request_back_that_wants_a_slot_again() -> None:
+    scheduler = Scheduler([A], 1)
+    assert scheduler.again("b", "item", 0.0) == [GiveBack("item")]
+    scheduler.drain(1.0)
+    assert scheduler.again("a", "item", 1.0, alone=True) == [GiveBack("item")]
+
+
 # Whatever happens.
 
 QUEUES = "abcdef"
@@ -451,8 +485,18 @@ def rules_of(lanes: Any, limits: Any) -> list[LaneRule]:
 
 
 @settings(max_examples=400, deadline=None)
-@given(LANES, LIMITS, st.integers(1, 4), STEPS, st.floats(0.001, 1.5), st.sampled_from([0.0001, 0.001, 0.02]))
-def test_whatever_happens(lanes: Any, limits: Any, slots: int, steps: Any, work: float, latency: float) -> None:
+@given(
+    LANES,
+    LIMITS,
+    st.integers(1, 4),
+    STEPS,
+    st.floats(0.001, 1.5),
+    st.sampled_from([0.0001, 0.001, 0.02]),
+    st.lists(st.sampled_from([None, None, None, (0.0, True), (0.3, False)]), min_size=1, max_size=8),
+)
+def test_whatever_happens(
+    lanes: Any, limits: Any, slots: int, steps: Any, work: float, latency: float, again: Any
+) -> None:
     rules = rules_of(lanes, limits)
     simulation = Simulation(rules, slots, latency=latency, work=lambda _request: work, starvation=5.0)
     opened = {rule.queue for rule in rules}
@@ -466,7 +510,10 @@ def test_whatever_happens(lanes: Any, limits: Any, slots: int, steps: Any, work:
         simulation.run(until=moment)
         queue = rules[index % len(rules)].queue
         if what == "publish":
-            published += [simulation.publish(queue) for _one in range(number)]
+            for _one in range(number):
+                request = simulation.publish(queue)
+                request.again = again[len(published) % len(again)]
+                published.append(request)
         elif what in ("block", "unblock"):
             unkind = unkind or what == "block"
             simulation.perform(simulation.scheduler.block(what == "block", moment))
@@ -485,15 +532,16 @@ def test_whatever_happens(lanes: Any, limits: Any, slots: int, steps: Any, work:
     simulation.scheduler.declared(simulation.queues, moment)
     simulation.open()
     # Everything is done, about as fast as the slots allow: changing over takes a little, and so does asking.
-    at_once = min([slots, *limits.values()])
-    needed = len(published) * (work / at_once + 10 * latency) + work + 4 * DWELL + len(rules) * 8 * latency + 1
+    at_once = 1 if (0.0, True) in again else min([slots, *limits.values()])
+    runs = len(published) * (1 if again == [None] * len(again) else 2)
+    needed = runs * (work / at_once + 10 * latency) + work + 4 * DWELL + len(rules) * 8 * latency + 1
     simulation.run(until=moment + needed)
     lost = len(published) - len(simulation.finished)
     assert lost == 0 or (withdrawn and simulation.expired)
     if not withdrawn:
         assert all(request.given_back == 0 for request in published), "nothing is given back for the sake of another"
         assert simulation.expired == []
-        if not unkind and all(rule.expires is None for rule in rules):
+        if not unkind and all(rule.expires is None for rule in rules) and not any(again):
             assert simulation.max_held <= len(rules) + 2 * slots * max(rule.batch for rule in rules) - 2
 
 
