@@ -6,6 +6,9 @@
 Requests with equal options become one call; each gets the vectors of its own texts. When that call ends with an error,
 nothing is known of any single request: then each is served by itself, so that none fails for what another has in it.
 
+The call has the longest time of all its requests. The worker answers each of them at its own time, whether the call is
+over or not.
+
 This runs in the threads of the pool.
 """
 
@@ -24,12 +27,12 @@ from ._ollama.api_errors import (
     OllamaError,
     ServerBusyError,
     ServerUnreachableError,
-    UnexpectedAnswerError,
 )
 from ._ollama.usage import counted
 from .delivery import Delivery
 from .logs import Log
-from .serving import ANSWER_RESERVE, LOST_TRIES, Ready, Server, Stop, Verdict
+from .serving import ANSWER_RESERVE, Ready, Server, Stop, Verdict
+from .tries import LOST_TRIES, Tries
 
 LOG = Log()
 
@@ -45,12 +48,13 @@ class _Batch:
     arguments: dict[str, Any]
     deliveries: list[Delivery] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
+    tries: list[Tries] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
     size: int = 0
 
 
 def serve_together(
-    server: Server, deliveries: Sequence[Delivery], stops: Sequence[Stop], max_bytes: int
+    server: Server, deliveries: Sequence[Delivery], stops: Sequence[Stop], tries: Sequence[Tries], max_bytes: int
 ) -> dict[Delivery, Ready]:
     """Make embeddings for those requests that can be served together, and return what came of each of them.
 
@@ -60,7 +64,7 @@ def serve_together(
     """
     ready: dict[Delivery, Ready] = {}
     try:
-        for batch in _batches(server, deliveries, stops, max_bytes):
+        for batch in _batches(server, deliveries, stops, tries, max_bytes):
             if len(batch.deliveries) > 1:
                 ready.update(_run(server, batch))
     except Exception:
@@ -69,10 +73,12 @@ def serve_together(
     return ready
 
 
-def _batches(server: Server, deliveries: Sequence[Delivery], stops: Sequence[Stop], max_bytes: int) -> Iterator[_Batch]:
+def _batches(
+    server: Server, deliveries: Sequence[Delivery], stops: Sequence[Stop], tries: Sequence[Tries], max_bytes: int
+) -> Iterator[_Batch]:
     """Put together what has equal options, up to so many bytes."""
     open_batches: dict[str, _Batch] = {}
-    for delivery, stop in zip(deliveries, stops):
+    for delivery, stop, tried in zip(deliveries, stops, tries):
         arguments = server.embedding_of(delivery)
         if arguments is None:
             continue
@@ -86,6 +92,7 @@ def _batches(server: Server, deliveries: Sequence[Delivery], stops: Sequence[Sto
             batch = open_batches[key] = _Batch(arguments)
         batch.deliveries.append(delivery)
         batch.stops.append(stop)
+        batch.tries.append(tried)
         batch.texts.append(texts)
         batch.size += size
     yield from open_batches.values()
@@ -96,13 +103,19 @@ def _run(server: Server, batch: _Batch) -> dict[Delivery, Ready]:
     begun, started = time.monotonic(), time.time()
     lost = 0
     while True:
-        seconds = min(delivery.seconds_left() for delivery in batch.deliveries) - ANSWER_RESERVE
+        seconds = max(ANSWER_RESERVE, max(delivery.seconds_left() for delivery in batch.deliveries) - ANSWER_RESERVE)
         try:
-            result = server.embed({**batch.arguments, "input": texts}, batch.stops[0], max(ANSWER_RESERVE, seconds))
+            result = server.embed({**batch.arguments, "input": texts}, batch.stops[0], seconds)
             return dict(_shared_out(batch, result, started, time.monotonic() - begun))
         except CallCancelledError:
             return dict.fromkeys(batch.deliveries, Verdict.REQUEUE)
-        except (ServerUnreachableError, ServerBusyError, ConnectionLostError) as error:
+        except ServerBusyError as error:
+            took = time.monotonic() - begun
+            return {
+                delivery: server.ended(error, delivery, tried, started, took)
+                for delivery, tried in zip(batch.deliveries, batch.tries)
+            }
+        except (ServerUnreachableError, ConnectionLostError) as error:
             lost += isinstance(error, ConnectionLostError)
             if lost > LOST_TRIES:
                 return {}  # one of them may be what breaks it
@@ -123,20 +136,15 @@ def _shared_out(batch: _Batch, result: Any, started: float, seconds: float) -> I
     """Give each request the vectors of its texts, in the form of an answer of its own.
 
     Ollama counts the tokens of the whole; each gets a share by the length of its texts.
-
-    :raises UnexpectedAnswerError: when there are not as many vectors as texts.
     """
-    vectors = result.get("embeddings")
-    wanted = sum(map(len, batch.texts))
-    if not isinstance(vectors, list) or len(vectors) != wanted:
-        raise UnexpectedAnswerError(f"Ollama was given {wanted} texts and did not answer with as many embeddings")
+    vectors = result["embeddings"]
     tokens = counted(result.get("prompt_eval_count"))
     lengths = [sum(map(len, texts)) for texts in batch.texts]
     place = done = given = 0
     for delivery, texts, length in zip(batch.deliveries, batch.texts, lengths):
         done += length
         # Rounded so that the shares add up to the whole.
-        upto = round(tokens * done / max(1, sum(lengths)))
+        upto = tokens * done // max(1, sum(lengths))
         own = {**result, "embeddings": vectors[place : place + len(texts)], "prompt_eval_count": upto - given}
         place, given = place + len(texts), upto
         yield delivery, Success(own, started, seconds)

@@ -4,8 +4,9 @@
 """Models that Ollama has and cannot run: too large for the memory, damaged, of a format that it does not know yet.
 
 Each of their requests would cost a failed load and fail, also where another node could answer it. So after some
-failures in a row the lanes of the model are paused. When the pause is over they are served again; the next failure
-begins a pause twice as long, and a success forgets everything.
+failures in a row a probe finds out whether Ollama can run the model at all (``probe.py``). If Ollama cannot, the lanes
+of the model are paused; if it can, the requests are what failed, and the lanes stay. When the pause is over they are
+served again; the next failure is enough for a probe, and for a pause twice as long. A success forgets everything.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class _Model:
     pauses: int = 0
     until: float = 0.0
     reason: str = ""
+    #: Whether a probe is under way.
+    probing: bool = False
 
 
 class Breaker:
@@ -36,17 +39,33 @@ class Breaker:
         self._longest = longest
         self._models: dict[str, _Model] = {}
 
-    def failed(self, model: str, reason: str, now: float) -> Optional[float]:
-        """Ollama could not run a model. Return the seconds of the pause if one begins."""
+    def failed(self, model: str, reason: str, now: float) -> bool:
+        """Ollama could not run a model, it seems. Return whether a probe is to find out."""
         state = self._models.setdefault(model, _Model())
         state.failures += 1
         state.reason = reason
-        if now < state.until or (state.failures < self._failures and not state.pauses):
-            return None  # what was started before the pause ends in it
+        if state.probing or now < state.until or (state.failures < self._failures and not state.pauses):
+            return False  # also what was started before a pause and ends in it
+        state.probing = True
+        return True
+
+    def confirmed(self, model: str, reason: str, now: float) -> Optional[float]:
+        """The probe has failed, too. Return the seconds of the pause that begins; None when a request was answered."""
+        state = self._models.get(model)
+        if state is None or not state.probing:
+            return None
+        state.probing = False
+        state.reason = reason
         seconds = min(self._longest, self._pause * 2.0 ** min(state.pauses, 20))
         state.pauses += 1
         state.until = now + seconds
         return seconds
+
+    def unconfirmed(self, model: str) -> None:
+        """The probe has not come to an end that says anything: counting begins anew."""
+        state = self._models.get(model)
+        if state is not None:
+            state.probing, state.failures = False, 0
 
     def succeeded(self, model: str) -> bool:
         """Ollama has run a model. Return whether it had been given up."""

@@ -86,7 +86,8 @@ class Service:
         self._claim = claim(config.ollama.host) if config.ollama.exclusive else None
         lanes = served_lanes(config)
         ollama = config.ollama
-        client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers)
+        # Without retries: a request that has to wait gives its slot up meanwhile.
+        client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers, retries=0)
         self._health = Health(
             OllamaClient(ollama.host, headers=ollama.headers, retries=0),
             self._health_changed,

@@ -27,14 +27,10 @@ from ._fleet.dialects.headers import REDELIVERED
 from ._fleet.messages import Failure, Outcome, Reply, Request, Success, decode
 from ._fleet.trust import ANSWER_TYPES, refusal
 from ._ollama.api_errors import (
-    ApiError,
     CallCancelledError,
     ConnectionLostError,
-    DeadlineExceededError,
     IncompleteResponseError,
-    ModelNotFoundError,
     OllamaError,
-    ReadTimeoutError,
     ServerBusyError,
     ServerUnreachableError,
 )
@@ -42,11 +38,15 @@ from ._ollama.calls import Call
 from ._ollama.client import Inference, OllamaClient
 from ._ollama.streams import GenerationStream
 from ._ollama.usage import usage_of
+from .answer_check import check_answer
 from .asking import Asker, Heard
 from .delivery import Delivery, ServedLane
+from .faults import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
 from .logs import Log
+from .probe import ASKED, TIMEOUT, Finding, Probed, probe
 from .streaming import Deltas
+from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Tries
 
 LOG = Log()
 
@@ -56,9 +56,6 @@ RUNNER_OPTIONS = frozenset({"num_ctx", "num_batch", "num_gpu", "num_thread", "ma
 
 #: Seconds kept from the end of a deadline, for the answer.
 ANSWER_RESERVE = 0.05
-
-#: How often a request is tried again whose connection to Ollama broke: it may be what breaks it.
-LOST_TRIES = 2
 
 
 class Verdict(enum.Enum):
@@ -86,13 +83,8 @@ class Served:
     broken: str = ""
 
 
-@dataclass(frozen=True)
-class ModelFailure(Failure):
-    """Ollama could not run the model, or its runner ended in the middle: out of memory, a damaged file."""
-
-
 #: What came of a request before its turn.
-Ready = Union[Outcome, Verdict]
+Ready = Union[Outcome, Verdict, Later]
 
 
 class Stop:
@@ -188,40 +180,79 @@ class Server:
             "generate": client.generate_stream,
         }
 
-    def serve(self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready] = None) -> Served:
+    def serve(
+        self,
+        delivery: Delivery,
+        stop: Stop,
+        deltas: Deltas,
+        ready: Optional[Ready] = None,
+        tries: Optional[Tries] = None,
+    ) -> Union[Served, Later]:
         """Serve a request.
 
         :param deltas: where pieces of the answer go, when the requester wants them.
         :param ready: what came of it already, together with others.
+        :param tries: what was tried for it before.
         """
         try:
-            return self._serve(delivery, stop, deltas, ready)
-        except Exception:
-            # A defect of ours. The request must not come back to meet it again and again.
+            return self._serve(delivery, stop, deltas, ready, tries or Tries())
+        except Exception as error:
             LOG.exception("defect", lane=delivery.served.queue)
-            return Served(Verdict.REJECT, "defect")
+            return self._defect(delivery, error)
 
-    def begin(self, delivery: Delivery, stop: Stop, ended: Callable[[Optional[Served]], None]) -> bool:
+    def expired(self, delivery: Delivery) -> Served:
+        """Return what becomes of a request whose answer has not come in time."""
+        try:
+            task = self._read(delivery)
+            if isinstance(task, Served):
+                return task
+            failure = Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
+            return self._answered(task, failure)
+        except Exception as error:
+            LOG.exception("defect", lane=delivery.served.queue)
+            return self._defect(delivery, error)
+
+    def begin(
+        self,
+        delivery: Delivery,
+        stop: Stop,
+        ended: Callable[[Union[Served, Later, None]], None],
+        tries: Optional[Tries] = None,
+    ) -> bool:
         """Serve a request without waiting, on the I/O thread, if nothing more is to be done than to ask Ollama.
 
         :param ended: called on a later turn of the loop with what became of it; with None when it has to be served in
             a thread after all.
+        :param tries: what was tried for it before.
         :return: whether it was begun. If not, it has to be served in a thread.
         """
         try:
-            return self._asker is not None and self._begin(self._asker, delivery, stop, ended)
+            return self._asker is not None and self._begin(self._asker, delivery, stop, ended, tries or Tries())
         except Exception:
             LOG.exception("defect", lane=delivery.served.queue)
             return False  # serve() will meet the same defect, and knows what to do about it
 
-    def _begin(self, asker: Asker, delivery: Delivery, stop: Stop, ended: Callable[[Optional[Served]], None]) -> bool:
+    def _begin(
+        self,
+        asker: Asker,
+        delivery: Delivery,
+        stop: Stop,
+        ended: Callable[[Union[Served, Later, None]], None],
+        tries: Tries,
+    ) -> bool:
         task = self._read(delivery)
         if isinstance(task, Served) or task.failure or _wants_deltas(task) or self._hopeless(delivery):
             return False
-        inference = self._client.inference(task.request.call, self._arguments(task.request, delivery.served))
+        if tries.runner_ended:
+            return False  # it waits a moment first
+        arguments = self._arguments(task.request, delivery.served)
+        try:
+            inference = self._client.inference(task.request.call, arguments)
+        except OllamaError:
+            return False  # it cannot be sent as it is; serve() says why
         if inference is None:
             return False
-        heard = partial(self._heard, task, inference, stop, time.time(), time.monotonic())
+        heard = partial(self._heard, task, arguments, inference, stop, tries, time.time(), time.monotonic())
         told = partial(self._told, delivery, heard, ended)
         try:
             seconds = max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE)
@@ -234,44 +265,82 @@ class Server:
     def _told(
         self,
         delivery: Delivery,
-        heard: Callable[[Heard], Optional[Served]],
-        ended: Callable[[Optional[Served]], None],
+        heard: Callable[[Heard], Union[Served, Later, None]],
+        ended: Callable[[Union[Served, Later, None]], None],
         told: Heard,
     ) -> None:
         """Ollama has answered what :meth:`begin` had it asked, or has not."""
+        served: Union[Served, Later, None]
         try:
             served = heard(told)
-        except Exception:
+        except Exception as error:
             LOG.exception("defect", lane=delivery.served.queue)
-            served = Served(Verdict.REJECT, "defect")
+            served = self._defect(delivery, error)
         ended(served)
 
     def _heard(
-        self, task: _Task, inference: Inference, stop: Stop, started: float, begun: float, told: Heard
-    ) -> Optional[Served]:
+        self,
+        task: _Task,
+        arguments: Mapping[str, Any],
+        inference: Inference,
+        stop: Stop,
+        tries: Tries,
+        started: float,
+        begun: float,
+        told: Heard,
+    ) -> Union[Served, Later, None]:
         """Return what becomes of a request by what Ollama has answered; None when that is for a thread to find out."""
-        outcome: Union[Outcome, Verdict]
+        outcome: Ready
         try:
             if isinstance(told, OllamaError):
                 raise told
-            outcome = Success(inference.result_of(told, told.body()), started, time.monotonic() - begun)
+            result = inference.result_of(told, told.body())
+            check_answer(task.request.call, arguments, result)
+            outcome = Success(result, started, time.monotonic() - begun)
         except CallCancelledError:
             outcome = _stopped(stop)
-        except (ServerUnreachableError, ServerBusyError, ConnectionLostError):
+        except (ServerUnreachableError, ConnectionLostError):
             return None  # it is waited for
         except OllamaError as error:
-            outcome = _failure(error, started, time.monotonic() - begun)
+            outcome = self.ended(error, task.delivery, tries, started, time.monotonic() - begun)
         return self._concluded(task, outcome, stop)
 
-    def _serve(self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready]) -> Served:
+    def _serve(
+        self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready], tries: Tries
+    ) -> Union[Served, Later]:
         task = self._read(delivery)
         if isinstance(task, Served):
             return task
         write_delta = task.dialect.write_delta
         if write_delta is not None and _wants_deltas(task):
             deltas.use(lambda delta: write_delta(task.request, delta, self._terms.worker))
-        outcome = task.failure or ready or self._hopeless(delivery) or self._infer(task.request, delivery, stop, deltas)
+        outcome: Ready = (
+            task.failure
+            or ready
+            or self._hopeless(delivery)
+            or self._infer(task.request, delivery, stop, deltas, tries)
+        )
         return self._concluded(task, outcome, stop)
+
+    def _defect(self, delivery: Delivery, error: Exception) -> Served:
+        """Return what becomes of a request that has met a defect of ours: it is answered, and never comes back.
+
+        Without a queue to answer to, or if not even the error can be written, it is dead-lettered without an answer.
+        """
+        if isinstance(error, RecursionError):
+            failure = Failure("unsupported_type", "the request, or its answer, is nested too deeply")
+        else:
+            failure = Failure("inference_failed", f"a defect of the worker ({type(error).__name__})", final=True)
+        # If the request itself is what cannot be read, its properties say enough to answer it.
+        bare = replace(delivery, message=replace(delivery.message, headers={}, body=b"{}"))
+        for known in (delivery, bare):
+            try:
+                task = self._read(known)
+                served = task if isinstance(task, Served) else self._answered(task, failure)
+                return replace(served, verdict=Verdict.REJECT, outcome="defect")
+            except Exception:
+                LOG.exception("defect_in_defect", lane=delivery.served.queue)
+        return Served(Verdict.REJECT, "defect")
 
     def _read(self, delivery: Delivery) -> Union[_Task, Served]:
         """Read a request; return what becomes of it if it is none that is ever answered."""
@@ -315,17 +384,56 @@ class Server:
     def embed(self, arguments: Mapping[str, Any], stop: Stop, seconds: float) -> dict[str, Any]:
         """Have Ollama make embeddings.
 
-        :raises OllamaError: as the client does.
+        :raises OllamaError: as the client does, and for an answer that is none to that.
         """
-        return self._calls["embed"](call=stop.begin(seconds), **arguments)
+        result = self._calls["embed"](call=stop.begin(seconds), **arguments)
+        check_answer("embed", arguments, result)
+        return result
+
+    def ended(self, error: OllamaError, delivery: Delivery, tries: Tries, started: float, seconds: float) -> Ready:
+        """Return what comes of a request that Ollama has answered with an error.
+
+        :param started: when Ollama was asked, seconds since 1970.
+        :param seconds: how long Ollama was at work.
+        """
+        left = delivery.seconds_left() - ANSWER_RESERVE
+        if isinstance(error, ServerBusyError):
+            again = tries.busy(error.message, self._terms.patience, left)
+            if again is not None:
+                return again
+            if self.may_return(delivery):
+                return Verdict.REQUEUE
+            return Failure("ollama_unavailable", error.message, started, seconds)
+        if fault_of(error) is Fault.RUNNER:
+            again = tries.runner_end(error.message, left)
+            if again is not None:
+                return again
+            message = f"the process that runs the model ended each time that it served this request: {error.message}"
+            return ModelFailure("inference_failed", message, started, seconds, final=True)
+        return failure_of(error, started, seconds)
+
+    def probe(self, served: ServedLane) -> Probed:
+        """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
+        lane = served.lane
+        asked = Request(lane.type, lane.type, lane.model, ASKED[lane.type])
+
+        def ask() -> None:
+            arguments = self._arguments(asked, served)
+            result = self._calls[lane.type](call=Call(read_timeout=TIMEOUT, total_timeout=TIMEOUT), **arguments)
+            check_answer(lane.type, arguments, result)
+
+        try:
+            return probe(ask)
+        except Exception as error:
+            LOG.exception("defect", lane=served.queue)
+            return Probed(Finding.UNKNOWN, type(error).__name__)
 
     def wait_for_ollama(self, error: OllamaError, begun: float, seconds: float) -> bool:
         """Wait until an Ollama that has not answered is up, for as long as requests wait; return whether it is.
 
         :param begun: when it was asked first, on the monotonic clock.
         """
-        if not isinstance(error, ServerBusyError):
-            self._health.suspect(error.message)
+        self._health.suspect(error.message)
         seconds = min(seconds, begun + self._terms.patience - time.monotonic())
         return seconds > 0 and self._health.wait(seconds)
 
@@ -344,11 +452,12 @@ class Server:
             return Failure("inference_timeout", "the request had expired before its turn came")
         return None
 
-    def _infer(self, request: Request, delivery: Delivery, stop: Stop, deltas: Deltas) -> Union[Outcome, Verdict]:
+    def _infer(self, request: Request, delivery: Delivery, stop: Stop, deltas: Deltas, tries: Tries) -> Ready:
         """Have Ollama answer. An Ollama that is down is waited for, within bounds."""
         arguments = self._arguments(request, delivery.served)
+        if tries.runner_ended:
+            time.sleep(RUNNER_PAUSE)
         begun, started = time.monotonic(), time.time()
-        patience_ends = begun + self._terms.patience
         lost = 0
         while True:
             try:
@@ -357,15 +466,14 @@ class Server:
                     result = _streamed(self._streams[request.call](call=call, **arguments), deltas)
                 else:
                     result = self._calls[request.call](call=call, **arguments)
+                check_answer(request.call, arguments, result)
                 return Success(result, started, time.monotonic() - begun)
             except CallCancelledError:
                 return _stopped(stop)
-            except (ServerUnreachableError, ServerBusyError, ConnectionLostError) as error:
+            except (ServerUnreachableError, ConnectionLostError) as error:
                 lost += isinstance(error, ConnectionLostError)
-                if not isinstance(error, ServerBusyError):
-                    self._health.suspect(error.message)
-                wait = min(patience_ends - time.monotonic(), delivery.seconds_left() - ANSWER_RESERVE)
-                if lost <= LOST_TRIES and wait > 0 and self._health.wait(wait):
+                left = delivery.seconds_left() - ANSWER_RESERVE if lost <= LOST_TRIES else 0.0
+                if self.wait_for_ollama(error, begun, left):
                     continue
                 if stop.stopped:
                     return _stopped(stop)
@@ -373,7 +481,7 @@ class Server:
                     return Verdict.REQUEUE
                 return Failure("ollama_unavailable", error.message, started, time.monotonic() - begun)
             except OllamaError as error:
-                return _failure(error, started, time.monotonic() - begun)
+                return self.ended(error, delivery, tries, started, time.monotonic() - begun)
 
     def _arguments(self, request: Request, served: ServedLane) -> dict[str, Any]:
         arguments = {"model": served.lane.model, **request.arguments}
@@ -387,29 +495,51 @@ class Server:
             arguments["options"] = options
         return arguments
 
-    def _concluded(self, task: _Task, outcome: Union[Outcome, Verdict], stop: Stop) -> Served:
+    def _concluded(self, task: _Task, outcome: Ready, stop: Stop) -> Union[Served, Later]:
         """Return what becomes of a request by what came of its work."""
-        request, verdict, fields = task.request, task.verdict, task.fields
+        if isinstance(outcome, Later):
+            if not stop.stopped:
+                return outcome
+            outcome = _stopped(stop)
         if isinstance(outcome, Verdict):
-            return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=fields)
+            return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=task.fields)
+        return self._answered(task, outcome)
+
+    def _answered(self, task: _Task, outcome: Outcome) -> Served:
+        """Return what becomes of a request with its answer."""
+        request, verdict, fields = task.request, task.verdict, task.fields
         fields["seconds"] = outcome.seconds or None
         if isinstance(outcome, Success):
             usage = usage_of(outcome.result)
             fields.update(input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"])
+        broken = outcome.message if isinstance(outcome, ModelFailure) else ""
         if request.reply_to is None:
             fields["unanswered"] = "no reply_to"
-            return Served(verdict, _word(outcome), fields=fields)
-        reply = task.dialect.write(request, outcome, self._terms.worker)
+            return Served(verdict, _word(outcome), fields=fields, broken=broken)
+        reply, outcome = self._written(task, outcome)
         size = len(reply.message.body)
         if size > self._terms.max_reply:
-            outcome = Failure(
+            too_large = Failure(
                 "payload_too_large", f"the answer has {size} bytes, and {self._terms.max_reply} are allowed"
             )
-            reply = task.dialect.write(request, outcome, self._terms.worker)
+            reply, outcome = self._written(task, too_large)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
-        broken = outcome.message if isinstance(outcome, ModelFailure) else ""
         return Served(verdict, _word(outcome), reply, fields, broken)
+
+    def _written(self, task: _Task, outcome: Outcome) -> tuple[Reply, Outcome]:
+        """Return an answer as a message, and what it says: an error when the answer itself cannot be written."""
+        try:
+            return task.dialect.write(task.request, outcome, self._terms.worker), outcome
+        except (ValueError, RecursionError):
+            if isinstance(outcome, Success):
+                # NaN in what Ollama says, or a context of the request that is nested as deeply as can be.
+                outcome = Failure(
+                    "inference_failed", "the answer cannot be written as JSON", outcome.started, outcome.seconds
+                )
+            # Without what is copied from the request, of which only the context can be what cannot be written.
+            bare = replace(task.request, message_context={}, document={})
+            return task.dialect.write(bare, outcome, self._terms.worker), outcome
 
 
 def _stopped(stop: Stop) -> Verdict:
@@ -440,20 +570,6 @@ def _streamed(stream: GenerationStream, deltas: Deltas) -> dict[str, Any]:
             raise ConnectionLostError(error.message) from error
         raise
     return result
-
-
-def _failure(error: OllamaError, started: float, seconds: float) -> Failure:
-    if isinstance(error, (ReadTimeoutError, DeadlineExceededError)):
-        code = "inference_timeout"
-    elif isinstance(error, ModelNotFoundError):
-        code = "model_not_loaded"
-    elif isinstance(error, IncompleteResponseError):
-        return ModelFailure("inference_failed", "Ollama ended its answer before it was complete", started, seconds)
-    elif isinstance(error, ApiError) and error.status >= 500:
-        return ModelFailure("inference_failed", error.message, started, seconds)
-    else:
-        code = "inference_failed"
-    return Failure(code, error.message, started, seconds)
 
 
 def _word(outcome: Outcome) -> str:

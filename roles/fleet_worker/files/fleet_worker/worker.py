@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from ._fleet.broker import BrokerSettings
 from ._fleet.errors import (
@@ -42,6 +42,7 @@ from .intake import Intake
 from .link import Link
 from .logs import Log
 from .metrics import Metrics
+from .model_trust import ModelTrust
 from .notify import Notifier
 from .pool import Pool
 from .publishing import Done, Publication, Publisher
@@ -50,6 +51,8 @@ from .results import Results
 from .scheduler import Action, Cancel, Consume, Get, GiveBack, Scheduler, Start
 from .serving import Served, Server, Stop, Verdict, marked
 from .streaming import Deltas
+from .tries import Later, Tries
+from .waiting_room import WaitingRoom
 
 LOG = Log()
 
@@ -72,12 +75,17 @@ BEING_DECLARED = "being declared"
 HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, BrokerTlsError)
 
 
+#: What becomes of a request that waits when the worker, or its lane, goes.
+GIVEN_BACK = Served(Verdict.REQUEUE, "given_back")
+
+
 class Job:
     """A request that is being served, with each of its deliveries: a redelivery joins the work under way."""
 
     def __init__(self, delivery: Delivery, loop: Any, publish: Callable[..., None]) -> None:
         self.deliveries = [delivery]
         self.stop = Stop()
+        self.tries = Tries()
         self.deltas = Deltas(loop, publish, gone=self.stop.abandon)
         self.started = time.monotonic()
 
@@ -96,6 +104,11 @@ class Job:
         # The first one has the body that is worked on. The others are only settled.
         self.deliveries[1:] = [delivery.without_body()]
         return True
+
+    @property
+    def model(self) -> str:
+        """The full name of its model, in lower case."""
+        return ModelName.parse(self.served.lane.model).full.lower()
 
 
 class Worker:
@@ -159,7 +172,6 @@ class Worker:
             closed=self._consumers_closed,
         )
         self._results = results
-        self._breaker = breaker
         self._jobs: list[Job] = []
         self._by_identity: dict[str, Job] = {}
         self._connection: Any = None
@@ -175,6 +187,8 @@ class Worker:
         self._last_model = ""
         self._rates = Rates()
         self.counters: Counter[str] = Counter()
+        self._trust = ModelTrust(loop, breaker, server.probe, self.counters, self._update)
+        self._waiting_room = WaitingRoom(loop, self._start_again, self._update)
 
     # Coming up.
 
@@ -281,11 +295,14 @@ class Worker:
         model = self._lanes[queue].lane.model
         if not self._ollama.has(model):
             return f"Ollama does not have the model {model}"
-        return self._broken(queue)
+        return self._broken(queue) or self._waiting_room.reason(self._model_of(queue))
+
+    def _model_of(self, queue: str) -> str:
+        return ModelName.parse(self._lanes[queue].lane.model).full.lower()
 
     def _broken(self, queue: str) -> str:
         """Say why the model of a lane is given up for now; empty when it is not."""
-        return self._breaker.reason(ModelName.parse(self._lanes[queue].lane.model).full.lower(), time.monotonic())
+        return self._trust.reason(self._model_of(queue))
 
     def _trouble(self, queue: str) -> Optional[Trouble]:
         """Say for the registry how a lane is."""
@@ -298,6 +315,8 @@ class Worker:
             return Trouble("lane_refused", reason)
         if self._broken(queue):
             return Trouble("model_broken", reason)
+        if self._waiting_room.reason(self._model_of(queue)):
+            return SERVED  # it has requests of the lane, and takes more in a moment
         return Trouble("model_not_loaded" if self._ollama.up else "ollama_unavailable", reason)
 
     # What goes wrong with the broker.
@@ -313,7 +332,7 @@ class Worker:
         self._connection = None
         self._publisher_ready = False
         self._refusals = dict.fromkeys(self._lanes, f"no connection: {error.message}")
-        self._scheduler.reset(lambda delivery: False, time.monotonic())
+        self._scheduler.reset(lambda item: isinstance(item, Job), time.monotonic())
         self._block(False)
         self._publisher.connection_lost(error)
         self._announcer.connection_lost()
@@ -329,7 +348,7 @@ class Worker:
     def _consumers_closed(self, error: BrokerError) -> None:
         """The broker has closed the channel of the consumers, and has back what was unacknowledged there."""
         LOG.error("channel_closed", error=str(error), in_flight=len(self._jobs))
-        self._scheduler.reset(lambda delivery: bool(delivery.channel.is_open), time.monotonic())
+        self._scheduler.reset(lambda item: isinstance(item, Job) or bool(item.channel.is_open), time.monotonic())
         self._scheduler.declared(self._lanes, time.monotonic())
         self._update()
         connection = self._connection
@@ -407,6 +426,8 @@ class Worker:
                 self._intake.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
             elif isinstance(action, Cancel):
                 self._intake.cancel(action.queue, hot=action.hot)
+            elif isinstance(action, GiveBack) and isinstance(action.item, Job):
+                self._finished(action.item, GIVEN_BACK)
             elif isinstance(action, GiveBack):
                 self._intake.settle(action.item, Verdict.REQUEUE)
         wake_at = self._scheduler.wake_at()
@@ -422,8 +443,8 @@ class Worker:
         self._perform(self._scheduler.tick(time.monotonic()))
 
     def _start(self, action: Start) -> None:
-        jobs: list[Job] = []
-        for delivery in action.items:
+        jobs = [item for item in action.items if isinstance(item, Job)]
+        for delivery in [item for item in action.items if not isinstance(item, Job)]:
             # Without its channel the broker has it back since, and gives it out again. Or it has a twin that was held
             # beside it and started before.
             if delivery.channel.is_open and not self._served_before(delivery):
@@ -431,21 +452,33 @@ class Worker:
                 jobs.append(job)
                 if delivery.identity is not None:
                     self._by_identity[delivery.identity] = job
-        self._jobs += jobs
+        self._jobs += [job for job in jobs if job not in self._jobs]
         if len(jobs) > 1:
             self.counters["batched"] += len(jobs)
+            for job in jobs:
+                # What is served as one has one time, the longest; each request is answered at its own.
+                self._loop.call_later(max(0.0, job.deliveries[0].seconds_left()), partial(self._overdue, job))
         if jobs:
             self.counters["model_switches"] += self._last_model not in ("", action.model)
             self._last_model = action.model
             first = jobs[0]
             if len(jobs) > 1 or not self._server.begin(
-                first.deliveries[0], first.stop, partial(self._served, first, action.model)
+                first.deliveries[0], first.stop, partial(self._served, first, action.model), first.tries
             ):
                 self._pool.submit(partial(self._serve, jobs, action.model))
         else:
             self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
 
-    def _served(self, job: Job, model: str, served: Optional[Served]) -> None:
+    def _start_again(self, job: Job) -> None:
+        """The pause of a request is over that had given its slot up."""
+        self._perform(self._scheduler.again(job.served.queue, job, time.monotonic()))
+
+    def _overdue(self, job: Job) -> None:
+        """The time of a request is over that is served together with others."""
+        if job in self._jobs:
+            self._finished(job, self._server.expired(job.deliveries[0]))
+
+    def _served(self, job: Job, model: str, served: Union[Served, Later, None]) -> None:
         """What was begun without a thread is over, or needs one."""
         if served is None:
             self._pool.submit(partial(self._serve, [job], model))
@@ -458,9 +491,10 @@ class Worker:
         deliveries = [job.deliveries[0] for job in jobs]
         ready = {}
         if len(jobs) > 1:
-            ready = serve_together(self._server, deliveries, [job.stop for job in jobs], self._batch_bytes)
+            stops, tries = [job.stop for job in jobs], [job.tries for job in jobs]
+            ready = serve_together(self._server, deliveries, stops, tries, self._batch_bytes)
         for job, delivery in zip(jobs, deliveries):
-            served = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery))
+            served = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery), tries=job.tries)
             self._loop.add_callback_threadsafe(partial(self._finished, job, served))
         self._loop.add_callback_threadsafe(partial(self._slot_free, model))
 
@@ -469,14 +503,20 @@ class Worker:
         # Once: behind those that have followed it, it would be of no use.
         self._publisher.publish(reply, done, tries=1)
 
-    def _finished(self, job: Job, served: Served) -> None:
+    def _finished(self, job: Job, served: Union[Served, Later]) -> None:
+        if job not in self._jobs:
+            return  # its time was over before
+        if isinstance(served, Later):
+            self._wait(job, served)
+            return
+        self._waiting_room.leave(job)
         fields = {**served.fields, "deltas": job.deltas.count}
         served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
         self._jobs.remove(job)
         identity = job.deliveries[0].identity
         if identity is not None and self._by_identity.get(identity) is job:
             del self._by_identity[identity]
-        self._judge(job.served.lane.model, served)
+        self._trust.judge(job.served, served)
         if served.outcome == "answered":
             self._results.put(job.deliveries[0].identity, served)
         live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
@@ -486,19 +526,16 @@ class Worker:
             # The broker has the request, and gives it out again; then the answer is there already.
             self._over(job.deliveries[-1], served, Publication.LOST.value)
 
-    def _judge(self, name: str, served: Served) -> None:
-        """Pause the lanes of a model that Ollama cannot run; trust it again when it can."""
-        model = ModelName.parse(name).full.lower()
-        if served.outcome == "answered":
-            if self._breaker.succeeded(model):
-                LOG.info("model_recovered", model=name)
-            return
-        seconds = self._breaker.failed(model, served.broken, time.monotonic()) if served.broken else None
-        if seconds is not None:
-            LOG.warning("model_broken", model=name, pause=seconds, error=served.broken)
-            self.counters["model_pauses"] += 1
-            self._loop.call_later(seconds + 0.01, self._update)
-            self._update()
+    def _wait(self, job: Job, later: Later) -> None:
+        """A request gives its slot up, and wants one again."""
+        if self._drain_ends is not None:
+            self._finished(job, GIVEN_BACK)
+        elif later.alone:
+            self.counters["tried_alone"] += 1
+            self._perform(self._scheduler.again(job.served.queue, job, time.monotonic(), alone=True))
+        else:
+            self.counters["busy"] += 1
+            self._waiting_room.admit(job, job.model, later)
 
     def _slot_free(self, model: str) -> None:
         self._perform(self._scheduler.finished(model, time.monotonic()))
@@ -557,6 +594,8 @@ class Worker:
         self._notifier.stopping()
         self._announcer.leave()
         self._perform(self._scheduler.drain(time.monotonic()))
+        for job in self._waiting_room.pausing():
+            self._finished(job, GIVEN_BACK)
         self._look_at_drain()
 
     def _look_at_drain(self) -> None:

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import pytest
+from fleet_worker._fleet.dialects import typed
 from fleet_worker._fleet.dialects.base import Worker
 from fleet_worker._ollama.api_errors import (
+    ApiError,
     CallCancelledError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -20,9 +23,11 @@ from fleet_worker._ollama.api_errors import (
 )
 from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.transport import HttpRequest
+from fleet_worker.faults import ModelFailure
 from fleet_worker.responses import Response
 from fleet_worker.serving import Served, Server, Stop, Terms, Verdict
 from fleet_worker.streaming import Deltas
+from fleet_worker.tries import Later, Tries
 
 from .deliveries import delivery, served_lane
 
@@ -54,21 +59,41 @@ class Desk:
     def __init__(self) -> None:
         self.asker = Asker()
         self.stop = Stop()
-        self.ended: list[Optional[Served]] = []
+        self.ended: list[Union[Served, Later, None]] = []
         client = OllamaClient("127.0.0.1:1", retries=0, connect_timeout=1)
         terms = Terms(Worker("gpu-01"), ("llm.fleet.reply.*",), 10_000, 1000, 0.0, False)
         self.server = Server(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore[arg-type]
 
-    def begin(self, body: Any = None, **options: Any) -> bool:
-        return self.server.begin(delivery(CHAT if body is None else body, **options), self.stop, self.ended.append)
+    def _terms(self, patience: float, size: int) -> None:
+        self.server._terms = replace(self.server._terms, patience=patience, max_request=size, max_reply=size // 10)
 
-    def answer(self, document: Any, status: str = "200 OK") -> Optional[Served]:
-        content = json.dumps(document).encode()
+    def begin(
+        self,
+        body: Any = None,
+        *,
+        tries: Optional[Tries] = None,
+        patience: float = 0.0,
+        size: int = 10_000,
+        **options: Any,
+    ) -> bool:
+        self._terms(patience, size)
+        made = delivery(CHAT if body is None else body, **options)
+        return self.server.begin(made, self.stop, self.ended.append, tries)
+
+    def serve(self, body: Any, *, size: int = 10_000, **options: Any) -> Any:
+        self._terms(0.0, size)
+        loop = SimpleNamespace(add_callback_threadsafe=lambda _callback: None)
+        return self.server.serve(delivery(body, **options), self.stop, Deltas(loop, None, None))  # type: ignore[arg-type]
+
+    def answer(self, document: Any, status: str = "200 OK") -> Any:
+        return self.hear(json.dumps(document).encode(), status)
+
+    def hear(self, content: bytes, status: str = "200 OK") -> Any:
         response = Response()
         assert response.feed(f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
         return self.tell(response)
 
-    def tell(self, told: Any) -> Optional[Served]:
+    def tell(self, told: Any) -> Any:
         self.asker.told(told)
         (served,) = self.ended
         return served
@@ -77,6 +102,11 @@ class Desk:
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
+
+
+def verdict(served: Any) -> Verdict:
+    assert isinstance(served, Served)
+    return served.verdict
 
 
 def reply(served: Optional[Served]) -> Any:
@@ -132,9 +162,47 @@ def test_an_ollama_that_is_down_is_left_to_a_thread(desk: Desk, error: Exception
     assert desk.tell(error) is None
 
 
-def test_an_ollama_that_is_busy_is_left_to_a_thread(desk: Desk) -> None:
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
+def test_server_with_a_busy_ollama_gives_the_slot_up_for_longer_each_time(desk: Desk, status: str) -> None:
+    tries, pauses = Tries(), []
+    for _time in range(4):
+        assert desk.begin(tries=tries, patience=30.0)
+        later = desk.answer({"error": "server busy"}, status)
+        assert isinstance(later, Later)
+        assert "server busy" in later.reason
+        pauses.append(later.seconds)
+        desk.ended.clear()
+    assert pauses[0] < pauses[2] and pauses[1] < pauses[3]
+
+
+def test_server_with_a_busy_ollama_and_no_patience_lets_another_node_try(desk: Desk) -> None:
     assert desk.begin()
-    assert desk.answer({"error": "server busy"}, "503 Service Unavailable") is None
+    assert verdict(desk.answer({"error": "server busy"}, "503 Service Unavailable")) is Verdict.REQUEUE
+    desk.ended.clear()
+    assert desk.begin(count=1)
+    served = desk.answer({"error": "server busy"}, "503 Service Unavailable")
+    assert reply(served)["error"]["code"] == "ollama_unavailable"
+
+
+def test_server_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> None:
+    tries = Tries()
+    assert desk.begin(tries=tries)
+    text = {"error": "an error was encountered while running the model: unexpected EOF"}
+    later = desk.answer(text, "500 Internal Server Error")
+    assert isinstance(later, Later)
+    assert later.alone
+    assert not desk.begin(tries=tries), "it waits a moment first, in a thread"
+    outcome = desk.server.ended(
+        ApiError("EOF", status=500, server_message="unexpected EOF"), delivery(CHAT), tries, 1.0, 2.0
+    )
+    assert isinstance(outcome, ModelFailure)
+    assert not outcome.retriable
+
+
+def test_server_stopped_while_it_waits_gives_the_request_back(desk: Desk) -> None:
+    assert desk.begin(patience=30.0)
+    desk.stop.stop()
+    assert verdict(desk.answer({"error": "server busy"}, "503 Service Unavailable")) is Verdict.REQUEUE
 
 
 @pytest.mark.parametrize(
@@ -145,6 +213,11 @@ def test_an_ollama_that_is_busy_is_left_to_a_thread(desk: Desk) -> None:
         ({"error": "llama runner process has terminated"}, "500 Internal Server Error", "inference_failed", True),
         ({**ANSWER, "done": False}, "200 OK", "inference_failed", True),
         ([], "200 OK", "inference_failed", False),
+        (None, "200 OK", "inference_failed", False),
+        ({"error": "something"}, "200 OK", "inference_failed", True),
+        ({**ANSWER, "message": {"content": ""}, "eval_count": 0}, "200 OK", "inference_failed", False),
+        ({**ANSWER, "logprobs": [float("nan")]}, "200 OK", "inference_failed", False),
+        ({**ANSWER, "logprobs": [float("inf")]}, "200 OK", "inference_failed", False),
         ({**ANSWER, "message": {"content": "x" * 2000}}, "200 OK", "payload_too_large", False),
     ],
 )
@@ -185,16 +258,102 @@ def test_who_was_stopped_before_is_stopped_at_once(desk: Desk) -> None:
     assert desk.asker.cancelled == 1
 
 
-def test_a_defect_costs_one_request_and_not_the_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert desk.begin()
-
+@pytest.mark.parametrize("error", [LookupError("secret"), RecursionError(), MemoryError(), ValueError("secret")])
+@pytest.mark.parametrize("options", [{}, {"type": None}, {"headers": {"x-legion-llm-stream": "delta"}}])
+def test_server_with_a_defect_answers_with_an_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception, options: Any
+) -> None:
     def broken(*_arguments: Any) -> Any:
-        raise LookupError("a defect")
+        raise error
 
-    monkeypatch.setattr(desk.server, "_concluded", broken)
-    served = desk.answer(ANSWER)
+    monkeypatch.setattr("fleet_worker.serving.check_answer", broken)
+    monkeypatch.setattr(desk.server, "_infer", broken)
+    served = desk.answer(ANSWER) if desk.begin(**options) else desk.serve(CHAT, **options)
     assert served is not None
     assert (served.verdict, served.outcome) == (Verdict.REJECT, "defect")
+    told = reply(served)["error"]
+    assert told["retriable"] is False
+    assert "secret" not in told["message"]
+
+
+def test_server_that_cannot_read_a_request_answers_to_its_properties(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(message: Any, document: Any, served: Any) -> Any:
+        if message.body != b"{}":
+            raise MemoryError
+        return typed.read(message, document, served)
+
+    monkeypatch.setattr("fleet_worker.serving.dialect_of", lambda *_: replace(typed.DIALECT, read=broken))
+    served = desk.serve(CHAT)
+    assert served is not None
+    assert served.outcome == "defect"
+    assert served.reply is not None
+    assert served.reply.message.properties.correlation_id == "c-1"
+
+
+HALF = "half \ud800"
+
+
+def nested(levels: int) -> Any:
+    found: Any = 1
+    for _level in range(levels):
+        found = {"a": found}
+    return found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "user", "content": HALF}]},
+        {"messages": [{"role": HALF, "content": "x"}]},
+        {**CHAT, "tools": [{"function": {HALF: 1}}]},
+        {**CHAT, "format": {HALF: HALF}},
+        {**CHAT, "keep_alive": HALF},
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"headers": {"x-legion-llm-stream": "delta"}}])
+def test_server_with_half_a_surrogate_pair_in_what_ollama_is_sent_answers_with_an_error(
+    desk: Desk, body: Any, options: Any
+) -> None:
+    assert not desk.begin(body, **options)
+    served = desk.serve(body, **options)
+    assert (reply(served)["error"]["code"], reply(served)["error"]["retriable"]) == ("unsupported_type", False)
+    assert served is not None
+    assert served.outcome == "unsupported_type", "no defect"
+
+
+@pytest.mark.parametrize("levels", [*range(900, 1000, 7), 100_000])
+@pytest.mark.parametrize("where", ["message_context", "format", "protocol_version", "model"])
+def test_server_with_a_request_of_any_depth_answers(desk: Desk, where: str, levels: int) -> None:
+    body = b'{"messages": [{"role": "user", "content": "x"}], "%s": ' % where.encode()
+    body += b'{"a":' * levels + b"1" + b"}" * levels + b"}"
+    served = desk.answer(ANSWER) if desk.begin(body, size=10_000_000) else desk.serve(body, size=10_000_000)
+    assert served is not None
+    assert served.reply is not None
+
+
+@pytest.mark.parametrize("levels", [*range(900, 1000, 7), 100_000])
+def test_server_with_an_answer_of_any_depth_answers(desk: Desk, levels: int) -> None:
+    assert desk.begin()
+    content = json.dumps(ANSWER).encode()[:-1] + b', "logprobs": ' + b"[" * levels + b"]" * levels + b"}"
+    served = desk.hear(content)
+    assert served is not None
+    assert served.reply is not None
+
+
+@pytest.mark.parametrize("eval_count", [-1, 10**400, "7", [7], 1.5])
+def test_server_with_a_count_that_is_none_counts_nothing(desk: Desk, eval_count: Any) -> None:
+    assert desk.begin()
+    served = desk.answer({**ANSWER, "eval_count": eval_count})
+    assert served is not None
+    assert (served.outcome, served.fields["output_tokens"]) == ("answered", 0)
+
+
+def test_server_whose_request_is_overdue_says_so(desk: Desk) -> None:
+    served = desk.server.expired(delivery(CHAT))
+    assert served.outcome == "inference_timeout"
+    assert reply(served)["error"]["code"] == "inference_timeout"
 
 
 def test_a_compressed_answer_that_is_none_is_told(desk: Desk) -> None:
