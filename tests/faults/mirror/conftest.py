@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,30 @@ TESTS = Path(__file__).resolve().parents[2]
 for folder in (TESTS / "lab", TESTS / "integration" / "mirror", Path(__file__).resolve().parent):
     sys.path.insert(0, str(folder))
 
+import depth  # noqa: E402
 import faulty_proxy  # noqa: E402
 import mirror_lab  # noqa: E402
+import module_in_process  # noqa: E402
+import odd_s3.server  # noqa: E402
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror  # noqa: E402
 from fixtures import s3  # noqa: E402
+from hypothesis import HealthCheck  # noqa: E402
+from hypothesis import settings as hypothesis  # noqa: E402
 
 __all__ = ["s3"]
+
+# How long an example takes says more about the machine than about the code. A quick run has the same examples each
+# time; a deep one (TEST_DEPTH=deep, or FAULT_ROUNDS for their number) draws others at each run.
+hypothesis.register_profile(
+    "mirror",
+    max_examples=depth.rounds(12, 400),
+    derandomize=not depth.DEEP and "FAULT_ROUNDS" not in os.environ,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+    print_blob=True,
+)
+hypothesis.load_profile("mirror")
 
 
 @pytest.fixture
@@ -62,6 +81,13 @@ def start(settings, proxy):
 def run(start):
     """Run a module through the proxy, to its end."""
     return lambda module, **arguments: mirror_lab.finish_module(start(module, **arguments))
+
+
+@pytest.fixture(scope="module")
+def odd_server():
+    """A scripted S3 server, in a process that is prepared for modules to run in it."""
+    with module_in_process.prepared(), odd_s3.server.server() as made:
+        yield made
 
 
 @pytest.fixture
