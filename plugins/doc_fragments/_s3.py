@@ -19,6 +19,7 @@ options:
     description:
       - What the keys of the mirror begin with. Below it lie C(manifests/) and C(blobs/), as in a models directory of Ollama.
       - The empty string puts them at the root of the bucket.
+      - Slashes around it do not count, and several in a row count as one. The parts C(.) and C(..) are refused.
     type: str
     default: ollama/models
   endpoint_url:

@@ -77,7 +77,7 @@ models:
       type: int
       sample: 4661224676
     modified:
-      description: When its manifest was published, by the S3 server's clock, in ISO 8601.
+      description: When its manifest was published, by the S3 server's clock, in ISO 8601; V(null) when the server does not say it.
       type: str
       sample: "2026-04-01T12:00:00+00:00"
     config:

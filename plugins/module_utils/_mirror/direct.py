@@ -16,12 +16,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, Optional
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from .layout import url_path
+from .object_list import Page, read_page
 from .s3 import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT, S3Settings
 from .signing import Signer
 from .wire import Answer, Endpoint
@@ -129,54 +130,21 @@ class DirectReads:
             return None
         return Told(key, answer.length, told["etag"], modified, told.get(f"x-amz-meta-{metadata}"))
 
-    def states(self, prefix: str) -> Iterator[Optional[Told]]:
-        """Yield what the server says of the objects whose keys begin with a prefix; ``None`` last if there are more."""
-        token: Optional[str] = ""
-        while token is not None:
-            page = self._page(prefix, token)
-            if page is None:
-                yield None
-                return
-            found, token = page
-            yield from found
-
-    def _page(self, prefix: str, token: str) -> Optional[tuple[list[Told], Optional[str]]]:
-        """Return what a page tells, and the token of the next one if there is any.
+    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+        """Return a page of the list of the objects whose keys begin with a prefix.
 
         :param token: of this page; empty for the first.
+        :param after: the key that it begins after, or empty.
         """
-        from xml.etree import ElementTree
-
         asked = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
         if token:
             asked["continuation-token"] = token
+        if after:
+            asked["start-after"] = after
         query = "&".join(f"{name}={quote(value, safe='-_.~')}" for name, value in sorted(asked.items()))
         answer = self._ask("GET", "", query)
         content = None if answer is None else _read(answer, _MAX_PAGE)
-        if content is None:
-            return None
-        try:
-            # Of a server that we trust with our models; expat limits what entities may grow to.
-            root = ElementTree.fromstring(content)  # noqa: S314
-            space = root.tag[: root.tag.index("}") + 1] if root.tag.startswith("{") else ""
-            decode = unquote if root.findtext(f"{space}EncodingType") == "url" else str
-            found = [
-                Told(
-                    decode(entry.findtext(f"{space}Key", "")),
-                    int(entry.findtext(f"{space}Size", "")),
-                    entry.findtext(f"{space}ETag", ""),
-                    datetime.fromisoformat(entry.findtext(f"{space}LastModified", "").replace("Z", "+00:00")),
-                )
-                for entry in root.iterfind(f"{space}Contents")
-            ]
-            if root.tag != f"{space}ListBucketResult":
-                return None
-            if root.findtext(f"{space}IsTruncated") != "true":
-                return found, None
-            following = root.findtext(f"{space}NextContinuationToken")
-        except (ElementTree.ParseError, ValueError):
-            return None
-        return (found, following) if following else None
+        return None if content is None else read_page(content)
 
     def _ask(
         self, method: str, path: str, query: str = "", headers: Optional[Mapping[str, str]] = None

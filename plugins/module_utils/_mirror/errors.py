@@ -81,6 +81,18 @@ class ObjectChangedError(MirrorError):
     code = "mirror_object_changed"
 
 
+class ListError(MirrorError):
+    """A list of objects cannot be whole, or is none."""
+
+    code = "mirror_list"
+
+
+class NotS3Error(MirrorError):
+    """Something answers in place of the S3 server, such as a proxy while the server restarts."""
+
+    code = "mirror_not_s3"
+
+
 class ModelMissingError(MirrorError):
     """The mirror does not have a model."""
 
@@ -97,3 +109,14 @@ class DigestMismatchError(MirrorError):
     """Bytes do not have the digest by which they were asked for."""
 
     code = "digest_mismatch"
+
+
+#: Errors that concern every object alike; the others may concern the one that was asked for.
+OF_THE_WHOLE_MIRROR = (
+    MirrorUnreachableError,
+    MirrorTlsError,
+    MirrorCredentialsError,
+    BucketMissingError,
+    WrongRegionError,
+    ClockSkewError,
+)

@@ -68,6 +68,7 @@ class Report:
     :ivar downloaded: digests of the blobs that are now in place.
     :ivar resumed: digests of those of them that an earlier run had begun.
     :ivar removed: digests of the blobs that nothing names any more, and that are gone.
+    :ivar warnings: what was not done, and should be known.
     """
 
     models: list[ModelName] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Report:
     bytes_resumed: int = 0
     seconds: float = 0.0
     failures: list[CollectionError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Importer:
@@ -144,12 +146,13 @@ class Importer:
             for raw in (self._store.manifest(model.name),)
             if raw is not None
         }
-        leaving, warnings = unused_blobs(self._store, going, self._manifests)
+        unused = unused_blobs(self._store, going, self._manifests)
         plan = Plan(
             models=tuple(models),
-            blobs=(*blobs, *leaving),
+            blobs=(*blobs, *unused.blobs),
             access=tuple(self._access_changes(blobs)),
-            warnings=(*self._warnings(), *warnings),
+            warnings=(*self._warnings(), *unused.warnings),
+            listed=unused.listed,
         )
         self._ask_for(plan.of(ADD, REPLACE))
         self._must_be_possible(plan)
@@ -350,7 +353,9 @@ class Importer:
         self._expect(blobs)
         self._deliver(blobs, arrived)
         if not self.report.failures:
-            self.report.removed += carry_out_removal(self._store, plan)
+            removal = carry_out_removal(self._store, plan)
+            self.report.removed += removal.digests
+            self.report.warnings += removal.warnings
 
     def _expect(self, blobs: Sequence[BlobChange]) -> None:
         """Tell the tally what will come."""
@@ -410,7 +415,7 @@ class Importer:
 
     def _keep_from_pruning(self, plan: Plan) -> None:
         """Touch the blobs that no manifest names yet: Ollama spares those that are younger than an hour (v0.21)."""
-        users, _unreadable = self._store.references()
+        users = self._store.references().users
         for blob in plan.of(KEEP):
             if blob.digest not in users:
                 descriptor = self._store.open_blob(blob.digest)

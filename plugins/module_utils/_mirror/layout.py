@@ -9,6 +9,7 @@ It is the layout that lex-ollama reads, and that a copy of a models directory ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from urllib.parse import quote
 from .._ollama.digests import blob_file_name
 from .._ollama.errors import InvalidNameError
 from .._ollama.names import ModelName
+from .._ollama.text import printable
+from .errors import MirrorSettingsError
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,16 @@ class Layout:
 
     @classmethod
     def below(cls, prefix: str) -> Layout:
-        """:param prefix: as a person writes it, with or without slashes around it."""
-        prefix = prefix.strip("/")
-        return cls(prefix + "/" if prefix else "")
+        """Return the layout below a prefix.
+
+        :param prefix: as a person writes it. Slashes around it do not count, and several in a row count as one: a
+            server that keeps objects as files has them as one, and would list nothing under two.
+        :raises MirrorSettingsError: for a prefix that names another place when it is read as a path, or that no key
+            can have.
+        """
+        parts = [part for part in prefix.split("/") if part]
+        refuse_unsafe_parts("prefix", parts)
+        return cls("/".join((*parts, "")))
 
     @property
     def manifests(self) -> str:
@@ -60,6 +70,25 @@ class Layout:
             return ModelName(*parts)
         except InvalidNameError:
             return None
+
+    def may_be_manifest(self, key: str) -> bool:
+        """Return whether a key that is no model's lies where manifests do, or may be one in a strange encoding."""
+        parts = key[len(self.manifests) :].split("/")
+        return key.startswith(self.manifests) and (len(parts) == 4 or "%" in key) and bool(parts[-1])
+
+
+def refuse_unsafe_parts(option: str, parts: Sequence[str]) -> None:
+    """Refuse what URLs and file systems read as another place than it says.
+
+    :param option: the name of the setting, for the message.
+    :raises MirrorSettingsError: for the parts ``.`` and ``..``, and for characters that are not printable.
+    """
+    if any(part in (".", "..") or not part.isprintable() for part in parts):
+        raise MirrorSettingsError(
+            f"{option} is {printable('/'.join(parts))!r}, which no object can be found under: it has a part . or .., or"
+            " a character that cannot be seen",
+            remedy=f"Correct {option}; it may end in a line feed that a file or a lookup brought in",
+        )
 
 
 def url_path(key: str) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Optional
 
 from .._ollama.manifests import Manifest, ManifestError
 from .._ollama.names import ModelName
-from .errors import MirrorAccessError, MirrorError, ModelMissingError
+from .errors import OF_THE_WHOLE_MIRROR, ListError, MirrorAccessError, MirrorError, ModelMissingError
 from .mirror import READERS, Mirror, ObjectState
 
 #: Blobs from which on one listing is cheaper than asking for each: a page of it has 1,000 objects.
@@ -30,11 +30,12 @@ _ALIKE = 0.6
 class Listed(NamedTuple):
     """A model of a mirror.
 
+    :param modified: ``None`` when the server does not say it.
     :param manifest: ``None`` when it cannot be read; then ``problem`` says why.
     """
 
     name: ModelName
-    modified: datetime
+    modified: Optional[datetime]
     manifest: Optional[Manifest]
     problem: str = ""
 
@@ -44,21 +45,29 @@ def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
 
     A manifest that cannot be read is reported in its place.
     """
-    found = [(mirror.layout.name_of(state.key), state) for state in mirror.states(mirror.layout.manifests)]
-    wanted = sorted((name, state.modified) for name, state in found if name and matches(name, patterns))
+    found = {mirror.layout.name_of(entry.key): entry.modified for entry in mirror.entries(mirror.layout.manifests)}
+    wanted = [(name, found[name]) for name in sorted(filter(None, found)) if matches(name, patterns)]
     with ThreadPoolExecutor(READERS) as pool:
         return [listed for listed in pool.map(lambda entry: _listed(mirror, *entry), wanted) if listed]
 
 
 def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
-    """Return the states of those of the blobs that the mirror has, by digest."""
+    """Return the states of those of the blobs that the mirror has, by digest.
+
+    What a list lacks, or says too little of, is asked for by itself.
+    """
     keys = {mirror.layout.blob_key(digest): digest for digest in digests}
+    found: dict[str, ObjectState] = {}
     if len(keys) > _LISTED_FROM:
-        with contextlib.suppress(MirrorAccessError):  # listing is a right of its own
-            listed = mirror.states(mirror.layout.blobs)
-            return {keys[state.key]: state for state in listed if state.key in keys}
+        # Listing is a right of its own, and not every server's list is whole.
+        with contextlib.suppress(MirrorAccessError, ListError):
+            for entry in mirror.entries(mirror.layout.blobs):
+                if entry.key in keys and entry.size is not None and entry.etag and entry.modified:
+                    found[keys[entry.key]] = ObjectState(entry.key, entry.size, entry.etag, entry.modified)
     with ThreadPoolExecutor(READERS) as pool:
-        return {keys[state.key]: state for state in pool.map(mirror.state, keys) if state}
+        states = pool.map(mirror.find, [key for key, digest in keys.items() if digest not in found])
+        found.update((keys[state.key], state) for state in states if state)
+    return found
 
 
 def matches(name: ModelName, patterns: Sequence[str]) -> bool:
@@ -99,11 +108,13 @@ def nearest(absent: ModelName, present: Iterable[ModelName], count: int = 3) -> 
     return [short for score, short in alike[:count] if score >= _ALIKE]
 
 
-def _listed(mirror: Mirror, name: ModelName, modified: datetime) -> Optional[Listed]:
-    raw = mirror.manifest(name)
-    if raw is None:  # removed since it was listed
-        return None
+def _listed(mirror: Mirror, name: ModelName, modified: Optional[datetime]) -> Optional[Listed]:
     try:
+        raw = mirror.manifest(name)
+        if raw is None:  # removed since it was listed
+            return None
         return Listed(name, modified, Manifest.parse(raw))
-    except ManifestError as error:
+    except OF_THE_WHOLE_MIRROR:
+        raise
+    except (ManifestError, MirrorError) as error:
         return Listed(name, modified, None, error.message)

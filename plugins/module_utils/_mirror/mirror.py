@@ -6,21 +6,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, NamedTuple, Optional, Protocol
 
-from .._ollama.manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
+from .._ollama.manifests import MAX_MANIFEST_SIZE
 from .._ollama.names import ModelName
+from .._ollama.references import References
+from .._ollama.text import printable
 from .direct import DirectReads
 from .error_translation import translated
-from .errors import MirrorError, MirrorUnreachableError, ObjectChangedError, ObjectMissingError
+from .errors import (
+    OF_THE_WHOLE_MIRROR,
+    ListError,
+    MirrorError,
+    MirrorUnreachableError,
+    NotS3Error,
+    ObjectChangedError,
+    ObjectMissingError,
+)
 from .layout import Layout
+from .object_list import ObjectList, Page, read_page
 from .quick import QuickGets, SdkBody
 from .s3 import S3Settings, check, connect
 
@@ -67,6 +77,7 @@ class Mirror:
         self._connections = connections
         self._sdk: Optional[tuple[Any, QuickGets]] = None
         self._lock = threading.Lock()
+        self._answer = threading.local()
         self._direct = DirectReads(settings)
         if not self._direct.possible:
             self._connected()
@@ -80,6 +91,7 @@ class Mirror:
         with self._lock:
             if self._sdk is None:
                 client = connect(self.settings, connections=self._connections)
+                client.meta.events.register("response-received.s3.ListObjectsV2", self._keep_answer)
                 self._sdk = client, QuickGets(client)
             return self._sdk
 
@@ -90,33 +102,73 @@ class Mirror:
         """
         try:
             return self.read(self.layout.manifest_key(name), MAX_MANIFEST_SIZE + 1)
-        except ObjectMissingError:
+        except ObjectMissingError as error:
+            self._must_be_gone(error)
             return None
 
+    def _must_be_gone(self, error: ObjectMissingError) -> None:
+        """Make sure that it is an S3 server that says that an object is not there.
+
+        :raises NotS3Error: when something else answers 404, such as a proxy whose server restarts.
+        """
+        if error.details.get("s3_code") != "NoSuchKey":
+            raise NotS3Error(
+                f"{error.message}; but an S3 server would have called this NoSuchKey",
+                remedy=f"Check that {self.settings.where} leads to the S3 API: a web server or a proxy answered",
+                **error.details,
+            ) from error
+
     def names(self) -> list[ModelName]:
-        """Return the names of all models, by their keys alone."""
-        found = (self.layout.name_of(state.key) for state in self.states(self.layout.manifests))
+        """Return the names of all models, by their keys alone.
+
+        :raises ListError: when not all of them can be listed.
+        """
+        found = (self.layout.name_of(entry.key) for entry in self.entries(self.layout.manifests))
         return [name for name in found if name is not None]
 
-    def references(self, *, without: Collection[ModelName] = ()) -> tuple[dict[str, list[ModelName]], list[str]]:
-        """Return which models name which blobs, and the URLs of manifests that cannot be read.
+    def references(self, *, without: Collection[ModelName] = ()) -> References:
+        """Return which models name which blobs.
 
-        :param without: models that do not count.
+        :param without: models whose manifests do not count.
         """
-        users: dict[str, list[ModelName]] = {}
-        unreadable: list[str] = []
-        names = [name for name in self.names() if name not in without]
+        found = self._listed()
+        names = sorted(found.names.difference(without))
+        gone = set()
         with ThreadPoolExecutor(READERS) as pool:
-            for name, raw in zip(names, pool.map(self.manifest, names)):
+            answers = {name: pool.submit(self.manifest, name) for name in names}
+            for name, answer in answers.items():
+                where = self.settings.url(self.layout.manifest_key(name))
                 try:
-                    # One that was removed since it was listed names nothing.
-                    blobs = () if raw is None else Manifest.parse(raw).blobs
-                except ManifestError:
-                    unreadable.append(self.settings.url(self.layout.manifest_key(name)))
-                    continue
-                for blob in blobs:
-                    users.setdefault(blob.digest, []).append(name)
-        return users, unreadable
+                    if not found.add(name, answer.result, where, fatal=OF_THE_WHOLE_MIRROR):
+                        gone.add(name)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        # Somebody removed them since they were listed, or else the list does not spell keys as they are.
+        for name in sorted(gone and gone & self._listed().names):
+            where = self.settings.url(self.layout.manifest_key(name))
+            found.doubts.append(
+                f"{self.settings.where} lists {where} and says that it does not exist."
+                " Publish the model again, or repair the S3 server's index"
+            )
+        return found
+
+    def _listed(self) -> References:
+        """Return the models by their keys alone, with a doubt for each reason why there may be others."""
+        found = References()
+        try:
+            for entry in self.entries(self.layout.manifests):
+                name = self.layout.name_of(entry.key)
+                if name is not None:
+                    found.names.add(name)
+                elif self.layout.may_be_manifest(entry.key):
+                    found.doubts.append(
+                        f"{self.settings.url(printable(entry.key))} cannot be read as a manifest, since its name is"
+                        " that of no model. Remove it if it is no manifest"
+                    )
+        except ListError as error:
+            found.doubts.append(str(error))
+        return found
 
     def remove_manifest(self, name: ModelName) -> bool:
         """Remove a manifest. Whether it was there is not told by S3."""
@@ -177,8 +229,10 @@ class Mirror:
         """
         state = self.state(key)
         if state is None:
-            with contextlib.suppress(ObjectMissingError):
+            try:
                 self._complain(key, f"ask for {self.settings.url(key)}")
+            except ObjectMissingError as error:
+                self._must_be_gone(error)
         return state
 
     def _complain(self, key: str, doing: str) -> None:
@@ -186,22 +240,29 @@ class Mirror:
         with translated(self.settings, doing):
             self.client.get_object(Bucket=self.settings.bucket, Key=key)["Body"].close()
 
-    def states(self, prefix: str) -> Iterator[ObjectState]:
-        """Yield the states of all objects whose keys begin with a prefix, in the order of their keys."""
-        last = ""
-        for told in self._direct.states(prefix):
-            if told is None:
-                break
-            last = told.key
-            yield ObjectState(*told[:4])
-        else:
-            return
-        which = {"Bucket": self.settings.bucket, "Prefix": prefix, **({"StartAfter": last} if last else {})}
-        pages = self.client.get_paginator("list_objects_v2").paginate(**which)
+    def entries(self, prefix: str) -> ObjectList:
+        """Return the list of all objects whose keys begin with a prefix; it is asked for as it is iterated over."""
+
+        def ask(token: str, after: str) -> Optional[Page]:
+            return self._direct.page(prefix, token, after) or self._page(prefix, token, after)
+
+        return ObjectList(prefix, ask, self.settings.where, self.settings.url(prefix))
+
+    def _page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+        """Return a page of a list by way of the SDK, which decodes keys in one way only: the answer itself is read."""
+        client, _quick = self._connected()
+        which = {"Bucket": self.settings.bucket, "Prefix": prefix, "EncodingType": "url"}
+        if token:
+            which["ContinuationToken"] = token
+        if after:
+            which["StartAfter"] = after
+        self._answer.body = None
         with translated(self.settings, f"list {self.settings.url(prefix)}"):
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    yield ObjectState(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])
+            client.list_objects_v2(**which)
+        return read_page(self._answer.body) if self._answer.body else None
+
+    def _keep_answer(self, *, response_dict: Optional[dict[str, Any]] = None, **_more: Any) -> None:
+        self._answer.body = response_dict.get("body") if response_dict else None
 
     def open(self, key: str, start: int, stop: int, size: int, etag: str) -> ObjectStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive, of an object.

@@ -71,12 +71,14 @@ class Plan:
     """All that will happen, each blob and each model once.
 
     :param warnings: what should be known although nothing can be done about it here.
+    :param listed: the models that were there when it was decided which blobs go.
     """
 
     models: tuple[ModelChange, ...] = ()
     blobs: tuple[BlobChange, ...] = ()
     access: tuple[AccessChange, ...] = ()
     warnings: tuple[str, ...] = ()
+    listed: frozenset[ModelName] = frozenset()
 
     @property
     def changed(self) -> bool:

@@ -28,7 +28,7 @@ from .bandwidth import Bandwidth
 from .listing import matches, nearest
 from .mirror import READERS, Mirror
 from .plans import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
-from .removing import carry_out_removal, unused_blobs
+from .removing import Removal, carry_out_removal, unused_blobs
 from .uploading import upload
 
 
@@ -44,7 +44,7 @@ class Report:
 
     models: list[ModelName] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    removal: Removal = field(default_factory=Removal)
     bytes_sent: int = 0
     seconds: float = 0.0
 
@@ -101,8 +101,10 @@ class Publisher:
                 if raw is not None:
                     going[name] = raw
                     models.append(ModelChange(name, digest_of(raw), None))
-        leaving, warnings = unused_blobs(self._mirror, going, manifests)
-        return Plan(models=tuple(models), blobs=(*changes, *leaving), warnings=tuple(warnings))
+        unused = unused_blobs(self._mirror, going, manifests)
+        return Plan(
+            models=tuple(models), blobs=(*changes, *unused.blobs), warnings=unused.warnings, listed=unused.listed
+        )
 
     def apply(self, plan: Plan) -> None:
         """Send what the plan says; :attr:`report` tells what was done."""
@@ -120,7 +122,7 @@ class Publisher:
                     self._mirror.write(key, model.after.raw, model.after.digest)
                 if model.after:
                     self.report.models.append(model.name)
-            self.report.removed = carry_out_removal(self._mirror, plan)
+            self.report.removal = carry_out_removal(self._mirror, plan)
         finally:
             self.report.seconds = time.monotonic() - start
 

@@ -31,7 +31,7 @@ class ObjectSource:
         """Accept the object that is there now, if it can still be the same content."""
         with self._lock:
             url = self._mirror.settings.url(self._state.key)
-            state = self._mirror.state(self._state.key)
+            state = self._mirror.find(self._state.key)
             if state is None:
                 raise ObjectMissingError(
                     f"{url} was removed while it was being read", remedy="Publish the model again", key=self._state.key

@@ -30,6 +30,7 @@ from .errors import (
     DigestMismatchError,
     MirrorBusyError,
     MirrorUnreachableError,
+    NotS3Error,
     ObjectChangedError,
     ObjectMissingError,
 )
@@ -53,7 +54,7 @@ LONGEST_PAUSE = 20.0
 REPLACEMENTS = 3
 
 #: Errors that may be gone at the next try, and errors that concern one blob only; any other one ends the run.
-_TRANSIENT = (MirrorUnreachableError, MirrorBusyError)
+_TRANSIENT = (MirrorUnreachableError, MirrorBusyError, NotS3Error)
 _OF_ONE_BLOB = (
     DigestMismatchError,
     ObjectChangedError,

@@ -14,11 +14,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror import importing, publishing
 from .._mirror.files import Deposit, Fetch
+from .._mirror.layout import refuse_unsafe_parts
 from .._mirror.listing import Listed, models
 from .._mirror.lock import exclusive
 from .._mirror.mirror import READERS, Mirror
 from .._mirror.plans import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
-from .._mirror.removing import carry_out_removal, plan_removal
+from .._mirror.removing import Removal, carry_out_removal, plan_removal
 from .._ollama.digests import parse_digest
 from .._ollama.directories import Ownership
 from .._ollama.errors import CollectionError
@@ -106,8 +107,8 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
     url = mirror.settings.url(mirror.layout.root)
     if params["state"] == "absent":
         plan = plan_removal(mirror, names)
-        removed = [] if module.check_mode else carry_out_removal(mirror, plan)
-        return _removed(module, plan, url, removed)
+        removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
+        return _removed(module, plan, url, removal)
     with Store(StoreSettings(params["models_path"])) as store, telling(module) as tally:
         publisher = publishing.Publisher(
             mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params), tally=tally
@@ -125,9 +126,8 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
                 }
                 raise
     report = publisher.report
-    removed = [blob.digest for blob in plan.of(REMOVE)] if module.check_mode else report.removed
     return {
-        **_removed(module, plan, url, removed),
+        **_removed(module, plan, url, report.removal),
         "blobs_pushed": len(plan.of(ADD, REPLACE)),
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,
@@ -154,6 +154,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
     mirror = Mirror(s3_settings(params))
     digest = _checksum(params["checksum"])
     key, path = params["key"].lstrip("/"), params["path"]
+    refuse_unsafe_parts("key", key.split("/"))
     url = mirror.settings.url(key)
     transferred = 0
     with telling(module) as tally:
@@ -238,16 +239,18 @@ def _like_existing(path: str) -> Ownership:
 
 def _remove_from_store(module: AnsibleModule, store: Store, names: list[ModelName]) -> dict[str, Any]:
     plan = plan_removal(store, names)
-    removed: list[str] = []
+    removal = Removal()
     if plan.changed and not module.check_mode:
         with exclusive(store.workspace, store.ownership, module.warn):
             plan = plan_removal(store, names)
-            removed = carry_out_removal(store, plan)
-    return _removed(module, plan, store.path, removed)
+            removal = carry_out_removal(store, plan)
+    return _removed(module, plan, store.path, removal)
 
 
-def _removed(module: AnsibleModule, plan: Plan, where: str, removed: list[str]) -> dict[str, Any]:
-    blobs = plan.of(REMOVE) if module.check_mode else [blob for blob in plan.of(REMOVE) if blob.digest in removed]
+def _removed(module: AnsibleModule, plan: Plan, where: str, removal: Removal) -> dict[str, Any]:
+    blobs = [blob for blob in plan.of(REMOVE) if module.check_mode or blob.digest in removal.digests]
+    for warning in removal.warnings:
+        module.warn(warning)
     return {
         **_planned(module, plan, where),
         "blobs_removed": len(blobs),
@@ -272,6 +275,8 @@ def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[imp
         removed=[blob.digest for blob in plan.of(REMOVE)],
         bytes_received=plan.bytes_to_transfer,
     )
+    for warning in done.warnings:
+        module.warn(warning)
     return {
         **_planned(module, plan, where),
         **_progress(done),
@@ -325,7 +330,7 @@ def _listed(listed: Listed) -> dict[str, Any]:
         "full_name": listed.name.full,
         "digest": manifest.digest if manifest else None,
         "size": manifest.size if manifest else None,
-        "modified": listed.modified.isoformat(),
+        "modified": listed.modified.isoformat() if listed.modified else None,
         "config": manifest.config.digest if manifest and manifest.config else None,
         "layers": [
             {"media_type": layer.media_type, "digest": layer.digest, "size": layer.size, "name": layer.name}

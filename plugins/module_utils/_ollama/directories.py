@@ -290,6 +290,16 @@ class Directory:
         except OSError as error:
             raise explain(error, "look", self.join(name)) from error
 
+    def has(self, name: str) -> bool:
+        """Return whether there is an entry of that name, be it a link to nowhere."""
+        try:
+            os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise explain(error, "look", self.join(name)) from error
+        return True
+
     def open_file(self, name: str) -> Optional[int]:
         """Open a regular file for reading; return its descriptor, or ``None`` when there is none.
 

@@ -16,13 +16,15 @@ import os
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Optional, Union
 
 from .digests import blob_file_name
-from .directories import Directory, DirectoryError, Ownership, UnsafePathError
-from .errors import InvalidNameError
-from .manifests import MAX_MANIFEST_SIZE, Manifest, ManifestError
+from .directories import Directory, DirectoryError, Ownership
+from .errors import CollectionError, InvalidNameError
+from .manifests import MAX_MANIFEST_SIZE
 from .names import ModelName
+from .references import References
 
 BLOBS = "blobs"
 MANIFESTS = "manifests"
@@ -194,11 +196,7 @@ class Store:
 
     def names(self) -> list[ModelName]:
         """Return the names of all manifests, sound or not."""
-        return [name for name, _path in self._entries() if name is not None]
-
-    def strangers(self) -> list[str]:
-        """Return the paths of files among the manifests whose names are no model's."""
-        return [path for name, path in self._entries() if name is None]
+        return [entry for entry in self._entries() if isinstance(entry, ModelName)]
 
     def write_manifest(self, name: ModelName, raw: bytes) -> None:
         """Put a manifest in place, whole or not at all."""
@@ -239,27 +237,20 @@ class Store:
                     break
         return removed
 
-    def references(self, *, without: Collection[ModelName] = ()) -> tuple[dict[str, list[ModelName]], list[str]]:
-        """Return which models name which blobs, and the paths of manifests that cannot be read.
+    def references(self, *, without: Collection[ModelName] = ()) -> References:
+        """Return which models name which blobs.
 
-        :param without: models that do not count.
+        :param without: models whose manifests do not count.
         """
-        users: dict[str, list[ModelName]] = {}
-        unreadable = self.strangers()
-        for name in self.names():
-            if name in without:
-                continue
-            try:
-                raw = self.manifest(name)
-                if raw is None:
-                    continue  # removed since it was listed
-                manifest = Manifest.parse(raw)
-            except (ManifestError, UnsafePathError):
-                unreadable.append(self.manifest_path(name))
-                continue
-            for blob in manifest.blobs:
-                users.setdefault(blob.digest, []).append(name)
-        return users, unreadable
+        found = References()
+        for entry in self._entries():
+            if isinstance(entry, ModelName):
+                found.names.add(entry)
+                if entry not in without:
+                    found.add(entry, partial(self.manifest, entry), self.manifest_path(entry))
+            else:
+                found.doubts.append(str(entry))
+        return found
 
     def _manifests_root(self) -> Directory:
         # Ollama's pruning removes even this directory while it is empty.
@@ -281,27 +272,66 @@ class Store:
             directory = below
         return directory
 
-    def _entries(self) -> Iterator[tuple[Optional[ModelName], str]]:
-        """Yield what Ollama takes for manifests: the name, or ``None`` when it is not a model's, and the path."""
+    def _entries(self) -> Iterator[Union[ModelName, CollectionError]]:
+        """Yield what Ollama takes for manifests: names, and why there may be others that are not known."""
         root = self._descend([])
         if root is not None:
             with root:
                 yield from _entries_below(root, [])
 
 
-def _entries_below(directory: Directory, parts: list[str]) -> Iterator[tuple[Optional[ModelName], str]]:
-    for entry in directory.names():
-        state = directory.stat(entry)
-        if state is None:
+def _entries_below(directory: Directory, parts: list[str]) -> Iterator[Union[ModelName, CollectionError]]:
+    try:
+        entries = directory.names()
+    except DirectoryError as error:
+        yield error
+        return
+    for entry in entries:
+        try:
+            if len(parts) == 3:
+                state = directory.stat(entry)
+                # A link whose target is away may be a manifest on a disk that is not mounted.
+                if state is None and directory.has(entry):
+                    yield _dangling(directory.join(entry))
+                elif state is not None and not stat.S_ISDIR(state.st_mode):
+                    yield _name([*parts, entry]) or _stranger(directory.join(entry))
+                continue
+            below = _below(directory, entry)
+        except DirectoryError as error:
+            yield error
             continue
-        if len(parts) == 3:
-            if not stat.S_ISDIR(state.st_mode):
-                yield _name([*parts, entry]), directory.join(entry)
-        elif stat.S_ISDIR(state.st_mode):
-            below = directory.find(entry)
-            if below is not None:
-                with below:
-                    yield from _entries_below(below, [*parts, entry])
+        if below is not None:
+            with below:
+                yield from _entries_below(below, [*parts, entry])
+
+
+def _below(directory: Directory, entry: str) -> Optional[Directory]:
+    """Enter a directory among the manifests; return ``None`` for what is none.
+
+    :raises DirectoryError: for one that cannot be entered, a link to one included: Ollama follows it.
+    """
+    state = directory.stat(entry)
+    if state is None:
+        if directory.has(entry):
+            raise _dangling(directory.join(entry))
+        return None
+    return directory.find(entry) if stat.S_ISDIR(state.st_mode) or stat.S_ISLNK(state.st_mode) else None
+
+
+def _dangling(path: str) -> DirectoryError:
+    return DirectoryError(
+        f"{path} is a symbolic link to something that is not there",
+        remedy="Mount the file system that it leads to, or remove the link",
+        path=path,
+    )
+
+
+def _stranger(path: str) -> DirectoryError:
+    return DirectoryError(
+        f"{path} cannot be read as a manifest, since its name is that of no model",
+        remedy="Remove it if it is no manifest",
+        path=path,
+    )
 
 
 def _name(parts: list[str]) -> Optional[ModelName]:

@@ -35,7 +35,7 @@ def models(path):
 def assert_sound_mirror(mirror):
     """Every object is whole, and no manifest lacks a blob. Returns the names of the models that are there."""
     there = set()
-    for state in mirror.states(mirror.layout.blobs):
+    for state in mirror.entries(mirror.layout.blobs):
         content = mirror.read(state.key, state.size + 1)
         assert state.key == mirror.layout.blob_key(digest_of(content)), f"{state.key} is damaged"
         there.add(digest_of(content))
@@ -82,7 +82,7 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings
         assert not outcome.failed, (round_number, outcome.result)
         assert assert_sound_mirror(mirror) == {"large:latest", "many:latest"}
         assert not run("ollama_s3_publish", models=names, models_path=path, prefix=prefix).changed
-        for state in list(mirror.states("round-")):
+        for state in list(mirror.entries("round-")):
             mirror.remove(state.key)
     assert killed_midway > ROUNDS / 2
 

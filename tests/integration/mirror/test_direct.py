@@ -71,9 +71,9 @@ def test_the_same_as_by_the_sdk(by_sdk, alone):
         assert alone.read(key, 10) == CONTENT[:10]
         for start, stop in ((0, 1000), (1000, 250_000), (299_999, 300_000), (0, 300_000)):
             assert read(alone, key, start, stop, state.etag) == CONTENT[start:stop]
-    assert list(alone.states("models/")) == list(by_sdk.states("models/"))
-    assert sorted(state.key for state in alone.states("models/")) == sorted(KEYS)
-    assert list(alone.states("nothing/")) == []
+    assert list(alone.entries("models/")) == list(by_sdk.entries("models/"))
+    assert sorted(state.key for state in alone.entries("models/")) == sorted(KEYS)
+    assert list(alone.entries("nothing/")) == []
 
 
 def test_what_is_refused_is_told_by_the_sdk(by_sdk):
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_told_by_the_sdk(by_sdk, changes, error, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     mirror = Mirror(dataclasses.replace(by_sdk.settings, **changes))
     with pytest.raises(error):
-        list(mirror.states("models/"))
+        list(mirror.entries("models/"))
     with pytest.raises(error):
         mirror.read(KEYS[0], 10)
 
@@ -109,4 +109,4 @@ def test_a_listing_of_many_pages(by_sdk, alone):
     keys = [f"many/{number:04d}" for number in range(1001)]
     for key in keys:
         by_sdk.write(key, b"", digest_of(b""))
-    assert [state.key for state in alone.states("many/")] == keys
+    assert [state.key for state in alone.entries("many/")] == keys

@@ -20,7 +20,7 @@ def model(path):
 
 
 def objects(mirror):
-    return {state.key: mirror.state(state.key) for state in mirror.states("")}
+    return {state.key: mirror.state(state.key) for state in mirror.entries("")}
 
 
 def test_a_model_goes_once(run, mirror, model, path):

@@ -75,6 +75,8 @@ class Updates:
                     plan = importer.apply()
                 elif order.function == IMPORT:
                     importer.remember()
+                for warning in (*plan.warnings, *importer.report.warnings):
+                    LOG.warning("update", function=order.function, model=name.short, warning=warning)
                 change = plan.models[0]
                 result: Mapping[str, Any] = {
                     "changed": plan.changed,

@@ -157,71 +157,43 @@ def test_a_state_that_is_not_understood_is_for_the_sdk(answering, headers):
     assert reads.state("key", "sha256") is None
 
 
-def page(*keys, following=None, space=' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'):
-    entries = "".join(
-        f"<Contents><Key>{key}</Key><LastModified>2026-11-25T10:30:59.000Z</LastModified>"
-        f"<ETag>&quot;e&quot;</ETag><Size>3</Size></Contents>"
-        for key in keys
-    )
+def listing(*keys, following=""):
+    entries = "".join(f"<Contents><Key>{key}</Key><Size>3</Size></Contents>" for key in keys)
     more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{following}</NextContinuationToken>"
     ending = more if following else "<IsTruncated>false</IsTruncated>"
-    body = f"<ListBucketResult{space}><EncodingType>url</EncodingType>{entries}{ending}</ListBucketResult>"
-    return Answered(200, body=body.encode())
+    return f"<ListBucketResult>{entries}{ending}</ListBucketResult>".encode()
 
 
-def collected(states):
-    """Return what was told, and whether that was all."""
-    found = list(states)
-    whole = not found or found[-1] is not None
-    return (found if whole else found[:-1]), whole
+def test_a_page_of_a_list_is_asked_for_by_its_token_or_by_the_key_before(answering):
+    reads, asked = answering(*(Answered(200, body=listing("a")) for _page in range(3)))
+    for token, after in (("", ""), ("n/1=", ""), ("", "a b/c")):
+        assert [entry.key for entry in reads.page("a b/", token, after).entries] == ["a"]
+    assert [target for _method, target in asked] == [
+        "/models?encoding-type=url&list-type=2&prefix=a%20b%2F",
+        "/models?continuation-token=n%2F1%3D&encoding-type=url&list-type=2&prefix=a%20b%2F",
+        "/models?encoding-type=url&list-type=2&prefix=a%20b%2F&start-after=a%20b%2Fc",
+    ]
 
 
-@pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
-def test_a_listing_of_several_pages(answering, space):
-    reads, asked = answering(page("a%2Fb%2Bc+d", "e", following="n/1=", space=space), page("f", space=space))
-    found, whole = collected(reads.states("a b/"))
-    assert found == [Told(key, 3, '"e"', MOMENT) for key in ("a/b+c+d", "e", "f")]
-    assert whole
-    first = "/models?encoding-type=url&list-type=2&prefix=a%20b%2F"
-    second = "/models?continuation-token=n%2F1%3D&encoding-type=url&list-type=2&prefix=a%20b%2F"
-    assert asked == [("GET", first), ("GET", second)]
+@pytest.mark.parametrize("answer", [Answered(503), ConnectionResetError(), Answered(200, body=b"<ListBucketResult><")])
+def test_a_page_that_does_not_come_is_for_the_sdk(answering, answer):
+    reads, _asked = answering(answer)
+    assert reads.page("", "", "") is None
 
 
-@pytest.mark.parametrize(
-    "second",
-    [
-        Answered(503),
-        ConnectionResetError(),
-        Answered(200, body=b"<ListBucketResult><"),
-        Answered(200, body=b"<Other/>"),
-        Answered(200, body=b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>"),
-        Answered(200, body=b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"),
-    ],
-)
-def test_a_listing_that_breaks_off_is_for_the_sdk(answering, second):
-    reads, _asked = answering(page("a", following="n"), second)
-    found, whole = collected(reads.states(""))
-    assert [told.key for told in found] == ["a"]
-    assert not whole
-
-
-def test_the_sdk_goes_on_with_a_listing_where_it_broke_off(answering, monkeypatch):
+def test_the_sdk_goes_on_with_a_list_where_it_broke_off(answering, monkeypatch):
     mirror = Mirror(SETTINGS)
-    mirror._direct, _requests = answering(page("a", "b", following="n"), Answered(503))
+    mirror._direct, _requests = answering(Answered(200, body=listing("a", "b", following="n")), Answered(503))
     asked = []
 
     class Client:
-        def get_paginator(self, operation):
-            assert operation == "list_objects_v2"
-            return self
-
-        def paginate(self, **which):
+        def list_objects_v2(self, **which):
             asked.append(which)
-            return [{"Contents": [{"Key": "c", "Size": 3, "ETag": '"e"', "LastModified": MOMENT}]}]
+            mirror._keep_answer(response_dict={"body": listing("b", "c")})
 
-    monkeypatch.setattr(Mirror, "client", Client())
-    assert [state.key for state in mirror.states("")] == ["a", "b", "c"]
-    assert asked == [{"Bucket": "models", "Prefix": "", "StartAfter": "b"}]
+    monkeypatch.setattr(Mirror, "_connected", lambda self: (Client(), None))
+    assert [entry.key for entry in mirror.entries("")] == ["a", "b", "c"]
+    assert asked == [{"Bucket": "models", "Prefix": "", "EncodingType": "url", "ContinuationToken": "n"}]
 
 
 def test_the_sdk_is_not_loaded_for_what_does_not_need_it(monkeypatch):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorSettingsError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.layout import Layout
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.listing import matches, nearest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.units import in_bytes
@@ -17,7 +18,18 @@ DIGEST = "sha256:" + "a" * 64
 
 @pytest.mark.parametrize(
     "prefix, root",
-    [("ollama/models", "ollama/models/"), ("/ollama/models/", "ollama/models/"), ("", ""), ("/", ""), ("a", "a/")],
+    [
+        ("ollama/models", "ollama/models/"),
+        ("/ollama/models/", "ollama/models/"),
+        ("ollama//models", "ollama/models/"),
+        ("///ollama////models//", "ollama/models/"),
+        ("my models", "my models/"),
+        ("", ""),
+        ("/", ""),
+        ("//", ""),
+        ("a", "a/"),
+        ("a/.b/..c", "a/.b/..c/"),
+    ],
 )
 def test_keys_lie_below_the_prefix(prefix, root):
     layout = Layout.below(prefix)
@@ -25,6 +37,12 @@ def test_keys_lie_below_the_prefix(prefix, root):
     assert layout.manifest_key(name) == f"{root}manifests/hf.co/user/repo/Q4"
     assert layout.blob_key(DIGEST) == f"{root}blobs/sha256-{'a' * 64}"
     assert layout.name_of(layout.manifest_key(name)) == name
+
+
+@pytest.mark.parametrize("prefix", [".", "..", "a/../b", "a/./b", "/a/..", "models\n", "a\tb", "a\x00"])
+def test_a_prefix_that_is_another_place_in_a_path_is_refused(prefix):
+    with pytest.raises(MirrorSettingsError, match="prefix is"):
+        Layout.below(prefix)
 
 
 @pytest.mark.parametrize(

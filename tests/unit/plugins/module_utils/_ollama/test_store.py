@@ -10,9 +10,14 @@ import shutil
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import Directory, UnsafePathError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
+    Directory,
+    NotPermittedError,
+    UnsafePathError,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import MAX_MANIFEST_SIZE
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.references import References
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 
@@ -47,7 +52,7 @@ def test_looking_at_a_store_that_is_not_there_creates_nothing(path, tmp_path):
         assert store.open_blob(digest_of(b"x")) is None
         assert not store.remove_manifest(NAMES[0])
         assert not store.remove_blob(digest_of(b"x"))
-        assert store.references() == ({}, [])
+        assert store.references() == References()
         assert store.find_workspace() is None
     assert list(tmp_path.iterdir()) == []
 
@@ -103,20 +108,60 @@ def test_references_tell_users_and_what_cannot_be_read(store, path):
     store.write_manifest(NAMES[1], manifest(b"shared"))
     store.write_manifest(NAMES[2], b"")
     (path / "manifests/registry.ollama.ai/library/llama3/.DS_Store").write_bytes(b"x")
-    users, unreadable = store.references()
-    assert users == {digest_of(b"shared"): [NAMES[1], NAMES[0]], digest_of(b"own"): [NAMES[0]]}
-    assert sorted(unreadable) == sorted(
-        [store.manifest_path(NAMES[2]), str(path / "manifests/registry.ollama.ai/library/llama3/.DS_Store")]
-    )
-    assert store.references(without=[NAMES[0], NAMES[1]])[0] == {}
+    found = store.references()
+    assert found.users == {digest_of(b"shared"): [NAMES[1], NAMES[0]], digest_of(b"own"): [NAMES[0]]}
+    assert found.names == set(NAMES[:3])
+    places = [str(path / "manifests/registry.ollama.ai/library/llama3/.DS_Store"), store.manifest_path(NAMES[2])]
+    assert [place in doubt for place, doubt in zip(sorted(places), sorted(found.doubts))] == [True, True]
+    assert store.references(without=[NAMES[0], NAMES[1]]).users == {}
 
 
 def test_files_at_other_depths_are_none_of_ours(store, path):
     (path / "manifests/registry.ollama.ai/library/llama3/latest").mkdir(parents=True)
     (path / "manifests/registry.ollama.ai/library/llama3/latest/deep").write_text("x")
     (path / "manifests/top").write_text("x")
-    assert store.names() == []
-    assert store.strangers() == []
+    assert store.references() == References()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("leads", ["somewhere", "nowhere"])
+def test_a_link_among_the_manifests_that_root_does_not_follow_is_a_doubt(of_another_user, path, tmp_path, depth, leads):
+    # Ollama follows it: what lies there may name every blob.
+    parts = NAMES[2].manifest_parts
+    of_another_user("/".join(("manifests", *parts[: depth - 1])))
+    target = tmp_path / "disk"
+    if leads == "somewhere":
+        target.mkdir()
+    link = path.joinpath("manifests", *parts[:depth])
+    link.symlink_to(target)
+    with Store(StoreSettings(str(path))) as store:
+        doubts = store.references().doubts
+    assert len(doubts) == 1
+    assert str(link) in doubts[0]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4])
+def test_a_link_among_the_manifests_to_a_disk_that_is_away_is_a_doubt(store, path, tmp_path, depth):
+    link = path.joinpath("manifests", *NAMES[2].manifest_parts[:depth])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / "away")
+    (doubt,) = store.references().doubts
+    assert f"{link} is a symbolic link to something that is not there" in doubt
+
+
+def test_a_directory_among_the_manifests_that_cannot_be_listed_is_a_doubt(store, path, monkeypatch):
+    store.write_manifest(NAMES[0], manifest(b"a"))
+    names = Directory.names
+
+    def refusing(self):
+        if self.path.endswith("library"):
+            raise NotPermittedError(f"Could not list the directory at {self.path}")
+        return names(self)
+
+    monkeypatch.setattr(Directory, "names", refusing)
+    found = store.references()
+    assert not found.names
+    assert [str(path / "manifests/registry.ollama.ai/library") in doubt for doubt in found.doubts] == [True]
 
 
 def test_a_huge_manifest_is_not_read_whole(store, path):
@@ -172,7 +217,8 @@ def test_a_link_in_place_of_a_manifest_is_replaced_and_never_read(of_another_use
     with Store(StoreSettings(str(path))) as store:
         with pytest.raises(UnsafePathError):
             store.manifest(NAMES[0])
-        assert store.references() == ({}, [str(link)])
+        (doubt,) = store.references().doubts
+        assert str(link) in doubt
         store.write_manifest(NAMES[0], manifest(b"b"))
         assert store.manifest(NAMES[0]) == manifest(b"b")
     assert secret.read_bytes() == b"secret"

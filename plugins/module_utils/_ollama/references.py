@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What the manifests of a store or a mirror refer to: the one ground on which a blob may be removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Optional
+
+from .errors import CollectionError
+from .manifests import Manifest
+from .names import ModelName
+
+
+@dataclass
+class References:
+    """Which models name which blobs.
+
+    :ivar users: the models that name a blob, by its digest.
+    :ivar names: every model that was found, whether its manifest could be read or not.
+    :ivar doubts: why other manifests may be there that are not known; each a whole message. With a doubt every blob
+        counts as named.
+    """
+
+    users: dict[str, list[ModelName]] = field(default_factory=dict)
+    names: set[ModelName] = field(default_factory=set)
+    doubts: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        name: ModelName,
+        read: Callable[[], Optional[bytes]],
+        where: str,
+        *,
+        fatal: tuple[type[CollectionError], ...] = (),
+    ) -> bool:
+        """Take in the manifest of a model; return whether there is one.
+
+        :param read: returns its bytes; ``None`` when it was removed since it was listed.
+        :param where: its path or URL.
+        :param fatal: errors of the reading that are raised; any other one is a doubt.
+        """
+        try:
+            raw = read()
+            if raw is None:
+                return False
+            blobs = Manifest.parse(raw).blobs
+        except fatal:
+            raise
+        except CollectionError as error:
+            self.doubts.append(str(error) if where in error.message else f"{where}: {error}")
+            return True
+        for blob in blobs:
+            self.users.setdefault(blob.digest, []).append(name)
+        return True
