@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import fnmatch
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import NamedTuple, Optional
 
 from .._ollama.manifests import Manifest, ManifestError
 from .._ollama.names import ModelName
+from .._ollama.patterns import matches_any
 from .errors import OF_THE_WHOLE_MIRROR, ListError, MirrorAccessError, MirrorError, ModelMissingError
 from .mirror import READERS, Mirror, ObjectState
 
@@ -73,13 +73,9 @@ def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
 def matches(name: ModelName, patterns: Sequence[str]) -> bool:
     """Return whether a name matches any of the patterns, or there are none.
 
-    A pattern is of the shell's kind and is held against all spellings of the name: ``llama3*`` finds ``llama3:8b``,
-    ``registry.ollama.ai/*`` finds it too.
+    :raises InvalidNameError: for a pattern that no name can match; ``_ollama/patterns.py`` says what patterns mean.
     """
-    spellings = {name.full, name.short, f"{name.namespace}/{name.model}:{name.tag}"}
-    if name.tag == "latest":
-        spellings |= {spelling[: -len(":latest")] for spelling in spellings}
-    return not patterns or any(fnmatch.fnmatchcase(text, pattern) for text in spellings for pattern in patterns)
+    return not patterns or matches_any(name, patterns)
 
 
 def missing(mirror: Mirror, absent: ModelName) -> ModelMissingError:

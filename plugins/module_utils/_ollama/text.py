@@ -27,3 +27,12 @@ def printable(value: object, limit: int = SHOWN) -> str:
             for character in kept
         )
     return kept if len(text) <= limit else f"{kept}... ({len(text) - limit} more characters)"
+
+
+def without_credentials(address: str) -> str:
+    """Return an address or URL without what stands before the last ``@`` of its host, for messages.
+
+    A text that cannot be read as an address loses everything up to the last ``@``.
+    """
+    scheme, separator, rest = address.rpartition("://")
+    return address if "@" not in rest else f"{scheme}{separator}***@{rest.rpartition('@')[2]}"

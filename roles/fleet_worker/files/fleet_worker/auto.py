@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from fnmatch import fnmatchcase
 
 from ._ollama.names import DEFAULT_TAG, ModelName
-from .config import AutoLanesConfig, LaneConfig
+from ._ollama.patterns import matches_any
+from .config import MAX_NAME, AutoLanesConfig, LaneConfig
 
 #: What a model must be able to do for a lane of each type, in the words of Ollama.
 NEEDS = {"chat": "completion", "generate": "completion", "embed": "embedding"}
@@ -18,7 +18,8 @@ NEEDS = {"chat": "completion", "generate": "completion", "embed": "embedding"}
 def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesConfig) -> list[LaneConfig]:
     """Return the lanes for models.
 
-    Chat and generate are one lane in the styles shared and offering, and that is a lane of chat here.
+    Chat and generate are one lane in the styles shared and offering, and that is a lane of chat here. A model whose
+    name is too long for the configuration of a lane gets none.
 
     :param models: each as Ollama spells it, with what it can.
     """
@@ -42,6 +43,7 @@ def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesC
                 )
                 for kind in types
                 for spelling in _spellings(model)
+                if len(spelling) <= MAX_NAME
             ]
     return found
 
@@ -56,9 +58,6 @@ def _spellings(model: str) -> Iterator[str]:
 
 def _allowed(model: str, settings: AutoLanesConfig) -> bool:
     name = ModelName.parse(model)
-    names = [name.short.lower(), name.full.lower(), *(spelling.lower() for spelling in _spellings(model))]
-
-    def listed(patterns: Iterable[str]) -> bool:
-        return any(fnmatchcase(one, pattern.lower()) for pattern in patterns for one in names)
-
-    return listed(settings.allow) and not listed(settings.deny)
+    if not matches_any(name, settings.allow, ignore_case=True):
+        return False
+    return not matches_any(name, settings.deny, ignore_case=True)

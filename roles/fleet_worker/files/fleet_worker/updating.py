@@ -15,12 +15,12 @@ from typing import Any
 
 from ._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, Order, Report
 from ._mirror.importing import Importer
-from ._mirror.listing import matches
 from ._mirror.mirror import Mirror
 from ._mirror.plans import ADD, KEEP, REPLACE
 from ._mirror.s3 import S3Settings
 from ._ollama.errors import CollectionError
 from ._ollama.names import ModelName
+from ._ollama.patterns import matches_any
 from ._ollama.store import Store, StoreSettings
 from .logs import Log
 
@@ -51,7 +51,7 @@ class Updates:
         :raises InvalidNameError: when it is no name.
         """
         name = ModelName.parse(order.model)
-        if not matches(name, self._models):
+        if not matches_any(name, self._models):
             raise BroadcastRefusedError(
                 f"The model {order.model} is not one that {self._node} may import",
                 remedy="Add it to the patterns of its updates (models)",

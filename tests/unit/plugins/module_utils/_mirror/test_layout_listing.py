@@ -83,7 +83,7 @@ def test_no_digest_leads_out_of_the_blobs(text):
         ("llama3:8b", "registry.ollama.ai/library/*", True),
         ("llama3:8b", "library/llama3:*", True),
         ("hf.co/user/repo:Q4", "hf.co/*", True),
-        ("hf.co/user/repo:Q4", "user/repo:Q4", True),
+        ("hf.co/user/repo:Q4", "user/repo:Q4", False),
         ("hf.co/user/repo:Q4", "repo*", False),
         ("Llama3", "llama3", False),
     ],
