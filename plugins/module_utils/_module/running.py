@@ -6,16 +6,53 @@
 
 from __future__ import annotations
 
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.errors import CollectionError
+from .._ollama.hosts import secrets_in
 from .argspec import ArgumentSpec
 
 Work = Callable[[AnsibleModule], dict[str, Any]]
+
+
+#: Options that are addresses, with a scheme or without.
+_ADDRESSES = ("host", "endpoint_url", "endpoint", "broker_host", "broker_url")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+
+
+class Module(AnsibleModule):  # type: ignore[misc]
+    """A module that shows no password of a URL: not in its result, not in a failure, not in the journal of the host."""
+
+    def _log_invocation(self) -> None:
+        self.hide_passwords()
+        super()._log_invocation()
+
+    def fail_json(self, msg: str, **others: Any) -> None:
+        self.hide_passwords()
+        super().fail_json(msg, **others)
+
+    def hide_passwords(self) -> None:
+        """Have Ansible replace the passwords of all addresses and URLs among the parameters."""
+        for name, text in _texts("", self.params):
+            if name in _ADDRESSES or _URL.fullmatch(text):
+                self.no_log_values.update(secrets_in(text))
+
+
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield every text in a value, with the name of the option that it belongs to."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _texts(str(key), one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(name, one)
 
 
 def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> None:
@@ -25,7 +62,8 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
         :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection and says
         so.
     """
-    module = AnsibleModule(supports_check_mode=supports_check_mode, **spec.to_kwargs())
+    module = Module(supports_check_mode=supports_check_mode, **spec.to_kwargs())
+    module.hide_passwords()
     try:
         result = work(module)
     except CollectionError as error:

@@ -19,7 +19,6 @@ from .._ollama.calls import Call
 from .._ollama.catalog import ListedModel, listed, matches, parameters_of
 from .._ollama.client import OllamaClient
 from .._ollama.digests import parse_digest
-from .._ollama.hosts import secrets_in
 from .._ollama.names import ModelName
 from .._ollama.options import InvalidOptionError, keep_alive, runner_options
 from .._ollama.transport import TlsSettings
@@ -33,8 +32,6 @@ def connect(module: AnsibleModule, *, retries: Optional[int] = None) -> OllamaCl
     :param retries: instead of what the options say.
     """
     params = module.params
-    # A password in the address would be shown with the parameters of the task.
-    module.no_log_values.update(secrets_in(params["host"]))
     return OllamaClient(
         params["host"],
         read_timeout=params["timeout"],
