@@ -113,6 +113,10 @@ class OllamaClient:
         self.cancel()
         self._transport.close()
 
+    def close_idle(self) -> None:
+        """Close the connections that only wait for the next call; calls in flight keep theirs."""
+        self._transport.close()
+
     def cancel(self) -> None:
         """Cancel every call in flight. The client can be used again afterwards."""
         with self._lock:

@@ -75,19 +75,21 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
     timeout = call.connect_timeout
     deadline = None if timeout is None else time.monotonic() + timeout
     reasons = []
+    failure: Optional[OSError] = None
     for index, (family, kind, protocol, _name, address) in enumerate(addresses):
         # Each address gets its share, or one that swallows packets would use up the time of one that works.
         share = None if deadline is None else max(0.0, deadline - time.monotonic()) / (len(addresses) - index)
         try:
             return _connect(new_socket(family, kind, protocol), address, share, call)
         except OSError as error:
+            failure = error
             reasons.append(f"{address[0]}: {error.strerror or error}")
     raise ServerUnreachableError(
         f"No connection to {host} port {port} ({'; '.join(reasons)})",
         remedy="Check that the server runs and listens there, and that no firewall is in between",
         host=host,
         port=port,
-    )
+    ) from failure
 
 
 def new_socket(family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:

@@ -224,7 +224,10 @@ class RequestsTransport:
             with on_behalf_of(call):
                 raw = self._through_the_proxy(request, call) if self._proxy else self._straight(request, call)
         except Exception as error:  # every library in the stack has errors of its own
-            raise self.explain(error, call) from error
+            explained = self.explain(error, call)
+            if explained is error:
+                raise  # with the cause that it has
+            raise explained from error
         return _Response(self, raw, request.method, call)
 
     def _straight(self, request: HttpRequest, call: Call) -> Any:

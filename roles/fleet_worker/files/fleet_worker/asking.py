@@ -104,7 +104,14 @@ class Asker:
     def unreachable(self, error: OSError) -> ServerUnreachableError:
         """Return the error of a connection that did not come about; another address is tried the next time."""
         self._hosts.rotate(1)
-        return ServerUnreachableError(f"No connection to {self.address.url}: {error.strerror or error}")
+        failure = ServerUnreachableError(f"No connection to {self.address.url}: {error.strerror or error}")
+        failure.__cause__ = error
+        return failure
+
+    def close_idle(self) -> None:
+        """Close the connections that only wait for the next request."""
+        while self.idle:
+            self.idle.pop().close()
 
     def _head(self, request: HttpRequest) -> bytes:
         """Return the head of a request but for its length, in which alone two requests of a kind differ."""
@@ -203,9 +210,9 @@ class _Connection:
         self._asked = None
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_WHEN_CLOSED)
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self._loop.remove_handler(self._socket.fileno())
         self._socket.close()
 
@@ -214,7 +221,7 @@ class _Connection:
         if asked is None:
             # Nothing was asked: it is the end, or worse.
             self._asker.idle.remove(self)
-            self._close()
+            self.close()
             return
         if self._unsent:
             self._send(asked)

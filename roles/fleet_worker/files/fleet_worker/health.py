@@ -4,12 +4,13 @@
 """Whether Ollama answers, and which models it has.
 
 A thread of its own asks: now and then, at once when a request has met an Ollama that did not answer, and more often
-until it answers again.
+until it answers again. An answer that cannot be read means that Ollama is down, whatever is wrong with the answer.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -17,7 +18,10 @@ from ._ollama.calls import Call
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError, InvalidNameError
 from ._ollama.names import ModelName
+from ._ollama.text import printable
+from .descriptors import exhaustion
 from .logs import Log
+from .supervisor import RoundThread
 
 LOG = Log()
 
@@ -25,6 +29,10 @@ LOG = Log()
 INTERVAL_DOWN = 1.0
 #: Seconds for an answer. Ollama lists its models from the disk, also while it is busy.
 TIMEOUT = 10.0
+#: Seconds for all questions about what models can, in one look. The remaining models are asked in the next look.
+ABILITIES_TIMEOUT = 60.0
+#: Models that are taken from one answer.
+MAX_MODELS = 10000
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class State:
     """How Ollama is.
 
     :ivar reason: why it is not up.
+    :ivar own_fault: whether the reason lies in this process and not in Ollama.
     :ivar models: the full names of its models, in lower case, as Ollama looks them up without regard to case.
     :ivar abilities: the models as Ollama spells them, each with what it can (``completion``, ``embedding`` and others);
         only when asked for.
@@ -39,8 +48,14 @@ class State:
 
     up: bool
     reason: str = ""
+    own_fault: bool = False
     models: frozenset[str] = frozenset()
     abilities: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def why_down(self) -> str:
+        """Why requests cannot be answered, as a sentence for people."""
+        return f"The worker cannot ask Ollama: {self.reason}" if self.own_fault else f"Ollama is down: {self.reason}"
 
     def has(self, model: str) -> bool:
         return ModelName.parse(model).full.lower() in self.models
@@ -50,17 +65,25 @@ class Health:
     """Watches Ollama.
 
     :param client: does not retry by itself.
+    :param let_go: called when this process has no file descriptors left; closes connections that are idle.
     :param changed: called from any thread, with the state, the first time and whenever it has changed.
     :param interval: seconds between two looks at an Ollama that answers.
     :param with_abilities: whether to ask what each model can.
     """
 
     def __init__(
-        self, client: OllamaClient, changed: Callable[[State], None], *, interval: float, with_abilities: bool = False
+        self,
+        client: OllamaClient,
+        changed: Callable[[State], None],
+        *,
+        interval: float,
+        with_abilities: bool = False,
+        let_go: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._changed = changed
         self._interval = interval
+        self._let_go = let_go
         self._with_abilities = with_abilities
         #: What each model can, by name and digest, and so asked once.
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -68,25 +91,27 @@ class Health:
         self._state: Optional[State] = None
         self._up = threading.Event()
         self._look = threading.Event()
+        self._look.set()  # the first look is at once
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self.thread = RoundThread("health", self._wait, lambda _looked: self._round())
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End the thread; whoever waits for Ollama goes on."""
         with self._lock:
+            self.thread.stop()
             self._stopped.set()
             self._look.set()
             self._up.set()
 
-    def suspect(self, reason: str) -> None:
+    def suspect(self, error: CollectionError) -> None:
         """A request has found Ollama not answering: it counts as down, at once, until it has answered again.
 
         At once, because a request that is given back must not find the same worker consuming.
         """
-        self._set(State(up=False, reason=reason))
+        self._set(self._down(error))
         self._look.set()
 
     def ask_abilities(self) -> None:
@@ -98,15 +123,23 @@ class Health:
         """Wait until Ollama is up; return whether it is."""
         return self._up.wait(max(0.0, seconds)) and not self._stopped.is_set()
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._look.clear()
+    def _wait(self) -> None:
+        state = self._state
+        if state is None or state.up:
+            self._look.wait(self._interval)
+        else:
+            self._stopped.wait(INTERVAL_DOWN)
+
+    def _round(self) -> None:
+        self._look.clear()
+        try:
             state = self._ask()
-            self._set(state)
-            if state.up:
-                self._look.wait(self._interval)
-            else:
-                self._stopped.wait(INTERVAL_DOWN)
+        except Exception as error:
+            # Whatever an answer holds, it costs this look only.
+            reason = f"its answer cannot be read ({type(error).__name__}: {printable(error)})"
+            LOG.exception("health_failed", error=reason)
+            state = State(up=False, reason=reason)
+        self._set(state)
 
     def _set(self, state: State) -> None:
         with self._lock:
@@ -122,35 +155,53 @@ class Health:
 
     def _ask(self) -> State:
         try:
-            listed = self._client.tags(call=_call())
+            listed = self._client.tags(call=_call()).get("models")
         except CollectionError as error:
-            return State(up=False, reason=error.message)
-        models = [model for model in listed.get("models") or () if _is_named(model)]
+            return self._down(error)
+        if listed is None:  # what a store without models is in some versions
+            listed = []
+        if not isinstance(listed, list):
+            return State(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
+        models = [model for model in listed[:MAX_MODELS] if _is_named(model)]
         names = frozenset(ModelName.parse(model["name"]).full.lower() for model in models)
         if not self._with_abilities:
             return State(up=True, models=names)
-        known = {(model["name"], str(model.get("digest"))): self._abilities_of(model) for model in models}
+        ends = time.monotonic() + ABILITIES_TIMEOUT
+        known = {(model["name"], str(model.get("digest"))): self._abilities_of(model, ends) for model in models}
         self._known = {key: abilities for key, abilities in known.items() if abilities}
         return State(
             up=True,
             models=names,
-            abilities=tuple(sorted((name, abilities) for (name, _digest), abilities in self._known.items())),
+            abilities=tuple(sorted({name: abilities for (name, _digest), abilities in self._known.items()}.items())),
         )
 
-    def _abilities_of(self, model: Any) -> tuple[str, ...]:
-        """Return what a model can; nothing when Ollama does not tell now, and then it is asked the next time."""
+    def _down(self, error: CollectionError) -> State:
+        missing = exhaustion(error)
+        if not missing:
+            return State(up=False, reason=printable(error.message, 500))
+        LOG.error("out_of_descriptors", error=missing)
+        self._let_go()
+        return State(up=False, reason=missing, own_fault=True)
+
+    def _abilities_of(self, model: Any, ends: float) -> tuple[str, ...]:
+        """Return what a model can; nothing when Ollama does not say it now, and then the next look asks again.
+
+        :param ends: when no further model is asked for in this look, on the monotonic clock.
+        """
         name = model["name"]
         known = self._known.get((name, str(model.get("digest"))))
         if known is not None:
             return known
+        if time.monotonic() > ends:
+            return ()
         try:
             shown = self._client.show(name, call=_call())
         except CollectionError as error:
-            LOG.warning("model_not_shown", model=name, error=error.message)
+            LOG.warning("model_not_shown", model=name, error=printable(error.message))
             return ()
         abilities = shown.get("capabilities")
         if isinstance(abilities, list) and abilities:
-            return tuple(sorted(str(ability) for ability in abilities))
+            return tuple(sorted({printable(ability, 60) for ability in abilities[:100]}))
         # Ollama before 0.6.4 does not say. What it says since then it makes of the same key (server/images.go).
         info = shown.get("model_info")
         pools = isinstance(info, dict) and any(str(key).endswith(".pooling_type") for key in info)

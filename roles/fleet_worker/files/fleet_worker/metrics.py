@@ -1,24 +1,26 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Prometheus is told.
+"""The metrics of the worker for Prometheus.
 
-What happens to requests is counted when it happens, on the I/O thread. How things stand is asked of the worker when
-Prometheus asks, in a thread of the HTTP server; an I/O thread that does not answer is itself a metric.
+What happens to requests is counted when it happens, on the I/O thread. The current state is read from the worker when
+Prometheus asks, in the thread of the listener; an I/O thread that does not answer is itself a metric.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from . import __version__
+from . import __version__, metrics_http
+from .listener import Listener
 from .logs import Log
 
 LOG = Log()
@@ -62,7 +64,7 @@ class Metrics:
         self._here = self._histogram("request_seconds", "Time from delivery to the confirmed answer")
         self._series: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._node = node
-        self._server: Any = None
+        self.listener: Optional[Listener] = None
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"fleet_worker_{name}", text, labels, registry=self.registry)
@@ -96,18 +98,39 @@ class Metrics:
         :param listen: ``host:port``.
         :param snapshot: asks the worker how it is; called from any thread.
         """
-        host, _colon, port = listen.rpartition(":")
         self.registry.register(_Standing(self._node, snapshot))
         try:
-            self._server, _thread = start_http_server(int(port), host.strip("[]"), self.registry)
+            listener = Listener(_bound(listen), self._answer, name="metrics")
+            listener.start()
         except OSError as error:
             LOG.warning("no_metrics", listen=listen, error=str(error), remedy="free the address, or choose another")
+            return
+        self.listener = listener
 
     def stop(self) -> None:
         """Stop answering."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        if self.listener is not None:
+            self.listener.stop()
+
+    def _answer(self, received: bytes) -> Optional[bytes]:
+        return metrics_http.answer(received, self.registry)
+
+
+def _bound(listen: str) -> socket.socket:
+    """Return a socket that is bound to ``host:port``.
+
+    :raises OSError: when that is not possible.
+    """
+    host, _colon, port = listen.rpartition(":")
+    family, kind, protocol, _name, address = socket.getaddrinfo(host.strip("[]"), int(port), 0, socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class _Standing(Collector):

@@ -6,37 +6,41 @@
 from __future__ import annotations
 
 import queue
-import threading
 from typing import Callable, Optional
+
+from .supervisor import RoundThread
 
 Task = Callable[[], None]
 
 
 class Pool:
-    """A number of threads that run tasks. They end with the process: what they do is safe to break off."""
+    """A number of threads that run tasks. They end with the process: what they do is safe to break off.
+
+    :ivar threads: for the supervisor. A task that raises costs itself only.
+    """
 
     def __init__(self, size: int) -> None:
         self._tasks: queue.SimpleQueue[Optional[Task]] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"inference-{number}", daemon=True) for number in range(size)
+        self.threads = [
+            RoundThread(f"inference-{number}", self._tasks.get, self._run, patience=None) for number in range(size)
         ]
 
     def start(self) -> None:
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
 
     def submit(self, task: Task) -> None:
-        """Have a task run. It must not raise."""
+        """Have a task run. It answers for its own errors: the pool only logs them."""
         self._tasks.put(task)
 
     def stop(self) -> None:
-        """End each thread after what it runs."""
-        for _thread in self._threads:
+        """End each thread after the task that it runs."""
+        for thread in self.threads:
+            thread.stop()
+        for _thread in self.threads:
             self._tasks.put(None)
 
-    def _run(self) -> None:
-        while True:
-            task = self._tasks.get()
-            if task is None:
-                return
+    @staticmethod
+    def _run(task: Optional[Task]) -> None:
+        if task is not None:
             task()

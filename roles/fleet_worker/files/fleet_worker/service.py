@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process: it puts the parts together, turns signals into words, and ends with the right status."""
+"""The process: it builds the components, handles signals, and ends with an exit status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Optional
 
 from . import __version__, credentials
@@ -18,6 +19,7 @@ from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError
 from ._ollama.hosts import parse_host
 from ._ollama.names import ModelName
+from ._ollama.text import printable
 from .announcing import Announcer
 from .asking import Asker
 from .auto import lanes_of
@@ -33,8 +35,9 @@ from .notify import Notifier
 from .pool import Pool
 from .results import Results
 from .serving import Server, Terms
-from .single import claim
+from .single import SUFFIX, Claim
 from .status import TIMEOUT, StatusServer
+from .supervisor import RoundThread, Supervisor
 from .worker import Worker
 
 LOG = Log()
@@ -80,22 +83,33 @@ class Service:
         self._path = path
         self._error: Optional[CollectionError] = None
         self._loop = Loop()
+        self._supervisor = Supervisor()
         self._notifier = Notifier()
         self._config = config
         self._state: Optional[State] = None
-        self._claim = claim(config.ollama.host) if config.ollama.exclusive else None
+        self._claim = (
+            Claim(config.ollama.host, Path(config.status_socket + SUFFIX)) if config.ollama.exclusive else None
+        )
         lanes = served_lanes(config)
         ollama = config.ollama
         # Without retries: a request that has to wait gives its slot up meanwhile.
         client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers, retries=0)
+        address = parse_host(ollama.host)
+        asker = Asker(self._loop, address) if Asker.suits(address) else None
+
+        def let_go() -> None:
+            client.close_idle()
+            if asker is not None:
+                self._loop.add_callback_threadsafe(asker.close_idle)
+
         self._health = Health(
             OllamaClient(ollama.host, headers=ollama.headers, retries=0),
             self._health_changed,
             interval=ollama.interval,
             with_abilities=config.auto_lanes is not None,
+            let_go=let_go,
         )
         self._pool = Pool(config.concurrency)
-        address = parse_host(ollama.host)
         terms = Terms(
             worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
             reply_queues=tuple(config.reply_queues),
@@ -118,7 +132,7 @@ class Service:
             results=Results(keep=config.duplicate_window),
             breaker=Breaker(config.broken_model.failures, config.broken_model.pause, config.broken_model.longest),
             drain_timeout=config.drain_timeout,
-            server=Server(terms, client, self._health, Asker(self._loop, address) if Asker.suits(address) else None),
+            server=Server(terms, client, self._health, asker),
             pool=self._pool,
             notifier=self._notifier,
             announcer=Announcer(
@@ -130,19 +144,23 @@ class Service:
             ),
             metrics=self._metrics,
             ended=self._ended,
+            trouble=lambda: self._supervisor.trouble,
         )
         self._status = StatusServer(config.status_socket, self._snapshot)
 
     def run(self) -> Optional[CollectionError]:
         """Work; return the error that ended it, None after a drain."""
-        # Before any other thread is there, which inherits it: signals are for the one that waits for them.
+        # Blocked before the first thread starts, because threads inherit this: one thread alone waits for signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        threading.Thread(target=self._listen, name="signals", daemon=True).start()
+        signals = RoundThread("signals", lambda: signal.sigwait(SIGNALS), self._on_signal)
+        signals.start()
         self._pool.start()
         self._health.start()
         self._status.start()
         if self._metrics_listen is not None:
             self._metrics.serve(self._metrics_listen, self._snapshot)
+        self._supervisor.watch(signals, self._health.thread, *self._pool.threads)
+        self._supervisor.watch(*(part.listener.thread for part in (self._status, self._metrics) if part.listener))
         io_thread = threading.Thread(target=self._turn, name="io")
         io_thread.start()
         io_thread.join()
@@ -150,6 +168,8 @@ class Service:
         self._metrics.stop()
         self._health.stop()
         self._pool.stop()
+        if self._claim is not None:
+            self._claim.close()
         return self._error
 
     def _turn(self) -> None:
@@ -166,25 +186,33 @@ class Service:
         self._error = error
         self._loop.stop()
 
-    def _listen(self) -> None:
-        """Turn signals into words; in a thread of its own.
+    def _on_signal(self, number: int) -> None:
+        """React to a signal; in a thread of its own.
 
-        Not in handlers: they may interrupt whoever holds a lock that they need, that of the log for one, and then wait
-        for ever.
+        Not in a signal handler: it could interrupt a thread that holds a lock which the handler needs, such as that of
+        the log, and then wait for ever.
         """
-        while True:
-            if signal.sigwait(SIGNALS) == signal.SIGHUP:
-                self._read_again()
-            else:
-                self._loop.add_callback_threadsafe(self._worker.drain)
+        if number == signal.SIGHUP:
+            self._read_again()
+        else:
+            self._loop.add_callback_threadsafe(self._worker.drain)
 
     def _read_again(self) -> None:
         try:
             config = load(self._path)
         except ConfigError as error:
-            LOG.error("reload_refused", error=str(error), remedy="nothing has changed; correct the file")
+            _refuse_reload(error)
             return
-        self._loop.add_callback_threadsafe(lambda: self._reload(config))
+        self._loop.add_callback_threadsafe(lambda: self._take_over(config))
+
+    def _take_over(self, config: Config) -> None:
+        old = self._config
+        try:
+            self._reload(config)
+        except Exception as error:  # the file is what an operator wrote; whatever it is, the worker goes on
+            LOG.exception("reload_failed")
+            self._config = old
+            _refuse_reload(error)
 
     def _reload(self, config: Config) -> None:
         """Serve the lanes of a new configuration. Work in flight goes on as it was begun."""
@@ -210,12 +238,15 @@ class Service:
             self._worker.set_lanes(served_lanes(self._config, lanes_of(self._state.abilities, auto)))
 
     def _health_changed(self, state: State) -> None:
-        def told() -> None:
+        def take_over() -> None:
             self._state = state
-            self._assign()
+            try:
+                self._assign()
+            except Exception:  # the names are Ollama's; whatever they are, the lanes stay as they were
+                LOG.exception("lanes_unchanged")
             self._worker.health_changed(state)
 
-        self._loop.add_callback_threadsafe(told)
+        self._loop.add_callback_threadsafe(take_over)
 
     def _snapshot(self) -> dict[str, Any]:
         """Ask the I/O thread how the worker is; in the thread of the status server."""
@@ -225,6 +256,10 @@ class Service:
             return answer.get(timeout=TIMEOUT)
         except queue.Empty:
             return {"ready": False, "error": f"The I/O thread did not answer within {TIMEOUT:g} s"}
+
+
+def _refuse_reload(error: Exception) -> None:
+    LOG.error("reload_refused", error=printable(error, 2000), remedy="nothing has changed; correct the file")
 
 
 def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[ServedLane]:

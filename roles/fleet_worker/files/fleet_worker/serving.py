@@ -433,7 +433,7 @@ class Server:
 
         :param begun: when it was asked first, on the monotonic clock.
         """
-        self._health.suspect(error.message)
+        self._health.suspect(error)
         seconds = min(seconds, begun + self._terms.patience - time.monotonic())
         return seconds > 0 and self._health.wait(seconds)
 

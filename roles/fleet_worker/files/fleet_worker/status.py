@@ -1,18 +1,19 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the worker is, told over a local socket: a connection gets one JSON document."""
+"""The status socket: each connection receives one JSON document that says how the worker is."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import socket
-import threading
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
+from ._ollama.text import printable
+from .listener import Listener
 from .logs import Log
 
 LOG = Log()
@@ -20,47 +21,50 @@ LOG = Log()
 #: Seconds for the worker to tell, and for a client to read.
 TIMEOUT = 5.0
 
+#: Characters of a line or a cell that are shown.
+_LINE = 1000
+
 
 class StatusServer:
-    """Tells everybody who may connect to the socket.
+    """Answers everybody who may connect to the socket.
 
     :param path: of the socket, which is made anew.
-    :param snapshot: returns what to tell; called from the thread of this object.
+    :param snapshot: returns the document; called from the thread of this object.
     """
 
     def __init__(self, path: str, snapshot: Callable[[], dict[str, Any]]) -> None:
         self._path = Path(path)
         self._snapshot = snapshot
-        self._socket = socket.socket(socket.AF_UNIX)
+        self.listener: Optional[Listener] = None
 
     def start(self) -> None:
-        """Listen. Without a socket the worker works all the same, and says that it has none."""
+        """Listen. Without a socket the worker works all the same, and the log says that it has none."""
+        sock = None
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
-            self._socket.bind(str(self._path))
+            sock = socket.socket(socket.AF_UNIX)
+            sock.bind(str(self._path))
             self._path.chmod(0o660)
-            self._socket.listen()
+            listener = Listener(sock, self._document, name="status")
+            listener.start()
         except OSError as error:
+            if sock is not None:
+                sock.close()
             LOG.warning("no_status_socket", path=str(self._path), error=str(error))
             return
-        threading.Thread(target=self._run, name="status", daemon=True).start()
+        self.listener = listener
 
     def stop(self) -> None:
         """Take the socket away."""
-        self._socket.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        if self.listener is not None:
+            self.listener.stop()
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _address = self._socket.accept()
-            except OSError:
-                return  # closed
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(TIMEOUT)
-                connection.sendall(json.dumps(self._snapshot()).encode())
+    def _document(self, _received: bytes) -> bytes:
+        # The request is the connection itself. A value that JSON does not have must not cost the whole status.
+        return json.dumps(self._snapshot(), default=printable).encode()
 
 
 def ask(path: str) -> dict[str, Any]:
@@ -79,24 +83,21 @@ def ask(path: str) -> dict[str, Any]:
 def table(state: dict[str, Any]) -> str:
     """Return the state for people."""
     if "error" in state:
-        return str(state["error"])
+        return printable(state["error"], _LINE)
     up = time.time() - state["since"]
     lines = [
-        state["summary"],
+        printable(state["summary"], _LINE),
         f"broker {state['broker']} ({'connected' if state['connected'] else 'not connected'}), up {up:.0f} s",
         "",
     ]
-    rows: list[tuple[str, ...]] = [("LANE", "STATE", "RUNNING", "MODEL", "REASON")]
+    rows: list[tuple[object, ...]] = [("LANE", "STATE", "RUNNING", "MODEL", "REASON")]
     rows += [
-        (lane["queue"], lane["state"], str(lane["running"]), lane["model"], lane["reason"] or "-")
-        for lane in state["lanes"]
+        (lane["queue"], lane["state"], lane["running"], lane["model"], lane["reason"] or "-") for lane in state["lanes"]
     ]
     lines += _columns(rows)
     if state["in_flight"]:
         rows = [("REQUEST", "LANE", "SECONDS")]
-        rows += [
-            (str(one["correlation_id"] or "-"), one["lane"], f"{one['seconds']:.1f}") for one in state["in_flight"]
-        ]
+        rows += [(one["correlation_id"] or "-", one["lane"], f"{one['seconds']:.1f}") for one in state["in_flight"]]
         lines += ["", *_columns(rows)]
     rows = [("RATES", "REQUESTS/S", "FAILURES/S", "TOKENS/S", "SECONDS EACH")]
     rows += [
@@ -110,10 +111,12 @@ def table(state: dict[str, Any]) -> str:
         for span, rate in state["rates"].items()
     ]
     lines += ["", *_columns(rows)]
-    lines += ["", " ".join(f"{name}={value}" for name, value in state["counters"].items())]
+    lines += ["", " ".join(f"{printable(name)}={value}" for name, value in state["counters"].items())]
     return "\n".join(lines).rstrip()
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+def _columns(rows: list[tuple[object, ...]]) -> list[str]:
+    """Return a table. A cell may be somebody else's text, which must not forge a line of the table."""
+    shown = [tuple(printable(cell, _LINE) for cell in row) for row in rows]
+    widths = [max(len(row[index]) for row in shown) for index in range(len(shown[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in shown]

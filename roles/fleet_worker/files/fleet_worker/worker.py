@@ -32,6 +32,7 @@ from ._fleet.errors import (
 from ._fleet.messages import Reply
 from ._fleet.registry import Trouble
 from ._ollama.names import ModelName
+from ._ollama.text import printable
 from .announcing import SERVED, UNDECIDED, Announcer
 from .batching import serve_together
 from .breaker import Breaker
@@ -124,6 +125,7 @@ class Worker:
     :param metrics: is told what becomes of requests.
     :param batch_bytes: of the texts that go to Ollama as one array, at most.
     :param ended: called once, when everything is over, with the error if it was one.
+    :param trouble: says which helper thread does not do its work; empty while all do.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Worker:
         announcer: Announcer,
         metrics: Metrics,
         ended: Callable[[Optional[FleetError]], None],
+        trouble: Callable[[], str] = str,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -158,6 +161,8 @@ class Worker:
         self._announcer = announcer
         self._metrics = metrics
         self._ended = ended
+        self._trouble_of_threads = trouble
+        self._logged_trouble = False
         self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
         self._alarm: Any = None
         self._alarm_at: Optional[float] = None
@@ -202,7 +207,7 @@ class Worker:
         if state.up and not (self._ollama and self._ollama.up):
             LOG.info("ollama_up", models=len(state.models))
         elif not state.up:
-            LOG.warning("ollama_down", reason=state.reason)
+            LOG.warning("ollama_not_asked" if state.own_fault else "ollama_down", reason=state.reason)
         self._ollama = state
         self._update()
 
@@ -291,7 +296,7 @@ class Worker:
         if self._ollama is None:
             return "Ollama has not answered yet"
         if not self._ollama.up:
-            return f"Ollama is down: {self._ollama.reason}"
+            return self._ollama.why_down
         model = self._lanes[queue].lane.model
         if not self._ollama.has(model):
             return f"Ollama does not have the model {model}"
@@ -625,8 +630,13 @@ class Worker:
 
     def _tick(self) -> None:
         interval = self._notifier.watchdog_interval
-        if interval is not None:
-            # From the loop itself: it is fed exactly as long as the loop turns.
+        trouble = self._trouble_of_threads()
+        if trouble and not self._logged_trouble:
+            LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the worker")
+            self._notifier.status(f"{trouble}; the watchdog restarts the worker")
+        self._logged_trouble = bool(trouble)
+        if interval is not None and not trouble:
+            # The watchdog is fed exactly as long as this loop turns and every helper thread does its work.
             self._notifier.alive()
         self._look_at_drain()
         self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
@@ -650,6 +660,7 @@ class Worker:
         now = time.monotonic()
         return {
             "summary": self.summary(),
+            "thread_trouble": self._trouble_of_threads(),
             "ready": self._was_ready,
             "connected": self._connection is not None,
             "blocked": self._blocked,
@@ -675,7 +686,7 @@ class Worker:
             "in_flight": [
                 {
                     "lane": job.served.queue,
-                    "correlation_id": job.deliveries[0].message.properties.correlation_id,
+                    "correlation_id": _shown(job.deliveries[0].message.properties.correlation_id),
                     "seconds": round(now - job.started, 3),
                 }
                 for job in self._jobs
@@ -690,3 +701,8 @@ class Worker:
                 )
             ),
         }
+
+
+def _shown(identifier: Optional[str]) -> Optional[str]:
+    """Return an identifier of a requester as it may be shown. pika hands on as bytes what is not UTF-8."""
+    return None if identifier is None else printable(identifier)

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
+import pytest
+from fleet_worker._ollama.api_errors import ServerUnreachableError
 from fleet_worker._ollama.errors import CollectionError
 from fleet_worker.health import Health, State
 
@@ -46,3 +49,87 @@ def test_what_a_model_can_is_asked_once_and_told_by_older_servers_too() -> None:
     assert client.asked == ["d:1"]
     del shown["a:1"]
     assert "a:1" not in dict(health._ask().abilities)
+
+
+class Odd:
+    """An Ollama that answers with what it is given, or raises it."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def tags(self, *, call: Any) -> Any:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    def show(self, model: str, *, call: Any) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer, up",
+    [
+        ({"models": 5}, False),
+        ({"models": "x"}, False),
+        ({"models": {"name": "a"}}, False),
+        ({"models": None}, True),
+        ({"models": []}, True),
+        ({}, True),
+        ([], False),
+        (None, False),
+        (
+            {
+                "models": [
+                    None,
+                    1,
+                    "a",
+                    [],
+                    {},
+                    {"name": None},
+                    {"name": {"a": 1}},
+                    {"name": "\ud800"},
+                    {"name": "x" * 999},
+                ]
+            },
+            True,
+        ),
+        ({"models": [{"name": "a", "digest": {"b": []}}, {"name": "a", "digest": 1}]}, True),
+        ({"models": [{"name": f"m{number}"} for number in range(20_000)]}, True),
+        (RecursionError("deep"), False),
+        (UnicodeEncodeError("latin-1", "€", 0, 1, "ordinal not in range"), False),
+        (ServerUnreachableError("No connection"), False),
+    ],
+)
+@pytest.mark.parametrize("with_abilities", [False, True])
+def test_health_odd_list_of_models_is_a_state(answer: Any, up: bool, with_abilities: bool) -> None:
+    states: list[State] = []
+    health = Health(Odd(answer), states.append, interval=1, with_abilities=with_abilities)  # type: ignore[arg-type]
+    health._round()
+    assert [state.up for state in states] == [up]
+    assert states[0].up or states[0].reason
+    assert states[0].reason.isprintable()
+    assert len(states[0].models) <= 10_000
+
+
+@pytest.mark.parametrize(
+    "shown", [None, 5, [], {}, {"capabilities": 5}, {"capabilities": [[], None, "\ud800"]}, {"model_info": 5}]
+)
+def test_health_odd_abilities_are_a_state(shown: Any) -> None:
+    client = Odd({"models": [{"name": "a"}]})
+    client.show = lambda model, *, call: shown  # type: ignore[method-assign]
+    states: list[State] = []
+    Health(client, states.append, interval=1, with_abilities=True)._round()  # type: ignore[arg-type]
+    assert len(states) == 1
+
+
+def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connections_go() -> None:
+    failure = ServerUnreachableError("No connection to http://127.0.0.1:11434: Too many open files")
+    failure.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    let_go: list[bool] = []
+    states: list[State] = []
+    health = Health(Odd(failure), states.append, interval=1, let_go=lambda: let_go.append(True))  # type: ignore[arg-type]
+    health._round()
+    health.suspect(failure)
+    assert len(let_go) == 2
+    assert states[-1].why_down.startswith("The worker cannot ask Ollama: this process has used all its ")
+    assert "Ollama is down" not in states[-1].why_down
