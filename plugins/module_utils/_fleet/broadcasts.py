@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from .._ollama.text import printable
 from .errors import FleetError, InvalidLaneError
-from .lanes import slug
+from .lanes import MAX_KEY, slug
 from .messages import APP_ID, Message, Properties, Reply, decode, encode, property_text
 
 #: A durable topic exchange, declared by the set-up of the broker.
@@ -92,11 +93,14 @@ class Report:
 def queue_of(node: str) -> str:
     """Return the queue of a node.
 
-    :raises InvalidLaneError: when nothing of its name can be part of one.
+    :raises InvalidLaneError: when nothing of its name can be part of one, or the name is too long.
     """
-    if not slug(node):
-        raise InvalidLaneError(f"The node name {node!r} cannot be part of a queue", remedy="Use letters and digits")
-    return f"ollama.s3_models.{slug(node)}"
+    queue = f"ollama.s3_models.{slug(node)}"
+    if not slug(node) or len(queue) > MAX_KEY:
+        raise InvalidLaneError(
+            f"The node name {printable(node)!r} cannot be part of a queue", remedy="Use a few letters and digits"
+        )
+    return queue
 
 
 def order_message(order: Order, correlation_id: str, reply_to: str, seconds: float) -> Message:

@@ -17,7 +17,7 @@ from typing import Any, Optional
 from urllib.parse import unquote, urlsplit
 
 from .._ollama.errors import MissingDependencyError
-from .._ollama.text import printable
+from .._ollama.text import printable, without_credentials
 from .errors import (
     BrokerError,
     BrokerForbiddenError,
@@ -59,7 +59,7 @@ class Address:
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text.strip())
         if match is None or not (match[1] or _HOST.fullmatch(match[2])) or not 0 < int(match[3] or 1) < 65536:
             raise InvalidBrokerError(
-                f"{text!r} is not the address of a broker",
+                f"{printable(without_credentials(text))!r} is not the address of a broker",
                 remedy="Write it as host[:port], for example hub.example.com:5672",
             )
         return cls(match[1] or match[2], int(match[3] or (TLS_PORT if tls else PORT)))

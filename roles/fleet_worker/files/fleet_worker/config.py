@@ -10,14 +10,14 @@ systemd puts what ``LoadCredential=`` names.
 from __future__ import annotations
 
 import re
+import reprlib
 import socket
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from . import yaml_document
 from ._fleet.broker import Address
 from ._fleet.lanes import Lane, check_collisions, lane
 from ._fleet.trust import REPLY_QUEUES
@@ -25,13 +25,38 @@ from ._ollama.errors import CollectionError
 from ._ollama.header_fields import check_header
 from ._ollama.hosts import parse_host
 from ._ollama.names import ModelName
+from ._ollama.patterns import NamePattern
+from ._ollama.text import printable
 from .scheduler import STARVATION
 
 DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
 
-CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
-Name = Annotated[str, Field(min_length=1, max_length=255)]
+#: Bytes. AMQP 0-9-1 carries names as short strings.
+MAX_NAME = 255
 
+
+def _short_string(value: str) -> str:
+    size = len(value.encode("utf-8"))
+    if size > MAX_NAME:
+        raise ValueError(f"it has {size} bytes, and AMQP allows {MAX_NAME}; shorten it")
+    if not value.isprintable():
+        raise ValueError(f"{printable(value)!r} has characters that cannot be shown; remove them")
+    return value
+
+
+def _pattern(value: str) -> str:
+    or_value_error(lambda: NamePattern.parse(value))
+    return value
+
+
+CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$")]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_short_string)]
+#: A pattern of model names.
+Pattern = Annotated[Name, AfterValidator(_pattern)]
+
+#: What HTTP allows as the name of a header, and the headers that the client sets itself.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}")
+_OWN_HEADERS = ("host", "content-length", "transfer-encoding", "connection")
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
@@ -81,7 +106,7 @@ class BrokerConfig(Section):
     @classmethod
     def _addresses_are_readable(cls, value: list[str]) -> list[str]:
         for text in value:
-            _or_value_error(lambda text=text: Address.parse(text, tls=False))
+            or_value_error(lambda text=text: Address.parse(text, tls=False))
         return value
 
     @model_validator(mode="after")
@@ -98,6 +123,8 @@ class OllamaConfig(Section):
     #: Seconds.
     connect_timeout: float = Field(default=10, gt=0, le=300)
     headers: dict[str, str] = {}
+    #: The same for headers that are secrets: a credential with one ``Name: value`` a line.
+    headers_credential: Optional[CredentialName] = None
     #: Whether to refuse to start beside another worker of this machine that serves it. Two would both fill its slots.
     exclusive: bool = True
     #: Seconds between two looks at an Ollama that answers; that soon a model that came or went is noticed.
@@ -106,10 +133,17 @@ class OllamaConfig(Section):
     #: with an error.
     patience: float = Field(default=30, ge=0, le=3600)
 
+    @field_validator("headers")
+    @classmethod
+    def _headers_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            check_header(name, text)
+        return value
+
     @field_validator("host")
     @classmethod
     def _host_is_readable(cls, value: str) -> str:
-        _or_value_error(lambda: parse_host(value))
+        or_value_error(lambda: parse_host(value))
         return value
 
     @field_validator("headers")
@@ -164,8 +198,8 @@ class AutoLanesConfig(Section):
 
     #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
     #: none of the second.
-    allow: list[Name] = ["*"]
-    deny: list[Name] = []
+    allow: list[Pattern] = ["*"]
+    deny: list[Pattern] = []
     styles: list[Literal["model", "shared", "offering"]] = Field(default=["model"], min_length=1)
     types: list[Literal["chat", "generate", "embed"]] = Field(default=["chat", "generate", "embed"], min_length=1)
     #: As for a lane of its own. The first is for inference lanes of style shared and offering alone.
@@ -256,7 +290,7 @@ class Config(Section):
     @classmethod
     def _models_are_named(cls, value: dict[str, int]) -> dict[str, int]:
         for name in value:
-            _or_value_error(lambda name=name: ModelName.parse(name))
+            or_value_error(lambda name=name: ModelName.parse(name))
         return value
 
     @field_validator("exchanges")
@@ -268,7 +302,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _lanes_make_sense(self) -> Config:
-        _or_value_error(lambda: check_collisions(entry for entry, _settings in self.lane_table()))
+        or_value_error(lambda: check_collisions(entry for entry, _settings in self.lane_table()))
         return self
 
     def lane_table(self, found: Iterable[LaneConfig] = ()) -> list[tuple[Lane, LaneConfig]]:
@@ -323,18 +357,29 @@ def content_of(path: str) -> dict[str, Any]:
     :raises ConfigError: when it cannot be read.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            [f"{path}: cannot be read: {error}; give the path of the configuration with --config"]
-        ) from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: is not YAML: {' '.join(str(error).split())}; correct it there"]) from error
+        content = yaml_document.read(path)
+    except yaml_document.UnreadableError as error:
+        raise ConfigError([f"{path}: {printable(error, 1000)}"]) from error
     if not isinstance(content, dict):
         raise ConfigError([f"{path}: is not a mapping; begin with the keys broker and lanes"])
     return content
+
+
+def check_header(name: str, value: str) -> None:
+    """Check that a header can be sent with each request to Ollama.
+
+    :raises ValueError: when it cannot. The message does not repeat the value, which may be a secret.
+    """
+    if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+        raise ValueError(f"{printable(name)!r} cannot be the name of a header here; correct or remove it")
+    try:
+        good = value.encode("latin-1").decode("latin-1").isprintable() and value == value.strip()
+    except UnicodeEncodeError:
+        good = False
+    if not good:
+        raise ValueError(
+            f"the value of {name} has characters that a header cannot have; write it in ASCII, on one line"
+        )
 
 
 def parse(content: dict[str, Any]) -> Config:
@@ -350,7 +395,10 @@ def checked(kind: type[_Kind], content: dict[str, Any]) -> _Kind:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError([_problem(one) for one in error.errors(include_url=False)]) from error
+        raise ConfigError([printable(_problem(one), 1000) for one in error.errors(include_url=False)[:100]]) from error
+    except Exception as error:  # a value that no check has thought of
+        reason = f"the configuration cannot be checked: {type(error).__name__}: {printable(error)}"
+        raise ConfigError([f"{reason}; correct the value that this names"]) from error
 
 
 def _problem(error: Any) -> str:
@@ -367,11 +415,11 @@ def _problem(error: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = reprlib.repr(value)  # bounded also for a value that aliases have made large
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _or_value_error(check: Any) -> None:
+def or_value_error(check: Any) -> None:
     """Run a check of the shared packages, and let pydantic know in its own way."""
     try:
         check()

@@ -9,10 +9,11 @@ the middle of an import, the message comes again, and the import goes on where i
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import threading
 from functools import partial
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
 
@@ -42,6 +43,7 @@ from .notify import Notifier
 from .pool import Pool
 from .publishing import Publication, Publisher
 from .service import broker_settings
+from .supervisor import RoundThread, Supervisor
 from .updates_config import UpdatesConfig, mirror_settings, store_settings
 from .updating import Updates
 
@@ -61,6 +63,9 @@ RETRY = 30.0
 #: The same, when it was deleted: until it is there again, broadcasts pass this node by.
 RETRY_DELETED = 1.0
 
+#: Seconds between two looks at the helper threads, and for the watchdog.
+TICK = 1.0
+
 #: Seconds for the broker to say goodbye.
 GOODBYE = 5.0
 
@@ -69,6 +74,7 @@ class Updater:
     """Listens, and has what it hears carried out.
 
     :param allowed: patterns of the queues that may be reported to.
+    :param trouble: says which helper thread does not do its work; empty while all do.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class Updater:
         pool: Pool,
         allowed: tuple[str, ...],
         notifier: Notifier,
+        trouble: Callable[[], str] = str,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -91,6 +98,8 @@ class Updater:
         self._pool = pool
         self._allowed = allowed
         self._notifier = notifier
+        self._trouble = trouble
+        self._logged_trouble = False
         self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
         self._publisher = Publisher(loop, settings, forbidden=self._link.give_up)
         self._connection: Any = None
@@ -100,6 +109,19 @@ class Updater:
 
     def start(self) -> None:
         self._link.start()
+        self._tick()
+
+    def _tick(self) -> None:
+        """Feed the watchdog of systemd while this loop turns and every helper thread does its work."""
+        interval = self._notifier.watchdog_interval
+        trouble = self._trouble()
+        if trouble and not self._logged_trouble:
+            LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the updates")
+            self._notifier.status(f"{trouble}; the watchdog restarts the updates")
+        self._logged_trouble = bool(trouble)
+        if interval is not None and not trouble:
+            self._notifier.alive()
+        self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
 
     def stop(self) -> None:
         """Leave. What is under way comes again, to this node, and goes on where it was."""
@@ -182,7 +204,7 @@ class Updater:
     def _take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         message = from_pika(properties, body)
         delivery = (channel, method.delivery_tag)
-        identity = message.properties.message_id or ""
+        identity = _identity(message)
         if identity and identity in self._running:
             self._running[identity].append(delivery)
             return
@@ -234,13 +256,27 @@ class Updater:
             self._publisher.publish(report_message(report, reply_to, message.properties.correlation_id), published)
 
 
+def _identity(message: Message) -> str:
+    """Return what a redelivery of a broadcast has in common with it, and another broadcast has not.
+
+    The message id alone is chosen by whoever sends: another broadcast with the id of one under way must not be taken
+    for it, and so lost. Without an id nothing is said of two equal broadcasts.
+    """
+    properties = message.properties
+    if not properties.message_id:
+        return ""
+    function = message.headers.get("function")  # the other headers are the broker's, and change with each delivery
+    parts = (properties.message_id, properties.correlation_id, properties.reply_to, function)
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace") + message.body).hexdigest()
+
+
 def run(config: UpdatesConfig) -> int:
     """Work until a signal ends it; return the exit status."""
     set_up(config.log.format, config.log.level)
     LOG.info("starting", version=__version__, node=config.node)
     try:
         updates = Updates(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
-        loop, pool = Loop(), Pool(1)
+        loop, pool, supervisor = Loop(), Pool(1), Supervisor()
         updater = Updater(
             loop,
             broker_settings(config.broker, f"fleet-updates {config.node}"),
@@ -250,6 +286,7 @@ def run(config: UpdatesConfig) -> int:
             pool=pool,
             allowed=tuple(config.reply_queues),
             notifier=Notifier(),
+            trouble=lambda: supervisor.trouble,
         )
     except CollectionError as error:
         LOG.error("gave_up", error=str(error), code=error.code)
@@ -266,14 +303,15 @@ def run(config: UpdatesConfig) -> int:
             LOG.exception("broken")
             broken.set()
 
-    def listen() -> None:
-        """Wait for a signal. Not in a handler, which could interrupt who holds a lock that it needs."""
-        signal.sigwait(SIGNALS)
+    def on_signal(_number: int) -> None:
+        """React to a signal. Not in a signal handler, which could interrupt a thread whose lock it needs."""
         loop.add_callback_threadsafe(updater.stop)
 
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signals = RoundThread("signals", lambda: signal.sigwait(SIGNALS), on_signal)
+    supervisor.watch(signals, *pool.threads)
     pool.start()
-    threading.Thread(target=listen, name="signals", daemon=True).start()
+    signals.start()
     turning = threading.Thread(target=turn, name="io")
     turning.start()
     turning.join()

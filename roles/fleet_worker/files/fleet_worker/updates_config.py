@@ -1,21 +1,21 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration of the updates: who may have what imported, from where, to where. A file of its own."""
+"""The configuration of the updates: the models that may be imported, the mirror and the store. A file of its own."""
 
 from __future__ import annotations
 
 import socket
 from typing import Any, Literal, Optional
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from . import credentials
-from ._fleet.broadcasts import EXCHANGE
+from ._fleet.broadcasts import EXCHANGE, queue_of
 from ._fleet.trust import REPLY_QUEUES
 from ._mirror.s3 import S3Settings
 from ._ollama.store import StoreSettings
-from .config import BrokerConfig, CredentialName, LogConfig, Name, Section, checked, content_of
+from .config import BrokerConfig, CredentialName, LogConfig, Name, Pattern, Section, checked, content_of, or_value_error
 
 
 class MirrorConfig(Section):
@@ -41,10 +41,16 @@ class UpdatesConfig(Section):
     mirror: MirrorConfig
     #: The store of the Ollama of this node.
     models_path: str = Field(pattern=r"^/")
-    #: Patterns of the names of the models that may be imported, as of a shell. There is no default: name them.
-    models: list[Name] = Field(min_length=1)
+    #: Patterns of the names of the models that may be imported (_ollama/patterns.py). There is no default: name them.
+    models: list[Pattern] = Field(min_length=1)
     reply_queues: list[Name] = Field(default=list(REPLY_QUEUES), min_length=1)
     log: LogConfig = LogConfig()
+
+    @field_validator("node")
+    @classmethod
+    def _node_has_a_queue(cls, value: str) -> str:
+        or_value_error(lambda: queue_of(value))
+        return value
 
 
 def load(path: str) -> UpdatesConfig:

@@ -31,7 +31,7 @@ def path_of(run: Path, name: str) -> Path:
 
 def test_claim_second_worker_is_refused_until_the_first_has_ended(run: Path) -> None:
     first = Claim(HOST, path_of(run, "one"))
-    with pytest.raises(AlreadyServedError, match="one/status.sock.claim"):
+    with pytest.raises(AlreadyServedError, match=r"one/status\.sock\.claim"):
         Claim("localhost:11434", path_of(run, "two"))
     Claim("127.0.0.1:11435", path_of(run, "two")).close()
     first.close()
