@@ -54,10 +54,6 @@ Name = Annotated[str, Field(min_length=1), AfterValidator(_short_string)]
 #: A pattern of model names.
 Pattern = Annotated[Name, AfterValidator(_pattern)]
 
-#: What HTTP allows as the name of a header, and the headers that the client sets itself.
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,255}")
-_OWN_HEADERS = ("host", "content-length", "transfer-encoding", "connection")
-
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
@@ -133,13 +129,6 @@ class OllamaConfig(Section):
     #: with an error.
     patience: float = Field(default=30, ge=0, le=3600)
 
-    @field_validator("headers")
-    @classmethod
-    def _headers_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            check_header(name, text)
-        return value
-
     @field_validator("host")
     @classmethod
     def _host_is_readable(cls, value: str) -> str:
@@ -150,7 +139,7 @@ class OllamaConfig(Section):
     @classmethod
     def _headers_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            _or_value_error(lambda name=name, text=text: check_header(name, text))
+            or_value_error(lambda name=name, text=text: check_header(name, text))
         return value
 
 
@@ -363,23 +352,6 @@ def content_of(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError([f"{path}: is not a mapping; begin with the keys broker and lanes"])
     return content
-
-
-def check_header(name: str, value: str) -> None:
-    """Check that a header can be sent with each request to Ollama.
-
-    :raises ValueError: when it cannot. The message does not repeat the value, which may be a secret.
-    """
-    if not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
-        raise ValueError(f"{printable(name)!r} cannot be the name of a header here; correct or remove it")
-    try:
-        good = value.encode("latin-1").decode("latin-1").isprintable() and value == value.strip()
-    except UnicodeEncodeError:
-        good = False
-    if not good:
-        raise ValueError(
-            f"the value of {name} has characters that a header cannot have; write it in ASCII, on one line"
-        )
 
 
 def parse(content: dict[str, Any]) -> Config:

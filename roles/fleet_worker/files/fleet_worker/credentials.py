@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from ._ollama.errors import CollectionError
+from ._ollama.header_fields import check_header
 
 
 class CredentialError(CollectionError):
@@ -44,3 +45,24 @@ def read(name: str) -> str:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialError(f"The credential {name} cannot be read: {error}", name=name) from error
+
+
+def read_headers(name: str) -> dict[str, str]:
+    """Return the headers that a credential holds, one ``Name: value`` a line.
+
+    :raises CredentialError: when it is not there or cannot be read.
+    :raises InvalidServerError: when a header cannot be sent. The message does not show its value.
+    """
+    found: dict[str, str] = {}
+    for line in filter(None, read(name).splitlines()):
+        field, colon, value = line.partition(":")
+        if not colon:
+            raise CredentialError(
+                f"The credential {name} has a line without a colon",
+                remedy="Write one header a line, as Name: value",
+                name=name,
+            )
+        found[field.strip()] = value.strip()
+    for field, value in found.items():
+        check_header(field, value)
+    return found

@@ -92,8 +92,10 @@ class Service:
         )
         lanes = served_lanes(config)
         ollama = config.ollama
+        secret = {} if ollama.headers_credential is None else credentials.read_headers(ollama.headers_credential)
+        headers = {**ollama.headers, **secret}
         # Without retries: a request that has to wait gives its slot up meanwhile.
-        client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=ollama.headers, retries=0)
+        client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=headers, retries=0)
         address = parse_host(ollama.host)
         asker = Asker(self._loop, address) if Asker.suits(address) else None
 
@@ -103,7 +105,7 @@ class Service:
                 self._loop.add_callback_threadsafe(asker.close_idle)
 
         self._health = Health(
-            OllamaClient(ollama.host, headers=ollama.headers, retries=0),
+            OllamaClient(ollama.host, headers=headers, retries=0),
             self._health_changed,
             interval=ollama.interval,
             with_abilities=config.auto_lanes is not None,

@@ -16,8 +16,9 @@ import pytest
 import yaml
 from fleet_worker import __file__ as package_file
 from fleet_worker import __version__
-from fleet_worker.config import Config, ConfigError, load, parse
+from fleet_worker.config import Config, ConfigError, checked, load, parse
 from fleet_worker.service import served_lanes
+from fleet_worker.updates_config import UpdatesConfig
 
 SOURCES = Path(package_file).parents[1]
 
@@ -229,3 +230,55 @@ def test_a_configuration_cannot_be_changed() -> None:
 def test_config_with_an_ollama_header_that_cannot_be_sent_names_the_header(headers: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="X-Price"):
         parse(changed("ollama.headers", headers))
+
+
+NAMED = ["node", "broker.vhost", "broker.username", "legacy_reply_exchange", "exchanges", "reply_queues"]
+
+
+@pytest.mark.parametrize("key", NAMED)
+@pytest.mark.parametrize("value", ["é" * 128, "x" * 256, "a\nb", "a\x1b[2J", "a\u202eb", "", "a\0"])
+def test_name_that_amqp_cannot_carry_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(changed(key, [value] if key in ("exchanges", "reply_queues") else value))
+    assert str(caught.value).startswith(key)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_name_of_255_bytes_passes(key: str) -> None:
+    value = "é" * 127 + "x"
+    parse(changed(key, [value] if key in ("exchanges", "reply_queues") else value))
+
+
+UPDATES: dict[str, Any] = {
+    "node": "gpu-01",
+    "broker": {"addresses": ["hub"]},
+    "mirror": {"bucket": "b"},
+    "models_path": "/m",
+    "models": ["llama3*"],
+}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"node": "---"}, "node: The node name '---' cannot be part of a queue"),
+        ({"node": "x" * 250}, "node: The node name"),
+        ({"exchange": "é" * 128}, "exchange: it has 256 bytes"),
+        ({"models": ["a/b/c/d"]}, "models.0: No model name can match the pattern"),
+        ({"models": []}, "models"),
+        ({"reply_queues": ["a\n"]}, "reply_queues.0"),
+    ],
+)
+def test_updates_that_cannot_work_are_refused(change: dict[str, Any], message: str) -> None:
+    checked(UpdatesConfig, UPDATES)
+    with pytest.raises(ConfigError) as caught:
+        checked(UpdatesConfig, {**UPDATES, **change})
+    assert str(caught.value).startswith(message)
+
+
+def test_broker_address_with_a_password_is_refused_without_it() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(changed("broker.addresses", ["amqp://user:s3cret@hub:5672"]))
+    assert "s3cret" not in str(caught.value)
+    assert "hub:5672" in str(caught.value)

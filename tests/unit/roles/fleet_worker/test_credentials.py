@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fleet_worker.credentials import CredentialError, path_of, read
+from fleet_worker._ollama.errors import CollectionError
+from fleet_worker.credentials import CredentialError, path_of, read, read_headers
 
 
 def test_a_secret_is_read_without_the_line_break_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +36,20 @@ def test_a_secret_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "password").write_bytes(b"\xff")
     with pytest.raises(CredentialError, match="cannot be read"):
         read("password")
+
+
+def test_headers_are_lines_of_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "h").write_text("Authorization: Bearer a:b\nX-Team: blue\n\n")
+    assert read_headers("h") == {"Authorization": "Bearer a:b", "X-Team": "blue"}
+
+
+@pytest.mark.parametrize("text", ["no colon secret", "A B: secret", "A: secret\u20ac", "Host: a\nsecret"])
+def test_headers_that_cannot_be_sent_are_refused_without_their_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "h").write_text(text)
+    with pytest.raises(CollectionError) as caught:
+        read_headers("h")
+    assert "secret" not in str(caught.value)
