@@ -125,8 +125,10 @@ class Listener:
             self.thread.progress()
             if key.fileobj is self._socket:
                 self._accept()
-            elif key.data is not None and self._clients.get(key.fd) is key.data:
-                self._serve(key.data)
+                continue
+            client = self._clients.get(key.fd)
+            if client is not None and client is key.data:
+                self._serve(client)
 
     def _accept(self) -> None:
         try:
