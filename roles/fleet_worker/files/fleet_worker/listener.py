@@ -116,8 +116,8 @@ class Listener:
 
     def _handle(self, events: list[Any]) -> None:
         now = time.monotonic()
-        for client in [client for client in self._clients.values() if client.deadline <= now]:
-            self._close(client)
+        for late in [client for client in self._clients.values() if client.deadline <= now]:
+            self._close(late)
         if self._paused_until is not None and now >= self._paused_until:
             self._paused_until = None
             self._selector.register(self._socket, selectors.EVENT_READ, None)
