@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from .._ollama.text import printable
 from .dialects.headers import BASE
 from .lanes import Lane, slug
 from .messages import APP_ID, Message, Properties, Reply, encode
@@ -74,7 +75,7 @@ class Offering:
             "status": _STATUS[event_type],
         }
         if trouble is not None:
-            health.update(error_class=trouble.kind, error=trouble.text)
+            health.update(error_class=trouble.kind, error=printable(trouble.text, 500))
         body = {
             "event_id": str(uuid.uuid4()),
             "event_type": event_type,

@@ -141,20 +141,25 @@ class Announcer:
         self._waiting[served] = event
 
     def _send(self) -> None:
-        while self._waiting and self._channel is not None and not self._blocked:
+        while self._waiting and self._channel is not None and self._channel.is_open and not self._blocked:
             if len(self._unconfirmed) >= WINDOW and not self._leaving:  # who leaves does not wait
                 return
             served = next(iter(self._waiting))
             event = self._waiting.pop(served)
             offering = Offering(served.lane, self._node, self._slots, served.consumer_priority or 0)
-            message = offering.event(event, self._told.get(served))
+            try:
+                message = offering.event(event, self._told.get(served))
+                # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
+                self._channel.basic_publish(
+                    message.exchange, message.routing_key, message.message.body, to_pika(message.message)
+                )
+            except Exception:
+                LOG.exception("defect", lane=served.queue)
+                self.counters["skipped"] += 1
+                continue
             self._tag += 1
             self._unconfirmed.add(self._tag)
             self.counters[event] += 1
-            # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
-            self._channel.basic_publish(
-                message.exchange, message.routing_key, message.message.body, to_pika(message.message)
-            )
 
     def _on_confirmed(self, frame: Any) -> None:
         method = frame.method

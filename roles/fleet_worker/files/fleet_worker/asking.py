@@ -37,7 +37,10 @@ from ._ollama.calls import RESET_WHEN_CLOSED, deadline_exceeded
 from ._ollama.hosts import ServerAddress
 from ._ollama.sockets import new_socket
 from ._ollama.transport import HttpRequest
+from .logs import Log
 from .responses import Response
+
+LOG = Log()
 
 #: Bytes that are received at a time, and how often in one turn of the loop: others wait meanwhile.
 _PIECE = 65536
@@ -165,7 +168,10 @@ class Asked:
     def succeed(self, response: Response) -> None:
         told = self._over()
         if told is not None:
-            told(response)
+            try:
+                told(response)
+            except Exception:
+                LOG.exception("defect")  # of whoever asked; the connection and the others go on
 
     def _over(self) -> Optional[Told]:
         """Let go of the connection; return whom to tell, None when it was over already."""
@@ -246,19 +252,24 @@ class _Connection:
         self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
 
     def _receive(self, asked: Asked) -> None:
+        # What is raised by whoever gets the answer is no fault of the answer, so it is given outside of all this.
+        if self._complete(asked):
+            self._answered(asked)
+
+    def _complete(self, asked: Asked) -> bool:
+        """Receive what has come; return whether the answer is complete."""
         try:
             for _turn in range(_PIECES):
                 data = self._socket.recv(_PIECE)
                 if self._response.feed(data) if data else self._response.end():
-                    self._answered(asked)
-                    return
+                    return True
                 if not data:
                     asked.fail(ConnectionLostError(f"{self._asker.address.url} closed the connection"))
-                    return
+                    return False
                 if len(data) < _PIECE:
-                    return
+                    return False
         except BlockingIOError:
-            return
+            return False
         except ConnectionRefusedError as error:
             asked.fail(self._asker.unreachable(error))
         except OSError as error:
@@ -266,6 +277,7 @@ class _Connection:
             asked.fail(ConnectionLostError(f"The connection to {self._asker.address.url} broke: {text}"))
         except ValueError as error:
             asked.fail(UnexpectedAnswerError(f"What answers at {self._asker.address.url} does not speak HTTP: {error}"))
+        return False
 
     def _answered(self, asked: Asked) -> None:
         if self._response.reusable and not self._unsent:

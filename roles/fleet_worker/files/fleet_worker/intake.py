@@ -7,9 +7,11 @@ A delivery can be settled on the channel it came from and nowhere else: a delive
 on every other one, and an unknown tag costs the channel. So a delivery carries its channel, and what came by one that
 is gone is not settled at all: the broker has it back, and gives it out again.
 
-There is one channel for all consumers, and some for asking lanes one by one (basic.get), because pika waits for the
-answer to one question before it sends the next on the same channel. A channel is never closed from here: that would
-give back what is unacknowledged on it.
+There is one channel for all consumers, and there are some for asking lanes one by one (``getters.py``). A channel is
+never closed from here: that would give back what is unacknowledged on it.
+
+A lane whose queue this user may declare and not read costs each channel that it is consumed or asked by. So a lane is
+asked once before anything else, on a channel that no delivery depends on, and consumed when the broker has answered.
 
 Everything here runs on the I/O thread.
 """
@@ -27,21 +29,20 @@ from ._fleet.broker import BrokerSettings, channel_error
 from ._fleet.errors import BrokerError
 from ._fleet.pika_messages import from_pika
 from .delivery import Delivery, ServedLane, delivery_count
+from .getters import Getters, Question
+from .growing_pauses import GrowingPauses
 from .logs import Log
 from .serving import Verdict
 
 LOG = Log()
 
-#: Channels for asking lanes. A question takes about a millisecond, an inference hundreds of them.
+#: Channels for asking lanes, and for asking those that were never asked. A question takes about a millisecond, an
+#: inference hundreds of them.
 GETTERS = 4
+PROBERS = 2
 
-
-class _Getter:
-    """A channel for asking lanes, and the lane whose answer it waits for."""
-
-    def __init__(self) -> None:
-        self.channel: Any = None
-        self.asked: Optional[ServedLane] = None
+#: Seconds until a lane is declared again whose queue is gone.
+RETRY_GONE = 1.0
 
 
 class Intake:
@@ -50,8 +51,9 @@ class Intake:
     :param delivered: called with each request that a consumer has got.
     :param got: called with the lane that was asked, its request or None, and how many requests it still has.
     :param cancelled: called with a lane, and whether it was its second consumer, when the broker has confirmed its end.
-    :param lane_lost: called with a lane whose queue is gone, or whose consumer the broker has ended: RabbitMQ 4.3 does
-        that when it has lost patience with an unacknowledged delivery.
+    :param lane_lost: called with a lane whose queue is gone or may not be read, or whose consumer the broker has ended:
+        RabbitMQ 4.3 does that when it has lost patience with an unacknowledged delivery. Beside it are the reason, and
+        seconds until the lane is to be tried again.
     :param closed: called with the reason when the broker has closed the channel of the consumers; not when the
         connection is gone.
     """
@@ -63,7 +65,7 @@ class Intake:
         delivered: Callable[[Delivery], None],
         got: Callable[[ServedLane, Optional[Delivery], int], None],
         cancelled: Callable[[ServedLane, bool], None],
-        lane_lost: Callable[[ServedLane, str], None],
+        lane_lost: Callable[[ServedLane, str, float], None],
         closed: Callable[[BrokerError], None],
     ) -> None:
         self._settings = settings
@@ -75,8 +77,15 @@ class Intake:
         self._connection: Any = None
         self._channel: Any = None
         self._consumers: dict[str, tuple[ServedLane, bool]] = {}
-        self._idle: list[_Getter] = []
-        self._questions: deque[ServedLane] = deque()
+        #: Lanes that consumers were asked for, until the broker has said that there is one.
+        self._beginning: deque[ServedLane] = deque()
+        #: Queues that the broker lets us read, over this connection.
+        self._readable: set[str] = set()
+        #: Consumers that wait until it is known whether their queue is readable, with their prefetch.
+        self._unproven: dict[tuple[str, bool], tuple[ServedLane, int]] = {}
+        self._pauses = GrowingPauses()
+        self._getters = Getters(GETTERS, self._received)
+        self._probers = Getters(PROBERS, self._received, once=True)
 
     @property
     def is_open(self) -> bool:
@@ -86,16 +95,14 @@ class Intake:
     def open(self, connection: Any, ready: Callable[[], None]) -> None:
         """Open the channels of a new connection."""
         self._connection = connection
-        self._idle.clear()
-        self._questions.clear()
+        self._readable.clear()
         self.open_consumers(ready)
-        for _number in range(GETTERS):
-            self._open_getter()
+        self._getters.open(connection)
+        self._probers.open(connection)
 
     def open_consumers(self, ready: Callable[[], None]) -> None:
         """Open the channel of the consumers, anew when the broker has closed it."""
-        self._channel = None
-        self._consumers.clear()
+        self._forget_consumers()
 
         def opened(channel: Any) -> None:
             self._channel = channel
@@ -114,15 +121,43 @@ class Intake:
         :param prefetch: deliveries that this consumer may have unacknowledged.
         :param hot: whether it is the second consumer of the lane.
         """
+        if served.queue in self._readable:
+            self._consume(served, prefetch, hot)
+            return
+        self._unproven[(served.queue, hot)] = (served, prefetch)
+        answered = partial(self._proven, served)
+        self._probers.ask(Question(served, answered, partial(self._refused, served)))
+
+    def _proven(self, served: ServedLane, delivery: Optional[Delivery], _more: int) -> None:
+        """The broker lets us read a lane that is to be consumed."""
+        self._may_be_read(served)
+        for hot in (False, True):
+            waiting = self._unproven.pop((served.queue, hot), None)
+            if waiting is not None:
+                self._consume(*waiting, hot)
+        if delivery is not None:
+            self._delivered(delivery)
+
+    def _consume(self, served: ServedLane, prefetch: int, hot: bool) -> None:
         # Not global: the limit is that of each consumer begun afterwards, and quorum queues know no other.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
         arguments = {} if served.consumer_priority is None else {"x-priority": served.consumer_priority}
-        on_message = partial(self._on_message, served, lambda delivery, _more: self._delivered(delivery))
-        tag = self._channel.basic_consume(served.queue, on_message, arguments=arguments)
+
+        def received(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            delivery = self._received(served, channel, method, properties, body)
+            if delivery is not None:
+                self._delivered(delivery)
+
+        tag = self._channel.basic_consume(served.queue, received, arguments=arguments, callback=self._on_consume_ok)
         self._consumers[tag] = (served, hot)
+        self._beginning.append(served)
 
     def cancel(self, queue: str, *, hot: bool) -> None:
         """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
+        waiting = self._unproven.pop((queue, hot), None)
+        if waiting is not None:
+            # It was never begun. Whoever cancels is told later, as always.
+            self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(waiting[0], hot))
         for tag in [tag for tag, (served, second) in self._consumers.items() if (served.queue, second) == (queue, hot)]:
             self._channel.basic_cancel(tag, callback=_ignored)
 
@@ -130,35 +165,30 @@ class Intake:
 
     def get(self, served: ServedLane) -> None:
         """Ask a lane for one request."""
-        self._questions.append(served)
-        self._ask()
 
-    def _open_getter(self) -> None:
-        getter = _Getter()
-
-        def opened(channel: Any) -> None:
-            getter.channel = channel
-            self._idle.append(getter)
-            self._ask()
-
-        channel = self._connection.channel(on_open_callback=opened)
-        channel.add_callback(lambda _frame: self._answered(getter, None, 0), [spec.Basic.GetEmpty], one_shot=False)
-        channel.add_on_close_callback(partial(self._on_getter_closed, getter))
-
-    def _ask(self) -> None:
-        while self._questions and self._idle:
-            getter = self._idle.pop()
-            if getter.channel.is_open:
-                getter.asked = served = self._questions.popleft()
-                receive = partial(self._answered, getter)
-                getter.channel.basic_get(served.queue, partial(self._on_message, served, receive))
-
-    def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
-        served, getter.asked = getter.asked, None
-        self._idle.append(getter)
-        if served is not None:
+        def answered(delivery: Optional[Delivery], more: int) -> None:
+            self._may_be_read(served)
             self._got(served, delivery, more)
-        self._ask()
+
+        def refused(error: ChannelClosedByBroker) -> None:
+            self._got(served, None, 0)
+            self._refused(served, error)
+
+        getters = self._getters if served.queue in self._readable else self._probers
+        getters.ask(Question(served, answered, refused))
+
+    def _may_be_read(self, served: ServedLane) -> None:
+        if served.queue not in self._readable:
+            self._readable.add(served.queue)
+            self._pauses.forget(served.queue)
+
+    def _refused(self, served: ServedLane, error: ChannelClosedByBroker) -> None:
+        """The broker has closed a channel because of a lane."""
+        self._readable.discard(served.queue)
+        for hot in (False, True):
+            self._unproven.pop((served.queue, hot), None)
+        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        self._lane_lost(served, reason.message, self._pauses.next(served.queue))
 
     # Settling.
 
@@ -183,18 +213,21 @@ class Intake:
     # What pika calls.
 
     @staticmethod
-    def _on_message(
-        served: ServedLane,
-        receive: Callable[[Delivery, int], None],
-        channel: Any,
-        method: Any,
-        properties: Any,
-        body: bytes,
-    ) -> None:
-        count = delivery_count(properties.headers, method.redelivered)
-        delivery = Delivery(served, channel, method.delivery_tag, from_pika(properties, body), count)
-        # Only the answer to a question says how many are left.
-        receive(delivery, getattr(method, "message_count", None) or 0)
+    def _received(served: ServedLane, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
+        """Return the delivery of a message; None when the message cannot be one, and was rejected."""
+        try:
+            count = delivery_count(properties.headers, method.redelivered)
+            delivery = Delivery(served, channel, method.delivery_tag, from_pika(properties, body), count)
+            _identity = delivery.identity  # worked out here, so that nothing raises later
+        except Exception:
+            # A defect of ours. The message must not come back to meet it again and again.
+            LOG.exception("defect", lane=served.queue)
+            channel.basic_reject(method.delivery_tag, requeue=False)
+            return None
+        return delivery
+
+    def _on_consume_ok(self, _frame: Any) -> None:
+        self._beginning.popleft()
 
     def _on_cancel_ok(self, frame: Any) -> None:
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
@@ -204,24 +237,26 @@ class Intake:
     def _on_cancelled_by_broker(self, frame: Any) -> None:
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
         if consumer is not None:
+            self._readable.discard(consumer[0].queue)
             self._lane_lost(
-                consumer[0], "the broker has ended its consumer; if the queue was deleted, what waited in it is gone"
+                consumer[0],
+                "the broker has ended its consumer; if the queue was deleted, what waited in it is gone",
+                RETRY_GONE,
             )
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        self._channel = None
-        self._consumers.clear()
+        # One consumer is begun after the other on a channel, and the broker closes it for the first that it refuses.
+        culprit = self._beginning[0] if self._beginning else None
+        self._forget_consumers()
         if isinstance(error, ChannelClosedByBroker):
             self._closed(channel_error(error.reply_code, error.reply_text, self._settings))
+            if culprit is not None:
+                self._refused(culprit, error)
 
-    def _on_getter_closed(self, getter: _Getter, _channel: Any, error: BaseException) -> None:
-        if not isinstance(error, ChannelClosedByBroker):
-            return
-        self._open_getter()
-        if getter.asked is not None:
-            reason = channel_error(error.reply_code, error.reply_text, self._settings)
-            self._got(getter.asked, None, 0)
-            self._lane_lost(getter.asked, reason.message)
+    def _forget_consumers(self) -> None:
+        self._channel = None
+        for kept in (self._consumers, self._beginning, self._unproven):
+            kept.clear()
 
 
 def _ignored(_frame: Any) -> None:

@@ -5,7 +5,8 @@
 
 It is what pika asks of a loop (``AbstractSelectorIOLoop`` of pika.adapters.utils.selector_ioloop_adapter), and does
 what pika's own does for less: a thread wakes it only if nobody else has, and what is to be called is looked up once.
-One thing it does more: it calls at the end of a turn, so that what was said in it can be sent as one.
+Two things it does more. It calls at the end of a turn, so that what was said in it can be sent as one. And it goes on
+when something raises that it calls: the one request that this concerns is not worth the work on all the others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ import time
 from collections import deque
 from contextlib import suppress
 from typing import Callable, Optional
+
+from .logs import Log
+
+LOG = Log()
 
 Callback = Callable[[], None]
 
@@ -69,11 +74,13 @@ class Loop:
         self._epoll.register(fd, events)
 
     def update_handler(self, fd: int, events: int) -> None:
-        self._epoll.modify(fd, events)
+        if fd in self._handlers:
+            self._epoll.modify(fd, events)
 
     def remove_handler(self, fd: int) -> None:
-        del self._handlers[fd]
-        self._epoll.unregister(fd)
+        """Do not watch a descriptor any more. One whose handler has raised is removed already."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
 
     def call_later(self, delay: float, callback: Callback) -> Timer:
         """Call back after so many seconds."""
@@ -122,14 +129,19 @@ class Loop:
         for fd, events in self._epoll.poll(self._patience()):
             handler = self._handlers.get(fd)  # none when an earlier one of this turn has removed it
             if handler is not None:
-                handler(fd, events)
+                try:
+                    handler(fd, events)
+                except Exception:
+                    # It would be called again at once, since what it was called for is still there.
+                    LOG.exception("defect")
+                    self.remove_handler(fd)
         self._woken = False
         for _number in range(len(self._callbacks)):
-            self._callbacks.popleft()()
+            _call(self._callbacks.popleft())
         if self._timers:
             self._call_due()
         while self._at_end:
-            self._at_end.popleft()()
+            _call(self._at_end.popleft())
 
     def _patience(self) -> Optional[float]:
         """Return how many seconds nothing has to be done; None for any number."""
@@ -150,7 +162,7 @@ class Loop:
             if callback is None:
                 self._removed -= 1
             else:
-                callback()
+                _call(callback)
         if self._removed > 1000 and self._removed > len(self._timers) // 2:
             self._timers = [entry for entry in self._timers if entry[2].callback is not None]
             heapq.heapify(self._timers)
@@ -158,3 +170,10 @@ class Loop:
 
     def _hear(self, fd: int, _events: int) -> None:
         os.read(fd, 4096)
+
+
+def _call(callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:
+        LOG.exception("defect")

@@ -28,6 +28,9 @@ LOG = Log()
 #: Seconds. From an embedding on a GPU to the longest deadline of a lane by default.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1500.0)
 
+#: Seconds or tokens of one request. More is no count but a mistake, and would hide every other one in a sum.
+LARGEST = 1e9
+
 #: What the counters of the worker count; a name with a colon is a metric with the label that stands here first.
 _COUNTED = {
     "connections": ("", "Connections to the broker that were opened; all but the first are reconnects"),
@@ -79,10 +82,11 @@ class Metrics:
         """
         self._of(self._requests, lane, outcome).inc()
         for histogram, name in ((self._waiting, "waited"), (self._here, "here"), (self._inference, "seconds")):
-            if fields.get(name) is not None:
-                self._of(histogram, lane).observe(fields[name])
+            seconds = _amount(fields.get(name))
+            if seconds is not None:
+                self._of(histogram, lane).observe(seconds)
         for direction in ("input", "output"):
-            self._of(self._tokens, lane, direction).inc(fields.get(f"{direction}_tokens") or 0)
+            self._of(self._tokens, lane, direction).inc(_amount(fields.get(f"{direction}_tokens")) or 0)
 
     def _of(self, metric: Any, *labels: str) -> Any:
         """Return the series with these labels. The library finds it under a lock, and checks the labels each time."""
@@ -131,6 +135,13 @@ def _bound(listen: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _amount(value: Any) -> Optional[float]:
+    """Return what a metric can take of a number that somebody else has counted; None of one that nothing can have."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
+        return None
+    return float(value)
 
 
 class _Standing(Collector):

@@ -225,8 +225,8 @@ class Updater:
             self._report(message, report, [delivery])
             return
         identity = identity or f"{id(channel)}:{method.delivery_tag}"
-        self._running[identity] = [delivery]
         self._report(message, Report(self._node, ACCEPTED), [])
+        self._running[identity] = [delivery]
         self._notifier.status(f"{order.function} of {order.model}")
         self._pool.submit(partial(self._carry_out, order, message, identity))
 

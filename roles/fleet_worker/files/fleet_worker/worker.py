@@ -364,16 +364,18 @@ class Worker:
 
         self._loop.call_later(RETRY_CHANNEL, again)
 
-    def _lane_lost(self, served: ServedLane, reason: str) -> None:
-        """The queue of a lane was deleted, or the broker has waited too long for an acknowledgement.
+    def _lane_lost(self, served: ServedLane, reason: str, pause: float) -> None:
+        """The queue of a lane was deleted or may not be read, or the broker has waited too long for an acknowledgement.
 
-        In the second case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
+        In the last case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
+
+        :param pause: seconds until the lane is declared again.
         """
-        LOG.warning("lane_lost", lane=served.queue, reason=reason)
+        LOG.warning("lane_lost", lane=served.queue, reason=reason, pause=pause)
         actions = self._scheduler.lost(served.queue, time.monotonic())
         if served.queue in self._lanes and served.queue not in self._refusals:
-            self._refusals[served.queue] = f"{reason}; it is declared again soon"
-            self._redeclare_later([served.queue], RETRY_CHANNEL)
+            self._refusals[served.queue] = f"{reason}; it is tried again in {pause:g} s"
+            self._redeclare_later([served.queue], pause)
         self._perform(actions)
         self._update()
 
@@ -424,7 +426,7 @@ class Worker:
         """Do what the scheduler says, and wake it when it wants to be woken."""
         for action in actions:
             if isinstance(action, Start):
-                self._start(action)
+                self._guarded_start(action)
             elif isinstance(action, Get):
                 self._intake.get(self._lanes[action.queue])
             elif isinstance(action, Consume):
@@ -446,6 +448,20 @@ class Worker:
     def _wake(self) -> None:
         self._alarm = self._alarm_at = None
         self._perform(self._scheduler.tick(time.monotonic()))
+
+    def _guarded_start(self, action: Start) -> None:
+        """Start requests. Whatever happens, each of them is served or rejected, and their slot becomes free."""
+        try:
+            self._start(action)
+        except Exception:
+            # A defect of ours. The requests must not come back to meet it again and again.
+            LOG.exception("defect", model=action.model)
+            for job in [job for job in self._jobs if job in action.items or job.deliveries[0] in action.items]:
+                self._forget(job)
+            for item in action.items:
+                deliveries = item.deliveries if isinstance(item, Job) else [item]
+                self._settle(deliveries, Served(Verdict.REJECT, "defect"), None)
+            self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
 
     def _start(self, action: Start) -> None:
         jobs = [item for item in action.items if isinstance(item, Job)]
@@ -488,20 +504,24 @@ class Worker:
         if served is None:
             self._pool.submit(partial(self._serve, [job], model))
             return
-        self._finished(job, served)
-        self._slot_free(model)
+        try:
+            self._finished(job, served)
+        finally:
+            self._slot_free(model)
 
     def _serve(self, jobs: list[Job], model: str) -> None:
         """Serve what was started as one; in a thread of the pool."""
-        deliveries = [job.deliveries[0] for job in jobs]
-        ready = {}
-        if len(jobs) > 1:
-            stops, tries = [job.stop for job in jobs], [job.tries for job in jobs]
-            ready = serve_together(self._server, deliveries, stops, tries, self._batch_bytes)
-        for job, delivery in zip(jobs, deliveries):
-            served = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery), tries=job.tries)
-            self._loop.add_callback_threadsafe(partial(self._finished, job, served))
-        self._loop.add_callback_threadsafe(partial(self._slot_free, model))
+        try:
+            deliveries = [job.deliveries[0] for job in jobs]
+            ready = {}
+            if len(jobs) > 1:
+                stops, tries = [job.stop for job in jobs], [job.tries for job in jobs]
+                ready = serve_together(self._server, deliveries, stops, tries, self._batch_bytes)
+            for job, delivery in zip(jobs, deliveries):
+                served = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery), tries=job.tries)
+                self._loop.add_callback_threadsafe(partial(self._finished, job, served))
+        finally:
+            self._loop.add_callback_threadsafe(partial(self._slot_free, model))
 
     def _publish_delta(self, reply: Reply, done: Done) -> None:
         self.counters["deltas"] += 1
@@ -509,27 +529,37 @@ class Worker:
         self._publisher.publish(reply, done, tries=1)
 
     def _finished(self, job: Job, served: Union[Served, Later]) -> None:
+        """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
         if job not in self._jobs:
             return  # its time was over before
         if isinstance(served, Later):
             self._wait(job, served)
             return
-        self._waiting_room.leave(job)
-        fields = {**served.fields, "deltas": job.deltas.count}
-        served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
+        self._forget(job)
+        try:
+            fields = {**served.fields, "deltas": job.deltas.count}
+            served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
+            if served.outcome == "answered":
+                self._results.put(job.deliveries[0].identity, served)
+            self._waiting_room.leave(job)
+            self._trust.judge(job.served, served)
+        except Exception:
+            LOG.exception("defect", lane=job.served.queue)
+        live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
+        if live:
+            self._answer(live, served)
+        elif served.outcome == "answered" and self._connection is not None:
+            # The broker has the request, and gives it out again. Who waits for the answer has it sooner this way.
+            self._answer(job.deliveries[-1:], served)
+        else:
+            self._over(job.deliveries[-1], served, Publication.LOST.value)
+
+    def _forget(self, job: Job) -> None:
+        """A request is not being served any more."""
         self._jobs.remove(job)
         identity = job.deliveries[0].identity
         if identity is not None and self._by_identity.get(identity) is job:
             del self._by_identity[identity]
-        self._trust.judge(job.served, served)
-        if served.outcome == "answered":
-            self._results.put(job.deliveries[0].identity, served)
-        live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
-        if live:
-            self._answer(live, served)
-        else:
-            # The broker has the request, and gives it out again; then the answer is there already.
-            self._over(job.deliveries[-1], served, Publication.LOST.value)
 
     def _wait(self, job: Job, later: Later) -> None:
         """A request gives its slot up, and wants one again."""
@@ -565,10 +595,16 @@ class Worker:
         self._look_at_drain()
 
     def _over(self, delivery: Delivery, served: Served, reply: Optional[str]) -> None:
-        """A request has come to its end here: log it and count it.
+        """A request has come to its end here: log it and count it. What is raised by that costs the request nothing.
 
         :param reply: what became of the answer, if there was one.
         """
+        try:
+            self._record(delivery, served, reply)
+        except Exception:
+            LOG.exception("defect", lane=delivery.served.queue)
+
+    def _record(self, delivery: Delivery, served: Served, reply: Optional[str]) -> None:
         lane = delivery.served.queue
         fields = {
             "waited": delivery.waited,
@@ -630,6 +666,8 @@ class Worker:
 
     def _tick(self) -> None:
         interval = self._notifier.watchdog_interval
+        self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
+        self._notifier.resend()
         trouble = self._trouble_of_threads()
         if trouble and not self._logged_trouble:
             LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the worker")
@@ -639,7 +677,6 @@ class Worker:
             # The watchdog is fed exactly as long as this loop turns and every helper thread does its work.
             self._notifier.alive()
         self._look_at_drain()
-        self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
 
     def summary(self) -> str:
         """Return how the worker is, in a line."""

@@ -167,3 +167,39 @@ def test_it_can_be_started_again_and_leaves_nothing_open() -> None:
         run(loop)
     loop.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_callback_that_raises_does_not_keep_the_others_from_their_turn(loop: Loop) -> None:
+    called: list[str] = []
+
+    def raises() -> None:
+        raise RuntimeError("a defect")
+
+    loop.add_callback_threadsafe(raises)
+    loop.add_callback_threadsafe(lambda: called.append("callback"))
+    loop.call_later(0, raises)
+    loop.call_later(0, lambda: called.append("timer"))
+    loop.at_end_of_turn(raises)
+    loop.at_end_of_turn(lambda: called.append("end"))
+    loop.turn()
+    assert called == ["callback", "timer", "end"]
+
+
+def test_a_handler_that_raises_is_not_called_again_and_may_be_removed(loop: Loop) -> None:
+    reading, writing = os.pipe()
+    calls: list[int] = []
+
+    def handler(descriptor: int, _events: int) -> None:
+        calls.append(descriptor)
+        raise RuntimeError("a defect")
+
+    loop.add_handler(reading, handler, loop.READ)
+    os.write(writing, b"x")
+    for _turn in range(3):
+        loop.call_later(0, lambda: None)
+        loop.turn()
+    assert calls == [reading]
+    loop.update_handler(reading, loop.READ)
+    loop.remove_handler(reading)
+    os.close(reading)
+    os.close(writing)

@@ -52,6 +52,30 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     Notifier().ready()
 
 
+def test_messages_that_find_no_room_are_sent_later_and_nobody_waits(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    filled = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as filling:
+        try:
+            while True:
+                filling.sendto(b"x", systemd.getsockname())
+                filled += 1
+        except BlockingIOError:
+            pass
+    notifier.ready()
+    notifier.status("one")
+    notifier.status("two")
+    for _number in range(filled):
+        systemd.recv(4096)
+    notifier.resend()
+    notifier.resend()
+    systemd.setblocking(False)
+    told = [systemd.recv(4096).decode() for _word in range(2)]
+    assert told == ["READY=1", "STATUS=two"]
+    with pytest.raises(BlockingIOError):
+        systemd.recv(4096)
+
+
 @pytest.mark.parametrize(
     "microseconds, process, seconds",
     [
@@ -70,3 +94,9 @@ def test_the_interval_of_the_watchdog(
         if value is not None:
             monkeypatch.setenv(name, value)
     assert Notifier().watchdog_interval == seconds
+
+
+def test_a_status_with_foreign_text_is_printable(systemd: socket.socket) -> None:
+    Notifier().status("\x1b[31m \ud800 " + "x" * 100_000)
+    told = systemd.recv(65536).decode()
+    assert told.isprintable() and len(told) < 1100

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lines go to a descriptor, and the thread that writes one never waits for whoever reads them.
+
+A line is written at once when the pipe or socket has room for it. Else it waits in memory, and a thread writes it
+later. What waits is bounded: further lines are dropped and counted, and a line says how many they were.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import threading
+import time
+from collections import deque
+from typing import Callable, Optional
+
+#: Bytes of lines that wait for a reader, at most. A line of a request has about 300.
+MAX_WAITING = 1024 * 1024
+
+#: Seconds that the end of the process waits for a reader, at most.
+FAREWELL = 3.0
+
+
+class LogWriter:
+    """Writes lines to one descriptor, from any thread.
+
+    :param descriptor: of a pipe, a socket, a terminal or a file.
+    :param dropped_line: makes the line that says how many lines were dropped.
+    """
+
+    def __init__(self, descriptor: int, dropped_line: Callable[[int], bytes]) -> None:
+        self._descriptor = descriptor
+        self._dropped_line = dropped_line
+        self._put = _non_blocking(descriptor)
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._thread: Optional[threading.Thread] = None
+
+    def write(self, line: bytes) -> None:
+        """Write a line, now or later. Raises nothing."""
+        with self._changed:
+            rest = line if self._waiting else self._written(line)
+            if not rest:
+                return
+            if self._size + len(rest) > MAX_WAITING and len(rest) == len(line):
+                self._dropped += 1
+                return
+            self._append(rest)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, seconds: float = FAREWELL) -> bool:
+        """Wait until nothing waits, for so many seconds at most; return whether that is so."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while self._waiting or self._dropped:
+                if not self._changed.wait(deadline - time.monotonic()):
+                    return False
+        return True
+
+    def _append(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._size += len(line)
+
+    def _written(self, line: bytes) -> bytes:
+        """Write what there is room for; return the rest."""
+        try:
+            return line[self._put(line) :]
+        except BlockingIOError:
+            return line
+        except OSError:
+            return b""  # the reader is gone, or the disk is full: nobody can be told
+
+    def _run(self) -> None:
+        """Write what waits, in the thread of this writer."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._dropped:
+                        dropped, self._dropped = self._dropped, 0
+                        self._append(self._dropped_line(dropped))
+                    else:
+                        self._changed.notify_all()
+                        self._changed.wait()
+            poll.poll()
+            with self._changed:
+                line = self._waiting.popleft()
+                rest = self._written(line)
+                self._size -= len(line) - len(rest)
+                if rest:
+                    self._waiting.appendleft(rest)
+
+
+def _non_blocking(descriptor: int) -> Callable[[bytes], int]:
+    """Return what writes to a descriptor as much as there is room for, and raises BlockingIOError without room.
+
+    The descriptor itself stays as it is: other processes may have it too.
+    """
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        connection = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: connection.send(data, socket.MSG_DONTWAIT)
+    try:
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return lambda data: _when_ready(descriptor, data)
+    return lambda data: os.write(own, data)
+
+
+def _when_ready(descriptor: int, data: bytes) -> int:
+    """Write where a descriptor cannot be opened again. A pipe that is ready takes that many bytes without waiting."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(descriptor, data[: select.PIPE_BUF])
