@@ -48,6 +48,8 @@ class ScriptedOllama:
         self.behave = behave or answer
         self.models = [CHAT_MODEL, EMBED_MODEL]
         self.abilities = {EMBED_MODEL: ["embedding"]}
+        #: Instead of the list of models, when set.
+        self.tags: Optional[dict[str, Any]] = None
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = threading.Event()
         self._server: Optional[ThreadingHTTPServer] = None
@@ -74,7 +76,7 @@ class ScriptedOllama:
 
             def do_GET(self) -> None:
                 models = [{"name": name, "model": name, "digest": "0" * 64} for name in ollama.models]
-                self._send(200, {"version": "0.24.0", "models": models})
+                self._send(200, ollama.tags or {"version": "0.24.0", "models": models})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -38,6 +38,7 @@ from .serving import Server, Terms
 from .single import SUFFIX, Claim
 from .status import TIMEOUT, StatusServer
 from .supervisor import RoundThread, Supervisor
+from .watchdog import Watchdog
 from .worker import Worker
 
 LOG = Log()
@@ -146,7 +147,7 @@ class Service:
             ),
             metrics=self._metrics,
             ended=self._ended,
-            trouble=lambda: self._supervisor.trouble,
+            watchdog=Watchdog(self._notifier, self._supervisor),
         )
         self._status = StatusServer(config.status_socket, self._snapshot)
 

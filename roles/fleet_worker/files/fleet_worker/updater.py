@@ -13,7 +13,7 @@ import hashlib
 import signal
 import threading
 from functools import partial
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from pika.exceptions import ChannelClosedByBroker
 
@@ -46,6 +46,7 @@ from .service import broker_settings
 from .supervisor import RoundThread, Supervisor
 from .updates_config import UpdatesConfig, mirror_settings, store_settings
 from .updating import Updates
+from .watchdog import Watchdog
 
 LOG = Log()
 
@@ -63,9 +64,6 @@ RETRY = 30.0
 #: The same, when it was deleted: until it is there again, broadcasts pass this node by.
 RETRY_DELETED = 1.0
 
-#: Seconds between two looks at the helper threads, and for the watchdog.
-TICK = 1.0
-
 #: Seconds for the broker to say goodbye.
 GOODBYE = 5.0
 
@@ -74,7 +72,7 @@ class Updater:
     """Listens, and has what it hears carried out.
 
     :param allowed: patterns of the queues that may be reported to.
-    :param trouble: says which helper thread does not do its work; empty while all do.
+    :param watchdog: is fed while this object's loop turns.
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class Updater:
         pool: Pool,
         allowed: tuple[str, ...],
         notifier: Notifier,
-        trouble: Callable[[], str] = str,
+        watchdog: Watchdog,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -98,8 +96,7 @@ class Updater:
         self._pool = pool
         self._allowed = allowed
         self._notifier = notifier
-        self._trouble = trouble
-        self._logged_trouble = False
+        self._watchdog = watchdog
         self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
         self._publisher = Publisher(loop, settings, forbidden=self._link.give_up)
         self._connection: Any = None
@@ -112,16 +109,8 @@ class Updater:
         self._tick()
 
     def _tick(self) -> None:
-        """Feed the watchdog of systemd while this loop turns and every helper thread does its work."""
-        interval = self._notifier.watchdog_interval
-        trouble = self._trouble()
-        if trouble and not self._logged_trouble:
-            LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the updates")
-            self._notifier.status(f"{trouble}; the watchdog restarts the updates")
-        self._logged_trouble = bool(trouble)
-        if interval is not None and not trouble:
-            self._notifier.alive()
-        self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
+        self._loop.call_later(self._watchdog.seconds, self._tick)
+        self._watchdog.feed()
 
     def stop(self) -> None:
         """Leave. What is under way comes again, to this node, and goes on where it was."""
@@ -276,7 +265,7 @@ def run(config: UpdatesConfig) -> int:
     LOG.info("starting", version=__version__, node=config.node)
     try:
         updates = Updates(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
-        loop, pool, supervisor = Loop(), Pool(1), Supervisor()
+        loop, pool, supervisor, notifier = Loop(), Pool(1), Supervisor(), Notifier()
         updater = Updater(
             loop,
             broker_settings(config.broker, f"fleet-updates {config.node}"),
@@ -285,8 +274,8 @@ def run(config: UpdatesConfig) -> int:
             updates=updates,
             pool=pool,
             allowed=tuple(config.reply_queues),
-            notifier=Notifier(),
-            trouble=lambda: supervisor.trouble,
+            notifier=notifier,
+            watchdog=Watchdog(notifier, supervisor),
         )
     except CollectionError as error:
         LOG.error("gave_up", error=str(error), code=error.code)

@@ -54,15 +54,13 @@ from .serving import Served, Server, Stop, Verdict, marked
 from .streaming import Deltas
 from .tries import Later, Tries
 from .waiting_room import WaitingRoom
+from .watchdog import Watchdog
 
 LOG = Log()
 
 #: Seconds until a lane that the broker refused, or took away, is declared again; and a channel opened again.
 RETRY_LANE = 30.0
 RETRY_CHANNEL = 1.0
-
-#: Seconds between two looks at the clock: for the status line, the watchdog and the end of a drain.
-TICK = 1.0
 
 #: Seconds that systemd is asked for at a time while a drain goes on, and that are left after it to say goodbye.
 EXTENSION = 30.0
@@ -125,7 +123,7 @@ class Worker:
     :param metrics: is told what becomes of requests.
     :param batch_bytes: of the texts that go to Ollama as one array, at most.
     :param ended: called once, when everything is over, with the error if it was one.
-    :param trouble: says which helper thread does not do its work; empty while all do.
+    :param watchdog: is fed while this object's loop turns.
     """
 
     def __init__(
@@ -147,7 +145,7 @@ class Worker:
         announcer: Announcer,
         metrics: Metrics,
         ended: Callable[[Optional[FleetError]], None],
-        trouble: Callable[[], str] = str,
+        watchdog: Watchdog,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -161,8 +159,7 @@ class Worker:
         self._announcer = announcer
         self._metrics = metrics
         self._ended = ended
-        self._trouble_of_threads = trouble
-        self._logged_trouble = False
+        self._watchdog = watchdog
         self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
         self._alarm: Any = None
         self._alarm_at: Optional[float] = None
@@ -665,17 +662,8 @@ class Worker:
     # For people and for systemd.
 
     def _tick(self) -> None:
-        interval = self._notifier.watchdog_interval
-        self._loop.call_later(TICK if interval is None else min(TICK, interval / 4), self._tick)
-        self._notifier.resend()
-        trouble = self._trouble_of_threads()
-        if trouble and not self._logged_trouble:
-            LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the worker")
-            self._notifier.status(f"{trouble}; the watchdog restarts the worker")
-        self._logged_trouble = bool(trouble)
-        if interval is not None and not trouble:
-            # The watchdog is fed exactly as long as this loop turns and every helper thread does its work.
-            self._notifier.alive()
+        self._loop.call_later(self._watchdog.seconds, self._tick)
+        self._watchdog.feed()
         self._look_at_drain()
 
     def summary(self) -> str:
@@ -697,7 +685,7 @@ class Worker:
         now = time.monotonic()
         return {
             "summary": self.summary(),
-            "thread_trouble": self._trouble_of_threads(),
+            "thread_trouble": self._watchdog.trouble,
             "ready": self._was_ready,
             "connected": self._connection is not None,
             "blocked": self._blocked,
