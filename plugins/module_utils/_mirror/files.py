@@ -6,21 +6,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
 from typing import Optional
 
-from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, explained
+from .._ollama.digests import digest_of
+from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, UnsafePathError, explained
 from .._ollama.tally import Tally
 from .errors import DigestMismatchError, MirrorError, ObjectMissingError
 from .hashing import digest_of_file
 from .mirror import Mirror, ObjectState
-from .partials import PartialFile, held
+from .partials import LONGEST_SUFFIX, PartialFile, held
 from .sources import ObjectSource
 from .transfer import Engine, Transfer
 from .units import in_bytes
 from .uploading import upload
+
+#: Bytes that a file's name may have on nearly every file system.
+_NAME_MAX = 255
 
 
 class UnverifiableError(MirrorError):
@@ -61,6 +66,7 @@ class Fetch:
         self._tally = tally or Tally()
         self._mirror = mirror
         self._key = key
+        self._path = path
         self._folder, self._name = os.path.split(os.path.abspath(path))
         self._digest = digest
         self._object: Optional[ObjectState] = None
@@ -74,6 +80,7 @@ class Fetch:
         :raises DiskFullError: when there is too little room.
         """
         with self._directory() as directory:
+            self._must_be_replaceable(directory)
             present, size = _digest_in(directory, self._name)
             if self._digest and present == self._digest:
                 return FilePlan(present, present, size)
@@ -94,15 +101,18 @@ class Fetch:
                     found=state.digest,
                 )
             if present != wanted:
+                directory.must_be_writable()
                 self._need_room(directory, state.size, wanted)
             return FilePlan(present, wanted, state.size)
 
     def apply(self, plan: FilePlan, ownership: Ownership) -> int:
         """Bring the object; return how many bytes came over the network."""
         with self._directory() as directory:
-            target = PartialFile(directory, self._stem(plan.after), plan.size, ownership, directory, self._name)
+            target = PartialFile(
+                directory, self._stem(directory, plan.after), plan.size, ownership, directory, self._name
+            )
             transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
-            self._tally.expect(self._key, plan.size, kept=held(directory, self._stem(plan.after)))
+            self._tally.expect(self._key, plan.size, kept=held(directory, self._stem(directory, plan.after)))
             Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
             directory.sync()
         if transfer.error:
@@ -117,8 +127,35 @@ class Fetch:
             )
         return directory
 
-    def _stem(self, digest: str) -> str:
-        return f".{self._name}.{digest.split(':')[1][:16]}"
+    def _must_be_replaceable(self, directory: Directory) -> None:
+        """Make sure that a file can take the place, before anything is transferred.
+
+        :raises UnsafePathError: when something else than a file, or a link to one, is there or is asked for.
+        """
+        state = directory.stat(self._name) if self._name else os.fstat(directory.descriptor)
+        if stat.S_ISDIR(state.st_mode if state else 0) or self._path.endswith("/"):
+            place = os.path.join(self._folder, self._name)
+            raise UnsafePathError(
+                f"{place} is a directory, and path must name the file",
+                remedy=f"Set path to {os.path.join(place, os.path.basename(self._key) or 'FILE')}",
+                path=self._path,
+            )
+        if state and not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
+            raise UnsafePathError(
+                f"{directory.join(self._name)} is not a regular file, and is not replaced by one",
+                remedy="Correct path, or remove what is there",
+                path=self._path,
+            )
+
+    def _stem(self, directory: Directory, digest: str) -> str:
+        """Return what the names of partial file and journal begin with; they need room behind it."""
+        stem = f".{self._name}.{digest.split(':')[1][:16]}"
+        longest = _NAME_MAX
+        with contextlib.suppress(OSError):  # a directory that may not be read does not say it
+            longest = os.fpathconf(directory.descriptor, "PC_NAME_MAX")
+        if len(os.fsencode(stem)) + LONGEST_SUFFIX <= longest:
+            return stem
+        return f".{digest_of(os.fsencode(self._name)).split(':')[1][:16]}.{digest.split(':')[1][:16]}"
 
     def _ask(self) -> ObjectState:
         if self._object is None:
@@ -132,7 +169,7 @@ class Fetch:
         return self._object
 
     def _need_room(self, directory: Directory, size: int, digest: str) -> None:
-        needed = max(0, size - held(directory, self._stem(digest)))
+        needed = max(0, size - held(directory, self._stem(directory, digest)))
         with explained("ask for the free space", self._folder):
             disk = os.fstatvfs(directory.descriptor)
         free = disk.f_bavail * disk.f_frsize

@@ -263,19 +263,19 @@ class Importer:
                 )
 
     def _must_be_possible(self, plan: Plan) -> None:
+        if plan.changed:
+            self._store.must_be_writable()
         self._need_room(plan)
 
     def _need_room(self, plan: Plan) -> None:
-        begun = kept_bytes(self._store.find_workspace())
+        begun = kept_bytes(self._store.find_partials())
         needed = sum(max(0, blob.size - begun.get(blob_file_name(blob.digest), 0)) for blob in plan.of(ADD, REPLACE))
-        with explained("ask for the free space", self._store.nearest):
-            disk = os.statvfs(self._store.nearest)
-        free = disk.f_bavail * disk.f_frsize
-        if disk.f_blocks and needed > free:  # some network file systems do not tell their size
+        place, free = self._store.room()
+        if free is not None and needed > free:
             raise DiskFullError(
-                f"The import needs {in_bytes(needed)} at {self._store.path}, and {in_bytes(free)} are free",
+                f"The import needs {in_bytes(needed)} at {place}, and {in_bytes(free)} are free",
                 remedy="Free some space, or move the models directory to a larger file system",
-                path=self._store.path,
+                path=place,
                 bytes_needed=needed,
                 bytes_free=free,
             )
@@ -323,7 +323,8 @@ class Importer:
         mine = {blob_file_name(blob.digest) for manifest in self._manifests.values() for blob in manifest.blobs}
         # With an exact set of models, nothing else is going to be finished. What cannot be removed is no failure.
         with contextlib.suppress(DirectoryError):
-            remove_abandoned(self._store.workspace, mine, 0.0 if self._prune else ABANDONED_AFTER)
+            for directory in {self._store.workspace, self._store.partials}:
+                remove_abandoned(directory, mine, 0.0 if self._prune else ABANDONED_AFTER)
 
     def _carry_out(self, plan: Plan) -> None:
         if any(model.action in (ADD, REPLACE) for model in plan.models):
@@ -361,7 +362,7 @@ class Importer:
         """Tell the tally what will come."""
         self._users = {blob.digest: name.short for name, manifest in self._manifests.items() for blob in manifest.blobs}
         if blobs:
-            begun = kept_bytes(self._store.workspace)
+            begun = kept_bytes(self._store.partials)
             kept = sum(begun.get(blob_file_name(blob.digest), 0) for blob in blobs)
             self._tally.expect(self._users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
 
@@ -388,7 +389,7 @@ class Importer:
     def _transfer(self, blob: BlobChange) -> Transfer:
         name = blob_file_name(blob.digest)
         store = self._store
-        target = PartialFile(store.workspace, name, blob.size, store.ownership, store.blobs, name)
+        target = PartialFile(store.partials, name, blob.size, store.ownership, store.blobs, name)
         # For a blob without content nothing is asked; the mirror need not even have it.
         nothing = ObjectState(self._mirror.layout.blob_key(blob.digest), 0, "", datetime.min)
         state = self._objects[blob.digest] if blob.size else nothing

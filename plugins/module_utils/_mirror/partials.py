@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterator
 from typing import Optional
 
 from .._ollama.directories import Directory, DirectoryError, Ownership, explained
+from .._ollama.store import TEMPORARY
 from .transfer import Hash
 
 #: Bytes between two lines of the journal. A resumed download repeats at most so much, and what was in flight.
@@ -206,6 +207,10 @@ class PartialFile:
                 good = position, seen.copy(), lines
 
 
+#: Bytes behind the stem in the longest of the names that are made of it.
+LONGEST_SUFFIX = 32
+
+
 def partial_name(stem: str) -> str:
     """Return the name of a partial file."""
     return f"{stem}.partial"
@@ -236,8 +241,13 @@ def remove_abandoned(directory: Directory, kept: Collection[str], older_than: fl
     """
     for name in directory.names():
         stem, _dot, kind = name.rpartition(".")
-        state = directory.stat(name) if kind in ("partial", "journal") and stem not in kept else None
-        if state is not None and time.time() - state.st_mtime >= older_than:
+        least = older_than
+        if name.startswith(TEMPORARY):
+            least = ABANDONED_AFTER  # another process may be about to put it in place
+        elif kind not in ("partial", "journal") or stem in kept:
+            continue
+        state = directory.stat(name)
+        if state is not None and time.time() - state.st_mtime >= least:
             directory.remove(name)
 
 

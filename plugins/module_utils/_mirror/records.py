@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Container
 from typing import Optional
 
 from .._ollama.directories import Directory, Ownership
+from .._ollama.store import TEMPORARY
 
 _FILE = "verified.json"
 _FORMAT = 1
@@ -65,7 +67,7 @@ class Records:
         """
         merged = {**_read(workspace), **self._found}
         kept = {digest: seen for digest, seen in sorted(merged.items()) if digest.replace(":", "-") in present}
-        temporary = f"{_FILE}-{os.getpid()}"
+        temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
         content = json.dumps({"format": _FORMAT, "blobs": kept}, separators=(",", ":"))
         workspace.write(temporary, content.encode(), ownership)
         workspace.move(temporary, workspace, _FILE)

@@ -14,6 +14,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.errors import CollectionError
+from .._ollama.exhaustion import exhausted
 from .._ollama.hosts import secrets_in
 from .argspec import ArgumentSpec
 
@@ -69,6 +70,9 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
     except CollectionError as error:
         module.fail_json(**failure(error))
     except Exception as error:  # noqa: BLE001 - the last resort: no traceback is a task's output
+        limit = exhausted(error)
+        if limit is not None:
+            module.fail_json(**failure(limit))
         module.fail_json(
             msg=f"The module met an error that it does not know: {type(error).__name__}: {error}. "
             "Please report it with the output of the task run with -vvv.",

@@ -17,17 +17,20 @@ import errno
 import grp
 import os
 import pwd
+import secrets
 import stat
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 from .errors import CollectionError
+from .exhaustion import ExhaustedError, exhausted
 
 #: Links followed in one path before it is taken for a loop; Linux allows as many (path_resolution(7)).
 _MAX_LINKS = 40
 
 #: To pass through a directory, search permission is enough; where O_PATH does not exist, reading must be allowed too.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_EFFECTIVE = os.access in os.supports_effective_ids
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,27 +86,100 @@ class explained:  # noqa: N801 - used as a function is
             raise explain(error, self._doing, self._path) from error
 
 
-def explain(error: OSError, doing: str, path: str) -> DirectoryError:
+def explain(error: OSError, doing: str, path: str) -> Union[DirectoryError, ExhaustedError]:
     """Return the typed error for one of the operating system."""
     happened = f"Could not {doing} at {path}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        quota = "the quota is used up" if error.errno == errno.EDQUOT else "the file system is full"
-        return DiskFullError(
-            f"{happened}: {quota}",
-            remedy="Free some space and run again; what was transferred is kept",
-            path=path,
-        )
-    if error.errno == errno.EROFS:
-        return NotPermittedError(
-            f"{happened}: the file system is read-only", remedy="Mount it writable, or choose another path", path=path
-        )
+    limit = exhausted(error)
+    if limit is not None:
+        limit.message = f"{happened}: {limit.message[0].lower()}{limit.message[1:]}"
+        limit.details["path"] = path
+        return limit
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotPermittedError(
-            f"{happened}: user {user_name(os.geteuid())} has no permission",
-            remedy="Run as root or as the owner (become, become_user), or change the permissions",
-            path=path,
+        return NotPermittedError(f"{happened}: {_me()} has no permission", remedy=_permission_remedy(), path=path)
+    known = _KNOWN.get(error.errno or 0)
+    if known is None:
+        what = error.strerror or str(error)
+        return DirectoryError(f"{happened}: {what}", remedy="Look into the system's log (dmesg)", path=path)
+    return known.error(f"{happened}: {known.what}", remedy=known.remedy, path=path)
+
+
+class _Known(NamedTuple):
+    """A failure that the operating system names: the error, what happened, and what to do about it."""
+
+    error: type[DirectoryError]
+    what: str
+    remedy: str
+
+
+_KNOWN = {
+    errno.ENOSPC: _Known(
+        DiskFullError,
+        "the file system is full",
+        "Free some space, or some inodes (df -h, df -i), and run again; what was transferred is kept",
+    ),
+    errno.EDQUOT: _Known(
+        DiskFullError,
+        "the quota is used up",
+        "Free some space or raise the quota, and run again; what was transferred is kept",
+    ),
+    errno.EROFS: _Known(NotPermittedError, "the file system is read-only", "Mount it writable, or choose another path"),
+    errno.ENAMETOOLONG: _Known(
+        DirectoryError, "the name is longer than the file system allows", "Choose a shorter name or another file system"
+    ),
+    errno.EFBIG: _Known(
+        DirectoryError,
+        "the file is larger than the file system or a limit allows",
+        "Use a file system for large files (FAT ends at 4 GiB), or raise the limit (ulimit -f)",
+    ),
+    errno.EIO: _Known(
+        DirectoryError,
+        "the disk reports an error",
+        "Look into the system's log (dmesg): the disk, or the way to it, may be failing",
+    ),
+    errno.ESTALE: _Known(
+        DirectoryError,
+        "the server of this network file system does not know it any more",
+        "Mount the file system again, and run again",
+    ),
+    errno.EXDEV: _Known(
+        DirectoryError,
+        "it would have to move to another file system",
+        "Keep manifests and blobs each on one file system: no mount and no link to another one below them",
+    ),
+    errno.ELOOP: _Known(DirectoryError, "its symbolic links lead in a circle", "Correct the links"),
+    errno.ENOTDIR: _Known(DirectoryError, "a part of the path is no directory", "Remove it, or choose another path"),
+    errno.EISDIR: _Known(DirectoryError, "a directory is in the place of a file", "Remove it, or choose another path"),
+    errno.EINVAL: _Known(
+        DirectoryError,
+        "the file system does not accept the name or the operation",
+        "Use a file system that has Unix names and permissions; FAT and some CIFS shares refuse characters such as :",
+    ),
+    errno.EBUSY: _Known(
+        DirectoryError, "something else uses it", "Find out what does (fuser -vm); a mount point cannot be replaced"
+    ),
+}
+
+
+def _me() -> str:
+    return f"user {user_name(os.geteuid())}"
+
+
+def _ownership_remedy(uid: int) -> str:
+    if os.geteuid() == 0:
+        return (
+            "The file system does not let root give files away (NFS with root_squash, CIFS, FAT): run the task as"
+            f" {user_name(uid)} (become_user), or set owner and group to whom its files belong anyway"
         )
-    return DirectoryError(f"{happened}: {error.strerror or error}", remedy="Look into the system's log", path=path)
+    return "Run as root (become), or leave owner and group unset"
+
+
+def _permission_remedy() -> str:
+    if os.geteuid() == 0:
+        return (
+            "Root is refused by the file system itself: NFS with root_squash, CIFS or FUSE (run as the owner, with"
+            " become_user), an immutable file (lsattr), or SELinux or AppArmor (ausearch -m avc)"
+        )
+    return "Run as root or as the owner (become, become_user), or change the permissions"
 
 
 @dataclass(frozen=True)
@@ -168,7 +244,7 @@ class Ownership:
             except OSError as error:
                 raise OwnershipError(
                     f"Could not give {path} to {user_name(uid)}:{group_name(gid)}: {error.strerror}",
-                    remedy="Run as root (become), or leave owner and group unset",
+                    remedy=_ownership_remedy(uid),
                     path=path,
                 ) from error
             now = os.fstat(descriptor)  # that may have taken bits of the mode
@@ -209,9 +285,13 @@ class Directory:
     @classmethod
     def nearest(cls, path: str) -> tuple[os.stat_result, str]:
         """Return the state and the path of the deepest directory on the way that exists."""
-        found, _missing = _walk(path)
-        with found:
+        with cls.deepest(path) as found:
             return os.fstat(found.descriptor), found.path
+
+    @classmethod
+    def deepest(cls, path: str) -> Directory:
+        """Enter the deepest directory on the way that exists."""
+        return _walk(path)[0]
 
     @classmethod
     def make(cls, path: str, ownership: Ownership) -> Directory:
@@ -250,11 +330,13 @@ class Directory:
     def child(self, name: str, ownership: Ownership) -> Directory:
         """Enter a directory below, and create it when it is missing."""
         path = self.join(name)
+        created = False
         with explained("create the directory", path):
             with contextlib.suppress(FileNotFoundError):
                 return self._enter(name)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self.descriptor)
+                created = True
             made = Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
         try:
             # Another directory may have taken its place; root gives away only what is its own and still empty.
@@ -263,6 +345,8 @@ class Directory:
             self.sync()
         except BaseException:
             made.close()
+            if created:
+                self.remove_directory(name)
             raise
         return made
 
@@ -393,6 +477,31 @@ class Directory:
             if lasting:
                 target.sync()
 
+    @property
+    def device(self) -> int:
+        """The number of the file system that the directory is on."""
+        return os.fstat(self.descriptor).st_dev
+
+    def can_move_to(self, target: Directory) -> bool:
+        """Return whether a file of this directory can be renamed into another one.
+
+        Nothing but trying tells: a directory may be mounted a second time, and then is of the same file system.
+        """
+        if self.device != target.device:
+            return False
+        name = f".rename-{secrets.token_hex(8)}"
+        with explained("write", self.join(name)):
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.descriptor))
+        try:
+            self.move(name, target, name, lasting=False)
+        except DirectoryError as error:
+            self.remove(name)
+            if getattr(error.__cause__, "errno", None) == errno.EXDEV:
+                return False
+            raise
+        target.remove(name)
+        return True
+
     def remove(self, name: str) -> bool:
         """Remove an entry that is no directory; return whether it was there."""
         try:
@@ -402,6 +511,18 @@ class Directory:
         except OSError as error:
             raise explain(error, "remove", self.join(name)) from error
         return True
+
+    def must_be_writable(self) -> None:
+        """Make sure that entries may be created and removed here.
+
+        :raises NotPermittedError: when they may not.
+        """
+        if os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor, effective_ids=_EFFECTIVE):
+            return
+        with explained("write", self.path):
+            if os.fstatvfs(self.descriptor).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def remove_directory(self, name: str) -> bool:
         """Remove a directory below if it is empty; return whether it is gone."""
@@ -432,10 +553,15 @@ class Directory:
             raise self._unsafe(name, "a symbolic link")
 
     def _unsafe(self, name: str, what: str) -> UnsafePathError:
-        owner = user_name(os.fstat(self.descriptor).st_uid)
+        state = os.fstat(self.descriptor)
+        owner = user_name(state.st_uid)
+        if state.st_uid == os.geteuid():
+            where, instead = "that others may write to", f"forbid it (chmod go-w {self.path})"
+        else:
+            where, instead = f"of user {owner}", f"run as {owner} (become_user)"
         return UnsafePathError(
-            f"{self.join(name)} is {what}, in a directory of user {owner}",
-            remedy=f"Remove it, or name the real place, or run as {owner} (become_user)",
+            f"{self.join(name)} is {what}, in a directory {where}",
+            remedy=f"Remove it, or name the real place, or {instead}",
             path=self.join(name),
         )
 

@@ -12,7 +12,10 @@ in neither, but in a directory of its own beside them.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import secrets
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ from functools import partial
 from typing import Optional, Union
 
 from .digests import blob_file_name
-from .directories import Directory, DirectoryError, Ownership
+from .directories import Directory, DirectoryError, Ownership, explained
 from .errors import CollectionError, InvalidNameError
 from .manifests import MAX_MANIFEST_SIZE
 from .names import ModelName
@@ -29,8 +32,12 @@ from .references import References
 BLOBS = "blobs"
 MANIFESTS = "manifests"
 
-#: Where partial files, journals, the lock and the records of an importer lie: on the same file system as the blobs.
+#: Where the lock and the records of an importer lie, and partial files with their journals: in the models directory, or
+#: in that of the blobs where it is a file system of its own. Ollama's pruning leaves a directory that holds something.
 WORKSPACE = ".legionio-ollama"
+
+#: What the name of a manifest that is being written begins with. It is no model's name.
+TEMPORARY = ".legionio-ollama-"
 
 #: How often a manifest is written when Ollama's pruning removes its directory, empty as it still is, before the rename.
 _ATTEMPTS = 5
@@ -67,6 +74,7 @@ class Store:
         self._blobs = self._root.find(BLOBS) if self._root else None
         self._manifests = self._root.find(MANIFESTS) if self._root else None
         self._workspace: Optional[Directory] = None
+        self._partials: Optional[Directory] = None
         #: Why the directory cannot be looked into, if so.
         self.obstacle = ""
 
@@ -94,7 +102,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the directories."""
-        for directory in (self._workspace, self._manifests, self._blobs, self._root):
+        for directory in (self._partials, self._workspace, self._manifests, self._blobs, self._root):
             if directory:
                 directory.close()
 
@@ -134,6 +142,42 @@ class Store:
         if self._workspace is None and self._root is not None:
             self._workspace = self._root.find(WORKSPACE)
         return self._workspace
+
+    @property
+    def partials(self) -> Directory:
+        """The directory for blobs that are being received; a file of it can be renamed into :attr:`blobs`."""
+        if self._partials is None:
+            near = self.workspace.can_move_to(self.blobs)
+            self._partials = self.workspace if near else self.blobs.child(WORKSPACE, self.ownership)
+        return self._partials
+
+    def find_partials(self) -> Optional[Directory]:
+        """Return the directory for blobs that are being received if there is one."""
+        if self._partials is None and self._blobs and self._blobs.device != self.root.device:
+            self._partials = self._blobs.find(WORKSPACE)
+            return self._partials
+        return self._partials or self.find_workspace()
+
+    def room(self) -> tuple[str, Optional[int]]:
+        """Return where blobs go, and how many bytes are free there; ``None`` where the file system does not say it."""
+        place = self._blobs.path if self._blobs else self.nearest
+        with explained("ask for the free space", place):
+            disk = os.fstatvfs(self._blobs.descriptor) if self._blobs else os.statvfs(place)
+        return place, disk.f_bavail * disk.f_frsize if disk.f_blocks else None
+
+    def must_be_writable(self) -> None:
+        """Make sure that blobs and manifests can be put into place, as far as that can be seen.
+
+        :raises NotPermittedError: naming the directory that cannot be written to.
+        """
+        parts = [self._blobs, self._manifests, self.find_workspace()]
+        if self._root is None:
+            with Directory.deepest(self.path) as above:
+                above.must_be_writable()
+        elif not all(parts):
+            self._root.must_be_writable()
+        for part in filter(None, parts):
+            part.must_be_writable()
 
     # Blobs
 
@@ -201,8 +245,6 @@ class Store:
     def write_manifest(self, name: ModelName, raw: bytes) -> None:
         """Put a manifest in place, whole or not at all."""
         *parents, tag = name.manifest_parts
-        temporary = f"manifest-{os.getpid()}"
-        self.workspace.write(temporary, raw, self.ownership)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 directory = self._manifests_root()
@@ -210,11 +252,26 @@ class Store:
                     with directory:
                         directory = directory.child(part, self.ownership)
                 with directory:
-                    self.workspace.move(temporary, directory, tag)
+                    self._put(raw, directory, tag)
                 return
             except DirectoryError as error:
                 if attempt == _ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
-                    self.workspace.remove(temporary)
+                    raise
+
+    def _put(self, raw: bytes, directory: Directory, tag: str) -> None:
+        """Write a manifest into its directory, by way of one on the same file system."""
+        # Another host may share the store, and have a process of the same number.
+        temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
+        for place in (self.workspace, directory):
+            try:
+                place.write(temporary, raw, self.ownership)
+                place.move(temporary, directory, tag)
+                return
+            except DirectoryError as error:
+                with contextlib.suppress(DirectoryError):
+                    place.remove(temporary)
+                # Registries and models may be mount points of their own, or links to another disk.
+                if place is directory or getattr(error.__cause__, "errno", None) != errno.EXDEV:
                     raise
 
     def remove_manifest(self, name: ModelName) -> bool:
@@ -287,6 +344,8 @@ def _entries_below(directory: Directory, parts: list[str]) -> Iterator[Union[Mod
         yield error
         return
     for entry in entries:
+        if entry.startswith(TEMPORARY):
+            continue
         try:
             if len(parts) == 3:
                 state = directory.stat(entry)

@@ -235,3 +235,57 @@ def test_errors_of_the_system_are_explained(number, kind, says):
     assert says in str(error)
     assert "/somewhere" in str(error)
     assert error.remedy
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_every_error_of_the_system_has_a_remedy(number):
+    error = explain(OSError(number, os.strerror(number)), "write", "/there")
+    assert "/there" in error.message
+    assert error.remedy
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_root_is_never_asked_to_become_root(monkeypatch, number):
+    refused = OSError(number, os.strerror(number))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "Run as root" not in explain(refused, "write", "/there").remedy
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "Run as root" in explain(refused, "write", "/there").remedy
+
+
+def test_root_that_may_not_give_files_away_is_told_why_and_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fstat", as_of(os.fstat, uid=0))
+    with Directory.open(str(tmp_path)) as directory, pytest.raises(OwnershipError) as caught:
+        directory.child("blobs", Ownership(1234, 1234, 0o600, 0o700))
+    assert "root_squash" in caught.value.remedy
+    assert "become_user" in caught.value.remedy
+    assert "Run as root" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_a_directory_of_root_that_others_may_write_to_is_refused_with_a_way_out(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fstat", as_of(os.fstat, uid=0))
+    with Directory.open(str(tmp_path)) as directory, pytest.raises(UnsafePathError) as caught:
+        directory.find("link")
+    assert "others may write to" in caught.value.message
+    assert "become_user" not in caught.value.remedy
+
+
+def as_of(stat_of, uid):
+    """Return a stat that gives every file to a user."""
+
+    def changed(descriptor):
+        state = list(stat_of(descriptor))
+        state[4] = uid
+        return os.stat_result(state)
+
+    return changed
