@@ -11,6 +11,8 @@ else: each time it is, a request loses one of the few deliveries that the broker
 *Push*, when there is little to do: every lane has one consumer with a prefetch of 1, and a request starts the moment it
 arrives. When it arrives while more slots are free, and its model is the one that ran last or nothing else runs, its
 lane gets a second consumer that can keep all slots busy; one lane at a time. What arrives beyond the slots is held.
+A lane without the second consumer gets nothing from the broker while a request of it runs, or waits without a slot.
+While slots are free the worker asks such a lane every ``PEEK``.
 
 *Pull*, when there is more to do than slots: once the oldest held request has waited for ``HOLD``, all consumers are
 cancelled, so that other nodes get what this one cannot do. From then on a slot that becomes free takes what is held,
@@ -38,9 +40,9 @@ who ended the process. It waits for that for ``ALONE`` at most.
 A model may have a limit of its own, below the slots. When a request is held because its model is full, only the
 consumers of that model's lanes are cancelled, until there is room.
 
-How many requests can be held: in push, the prefetch of all consumers less what runs, that is lanes + 2 x slots - 2, or
-lanes + 2 x slots x batch - 2 with batches; in pull no more are taken than there is room for, except one a lane in each
-third of its expiry.
+How many requests can be held: in push, the prefetch of all consumers less what runs, and what looks at lanes bring,
+that is lanes + 3 x slots - 2, or lanes + 2 x slots x batch + slots - 2 with batches; in pull no more are taken than
+there is room for, except one a lane in each third of its expiry.
 """
 
 from __future__ import annotations
@@ -57,6 +59,9 @@ HOLD = 0.05
 #: Seconds that pull lasts at least, and between two sweeps in them that found nothing: changing over costs more.
 DWELL = 0.1
 SWEEP = 0.02
+
+#: Seconds between two looks, in push, at a lane whose consumer has all that it may have.
+PEEK = 0.1
 
 #: Seconds for which a request waits to be alone with its model; then it starts in company.
 ALONE = 30.0
@@ -144,6 +149,8 @@ class _Lane:
         self.leaving = False
         #: Answers to gets that are still to come.
         self.getting = 0
+        #: Requests that were taken from it and are not settled: its consumer may bring no more than its prefetch.
+        self.unsettled = 0
         #: Whether the sweep under way has found it empty.
         self.empty = False
         #: When it was last looked into, and when the broker was last reminded of it; None while it is not declared.
@@ -238,6 +245,18 @@ class Scheduler:
                 if self.mode is Mode.PUSH:
                     actions.append(self._consume(lane))
         return actions + self._next(now)
+
+    def taken(self, queue: str) -> None:
+        """A request has come out of a lane, in whatever way."""
+        lane = self._lanes.get(queue)
+        if lane is not None:
+            lane.unsettled += 1
+
+    def settled(self, queue: str) -> None:
+        """The broker may send another request instead of one that has come out of a lane."""
+        lane = self._lanes.get(queue)
+        if lane is not None:
+            lane.unsettled = max(0, lane.unsettled - 1)  # some were taken before a reset
 
     def delivered(self, queue: str, item: Any, now: float) -> list[Action]:
         """A consumer has got a request."""
@@ -347,7 +366,7 @@ class Scheduler:
         self._cancelling.clear()
         for lane in self._lanes.values():
             lane.open = lane.consumed = lane.empty = lane.throttled = False
-            lane.getting, lane.touched = 0, None
+            lane.getting, lane.unsettled, lane.touched = 0, 0, None
         self._enter_pull(now)
 
     def drain(self, now: float) -> list[Action]:
@@ -369,6 +388,7 @@ class Scheduler:
                 times += [when for when in until if when is not None]
             if self.mode is Mode.PUSH:
                 times += [held.since + HOLD for held in self._held if not self._waits_for_room(held.lane)][:1]
+                times += [lane.visited + PEEK for lane in self._to_peek_at()]
             if self.mode is Mode.PULL and self._free > 0 and self._swept():
                 times.append(self._next_sweep)
         return min(times, default=None)
@@ -506,6 +526,27 @@ class Scheduler:
             elif lane.throttled and not self._full(lane) and not self._cancelling[(lane.rule.queue, False)]:
                 actions.append(self._consume(lane))
         self._any_throttled = self._any_throttled and any(lane.throttled for lane in self._lanes.values())
+        return actions + self._peek(now)
+
+    def _to_peek_at(self) -> list[_Lane]:
+        """Return the lanes of which more may wait than their consumers may bring, no more than there are free slots."""
+        if self._free <= 0 or self._held:
+            return []
+        lanes = [
+            lane
+            for lane in self._lanes.values()
+            if lane.unsettled and lane.consumed and lane is not self._hot and not lane.getting and not self._full(lane)
+        ]
+        wanted = self._free - sum(lane.getting > 0 for lane in self._lanes.values()) if lanes else 0
+        return sorted(lanes, key=lambda lane: lane.visited)[: max(0, wanted)]
+
+    def _peek(self, now: float) -> list[Action]:
+        """In push: ask the lanes whose consumers have all that they may have."""
+        actions: list[Action] = []
+        for lane in self._to_peek_at():
+            if now >= lane.visited + PEEK:
+                lane.getting += 1
+                actions.append(Get(lane.rule.queue))
         return actions
 
     def _ask(self, now: float) -> list[Action]:

@@ -400,7 +400,12 @@ class Worker:
         """Whether a request that has just come needs no slot: it was answered already, or is being served."""
         self.counters["deliveries"] += 1
         self.counters["redeliveries"] += bool(delivery.count)
+        self._scheduler.taken(delivery.served.queue)
         return self._served_before(delivery)
+
+    def _settle_one(self, delivery: Delivery, verdict: Verdict) -> None:
+        self._intake.settle(delivery, verdict)
+        self._scheduler.settled(delivery.served.queue)
 
     def _served_before(self, delivery: Delivery) -> bool:
         """Answer a request that was answered before with the same; have one that is being served share its answer."""
@@ -413,7 +418,7 @@ class Worker:
         elif job is not None:
             self.counters["joined"] += 1
             if not job.join(delivery):
-                self._intake.settle(delivery, Verdict.ACK)
+                self._settle_one(delivery, Verdict.ACK)
         return served is not None or job is not None
 
     def _cancelled(self, served: ServedLane, hot: bool) -> None:
@@ -433,7 +438,7 @@ class Worker:
             elif isinstance(action, GiveBack) and isinstance(action.item, Job):
                 self._finished(action.item, GIVEN_BACK)
             elif isinstance(action, GiveBack):
-                self._intake.settle(action.item, Verdict.REQUEUE)
+                self._settle_one(action.item, Verdict.REQUEUE)
         wake_at = self._scheduler.wake_at()
         if wake_at != self._alarm_at:
             if self._alarm is not None:
@@ -584,7 +589,7 @@ class Worker:
     def _settle(self, deliveries: list[Delivery], served: Served, publication: Optional[Publication]) -> None:
         if publication is not Publication.LOST:
             for delivery in deliveries:
-                self._intake.settle(delivery, served.verdict)
+                self._settle_one(delivery, served.verdict)
         self.counters[f"outcome:{served.outcome}"] += 1
         if publication is not None:
             self.counters[f"reply:{publication.value}"] += 1

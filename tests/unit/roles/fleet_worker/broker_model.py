@@ -179,6 +179,7 @@ class Simulation:
 
     def _release(self, request: Request) -> None:
         consumer = self._source.pop(request)
+        self.scheduler.settled(request.queue)
         if consumer is not None:
             consumer.unacknowledged -= 1
             self.at(self.now + self.latency, lambda: self._deliver(request.queue))
@@ -211,8 +212,13 @@ class Simulation:
         more = len(queue)
         self.at(
             self.now + self.latency,
-            lambda: self.perform(self.scheduler.got(action.queue, request, self.now, more=more)),
+            lambda: self._arrive(request, lambda: self.scheduler.got(action.queue, request, self.now, more=more)),
         )
+
+    def _arrive(self, request: Optional[Request], hear: Callable[[], list[Any]]) -> None:
+        if request is not None:
+            self.scheduler.taken(request.queue)
+        self.perform(hear())
 
     def _deliver(self, queue: str) -> None:
         waiting = self.queues[queue]
@@ -223,7 +229,9 @@ class Simulation:
                 self._source[request] = consumer
                 self.at(
                     self.now + self.latency,
-                    lambda request=request: self.perform(self.scheduler.delivered(queue, request, self.now)),
+                    lambda request=request: self._arrive(
+                        request, lambda: self.scheduler.delivered(queue, request, self.now)
+                    ),
                 )
 
     def _touch(self, queue: str) -> None:

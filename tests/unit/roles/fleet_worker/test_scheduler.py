@@ -12,6 +12,7 @@ from fleet_worker.scheduler import (
     ALONE,
     DWELL,
     HOLD,
+    PEEK,
     SWEEP,
     Cancel,
     Consume,
@@ -136,6 +137,19 @@ def test_a_single_lane_keeps_all_slots_busy() -> None:
 
 
 # Rule 3: from push to pull.
+
+
+def test_scheduler_with_a_long_request_and_free_slots_starts_the_next_one_of_its_lane() -> None:
+    """The second consumer is at another lane: the model of that one ran last."""
+    simulation = pushing([A, B], slots=3, work=lambda request: 0.3 if request.queue == "b" else 60.0)
+    simulation.publish("b")
+    simulation.run(until=1.1)
+    simulation.publish("a")
+    simulation.run(until=1.2)
+    second = simulation.publish("a")
+    simulation.run(until=1.2 + 2 * PEEK)
+    assert second.started >= 0
+    assert simulation.scheduler.mode is Mode.PUSH
 
 
 def test_when_the_oldest_has_waited_everything_is_cancelled_the_hot_lane_first() -> None:
@@ -542,7 +556,7 @@ def test_whatever_happens(
         assert all(request.given_back == 0 for request in published), "nothing is given back for the sake of another"
         assert simulation.expired == []
         if not unkind and all(rule.expires is None for rule in rules) and not any(again):
-            assert simulation.max_held <= len(rules) + 2 * slots * max(rule.batch for rule in rules) - 2
+            assert simulation.max_held <= len(rules) + 2 * slots * max(rule.batch for rule in rules) + slots - 2
 
 
 @settings(max_examples=100, deadline=None)
