@@ -18,12 +18,13 @@ from typing import Optional
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
-#: A name of the broker: a process id and a key, each in Base64 (RabbitMQ 3.10 to 4.2, rabbit_direct_reply_to.erl).
+#: A name of the broker: a process id and a key, each in Base64 (RabbitMQ 3.10 to 4.1, rabbit_direct_reply_to.erl; from
+#: 4.2 on, rabbit_volatile_queue.erl).
 _NAME = re.compile(re.escape(DIRECT_REPLY_TO) + r"\.([A-Za-z0-9+/]+={0,2})\.([A-Za-z0-9+/]{22}==)")
 
-#: The process id, in the external format of Erlang terms: the version, a NEW_PID_EXT, and in it an atom with two bytes
-#: for its length. The atom is not the name of a node of the cluster but ``reply@`` and a number that stands for one.
-_PROCESS = re.compile(rb"\x83Xv\x00(.)(reply@[0-9]{1,10}).{12}", re.DOTALL)
+#: The process id, in the external format of Erlang terms: the version, a NEW_PID_EXT, and in it an atom with one or two
+#: bytes for its length. The atom is no name of a node of the cluster: behind the @ is a number that stands for one.
+_PROCESS = re.compile(rb"\x83X(?:v\x00|w)(.)([a-z]{1,20}@[0-9]{1,10}).{12}", re.DOTALL)
 
 
 def is_direct(queue: str) -> bool:

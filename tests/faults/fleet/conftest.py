@@ -9,7 +9,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import pika
 import pytest
@@ -73,9 +73,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
     """Starts workers, and ends them."""
     started: list[WorkerProcess] = []
 
-    def starting(broker: Any, ollama_url: str, *, environment: Any = None, **others: Any) -> WorkerProcess:
-        directory = tmp_path / f"worker-{len(started)}"
-        directory.mkdir()
+    def starting(
+        broker: Any, ollama_url: str, *, environment: Any = None, directory: Optional[Path] = None, **others: Any
+    ) -> WorkerProcess:
+        if directory is None:
+            directory = tmp_path / f"worker-{len(started)}"
+            directory.mkdir()
         settings = configuration(broker, ollama_url, **{"node": f"gpu-{len(started)}", **others})
         worker = WorkerProcess(directory, settings, password=broker.password, **(environment or {}))
         started.append(worker)

@@ -58,7 +58,7 @@ def test_a_direct_reply_queue_is_believed_in_the_property_alone() -> None:
         DIRECT[:-25],
         DIRECT.replace("g1h2", "g2h2"),  # another kind of term
         DIRECT.replace("AA1y", "AA5y"),  # an atom that is longer than it is
-        DIRECT.replace("yZXBse", "yYXBse"),  # a process of another node
+        DIRECT.replace("yZXBseUA5", "yZXBseS45"),  # a process of a node without a number
         DIRECT.replace("qep.", "qe."),  # not Base64
     ],
 )

@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One bad message costs one message: the connection, the slots and the answers of the others stay."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pika
+import pika.data
+import pytest
+import services
+from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually
+from fleet_parts import set_up_broker as in_order
+from fleet_worker._fleet.lanes import lane
+
+from .asking import Asker
+from .test_requests_that_hurt import CHAT, EMBED, still_works
+
+Start = Callable[..., WorkerProcess]
+BODY = json.dumps({"messages": [{"role": "user", "content": "x"}]}).encode()
+SHARED_LANE = {"type": "chat", "model": CHAT_MODEL, "style": "shared"}
+SHARED = lane("chat", CHAT_MODEL, style="shared").queue
+
+
+class RawTable(bytes):
+    """A header table as bytes of the wire, for what pika does not write."""
+
+
+@pytest.fixture(autouse=True)
+def raw_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = pika.data.encode_table
+
+    def encode_table(pieces: list[bytes], table: Any) -> Any:
+        if not isinstance(table, RawTable):
+            return encode(pieces, table)
+        pieces.append(struct.pack(">I", len(table)) + table)
+        return 4 + len(table)
+
+    monkeypatch.setattr(pika.data, "encode_table", encode_table)
+
+
+def nested(kind: bytes, depth: int) -> bytes:
+    inner = b""
+    for _level in range(depth):
+        inner = kind + struct.pack(">I", len(inner)) + inner
+    return inner
+
+
+TABLES = {
+    "timestamp in milliseconds": b"\x01xT" + struct.pack(">Q", 1764312000000),
+    "timestamp of 64 bits": b"\x01xT" + struct.pack(">Q", 2**64 - 1),
+    "array nested 5000 deep": b"\x01x" + nested(b"A", 5000),
+    "name that is not UTF-8": b"\x02\xff\xfeV",
+    "ten thousand headers": b"".join(b"\x05%05dV" % number for number in range(10_000)),
+}
+
+
+def test_header_tables_that_pika_does_not_read_cost_nobody_the_connection(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    worker = start(shared_broker, scripted.url).wait_ready()
+    asker = Asker(shared_broker, CHAT)
+    for table in TABLES.values():
+        asker._properties = {"headers": RawTable(table)}
+        asker.ask()
+    asker.wait()
+    assert len(asker.answers) == len(TABLES)
+    asker.close()
+    still_works(shared_broker, worker)
+
+
+def test_what_an_answer_repeats_costs_nobody_the_connection(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """The type goes into a header, whose frame has room for 128 KiB; half a surrogate pair is not UTF-8."""
+    worker = start(shared_broker, scripted.url, lanes=[{"type": "chat", "model": CHAT_MODEL}, SHARED_LANE]).wait_ready()
+    asker, shared = Asker(shared_broker, CHAT), Asker(shared_broker, SHARED)
+    asker.ask(request_type="t" * 200_000)
+    for _slot in range(3):
+        shared.ask(model="smollm2\ud800135m")
+    asker.wait()
+    shared.wait()
+    for one in (asker, shared):
+        one.close()
+    still_works(shared_broker, worker)
+
+
+@pytest.fixture
+def broker_3() -> Iterator[Any]:
+    with services.rabbitmq("3") as running:
+        in_order(running)
+        yield running
+
+
+def test_a_direct_reply_queue_that_somebody_made_up_is_given_up(
+    broker_3: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """RabbitMQ 3.10 ends the connection of whoever publishes to one of a node that it does not know."""
+    process = b"\x83Xv" + struct.pack(">H", 11) + b"reply@12345" + bytes(12)
+    reply_to = ".".join(
+        ["amq.rabbitmq.reply-to", base64.b64encode(process).decode(), base64.b64encode(bytes(16)).decode()]
+    )
+    worker = start(broker_3, scripted.url).wait_ready()
+    with channel_to(broker_3) as channel:
+        for number in range(3):
+            properties = pika.BasicProperties(
+                type="llm.fleet.request", reply_to=reply_to, correlation_id=f"c-{number}", message_id=f"m-{number}"
+            )
+            channel.basic_publish("llm.request", CHAT, BODY, properties, mandatory=True)
+    worker.wait_log("event=answer_given_up", 60)
+    asker = Asker(broker_3, CHAT)
+    asker.ask()
+    asker.wait()
+    asker.close()
+    eventually(lambda: worker.log.count("reply=unacceptable") == 3, "each of them is settled", 30, worker)
+    assert 1 < worker.status()["counters"]["connections"] <= 3
+
+
+def test_a_lane_that_may_not_be_read_costs_the_other_lanes_nothing(
+    lent_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    slow = Slow(60)
+    scripted.behave = slow
+    other = lane("embed", EMBED_MODEL, style="shared").queue
+    lanes = [{"type": "chat", "model": CHAT_MODEL}, {"type": "embed", "model": EMBED_MODEL, "style": "shared"}]
+    lent_broker.ctl("set_permissions", lent_broker.username, ".*", ".*", f"^(?!{other.replace('.', '[.]')}$).*$")
+    try:
+        worker = start(lent_broker, scripted.url, lanes=lanes)
+        worker.wait_log(f"event=lane_lost lane={other}", 60)
+        asker = Asker(lent_broker, CHAT)
+        asker.ask()
+        slow.wait_for(1)
+        for number in (2, 3):
+            eventually(lambda number=number: worker.log.count("event=lane_lost") >= number, "the next try", 60, worker)
+        slow.go_on.set()
+        asker.wait()
+        asker.close()
+    finally:
+        lent_broker.ctl("set_permissions", lent_broker.username, ".*", ".*", ".*")
+    status = worker.status()
+    assert len(scripted.calls) == 1, "the request was never given back"
+    assert status["counters"]["connections"] == 1
+    assert "event=channel_closed" not in worker.log
+    worker.wait_log("event=ready", 60)
+
+
+def test_a_log_that_nobody_reads_costs_nobody_an_answer(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
+) -> None:
+    directory = tmp_path / "worker-0"
+    directory.mkdir()
+    os.mkfifo(directory / "log")
+    reader = os.open(directory / "log", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        worker = start(shared_broker, scripted.url, directory=directory, log={"level": "debug"}).wait_ready()
+        asker = Asker(shared_broker, EMBED)
+        for number in range(300):
+            asker.ask(input=str(number), request_type="embed")
+        asker.wait()
+        asker.close()
+        assert sum(outcomes(worker).values()) == 300
+        worker.terminate()
+        assert worker.wait_end() == 0, "nobody reads, and the worker leaves all the same"
+    finally:
+        os.close(reader)
+        (directory / "log").unlink()  # whoever opens it now to read it would wait for ever
+        (directory / "log").touch()
+
+
+def outcomes(worker: WorkerProcess) -> dict[str, int]:
+    counters = worker.status()["counters"]
+    return {name: count for name, count in counters.items() if name.startswith("outcome:")}
+
+
+def test_a_correlation_id_of_300_characters_comes_back_in_the_body(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    worker = start(shared_broker, scripted.url).wait_ready()
+    with channel_to(shared_broker) as channel:
+        channel.queue_declare("llm.fleet.reply.long")
+        body = json.dumps({"input": "x", "model": EMBED_MODEL, "correlation_id": "c" * 300}).encode()
+        properties = pika.BasicProperties(type="llm.fleet.request", reply_to="llm.fleet.reply.long")
+        channel.basic_publish("llm.request", EMBED, body, properties, mandatory=True)
+        found = eventually(lambda: channel.basic_get("llm.fleet.reply.long", auto_ack=True)[2], "an answer", 60, worker)
+    assert json.loads(found)["correlation_id"] == "c" * 300
