@@ -15,17 +15,18 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Callable, Optional
 
 from .._ollama.digests import blob_file_name, digest_of
 from .._ollama.directories import DirectoryError, DiskFullError, barred, explained, user_name
-from .._ollama.errors import CollectionError
+from .._ollama.errors import CollectionError, InvalidNameError
 from .._ollama.manifests import Layer, Manifest, ManifestError
-from .._ollama.names import ModelName
+from .._ollama.names import ModelName, as_present, spellings
 from .._ollama.store import Store
 from .._ollama.tally import Tally
 from . import listing
@@ -85,6 +86,8 @@ class Report:
 class Importer:
     """One import of some models into one store.
 
+    A model is imported under the name that Ollama finds it by: as it is in the store, where it differs in case only.
+
     :param prune: remove other models of the store whose names match any of these patterns (:func:`listing.matches`).
     :param verify_always: hash blobs also when they look as they did when they were last verified.
     :param max_bandwidth: in bytes a second.
@@ -118,6 +121,7 @@ class Importer:
         self._users: dict[str, str] = {}
         self._records = Records(store.find_workspace(), believe=not verify_always)
         self._manifests: dict[ModelName, Manifest] = {}
+        self._renamed: dict[ModelName, ModelName] = {}
         self._objects: dict[str, ObjectState] = {}
         self._lock = threading.Lock()
         self.report = Report()
@@ -133,7 +137,7 @@ class Importer:
         """
         if not self._manifests:
             with ThreadPoolExecutor(READERS) as pool:
-                self._manifests = dict(zip(self._names, pool.map(self._manifest, self._names)))
+                self._manifests = dict(zip(self._places(), pool.map(self._manifest, self._names)))
         wanted = _distinct(self._manifests)
         blobs = tuple(_blob_change(blob, problem) for blob, problem in zip(wanted, self._problems(wanted)))
         models = [self._model_change(name, manifest) for name, manifest in self._manifests.items()]
@@ -151,12 +155,35 @@ class Importer:
             models=tuple(models),
             blobs=(*blobs, *unused.blobs),
             access=tuple(self._access_changes(blobs)),
-            warnings=(*self._warnings(), *unused.warnings),
+            warnings=(*self._warnings(), *self._renamings(models), *unused.warnings),
             listed=unused.listed,
         )
         self._ask_for(plan.of(ADD, REPLACE))
         self._must_be_possible(plan)
         return plan
+
+    def _places(self) -> list[ModelName]:
+        """Return the name of each model in the store: as it is there, where it is there in another case.
+
+        :raises InvalidNameError: when Ollama takes two of the names for one model.
+        """
+        places: dict[ModelName, ModelName] = {}
+        for name in self._names:
+            place = name if name in self._present else as_present(name, self._present)
+            if spellings(place, places):
+                raise InvalidNameError(
+                    f"Ollama takes {name} and {places[spellings(place, places)[0]]} for the same model",
+                    remedy="Name one of them only; Ollama does not tell upper from lower case in names",
+                    name=name.full,
+                )
+            places[place] = name
+        self._renamed = {place: name for place, name in places.items() if place != name}
+        return list(places)
+
+    @cached_property
+    def _present(self) -> Collection[ModelName]:
+        """The models that are there before anything is done."""
+        return self._store.names()
 
     def _manifest(self, name: ModelName) -> Manifest:
         raw = self._mirror.manifest(name)
@@ -246,6 +273,14 @@ class Importer:
                 f"User {user_name(uid)}, to whom the models will belong, may not enter {obstacle}; "
                 "an Ollama that runs as this user will not find them"
             )
+
+    def _renamings(self, models: Iterable[ModelChange]) -> Iterator[str]:
+        for model in models:
+            if model.name in self._renamed and model.action in (ADD, REPLACE):
+                yield (
+                    f"{self._renamed[model.name]} is imported as {model.name}: Ollama looks names up without regard to"
+                    " case, and the store has it in this spelling"
+                )
 
     def _ask_for(self, blobs: Sequence[BlobChange]) -> None:
         unknown = [blob.digest for blob in blobs if blob.digest not in self._objects and blob.size]

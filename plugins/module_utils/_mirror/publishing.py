@@ -10,9 +10,10 @@ nothing but reading it whole would tell whether it is right.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,10 +22,11 @@ from typing import Optional
 from .._ollama.digests import digest_of
 from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
-from .._ollama.names import ModelName
+from .._ollama.names import ModelName, spellings
 from .._ollama.store import Store
 from .._ollama.tally import Tally
 from .bandwidth import Bandwidth
+from .errors import ListError, MirrorAccessError
 from .listing import matches, nearest
 from .mirror import READERS, Mirror
 from .plans import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
@@ -103,8 +105,24 @@ class Publisher:
                     models.append(ModelChange(name, digest_of(raw), None))
         unused = unused_blobs(self._mirror, going, manifests)
         return Plan(
-            models=tuple(models), blobs=(*changes, *unused.blobs), warnings=unused.warnings, listed=unused.listed
+            models=tuple(models),
+            blobs=(*changes, *unused.blobs),
+            warnings=(*self._doubles(models), *unused.warnings),
+            listed=unused.listed,
         )
+
+    def _doubles(self, models: Sequence[ModelChange]) -> Iterator[str]:
+        """Yield a warning for each new model that Ollama takes for another one of the mirror."""
+        new = [model.name for model in models if model.action == ADD]
+        if new:
+            with contextlib.suppress(MirrorAccessError, ListError):  # listing is a right of its own
+                present = self._mirror.names()
+                for name in new:
+                    for other in spellings(name, present):
+                        yield (
+                            f"The mirror has {other}, and Ollama takes it for the same model as {name}, since it looks"
+                            " names up without regard to case; a node can have one of them only"
+                        )
 
     def apply(self, plan: Plan) -> None:
         """Send what the plan says; :attr:`report` tells what was done."""

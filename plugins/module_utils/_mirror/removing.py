@@ -85,26 +85,28 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
     :param coming: manifests that will be there.
     """
     candidates: dict[str, Layer] = {}
-    for raw in going.values():
+    unknown = []
+    for name, raw in going.items():
         try:
             candidates.update((blob.digest, blob) for blob in Manifest.parse(raw).blobs)
-        except ManifestError:  # it goes all the same; what it named nobody can tell
-            continue
+        except ManifestError as error:  # it goes all the same
+            unknown.append(f"The blobs of {name} are kept, since nothing tells which they are: {error.message}")
     for manifest in coming.values():
         for blob in manifest.blobs:
             candidates.pop(blob.digest, None)
     if not candidates:
-        return Unused()
+        return Unused(warnings=tuple(unknown))
     # The manifests that go were read a moment ago: a list without them is not whole.
     found = _references(shelf, known=set(going), without=set(going) | set(coming))
     unused = [blob for blob in candidates.values() if blob.digest not in found.users]
     if unused and found.doubts:
         return Unused(
             tuple(BlobChange(blob.digest, blob.size, KEEP, _MAY_BE_NAMED) for blob in unused),
-            (_kept(len(unused), found.doubts),),
+            (*unknown, _kept(len(unused), found.doubts)),
             frozenset(found.names),
         )
-    return Unused(tuple(BlobChange(blob.digest, blob.size, REMOVE) for blob in unused), (), frozenset(found.names))
+    changes = tuple(BlobChange(blob.digest, blob.size, REMOVE) for blob in unused)
+    return Unused(changes, tuple(unknown), frozenset(found.names))
 
 
 def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:

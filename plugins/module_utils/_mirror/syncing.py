@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Callable, Optional
@@ -114,6 +114,10 @@ class Syncer(Importer):
         self._contradictions = []
         self.report.unverified = []
         return super().plan()
+
+    @property
+    def _present(self) -> Collection[ModelName]:
+        return self._store.names() if self._store.exists else self._listed
 
     def _model_change(self, name: ModelName, manifest: Manifest) -> ModelChange:
         if not self._store.exists:

@@ -23,7 +23,7 @@ from .._mirror.removing import Removal, carry_out_removal, plan_removal
 from .._ollama.digests import parse_digest
 from .._ollama.directories import Ownership
 from .._ollama.errors import CollectionError
-from .._ollama.names import ModelName
+from .._ollama.names import ModelName, spellings
 from .._ollama.store import Store, StoreSettings
 from .diffs import file_diff, plan_diff
 from .groups import s3_settings, store_settings
@@ -238,6 +238,9 @@ def _like_existing(path: str) -> Ownership:
 
 
 def _remove_from_store(module: AnsibleModule, store: Store, names: list[ModelName]) -> dict[str, Any]:
+    present = store.names()
+    # Ollama takes all spellings for the same model, and would go on serving one that stays.
+    names = [found for name in names for found in spellings(name, present) or [name]]
     plan = plan_removal(store, names)
     removal = Removal()
     if plan.changed and not module.check_mode:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,7 +22,7 @@ from .._ollama.catalog import ListedModel, find, listed, weights_of
 from .._ollama.client import OllamaClient
 from .._ollama.errors import CollectionError
 from .._ollama.long_calls import LongCalls
-from .._ollama.names import ModelName
+from .._ollama.names import ModelName, spellings
 from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds, runner_options
 from .._ollama.recipes import Recipe
 from .._ollama.retry import RetryPolicy
@@ -253,8 +254,11 @@ class _Work:
 
     def _absent(self) -> Plan:
         plan = Plan(self._identity(self._found), {})
-        if self._found:
-            plan.add(f"delete {self._shown}", lambda: self._client.delete(self._shown))
+        # Several may differ in case only. The server takes each name for any of them, and deletes one at a time.
+        found = spellings(self._name, [model.name for model in self._models])
+        for model in self._models:
+            if model.name in found:
+                plan.add(f"delete {model.shown}", partial(self._client.delete, model.shown))
         return plan
 
     # state: loaded, unloaded

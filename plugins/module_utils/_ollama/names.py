@@ -8,12 +8,13 @@ The grammar and the defaults are those of Ollama v0.33 (types/model/name.go): ev
 or an underscore; after it, a host may hold letters, digits, underscore, hyphen, dot and colon (350 bytes at most), a
 namespace the same without dot and colon (80), a model and a tag the same with a dot (80). Comparison is by the full
 form, with the case as written: Ollama looks names up without regard to case, but a mirror on a case-sensitive store
-cannot.
+cannot. :func:`as_present` and :func:`spellings` do as Ollama does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .errors import InvalidNameError
@@ -101,6 +102,29 @@ class ModelName:
 
     def __str__(self) -> str:
         return self.short
+
+
+def spellings(name: ModelName, present: Iterable[ModelName]) -> list[ModelName]:
+    """Return the models that Ollama takes for this name: it looks names up without regard to case."""
+    return sorted(other for other in present if other.full.lower() == name.full.lower())
+
+
+def as_present(name: ModelName, present: Collection[ModelName]) -> ModelName:
+    """Return the name under which Ollama's own pull would write a model.
+
+    It takes each part as any model of the store spells it (v0.33, server/routes.go, getExistingName), and would else
+    look the model up under another model's spelling of the same tag.
+    """
+    if name in present:
+        return name
+    same = spellings(name, present)
+    if same:
+        return same[0]
+    parts = []
+    for part, value in zip(_PARTS, name.manifest_parts):
+        there = {getattr(other, part) for other in present if getattr(other, part).lower() == value.lower()}
+        parts.append(value if value in there or not there else min(there))
+    return ModelName(*parts)
 
 
 def _unfit(text: str) -> InvalidNameError:

@@ -141,6 +141,7 @@ def test_what_a_broken_manifest_named_is_left_alone(shelf):
     plan = plan_removal(shelf, [C])
     assert not plan.blobs
     assert plan.models[0].action == REMOVE
+    assert ["c:latest" in warning and "empty" in warning for warning in plan.warnings] == [True]
 
 
 NAMES = [ModelName.parse(f"m{number}") for number in range(5)]

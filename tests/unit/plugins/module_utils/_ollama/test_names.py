@@ -12,6 +12,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors imp
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import (
     ModelName,
+    as_present,
+    spellings,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +114,26 @@ def test_no_name_can_leave_its_folder(text: str) -> None:
 def test_a_part_that_was_not_parsed_is_checked_all_the_same() -> None:
     with pytest.raises(InvalidNameError):
         ModelName("registry.ollama.ai", "library", "../../etc", "passwd")
+
+
+@pytest.mark.parametrize(
+    "name, present, found",
+    [
+        ("MiniLM:q4_K_M", ["minilm:q4_k_m"], "minilm:q4_k_m"),
+        ("MiniLM:q4_K_M", ["minilm:q4_k_m", "MiniLM:q4_K_M"], "MiniLM:q4_K_M"),
+        ("MiniLM:q4_K_M", ["other"], "MiniLM:q4_K_M"),
+        # Ollama takes each part as any model spells it.
+        ("bar:q4_k_m", ["foo:Q4_K_M"], "bar:Q4_K_M"),
+        ("bar:q4_k_m", ["foo:Q4_K_M", "other:q4_k_m"], "bar:q4_k_m"),
+        ("HF.co/User/repo:Q4", ["hf.co/user/other:q4"], "hf.co/user/repo:q4"),
+        ("llama3", [], "llama3"),
+    ],
+)
+def test_a_name_is_written_as_ollamas_own_pull_would_write_it(name, present, found):
+    parsed = [ModelName.parse(text) for text in present]
+    assert as_present(ModelName.parse(name), parsed) == ModelName.parse(found)
+
+
+def test_spellings_are_the_names_that_ollama_takes_for_the_same():
+    present = [ModelName.parse(text) for text in ("MiniLM", "minilm", "minilm:8b")]
+    assert spellings(ModelName.parse("MINILM:latest"), present) == present[:2]
