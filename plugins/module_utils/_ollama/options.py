@@ -5,8 +5,7 @@
 """Runner options and keep-alive times as people write them, in the types that Ollama wants.
 
 Templates of a playbook turn numbers into texts, and Ollama takes a text in the place of a number for an error only when
-the model is loaded, or not at all. The options and their types are those of Ollama v0.32.5 (api/types.go, Options and
-Runner).
+the model is loaded, or not at all. The options and their types are those of ``option_ranges.py``.
 """
 
 from __future__ import annotations
@@ -17,39 +16,12 @@ from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 from .api_errors import OllamaError
+from .option_ranges import BOOLEAN, INTEGER, NUMBER, TEXTS, names_of_kind
 
-_INTEGERS = frozenset(
-    [
-        "num_keep",
-        "seed",
-        "num_predict",
-        "top_k",
-        "repeat_last_n",
-        "num_ctx",
-        "num_batch",
-        "num_gpu",
-        "main_gpu",
-        "num_thread",
-        "draft_num_predict",
-        "mirostat",
-    ]
-)
-_NUMBERS = frozenset(
-    [
-        "top_p",
-        "min_p",
-        "typical_p",
-        "temperature",
-        "repeat_penalty",
-        "presence_penalty",
-        "frequency_penalty",
-        "tfs_z",
-        "mirostat_tau",
-        "mirostat_eta",
-    ]
-)
-_BOOLEANS = frozenset(["use_mmap", "use_mlock", "numa", "low_vram", "penalize_newline"])
-_LISTS = frozenset(["stop"])
+_INTEGERS = names_of_kind(INTEGER)
+_NUMBERS = names_of_kind(NUMBER)
+_BOOLEANS = names_of_kind(BOOLEAN)
+_LISTS = names_of_kind(TEXTS)
 
 _GO_DURATION = re.compile(r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|ms|s|m|h)")
@@ -89,7 +61,7 @@ def _typed(name: str, value: Any) -> Any:
 def _number(value: Any) -> Optional[float]:
     try:
         return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

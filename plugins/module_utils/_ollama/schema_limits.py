@@ -1,0 +1,294 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The ``format`` of a request: which JSON schemas are passed on to Ollama.
+
+Ollama makes a grammar of a schema (llama.cpp, common/json-schema-to-grammar.cpp, in the server's own process), and
+follows the grammar in the runner that all requests of the model share (llama-grammar.cpp). Neither expects an enemy:
+
+- A repetition ``{least,most}`` becomes ``most`` rules. With ``least`` above ``most`` the difference is negative, is
+  taken for 2^64, and the runner runs out of memory.
+- A bound of an integer with more than 15 digits becomes such a repetition.
+- N optional properties of one object take time and memory of the third power of N.
+- A list of types visits the schema once for each, and so on in each level below.
+- A reference to a reference to itself, a pattern such as ``^*$``, a very long name: the server itself crashes.
+- A part of a pattern that may be empty and is repeated has exponentially many ways to be empty.
+- The runner follows all alternatives that begin alike at once, and in each of them those of the level below.
+
+So a schema is measured before it is sent. The measures are what the grammar would have, rules and repetitions, and how
+many alternatives would be followed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .numbers import digits, finite, whole
+from .option_ranges import RefusedFieldError
+from .schema_patterns import InvalidPatternError, repetitions
+
+#: Values of a schema, itself and all that is nested counted; and levels, of which a nested object takes two.
+MAX_NODES = 5000
+MAX_DEPTH = 64
+#: Properties of one object, and values of one enum.
+MAX_PROPERTIES = 200
+MAX_ENUM = 1000
+#: Characters of a name, and of all texts together.
+MAX_NAME = 256
+MAX_TEXT = 65536
+#: A single repetition; more is an error to llama.cpp too (MAX_REPETITION_THRESHOLD).
+MAX_REPETITION = 2000
+#: Repetitions and parts that the whole grammar may have.
+MAX_WEIGHT = 20000
+#: Alternatives that are followed at once.
+MAX_ALIKE = 64
+#: Values that are looked at to find that out.
+MAX_STEPS = 50_000
+#: The absolute value of a bound of an integer.
+MAX_BOUND = 10**15 - 1
+
+_PAIRS = (("minLength", "maxLength"), ("minItems", "maxItems"))
+_ANY, _SCALAR = "any", "scalar"
+_SCALARS = ("string", "number", "integer", "boolean", "null")
+#: Keys whose values are no schemas, or are visited only where a reference leads to them.
+_NO_SCHEMAS = frozenset({"$defs", "definitions", "const", "enum", "required"})
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
+def checked_format(value: Any) -> Any:
+    """Return what is sent to Ollama as ``format``; None for a value by which it takes the field as not set.
+
+    :raises RefusedFieldError: when it is neither ``json`` nor a schema, or a schema that is too large.
+    """
+    if value is None or value == "":
+        return None
+    if value == "json":
+        return value
+    if not isinstance(value, dict):
+        raise RefusedFieldError("format", "must be the text json, or a JSON schema as an object")
+    Measure(value).take()
+    return value
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """How the text of an alternative begins.
+
+    :ivar kind: the bracket; or that it has nothing within it, or is not known.
+    :ivar detail: the first thing in it, where there is one for certain.
+    """
+
+    kind: str
+    detail: str = ""
+
+    def is_like(self, other: _Beginning) -> bool:
+        """Whether both would be followed at once."""
+        if _SCALAR in (self.kind, other.kind):
+            return False
+        if _ANY in (self.kind, other.kind):
+            return True
+        return self.kind == other.kind and (not self.detail or not other.detail or self.detail == other.detail)
+
+
+class Measure:
+    """Measures one schema."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+        self._nodes = 0
+        self._text = 0
+        self._weight = 0
+
+    def take(self) -> int:
+        """Return the weight of the schema.
+
+        :raises RefusedFieldError: when it is above a limit.
+        """
+        self._visit(self._schema, 1, 1)
+        self._follow_alternatives()
+        return self._weight
+
+    def _visit(self, node: Any, depth: int, times: int) -> None:
+        """Measure a value and what is in it.
+
+        :param times: how often the value is visited when the grammar is made.
+        """
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _too_large(f"has more than {MAX_NODES} values")
+        if depth > MAX_DEPTH:
+            raise _too_large(f"is nested more than {MAX_DEPTH} levels deep")
+        self._add(times)
+        if isinstance(node, str):
+            self._add_text(node)
+        elif isinstance(node, list):
+            if len(node) > MAX_ENUM:
+                raise _too_large(f"has a list of {len(node)} values, and {MAX_ENUM} are allowed")
+            for item in node:
+                self._visit(item, depth + 1, times)
+        elif isinstance(node, dict):
+            self._visit_object(node, depth, times)
+        elif isinstance(node, (int, float)) and not isinstance(node, bool) and finite(node) is None:
+            raise _invalid("has a number that is too large")
+
+    def _visit_object(self, node: Mapping[str, Any], depth: int, times: int) -> None:
+        if len(node) > MAX_PROPERTIES:
+            raise _too_large(f"has an object with {len(node)} keys, and {MAX_PROPERTIES} are allowed")
+        if "$ref" in node:
+            self._check_reference(node["$ref"])
+        types = node.get("type")
+        if isinstance(types, list):
+            if len({str(name) for name in types}) < len(types):
+                raise _invalid("has a list of types that names one twice")
+            times *= max(1, len(types))
+        for least, most in _PAIRS:
+            if least in node or most in node:
+                self._add(times * _repetition(node, least, most))
+        for name in _BOUNDS:
+            if name in node:
+                _check_bound(name, node[name])
+        _check_order(node, "minimum", "maximum")
+        pattern = node.get("pattern")
+        if isinstance(pattern, str):
+            self._add(times * _pattern_weight(pattern))
+        for name, value in node.items():
+            if len(name) > MAX_NAME:
+                raise _too_large(f"has a name of {len(name)} characters, and {MAX_NAME} are allowed")
+            self._add_text(name)
+            self._visit(value, depth + 1, times)
+
+    def _check_reference(self, reference: Any) -> None:
+        """Refuse what is no reference into this schema, and one that leads to another reference."""
+        if isinstance(reference, dict):
+            return  # a property that is called so
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            raise _invalid("has a $ref that does not begin with #/; put what it means into the schema itself")
+        if len(reference) > MAX_NAME:
+            raise _too_large(f"has a $ref of {len(reference)} characters, and {MAX_NAME} are allowed")
+        target = self._target(reference)
+        if not isinstance(target, dict) or isinstance(target.get("$ref"), str):
+            raise _invalid("has a $ref to something that is no schema of its own in it")
+
+    def _target(self, reference: str) -> Any:
+        """Return what a reference leads to; None when there is nothing."""
+        target: Any = self._schema
+        for part in reference.split("/")[1:]:
+            if isinstance(target, dict):
+                target = target.get(part)
+            else:
+                index = digits(part)
+                target = (
+                    target[index] if isinstance(target, list) and index is not None and index < len(target) else None
+                )
+        return target
+
+    def _follow_alternatives(self) -> None:
+        """Refuse a schema with too many alternatives that begin alike, one within the other; references count."""
+        entered: dict[str, int] = {}
+        ahead: list[tuple[Any, int]] = [(self._schema, 1)]
+        steps = 0
+        while ahead:
+            node, alike = ahead.pop()
+            steps += 1
+            if alike > MAX_ALIKE or steps > MAX_STEPS:
+                raise _too_large(
+                    "has too many alternatives that begin alike; let each begin with a required property of its own"
+                )
+            if isinstance(node, list):
+                ahead += [(item, alike) for item in node]
+            elif isinstance(node, dict):
+                reference = node.get("$ref")
+                # Once more only with more than before: what leads back to itself without a choice ends here.
+                if isinstance(reference, str) and entered.get(reference, 0) < alike:
+                    entered[reference] = alike
+                    ahead.append((self._target(reference), alike))
+                for name, value in node.items():
+                    if name in ("anyOf", "oneOf") and isinstance(value, list):
+                        beginnings = [self._beginning(option) for option in value]
+                        ahead += [
+                            (option, alike * max(1, sum(map(beginning.is_like, beginnings))))
+                            for option, beginning in zip(value, beginnings)
+                        ]
+                    elif name not in _NO_SCHEMAS:
+                        ahead.append((value, alike))
+
+    def _beginning(self, option: Any) -> _Beginning:
+        """Return how a text of an alternative begins, as far as it tells the alternative from others."""
+        if isinstance(option, dict) and isinstance(option.get("$ref"), str):
+            option = self._target(option["$ref"])
+        if not isinstance(option, dict) or any(name in option for name in ("anyOf", "oneOf", "allOf")):
+            return _Beginning(_ANY)
+        kind = option.get("type")
+        if "const" in option or "enum" in option or kind in _SCALARS:
+            return _Beginning(_SCALAR)
+        properties, required = option.get("properties"), option.get("required")
+        if kind == "array" or not (kind == "object" or isinstance(properties, dict)):
+            return _Beginning("[" if kind == "array" else _ANY)
+        if not isinstance(properties, dict) or not properties or not isinstance(required, list):
+            return _Beginning("{")
+        first, described = next(iter(properties.items()))
+        if first not in required:
+            return _Beginning("{")
+        value = described.get("const", described.get("enum")) if isinstance(described, dict) else None
+        return _Beginning("{", f"{first!r}: {value!r}")
+
+    def _add(self, weight: int) -> None:
+        self._weight += weight
+        if self._weight > MAX_WEIGHT:
+            raise _too_large(
+                f"would become a grammar of more than {MAX_WEIGHT} parts; use fewer types, and smaller lengths"
+            )
+
+    def _add_text(self, text: str) -> None:
+        self._text += len(text)
+        if self._text > MAX_TEXT:
+            raise _too_large(f"has texts of more than {MAX_TEXT} characters")
+
+
+def _repetition(node: Mapping[str, Any], least: str, most: str) -> int:
+    """Return how many parts the grammar gets for a length."""
+    found: list[Optional[int]] = []
+    for name in (least, most):
+        value = node.get(name)
+        if isinstance(value, dict):
+            return 0  # a property that is called so
+        number = None if value is None else whole(value)
+        if value is not None and (number is None or not 0 <= number <= MAX_REPETITION):
+            raise RefusedFieldError("format", f"has a {name} that is not from 0 to {MAX_REPETITION}", too_large=True)
+        found.append(number)
+    low, high = found
+    if low is not None and high is not None and low > high:
+        raise _invalid(f"has a {least} of {low} above its {most} of {high}")
+    return max(low or 0, high or 0)
+
+
+def _check_bound(name: str, value: Any) -> None:
+    if isinstance(value, (bool, dict)):
+        return  # how older schemas write it; a property that is called so
+    number = finite(value)
+    if number is None or abs(number) > MAX_BOUND:
+        raise _invalid(f"has a {name} that is no number of at most 15 digits")
+
+
+def _check_order(node: Mapping[str, Any], least: str, most: str) -> None:
+    low, high = finite(node.get(least)), finite(node.get(most))
+    if low is not None and high is not None and low > high:
+        raise _invalid(f"has a {least} above its {most}")
+
+
+def _pattern_weight(pattern: str) -> int:
+    try:
+        return repetitions(pattern, MAX_REPETITION)
+    except InvalidPatternError as error:
+        raise _invalid(f"has a pattern that {error}") from error
+
+
+def _too_large(problem: str) -> RefusedFieldError:
+    return RefusedFieldError("format", problem, too_large=True)
+
+
+def _invalid(problem: str) -> RefusedFieldError:
+    return RefusedFieldError("format", problem)

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The size of the grammar that llama.cpp makes of the ``pattern`` of a JSON schema.
+
+Its reader (common/json-schema-to-grammar.cpp, _visit_pattern) takes a few constructs of regular expressions: literals,
+escapes, ``.``, classes in square brackets, groups, ``|`` and quantifiers. What is none of them is refused here, because
+there it ends in undefined behaviour as often as in an error.
+"""
+
+from __future__ import annotations
+
+from .numbers import digits
+
+#: Characters of a pattern. A group in a group takes stack there.
+MAX_PATTERN = 512
+
+
+class InvalidPatternError(ValueError):
+    """A pattern cannot be used; the text says why, and goes on after "has a pattern that"."""
+
+
+def repetitions(pattern: str, most: int) -> int:
+    """Return how many parts the grammar of a pattern has when all that is repeated is written out.
+
+    :param most: repetitions that are allowed, those of a group multiplied by those within it.
+    :raises InvalidPatternError: when the pattern cannot be used, or repeats more than that.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidPatternError(f"has {len(pattern)} characters, and {MAX_PATTERN} are allowed")
+    if len(pattern) < 2 or pattern[0] != "^" or pattern[-1] != "$":
+        raise InvalidPatternError("does not begin with ^ and end with $, as Ollama wants it")
+    if not pattern.isprintable():
+        raise InvalidPatternError("has characters that cannot be printed")
+    reader = _Reader(pattern[1:-1], most)
+    weight, _empty = reader.alternatives()
+    if not reader.at_end:
+        raise InvalidPatternError("has a closing parenthesis without its opening one")
+    return weight
+
+
+class _Reader:
+    """Reads a pattern. Each method returns the weight of what it has read, and whether that can be empty."""
+
+    def __init__(self, text: str, most: int) -> None:
+        self._text = text
+        self._most = most
+        self._at = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._at >= len(self._text)
+
+    def alternatives(self) -> tuple[int, bool]:
+        """Read to the end of the group."""
+        weight, empty_ways, empty = 0, 0, True
+        while not self.at_end and self._text[self._at] != ")":
+            if self._text[self._at] == "|":
+                self._at += 1
+                empty_ways, empty = empty_ways + empty, True
+                continue
+            part, part_empty = self._quantified(*self._atom())
+            weight += part
+            empty = empty and part_empty
+        empty_ways += empty
+        if empty_ways > 1:
+            raise InvalidPatternError("has several alternatives that can be empty")
+        return self._bounded(max(1, weight)), empty_ways == 1
+
+    def _atom(self) -> tuple[int, bool]:
+        character = self._text[self._at]
+        self._at += 1
+        if character == "(":
+            if self._text.startswith("?", self._at):
+                raise InvalidPatternError("has a group that begins with ?, which Ollama does not know")
+            found = self.alternatives()
+            if self.at_end:
+                raise InvalidPatternError("has an opening parenthesis without its closing one")
+            self._at += 1
+            return found
+        if character == "[":
+            self._skip_class()
+        elif character == "\\":
+            if self.at_end:
+                raise InvalidPatternError("ends with a backslash")
+            self._at += 1
+        elif character in "]}":
+            raise InvalidPatternError(f"has a {character} without its opening one; write it with a backslash")
+        elif character in "*+?{":
+            raise InvalidPatternError(f"has a {character} with nothing before it that it could repeat")
+        return 1, False
+
+    def _skip_class(self) -> None:
+        while not self.at_end and self._text[self._at] != "]":
+            self._at += 2 if self._text[self._at] == "\\" else 1
+        if self.at_end:
+            raise InvalidPatternError("has an opening square bracket without its closing one")
+        self._at += 1
+
+    def _quantified(self, weight: int, empty: bool) -> tuple[int, bool]:
+        if self.at_end or self._text[self._at] not in "*+?{":
+            return weight, empty
+        least, most = self._quantifier()
+        if not self.at_end and self._text[self._at] in "*+?{":
+            raise InvalidPatternError("has two quantifiers in a row, which Ollama does not know")
+        if empty:
+            # Each way to be empty doubles what has to be tried, for each such part that follows.
+            raise InvalidPatternError("has a quantifier behind something that can be empty")
+        return self._bounded(weight * max(1, least, most or 0)), empty or least == 0
+
+    def _quantifier(self) -> tuple[int, int | None]:
+        """Read how often something is repeated; None stands for as often as it likes."""
+        character = self._text[self._at]
+        self._at += 1
+        if character != "{":
+            return (1 if character == "+" else 0), (1 if character == "?" else None)
+        end = self._text.find("}", self._at)
+        first, comma, second = self._text[self._at : max(end, self._at)].partition(",")
+        least = digits(first) if first else 0
+        most = least if not comma else digits(second) if second else None
+        if end < 0 or least is None or (second and most is None) or not (first or second):
+            raise InvalidPatternError("has curly brackets that hold no number of repetitions")
+        if most is not None and least > most:
+            raise InvalidPatternError("has a repetition whose least is above its most")
+        self._at = end + 1
+        self._bounded(max(least, most or 0))
+        return least, most
+
+    def _bounded(self, weight: int) -> int:
+        if weight > self._most:
+            raise InvalidPatternError(f"repeats its parts more than {self._most} times in all")
+        return weight

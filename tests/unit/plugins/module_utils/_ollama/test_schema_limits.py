@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.option_ranges import RefusedFieldError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.schema_limits import checked_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+TEXT = {"type": "string"}
+
+
+def record(properties: dict[str, Any], required: bool = True) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, **({"required": list(properties)} if required else {})}
+
+
+def defined(**definitions: Any) -> dict[str, Any]:
+    return {"$defs": definitions, "$ref": f"#/$defs/{next(iter(definitions))}"}
+
+
+def reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def nested(levels: int, schema: Any = TEXT) -> Any:
+    for _level in range(levels):
+        schema = record({"a": schema})
+    return schema
+
+
+NOTHING_LIKE_A_SCHEMA = record(dict.fromkeys(("minLength", "pattern", "$ref", "anyOf", "minimum", "type"), TEXT))
+
+GOOD = {
+    "json": "json",
+    "anything": {},
+    "record": record({"colour": TEXT, "nanometres": {"type": "number"}}),
+    "properties that are called like keywords": NOTHING_LIKE_A_SCHEMA,
+    "lengths": {"type": "array", "items": {**TEXT, "minLength": 1, "maxLength": 2000}, "minItems": 3, "maxItems": 3},
+    "bounds": {"type": "integer", "minimum": -(10**15) + 1, "exclusiveMaximum": 10**15 - 1},
+    "older bounds": {"type": "integer", "minimum": 1, "exclusiveMinimum": True},
+    "pattern": {**TEXT, "pattern": "^[A-Z]{3}-[0-9]{4}$"},
+    "enum": {"enum": [str(number) for number in range(1000)]},
+    "types": {"type": ["string", "null"]},
+    "hundred optional properties": record({f"p{number}": TEXT for number in range(100)}, required=False),
+    "levels": nested(30),
+    "list of nodes": defined(
+        Node=record({"value": {"type": "integer"}, "next": {"anyOf": [reference("Node"), {"type": "null"}]}}, False)
+    ),
+    "tree": defined(Node=record({"children": {"type": "array", "items": reference("Node")}}, False)),
+    "expression": defined(
+        Expression={
+            "anyOf": [
+                record({"kind": {"const": name}, "left": reference("Expression"), "right": reference("Expression")})
+                for name in ("and", "or", "not")
+            ]
+            + [{"type": "integer"}, TEXT]
+        }
+    ),
+    "records that begin differently": {"anyOf": [record({f"p{number}": TEXT}) for number in range(150)]},
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_checked_format_of_what_people_use_is_passed_on(name: str) -> None:
+    assert checked_format(GOOD[name]) == GOOD[name]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_checked_format_of_what_ollama_takes_as_not_set_is_none(value: Any) -> None:
+    assert checked_format(value) is None
+
+
+ALIKE = [record({"left": reference("E")})] * 3
+CHAIN = {f"A{number}": {"anyOf": [record({"a": reference(f"A{number + 1}")})] * 10} for number in range(6)}
+
+BAD: dict[str, tuple[Any, str]] = {
+    "another word": ("yaml", "json"),
+    "a list": ([], "json"),
+    "true": (True, "json"),
+    "a number": (1, "json"),
+    # What the runner would write out.
+    "long text": ({**TEXT, "minLength": 1_000_000}, "minLength"),
+    "very long text": ({**TEXT, "maxLength": 10**400}, "maxLength"),
+    "text without sense": ({**TEXT, "minLength": "1"}, "minLength"),
+    "negative length": ({**TEXT, "minLength": -1}, "minLength"),
+    "least above most": ({**TEXT, "minLength": 5, "maxLength": 3}, "above"),
+    "least above most of a list": ({"type": "array", "items": TEXT, "minItems": 5, "maxItems": 3}, "above"),
+    "many items": ({"type": "array", "items": TEXT, "minItems": 2001}, "minItems"),
+    "many long texts": (record({f"p{number}": {**TEXT, "maxLength": 2000} for number in range(11)}), "parts"),
+    "bound of 18 digits": ({"type": "integer", "minimum": 5 * 10**17}, "minimum"),
+    "bound without end": ({"type": "integer", "exclusiveMaximum": 10**400}, "exclusiveMaximum"),
+    "least bound above most": ({"type": "integer", "minimum": 2, "maximum": 1}, "above"),
+    "pattern": ({**TEXT, "pattern": "^(a{100}){100}$"}, "pattern"),
+    "pattern that would hang": ({**TEXT, "pattern": "^]$"}, "pattern"),
+    # What the server would work on for ever.
+    "300 properties": (record({f"p{number}": TEXT for number in range(300)}, required=False), "300 keys"),
+    "types in types": (
+        {"type": ["object", "array", "string", "null"], "properties": {"a": {"type": ["object"] * 2}}},
+        "twice",
+    ),
+    "2000 choices": ({"enum": list(range(2000))}, "2000 values"),
+    "many values": ({"enum": [list(range(900))] * 10}, "5000 values"),
+    "much text": ({"enum": ["x" * 70_000]}, "65536 characters"),
+    "long name": (record({"x" * 300: TEXT}), "300 characters"),
+    "100 levels": (nested(50), "levels"),
+    # What would end it.
+    "another document": ({"$ref": "https://example.com/schema"}, "#/"),
+    "nothing": ({"$ref": "#/$defs/gone"}, "no schema of its own"),
+    "reference to itself": (
+        {"$defs": {"a": reference("a")}, "allOf": [reference("a")]},
+        "no schema of its own",
+    ),
+    "long reference": ({"$ref": "#/" + "x" * 298}, "300 characters"),
+    # What the runner would follow all at once.
+    "alternatives alike within themselves": (defined(E={"anyOf": ALIKE}), "begin alike"),
+    "alternatives without a beginning": (
+        defined(E={"oneOf": [record({name: reference("E")}, required=False) for name in "ab"]}),
+        "begin alike",
+    ),
+    "lists alike": (defined(E={"anyOf": [{"type": "array", "items": reference("E")}] * 2}), "begin alike"),
+    "a chain of alternatives": (defined(**CHAIN, A6=TEXT), "begin alike"),
+    "100 alternatives": ({"anyOf": [record({f"p{number}": TEXT}, False) for number in range(100)]}, "begin alike"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_checked_format_of_what_would_hurt_is_refused_by_name(name: str) -> None:
+    schema, why = BAD[name]
+    with pytest.raises(RefusedFieldError, match=why) as caught:
+        checked_format(schema)
+    assert caught.value.details["field"] == "format"
+    assert len(str(caught.value)) < 300
+
+
+def test_checked_format_of_types_within_types_is_refused() -> None:
+    schema: Any = TEXT
+    for _level in range(8):
+        schema = {"type": ["object", "array", "string", "null", "number", "integer"], "properties": {"a": schema}}
+    with pytest.raises(RefusedFieldError, match="parts"):
+        checked_format(schema)
+
+
+KEYS = st.sampled_from(
+    ["type", "properties", "items", "anyOf", "oneOf", "allOf", "$ref", "$defs", "required", "pattern", "minLength"]
+    + ["maxLength", "minItems", "maxItems", "minimum", "maximum", "enum", "const", "a", "format"]
+)
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(["object", "array", "string", "#/$defs/a", "#/properties/a", "#/anyOf/0", "^a{2}$", "^(a|b)$"]),
+)
+SCHEMAS = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=30
+)
+
+
+@given(st.dictionaries(KEYS, SCHEMAS, max_size=6))
+def test_checked_format_of_anything_is_taken_or_refused(schema: dict[str, Any]) -> None:
+    with suppress(RefusedFieldError):
+        assert checked_format(schema) is schema
