@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from .._ollama.text import printable
+from .json_size import has_more_values
 
 #: What this collection calls itself in the property ``app_id``.
 APP_ID = "legionio.ollama"
@@ -153,7 +154,8 @@ class Request:
     :ivar arguments: what Ollama is sent beside the model.
     :ivar reply_to: the queue that waits for the answer.
     :ivar message_context: copied into every answer as it is.
-    :ivar document: the body, for a dialect that answers with parts of it.
+    :ivar document: parts of the body that the dialect answers with.
+    :ivar ignored: names of fields that do not reach Ollama.
     :ivar contradictions: names of fields that property and body give different values.
     :ivar stream: whether the requester takes deltas before the answer.
     :ivar failure: why it must not be served.
@@ -168,6 +170,7 @@ class Request:
     message_context: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
     contradictions: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     stream: bool = False
     failure: Optional[Failure] = None
 
@@ -225,10 +228,13 @@ def encode(document: Mapping[str, Any]) -> bytes:
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failure]]:
+def decode(
+    message: Message, limit: int, *, max_values: Optional[int] = None
+) -> tuple[dict[str, Any], Optional[Failure]]:
     """Return the JSON object that a body is, and the failure if it is none; the object is then empty.
 
     :param limit: bytes a body may have.
+    :param max_values: values that it may have; None for any number.
     """
     properties, body = message.properties, message.body
     if len(body) > limit:
@@ -237,7 +243,10 @@ def decode(message: Message, limit: int) -> tuple[dict[str, Any], Optional[Failu
         encoding = printable(properties.content_encoding)
         return {}, Failure("unsupported_type", f"the content encoding {encoding} is not served")
     try:
-        document = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        if max_values is not None and has_more_values(text, max_values):
+            return {}, Failure("payload_too_large", f"the body has more than {max_values} values")
+        document = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return {}, Failure("unsupported_type", "the body is not JSON")
     if not isinstance(document, dict):
