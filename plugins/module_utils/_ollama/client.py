@@ -169,11 +169,11 @@ class OllamaClient:
 
     def chat_stream(self, *, call: Optional[Call] = None, **body: Any) -> GenerationStream:
         """Return the answer to ``messages`` as a stream of :class:`Event`."""
-        return self._generation("/api/chat", body, call)
+        return self._generation("chat", body, call)
 
     def generate_stream(self, *, call: Optional[Call] = None, **body: Any) -> GenerationStream:
         """Return the continuation of ``prompt`` as a stream of :class:`Event`."""
-        return self._generation("/api/generate", body, call)
+        return self._generation("generate", body, call)
 
     def embed(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
         """Return ``{embeddings: [[...], ...]}``, one vector for each text of ``input``."""
@@ -185,7 +185,7 @@ class OllamaClient:
         :param kind: ``chat``, ``generate`` or ``embed``; not streamed.
         :return: None when the server would have to be asked first whether it knows everything that is in the body.
         """
-        needs = features.needed_by(body)
+        needs = features.needed_by(kind, body)
         if needs and (self._version is None or features.lacking(self._version, needs)):
             return None
         return self._inference(kind, body)
@@ -276,7 +276,7 @@ class OllamaClient:
     # How calls are made.
 
     def _infer(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> dict[str, Any]:
-        self._require_features(body)
+        self._require_features(kind, body)
         inference = self._inference(kind, body)
         return self._exchange(inference.request, inference.result_of, True, call)
 
@@ -342,9 +342,9 @@ class OllamaClient:
         finally:
             self._finish(call)
 
-    def _generation(self, path: str, body: dict[str, Any], call: Optional[Call]) -> GenerationStream:
-        self._require_features(body)
-        lines, finish = self._open(path, {**body, "stream": True}, call, repeatable=True)
+    def _generation(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> GenerationStream:
+        self._require_features(kind, body)
+        lines, finish = self._open(f"/api/{kind}", {**body, "stream": True}, call, repeatable=True)
         return GenerationStream(lines, finish, lambda text: answers.late_error(text, self.url, body.get("model")))
 
     def _progress(
@@ -421,9 +421,9 @@ class OllamaClient:
         if response.status >= 300:
             raise answers.error(response, content, self.url, body or {})
 
-    def _require_features(self, body: Mapping[str, Any]) -> None:
+    def _require_features(self, kind: str, body: Mapping[str, Any]) -> None:
         """Refuse what the server would ignore. The version is asked once, and again before refusing."""
-        needs = features.needed_by(body)
+        needs = features.needed_by(kind, body)
         if not needs:
             return
         if self._version is None or features.lacking(self._version, needs):

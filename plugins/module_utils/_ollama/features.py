@@ -22,14 +22,26 @@ OLDEST = "0.5.5"
 FIELDS = {
     "think": "0.9.0",
     "dimensions": "0.11.11",
+    "shift": "0.12.6",
     "logprobs": "0.12.11",
     "top_logprobs": "0.12.11",
 }
 
 
-def needed_by(body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a request that not every server knows, with the version each came with."""
-    return {name: FIELDS[name] for name in FIELDS if body.get(name) is not None}
+#: Those that every server knows in some kinds of requests and not in these.
+_FIELDS_OF_KIND = {
+    "chat": {**FIELDS, "truncate": "0.12.6"},
+    "generate": {**FIELDS, "truncate": "0.12.6"},
+}
+
+
+def needed_by(kind: str, body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a request that not every server knows, with the version each came with.
+
+    :param kind: ``chat``, ``generate`` or ``embed``.
+    """
+    fields = _FIELDS_OF_KIND.get(kind, FIELDS)
+    return {name: fields[name] for name in fields if body.get(name) is not None}
 
 
 def lacking(version: str, needs: Mapping[str, str]) -> Optional[str]:

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from ..._ollama.text import printable
 from ..messages import MAX_SHORT_STRING, short_string
 
 #: On every message that legion-transport 1.2.7 or newer sends. Not the version of the fleet protocol.
@@ -21,6 +22,10 @@ SCHEMA_VERSION = "x-legion-llm-schema-version"
 
 #: On a reply to a request that the broker had given out before: how often. Its work may have been done twice.
 REDELIVERED = "x-legion-fleet-redelivered"
+
+#: On a reply: the fields of the request that did not reach Ollama, because the lane decides about them or Ollama has no
+#: such fields.
+IGNORED = "x-legion-fleet-ignored"
 
 #: On a request: the time, in milliseconds since 1970, after which nobody waits for the answer any more.
 DEADLINE = "x-legion-fleet-deadline"
@@ -36,6 +41,11 @@ SEQUENCE = "x-legion-fleet-sequence"
 
 #: On an answer that was preceded by deltas: how many its attempt had. Fewer have arrived when some were lost.
 DELTAS = "x-legion-fleet-deltas"
+
+#: Names of fields that a reply repeats, and characters of each and of all.
+MAX_NAMES = 20
+MAX_NAME = 64
+MAX_IGNORED = 1000
 
 _CONTEXT = {
     "x-legion-llm-conversation-id": "conversation_id",
@@ -63,6 +73,14 @@ def llm_headers(model: str, request_type: str, context: Mapping[str, Any]) -> di
 def _header_text(value: str) -> str:
     """Return what a header repeats of a requester's text: UTF-8 can carry it, and a frame has room for it."""
     return value[:MAX_SHORT_STRING].encode("utf-8", "replace").decode()
+
+
+def ignored_fields(names: Sequence[str]) -> str:
+    """Return the names of fields that did not reach Ollama as a header carries them: the first of them, and cut."""
+    shown = [printable(name, MAX_NAME).replace(",", "\\x2c") for name in names[:MAX_NAMES]]
+    if len(names) > MAX_NAMES:
+        shown.append(f"and {len(names) - MAX_NAMES} more")
+    return printable(", ".join(shown), MAX_IGNORED)
 
 
 def answering_node(headers: Mapping[str, Any]) -> Optional[str]:

@@ -36,7 +36,7 @@ from ..messages import (
 )
 from .base import Dialect, Document, Headers, Worker, reply_fields
 from .headers import HOSTNAME, answering_node
-from .reading import arguments, envelope
+from .reading import envelope, wishes
 
 
 def recognises(_properties: Properties, _headers: Headers, _document: Document) -> bool:
@@ -48,17 +48,18 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     """Read a request. ``stream`` is ignored, and an unknown type is served as chat, as 0.3.1 did."""
     found = envelope(message, document, lane)
     call = found.request_type if found.request_type in ("embed", "generate") else "chat"
+    wanted = wishes(call, document)
     return Request(
         request_type=found.request_type,
         call=call,
         model=found.model,
-        arguments=arguments(call, document),
+        arguments=wanted.arguments,
+        ignored=("stream", *wanted.ignored) if document.get("stream") is True else wanted.ignored,
         reply_to=found.reply_to,
         correlation_id=found.correlation_id,
         message_context=found.message_context,
-        document=document,
         contradictions=found.contradictions,
-        failure=found.failure,
+        failure=found.failure or wanted.failure,
     )
 
 

@@ -15,15 +15,43 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..._ollama.option_ranges import RefusedFieldError
+from ..._ollama.request_fields import passed_on
 from ..lanes import Lane
 from ..messages import Failure, Message, short_string
 
-#: What lex-ollama 0.3.1 to 0.3.10 forward to Ollama (runners/fleet.rb), beside the model; nulls are dropped.
-FORWARDED = {
-    "chat": ("messages", "tools", "format", "options", "keep_alive", "think"),
-    "generate": ("prompt", "images", "format", "options", "system", "keep_alive"),
-    "embed": ("input", "truncate", "options", "keep_alive", "dimensions"),
-}
+#: What the body of a request has for the fleet, and not for Ollama: who asks, for whom, and what may be told of it.
+ENVELOPE = frozenset(
+    [
+        "request_type",
+        "model",
+        "provider",
+        "provider_instance",
+        "reply_to",
+        "correlation_id",
+        "fleet_correlation_id",
+        "message_id",
+        "message_context",
+        "request_id",
+        "idempotency_key",
+        "protocol_version",
+        "operation",
+        "stream",
+        "text",
+        "routing",
+        "caller",
+        "agent",
+        "identity",
+        "billing",
+        "metadata",
+        "classification",
+        "tracing",
+        "trace_context",
+        "signed_token",
+        "expires_at",
+        "timeout_seconds",
+    ]
+)
 
 #: Characters of a correlation id. One that is too long for the property, 255 bytes, is repeated in the body.
 MAX_CORRELATION_ID = 4096
@@ -77,12 +105,33 @@ def envelope(message: Message, document: Mapping[str, Any], lane: Lane) -> Envel
     )
 
 
-def arguments(call: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Ollama is sent for a request, beside the model."""
-    found = {name: document[name] for name in FORWARDED[call] if document.get(name) is not None}
-    if call == "embed" and "input" not in found and document.get("text") is not None:
-        found["input"] = document["text"]
-    return found
+@dataclass(frozen=True)
+class Wishes:
+    """What a request wants of Ollama.
+
+    :ivar arguments: what Ollama is sent, beside the model.
+    :ivar ignored: names of fields that are left out.
+    :ivar failure: why nothing is sent at all.
+    """
+
+    arguments: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+    failure: Optional[Failure] = None
+
+
+def wishes(call: str, document: Mapping[str, Any]) -> Wishes:
+    """Find what a request wants of Ollama."""
+    if call == "embed" and document.get("input") is None and document.get("text") is not None:
+        document = {**document, "input": document["text"]}
+    try:
+        return Wishes(*passed_on(call, document, ENVELOPE))
+    except RefusedFieldError as error:
+        return Wishes({}, failure=refused(error))
+
+
+def refused(error: RefusedFieldError) -> Failure:
+    """Return the failure of a request with a field that is not passed on."""
+    return Failure("payload_too_large" if error.too_large else "unsupported_type", str(error).rstrip("."))
 
 
 def _first(*candidates: Any) -> Optional[str]:

@@ -49,7 +49,7 @@ from .headers import (
     answering_node,
     llm_headers,
 )
-from .reading import arguments, envelope
+from .reading import envelope, wishes
 
 REQUEST = "llm.fleet.request"
 RESPONSE = "llm.fleet.response"
@@ -78,18 +78,19 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     elif not deltas and document.get("stream") is not None and document.get("stream") is not False:
         # What Ruby calls truthy, from a requester that does not know what would come.
         failure = Failure("unsupported_streaming", "streaming is not available over the fleet bus")
+    wanted = wishes(call or lane.type, document)
     return Request(
         request_type=found.request_type,
         call=call or lane.type,
         model=found.model,
-        arguments=arguments(call or lane.type, document),
+        arguments=wanted.arguments,
+        ignored=wanted.ignored,
         reply_to=found.reply_to,
         correlation_id=found.correlation_id,
         message_context=found.message_context,
-        document=document,
         contradictions=found.contradictions,
         stream=deltas and call in ("chat", "generate"),
-        failure=failure,
+        failure=failure or wanted.failure,
     )
 
 
@@ -191,6 +192,8 @@ def _response_body(request: Request, success: Success) -> dict[str, Any]:
         body["embeddings"] = result.get("embeddings")
     else:
         body["message"] = _message(request.call, result)
+        if result.get("logprobs"):
+            body["logprobs"] = result["logprobs"]
     return body
 
 

@@ -50,7 +50,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
         reply_to=found.reply_to,
         correlation_id=found.correlation_id,
         message_context=found.message_context,
-        document=document,
+        document={name: document[name] for name in _REPEATED if document.get(name) is not None},
         contradictions=found.contradictions,
         failure=Failure(
             "unsupported_type",
@@ -64,7 +64,7 @@ def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
     if not isinstance(outcome, Failure):
         raise ValueError("a request of a newer protocol is never served")
     body: dict[str, Any] = {
-        **{name: request.document[name] for name in _REPEATED if request.document.get(name) is not None},
+        **request.document,
         **error_body(request, outcome, worker),
         "code": "configuration_error",
         "message": outcome.message,

@@ -28,7 +28,9 @@ def test_at_least(version: str, first: str, old_enough: bool) -> None:
 
 
 def test_only_fields_that_are_set_are_needed() -> None:
-    assert features.needed_by({"model": "m", "think": None, "logprobs": False}) == {"logprobs": "0.12.11"}
+    assert features.needed_by("chat", {"model": "m", "think": None, "logprobs": False}) == {"logprobs": "0.12.11"}
+    assert features.needed_by("generate", {"truncate": False}) == {"truncate": "0.12.6"}
+    assert features.needed_by("embed", {"truncate": False}) == {}
 
 
 def test_the_error_names_the_version_that_brings_it() -> None:

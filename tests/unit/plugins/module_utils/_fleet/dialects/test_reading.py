@@ -140,26 +140,118 @@ def test_a_model_that_is_not_the_lanes_is_refused(place: str) -> None:
     assert (request.failure.code, request.model) == ("model_not_loaded", "llama3.2:3b")
 
 
-FORWARDED = {
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+
+#: Everything that a request of each kind can send to Ollama.
+FORWARDED: dict[str, dict[str, Any]] = {
     "chat": {
         "messages": MESSAGES,
-        "tools": [1],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
         "format": "json",
         "options": {"seed": 1},
         "keep_alive": "5m",
         "think": True,
+        "truncate": False,
+        "shift": True,
+        "logprobs": True,
+        "top_logprobs": 20,
     },
-    "generate": {"prompt": "x", "images": ["b64"], "format": {}, "options": {}, "system": "s", "keep_alive": 0},
+    "generate": {
+        "prompt": "x",
+        "suffix": "z",
+        "images": [PIXEL],
+        "format": {"type": "object"},
+        "options": {},
+        "system": "s",
+        "raw": True,
+        "keep_alive": 0,
+        "think": "high",
+        "truncate": True,
+        "shift": False,
+        "logprobs": False,
+        "top_logprobs": 0,
+    },
     "embed": {"input": ["a"], "truncate": False, "options": {}, "keep_alive": -1, "dimensions": 64},
 }
 
 
 @pytest.mark.parametrize("call", FORWARDED)
-def test_ollama_gets_what_lex_ollama_forwards_and_nothing_else(call: str) -> None:
-    everything = {name: value for fields in FORWARDED.values() for name, value in fields.items()}
-    unknown = {"stream": False, "temperature": 1, "tool_choice": "auto", "signed_token": "x"}
-    _dialect, request = read(message({**everything, **unknown, **FORWARDED[call], "request_type": call}), LANE)
-    assert request.arguments == FORWARDED[call]
+def test_read_passes_every_field_of_a_call_on(call: str) -> None:
+    _dialect, request = read(message({**FORWARDED[call], "request_type": call}), LANE)
+    assert (request.arguments, request.ignored, request.failure) == (FORWARDED[call], (), None)
+
+
+@pytest.mark.parametrize("mark", [{}, {"type": "llm.fleet.request"}], ids=["0.3.1", "typed"])
+def test_read_names_what_it_leaves_out(mark: dict[str, str]) -> None:
+    body = {
+        "messages": [{**MESSAGES[0], "name": "Ann", "Images": ["x"]}],
+        "system": "s",
+        "temperature": 1,
+        "caller": {},
+    }
+    _dialect, request = read(message(body, **mark), LANE)
+    assert (request.arguments, request.failure) == ({"messages": MESSAGES}, None)
+    assert request.ignored == ("system", "messages.Images", "messages.name", "temperature")
+
+
+def test_read_of_a_stream_in_the_dialect_0_3_1_names_it() -> None:
+    assert read(message({"messages": MESSAGES, "stream": True}), LANE)[1].ignored == ("stream",)
+
+
+@pytest.mark.parametrize(
+    "call, field, value",
+    [
+        ("generate", "tools", [{"type": "function"}]),
+        ("generate", "messages", MESSAGES),
+        ("chat", "prompt", "x"),
+        ("chat", "suffix", "x"),
+        ("chat", "images", [PIXEL]),
+        ("chat", "input", "x"),
+        ("chat", "raw", True),
+        ("embed", "prompt", "x"),
+        ("embed", "think", True),
+        ("embed", "format", "json"),
+        *((call, field, 7) for call in FORWARDED for field in ("template", "context", "width", "height", "steps")),
+        *((call, "_debug_render_only", True) for call in FORWARDED),
+        # Of a type that Ollama does not take, or more than is allowed.
+        ("chat", "messages", {}),
+        ("chat", "messages", ["x"]),
+        ("chat", "messages", [{"role": "user", "content": 7}]),
+        ("chat", "tools", {}),
+        ("chat", "options", [{"num_ctx": 1}]),
+        ("chat", "format", "yaml"),
+        ("chat", "think", "very"),
+        ("chat", "think", 1),
+        ("chat", "truncate", "yes"),
+        ("chat", "logprobs", 1),
+        ("chat", "top_logprobs", 21),
+        ("chat", "top_logprobs", -1),
+        ("chat", "top_logprobs", True),
+        ("chat", "top_logprobs", 10**400),
+        ("generate", "prompt", 7),
+        ("generate", "system", ["x"]),
+        ("generate", "images", "x"),
+        ("generate", "images", ["not base64!"]),
+        ("embed", "input", {}),
+        ("embed", "input", [1]),
+        ("embed", "input", ["a"] * 2049),
+        ("embed", "dimensions", 1.5),
+        ("embed", "dimensions", -1),
+    ],
+)
+def test_read_refuses_by_name_what_is_not_passed_on(call: str, field: str, value: Any) -> None:
+    needed = {name: FORWARDED[call][name] for name in ("messages", "prompt", "input") if name in FORWARDED[call]}
+    _dialect, request = read(message({**needed, field: value, "request_type": call}), LANE)
+    assert request.failure is not None
+    assert request.failure.code in ("unsupported_type", "payload_too_large")
+    assert field in request.failure.message and len(request.failure.message) < 300
+    assert not request.failure.retriable
+
+
+@pytest.mark.parametrize("nothing", [None, False, "", [], {}, 0])
+def test_read_takes_a_field_of_another_call_that_asks_for_nothing_as_absent(nothing: Any) -> None:
+    _dialect, request = read(message({"messages": MESSAGES, "raw": nothing, "template": nothing}), LANE)
+    assert (request.arguments, request.ignored, request.failure) == ({"messages": MESSAGES}, (), None)
 
 
 def test_nulls_are_not_forwarded_and_text_stands_in_for_input() -> None:

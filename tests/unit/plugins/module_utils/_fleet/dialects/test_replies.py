@@ -250,7 +250,7 @@ def test_a_plain_failure_says_why(code: str, status: int) -> None:
 
 
 def test_a_plain_unknown_type_is_chat() -> None:
-    dialect, request = read(plain({"request_type": "embedding", "messages": [1]}), lane("embed", "m"))
+    dialect, request = read(plain({"request_type": "embedding", "messages": [{}]}), lane("embed", "m"))
     assert (dialect.name, request.call, request.failure) == ("0.3.1", "chat", None)
 
 
