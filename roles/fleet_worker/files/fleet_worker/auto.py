@@ -40,6 +40,8 @@ def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesC
                     deadline=settings.deadline,
                     priority=settings.priority,
                     consumer_priority=settings.consumer_priority,
+                    keep_alive=settings.keep_alive,
+                    option_ranges=settings.option_ranges,
                 )
                 for kind in types
                 for spelling in _spellings(model)

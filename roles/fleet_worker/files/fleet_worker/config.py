@@ -13,9 +13,20 @@ import re
 import reprlib
 import socket
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Optional, TypeVar
+from typing import Annotated, Any, Literal, Optional, TypeVar, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from . import yaml_document
 from ._fleet.broker import Address
@@ -25,8 +36,11 @@ from ._ollama.errors import CollectionError
 from ._ollama.header_fields import check_header
 from ._ollama.hosts import parse_host
 from ._ollama.names import ModelName
+from ._ollama.option_ranges import RANGED
+from ._ollama.options import keep_alive
 from ._ollama.patterns import NamePattern
 from ._ollama.text import printable
+from .lane_terms import LaneTerms
 from .scheduler import STARVATION
 
 DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
@@ -143,7 +157,44 @@ class OllamaConfig(Section):
         return value
 
 
-class LaneConfig(Section):
+KeepAlive = Union[StrictInt, Annotated[StrictFloat, Field(allow_inf_nan=False)], StrictStr, None]
+Range = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
+
+
+class LaneSettings(Section):
+    """What a lane decides about its requests."""
+
+    #: How long Ollama keeps the model after each request (``10m``, -1 for ever); None leaves it to the requester, from
+    #: five minutes to an hour.
+    keep_alive: KeepAlive = None
+    #: Least and most of options whose usual range does not fit: ``{"num_predict": [1, 4096]}``.
+    option_ranges: dict[str, Range] = {}
+
+    @field_validator("keep_alive")
+    @classmethod
+    def _keep_alive_is_a_time(cls, value: KeepAlive) -> KeepAlive:
+        kept: KeepAlive = or_value_error(lambda: keep_alive(value))
+        return kept
+
+    @field_validator("option_ranges")
+    @classmethod
+    def _options_have_ranges(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+        for name, (least, most) in value.items():
+            if name not in RANGED:
+                raise ValueError(f"{name} is no option with a range; choose of {', '.join(sorted(RANGED))}")
+            if least > most:
+                raise ValueError(
+                    f"the range of {name} begins with {least:g}, above its end; write the smaller one first"
+                )
+        return value
+
+    @property
+    def terms(self) -> LaneTerms:
+        ranges = tuple((name, least, most) for name, (least, most) in sorted(self.option_ranges.items()))
+        return LaneTerms(self.keep_alive, ranges)
+
+
+class LaneConfig(LaneSettings):
     """One lane."""
 
     type: Literal["chat", "generate", "embed"]
@@ -182,7 +233,7 @@ class MetricsConfig(Section):
         return value
 
 
-class AutoLanesConfig(Section):
+class AutoLanesConfig(LaneSettings):
     """Lanes made of the models that Ollama has, and with them for as long as it has them."""
 
     #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
@@ -391,9 +442,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def or_value_error(check: Any) -> None:
+def or_value_error(check: Any) -> Any:
     """Run a check of the shared packages, and let pydantic know in its own way."""
     try:
-        check()
+        return check()
     except CollectionError as error:
         raise ValueError(f"{error.message}; {error.remedy}" if error.remedy else error.message) from error

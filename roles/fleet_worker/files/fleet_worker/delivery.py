@@ -16,6 +16,7 @@ from ._fleet.lanes import Lane
 from ._fleet.messages import Message
 from ._ollama.names import ModelName
 from ._ollama.numbers import digits, finite, whole
+from .lane_terms import USUAL, LaneTerms
 from .scheduler import LaneRule
 
 #: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
@@ -34,6 +35,7 @@ class ServedLane:
     :ivar consumer_priority: among the consumers of the queue; None leaves it to the broker.
     :ivar batch: requests that may go to Ollama as one.
     :ivar limit: slots that all lanes of the model may take together; None for all.
+    :ivar terms: what it decides about its requests.
     """
 
     lane: Lane
@@ -42,6 +44,7 @@ class ServedLane:
     consumer_priority: Optional[int] = None
     batch: int = 1
     limit: Optional[int] = None
+    terms: LaneTerms = USUAL
 
     @property
     def queue(self) -> str:

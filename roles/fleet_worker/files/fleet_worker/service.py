@@ -281,6 +281,7 @@ def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[Serve
             consumer_priority=settings.consumer_priority,
             batch=config.embed_batch.count if lane.type == "embed" else 1,
             limit=limits.get(ModelName.parse(lane.model).full.lower()),
+            terms=settings.terms,
         )
         for lane, settings in config.lane_table(found)
     ]

@@ -23,8 +23,9 @@ from typing import Any, Callable, Optional, Union
 
 from ._fleet.dialects import dialect_of
 from ._fleet.dialects.base import Dialect, Worker
-from ._fleet.dialects.headers import REDELIVERED
-from ._fleet.messages import Failure, Outcome, Reply, Request, Success, decode
+from ._fleet.dialects.headers import REDELIVERED, ignored_fields
+from ._fleet.json_size import MAX_VALUES
+from ._fleet.messages import Failure, Message, Outcome, Reply, Request, Success, decode
 from ._fleet.trust import ANSWER_TYPES, refusal
 from ._ollama.api_errors import (
     CallCancelledError,
@@ -43,16 +44,14 @@ from .asking import Asker, Heard
 from .delivery import Delivery, ServedLane
 from .faults import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
+from .lane_terms import LaneTerms
 from .logs import Log
 from .probe import ASKED, TIMEOUT, Finding, Probed, probe
+from .replies import Replies
 from .streaming import Deltas
 from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Tries
 
 LOG = Log()
-
-#: Options of Ollama that load the model anew when they differ from those it was loaded with (Ollama, server/sched.go,
-#: needsReload).
-RUNNER_OPTIONS = frozenset({"num_ctx", "num_batch", "num_gpu", "num_thread", "main_gpu", "use_mmap"})
 
 #: Seconds kept from the end of a deadline, for the answer.
 ANSWER_RESERVE = 0.05
@@ -167,6 +166,7 @@ class Server:
 
     def __init__(self, terms: Terms, client: OllamaClient, health: Health, asker: Optional[Asker] = None) -> None:
         self._terms = terms
+        self._replies = Replies(terms.worker, terms.max_reply)
         self._client = client
         self._health = health
         self._asker = asker
@@ -245,7 +245,7 @@ class Server:
             return False
         if tries.runner_ended:
             return False  # it waits a moment first
-        arguments = self._arguments(task.request, delivery.served)
+        arguments = task.request.arguments
         try:
             inference = self._client.inference(task.request.call, arguments)
         except OllamaError:
@@ -313,7 +313,7 @@ class Server:
             return task
         write_delta = task.dialect.write_delta
         if write_delta is not None and _wants_deltas(task):
-            deltas.use(lambda delta: write_delta(task.request, delta, self._terms.worker))
+            deltas.use(self._replies.deltas(task.request, write_delta))
         outcome: Ready = (
             task.failure
             or ready
@@ -347,9 +347,7 @@ class Server:
         message, served = delivery.message, delivery.served
         if message.properties.type in ANSWER_TYPES:
             return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
-        document, undecodable = decode(message, self._terms.max_request)
-        dialect = dialect_of(message.properties, message.headers, document)
-        request = dialect.read(message, document, served.lane)
+        dialect, request, undecodable = self._understood(message, served)
         fields: dict[str, Any] = {
             "dialect": dialect.name,
             "correlation_id": request.correlation_id,
@@ -367,19 +365,25 @@ class Server:
         verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
         return _Task(delivery, dialect, request, fields, undecodable or request.failure, verdict)
 
+    def _understood(self, message: Message, served: ServedLane) -> tuple[Dialect, Request, Optional[Failure]]:
+        """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
+        document, undecodable = decode(message, self._terms.max_request, max_values=MAX_VALUES)
+        dialect = dialect_of(message.properties, message.headers, document)
+        return dialect, self._on_terms(dialect.read(message, document, served.lane), served, served.terms), undecodable
+
+    def _on_terms(self, request: Request, served: ServedLane, terms: LaneTerms) -> Request:
+        """Return a request as Ollama is sent it."""
+        request = terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options)
+        return replace(request, arguments={"model": served.lane.model, **request.arguments})
+
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
-        message, served = delivery.message, delivery.served
-        document, undecodable = decode(message, self._terms.max_request)
-        if undecodable or message.properties.type in ANSWER_TYPES or self._hopeless(delivery):
+        if delivery.message.properties.type in ANSWER_TYPES or self._hopeless(delivery):
             return None
-        request = dialect_of(message.properties, message.headers, document).read(message, document, served.lane)
-        if request.failure or request.call != "embed":
+        _dialect, request, undecodable = self._understood(delivery.message, delivery.served)
+        if undecodable or request.failure or request.call != "embed" or "input" not in request.arguments:
             return None
-        arguments = self._arguments(request, served)
-        texts = arguments.get("input")
-        fits = isinstance(texts, str) or (isinstance(texts, list) and all(isinstance(text, str) for text in texts))
-        return arguments if fits else None
+        return dict(request.arguments)
 
     def embed(self, arguments: Mapping[str, Any], stop: Stop, seconds: float) -> dict[str, Any]:
         """Have Ollama make embeddings.
@@ -416,9 +420,9 @@ class Server:
         """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
         lane = served.lane
         asked = Request(lane.type, lane.type, lane.model, ASKED[lane.type])
+        arguments = self._on_terms(asked, served, replace(served.terms, option_ranges=())).arguments
 
         def ask() -> None:
-            arguments = self._arguments(asked, served)
             result = self._calls[lane.type](call=Call(read_timeout=TIMEOUT, total_timeout=TIMEOUT), **arguments)
             check_answer(lane.type, arguments, result)
 
@@ -454,7 +458,7 @@ class Server:
 
     def _infer(self, request: Request, delivery: Delivery, stop: Stop, deltas: Deltas, tries: Tries) -> Ready:
         """Have Ollama answer. An Ollama that is down is waited for, within bounds."""
-        arguments = self._arguments(request, delivery.served)
+        arguments = request.arguments
         if tries.runner_ended:
             time.sleep(RUNNER_PAUSE)
         begun, started = time.monotonic(), time.time()
@@ -483,18 +487,6 @@ class Server:
             except OllamaError as error:
                 return self.ended(error, delivery, tries, started, time.monotonic() - begun)
 
-    def _arguments(self, request: Request, served: ServedLane) -> dict[str, Any]:
-        arguments = {"model": served.lane.model, **request.arguments}
-        options = arguments.get("options")
-        pinned = {"num_ctx": served.lane.context_window} if served.lane.context_window else {}
-        if isinstance(options, dict) and not self._terms.allow_runner_options:
-            options = {name: value for name, value in options.items() if name not in RUNNER_OPTIONS}
-        if pinned:
-            options = {**(options if isinstance(options, dict) else {}), **pinned}
-        if options is not None:
-            arguments["options"] = options
-        return arguments
-
     def _concluded(self, task: _Task, outcome: Ready, stop: Stop) -> Union[Served, Later]:
         """Return what becomes of a request by what came of its work."""
         if isinstance(outcome, Later):
@@ -509,6 +501,8 @@ class Server:
         """Return what becomes of a request with its answer."""
         request, verdict, fields = task.request, task.verdict, task.fields
         fields["seconds"] = outcome.seconds or None
+        if request.ignored:
+            fields["ignored"] = ignored_fields(request.ignored)
         if isinstance(outcome, Success):
             usage = usage_of(outcome.result)
             fields.update(input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"])
@@ -516,30 +510,10 @@ class Server:
         if request.reply_to is None:
             fields["unanswered"] = "no reply_to"
             return Served(verdict, _word(outcome), fields=fields, broken=broken)
-        reply, outcome = self._written(task, outcome)
-        size = len(reply.message.body)
-        if size > self._terms.max_reply:
-            too_large = Failure(
-                "payload_too_large", f"the answer has {size} bytes, and {self._terms.max_reply} are allowed"
-            )
-            reply, outcome = self._written(task, too_large)
+        reply, outcome = self._replies.write(task.dialect, request, outcome)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
         return Served(verdict, _word(outcome), reply, fields, broken)
-
-    def _written(self, task: _Task, outcome: Outcome) -> tuple[Reply, Outcome]:
-        """Return an answer as a message, and what it says: an error when the answer itself cannot be written."""
-        try:
-            return task.dialect.write(task.request, outcome, self._terms.worker), outcome
-        except (ValueError, RecursionError):
-            if isinstance(outcome, Success):
-                # NaN in what Ollama says, or a context of the request that is nested as deeply as can be.
-                outcome = Failure(
-                    "inference_failed", "the answer cannot be written as JSON", outcome.started, outcome.seconds
-                )
-            # Without what is copied from the request, of which only the context can be what cannot be written.
-            bare = replace(task.request, message_context={}, document={})
-            return task.dialect.write(bare, outcome, self._terms.worker), outcome
 
 
 def _stopped(stop: Stop) -> Verdict:

@@ -33,7 +33,8 @@ UNCONFIRMED = 8
 #: Characters of one answer that wait to be sent, at most: some ten thousand tokens, minutes of a fast model.
 MAX_WAITING = 65536
 
-Write = Callable[[Delta], Reply]
+#: None for a delta that is too large. The requester misses it.
+Write = Callable[[Delta], Optional[Reply]]
 
 LOG = Log()
 
@@ -139,6 +140,8 @@ class Deltas:
         except Exception:
             LOG.exception("defect")
             self._give_up()
+            return
+        if reply is None:
             return
         self._not_before = time.monotonic() + INTERVAL
         self._unconfirmed += 1

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fleet_worker.auto import lanes_of
 from fleet_worker.config import AutoLanesConfig, ConfigError, parse
+from fleet_worker.lane_terms import LaneTerms
 from fleet_worker.service import served_lanes
 
 MODELS = [
@@ -54,6 +55,11 @@ def test_shared_lanes_serve_chat_and_generate_as_one() -> None:
         ("model", "generate", "llama3:70b"),
     ]
     assert made(allow=["llama3*"], styles=["shared"], types=["generate"]) == [("shared", "generate", "llama3:70b")]
+
+
+def test_lanes_that_are_made_have_the_terms_that_are_set() -> None:
+    settings = AutoLanesConfig(keep_alive="10m", option_ranges={"seed": [0, 9]})
+    assert {lane.terms for lane in lanes_of(MODELS, settings)} == {LaneTerms("10m", (("seed", 0, 9),))}
 
 
 def test_listed_lanes_come_first_and_names_that_fall_together_are_one_lane() -> None:

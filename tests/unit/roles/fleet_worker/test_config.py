@@ -17,6 +17,7 @@ import yaml
 from fleet_worker import __file__ as package_file
 from fleet_worker import __version__
 from fleet_worker.config import Config, ConfigError, checked, load, parse
+from fleet_worker.lane_terms import USUAL, LaneTerms
 from fleet_worker.service import served_lanes
 from fleet_worker.updates_config import UpdatesConfig
 
@@ -82,7 +83,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
                 "lanes": [
                     {"type": "chat", "model": "a", "style": "shared", "context_window": 4096, "deadline": 100},
                     {"type": "embed", "model": "a", "style": "offering", "priority": -3, "consumer_priority": 10},
-                    {"type": "embed", "model": "a"},
+                    {"type": "embed", "model": "a", "keep_alive": -1, "option_ranges": {"num_predict": [1, 64]}},
                 ],
                 "log": {"format": "json", "level": "debug"},
             }
@@ -97,6 +98,8 @@ def test_everything_at_once(tmp_path: Path) -> None:
     assert [served.deadline for served in lanes] == [100, 280, 1500]
     assert lanes[0].priority < lanes[2].priority
     assert (lanes[1].priority, lanes[1].consumer_priority) == (-3, 10)
+    assert [served.terms for served in lanes] == [USUAL, USUAL, LaneTerms(-1, (("num_predict", 1, 64),))]
+    assert len({*lanes}) == 3
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,13 @@ def test_everything_at_once(tmp_path: Path) -> None:
         ("lanes.0.model", "a/b/c/d", "lanes: 'a/b/c/d' is not a model name; Write it as"),
         ("lanes.0.context_window", 4096, "lanes: The lane for smollm2:135m has a context window"),
         ("lanes.1", None, "lanes.1"),
+        ("lanes.0.keep_alive", "soon", "lanes.0.keep_alive: keep_alive is 'soon'; Give a number of seconds"),
+        ("lanes.0.keep_alive", True, "lanes.0.keep_alive"),
+        ("lanes.0.keep_alive", float("inf"), "lanes.0.keep_alive"),
+        ("lanes.0.option_ranges", {"stop": [1, 2]}, "lanes.0.option_ranges: stop is no option with a range; choose"),
+        ("lanes.0.option_ranges", {"seed": [2, 1]}, "lanes.0.option_ranges: the range of seed begins with 2, above"),
+        ("lanes.0.option_ranges", {"seed": [1]}, "lanes.0.option_ranges.seed: list should have at least 2 items"),
+        ("lanes.0.option_ranges", {"seed": [1, float("inf")]}, "lanes.0.option_ranges.seed.1"),
         ("exchanges", ["a", "a"], "exchanges: an exchange is listed twice; remove one"),
         ("status_socket", "status", "status_socket: string should match pattern"),
         ("metrics.listen", "9469", "metrics.listen: '9469' is not host:port; write it like 127.0.0.1:9469, or null"),

@@ -24,6 +24,7 @@ from fleet_worker._ollama.api_errors import (
 from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.transport import HttpRequest
 from fleet_worker.faults import ModelFailure
+from fleet_worker.lane_terms import LaneTerms
 from fleet_worker.responses import Response
 from fleet_worker.serving import Served, Server, Stop, Terms, Verdict
 from fleet_worker.streaming import Deltas
@@ -112,6 +113,39 @@ def verdict(served: Any) -> Verdict:
 def reply(served: Optional[Served]) -> Any:
     assert served is not None and served.reply is not None
     return json.loads(served.reply.message.body)
+
+
+def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) -> None:
+    lane = served_lane()
+    lane = replace(lane, terms=LaneTerms(keep_alive="10m"))
+    wanted = {"keep_alive": 0, "options": {"num_ctx": 10**6, "seed": 1}, "temperature": 2}
+    assert desk.begin({**CHAT, **wanted}, served=lane)
+    (request,) = desk.asker.requests
+    sent = {"model": "m:1", **CHAT, "options": {"seed": 1}, "keep_alive": "10m", "stream": False}
+    assert json.loads(request.body) == sent  # type: ignore[arg-type]
+    served = desk.answer(ANSWER)
+    assert served is not None and served.reply is not None
+    named = "temperature, options.num_ctx, keep_alive"
+    assert served.reply.message.headers["x-legion-fleet-ignored"] == served.fields["ignored"] == named
+
+
+@pytest.mark.parametrize(
+    "wanted, code",
+    [
+        ({"options": {"repeat_last_n": 500_000_000}}, "unsupported_type"),
+        ({"format": {"type": "string", "minLength": 1_000_000}}, "payload_too_large"),
+        ({"keep_alive": "soon"}, "unsupported_type"),
+        ({"template": "{{ range 1000000000 }}x{{ end }}"}, "unsupported_type"),
+    ],
+)
+def test_what_would_hurt_others_is_refused_without_asking_ollama(desk: Desk, wanted: Any, code: str) -> None:
+    one = delivery({**CHAT, **wanted})
+    assert not desk.server.begin(one, desk.stop, desk.ended.append)
+    served = desk.server.serve(one, desk.stop, Deltas(None, None, None))  # type: ignore[arg-type]
+    assert (served.verdict, served.outcome) == (Verdict.ACK, code)
+    error = reply(served)["error"]
+    assert (error["code"], error["retriable"]) == (code, False)
+    assert next(iter(wanted)) in error["message"]
 
 
 def test_a_request_is_asked_and_answered(desk: Desk) -> None:

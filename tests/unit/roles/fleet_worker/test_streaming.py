@@ -139,6 +139,15 @@ def test_what_is_left_goes_before_the_answer(wire: Wire) -> None:
     assert len(wire.sent) == 2
 
 
+def test_a_delta_that_is_too_large_is_missed_and_the_next_goes(wire: Wire) -> None:
+    wire.deltas.use(lambda delta: None if delta.content == "large" else wire.write(delta))
+    for word in ("a", "large", "b"):
+        wire.say(word)
+        wire.loop.turn(1)
+    assert [(delta.content, delta.sequence) for delta in wire.sent] == [("a", 0), ("b", 2)]
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 3
+
+
 def test_a_returned_delta_says_that_nobody_is_there(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.schema_patterns import InvalidPatternError, repetitions
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.schema_patterns import (
+    InvalidPatternError,
+    repetitions,
+)
 
 
 @pytest.mark.parametrize(
