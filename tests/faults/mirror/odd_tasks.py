@@ -97,9 +97,6 @@ class Task:
     takes: tuple[Model, ...] = ()
     brings: tuple[Model, ...] = ()
 
-    def __repr__(self) -> str:
-        return f"TASKS[{self.name!r}]"
-
     def prepare(self, world: World, *, recorded: bool) -> None:
         """Fill the mirror and the store."""
         world.publish(*self.mirror, recorded=recorded)
