@@ -10,11 +10,12 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from .._ollama.digests import digest_of
 from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, UnsafePathError, explained
 from .._ollama.tally import Tally
+from .claims import claimed
 from .errors import DigestMismatchError, MirrorError, ObjectMissingError
 from .hashing import digest_of_file
 from .mirror import Mirror, ObjectState
@@ -57,12 +58,21 @@ class Fetch:
     """One object, to be present on this machine as a file."""
 
     def __init__(
-        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[Tally] = None
+        self,
+        mirror: Mirror,
+        key: str,
+        path: str,
+        digest: Optional[str],
+        *,
+        on_wait: Callable[[str], None] = lambda message: None,
+        tally: Optional[Tally] = None,
     ) -> None:
         """
         :param digest: that the content must have; without it, the one recorded with the object.
+        :param on_wait: is told when another process has to be waited for that brings the same file.
         :param tally: counts the bytes.
         """
+        self._on_wait = on_wait
         self._tally = tally or Tally()
         self._mirror = mirror
         self._key = key
@@ -108,13 +118,15 @@ class Fetch:
     def apply(self, plan: FilePlan, ownership: Ownership) -> int:
         """Bring the object; return how many bytes came over the network."""
         with self._directory() as directory:
-            target = PartialFile(
-                directory, self._stem(directory, plan.after), plan.size, ownership, directory, self._name
-            )
-            transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
-            self._tally.expect(self._key, plan.size, kept=held(directory, self._stem(directory, plan.after)))
-            Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
-            directory.sync()
+            stem = self._stem(directory, plan.after)
+            with claimed(directory, stem, ownership, self._on_wait):
+                if _digest_in(directory, self._name)[0] == plan.after:
+                    return 0  # another process has brought it meanwhile
+                target = PartialFile(directory, stem, plan.size, ownership, directory, self._name)
+                transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
+                self._tally.expect(self._key, plan.size, kept=held(directory, stem))
+                Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
+                directory.sync()
         if transfer.error:
             raise transfer.error
         return transfer.received

@@ -155,7 +155,7 @@ class Importer:
             models=tuple(models),
             blobs=(*blobs, *unused.blobs),
             access=tuple(self._access_changes(blobs)),
-            warnings=(*self._warnings(), *self._renamings(models), *unused.warnings),
+            warnings=(*self._warnings(), *self._renamings(models), *self._unseen(), *unused.warnings),
             listed=unused.listed,
         )
         self._ask_for(plan.of(ADD, REPLACE))
@@ -273,6 +273,11 @@ class Importer:
                 f"User {user_name(uid)}, to whom the models will belong, may not enter {obstacle}; "
                 "an Ollama that runs as this user will not find them"
             )
+
+    def _unseen(self) -> Iterator[str]:
+        """Yield why there may be models that prune should remove and cannot see."""
+        for doubt in self._store.unseen() if self._prune else ():
+            yield f"Models may remain that prune should remove: {doubt}"
 
     def _renamings(self, models: Iterable[ModelChange]) -> Iterator[str]:
         for model in models:

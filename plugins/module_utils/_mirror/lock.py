@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -14,8 +15,14 @@ from collections.abc import Iterator
 from typing import Callable
 
 from .._ollama.directories import Directory, Ownership, explained
+from .claims import claimed
 
 _FILE = "lock"
+
+_CLAIM = "importer"
+
+#: What the system says where locks are not to be had, as on NFS without a lock daemon.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 #: Seconds that the holder has to say who it is, which it does right after it has taken the lock.
 _SAYS_WITHIN = 1.0
@@ -33,11 +40,17 @@ def exclusive(directory: Directory, ownership: Ownership, on_wait: Callable[[str
     descriptor = directory.create_file(_FILE, ownership, keep=True)
     try:
         with explained("lock", path):
-            _acquire(descriptor, path, on_wait)
+            try:
+                _acquire(descriptor, path, on_wait)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         try:
-            yield
+            # Not every file system's locks keep others out, nor reach the other hosts that share it.
+            with claimed(directory, _CLAIM, ownership, on_wait):
+                yield
         finally:
             with contextlib.suppress(OSError):  # the next one must not be taken for this one before it says who it is
                 os.ftruncate(descriptor, 0)

@@ -164,7 +164,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
             if plan.changed and not module.check_mode:
                 transferred = deposit.apply(plan)
         else:
-            fetch = Fetch(mirror, key, path, digest, tally=tally)
+            fetch = Fetch(mirror, key, path, digest, on_wait=module.warn, tally=tally)
             plan = fetch.plan()
             if plan.changed and not module.check_mode:
                 transferred = fetch.apply(plan, _like_existing(path))

@@ -294,6 +294,10 @@ class Store:
                     break
         return removed
 
+    def unseen(self) -> list[str]:
+        """Return why there may be manifests that :meth:`names` lacks; each a whole message."""
+        return [str(entry) for entry in self._entries() if not isinstance(entry, ModelName)]
+
     def references(self, *, without: Collection[ModelName] = ()) -> References:
         """Return which models name which blobs.
 

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Imports: what the plan sees and says before anything is done."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import NotPermittedError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+
+NAME = ModelName.parse("llama3")
+
+
+@pytest.fixture
+def store(tmp_path, memory_mirror):
+    """A store that has the model."""
+    memory_mirror.put(NAME.full, b"shared", b"own")
+    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
+        Importer(memory_mirror, opened, [NAME]).apply()
+        yield opened
+
+
+def test_prune_says_where_it_cannot_look_into(store, memory_mirror, tmp_path):
+    link = tmp_path / "models/manifests/hf.co"
+    link.symlink_to(tmp_path / "a disk that is not mounted")
+    (warning,) = Importer(memory_mirror, store, [NAME], prune=["*"]).plan().warnings
+    assert "prune" in warning
+    assert str(link) in warning
+    assert not Importer(memory_mirror, store, [NAME]).plan().warnings
+
+
+@pytest.mark.parametrize("part", ["blobs", "manifests", ".legionio-ollama"])
+def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(store, memory_mirror, tmp_path, monkeypatch, part):
+    memory_mirror.put(NAME.full, b"shared", b"new")
+    barred = os.stat(tmp_path / "models" / part).st_ino
+    access = os.access
+
+    def refuse(path, mode, *, dir_fd=None, **options):
+        if dir_fd is not None and os.fstat(dir_fd).st_ino == barred:
+            return False
+        return access(path, mode, dir_fd=dir_fd, **options)
+
+    monkeypatch.setattr(os, "access", refuse)
+    with pytest.raises(NotPermittedError) as caught:
+        Importer(memory_mirror, store, [NAME]).plan()
+    assert str(tmp_path / "models" / part) in caught.value.message
+
+
+def test_a_read_only_store_in_which_nothing_changes_is_no_failure(store, memory_mirror, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    assert not Importer(memory_mirror, store, [NAME]).plan().changed
