@@ -132,7 +132,9 @@ class Claim:
         """Return the files that may be claims of other workers: in this directory, and in those beside it."""
         directory = self._path.parent
         found = {*directory.glob(f"*{SUFFIX}"), *directory.parent.glob(f"*/*{SUFFIX}")}
-        return [path for path in found if path != self._path]
+        own = self._path.resolve()
+        # A directory may be there under a second name, by a link; the claim in it is this worker's own all the same.
+        return [path for path in found if path.resolve() != own]
 
 
 def _held(path: Path) -> Optional[tuple[int, str]]:

@@ -38,6 +38,11 @@ def test_claim_second_worker_is_refused_until_the_first_has_ended(run: Path) -> 
     Claim(HOST, path_of(run, "two")).close()
 
 
+def test_claim_of_its_own_under_a_second_name_of_the_directory_does_not_count(run: Path) -> None:
+    (run / "current").symlink_to(run / "one")
+    Claim(HOST, path_of(run, "one")).close()
+
+
 def test_claim_same_directory_is_refused(run: Path) -> None:
     first = Claim(HOST, path_of(run, "one"))
     with pytest.raises(AlreadyServedError):
