@@ -91,6 +91,21 @@ def test_what_an_answer_repeats_costs_nobody_the_connection(
     still_works(shared_broker, worker)
 
 
+def test_a_delivery_count_that_the_requester_wrote_is_not_believed(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """RabbitMQ 4 hands the header on with the first delivery, as a shovel may have kept it."""
+    worker = start(shared_broker, scripted.url).wait_ready()
+    asker = Asker(shared_broker, CHAT, headers={"x-delivery-count": 20})
+    asker.ask()
+    asker.wait()
+    properties, _body = asker.only()
+    assert properties.type == "llm.fleet.response"
+    assert "x-legion-fleet-redelivered" not in properties.headers
+    asker.close()
+    still_works(shared_broker, worker)
+
+
 @pytest.fixture
 def broker_3() -> Iterator[Any]:
     with services.rabbitmq("3") as running:
