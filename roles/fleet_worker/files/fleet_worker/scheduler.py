@@ -35,7 +35,7 @@ the batch starts. A first request waits for nobody. While its model is busy, tho
 
 A request that has to wait for Ollama gives its slot up and asks for one again. One that is tried again because the
 process that ran its model ended can ask to be alone: then nothing else of its model runs beside it, so that it is known
-who ended the process. It waits for that for ``ALONE`` at most.
+who ended the process. It waits for that for ``ALONE`` at most, and is alone for as long at most.
 
 A model may have a limit of its own, below the slots. When a request is held because its model is full, only the
 consumers of that model's lanes are cancelled, until there is room.
@@ -63,8 +63,9 @@ SWEEP = 0.02
 #: Seconds between two looks, in push, at a lane whose consumer has all that it may have.
 PEEK = 0.1
 
-#: Seconds for which a request waits to be alone with its model; then it starts in company.
-ALONE = 30.0
+#: Seconds for which a request waits to be alone with its model, and then for which it is: what ends the process that
+#: runs a model does so soon, and others wait meanwhile.
+ALONE = 15.0
 
 #: Seconds after which a lane is looked at, and a held request started, out of turn.
 STARVATION = 10.0
@@ -180,8 +181,8 @@ class Scheduler:
         self._starvation = starvation
         self.mode = Mode.PULL
         self._running: Counter[str] = Counter()
-        #: Models of which one request runs alone, and those of which one waits to.
-        self._runs_alone: set[str] = set()
+        #: Models of which one request runs alone, with the end of that, and those of which one waits to.
+        self._runs_alone: dict[str, float] = {}
         self._wants_alone: set[str] = set()
         #: Whether lanes without a limit may be throttled, for a model that is to be alone.
         self._any_throttled = False
@@ -314,7 +315,7 @@ class Scheduler:
         """What was started is over."""
         self._running[model] -= 1
         self._running += Counter()
-        self._runs_alone.discard(model)
+        self._runs_alone.pop(model, None)
         return self._next(now)
 
     def again(self, queue: str, item: Any, now: float, *, alone: bool = False) -> list[Action]:
@@ -382,6 +383,7 @@ class Scheduler:
             if lane.rule.expires is not None and lane.touched is not None and not lane.consumed and not lane.getting
         ]
         if not self._draining:
+            times += self._runs_alone.values()
             times += [held.alone_until for held in self._held if held.alone_until] if self._wants_alone else []
             if self._free > 0:
                 until = [self._gathers_until(lane) for lane in self._batching if not self._filling(lane)]
@@ -421,7 +423,8 @@ class Scheduler:
         return not self._full(held.lane)
 
     def _note_alone(self, now: float) -> None:
-        """See which models have a request that waits to be alone; who has waited long enough does no longer."""
+        """See which models have a request that is alone, or waits to be; neither lasts for longer than it may."""
+        self._runs_alone = {model: until for model, until in self._runs_alone.items() if now < until}
         self._held = [replace(held, alone_until=0.0) if 0 < held.alone_until <= now else held for held in self._held]
         self._wants_alone = {held.lane.rule.model for held in self._held if held.alone_until}
 
@@ -436,7 +439,7 @@ class Scheduler:
 
     def _next(self, now: float) -> list[Action]:
         """Return everything that can be done now."""
-        if self._wants_alone:
+        if self._wants_alone or self._runs_alone:
             self._note_alone(now)
         actions = self._give_back()
         actions += self._start(now)
@@ -479,7 +482,7 @@ class Scheduler:
                 self._held.remove(held)
             self._last_model = best.lane.rule.model
             if best.alone_until:
-                self._runs_alone.add(self._last_model)
+                self._runs_alone[self._last_model] = now + ALONE
                 self._note_alone(now)
             self._running[self._last_model] += 1
             actions.append(Start(self._last_model, tuple(held.item for held in batch)))

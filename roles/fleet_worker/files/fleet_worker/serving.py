@@ -48,6 +48,7 @@ from .lane_terms import LaneTerms
 from .logs import Log
 from .probe import ASKED, TIMEOUT, Finding, Probed, probe
 from .replies import Replies
+from .scheduler import ALONE
 from .streaming import Deltas
 from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Tries
 
@@ -413,7 +414,8 @@ class Server:
             if again is not None:
                 return again
             message = f"the process that runs the model ended each time that it served this request: {error.message}"
-            return ModelFailure("inference_failed", message, started, seconds, final=True)
+            # After a while it was not alone any more.
+            return ModelFailure("inference_failed", message, started, seconds, final=seconds < ALONE)
         return failure_of(error, started, seconds)
 
     def probe(self, served: ServedLane) -> Probed:

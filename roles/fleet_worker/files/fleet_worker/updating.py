@@ -69,14 +69,13 @@ class Updates:
         try:
             name = self.check(order)
             with Store(self._store) as store:
-                mirror = Mirror(self._mirror)
-                importer = Importer(mirror, store, [name])
+                importer = Importer(Mirror(self._mirror), store, [name])
                 plan = importer.plan()
                 if order.function == IMPORT and plan.changed:
                     plan = importer.apply()
                 elif order.function == IMPORT:
                     importer.remember()
-                for warning in (*plan.warnings, *importer.report.warnings, *mirror.remarks):
+                for warning in (*plan.warnings, *importer.report.warnings):
                     LOG.warning("update", function=order.function, model=name.short, warning=warning)
                 change = plan.models[0]
                 result: Mapping[str, Any] = {

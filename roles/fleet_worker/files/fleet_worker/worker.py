@@ -401,13 +401,7 @@ class Worker:
         self.counters["deliveries"] += 1
         self.counters["redeliveries"] += bool(delivery.count)
         self._scheduler.taken(delivery.served.queue)
-        try:
-            return self._served_before(delivery)
-        except Exception:
-            # A defect of ours. The request must not come back to meet it again and again.
-            LOG.exception("defect", lane=delivery.served.queue)
-            self._settle([delivery], Served(Verdict.REJECT, "defect"), None)
-            return True
+        return self._served_before(delivery)
 
     def _settle_one(self, delivery: Delivery, verdict: Verdict) -> None:
         self._intake.settle(delivery, verdict)

@@ -459,6 +459,15 @@ def test_scheduler_with_a_model_that_is_never_idle_starts_the_request_in_company
     assert scheduler.tick(0.2 + ALONE) == [Start("m1", ("suspect",))]
 
 
+def test_scheduler_with_a_request_that_is_alone_for_long_starts_others_beside_it() -> None:
+    scheduler = Scheduler([A], 2)
+    scheduler.open("a", 0.0)
+    assert scheduler.again("a", "suspect", 0.2, alone=True) == [Start("m1", ("suspect",))]
+    assert scheduler.got("a", "other", 0.3) == []
+    assert scheduler.wake_at() == 0.2 + ALONE
+    assert Start("m1", ("other",)) in scheduler.tick(0.2 + ALONE)
+
+
 def test_scheduler_without_the_lane_gives_a_request_back_that_wants_a_slot_again() -> None:
     scheduler = Scheduler([A], 1)
     assert scheduler.again("b", "item", 0.0) == [GiveBack("item")]

@@ -26,6 +26,7 @@ from fleet_worker._ollama.transport import HttpRequest
 from fleet_worker.faults import ModelFailure
 from fleet_worker.lane_terms import LaneTerms
 from fleet_worker.responses import Response
+from fleet_worker.scheduler import ALONE
 from fleet_worker.serving import Served, Server, Stop, Terms, Verdict
 from fleet_worker.streaming import Deltas
 from fleet_worker.tries import Later, Tries
@@ -226,11 +227,11 @@ def test_server_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> No
     assert isinstance(later, Later)
     assert later.alone
     assert not desk.begin(tries=tries), "it waits a moment first, in a thread"
-    outcome = desk.server.ended(
-        ApiError("EOF", status=500, server_message="unexpected EOF"), delivery(CHAT), tries, 1.0, 2.0
-    )
-    assert isinstance(outcome, ModelFailure)
-    assert not outcome.retriable
+    error = ApiError("EOF", status=500, server_message="unexpected EOF")
+    for seconds, retriable in ((2.0, False), (ALONE + 1, True)):  # after that it was not alone any more
+        outcome = desk.server.ended(error, delivery(CHAT), tries, 1.0, seconds)
+        assert isinstance(outcome, ModelFailure)
+        assert outcome.retriable is retriable
 
 
 def test_server_stopped_while_it_waits_gives_the_request_back(desk: Desk) -> None:
