@@ -50,9 +50,8 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     with Store(store_settings(params)) as store, telling(module) as tally:
         if params["state"] == "absent":
             return _remove_from_store(module, store, names)
-        mirror = transfer_mirror(params)
         importer = importing.Importer(
-            mirror,
+            transfer_mirror(params),
             store,
             names,
             prune=_prune_scope(params),
@@ -63,20 +62,13 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
         if module.check_mode or not plan.changed:
             if not module.check_mode:
                 importer.remember()
-            return {**imported(module, plan, store.path, None), **remarked(module, mirror)}
+            return imported(module, plan, store.path, None)
         try:
             plan = importer.apply()
         except CollectionError as error:
             error.result = partial_import(importer.report)
             raise
-        return {**imported(module, plan, store.path, importer.report), **remarked(module, mirror)}
-
-
-def remarked(module: AnsibleModule, mirror: Mirror) -> dict[str, str]:
-    """Warn of what is peculiar about the server of a mirror; return what of it belongs into the result."""
-    for remark in mirror.remarks:
-        module.warn(remark)
-    return {"msg": ". ".join(mirror.remarks)} if mirror.remarks else {}
+        return imported(module, plan, store.path, importer.report)
 
 
 def transfer_names(params: dict[str, Any]) -> list[ModelName]:
@@ -136,7 +128,6 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
     report = publisher.report
     return {
         **_removed(module, plan, url, report.removal),
-        **remarked(module, mirror),
         "blobs_pushed": len(plan.of(ADD, REPLACE)),
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,
@@ -188,7 +179,6 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
         "checksum": plan.after,
         "size": plan.size,
         "bytes_transferred": transferred,
-        **remarked(module, mirror),
         **({"diff": diff} if module._diff else {}),
     }
 

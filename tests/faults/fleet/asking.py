@@ -29,7 +29,7 @@ class Asker:
     def ask(self, **body: Any) -> str:
         """Publish a request; return its correlation id."""
         correlation_id = f"req_{uuid.uuid4()}"
-        content = json.dumps({"messages": MESSAGES, **body}).encode()
+        content = json.dumps(body if "input" in body else {"messages": MESSAGES, **body}).encode()
         properties = pika.BasicProperties(
             type="llm.fleet.request",
             reply_to=self.reply_to,
