@@ -104,7 +104,7 @@ def _headers(encoded: bytes, at: int) -> tuple[dict[str, Any], int]:
             if text in found or (reader.values_left <= 0 and text not in BROKER_HEADERS):
                 continue
             try:
-                found[text] = reader.value(start, 0)
+                found[text] = reader.value(start, stop, 0)
             except (_UnreadableError, struct.error, IndexError):
                 found[text] = UNREADABLE
     except (_UnreadableError, struct.error, IndexError):
@@ -135,9 +135,10 @@ class _ValueReader:
             raise _UnreadableError
         return int(at + 5 + _LENGTH.unpack_from(self._encoded, at + 1)[0])
 
-    def value(self, at: int, depth: int) -> Any:
+    def value(self, at: int, end: int, depth: int) -> Any:
         """Read the value that begins with its kind at a place.
 
+        :param end: where it ends, by :meth:`end_of`.
         :param depth: of the array or table that it stands in; 0 for the headers themselves.
         :raises _UnreadableError: when it cannot be read.
         """
@@ -147,12 +148,11 @@ class _ValueReader:
         if fixed is not None:
             form, make = fixed
             return make(*form.unpack_from(self._encoded, at + 1))
-        start, end = at + 5, self.end_of(at)
         if kind in (_ARRAY, _TABLE):
             if depth >= MAX_DEPTH:
                 raise _UnreadableError
-            return self._array(start, end, depth) if kind == _ARRAY else self._table(start, end, depth)
-        content = self._encoded[start:end]
+            return self._array(at + 5, end, depth) if kind == _ARRAY else self._table(at + 5, end, depth)
+        content = self._encoded[at + 5 : end]
         if kind == _BYTES:
             return content
         try:
@@ -163,22 +163,24 @@ class _ValueReader:
     def _array(self, at: int, end: int, depth: int) -> list[Any]:
         values = []
         while at < end:
-            values.append(self._inner(at, end, depth))
-            at = self.end_of(at)
+            value, at = self._inner(at, end, depth)
+            values.append(value)
         return values
 
     def _table(self, at: int, end: int, depth: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
         while at < end:
             name, start = _short_text(self._encoded, at)
-            values.setdefault(name, self._inner(start, end, depth))
-            at = self.end_of(start)
+            value, at = self._inner(start, end, depth)
+            values.setdefault(name, value)
         return values
 
-    def _inner(self, at: int, end: int, depth: int) -> Any:
-        if self.values_left <= 0 or self.end_of(at) > end:
+    def _inner(self, at: int, end: int, depth: int) -> tuple[Any, int]:
+        """Read a value of an array or table that ends at a place; return it, and where the next one begins."""
+        stop = self.end_of(at)
+        if self.values_left <= 0 or stop > end:
             raise _UnreadableError
-        return self.value(at, depth + 1)
+        return self.value(at, stop, depth + 1), stop
 
 
 def _nothing() -> None:

@@ -17,12 +17,12 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 from urllib.parse import quote, urlsplit
 
 from .layout import url_path
 from .object_list import Page, read_page
+from .objects import compression
 from .s3 import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT, S3Settings
 from .signing import Signer
 from .wire import Answer, Endpoint
@@ -54,21 +54,6 @@ _MAX_PAGE = 8 * 1024 * 1024
 _USER_AGENT = "legionio.ollama"
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_DATE = re.compile(r"\w{3}, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT")
-
-
-class Told(NamedTuple):
-    """What a server says of an object.
-
-    :param recorded: the metadata of that name, if they were asked for.
-    """
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime
-    recorded: Optional[str] = None
 
 
 class DirectReads:
@@ -108,27 +93,21 @@ class DirectReads:
         answer = self._ask("GET", f"/{url_path(key)}")
         return None if answer is None else _read(answer, limit)
 
-    def range(self, key: str, wanted: str, etag: str) -> Optional[Answer]:
+    def range(self, key: str, asked: Mapping[str, str]) -> Optional[Answer]:
         """Ask for a range of an object.
 
-        :param wanted: the range as the header says it.
+        :param asked: the headers that say which range, and of which object.
         """
-        return self._ask("GET", f"/{url_path(key)}", headers={"if-match": etag, "range": wanted})
+        headers = {name.lower(): value for name, value in asked.items()}
+        return self._ask("GET", f"/{url_path(key)}", headers=headers)
 
-    def state(self, key: str, metadata: str) -> Optional[Told]:
-        """Return what the server says of an object.
-
-        :param metadata: the name of metadata to tell.
-        """
+    def head(self, key: str) -> Optional[Mapping[str, str]]:
+        """Return the headers in which the server says what an object is, by their names in lower case."""
         answer = self._ask("HEAD", f"/{url_path(key)}")
         if answer is None:
             return None
         answer.close()
-        told = answer.headers
-        modified = _date(told.get("last-modified", ""))
-        if modified is None or "etag" not in told:
-            return None
-        return Told(key, answer.length, told["etag"], modified, told.get(f"x-amz-meta-{metadata}"))
+        return answer.headers
 
     def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
         """Return a page of the list of the objects whose keys begin with a prefix.
@@ -154,17 +133,24 @@ class DirectReads:
             return None
         path = self._base + path
         sent = self._signer.signed(method, self._host, path, query, headers or {})
-        sent["user-agent"] = _USER_AGENT  # unsigned, since proxies may change it
+        # Unsigned, since proxies may change them.
+        sent["accept-encoding"] = "identity"
+        sent["user-agent"] = _USER_AGENT
         try:
             answer = endpoint.ask(method, f"{path}?{query}" if query else path, sent)
         except OSError:
             return None
-        if answer.status in (200, 206):
+        if answer.status in (200, 206) and not _odd(answer.headers):
             return answer
         if answer.status in _NEVER_AGAIN:
             self._endpoint = None
         answer.close()
         return None
+
+
+def _odd(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer may be no content of the mirror: a web page, or what a proxy has compressed."""
+    return headers.get("content-type", "").startswith("text/html") or bool(compression(headers))
 
 
 def _plain(settings: S3Settings, environ: Mapping[str, str]) -> bool:
@@ -220,15 +206,3 @@ def _read(answer: Answer, limit: int) -> Optional[bytes]:
         return None
     finally:
         answer.close()
-
-
-def _date(text: str) -> Optional[datetime]:
-    """Return the moment that a header tells; ``None`` when it is not written as it should be (RFC 9110, 5.6.7)."""
-    found = _DATE.fullmatch(text)
-    if found is None or found[2] not in _MONTHS:
-        return None
-    year, month, day = int(found[3]), 1 + _MONTHS.index(found[2]), int(found[1])
-    try:
-        return datetime(year, month, day, int(found[4]), int(found[5]), int(found[6]), tzinfo=timezone.utc)
-    except ValueError:
-        return None

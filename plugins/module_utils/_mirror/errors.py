@@ -111,6 +111,15 @@ class DigestMismatchError(MirrorError):
     code = "digest_mismatch"
 
 
+#: Errors of which nothing more can be learnt by asking in another way.
+OF_THE_CONNECTION = (
+    MirrorUnreachableError,
+    MirrorTlsError,
+    MirrorCredentialsError,
+    MirrorSettingsError,
+    MirrorBusyError,
+)
+
 #: Errors that concern every object alike; the others may concern the one that was asked for.
 OF_THE_WHOLE_MIRROR = (
     MirrorUnreachableError,

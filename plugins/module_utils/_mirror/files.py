@@ -15,15 +15,17 @@ from typing import Callable, Optional
 from .._ollama.digests import digest_of
 from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, UnsafePathError, explained
 from .._ollama.tally import Tally
+from . import etags
 from .claims import claimed
 from .errors import DigestMismatchError, MirrorError, ObjectMissingError
 from .hashing import digest_of_file
-from .mirror import Mirror, ObjectState
+from .mirror import Mirror
+from .objects import ObjectState
 from .partials import LONGEST_SUFFIX, PartialFile, held
 from .sources import ObjectSource
 from .transfer import Engine, Transfer
 from .units import in_bytes
-from .uploading import upload
+from .uploading import part_sizes, upload
 
 #: Bytes that a file's name may have on nearly every file system.
 _NAME_MAX = 255
@@ -234,9 +236,19 @@ class Deposit:
         state = self._mirror.find(self._key)
         if state is None:
             return FilePlan(None, found, size)
-        # An object of unknown digest is written again: nothing but reading it whole would tell whether it is right.
-        before = state.digest if state.size == size else None
-        return FilePlan(before or "unknown", found, size)
+        if state.size != size:
+            return FilePlan("unknown", found, size)
+        # An object of unknown digest whose ETag says nothing is written again: only reading it whole would tell.
+        before = state.digest or (found if self._has_etag_of(state.etag, found) else "unknown")
+        return FilePlan(before, found, size)
+
+    def _has_etag_of(self, etag: str, digest: str) -> bool:
+        descriptor, size = self._open()
+        try:
+            with explained("read", self._path):
+                return etags.is_of_file(etag, descriptor, size, digest, part_sizes(size))
+        finally:
+            os.close(descriptor)
 
     def apply(self, plan: FilePlan) -> int:
         """Send the file; return how many bytes went over the network."""
@@ -246,6 +258,7 @@ class Deposit:
             upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
         finally:
             os.close(descriptor)
+        self._mirror.look_at_written(self._key, plan.after)
         return size
 
     def _open(self) -> tuple[int, int]:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import Callable, Optional
 
@@ -34,7 +33,8 @@ from .bandwidth import Bandwidth
 from .errors import MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
-from .mirror import READERS, Mirror, ObjectState
+from .mirror import READERS, Mirror
+from .objects import ObjectState
 from .partials import ABANDONED_AFTER, BLOCK, PartialFile, kept_bytes, remove_abandoned
 from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
 from .records import Records
@@ -195,6 +195,7 @@ class Importer:
             url = self._mirror.settings.url(self._mirror.layout.manifest_key(name))
             error.message = f"{url}: {error.message}"
             error.details["name"] = name.full
+            error.details["endpoint"] = self._mirror.settings.where
             raise
 
     def _pruned(self) -> Iterator[tuple[ModelName, bytes]]:
@@ -431,7 +432,7 @@ class Importer:
         store = self._store
         target = PartialFile(store.partials, name, blob.size, store.ownership, store.blobs, name)
         # For a blob without content nothing is asked; the mirror need not even have it.
-        nothing = ObjectState(self._mirror.layout.blob_key(blob.digest), 0, "", datetime.min)
+        nothing = ObjectState(self._mirror.layout.blob_key(blob.digest), 0, "", None)
         state = self._objects[blob.digest] if blob.size else nothing
         return Transfer(blob.digest, blob.size, ObjectSource(self._mirror, state), target)
 

@@ -17,7 +17,8 @@ from .._ollama.manifests import Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.patterns import matches_any
 from .errors import OF_THE_WHOLE_MIRROR, ListError, MirrorAccessError, MirrorError, ModelMissingError
-from .mirror import READERS, Mirror, ObjectState
+from .mirror import READERS, Mirror
+from .objects import ObjectState
 
 #: Blobs from which on one listing is cheaper than asking for each: a page of it has 1,000 objects.
 _LISTED_FROM = 32
@@ -62,7 +63,7 @@ def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
         # Listing is a right of its own, and not every server's list is whole.
         with contextlib.suppress(MirrorAccessError, ListError):
             for entry in mirror.entries(mirror.layout.blobs):
-                if entry.key in keys and entry.size is not None and entry.etag and entry.modified:
+                if entry.key in keys and entry.size is not None:
                     found[keys[entry.key]] = ObjectState(entry.key, entry.size, entry.etag, entry.modified)
     with ThreadPoolExecutor(READERS) as pool:
         states = pool.map(mirror.find, [key for key, digest in keys.items() if digest not in found])

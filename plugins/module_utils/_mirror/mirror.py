@@ -6,21 +6,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import random
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from typing import Any, NamedTuple, Optional, Protocol
+from dataclasses import replace
+from typing import Any, Optional
 
 from .._ollama.manifests import MAX_MANIFEST_SIZE
 from .._ollama.names import ModelName
 from .._ollama.references import References
 from .._ollama.text import printable
+from .bodies import BodySender
 from .direct import DirectReads
-from .error_translation import translated
+from .error_translation import compressed, no_manifest, translated
 from .errors import (
+    OF_THE_CONNECTION,
     OF_THE_WHOLE_MIRROR,
     ListError,
     MirrorError,
@@ -31,13 +35,20 @@ from .errors import (
 )
 from .layout import Layout
 from .object_list import ObjectList, Page, read_page
+from .object_stream import Body, ObjectStream
+from .objects import (
+    DIGEST_METADATA,
+    ByteRange,
+    ObjectState,
+    byte_range,
+    compression,
+    content_length,
+    digest_metadata,
+    if_match,
+    state_of,
+)
 from .quick import QuickGets, SdkBody
 from .s3 import S3Settings, check, connect
-
-#: Metadata of an object that we wrote: the SHA-256 of its content, in hexadecimal digits. S3 sends it in the header
-#: x-amz-meta-sha256.
-DIGEST_METADATA = "sha256"
-
 
 #: Manifests read, or objects asked for, at once. They are small, so that waiting for the answer is all that they cost.
 READERS = 8
@@ -46,23 +57,12 @@ READERS = 8
 READ_ATTEMPTS = 4
 
 
-class ObjectState(NamedTuple):
-    """What a mirror says of an object, without its content.
-
-    :param size: in bytes.
-    :param etag: changes when the object does; it is no digest of the content.
-    :param digest: as recorded when we wrote it; ``None`` when somebody else did, or nobody asked.
-    """
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime
-    digest: Optional[str] = None
-
-
 class Mirror:
-    """The objects of one mirror. Safe for use by several threads."""
+    """The objects of one mirror. Safe for use by several threads.
+
+    :ivar remarks: what is peculiar about the server, and should be known although the work goes on.
+    :ivar drops_metadata: whether it was seen not to keep the digest that is recorded with an object.
+    """
 
     def __init__(self, settings: S3Settings, *, connections: int = 10) -> None:
         """Prepare the connection; nothing is sent yet.
@@ -78,6 +78,10 @@ class Mirror:
         self._sdk: Optional[tuple[Any, QuickGets]] = None
         self._lock = threading.Lock()
         self._answer = threading.local()
+        self._honours_etags = True
+        self.sender = BodySender()
+        self.drops_metadata = False
+        self.remarks: list[str] = []
         self._direct = DirectReads(settings)
         if not self._direct.possible:
             self._connected()
@@ -92,6 +96,7 @@ class Mirror:
             if self._sdk is None:
                 client = connect(self.settings, connections=self._connections)
                 client.meta.events.register("response-received.s3.ListObjectsV2", self._keep_answer)
+                self.settings = replace(self.settings, found_url=client.meta.endpoint_url)
                 self._sdk = client, QuickGets(client)
             return self._sdk
 
@@ -99,12 +104,18 @@ class Mirror:
         """Return the bytes of a manifest, sound or not; ``None`` when there is none.
 
         Of an object larger than a manifest can be, the beginning is returned, which no reader accepts.
+
+        :raises NotS3Error: when a web page is sent in its place.
         """
+        key = self.layout.manifest_key(name)
         try:
-            return self.read(self.layout.manifest_key(name), MAX_MANIFEST_SIZE + 1)
+            content = self.read(key, MAX_MANIFEST_SIZE + 1)
         except ObjectMissingError as error:
             self._must_be_gone(error)
             return None
+        if content.lstrip()[:1] == b"<":
+            raise no_manifest(content, self.settings, self.settings.url(key))
+        return content
 
     def _must_be_gone(self, error: ObjectMissingError) -> None:
         """Make sure that it is an S3 server that says that an object is not there.
@@ -191,12 +202,15 @@ class Mirror:
         while True:
             with translated(self.settings, doing):
                 answer = client.get_object(Bucket=self.settings.bucket, Key=key)
+            headers = _headers(answer)
             try:
                 # The SDK tries requests again, but not the reading of an answer, and need not notice when one is cut.
                 with translated(self.settings, doing), answer["Body"] as body:
+                    if compression(headers):
+                        raise compressed(headers, self.settings, doing)
                     content = bytes(body.read(limit))
-                    if len(content) < min(limit, answer["ContentLength"]):
-                        raise ConnectionError("the answer ended early")
+                    if len(content) < min(limit, content_length(headers) or 0):
+                        raise ConnectionResetError(errno.ECONNRESET, "the answer ended early")
                     quick.learn(key)
                     return content
             except MirrorUnreachableError:
@@ -207,20 +221,22 @@ class Mirror:
 
     def state(self, key: str) -> Optional[ObjectState]:
         """Return the state of an object; ``None`` when there is none, or not even the bucket."""
-        told = self._direct.state(key, DIGEST_METADATA)
-        if told is not None:
-            return ObjectState(*told[:4], _digest(told.recorded))
-        doing = f"ask for {self.settings.url(key)}"
+        headers = self._direct.head(key)
+        if headers is None:
+            try:
+                with translated(self.settings, f"ask for {self.settings.url(key)}"):
+                    headers = _headers(self.client.head_object(Bucket=self.settings.bucket, Key=key))
+            except ObjectMissingError:
+                return None
+            except OF_THE_CONNECTION:
+                raise
+            except MirrorError:
+                headers = {}
         try:
-            with translated(self.settings, doing):
-                answer = self.client.head_object(Bucket=self.settings.bucket, Key=key)
-        except ObjectMissingError:
+            return state_of(key, headers) or self._state_by_reading(key)
+        except ObjectMissingError as error:
+            self._must_be_gone(error)
             return None
-        except MirrorError:
-            self._complain(key, doing)
-            raise
-        recorded = answer["Metadata"].get(DIGEST_METADATA)
-        return ObjectState(key, answer["ContentLength"], answer["ETag"], answer["LastModified"], _digest(recorded))
 
     def find(self, key: str) -> Optional[ObjectState]:
         """Return the state of an object; ``None`` when there is none in the bucket, which was made sure of.
@@ -230,15 +246,39 @@ class Mirror:
         state = self.state(key)
         if state is None:
             try:
-                self._complain(key, f"ask for {self.settings.url(key)}")
+                return self._state_by_reading(key)
             except ObjectMissingError as error:
                 self._must_be_gone(error)
         return state
 
-    def _complain(self, key: str, doing: str) -> None:
-        """Ask for an object once more, to be told what is wrong: an answer to HEAD has no body that could say it."""
-        with translated(self.settings, doing):
-            self.client.get_object(Bucket=self.settings.bucket, Key=key)["Body"].close()
+    def _state_by_reading(self, key: str) -> ObjectState:
+        """Ask for the first byte of an object, where HEAD does not do.
+
+        An answer to HEAD has no body that could say what is wrong, proxies refuse HEAD, and some servers leave the size
+        out of its answer.
+
+        :raises MirrorError: what is wrong, or that the server does not say how large the object is.
+        """
+        url = self.settings.url(key)
+        with translated(self.settings, f"ask for {url}"):
+            try:
+                answer = self.client.get_object(Bucket=self.settings.bucket, Key=key, Range="bytes=0-0")
+                answer["Body"].close()
+                headers = _headers(answer)
+            except Exception as error:
+                headers = _headers(getattr(error, "response", {}))
+                if byte_range(headers) != ByteRange(None, None, 0):  # what a server says of an empty object
+                    raise
+        state = state_of(key, headers)
+        if state is None:
+            raise MirrorError(
+                f"Could not ask for {url}: {self.settings.where} says neither with Content-Length nor with"
+                f" Content-Range how large it is{_sender(headers)}",
+                remedy="Look for a proxy that takes these headers away, such as one that compresses answers",
+                endpoint=self.settings.where,
+                bucket=self.settings.bucket,
+            )
+        return state
 
     def entries(self, prefix: str) -> ObjectList:
         """Return the list of all objects whose keys begin with a prefix; it is asked for as it is iterated over."""
@@ -268,42 +308,129 @@ class Mirror:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive, of an object.
 
         :param size: of the whole object.
+        :param etag: that it must have; empty for any.
         :raises ObjectChangedError: when the object is not of that size and ETag (any more).
         """
         url = self.settings.url(key)
-        wanted = f"bytes={start}-{stop - 1}"
+        match = if_match(etag) if self._honours_etags else {}
         with translated(self.settings, f"read {url}"):
-            body, told, length = self._ask_for(key, wanted, etag)
+            body, status, headers = self._ask_for(key, {"Range": f"bytes={start}-{stop - 1}", **match})
         stream = ObjectStream(body, stop - start, self.settings, url)
-        if told == f"bytes {start}-{stop - 1}/{size}" or (not told and length == size == stop - start):
-            return stream
-        stream.close()
-        if told.endswith(f"/{size}") or not told:
-            raise MirrorError(
-                f"Could not read {url}: asked for bytes {start} to {stop - 1}, the server sent {told or 'all'}",
-                remedy="Use an S3 server, or a proxy before it, that honours the Range header",
-            )
-        raise ObjectChangedError(f"Could not read {url}: it had {size} bytes, and now has another size ({told})")
+        try:
+            self._must_be_range(url, status, headers, start, stop, size)
+        except MirrorError:
+            stream.close()
+            raise
+        return stream
 
-    def _ask_for(self, key: str, wanted: str, etag: str) -> tuple[_Body, str, int]:
-        """Ask for a range; return the body, which range it is as told, and its length."""
-        answer = self._direct.range(key, wanted, etag)
+    def _must_be_range(
+        self, url: str, status: int, headers: Mapping[str, str], start: int, stop: int, size: int
+    ) -> None:
+        """Make sure that an answer has the bytes that were asked for, as far as its head says which ones it has.
+
+        :raises ObjectChangedError: when the object has another size.
+        """
+        told, length = byte_range(headers), content_length(headers)
+        if compression(headers) and length != stop - start:
+            raise compressed(headers, self.settings, f"read {url}")
+        # Without Content-Range, an answer with status 200 is the whole object.
+        found = told.size if told else (length if status == 200 else size)
+        if found not in (None, size):
+            raise ObjectChangedError(
+                f"Could not read {url}: it had {size} bytes, and {self.settings.where} sends {found} now",
+                remedy="Run again; if it stays, publish the model again",
+                endpoint=self.settings.where,
+                bucket=self.settings.bucket,
+            )
+        first, last = (told.first, told.last) if told else (0, size - 1) if status == 200 else (start, stop - 1)
+        if (first, last) != (start, stop - 1) or length not in (None, stop - start):
+            sent = f"bytes {first} to {last}" if told else "all of it" if status == 200 else f"{length} bytes"
+            raise MirrorError(
+                f"Could not read {url}: asked for bytes {start} to {stop - 1}, {self.settings.where} sent {sent}"
+                f"{_sender(headers)}",
+                remedy="Use an S3 server, and a proxy before it, that honours the Range header",
+                endpoint=self.settings.where,
+                bucket=self.settings.bucket,
+            )
+
+    def _ask_for(self, key: str, asked: Mapping[str, str]) -> tuple[Body, int, Mapping[str, str]]:
+        """Ask for a range; return the body, the status, and the headers, which are looked up in lower case.
+
+        :param asked: the headers ``Range`` and, if there is an ETag, ``If-Match``.
+        """
+        answer = self._direct.range(key, asked)
         if answer is not None:
-            return answer, answer.headers.get("content-range", ""), answer.length
+            return answer, answer.status, answer.headers
         client, quick = self._connected()
-        raw = quick.get(key, wanted, etag)
+        raw = quick.get(key, asked)
         if raw is not None:
-            length = int(raw.headers.get("Content-Length", -1))
-            return SdkBody(raw, length), raw.headers.get("Content-Range", ""), length
-        told = client.get_object(Bucket=self.settings.bucket, Key=key, Range=wanted, IfMatch=etag)
-        quick.learn(key)
-        length = told["ContentLength"]
-        return SdkBody(told["Body"]._raw_stream, length), told.get("ContentRange", ""), length
+            return SdkBody(raw, content_length(raw.headers)), raw.status, raw.headers
+        parameters = {name.replace("-", ""): value for name, value in asked.items()}
+        told = client.get_object(Bucket=self.settings.bucket, Key=key, **parameters)
+        headers = _headers(told)
+        if not compression(headers):
+            quick.learn(key)
+        status: int = told["ResponseMetadata"]["HTTPStatusCode"]
+        return SdkBody(told["Body"]._raw_stream, content_length(headers)), status, headers
+
+    def refuses_its_etag(self, state: ObjectState) -> bool:
+        """Return whether the server refuses to send an object for the ETag that it gives to it, as was just seen.
+
+        Then objects are read without: whether the bytes are right their digest says.
+        """
+        if not self._honours_etags:
+            return True
+        now = self.find(state.key)
+        if now is None or now.etag != state.etag:
+            return False
+        with self._lock:
+            if self._honours_etags:
+                self._honours_etags = False
+                self.remarks.append(
+                    f"{self.settings.where} answers 412 to the ETag that it gives to {self.settings.url(state.key)}"
+                    " itself, as proxies do that change ETags; objects are read without If-Match, and their digests are"
+                    " verified as always"
+                )
+        return True
 
     def write(self, key: str, content: bytes, digest: str) -> None:
-        """Write a small object as a whole, with its digest beside it."""
+        """Write a small object as a whole, with its digest beside it.
+
+        :raises NotS3Error: when something else has answered, and the object is not there.
+        """
+        which = {"Bucket": self.settings.bucket, "Key": key, "Metadata": digest_metadata(digest)}
         with translated(self.settings, f"write {self.settings.url(key)}"):
-            self.client.put_object(Bucket=self.settings.bucket, Key=key, Body=content, Metadata=digest_metadata(digest))
+            answer = self.sender.send(self.client.put_object, content, **which)
+        if not answer.get("ETag"):
+            self.must_be_written(key, len(content))
+
+    def must_be_written(self, key: str, size: int) -> None:
+        """Make sure that an object was written, where the answer does not prove it.
+
+        :raises NotS3Error: when it is not there, or has another size.
+        """
+        state = self.find(key)
+        if state is None or state.size != size:
+            found = "it is not there" if state is None else f"it has {state.size} bytes instead of {size}"
+            raise NotS3Error(
+                f"Could not write {self.settings.url(key)}: {self.settings.where} answered with success, and {found}",
+                remedy="Set endpoint_url to the S3 API of the server; if a proxy or a gateway lies between, it answers"
+                " in place of the server",
+                endpoint=self.settings.where,
+                bucket=self.settings.bucket,
+            )
+
+    def look_at_written(self, key: str, digest: str) -> None:
+        """Remark it when the server has dropped the digest that was recorded with an object."""
+        with contextlib.suppress(MirrorError):  # the right to read is another one than that to write
+            state = self.state(key)
+            if state is not None and state.digest != digest and not self.drops_metadata:
+                self.drops_metadata = True
+                self.remarks.append(
+                    f"{self.settings.where} drops the metadata of objects: {self.settings.url(key)} was written with"
+                    f" x-amz-meta-{DIGEST_METADATA}, and is there without; whether an object has to be sent again is"
+                    " told by its ETag, where that is an MD5, and otherwise it is sent in every run"
+                )
 
     def remove(self, key: str) -> None:
         """Remove an object. Whether it was there is not told by S3."""
@@ -311,46 +438,13 @@ class Mirror:
             self.client.delete_object(Bucket=self.settings.bucket, Key=key)
 
 
-def digest_metadata(digest: str) -> dict[str, str]:
-    """Return the metadata that record a digest."""
-    return {DIGEST_METADATA: digest.split(":", 1)[1]}
+def _headers(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the headers of an answer of the SDK, by their names in lower case."""
+    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers
 
 
-class _Body(Protocol):
-    """The body of an answer."""
+def _sender(headers: Mapping[str, str]) -> str:
+    from .._ollama.diagnosis import answered_by
 
-    def readinto(self, view: memoryview) -> int:
-        """Receive bytes, and return how many; 0 at the end, be it too early."""
-
-    def close(self) -> None:
-        """Be done: the connection is used again if all was read, else it is cut."""
-
-
-class ObjectStream:
-    """The bytes of one answer."""
-
-    def __init__(self, body: _Body, length: int, settings: S3Settings, url: str) -> None:
-        self._body = body
-        self._left = length
-        self._settings = settings
-        self._url = url
-
-    def readinto(self, view: memoryview) -> int:
-        """Receive some bytes, at least one, and return how many.
-
-        :raises MirrorUnreachableError: when the connection breaks, or the answer is too short.
-        """
-        with translated(self._settings, f"read {self._url}"):
-            count = self._body.readinto(view)
-            if not count:
-                raise ConnectionError(f"the answer ended {self._left} bytes early")
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        """Be done with the answer."""
-        self._body.close()
-
-
-def _digest(recorded: Optional[str]) -> Optional[str]:
-    return f"sha256:{recorded}" if recorded else None
+    return answered_by(headers)

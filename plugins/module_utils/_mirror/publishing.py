@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Publish: make models of a store present in the mirror, blobs first and the manifest last.
 
-What is skipped was written by us with the digest beside it. An object of unknown origin is written again, because
-nothing but reading it whole would tell whether it is right.
+What is skipped was written by us with the digest beside it, or has the ETag that the blob would have. Any other object
+of unknown origin is written again, because nothing but reading it whole would tell whether it is right.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from functools import partial
 from typing import Optional
 
 from .._ollama.digests import digest_of
+from .._ollama.directories import explained
 from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName, spellings
 from .._ollama.store import Store
 from .._ollama.tally import Tally
+from . import etags
 from .bandwidth import Bandwidth
 from .errors import ListError, MirrorAccessError
 from .listing import matches, nearest
 from .mirror import READERS, Mirror
 from .plans import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
 from .removing import Removal, carry_out_removal, unused_blobs
-from .uploading import upload
+from .uploading import part_sizes, upload
 
 
 class NotInStoreError(CollectionError):
@@ -138,6 +140,7 @@ class Publisher:
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)
+                    self._mirror.look_at_written(key, model.after.digest)
                 if model.after:
                     self.report.models.append(model.name)
             self.report.removal = carry_out_removal(self._mirror, plan)
@@ -190,10 +193,21 @@ class Publisher:
         if state.size != blob.size:
             return f"it has {state.size} bytes instead of {blob.size}"
         if state.digest is None:
-            return "no digest is recorded with it"
+            return None if self._has_etag_of(blob, state.etag) else "no digest is recorded with it"
         if state.digest != blob.digest:
             return f"the digest recorded with it is {state.digest}"
         return None
+
+    def _has_etag_of(self, blob: Layer, etag: str) -> bool:
+        descriptor = self._store.open_blob(blob.digest)
+        if descriptor is None:
+            return False
+        try:
+            with explained("read", self._store.blob_path(blob.digest)):
+                sizes = part_sizes(blob.size)
+                return etags.is_of_file(etag, descriptor, blob.size, blob.digest, sizes)
+        finally:
+            os.close(descriptor)
 
     def _upload(self, blob: BlobChange, name: ModelName) -> None:
         path = self._store.blob_path(blob.digest)
@@ -214,6 +228,8 @@ class Publisher:
             )
         finally:
             os.close(descriptor)
+        if not self.report.uploaded:
+            self._mirror.look_at_written(key, blob.digest)
         self.report.uploaded.append(blob.digest)
 
     def _count(self, what: str, count: int) -> None:

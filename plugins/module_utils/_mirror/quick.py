@@ -15,6 +15,7 @@ and expired credentials, and whose errors become ours.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 from .layout import url_path
@@ -53,10 +54,10 @@ class QuickGets:
             if seen and seen.base.endswith(f"/{path}"):
                 self._model = seen._replace(base=seen.base[: -len(path)])
 
-    def get(self, key: str, wanted: str, etag: str) -> Any:
-        """Ask for a range of an object; return urllib3's answer if it has content, else ``None``.
+    def get(self, key: str, asked: Mapping[str, str]) -> Any:
+        """Ask for a range of an object; return urllib3's answer if it has content as it is, else ``None``.
 
-        :param wanted: the range as the header says it.
+        :param asked: the headers that say which range, and of which object.
         """
         model = self._model
         if model is None or self._session is None:
@@ -67,14 +68,15 @@ class QuickGets:
         except ImportError:
             return None
 
-        headers = {"Range": wanted, "If-Match": etag, "User-Agent": model.user_agent}
+        headers = {**asked, "User-Agent": model.user_agent}
         request = AWSRequest(method="GET", url=model.base + url_path(key), headers=headers, stream_output=True)
         try:
             model.signer.get_auth_instance(model.signing_name, model.region, model.signature_version).add_auth(request)
             answer = self._session.send(request.prepare())
         except BotoCoreError:
             return None
-        if answer.status_code in (200, 206):
+        kind = answer.headers.get("Content-Type") or ""
+        if answer.status_code in (200, 206) and not kind.startswith("text/html"):
             return answer.raw
         answer.raw.close()
         return None
@@ -105,8 +107,8 @@ class QuickGets:
 class SdkBody:
     """The body of an answer of the SDK, received without a copy in between where its parts allow it."""
 
-    def __init__(self, raw: Any, length: int) -> None:
-        """:param raw: urllib3's answer."""
+    def __init__(self, raw: Any, length: Optional[int]) -> None:
+        """:param raw: urllib3's answer. :param length: of the body, in bytes, if the server says it."""
         from http.client import HTTPResponse
 
         self._raw = raw
@@ -120,12 +122,13 @@ class SdkBody:
     def readinto(self, view: memoryview) -> int:
         """Receive bytes, and return how many; 0 at the end, be it too early."""
         count = self._receive(view)
-        self._left -= count
+        if self._left is not None:
+            self._left -= count
         return count
 
     def close(self) -> None:
         """Be done: the connection is used again if all was read, else it is cut."""
-        if self._left:
+        if self._left != 0:  # or nobody knows where its end is
             self._raw.close()
         self._raw.release_conn()
 

@@ -17,6 +17,7 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from .._ollama.errors import MissingDependencyError
+from .._ollama.text import SHOWN, printable
 from .error_translation import translated
 from .errors import MirrorSettingsError
 
@@ -50,11 +51,36 @@ class S3Settings:
     addressing_style: str = "auto"
     validate_certs: bool = True
     ca_path: Optional[str] = None
+    #: Of the SDK's client, where ``endpoint_url`` does not say it: from a profile, or one of AWS's.
+    found_url: Optional[str] = None
 
     @property
     def where(self) -> str:
         """The server, as messages call it."""
-        return self.endpoint_url or "AWS S3"
+        if self.endpoint_url or not self.found_url:
+            return self.endpoint_url or (f"the S3 server of profile {self.profile}" if self.profile else "AWS S3")
+        host = urlsplit(self.found_url).hostname or ""
+        return "AWS S3" if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else self.found_url
+
+    @property
+    def keys_of(self) -> str:
+        """Where the credentials come from, as messages call it."""
+        if self.access_key:
+            return "access_key, secret_key and session_token" if self.session_token else "access_key and secret_key"
+        if self.profile:
+            return f"the credentials of profile {self.profile}"
+        return "the credentials of the AWS_* environment, of the SDK's files or of the instance's role"
+
+    def concealed(self, text: str, limit: int = SHOWN) -> str:
+        """Return a foreign text as it can be shown: printable, cut, and without the secrets that are known here.
+
+        :param limit: characters that are shown.
+        """
+        variables = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        for secret in (self.secret_key, self.session_token, *(os.environ.get(name) for name in variables)):
+            if secret:
+                text = text.replace(secret, "***").replace(secret.strip() or secret, "***")
+        return printable(text, limit)
 
     @property
     def asked_region(self) -> Optional[str]:
@@ -79,6 +105,7 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
         import botocore.session
     except ImportError as error:
         raise _missing() from error
+    from .answers import AnswerGuard  # not needed where the SDK is not
 
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
@@ -94,7 +121,7 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
             options[name] = "when_required"
     with translated(settings, f"set up the connection to {settings.where}"):
         session = botocore.session.Session(profile=settings.profile)
-        return session.create_client(
+        client = session.create_client(
             "s3",
             region_name=settings.asked_region or session.get_config_variable("region") or DEFAULT_REGION,
             endpoint_url=settings.endpoint_url,
@@ -104,6 +131,8 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
             aws_session_token=settings.session_token,
             config=botocore.config.Config(**options),
         )
+    AnswerGuard(client)
+    return client
 
 
 def _addressing_style(settings: S3Settings) -> str:
@@ -111,6 +140,28 @@ def _addressing_style(settings: S3Settings) -> str:
     if settings.addressing_style == "auto" and settings.endpoint_url:
         return "path"
     return settings.addressing_style
+
+
+#: Settings that are sent, or that the SDK builds a request from.
+_WRITTEN_INTO_REQUESTS = ("access_key", "secret_key", "session_token", "region", "bucket", "endpoint_url", "profile")
+
+
+def _must_be_sendable(name: str, value: Optional[str]) -> None:
+    """Refuse a setting that no request can carry, without showing its value: some are secrets.
+
+    :raises MirrorSettingsError: for what a file or a lookup adds to a value, such as a line feed at its end.
+    """
+    if not value:
+        return
+    if value != value.strip():
+        what = "ends in a line feed" if value.endswith(("\n", "\r")) else "begins or ends with a blank"
+    elif not value.isprintable() or not (value.isascii() or name == "profile"):
+        what = "has a character that no request can carry"
+    else:
+        return
+    raise MirrorSettingsError(
+        f"{name} {what}", remedy=f"Correct {name}; a value from a file or a lookup needs the filter trim"
+    )
 
 
 def _missing() -> MissingDependencyError:
@@ -125,6 +176,8 @@ def check(settings: S3Settings) -> None:
     """
     if find_spec("botocore") is None:
         raise _missing()
+    for name in _WRITTEN_INTO_REQUESTS:
+        _must_be_sendable(name, getattr(settings, name))
     if settings.ca_path and settings.validate_certs and not os.path.exists(settings.ca_path):
         raise MirrorSettingsError(
             f"s3_ca_path names {settings.ca_path}, which does not exist",

@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 
 from .errors import ObjectChangedError, ObjectMissingError
-from .mirror import Mirror, ObjectState, ObjectStream
+from .mirror import Mirror
+from .object_stream import ObjectStream
+from .objects import ObjectState
 
 
 class ObjectSource:
@@ -25,7 +27,13 @@ class ObjectSource:
 
         :raises ObjectChangedError: when it is no longer the object that it was at first.
         """
-        return self._mirror.open(self._state.key, start, stop, self._state.size, self._state.etag)
+        state = self._state
+        try:
+            return self._mirror.open(state.key, start, stop, state.size, state.etag)
+        except ObjectChangedError as error:
+            if error.details.get("status") != 412 or not self._mirror.refuses_its_etag(state):
+                raise
+        return self._mirror.open(state.key, start, stop, state.size, "")
 
     def refresh(self) -> None:
         """Accept the object that is there now, if it can still be the same content."""

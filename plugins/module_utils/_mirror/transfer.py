@@ -29,6 +29,7 @@ from .bandwidth import Bandwidth
 from .errors import (
     DigestMismatchError,
     MirrorBusyError,
+    MirrorCredentialsError,
     MirrorUnreachableError,
     NotS3Error,
     ObjectChangedError,
@@ -55,6 +56,8 @@ REPLACEMENTS = 3
 
 #: Errors that may be gone at the next try, and errors that concern one blob only; any other one ends the run.
 _TRANSIENT = (MirrorUnreachableError, MirrorBusyError, NotS3Error)
+#: Errors of new requests: what is on its way already can still come, so that the next run has it.
+_OF_NEW_REQUESTS = (MirrorCredentialsError,)
 _OF_ONE_BLOB = (
     DigestMismatchError,
     ObjectChangedError,
@@ -364,7 +367,7 @@ class Engine:
         while piece.got < len(view) and self._error is None and run.transfer.error is None:
             try:
                 with contextlib.closing(source.open(start + piece.got, start + len(view))) as stream:
-                    while piece.got < len(view) and self._error is None:
+                    while piece.got < len(view) and not self._is_over():
                         count = stream.readinto(view[piece.got : piece.got + self._piece])
                         piece.got += count
                         failures = 0
@@ -384,6 +387,10 @@ class Engine:
                 if failures == ATTEMPTS:
                     raise
                 self._wait(random.uniform(0, min(2.0 ** (failures - 1), self._longest_pause)))  # noqa: S311
+
+    def _is_over(self) -> bool:
+        """Return whether what is being received is of no use any more."""
+        return self._error is not None and not isinstance(self._error, _OF_NEW_REQUESTS)
 
     def _wait(self, seconds: float) -> None:
         with self._failed:

@@ -11,6 +11,7 @@ content.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -18,10 +19,14 @@ import time
 from typing import Any, Callable, Optional
 
 from .._ollama.directories import explained
+from .._ollama.errors import CollectionError
+from .._ollama.text import printable
 from .bandwidth import Bandwidth
 from .error_translation import translated
-from .errors import DigestMismatchError
-from .mirror import Mirror, digest_metadata
+from .errors import DigestMismatchError, MirrorError, NotS3Error
+from .etags import md5_of_parts
+from .mirror import Mirror
+from .objects import digest_metadata
 
 #: Bytes of a part, unless the object would have more parts than S3 allows: 10,000 (Amazon S3 quotas).
 PART_SIZE = 16 * 1024 * 1024
@@ -32,6 +37,15 @@ LIMITED_PART_SIZE = 5 * 1024 * 1024
 
 #: Parts under way at once; each is held in memory.
 CONCURRENCY = 3
+
+
+def part_sizes(size: int) -> tuple[int, int]:
+    """Return how many bytes a part of an object has, and how many when the bandwidth is limited.
+
+    :param size: of the object, in bytes.
+    """
+    least = -(-size // MAX_PARTS)
+    return max(PART_SIZE, least), max(LIMITED_PART_SIZE, least)
 
 
 def upload(
@@ -51,7 +65,7 @@ def upload(
     :raises DigestMismatchError: when the file's content has another digest; the mirror is as it was then.
     """
     bandwidth = bandwidth or Bandwidth(None)
-    part_size = max(LIMITED_PART_SIZE if bandwidth.limited else PART_SIZE, -(-size // MAX_PARTS))
+    part_size = part_sizes(size)[bandwidth.limited]
     parts = _Parts(descriptor, size, part_size, path)
     if size <= part_size:
         _number, content = parts.next() or (1, b"")
@@ -60,21 +74,86 @@ def upload(
         time.sleep(bandwidth.spend(size))
         on_bytes(size)
         return
-    with translated(mirror.settings, f"write {mirror.settings.url(key)}"):
+    which = _begin(mirror, key, digest)
+    try:
+        with translated(mirror.settings, f"write {mirror.settings.url(key)}"):
+            etags = _send(mirror, which, parts, bandwidth, on_bytes)
+        parts.verify(digest)
+    except BaseException as error:
+        _abort(mirror, which, error)
+        raise
+    _complete(mirror, which, etags, size, digest)
+
+
+def _begin(mirror: Mirror, key: str, digest: str) -> dict[str, str]:
+    """Begin an upload of parts; return the parameters that name it."""
+    url = mirror.settings.url(key)
+    with translated(mirror.settings, f"write {url}"):
         begun = mirror.client.create_multipart_upload(
             Bucket=mirror.settings.bucket, Key=key, Metadata=digest_metadata(digest)
         )
-        which = {"Bucket": mirror.settings.bucket, "Key": key, "UploadId": begun["UploadId"]}
-        try:
-            etags = _send(mirror, which, parts, bandwidth, on_bytes)
-            parts.verify(digest)
-        except BaseException:
-            mirror.client.abort_multipart_upload(**which)
-            raise
-        mirror.client.complete_multipart_upload(
-            **which,
-            MultipartUpload={"Parts": [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]},
+    if not begun.get("UploadId"):
+        raise NotS3Error(
+            f"Could not write {url}: {mirror.settings.where} began an upload of parts and gave no UploadId to it",
+            remedy="Look for a proxy that changes answers, or update the S3 server",
+            endpoint=mirror.settings.where,
+            bucket=mirror.settings.bucket,
         )
+    return {"Bucket": mirror.settings.bucket, "Key": key, "UploadId": begun["UploadId"]}
+
+
+def _abort(mirror: Mirror, which: dict[str, str], error: BaseException) -> None:
+    """Have the server forget the parts of an upload that failed; what failed is what is reported, not the clean-up."""
+    try:
+        with translated(mirror.settings, "end the upload"):
+            mirror.client.abort_multipart_upload(**which)
+    except MirrorError as refused:
+        if refused.details.get("s3_code") != "NoSuchUpload" and isinstance(error, CollectionError):
+            error.remedy = (
+                f"{error.remedy}. The parts that were sent stay in the bucket, and take space until the upload"
+                f" {printable(which['UploadId'])} is aborted ({refused.code}): give the key s3:AbortMultipartUpload, or"
+                " the bucket a rule that ends unfinished uploads"
+            )
+
+
+def _complete(mirror: Mirror, which: dict[str, str], etags: dict[int, str], size: int, digest: str) -> None:
+    """Make an object of the parts.
+
+    The answer can be lost after the server has done it; the SDK then asks again, for an upload that is no more. So the
+    object itself is looked at before that counts as a failure.
+    """
+    listed = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
+    try:
+        with translated(mirror.settings, f"write {mirror.settings.url(which['Key'])}"):
+            answer = mirror.client.complete_multipart_upload(**which, MultipartUpload={"Parts": listed})
+        if not answer.get("ETag"):
+            mirror.must_be_written(which["Key"], size)
+    except MirrorError as error:
+        if not _is_there(mirror, which["Key"], size, digest, md5_of_parts(listed)):
+            if error.details.get("s3_code") != "NoSuchUpload":
+                _abort(mirror, which, error)
+            raise
+
+
+def _is_there(mirror: Mirror, key: str, size: int, digest: str, etag: str) -> bool:
+    with contextlib.suppress(MirrorError):
+        state = mirror.state(key)
+        if state is not None and state.size == size:
+            return state.digest == digest or (state.digest is None and state.etag.strip('"').lower() == etag)
+    return False
+
+
+def _etag(mirror: Mirror, key: str, answer: Any) -> str:
+    """Return the ETag of a part, without which no object can be made of the parts."""
+    etag: str = answer.get("ETag") or ""
+    if not etag:
+        raise MirrorError(
+            f"Could not write {mirror.settings.url(key)}: {mirror.settings.where} answers without ETag to a part of it",
+            remedy="Look for a proxy that takes the header ETag away: S3 needs it to put an object together",
+            endpoint=mirror.settings.where,
+            bucket=mirror.settings.bucket,
+        )
+    return etag
 
 
 class _Parts:
@@ -129,8 +208,8 @@ def _send(
                 if part is None:
                     return
                 number, content = part
-                answer: Any = mirror.client.upload_part(**which, PartNumber=number, Body=content)
-                etags[number] = answer["ETag"]
+                answer = mirror.sender.send(mirror.client.upload_part, content, **which, PartNumber=number)
+                etags[number] = _etag(mirror, which["Key"], answer)
                 on_bytes(len(content))
                 time.sleep(bandwidth.spend(len(content)))
         except BaseException as error:  # noqa: BLE001 - raised below, by the thread that waits

@@ -50,8 +50,9 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     with Store(store_settings(params)) as store, telling(module) as tally:
         if params["state"] == "absent":
             return _remove_from_store(module, store, names)
+        mirror = transfer_mirror(params)
         importer = importing.Importer(
-            transfer_mirror(params),
+            mirror,
             store,
             names,
             prune=_prune_scope(params),
@@ -62,13 +63,20 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
         if module.check_mode or not plan.changed:
             if not module.check_mode:
                 importer.remember()
-            return imported(module, plan, store.path, None)
+            return {**imported(module, plan, store.path, None), **remarked(module, mirror)}
         try:
             plan = importer.apply()
         except CollectionError as error:
             error.result = partial_import(importer.report)
             raise
-        return imported(module, plan, store.path, importer.report)
+        return {**imported(module, plan, store.path, importer.report), **remarked(module, mirror)}
+
+
+def remarked(module: AnsibleModule, mirror: Mirror) -> dict[str, str]:
+    """Warn of what is peculiar about the server of a mirror; return what of it belongs into the result."""
+    for remark in mirror.remarks:
+        module.warn(remark)
+    return {"msg": ". ".join(mirror.remarks)} if mirror.remarks else {}
 
 
 def transfer_names(params: dict[str, Any]) -> list[ModelName]:
@@ -128,6 +136,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
     report = publisher.report
     return {
         **_removed(module, plan, url, report.removal),
+        **remarked(module, mirror),
         "blobs_pushed": len(plan.of(ADD, REPLACE)),
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,
@@ -179,6 +188,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
         "checksum": plan.after,
         "size": plan.size,
         "bytes_transferred": transferred,
+        **remarked(module, mirror),
         **({"diff": diff} if module._diff else {}),
     }
 

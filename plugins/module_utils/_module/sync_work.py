@@ -20,7 +20,7 @@ from .._ollama.directories import DirectoryError
 from .._ollama.errors import CollectionError
 from .._ollama.retry import RetryPolicy
 from .._ollama.store import Store, StoreSettings
-from .mirror_work import imported, partial_import, transfer_mirror, transfer_names, transfer_options
+from .mirror_work import imported, partial_import, remarked, transfer_mirror, transfer_names, transfer_options
 from .progress import telling
 from .server_work import connect
 
@@ -33,8 +33,9 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         store = stack.enter_context(_reachable(params["models_path"]))
         client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
         tally = stack.enter_context(telling(module))
+        mirror = transfer_mirror(params)
         syncer = syncing.Syncer(
-            transfer_mirror(params),
+            mirror,
             store,
             names,
             client=client,
@@ -47,7 +48,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         if module.check_mode or not plan.changed:
             if store.exists and not module.check_mode:
                 syncer.remember()
-            return _synced(module, plan, syncer, None)
+            return {**_synced(module, plan, syncer, None), **remarked(module, mirror)}
         try:
             plan = syncer.apply()
         except CollectionError as error:
@@ -61,7 +62,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
                 ],
             }
             raise
-        return _synced(module, plan, syncer, syncer.report)
+        return {**_synced(module, plan, syncer, syncer.report), **remarked(module, mirror)}
 
 
 def _reachable(path: str) -> Store:

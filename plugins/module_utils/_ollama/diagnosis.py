@@ -13,6 +13,7 @@ from __future__ import annotations
 import html
 import http.client
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -33,6 +34,9 @@ _TLS_RECORD = re.compile(r"^'?[\x15\x16]\x03|^'?\\x1[56]\\x03")
 
 #: How http.client says that a proxy opened no way to the server.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3} .*)", re.DOTALL)
+
+#: Seconds for the question whether a port speaks TLS.
+_PROBE_TIMEOUT = 5.0
 
 #: Headers that name the program or the proxy that answered.
 _NAMING_HEADERS = ("Server", "Via")
@@ -136,6 +140,37 @@ def is_tls_record(error: http.client.HTTPException) -> bool:
     """Return whether what does not speak HTTP has answered with TLS."""
     line = getattr(error, "line", None)
     return isinstance(line, str) and _TLS_RECORD.match(line) is not None
+
+
+def was_closed(found: Iterable[BaseException]) -> bool:
+    """Return whether the other side took the connection, and closed it without an answer."""
+    return any(
+        isinstance(cause, (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)) for cause in found
+    )
+
+
+def speaks_tls(url: str) -> bool:
+    """Connect to the server of an http URL once more, and return whether it answers to a TLS handshake.
+
+    Some servers close a connection at which they expected TLS without a word.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError:
+        return False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nothing is sent
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), _PROBE_TIMEOUT) as opened:
+            context.wrap_socket(opened, server_hostname=host).close()
+    except ssl.SSLError as error:
+        # An alert is an answer in TLS: the server wants another version, or a certificate.
+        return "ALERT" in (error.reason or "")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class TlsFault(Enum):

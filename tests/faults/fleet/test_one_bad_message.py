@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pika
-import pika.data
 import pytest
 import services
-from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually
+from fleet_parts import (
+    CHAT_MODEL,
+    EMBED_MODEL,
+    RawTable,
+    ScriptedOllama,
+    Slow,
+    WorkerProcess,
+    channel_to,
+    eventually,
+    raw_tables,
+)
 from fleet_parts import set_up_broker as in_order
 from fleet_worker._fleet.lanes import lane
 
@@ -30,21 +39,10 @@ SHARED_LANE = {"type": "chat", "model": CHAT_MODEL, "style": "shared"}
 SHARED = lane("chat", CHAT_MODEL, style="shared").queue
 
 
-class RawTable(bytes):
-    """A header table as bytes of the wire, for what pika does not write."""
-
-
 @pytest.fixture(autouse=True)
-def raw_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = pika.data.encode_table
-
-    def encode_table(pieces: list[bytes], table: Any) -> Any:
-        if not isinstance(table, RawTable):
-            return encode(pieces, table)
-        pieces.append(struct.pack(">I", len(table)) + table)
-        return 4 + len(table)
-
-    monkeypatch.setattr(pika.data, "encode_table", encode_table)
+def odd_tables() -> Iterator[None]:
+    with raw_tables():
+        yield
 
 
 def nested(kind: bytes, depth: int) -> bytes:
@@ -90,6 +88,21 @@ def test_what_an_answer_repeats_costs_nobody_the_connection(
     shared.wait()
     for one in (asker, shared):
         one.close()
+    still_works(shared_broker, worker)
+
+
+def test_a_delivery_count_that_the_requester_wrote_is_not_believed(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """RabbitMQ 4 hands the header on with the first delivery, as a shovel may have kept it."""
+    worker = start(shared_broker, scripted.url).wait_ready()
+    asker = Asker(shared_broker, CHAT, headers={"x-delivery-count": 20})
+    asker.ask()
+    asker.wait()
+    properties, _body = asker.only()
+    assert properties.type == "llm.fleet.response"
+    assert "x-legion-fleet-redelivered" not in properties.headers
+    asker.close()
     still_works(shared_broker, worker)
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pika
+import pika.data
 import yaml
 from services import free_port
 
@@ -323,6 +325,32 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within} s: {what}\n{worker.log if worker else ''}")
         time.sleep(0.02)
+
+
+class RawTable(bytes):
+    """A header table as bytes of the wire, for what pika does not write by itself."""
+
+
+#: A timestamp in milliseconds. pika raises when it reads one.
+ODD_TABLE = RawTable(b"\x01xT" + struct.pack(">Q", 1764312000000))
+
+
+@contextlib.contextmanager
+def raw_tables() -> Iterator[None]:
+    """Have pika write what is a :class:`RawTable` as it is."""
+    encode = pika.data.encode_table
+
+    def encode_table(pieces: list[bytes], table: Any) -> Any:
+        if not isinstance(table, RawTable):
+            return encode(pieces, table)
+        pieces.append(struct.pack(">I", len(table)) + table)
+        return 4 + len(table)
+
+    pika.data.encode_table = encode_table
+    try:
+        yield
+    finally:
+        pika.data.encode_table = encode
 
 
 def set_up_broker(broker: Any) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 import yaml
-from fleet_parts import SOURCES, channel_to, delete_queues, eventually
+from fleet_parts import ODD_TABLE, SOURCES, channel_to, delete_queues, eventually, raw_tables
 from fleet_worker._fleet.topology import updates_permissions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
@@ -247,6 +247,17 @@ def test_a_report_goes_to_reply_queues_only(clean_broker: Any, updater: Callable
     send(clean_broker, {"function": "import_from_s3", "model": SMALL}, "llm.request.ollama.chat.m")
     node.wait_log("event=reply_to_refused")
     assert not (node.store / "manifests").exists()
+
+
+def test_a_header_that_pika_cannot_read_costs_the_updater_nothing(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    node = updater("gpu-01")
+    with raw_tables():
+        send(clean_broker, {"function": "import_from_s3", "model": SMALL}, headers=ODD_TABLE)
+    node.wait_log("event=update")
+    assert_sound(node.store, model)
+    assert node.log.count("event=connected") == 1
 
 
 @pytest.mark.every_version

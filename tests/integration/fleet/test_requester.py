@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pika
 import pytest
-from fleet_parts import channel_to, eventually
+from fleet_parts import ODD_TABLE, channel_to, eventually, raw_tables
 from fleet_worker._fleet.broker import Address, BrokerSettings, TlsSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import (
@@ -111,6 +111,17 @@ def test_an_answer_comes_back_with_its_node(clean_broker: Any, settings: BrokerS
     assert properties.correlation_id == body["correlation_id"] == answered.correlation_id
     assert properties.reply_to == body["reply_to"]
     assert body["reply_to"].startswith("llm.fleet.reply.") and len(body["reply_to"]) == len("llm.fleet.reply.") + 16
+
+
+def test_an_answer_with_a_header_that_pika_cannot_read_is_an_answer(
+    clean_broker: Any, settings: BrokerSettings
+) -> None:
+    def odd(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return typed_response(request)[0], {"type": "llm.fleet.response", "headers": ODD_TABLE}
+
+    with raw_tables(), RubyWorker(clean_broker, "ruby", odd), Requester(settings) as requester:
+        for _time in range(2):
+            assert ask(requester, "ruby").answer.text == "Good morning."
 
 
 def test_an_error_of_the_worker_is_raised(clean_broker: Any, settings: BrokerSettings) -> None:

@@ -96,6 +96,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _shown(name: str, value: Any) -> Union[str, int, float]:
     """Return a value as the log shows it."""
+    if isinstance(value, str) and len(value) <= SHOWN and value.isprintable():
+        return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, int):

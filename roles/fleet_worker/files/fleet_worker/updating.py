@@ -69,13 +69,14 @@ class Updates:
         try:
             name = self.check(order)
             with Store(self._store) as store:
-                importer = Importer(Mirror(self._mirror), store, [name])
+                mirror = Mirror(self._mirror)
+                importer = Importer(mirror, store, [name])
                 plan = importer.plan()
                 if order.function == IMPORT and plan.changed:
                     plan = importer.apply()
                 elif order.function == IMPORT:
                     importer.remember()
-                for warning in (*plan.warnings, *importer.report.warnings):
+                for warning in (*plan.warnings, *importer.report.warnings, *mirror.remarks):
                     LOG.warning("update", function=order.function, model=name.short, warning=warning)
                 change = plan.models[0]
                 result: Mapping[str, Any] = {

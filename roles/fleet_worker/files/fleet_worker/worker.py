@@ -401,7 +401,13 @@ class Worker:
         self.counters["deliveries"] += 1
         self.counters["redeliveries"] += bool(delivery.count)
         self._scheduler.taken(delivery.served.queue)
-        return self._served_before(delivery)
+        try:
+            return self._served_before(delivery)
+        except Exception:
+            # A defect of ours. The request must not come back to meet it again and again.
+            LOG.exception("defect", lane=delivery.served.queue)
+            self._settle([delivery], Served(Verdict.REJECT, "defect"), None)
+            return True
 
     def _settle_one(self, delivery: Delivery, verdict: Verdict) -> None:
         self._intake.settle(delivery, verdict)

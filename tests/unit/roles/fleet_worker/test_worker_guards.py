@@ -14,6 +14,7 @@ pytest.importorskip("pika")
 pytest.importorskip("prometheus_client")
 
 from fleet_worker._fleet.broker import Address, BrokerSettings
+from fleet_worker._fleet.messages import Message, Properties, Reply
 from fleet_worker.announcing import Announcer
 from fleet_worker.breaker import Breaker
 from fleet_worker.loop import Loop
@@ -21,6 +22,8 @@ from fleet_worker.metrics import Metrics
 from fleet_worker.notify import Notifier
 from fleet_worker.results import Results
 from fleet_worker.serving import Served, Verdict
+from fleet_worker.supervisor import Supervisor
+from fleet_worker.watchdog import Watchdog
 from fleet_worker.worker import Worker
 
 from .deliveries import Channel, delivery, served_lane
@@ -48,7 +51,7 @@ class Pool:
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    loop = Loop()
+    loop, notifier = Loop(), Notifier()
     settings = BrokerSettings(addresses=(Address("127.0.0.1", 1),))
     yield Worker(
         loop,
@@ -63,7 +66,8 @@ def worker() -> Iterator[Worker]:
         drain_timeout=1.0,
         server=Server(),  # type: ignore[arg-type]
         pool=Pool(),  # type: ignore[arg-type]
-        notifier=Notifier(),
+        notifier=notifier,
+        watchdog=Watchdog(notifier, Supervisor()),
         announcer=Announcer(loop, settings, node="gpu-01", slots=1, interval=None),
         metrics=Metrics("gpu-01"),
         ended=lambda _error: None,
@@ -116,6 +120,38 @@ def test_worker_that_cannot_start_a_request_rejects_it_and_serves_the_next(
         patch.setattr("fleet_worker.worker.Deltas", raises)
         assert deliver(worker) == [("reject", 1, False)]
     assert deliver(worker) == [("ack", 1)]
+
+
+def test_worker_that_cannot_look_a_request_up_rejects_it(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker._results, "get", raises)
+    assert deliver(worker) == [("reject", 1, False)]
+
+
+@pytest.mark.parametrize("outcome, published", [("answered", 1), ("inference_failed", 0)])
+@pytest.mark.parametrize("connected", [True, False])
+def test_answer_whose_deliveries_are_gone_is_published_while_there_is_a_connection(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, outcome: str, published: int, connected: bool
+) -> None:
+    """The channel of the consumers was closed in the meantime. An error may still become an answer elsewhere."""
+    reply = Reply("", "llm.fleet.reply.a", Message(Properties(), {}, b"{}"))
+    sent: list[Reply] = []
+    channel = Channel()
+
+    def serve(*_request: Any, **_more: Any) -> Served:
+        channel.is_open = False
+        return Served(Verdict.ACK, outcome, reply)
+
+    monkeypatch.setattr(worker._server, "serve", serve)
+    monkeypatch.setattr(worker._publisher, "publish", lambda sending, _done: sent.append(sending))
+    worker._connection = object() if connected else None
+    request = delivery({"a": 1}, served=LANE, channel=channel, message_id="m")
+    worker._delivered(request)
+    for _turn in range(2):
+        worker._loop.call_later(0, lambda: None)
+        worker._loop.turn()
+    assert len(sent) == (published if connected else 0)
+    assert channel.settled == []
+    assert (worker._results.get(request.identity) is not None) == bool(published), "it is kept for the redelivery"
 
 
 def test_numbers_that_nobody_can_have_counted_leave_the_metrics_as_they_are(worker: Worker) -> None:

@@ -10,7 +10,7 @@ import os
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import DirectReads, Told
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import DirectReads
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
 
@@ -124,8 +124,8 @@ def test_what_is_refused_is_for_the_sdk(answering, status):
 @pytest.mark.parametrize("status", [301, 307, 400, 403])
 def test_where_the_sdk_is_needed_it_is_asked_from_then_on(answering, status):
     reads, asked = answering(Answered(status))
-    assert reads.range("key", "bytes=0-1", '"e"') is None
-    assert reads.range("key", "bytes=0-1", '"e"') is None
+    assert reads.range("key", {"Range": "bytes=0-1", "If-Match": '"e"'}) is None
+    assert reads.range("key", {"Range": "bytes=0-1", "If-Match": '"e"'}) is None
     assert len(asked) == 1
     assert not reads.possible
 
@@ -136,25 +136,21 @@ def test_what_breaks_is_for_the_sdk(answering):
     assert reads.object("key", 100) == b"x"
 
 
-def test_the_state_of_an_object(answering):
-    headers = {"etag": '"e"', "last-modified": "Wed, 25 Nov 2026 10:30:59 GMT", "x-amz-meta-sha256": "12"}
-    reads, _asked = answering(Answered(200, headers, b"123"))
-    assert reads.state("key", "sha256") == Told("key", 3, '"e"', MOMENT, "12")
+def test_head_returns_headers_by_lower_case_names(answering):
+    headers = {"etag": '"e"', "content-length": "3", "x-amz-meta-sha256": "12"}
+    reads, asked = answering(Answered(200, headers, b"123"))
+    assert reads.head("key") == headers
+    assert asked == [("HEAD", "/models/key")]
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [
-        {"last-modified": "Wed, 25 Nov 2026 10:30:59 GMT"},
-        {"etag": "e"},
-        {"etag": "e", "last-modified": "yesterday"},
-        {"etag": "e", "last-modified": "Wed, 35 Nov 2026 10:30:59 GMT"},
-        {"etag": "e", "last-modified": "Wed, 25 Nos 2026 10:30:59 GMT"},
-    ],
+    "headers", [{"content-type": "text/html; charset=utf-8"}, {"content-encoding": "gzip"}, {"content-encoding": "br"}]
 )
-def test_a_state_that_is_not_understood_is_for_the_sdk(answering, headers):
-    reads, _asked = answering(Answered(200, headers))
-    assert reads.state("key", "sha256") is None
+def test_page_or_compressed_answer_is_for_the_sdk(answering, headers):
+    reads, _asked = answering(Answered(200, headers, b"x"), Answered(200, headers), Answered(206, headers, b"x"))
+    assert reads.object("key", 100) is None
+    assert reads.head("key") is None
+    assert reads.range("key", {"Range": "bytes=0-0"}) is None
 
 
 def listing(*keys, following=""):

@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import sys
+import traceback
 
 import botocore.exceptions as sdk
 import pytest
 import urllib3.exceptions
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.error_translation import translate, translated
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings, connect
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings, check, connect
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import MissingDependencyError
 
-SETTINGS = S3Settings("models", endpoint_url="https://s3.example.com", secret_key="very secret")
+SETTINGS = S3Settings("models", endpoint_url="https://s3.example.com", access_key="key", secret_key="very secret")
 
 
 def answer(code, status, message="as the server says", headers=None, **more):
@@ -29,6 +31,12 @@ def answer(code, status, message="as the server says", headers=None, **more):
     )
 
 
+def tls_error(verify_message, reason=""):
+    inner = ssl.SSLError(1, f"[SSL: {reason}]")
+    inner.verify_message, inner.reason = verify_message, reason
+    return sdk.SSLError(endpoint_url="x", error=inner)
+
+
 @pytest.mark.parametrize(
     "error, kind, says",
     [
@@ -36,7 +44,8 @@ def answer(code, status, message="as the server says", headers=None, **more):
         (answer("XAdminUserNotFound", 404), errors.MirrorCredentialsError, "access_key"),
         (answer("SignatureDoesNotMatch", 403), errors.MirrorCredentialsError, "secret_key"),
         (answer("ExpiredToken", 400), errors.MirrorCredentialsError, "expired"),
-        (answer("InvalidToken", 400), errors.MirrorCredentialsError, "session_token"),
+        (answer("RequestExpired", 400), errors.ClockSkewError, "clock"),
+        (answer("InvalidToken", 400), errors.MirrorCredentialsError, "session token"),
         (answer("AccessDenied", 403), errors.MirrorAccessError, "s3:GetObject"),
         (answer("403", 403), errors.MirrorAccessError, "bucket models"),
         (answer("NoSuchBucket", 404), errors.BucketMissingError, "bucket models"),
@@ -59,13 +68,43 @@ def answer(code, status, message="as the server says", headers=None, **more):
         (sdk.EndpointConnectionError(endpoint_url="x"), errors.MirrorUnreachableError, "https://s3.example.com"),
         (sdk.ConnectTimeoutError(endpoint_url="x"), errors.MirrorUnreachableError, "endpoint_url"),
         (sdk.ReadTimeoutError(endpoint_url="x"), errors.MirrorUnreachableError, "https://s3.example.com"),
-        (sdk.SSLError(endpoint_url="x", error="bad cert"), errors.MirrorTlsError, "s3_ca_path"),
+        (tls_error("self-signed certificate"), errors.MirrorTlsError, "s3_ca_path"),
+        (tls_error("", reason="WRONG_VERSION_NUMBER"), errors.MirrorTlsError, "http:// instead of https://"),
+        (tls_error("", reason="TLSV13_ALERT_CERTIFICATE_REQUIRED"), errors.MirrorTlsError, "client certificate"),
         (sdk.ProfileNotFound(profile="x"), errors.MirrorSettingsError, "profile"),
         (sdk.ParamValidationError(report="bad bucket"), errors.MirrorSettingsError, "bucket"),
-        (urllib3.exceptions.ProtocolError("cut"), errors.MirrorUnreachableError, "cut"),
-        (http.client.IncompleteRead(b""), errors.MirrorUnreachableError, "IncompleteRead"),
-        (ConnectionResetError("reset"), errors.MirrorUnreachableError, "reset"),
-        (TimeoutError("timed out"), errors.MirrorUnreachableError, "timed out"),
+        (urllib3.exceptions.ProtocolError("secret"), errors.MirrorUnreachableError, "the other side closed it"),
+        (http.client.IncompleteRead(b""), errors.MirrorUnreachableError, "closed it"),
+        (ConnectionResetError(104, "Connection reset by peer"), errors.MirrorUnreachableError, "reset"),
+        (TimeoutError("timed out"), errors.MirrorUnreachableError, "no answer in time"),
+        (
+            sdk.ProxyConnectionError(proxy_url="http://me:pw@proxy:3128", error=OSError()),
+            errors.MirrorUnreachableError,
+            "the proxy http://proxy:3128",
+        ),
+        (
+            sdk.ConnectionClosedError(endpoint_url="x", error=http.client.BadStatusLine("\x15\x03\x01")),
+            errors.NotS3Error,
+            "https:// instead of http://",
+        ),
+        (
+            sdk.HTTPClientError(error=http.client.BadStatusLine("SSH-2.0")),
+            errors.NotS3Error,
+            "does not speak HTTP",
+        ),
+        (sdk.IncompleteReadError(actual_bytes=1, expected_bytes=2), errors.MirrorUnreachableError, "does not answer"),
+        (answer("AccessDenied", 403, "no kms:Decrypt"), errors.MirrorAccessError, "(AccessDenied: no kms:Decrypt)"),
+        (answer("InvalidObjectState", 403, "storage class"), errors.MirrorAccessError, "Restore it"),
+        (answer("KMS.DisabledException", 400, "is disabled"), errors.MirrorAccessError, "is disabled"),
+        (answer("", 413), errors.MirrorError, "too large"),
+        (answer("InvalidRange", 416), errors.ObjectChangedError, "fewer bytes"),
+        (answer("Strange", 599), errors.MirrorBusyError, "failed by its own account"),
+        (
+            answer("", 502, headers={"x-excerpt-of-answer": "the page 'Bad gateway'", "server": "nginx"}),
+            errors.MirrorBusyError,
+            "(502 with the page 'Bad gateway' (Server: nginx))",
+        ),
+        (answer("Odd\n\x1b", 400, "\u202e"), errors.MirrorError, "Odd\\n\\x1b: \\u202e"),
     ],
 )
 def test_each_failure_has_its_own_message(error, kind, says):
@@ -74,7 +113,53 @@ def test_each_failure_has_its_own_message(error, kind, says):
     assert str(typed).startswith("Could not read s3://models/key: ")
     assert says in str(typed)
     assert typed.remedy
+    assert not set(str(typed)) & set("\n\x1b\u202e")
     assert "very secret" not in str(typed) + repr(typed.details)
+
+
+@pytest.mark.parametrize("doing", ["read", "list", "write", "remove"])
+def test_denied_access_names_the_right_for_what_was_done(doing):
+    says = str(translate(answer("AccessDenied", 403), SETTINGS, f"{doing} s3://models/key"))
+    rights = {"read": "s3:GetObject", "list": "s3:ListBucket", "write": "s3:PutObject", "remove": "s3:DeleteObject"}
+    assert rights[doing] in says
+    assert not any(right in says for other, right in rights.items() if other != doing and other != "list")
+    assert ("without s3:ListBucket" in says) == (doing == "read")
+
+
+def test_missing_object_while_writing_has_no_remedy_to_publish_first():
+    assert "publish it first" not in str(translate(answer("NoSuchKey", 404), SETTINGS, "write s3://models/key"))
+
+
+@pytest.mark.parametrize(
+    "settings, source",
+    [
+        ({"access_key": "k", "secret_key": "s"}, "access_key and secret_key"),
+        ({"access_key": "k", "secret_key": "s", "session_token": "t"}, "session_token"),
+        ({"profile": "lab"}, "profile lab"),
+        ({}, "environment"),
+    ],
+)
+def test_wrong_credentials_remedy_names_where_they_come_from(settings, source):
+    settings = S3Settings("models", **settings)
+    assert source in str(translate(answer("InvalidAccessKeyId", 403), settings, "read x"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Invalid header value b'very secret\\n'"),
+        sdk.HTTPClientError(error=ValueError("Invalid header value b'very secret\\n'")),
+        sdk.CredentialRetrievalError(provider="process", error_msg="very secret"),
+        UnicodeEncodeError("latin-1", "very secret\u2028", 11, 12, "ordinal not in range"),
+        answer("Odd", 400, "the token very secret is odd"),
+    ],
+)
+def test_secret_in_the_text_of_an_exception_is_shown_nowhere(error):
+    with pytest.raises(errors.MirrorError) as caught, translated(SETTINGS, "read x"):
+        raise error
+    shown = "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
+    assert "very secret" not in str(caught.value) + repr(caught.value.details)
+    assert not isinstance(caught.value, errors.MirrorSettingsError) or "very secret" not in shown
 
 
 def test_a_defect_of_our_own_stays_one():
@@ -151,6 +236,24 @@ def test_what_is_no_endpoint_is_refused(bare, endpoint):
     with pytest.raises(errors.MirrorSettingsError) as caught:
         connect(S3Settings("b", endpoint_url=endpoint))
     assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["access_key", "secret_key", "session_token", "region", "bucket", "endpoint_url", "profile"]
+)
+@pytest.mark.parametrize("value", ["http://very-secret\n", " http://very-secret", "http://very-\x00secret"])
+def test_setting_no_request_can_carry_is_named_without_its_value(bare, name, value):
+    settings = {"bucket": "b", name: value}
+    with pytest.raises(errors.MirrorSettingsError, match=f"^{name} ") as caught:
+        check(S3Settings(**settings))
+    assert "very-" not in str(caught.value)
+
+
+def test_server_of_a_profile_is_called_by_its_address(bare):
+    assert S3Settings("b", found_url="http://s3.lab:7070").where == "http://s3.lab:7070"
+    assert S3Settings("b", found_url="https://s3.us-east-2.amazonaws.com").where == "AWS S3"
+    assert S3Settings("b", endpoint_url="http://a", found_url="http://a").where == "http://a"
+    assert "profile lab" in S3Settings("b", profile="lab").where
 
 
 def test_a_bucket_name_that_cannot_be(bare):

@@ -1,134 +1,219 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mirror says of its models when some of them cannot be read, or something else answers in its place."""
+"""Objects of servers and proxies that leave headers out, weaken them, or refuse requests that they should answer."""
 
 from __future__ import annotations
 
-import json
+import io
 
+import botocore.exceptions as sdk
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
-    MirrorAccessError,
-    MirrorUnreachableError,
-    NotS3Error,
-    ObjectMissingError,
-)
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.listing import blobs, models
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror, ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.object_list import Entry, ObjectList, Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.objects import ObjectState
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.sources import ObjectSource
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
-A, B = ModelName.parse("a"), ModelName.parse("b")
-MANIFEST = json.dumps(
-    {"schemaVersion": 2, "layers": [{"mediaType": "x", "digest": digest_of(b"1"), "size": 1}]}
-).encode()
+SETTINGS = S3Settings("models", endpoint_url="http://127.0.0.1:9", region="r", access_key="a", secret_key="b")
+HEX = "7e33ae3f1e88ddf3291109cc366b12dcd8bf8fe77bec53009f200a76e4649c07"
+
+
+def failing(code, status, headers=()):
+    meta = {"HTTPStatusCode": status, "HTTPHeaders": dict(headers)}
+    return sdk.ClientError({"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": meta}, "x")
+
+
+class Body(io.BytesIO):
+    """The body of an answer of the SDK."""
+
+    @property
+    def _raw_stream(self):
+        return self
+
+    def release_conn(self):
+        pass
+
+
+class Client:
+    """The SDK's client. Each method takes the next of its answers: an error, or headers (and status) and a body.
+
+    :ivar asked: the method and the parameters of each request.
+    """
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.asked = []
+
+    def __getattr__(self, name):
+        def call(**given):
+            self.asked.append((name, given))
+            answer = self.answers[name].pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            headers, body = answer
+            meta = {"HTTPStatusCode": int(headers.get(":status", 200)), "HTTPHeaders": headers}
+            return {"ResponseMetadata": meta, "Body": Body(body)}
+
+        return call
+
+
+class NoQuickGets:
+    """Leaves everything to the SDK."""
+
+    def get(self, key, asked):
+        return None
+
+    def learn(self, key):
+        pass
 
 
 @pytest.fixture
 def mirror(monkeypatch):
-    """A mirror whose objects are these: bytes, or the error that reading them ends in."""
-    made = Mirror(S3Settings("models", endpoint_url="http://127.0.0.1:9", access_key="a", secret_key="b"))
-    made.objects = {made.layout.manifest_key(A): MANIFEST, made.layout.manifest_key(B): MANIFEST}
+    """Make a mirror whose requests all go to a client of the SDK."""
 
-    def read(key, limit):
-        found = made.objects.get(key, ObjectMissingError("it does not exist", s3_code="NoSuchKey"))
-        if isinstance(found, Exception):
-            raise found
-        return found[:limit]
+    def make(**answers):
+        made, client = Mirror(SETTINGS), Client(**answers)
+        monkeypatch.setattr(made, "_connected", lambda: (client, NoQuickGets()))
+        for name in ("object", "head", "range", "page"):
+            monkeypatch.setattr(made._direct, name, lambda *_given: None)
+        return made, client
 
-    def entries(prefix):
-        found = tuple(Entry(key, None, "", None) for key in sorted(made.objects) if key.startswith(prefix))
-        return ObjectList(prefix, lambda token, after: Page(found, truncated=made.truncated), "http://s3.lab", prefix)
-
-    made.truncated = False
-    monkeypatch.setattr(made, "read", read)
-    monkeypatch.setattr(made, "entries", entries)
-    return made
+    return make
 
 
-def test_a_manifest_is_gone_only_when_an_s3_server_says_so(mirror):
-    absent = ModelName.parse("absent")
-    assert mirror.manifest(absent) is None
-    for code in (None, "404", "NotFound"):
-        mirror.objects[mirror.layout.manifest_key(absent)] = ObjectMissingError("it does not exist", s3_code=code)
-        with pytest.raises(NotS3Error, match="NoSuchKey"):
-            mirror.manifest(absent)
+FOUND = ({":status": "206", "content-range": "bytes 0-0/500", "etag": '"e"', "x-amz-meta-sha256": HEX.upper()}, b"x")
 
 
 @pytest.mark.parametrize(
-    "error", [MirrorAccessError("access is denied"), ObjectMissingError("a page with 404", s3_code=None)]
+    "head", [({"etag": '"e"'}, b""), failing("405", 405), failing("400", 400), failing("404", 404)]
 )
-def test_a_manifest_that_cannot_be_read_is_a_doubt_and_is_listed_as_broken(mirror, error):
-    mirror.objects[mirror.layout.manifest_key(B)] = error
-    found = mirror.references()
-    assert found.users == {digest_of(b"1"): [A]}
-    assert found.names == {A, B}
-    assert len(found.doubts) == 1
-    assert error.message in found.doubts[0]
-    listed = models(mirror)
-    assert [(entry.name, entry.manifest is None) for entry in listed] == [(A, False), (B, True)]
-    assert error.message in listed[1].problem
+def test_find_head_that_does_not_tell_is_made_up_for_by_a_first_byte(mirror, head):
+    made, client = mirror(head_object=[head], get_object=[FOUND])
+    assert made.find("key") == ObjectState("key", 500, '"e"', None, f"sha256:{HEX}")
+    assert client.asked[-1][1]["Range"] == "bytes=0-0"
 
 
-def test_a_mirror_that_does_not_answer_is_an_error_however_many_models_it_has(mirror):
-    mirror.objects[mirror.layout.manifest_key(B)] = MirrorUnreachableError("does not answer")
-    with pytest.raises(MirrorUnreachableError):
-        mirror.references()
-    with pytest.raises(MirrorUnreachableError):
-        models(mirror)
+def test_state_empty_object_without_length_is_known_by_its_refused_range(mirror):
+    made, _client = mirror(
+        head_object=[({}, b"")], get_object=[failing("InvalidRange", 416, {"content-range": "bytes */0"})]
+    )
+    assert made.state("key") == ObjectState("key", 0, "", None)
 
 
-def test_a_list_that_may_not_be_whole_is_a_doubt(mirror):
-    mirror.truncated = True
-    found = mirror.references()
-    assert found.names == {A, B}
-    assert "no token" in found.doubts[0]
+def test_state_refused_head_of_a_missing_object_is_none(mirror):
+    made, _client = mirror(head_object=[failing("403", 403)], get_object=[failing("NoSuchKey", 404)])
+    assert made.state("key") is None
+
+
+def test_state_404_that_is_not_of_s3_is_no_missing_object(mirror):
+    made, _client = mirror(head_object=[failing("403", 403)], get_object=[failing("404", 404)])
+    with pytest.raises(errors.NotS3Error):
+        made.state("key")
+
+
+def test_state_without_any_size_names_the_headers(mirror):
+    made, _client = mirror(head_object=[({}, b"")], get_object=[({"server": "odd"}, b"x")])
+    with pytest.raises(
+        errors.MirrorError, match=r"neither with Content-Length nor with Content-Range .*\(Server: odd\)"
+    ):
+        made.state("key")
+
+
+def test_state_refused_head_gives_the_servers_reason(mirror):
+    made, _client = mirror(head_object=[failing("403", 403)], get_object=[failing("AccessDenied", 403)])
+    with pytest.raises(errors.MirrorAccessError, match="AccessDenied: m"):
+        made.state("key")
 
 
 @pytest.mark.parametrize(
-    "key, doubtful",
+    "headers",
     [
-        ("registry.ollama.ai/library/a/latest (conflicted copy)", True),
-        ("localhost%3A5000/library/a/latest", True),
-        ("registry.ollama.ai%2Flibrary%2Fc%2Flatest", True),
-        ("registry.ollama.ai/library/a/.DS_Store", True),
-        ("registry.ollama.ai/library/a/", False),
-        ("registry.ollama.ai/.DS_Store", False),
-        ("a/b/c/d/e", False),
+        {":status": "206", "content-range": "bytes 10-19/100", "content-length": "10"},
+        {":status": "206", "content-range": "bytes 10-19/100"},
+        {":status": "206", "content-range": "bytes 10-19/*", "content-length": "10"},
+        {":status": "206", "content-range": "nonsense", "content-length": "10"},
+        {":status": "206", "content-length": "10"},
+        {":status": "206"},
+        {":status": "206", "content-range": "bytes 10-19/100", "content-length": "10", "content-encoding": "gzip"},
     ],
 )
-def test_a_key_where_manifests_lie_that_is_no_models_is_a_doubt(mirror, key, doubtful):
-    """Be it that its name is no model's, or that the server does not find it as it lists it."""
-    mirror.objects[mirror.layout.manifests + key] = b""
-    found = mirror.references()
-    assert found.users == {digest_of(b"1"): [A, B]}
-    assert bool(found.doubts) is doubtful
+def test_open_range_that_can_be_right_is_read(mirror, headers):
+    made, _client = mirror(get_object=[(headers, b"0123456789")])
+    view = memoryview(bytearray(10))
+    assert made.open("key", 10, 20, 100, '"e"').readinto(view) == 10
+    assert bytes(view) == b"0123456789"
 
 
-def test_a_model_that_was_removed_since_it_was_listed_is_no_doubt(mirror, monkeypatch):
-    read = mirror.read
-
-    def read_late(key, limit):
-        mirror.objects.pop(mirror.layout.manifest_key(B), None)
-        return read(key, limit)
-
-    monkeypatch.setattr(mirror, "read", read_late)
-    assert not mirror.references().doubts
+@pytest.mark.parametrize("headers", [{"content-length": "10"}, {}])
+def test_open_whole_object_may_come_without_a_range(mirror, headers):
+    made, _client = mirror(get_object=[(headers, b"0123456789")])
+    made.open("key", 0, 10, 10, "").close()
 
 
-def test_blobs_that_a_list_lacks_are_asked_for_by_themselves(mirror, monkeypatch):
-    asked = []
+@pytest.mark.parametrize(
+    "headers, error, says",
+    [
+        ({":status": "206", "content-range": "bytes 10-19/90"}, errors.ObjectChangedError, "sends 90 now"),
+        ({"content-length": "90"}, errors.ObjectChangedError, "sends 90 now"),
+        ({"content-length": "100"}, errors.MirrorError, "sent all of it"),
+        ({}, errors.MirrorError, "sent all of it"),
+        ({":status": "206", "content-range": "bytes 0-9/100"}, errors.MirrorError, "sent bytes 0 to 9"),
+        ({":status": "206", "content-length": "9"}, errors.MirrorError, "sent 9 bytes"),
+        ({":status": "206", "content-encoding": "gzip", "via": "1.1 px"}, errors.MirrorError, "gzip.*px"),
+    ],
+)
+def test_open_other_bytes_are_refused_by_the_servers_name(mirror, headers, error, says):
+    made, _client = mirror(get_object=[(headers, b"")])
+    with pytest.raises(error, match=says) as caught:
+        made.open("key", 10, 20, 100, '"e"')
+    assert "http://127.0.0.1:9" in str(caught.value)
+    assert caught.value.remedy
 
-    def find(key):
-        asked.append(key)
-        return ObjectState(key, 1, '"e"', None) if len(asked) < 40 else None
 
-    monkeypatch.setattr(mirror, "find", find)
-    digests = [digest_of(bytes([number])) for number in range(40)]
-    # The list names the first one, and leaves its size and ETag out.
-    mirror.objects[mirror.layout.blob_key(digests[0])] = b"1"
-    assert len(blobs(mirror, digests)) == 39
-    assert len(asked) == 40
+@pytest.mark.parametrize("etag, sent", [('"e"', '"e"'), ("e", '"e"'), ('W/"e"', None), ("", None)])
+def test_open_asks_for_an_etag_that_can_match(mirror, etag, sent):
+    made, client = mirror(get_object=[({":status": "206"}, b"")])
+    made.open("key", 10, 20, 100, etag)
+    assert client.asked[0][1].get("IfMatch") == sent
+
+
+def test_source_server_that_refuses_its_own_etag_is_read_without(mirror):
+    head = {"content-length": "100", "etag": '"e"'}
+    made, client = mirror(
+        head_object=[(head, b"")],
+        get_object=[failing("PreconditionFailed", 412), ({":status": "206"}, b""), ({":status": "206"}, b"")],
+    )
+    state = ObjectState("key", 100, '"e"', None)
+    ObjectSource(made, state).open(10, 20)
+    ObjectSource(made, state).open(20, 30)
+    assert [given.get("IfMatch") for name, given in client.asked if name == "get_object"] == ['"e"', None, None]
+    assert len(made.remarks) == 1
+    assert "http://127.0.0.1:9 answers 412 to the ETag" in made.remarks[0]
+
+
+def test_source_object_that_was_replaced_is_a_changed_one(mirror):
+    head = {"content-length": "100", "etag": '"new"'}
+    made, _client = mirror(head_object=[(head, b"")], get_object=[failing("PreconditionFailed", 412)])
+    with pytest.raises(errors.ObjectChangedError):
+        ObjectSource(made, ObjectState("key", 100, '"e"', None)).open(10, 20)
+    assert made.remarks == []
+
+
+def test_read_without_length_returns_all(mirror):
+    made, _client = mirror(get_object=[({}, b"content")])
+    assert made.read("key", 100) == b"content"
+
+
+def test_read_compressed_answer_names_the_proxy(mirror):
+    made, _client = mirror(get_object=[({"content-encoding": "gzip", "via": "1.1 px"}, b"\x1f\x8b")])
+    with pytest.raises(errors.MirrorError, match=r"Content-Encoding: gzip.*\(Via: 1.1 px\)") as caught:
+        made.read("key", 100)
+    assert "compression" in caught.value.remedy
+
+
+def test_manifest_web_page_in_its_place_is_not_s3(mirror):
+    made, _client = mirror(get_object=[({"etag": '"e"'}, b"\n<html><title>Sign in</title></html>")])
+    with pytest.raises(errors.NotS3Error, match="sent the page 'Sign in'"):
+        made.manifest(ModelName.parse("x"))
