@@ -125,10 +125,13 @@ class Fetch:
                 if _digest_in(directory, self._name)[0] == plan.after:
                     return 0  # another process has brought it meanwhile
                 target = PartialFile(directory, stem, plan.size, ownership, directory, self._name)
-                transfer = Transfer(plan.after, plan.size, ObjectSource(self._mirror, self._ask()), target)
+                source = ObjectSource(self._mirror, self._ask())
+                transfer = Transfer(plan.after, plan.size, source, target)
                 self._tally.expect(self._key, plan.size, kept=held(directory, stem))
                 Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
                 directory.sync()
+        if isinstance(transfer.error, DigestMismatchError):
+            source.name_damage(transfer.error, checksum_given=self._digest is not None)
         if transfer.error:
             raise transfer.error
         return transfer.received
@@ -256,6 +259,9 @@ class Deposit:
         try:
             self._tally.expect(self._key, size)
             upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
+        except DigestMismatchError as error:  # a moment ago it had the right one
+            error.remedy = "The file changed while it was being sent; run again when nothing writes to it any more"
+            raise
         finally:
             os.close(descriptor)
         self._mirror.look_at_written(self._key, plan.after)

@@ -30,7 +30,7 @@ from .._ollama.store import Store
 from .._ollama.tally import Tally
 from . import listing
 from .bandwidth import Bandwidth
-from .errors import MirrorIncompleteError
+from .errors import DigestMismatchError, MirrorIncompleteError
 from .hashing import digest_of_file
 from .lock import exclusive
 from .mirror import READERS, Mirror
@@ -343,7 +343,7 @@ class Importer:
                 else:
                     raise StoreRaceError(
                         f"Blobs of {self._store.path} were removed while they were imported, {ROUNDS} times in a row",
-                        remedy="Find out what removes them: an Ollama that starts over and over prunes at each start",
+                        remedy="Find out what removes them: an Ollama that starts over and over, or another task",
                     )
                 self.remember()
                 self._tidy_up()
@@ -425,6 +425,9 @@ class Importer:
             self._store.sync_blobs()
             self.report.bytes_received += sum(transfer.received for transfer in transfers)
             self.report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
+        for transfer in transfers:
+            if isinstance(transfer.error, DigestMismatchError) and isinstance(transfer.source, ObjectSource):
+                transfer.source.name_damage(transfer.error)
         return transfers
 
     def _transfer(self, blob: BlobChange) -> Transfer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from .errors import ObjectChangedError, ObjectMissingError
+from .errors import DigestMismatchError, ObjectChangedError, ObjectMissingError
 from .mirror import Mirror
 from .object_stream import ObjectStream
 from .objects import ObjectState
@@ -35,6 +35,23 @@ class ObjectSource:
                 raise
         return self._mirror.open(state.key, start, stop, state.size, "")
 
+    def name_damage(self, error: DigestMismatchError, *, checksum_given: bool = False) -> None:
+        """Say in an error which object has other content than it should have, and what to do about it.
+
+        :param checksum_given: whether a person gave the digest, rather than a manifest or the mirror.
+        """
+        url = self._mirror.settings.url(self._state.key)
+        error.message = f"The content of {url} has the digest {error.details['found']}, not {error.details['digest']}"
+        error.details["endpoint"] = self._mirror.settings.where
+        error.details["key"] = self._state.key
+        if checksum_given and self._state.digest is None:
+            error.remedy = "Correct checksum or key, or publish the right file"
+        else:
+            # Publishing alone would not do: what is there has the right size and the right digest recorded with it.
+            error.remedy = (
+                "The object, or what a proxy makes of it, is damaged: remove it from the bucket and publish it again"
+            )
+
     def refresh(self) -> None:
         """Accept the object that is there now, if it can still be the same content."""
         with self._lock:
@@ -42,12 +59,12 @@ class ObjectSource:
             state = self._mirror.find(self._state.key)
             if state is None:
                 raise ObjectMissingError(
-                    f"{url} was removed while it was being read", remedy="Publish the model again", key=self._state.key
+                    f"{url} was removed while it was being read", remedy="Publish it again", key=self._state.key
                 )
             if state.size != self._state.size:
                 raise ObjectChangedError(
                     f"{url} had {self._state.size} bytes and was replaced by {state.size} while it was being read",
-                    remedy="Publish the model again",
+                    remedy="Run again; if it stays so, publish it again",
                     key=self._state.key,
                 )
             self._state = state

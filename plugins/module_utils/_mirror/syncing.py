@@ -21,7 +21,7 @@ from typing import Any, Callable, Optional
 from .._ollama.api_errors import OllamaError
 from .._ollama.catalog import listed
 from .._ollama.client import OllamaClient
-from .._ollama.directories import NotPermittedError, user_name
+from .._ollama.directories import Directory, NotPermittedError, user_name
 from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest
 from .._ollama.names import ModelName
@@ -187,6 +187,9 @@ class Syncer(Importer):
             barred = [path for path in writes if os.path.exists(path) and not os.access(path, os.W_OK | os.X_OK)]
             if not barred:
                 return
+            if os.geteuid() == 0:  # it is no matter of users
+                with Directory.deepest(barred[0]) as directory:
+                    directory.must_be_writable()
             why = f"user {me} may not write to {barred[0]}"
         raise StoreOutOfReachError(
             f"Models cannot be put on {self._client.url} from here: {why}, "

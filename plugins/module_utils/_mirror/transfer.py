@@ -448,7 +448,7 @@ class Engine:
             return
         transfer.error = DigestMismatchError(
             f"The content of blob {transfer.digest} has the digest {found}",
-            remedy="The mirror's copy is damaged; publish the model again from a sound store",
+            remedy="What it came from is damaged: remove it there and publish it again",
             digest=transfer.digest,
             found=found,
         )

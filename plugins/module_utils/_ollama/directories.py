@@ -115,12 +115,12 @@ _KNOWN = {
     errno.ENOSPC: _Known(
         DiskFullError,
         "the file system is full",
-        "Free some space, or some inodes (df -h, df -i), and run again; what was transferred is kept",
+        "Free some space, or some inodes (df -h, df -i), and run again",
     ),
     errno.EDQUOT: _Known(
         DiskFullError,
         "the quota is used up",
-        "Free some space or raise the quota, and run again; what was transferred is kept",
+        "Free some space or raise the quota, and run again",
     ),
     errno.EROFS: _Known(NotPermittedError, "the file system is read-only", "Mount it writable, or choose another path"),
     errno.ENAMETOOLONG: _Known(
@@ -664,7 +664,9 @@ def _barred(here: Directory, name: str) -> NotPermittedError:
     return NotPermittedError(
         f"User {user_name(os.geteuid())} may not enter {path} (mode {stat.S_IMODE(state.st_mode):04o}, "
         f"owner {user_name(state.st_uid)}:{group_name(state.st_gid)})",
-        remedy=f"Give search permission on {path} (chmod o+x, or membership in its group), "
+        remedy=_permission_remedy()
+        if os.geteuid() == 0
+        else f"Give search permission on {path} (chmod o+x, or membership in its group), "
         "or run as root or as its owner (become, become_user)",
         path=path,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .errors import CollectionError
-from .manifests import Manifest
+from .manifests import Manifest, ManifestError
 from .names import ModelName
 
 
@@ -50,6 +50,9 @@ class References:
             blobs = Manifest.parse(raw).blobs
         except fatal:
             raise
+        except ManifestError as error:
+            self.doubts.append(f"{where}: {error.message}. Remove this manifest, or put its model there again")
+            return True
         except CollectionError as error:
             self.doubts.append(str(error) if where in error.message else f"{where}: {error}")
             return True

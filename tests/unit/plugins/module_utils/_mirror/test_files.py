@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import DigestMismatchError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.files import Fetch
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
@@ -63,6 +64,21 @@ def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(fetch, tmp_p
     with pytest.raises(NotPermittedError) as caught:
         fetch(tmp_path / "f").plan()
     assert str(tmp_path) in caught.value.message
+
+
+@pytest.mark.parametrize("recorded, remedy", [(None, "Correct checksum"), (DIGEST, "remove it from the bucket")])
+def test_other_content_than_the_checksum_says_is_named_with_what_helps(
+    fetch, tmp_path, memory_mirror, monkeypatch, recorded, remedy
+):
+    state = memory_mirror.state("releases/a.bin")._replace(digest=recorded)
+    monkeypatch.setattr(memory_mirror, "find", lambda key: state)
+    memory_mirror.objects["releases/a.bin"] = b"y" * len(CONTENT)
+    download = fetch(tmp_path / "a.bin")
+    with pytest.raises(DigestMismatchError) as caught:
+        download.apply(download.plan(), Ownership(None, None, 0o644, None))
+    assert "s3://models/releases/a.bin" in caught.value.message
+    assert remedy in caught.value.remedy
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("length", [1, 200, 235, 255])

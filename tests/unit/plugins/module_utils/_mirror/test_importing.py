@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import DigestMismatchError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import NotPermittedError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
@@ -32,6 +34,16 @@ def test_prune_says_where_it_cannot_look_into(store, memory_mirror, tmp_path):
     assert "prune" in warning
     assert str(link) in warning
     assert not Importer(memory_mirror, store, [NAME]).plan().warnings
+
+
+def test_a_damaged_blob_is_named_by_its_object_and_publishing_alone_is_no_remedy(store, memory_mirror):
+    memory_mirror.put(NAME.full, b"shared", b"new")
+    key = memory_mirror.layout.blob_key(digest_of(b"new"))
+    memory_mirror.objects[key] = b"bad"
+    with pytest.raises(DigestMismatchError) as caught:
+        Importer(memory_mirror, store, [NAME]).apply()
+    assert f"s3://models/{key}" in caught.value.message
+    assert "remove it from the bucket" in caught.value.remedy
 
 
 @pytest.mark.parametrize("part", ["blobs", "manifests", ".legionio-ollama"])
