@@ -95,6 +95,12 @@ options:
       - It is a limit for this task on this host. For a fleet, think of the number of hosts that import at once (C(forks), C(throttle), C(serial)).
       - If not set, there is no limit.
     type: bytes
+  lock_timeout:
+    description:
+      - How many seconds the task waits while another process changes the store.
+      - A process of the user who owns the store can keep its lock for ever; the failure names the process.
+    type: float
+    default: 21600
 seealso:
   - module: legionio.ollama.ollama_s3_publish
   - module: legionio.ollama.ollama_s3_info
@@ -300,6 +306,7 @@ def main() -> None:
             "concurrency": {"type": "int", "default": 8},
             "chunk_size": {"type": "bytes", "default": "8M"},
             "max_bandwidth": {"type": "bytes"},
+            "lock_timeout": {"type": "float", "default": 21600},
         },
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],

@@ -16,6 +16,7 @@ writes to its claim every few seconds, and counts as gone when it has not for mi
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import secrets
@@ -90,12 +91,39 @@ class Identity(NamedTuple):
         return _began(self.process) != self.began if self.namespace == me.namespace else None
 
 
+class StoreBusyError(DirectoryError):
+    """Another process has kept this one out of a store for longer than is waited."""
+
+    code = "store_busy"
+
+
+def busy(holder: str, path: str, seconds: float) -> StoreBusyError:
+    """Return the error for something that another process holds for too long.
+
+    :param holder: such as ``process 4711``.
+    """
+    return StoreBusyError(
+        f"After {seconds:.0f} s {path} is still held by {holder}",
+        remedy="If that is no import under way, end it; otherwise wait for it, or allow more seconds (lock_timeout)",
+        path=path,
+    )
+
+
 @contextlib.contextmanager
-def claimed(directory: Directory, stem: str, ownership: Ownership, on_wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold a claim; wait for it as long as another process holds one of the same stem.
+def claimed(
+    directory: Directory,
+    stem: str,
+    ownership: Ownership,
+    on_wait: Callable[[str], None],
+    *,
+    deadline: float = math.inf,
+) -> Iterator[None]:
+    """Hold a claim; wait for it while another process holds one of the same stem.
 
     :param stem: what the claims' names begin with.
     :param on_wait: is told once, before the waiting, who holds a claim, and once after it for how long it took.
+    :param deadline: until when it waits, on the monotonic clock.
+    :raises StoreBusyError: when another process holds a claim until then.
     """
     me = Identity.own()
     begun, holder = time.monotonic(), ""
@@ -118,6 +146,8 @@ def claimed(directory: Directory, stem: str, ownership: Ownership, on_wait: Call
         if not holder:
             holder = other
             on_wait(f"Waiting for {holder}, which holds {directory.join(stem)}")
+        if time.monotonic() >= deadline:
+            raise busy(str(other), directory.join(stem), time.monotonic() - begun)
         time.sleep(random.uniform(0, _PAUSE))  # noqa: S311
 
 

@@ -32,7 +32,7 @@ from . import listing
 from .bandwidth import Bandwidth
 from .errors import DigestMismatchError, MirrorIncompleteError
 from .hashing import digest_of_file
-from .lock import exclusive
+from .lock import WAIT_WITHIN, exclusive
 from .mirror import READERS, Mirror
 from .objects import ObjectState
 from .partials import ABANDONED_AFTER, BLOCK, PartialFile, kept_bytes, remove_abandoned
@@ -92,6 +92,7 @@ class Importer:
     :param verify_always: hash blobs also when they look as they did when they were last verified.
     :param max_bandwidth: in bytes a second.
     :param on_wait: is told when another importer has to be waited for.
+    :param lock_timeout: seconds for which another importer is waited for, at most.
     :param tally: counts the bytes.
     """
 
@@ -107,6 +108,7 @@ class Importer:
         chunk_size: int = CHUNK_SIZE,
         max_bandwidth: Optional[int] = None,
         on_wait: Callable[[str], None] = lambda message: None,
+        lock_timeout: float = WAIT_WITHIN,
         tally: Optional[Tally] = None,
     ) -> None:
         self._mirror = mirror
@@ -117,6 +119,7 @@ class Importer:
         self._chunk_size = -(-chunk_size // BLOCK) * BLOCK
         self._bandwidth = Bandwidth(max_bandwidth)
         self._on_wait = on_wait
+        self._lock_timeout = lock_timeout
         self._tally = tally or Tally()
         self._users: dict[str, str] = {}
         self._records = Records(store.find_workspace(), believe=not verify_always)
@@ -331,7 +334,8 @@ class Importer:
         start = time.monotonic()
         try:
             self._store.prepare()
-            with exclusive(self._store.workspace, self._store.ownership, self._on_wait):
+            workspace, ownership = self._store.workspace, self._store.ownership
+            with exclusive(workspace, ownership, self._on_wait, within=self._lock_timeout):
                 plan = todo = self.plan()
                 for _round in range(ROUNDS):
                     self._carry_out(todo)

@@ -57,6 +57,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             names,
             prune=_prune_scope(params),
             tally=tally,
+            lock_timeout=params["lock_timeout"],
             **transfer_options(module),
         )
         plan = importer.plan()
@@ -254,7 +255,7 @@ def _remove_from_store(module: AnsibleModule, store: Store, names: list[ModelNam
     plan = plan_removal(store, names)
     removal = Removal()
     if plan.changed and not module.check_mode:
-        with exclusive(store.workspace, store.ownership, module.warn):
+        with exclusive(store.workspace, store.ownership, module.warn, within=module.params["lock_timeout"]):
             plan = plan_removal(store, names)
             removal = carry_out_removal(store, plan)
     return _removed(module, plan, store.path, removal)

@@ -17,9 +17,9 @@ from typing import Any, Callable, Optional
 from ._ollama.calls import Call
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError, InvalidNameError
+from ._ollama.exhaustion import exhausted
 from ._ollama.names import ModelName
 from ._ollama.text import printable
-from .descriptors import exhaustion
 from .logs import Log
 from .supervisor import RoundThread
 
@@ -176,12 +176,12 @@ class Health:
         )
 
     def _down(self, error: CollectionError) -> State:
-        missing = exhaustion(error)
-        if not missing:
+        limit = exhausted(error)
+        if limit is None:
             return State(up=False, reason=printable(error.message, 500))
-        LOG.error("out_of_descriptors", error=missing)
+        LOG.error("machine_limit", error=str(limit))
         self._let_go()
-        return State(up=False, reason=missing, own_fault=True)
+        return State(up=False, reason=str(limit), own_fault=True)
 
     def _abilities_of(self, model: Any, ends: float) -> tuple[str, ...]:
         """Return what a model can; nothing when Ollama does not say it now, and then the next look asks again.

@@ -10,13 +10,14 @@ that asks at once is answered at once, however many others are silent.
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import time
 from contextlib import suppress
 from typing import Any, Callable, Optional
 
-from .descriptors import EXHAUSTED, exhaustion
+from ._ollama.exhaustion import exhausted
 from .logs import Log
 from .supervisor import RoundThread
 
@@ -33,6 +34,9 @@ PAUSE = 1.0
 LOG_INTERVAL = 60.0
 
 _PIECE = 65536
+
+#: Errors of accept(2) that the next try meets too.
+_LASTING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class _Client:
@@ -134,7 +138,7 @@ class Listener:
         try:
             connection, _address = self._socket.accept()
         except OSError as error:
-            if error.errno in EXHAUSTED:
+            if error.errno in _LASTING:
                 self._let_go(error)
             return  # else the client has left already
         while len(self._clients) >= self._connections:
@@ -157,7 +161,7 @@ class Listener:
         self._paused_until = now + PAUSE
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
-            LOG.error("connection_refused", listener=self._name, error=exhaustion(error))
+            LOG.error("connection_refused", listener=self._name, error=str(exhausted(error) or error))
 
     def _serve(self, client: _Client) -> None:
         """Read and write what is possible now."""

@@ -131,5 +131,5 @@ def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connection
     health._round()
     health.suspect(failure)
     assert len(let_go) == 2
-    assert states[-1].why_down.startswith("The worker cannot ask Ollama: this process has used all its ")
+    assert states[-1].why_down.startswith("The worker cannot ask Ollama: This process may not open more files")
     assert "Ollama is down" not in states[-1].why_down

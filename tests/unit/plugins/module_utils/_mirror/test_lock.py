@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import subprocess
 import sys
+import time
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.claims import StoreBusyError, claimed
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.lock import exclusive
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import Directory, Ownership
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
+    Directory,
+    Ownership,
+    UnsafePathError,
+)
 
 OURS = Ownership(None, None, 0o600, 0o700)
 
@@ -82,3 +89,45 @@ def test_a_killed_holder_holds_nothing(tmp_path):
         holder.wait()
         assert take(directory, told.append)
     assert told == []
+
+
+def test_lock_holder_stays_wait_ends_and_names_the_process_and_its_user(tmp_path):
+    told = []
+    with Directory.open(str(tmp_path)) as directory, hold(tmp_path / "lock") as holder:
+        user = pwd.getpwuid(os.getuid()).pw_name
+        (tmp_path / "lock").write_text("1")  # whoever may write to the file may say that it is somebody else
+        with pytest.raises(StoreBusyError) as caught, exclusive(directory, OURS, told.append, within=0.05):
+            pass
+        holder.stdin.close()
+    assert f"{tmp_path}/lock is still held by process {holder.pid} of the user {user}" in str(caught.value)
+    assert told == [f"Waiting for process {holder.pid}, which holds {tmp_path}/lock"]
+
+
+def test_lock_directory_in_its_place_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "lock" / "full").mkdir(parents=True)
+    with (
+        Directory.open(str(tmp_path)) as directory,
+        pytest.raises(UnsafePathError, match=r"lock is a directory, .* remove it"),
+        exclusive(directory, OURS, print),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "link to a device"])
+def test_lock_odd_file_in_its_place_is_replaced(tmp_path, kind):
+    path = tmp_path / "lock"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null" if kind == "link to a device" else tmp_path / "elsewhere")
+    with Directory.open(str(tmp_path)) as directory:
+        assert take(directory, print)
+    assert path.is_file() and not path.is_symlink()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_claim_holder_stays_wait_ends(tmp_path):
+    with Directory.open(str(tmp_path)) as directory, claimed(directory, "x", OURS, print):
+        late = claimed(directory, "x", OURS, print, deadline=time.monotonic())
+        with pytest.raises(StoreBusyError, match=f"is still held by process {os.getpid()} on"), late:
+            pass
