@@ -6,7 +6,8 @@
 A publish that the broker does not accept (too large, forbidden) costs the channel, and with it the confirms of
 everything else that was under way there. That is why answers have a channel of their own, and why after such an end
 they are sent one at a time until the backlog is gone: the one that costs the channel again is the culprit, and is given
-up. A publish can cost the whole connection, too; ``suspects.py`` finds that culprit.
+up. A publish can cost the whole connection, too. ``reply_probe.py`` keeps the known way to do that from happening, and
+``suspects.py`` finds the culprit of any other.
 
 Whoever published is called when the state here is whole: a callback may publish again.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from functools import partial
 from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
@@ -27,6 +29,7 @@ from ._fleet.errors import BrokerError, BrokerForbiddenError
 from ._fleet.messages import Reply
 from ._fleet.pika_messages import to_pika
 from .logs import Log
+from .reply_probe import ReplyProbe
 from .suspects import Suspects
 
 LOG = Log()
@@ -67,10 +70,19 @@ class Publisher:
 
     :param loop: of the I/O thread.
     :param forbidden: called when the broker does not let us publish at all: nothing can be answered then.
+    :param probe: publishes answers that could cost the connection.
     """
 
-    def __init__(self, loop: Any, settings: BrokerSettings, *, forbidden: Callable[[BrokerError], None]) -> None:
+    def __init__(
+        self,
+        loop: Any,
+        settings: BrokerSettings,
+        *,
+        forbidden: Callable[[BrokerError], None],
+        probe: Optional[ReplyProbe] = None,
+    ) -> None:
         self._loop = loop
+        self._probe = ReplyProbe(loop) if probe is None else probe
         self._settings = settings
         self._forbidden = forbidden
         self._suspects = Suspects()
@@ -81,6 +93,8 @@ class Publisher:
         self._queue: deque[_Answer] = deque()
         #: Answers that were refused, and wait for their next try.
         self._resting: list[_Answer] = []
+        #: Answers that go over another connection first.
+        self._probing: list[_Answer] = []
         self._one_at_a_time = False
         #: Whether what is unconfirmed is one answer, which goes alone.
         self._sent_alone = False
@@ -88,7 +102,7 @@ class Publisher:
     @property
     def pending(self) -> int:
         """Answers that are not settled."""
-        return len(self._unconfirmed) + len(self._queue) + len(self._resting)
+        return len(self._unconfirmed) + len(self._queue) + len(self._resting) + len(self._probing)
 
     def open(self, connection: Any, ready: Callable[[], None]) -> None:
         """Open the channel."""
@@ -116,9 +130,21 @@ class Publisher:
         answer = _Answer(reply, done, tries)
         if self._connection is None:
             _tell(answer, Publication.LOST)
-            return
-        self._queue.append(answer)
-        self._send()
+        elif self._probe.is_needed(reply):
+            self._probing.append(answer)
+            self._probe.publish(self._connection.params, reply, partial(self._probed, answer))
+        else:
+            self._queue.append(answer)
+            self._send()
+
+    def _probed(self, answer: _Answer, taken: Optional[bool]) -> None:
+        """An answer went over another connection: the broker has taken it, or has ended that connection for it."""
+        self._probing.remove(answer)
+        if taken is None:
+            self._queue.append(answer)
+            self._send()
+        else:
+            _tell(answer, Publication.CONFIRMED if taken else Publication.UNACCEPTABLE)
 
     def connection_lost(self, reason: Optional[BrokerError] = None) -> None:
         """The connection is gone, and nothing of what was under way will be confirmed.
@@ -130,8 +156,9 @@ class Publisher:
             self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
         self._connection = self._channel = None
         self._one_at_a_time = False
-        lost = [*self._unconfirmed.values(), *self._queue, *self._resting]
-        for kept in (self._unconfirmed, self._queue, self._resting):
+        self._probe.abandon()
+        lost = [*self._unconfirmed.values(), *self._queue, *self._resting, *self._probing]
+        for kept in (self._unconfirmed, self._queue, self._resting, self._probing):
             kept.clear()
         for answer in lost:
             _tell(answer, Publication.LOST)
@@ -184,8 +211,11 @@ class Publisher:
         tags = [method.delivery_tag]
         if method.multiple:
             tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
-        answers = [self._unconfirmed.pop(tag) for tag in tags if tag in self._unconfirmed]
-        for answer in answers:
+        for tag in tags:
+            # One by one: as long as one is here it is pending, and nobody leaves who has to settle its request.
+            answer = self._unconfirmed.pop(tag, None)
+            if answer is None:
+                continue
             self._suspects.clear(answer.reply)
             if positive:
                 _tell(answer, Publication.RETURNED if answer.returned else Publication.CONFIRMED)

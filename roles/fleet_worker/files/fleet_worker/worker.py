@@ -410,8 +410,8 @@ class Worker:
             return True
 
     def _settle_one(self, delivery: Delivery, verdict: Verdict) -> None:
-        self._intake.settle(delivery, verdict)
-        self._scheduler.settled(delivery.served.queue)
+        if self._intake.settle(delivery, verdict):
+            self._scheduler.settled(delivery.served.queue)
 
     def _served_before(self, delivery: Delivery) -> bool:
         """Answer a request that was answered before with the same; have one that is being served share its answer."""

@@ -20,7 +20,7 @@ from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError  # noq
 from .test_streaming import Loop  # noqa: E402
 
 ENDED = BrokerError("501 FRAME_ERROR", amqp_code=501)
-DIRECT = "amq.rabbitmq.reply-to.g1h2AA1yZXBseUA5MjQ4ODg0AAADIgAAAABrCqep.%s=="
+DIRECT = "amq.rabbitmq.reply-to.g1h2AA1yZXBseUA5MjQ4ODg0AAADIgAAAABrCqep.UOVzIlU0e0LHRLKcQA3huw=="
 
 
 class Channel:
@@ -51,6 +51,7 @@ class Connection:
     """A connection whose channels open at once."""
 
     is_open = True
+    params = None
 
     def __init__(self) -> None:
         self.channels: list[Channel] = []
@@ -183,14 +184,24 @@ def test_connections_that_break_by_themselves_make_no_suspects(wire: Wire) -> No
         wire.connect()
 
 
-def test_direct_reply_queue_of_a_node_that_costs_connections_is_given_up_for_every_requester(wire: Wire) -> None:
-    for key in ("UOVzIlU0e0LHRLKcQA3huw", "2EBIDj4DxebKcYIjh9Bdow"):
-        wire.publish(DIRECT % key)
-        wire.end_connection()
-        wire.connect()
-    wire.told.clear()
-    wire.publish(DIRECT % "a97sKC3eaAOW0KZyiSob0A")
-    assert [what for _key, what in wire.told] == ["unacceptable"]
+@pytest.mark.parametrize("taken, told, sent", [(True, ["confirmed"], 0), (False, ["unacceptable"], 0), (None, [], 1)])
+def test_answer_to_a_direct_reply_queue_of_an_unknown_node_goes_over_another_connection(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, taken: Any, told: list[str], sent: int
+) -> None:
+    probed: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(wire.publisher._probe, "publish", lambda _parameters, _reply, done: probed.append(done))
+    wire.publish(DIRECT)
+    assert wire.channel.sent == [] and wire.publisher.pending == 1
+    probed[0](taken)
+    assert [what for _key, what in wire.told] == told
+    assert len(wire.channel.sent) == sent == wire.publisher.pending
+
+
+def test_answer_that_is_probed_is_lost_with_the_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire.publisher._probe, "publish", lambda *_probe: None)
+    wire.publish(DIRECT)
+    wire.end_connection(None)
+    assert wire.told == [(DIRECT, "lost")] and wire.publisher.pending == 0
 
 
 def test_answer_that_is_refused_is_tried_again_after_a_pause(wire: Wire) -> None:
@@ -210,6 +221,16 @@ def test_answer_that_rests_is_lost_with_the_connection(wire: Wire) -> None:
     wire.connect()
     wire.loop.turn(PAUSE)
     assert wire.told == [("full", "lost")] and wire.channel.sent == []
+
+
+def test_answers_that_are_confirmed_together_are_pending_until_each_is_told(wire: Wire) -> None:
+    """A worker that leaves closes the connection when nothing is pending, and must have settled every request."""
+    pending: list[int] = []
+    for key in ("a", "b"):
+        reply = Reply("", key, Message(Properties(message_id=key), {}, b"{}"))
+        wire.publisher.publish(reply, lambda _publication: pending.append(wire.publisher.pending))
+    wire.confirm(2, multiple=True)
+    assert pending == [1, 0]
 
 
 def test_returned_answer_is_told_apart(wire: Wire) -> None:

@@ -28,8 +28,13 @@ class Loop:
     def add_callback_threadsafe(self, callback: Callable[[], None]) -> None:
         self.soon.append(callback)
 
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
         self.later.append((self.now + seconds, callback))
+        return self.later[-1]
+
+    def remove_timeout(self, timer: Any) -> None:
+        if timer in self.later:
+            self.later.remove(timer)
 
     def turn(self, seconds: float = 0.0) -> None:
         self.now += seconds
