@@ -353,6 +353,10 @@ class _Response:
         except (OSError, HTTPError, http.client.HTTPException) as error:
             self._let_go()
             raise self._transport.explain(error, self._call) from error
+        except (ValueError, OverflowError) as error:  # a chunk with a negative size, or one beyond any memory
+            self._let_go()
+            foreign = http.client.BadStatusLine(f"a chunk whose size cannot be: {error}")
+            raise self._transport.explain(foreign, self._call) from error
 
     def close(self) -> None:
         self._let_go()

@@ -264,6 +264,18 @@ def test_answer_whose_end_is_not_certain_is_refused(lab: Any, head: str) -> None
         lab.client(lab.server(script), retries=0).tags()
 
 
+@pytest.mark.parametrize("size", [b"-5", b"ffffffffffffffff", b"zz", b""])
+def test_answer_with_an_impossible_chunk_is_refused(lab: Any, size: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.send(head + size + b"\r\n{}\r\n0\r\n\r\n")
+
+    with pytest.raises((UnexpectedAnswerError, ConnectionLostError)):
+        lab.client(lab.server(script)).tags()
+
+
 def test_interim_answers_before_the_answer_are_skipped(lab: Any) -> None:
     def script(connection: Any) -> None:
         while connection.request()[0]:
