@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import pika
 import pika.data
@@ -43,7 +43,8 @@ class ScriptedOllama:
 
     ``behave`` gets the path and the body of each inference and returns a status and a document, after as long as it
     likes; None cuts the connection. An iterator instead of a document is a stream, one document a line; when it raises
-    ConnectionError the connection is cut there.
+    ConnectionError the connection is cut there. Bytes instead of a document go out as they are, without the status, and
+    the connection ends. ``inventory`` returns bytes for questions after the version and the models, or None.
     """
 
     def __init__(self, behave: Optional[Callable[[str, dict[str, Any]], Any]] = None) -> None:
@@ -52,6 +53,7 @@ class ScriptedOllama:
         self.abilities = {EMBED_MODEL: ["embedding"]}
         #: Instead of the list of models, when set.
         self.tags: Optional[dict[str, Any]] = None
+        self.inventory: Callable[[], Optional[bytes]] = lambda: None
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = threading.Event()
         self._server: Optional[ThreadingHTTPServer] = None
@@ -78,7 +80,7 @@ class ScriptedOllama:
 
             def do_GET(self) -> None:
                 models = [{"name": name, "model": name, "digest": "0" * 64} for name in ollama.models]
-                self._send(200, ollama.tags or {"version": "0.24.0", "models": models})
+                self._send(200, ollama.inventory() or ollama.tags or {"version": "0.24.0", "models": models})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -136,8 +138,12 @@ class ScriptedOllama:
         self._connections.clear()
 
 
-def send_lines(handler: BaseHTTPRequestHandler, status: int, documents: Iterator[dict[str, Any]]) -> bool:
-    """Send a stream; return whether it came to its end."""
+def send_lines(handler: BaseHTTPRequestHandler, status: int, documents: Union[bytes, Iterator[dict[str, Any]]]) -> bool:
+    """Send a stream, or bytes as they are; return whether it came to its end."""
+    if isinstance(documents, bytes):
+        handler.close_connection = True
+        handler.wfile.write(documents)
+        return True
     handler.send_response(status)
     handler.send_header("Content-Type", "application/x-ndjson")
     handler.send_header("Transfer-Encoding", "chunked")
@@ -236,7 +242,7 @@ class WorkerProcess:
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text()
+        return self.log_path.read_text(errors="backslashreplace")
 
     def status(self) -> dict[str, Any]:
         """What the worker tells of itself, as soon as the machine lets it."""
@@ -291,7 +297,7 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the worker did not end within {within} s:\n{self.log}") from None
 
-    def close(self) -> None:
+    def close(self, *, show_log: bool = True) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.terminate()
@@ -300,7 +306,8 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._notify.close()
-        print(f"--- {self.directory.name}\n{self.log}")
+        if show_log:
+            print(f"--- {self.directory.name}\n{self.log}")
 
     def _listen(self) -> None:
         while True:

@@ -19,8 +19,9 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 import yaml
-from fleet_parts import ODD_TABLE, SOURCES, channel_to, delete_queues, eventually, raw_tables
+from fleet_parts import ODD_TABLE, channel_to, delete_queues, eventually, raw_tables
 from fleet_worker._fleet.topology import updates_permissions
+from updater_parts import Updater, updates_configuration
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
 
@@ -29,37 +30,6 @@ from mirror_lab import Model, assert_sound, digest_of, new_bucket
 
 SMALL = "smollm2:135m"
 LOGIN = ("broker_host", "broker_port", "broker_username", "broker_password")
-
-
-class Updater:
-    """`fleet-worker updates` as a process of its own."""
-
-    def __init__(self, directory: Path, configuration: dict[str, Any], secrets: dict[str, str]) -> None:
-        directory.mkdir()
-        self.store = Path(configuration["models_path"])
-        for name, secret in secrets.items():
-            (directory / name).write_text(secret)
-        config = directory / "fleet-updates.yml"
-        config.write_text(yaml.safe_dump(configuration))
-        self._log = directory / "log"
-        environment = {**os.environ, "PYTHONPATH": str(SOURCES), "CREDENTIALS_DIRECTORY": str(directory)}
-        command = [sys.executable, "-m", "fleet_worker", "updates", "--config", str(config)]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def wait_log(self, text: str, within: float = 60.0) -> Updater:
-        eventually(lambda: text in self.log, text, within)
-        return self
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(20)
-        print(self.log)
 
 
 @pytest.fixture
@@ -78,28 +48,12 @@ def updater(clean_broker: Any, mirror: Mirror, tmp_path: Path) -> Iterator[Calla
     started: list[Updater] = []
 
     def start(node: str, **others: Any) -> Updater:
-        settings = mirror.settings
         username = others.pop("username", clean_broker.username)
         password = others.pop("password", clean_broker.password)
-        configuration = {
-            "node": node,
-            "broker": {"addresses": [f"{clean_broker.host}:{clean_broker.port}"], "username": username},
-            "mirror": {
-                "bucket": settings.bucket,
-                "endpoint_url": settings.endpoint_url,
-                "region": settings.region,
-                "access_key_credential": "s3-access-key",
-                "secret_key_credential": "s3-secret-key",
-            },
-            "models_path": str(tmp_path / f"models-{node}"),
-            "models": ["smollm2*", "all-minilm"],
-            **others,
-        }
-        secrets = {
-            "broker-password": password,
-            "s3-access-key": settings.access_key or "",
-            "s3-secret-key": settings.secret_key or "",
-        }
+        configuration, secrets = updates_configuration(
+            clean_broker, mirror.settings, tmp_path / f"models-{node}", node=node, **others
+        )
+        configuration["broker"]["username"], secrets["broker-password"] = username, password
         one = Updater(tmp_path / f"updates-{len(started)}", configuration, secrets)
         started.append(one)
         return one.wait_log("event=listening")
