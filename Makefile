@@ -115,6 +115,11 @@ faults-mirror: stage parts ## of these, those of the mirror
 faults-client: stage parts parts-ollama ## of these, those of the client of Ollama
 	@$(IN_STAGE) pytest tests/faults/client --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
+.PHONY: fuzz
+fuzz: stage parts ## 20,000 odd messages beside honest ones on each series of RabbitMQ; FUZZ_SEED=1 FUZZ_MESSAGES=500 chooses
+	@FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} FUZZ_MESSAGES=$${FUZZ_MESSAGES:-20000} $(IN_STAGE) \
+		pytest tests/faults/fleet/test_fuzz.py -rP --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
 .PHONY: molecule
 molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default
 	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)

@@ -15,14 +15,14 @@ import pika
 import pytest
 
 TESTS = Path(__file__).resolve().parents[2]
-for folder in (TESTS / "lab", TESTS / "integration" / "fleet"):
+for folder in (TESTS / "lab", TESTS / "integration" / "fleet", TESTS / "integration" / "mirror"):
     sys.path.insert(0, str(folder))
 
 import services  # noqa: E402
-from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests  # noqa: E402
+from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3  # noqa: E402
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker  # noqa: E402
 
-__all__ = ["broker", "fresh_broker", "pytest_generate_tests"]
+__all__ = ["broker", "fresh_broker", "pytest_generate_tests", "s3"]
 
 leave_in_order()
 

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The updates of a node that the fuzzer sends broadcasts to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Optional
+
+from fleet_worker._fleet.broadcasts import queue_of
+from updater_parts import Updater, updates_configuration
+
+from .fuzzed_worker import complete_lines, resident
+from .odd_drafts import OddMessage
+from .odd_orders import honest_order, odd_order
+from .reply_queues import Arrival
+
+NODE = "gpu-01"
+
+
+class FuzzedUpdater:
+    """A real process of `fleet-worker updates`.
+
+    :param mirror: the settings of a mirror that has the model of the honest broadcasts.
+    :param directory: for its files.
+    """
+
+    queues: Sequence[str] = (queue_of(NODE),)
+
+    def __init__(self, broker: Any, mirror: Any, directory: Path) -> None:
+        self._broker = broker
+        self._mirror = mirror
+        self._directory = directory
+        self._numbers = itertools.count()
+        self._read = 0
+        self._process: Optional[Updater] = None
+
+    @property
+    def updater(self) -> Updater:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        self.discard()
+        directory = self._directory / f"fuzzed-{next(self._numbers)}"
+        models = self._directory / "models"
+        configuration, secrets = updates_configuration(self._broker, self._mirror, models, node=NODE)
+        self._read = 0
+        self._process = Updater(directory, configuration, secrets)
+        self._process.wait_log("event=listening")
+
+    def stop(self) -> list[str]:
+        self.updater.process.terminate()
+        status = self.updater.process.wait(90)
+        return [] if status == 0 else [f"The updates ended with status {status} on SIGTERM"]
+
+    def discard(self) -> None:
+        if self._process is not None:
+            self._process.process.kill()
+            self._process.close(show_log=False)
+            self._process = None
+
+    def new_log(self) -> bytes:
+        content = complete_lines(self.updater.log_path, self._read)
+        self._read += len(content)
+        return content
+
+    def busy(self) -> str:
+        return ""
+
+    def ailments(self) -> list[str]:
+        status = self.updater.process.poll()
+        return [] if status is None else [f"The updates ended with status {status}"]
+
+    def resident(self) -> int:
+        return resident(self.updater.process.pid)
+
+    def odd(self, random: Random, reply_to: str, correlation_id: str) -> OddMessage:
+        return odd_order(random, reply_to, correlation_id)
+
+    def honest(self, number: int, reply_to: str, correlation_id: str) -> OddMessage:
+        return honest_order(reply_to, correlation_id)
+
+    def hanging(self, reply_to: str) -> Sequence[OddMessage]:
+        return []
+
+    def let_go(self) -> None:
+        """Nothing hangs: broadcasts are carried out one after the other."""
+
+    def ends(self, arrival: Arrival) -> bool:
+        return b'"state":"accepted"' not in arrival.body
+
+    def is_right(self, arrival: Arrival) -> bool:
+        return b'"state":"done"' in arrival.body
