@@ -1,7 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documents tell the truth about the tree: links lead somewhere, and every `make` target they name exists."""
+"""The documents tell the truth about the tree: links lead somewhere, and every `make` target and every test that they
+name exists.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
 FENCE = re.compile(r"^\s*(```|~~~)")
 # A target at the start of a command line, or in backquotes.
 MAKE = re.compile(r"(?:^\s*(?:\$ )?|`)(?:[A-Z_]+=\S+ )*make ([a-z][a-z0-9.-]*)", re.MULTILINE)
+# A test as pytest names it, without its parameters.
+TEST = re.compile(r"\b(tests/[\w/.-]+\.py)::(\w+)")
 TARGET = re.compile(r"^([a-z0-9][a-z0-9.-]*):", re.MULTILINE)
 
 
@@ -46,6 +50,16 @@ def broken_link(root: Path, name: str, link: str) -> bool:
     return bool(anchor) and target.suffix == ".md" and anchor not in anchors(target.read_text())
 
 
+def missing_tests(root: Path, line: str) -> list[str]:
+    """Return the tests that a line names and that are not there."""
+    found = []
+    for path, test in TEST.findall(line):
+        text = (root / path).read_text() if (root / path).exists() else ""
+        if not re.search(rf"^def {re.escape(test)}\(", text, re.MULTILINE):
+            found.append(f"{path}::{test}")
+    return found
+
+
 def offences(root: Path) -> Iterator[str]:
     makefile = root / "Makefile"
     targets = set(TARGET.findall(makefile.read_text())) if makefile.exists() else set()
@@ -60,6 +74,7 @@ def offences(root: Path) -> Iterator[str]:
             for target in MAKE.findall(line):
                 if target not in targets:
                     yield f"{name}:{number}: the Makefile has no target {target}"
+            yield from (f"{name}:{number}: there is no test {test}" for test in missing_tests(root, line))
     if makefile.exists():
         for number, line in enumerate(makefile.read_text().splitlines(), start=1):
             match = TARGET.match(line)

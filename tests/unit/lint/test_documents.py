@@ -46,3 +46,25 @@ def test_what_is_not_true_is_found(plant: Callable[[dict[str, str]], Path], line
 def test_a_target_that_help_does_not_list_is_found(plant: Callable[[dict[str, str]], Path]) -> None:
     (found,) = documents.offences(plant({"Makefile": MAKEFILE + "hidden: demo\n"}))
     assert found.startswith("Makefile:4: `make help` does not list hidden")
+
+
+def test_document_names_a_test_that_is_not_there_is_found(plant: Callable[[dict[str, str]], Path]) -> None:
+    tests = "def test_a() -> None:\n    pass\n\n\nclass Other:\n    def test_b(self) -> None:\n        pass\n"
+    line = (
+        "`tests/a/test_x.py::test_a`, `tests/a/test_x.py::test_b`, tests/a/test_y.py::test_a, tests/a/test_x.py::test_"
+    )
+    found = list(documents.offences(plant({"docs/security.md": line, "tests/a/test_x.py": tests})))
+    assert found == [
+        "docs/security.md:1: there is no test tests/a/test_x.py::test_b",
+        "docs/security.md:1: there is no test tests/a/test_y.py::test_a",
+        "docs/security.md:1: there is no test tests/a/test_x.py::test_",
+    ]
+
+
+def test_security_document_names_a_test_for_each_line_of_its_tables() -> None:
+    root = Path(__file__).resolve().parents[3]
+    rows = [line for line in (root / "docs" / "security.md").read_text().splitlines() if line.startswith("| ")]
+    claims = [row for row in rows if not row.startswith("| | ")]
+    assert len(claims) > 20
+    assert [row for row in claims if not documents.TEST.search(row)] == []
+    assert [test for row in claims for test in documents.missing_tests(root, row)] == []

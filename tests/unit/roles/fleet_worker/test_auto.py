@@ -90,3 +90,14 @@ def test_auto_is_a_short_form() -> None:
     assert parse({"broker": broker, "lanes": "auto", "auto_lanes": {"deny": ["x"]}}).auto_lanes is not None
     with pytest.raises(ConfigError, match="set 290 or less"):
         parse({"broker": broker, "lanes": "auto", "auto_lanes": {"styles": ["shared"], "deadline": 400}})
+
+
+def test_pattern_of_a_model_makes_no_lanes_for_another_host() -> None:
+    evil = [("llama3.evil.example/library/x:1", ("completion",)), ("llama3:8b", ("completion",))]
+    found = {entry.model for entry in lanes_of(evil, AutoLanesConfig(allow=["llama3*"]))}
+    assert found == {"llama3:8b"}
+
+
+def test_model_with_a_name_that_no_queue_can_have_makes_no_lanes() -> None:
+    long = f"{'h' * 200}.example/{'n' * 80}/{'m' * 80}:1"
+    assert lanes_of([(long, ("completion",))], AutoLanesConfig()) == []
