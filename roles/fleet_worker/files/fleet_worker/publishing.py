@@ -28,16 +28,18 @@ from ._fleet.direct_reply import is_direct
 from ._fleet.errors import BrokerError, BrokerForbiddenError
 from ._fleet.messages import Reply
 from ._fleet.pika_messages import to_pika
+from ._ollama.retry import RetryPolicy
 from .logs import Log
 from .reply_probe import ReplyProbe
 from .suspects import Suspects
 
 LOG = Log()
 
-#: How often an answer that is refused is sent, and seconds between the tries. A full reply queue has room again when
-#: its requester has read some.
-TRIES = 3
-PAUSE = 0.25
+#: How often an answer that is refused is sent. A full reply queue has room again when its requester has read some.
+TRIES = 4
+
+#: The pauses between the tries: 0.25 to 0.5 s, doubled each time, so that requesters do not get all of them in step.
+PAUSES = RetryPolicy(base=0.5, cap=2.0)
 
 
 class Publication(enum.Enum):
@@ -62,6 +64,7 @@ class _Answer:
         self.reply = reply
         self.done = done
         self.tries_left = tries
+        self.refusals = 0
         self.returned = False
 
 
@@ -221,7 +224,8 @@ class Publisher:
                 _tell(answer, Publication.RETURNED if answer.returned else Publication.CONFIRMED)
             elif answer.tries_left > 0:
                 self._resting.append(answer)
-                self._loop.call_later(PAUSE, lambda answer=answer: self._again(answer))
+                answer.refusals += 1
+                self._loop.call_later(PAUSES.delay(answer.refusals), lambda answer=answer: self._again(answer))
             else:
                 _tell(answer, Publication.REFUSED)
         self._send()

@@ -14,7 +14,7 @@ pika = pytest.importorskip("pika")
 from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
 from fleet_worker._fleet.errors import BrokerError  # noqa: E402
 from fleet_worker._fleet.messages import Message, Properties, Reply  # noqa: E402
-from fleet_worker.publishing import PAUSE, Publication, Publisher  # noqa: E402
+from fleet_worker.publishing import PAUSES, Publication, Publisher  # noqa: E402
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError  # noqa: E402
 
 from .test_streaming import Loop  # noqa: E402
@@ -208,10 +208,22 @@ def test_answer_that_is_refused_is_tried_again_after_a_pause(wire: Wire) -> None
     wire.publish("full", tries=2)
     wire.confirm(1, "Nack")
     assert wire.channel.sent == ["full"] and wire.publisher.pending == 1
-    wire.loop.turn(PAUSE)
+    wire.loop.turn(PAUSES.cap)
     assert wire.channel.sent == ["full", "full"]
     wire.confirm(2, "Nack")
     assert wire.told == [("full", "refused")] and wire.publisher.pending == 0
+
+
+def test_answer_that_is_refused_again_and_again_is_tried_after_growing_pauses(wire: Wire) -> None:
+    pauses: list[float] = []
+    call_later = wire.loop.call_later
+    wire.loop.call_later = lambda seconds, callback: pauses.append(seconds) or call_later(seconds, callback)  # type: ignore[func-returns-value, method-assign]
+    wire.publish("full")
+    for number in range(1, 5):
+        wire.confirm(number, "Nack")
+        wire.loop.turn(PAUSES.cap)
+    assert wire.told == [("full", "refused")]
+    assert pauses == sorted(pauses) and pauses[0] >= 0.25 and pauses[-1] >= 0.5
 
 
 def test_answer_that_rests_is_lost_with_the_connection(wire: Wire) -> None:
@@ -219,7 +231,7 @@ def test_answer_that_rests_is_lost_with_the_connection(wire: Wire) -> None:
     wire.confirm(1, "Nack")
     wire.end_connection(None)
     wire.connect()
-    wire.loop.turn(PAUSE)
+    wire.loop.turn(PAUSES.cap)
     assert wire.told == [("full", "lost")] and wire.channel.sent == []
 
 
