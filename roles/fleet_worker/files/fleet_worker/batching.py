@@ -31,8 +31,11 @@ from ._ollama.api_errors import (
 from ._ollama.usage import counted
 from .delivery import Delivery
 from .logs import Log
-from .serving import ANSWER_RESERVE, Ready, Server, Stop, Verdict
+from .request_reader import ANSWER_RESERVE
+from .serving import Ready, Server
+from .stop import Stop
 from .tries import LOST_TRIES, Tries
+from .verdicts import Verdict
 
 LOG = Log()
 

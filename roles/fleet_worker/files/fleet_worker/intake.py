@@ -32,7 +32,7 @@ from .delivery import Delivery, ServedLane, delivery_count
 from .getters import Getters, Question
 from .growing_pauses import GrowingPauses
 from .logs import Log
-from .serving import Verdict
+from .verdicts import Verdict
 
 LOG = Log()
 

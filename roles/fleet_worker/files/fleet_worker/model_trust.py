@@ -20,7 +20,7 @@ from .breaker import Breaker
 from .delivery import ServedLane
 from .logs import Log
 from .probe import Finding, Probed
-from .serving import Served
+from .verdicts import Served
 
 LOG = Log()
 
@@ -64,7 +64,10 @@ class ModelTrust:
         elif served.broken and self._breaker.failed(model, served.broken, time.monotonic()):
             self._counters["probes"] += 1
             LOG.info("model_probed", model=lane.lane.model, error=printable(served.broken))
-            threading.Thread(target=self._run, args=(lane,), name="probe", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, args=(lane,), name="probe", daemon=True).start()
+            except RuntimeError as error:  # no more threads
+                self._probed(lane, Probed(Finding.UNKNOWN, str(error)))
 
     def _run(self, lane: ServedLane) -> None:
         """Probe; in a thread of its own."""

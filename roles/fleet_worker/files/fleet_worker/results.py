@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from typing import Callable, Optional
 
-from .serving import Served
+from .verdicts import Served
 
 #: Seconds by default; longer than it takes to reconnect to a broker that restarts.
 KEEP = 600.0

@@ -33,8 +33,9 @@ from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
 from .pool import Pool
+from .request_reader import Terms
 from .results import Results
-from .serving import Server, Terms
+from .serving import Server
 from .single import SUFFIX, Claim
 from .status import TIMEOUT, StatusServer
 from .supervisor import RoundThread, Supervisor

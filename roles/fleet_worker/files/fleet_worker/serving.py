@@ -13,20 +13,14 @@ Ollama asked (``asking.py``), and everything that takes more than one question i
 
 from __future__ import annotations
 
-import enum
-import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Optional, Union
 
-from ._fleet.dialects import dialect_of
-from ._fleet.dialects.base import Dialect, Worker
-from ._fleet.dialects.headers import REDELIVERED, ignored_fields
-from ._fleet.json_size import MAX_VALUES
-from ._fleet.messages import Failure, Message, Outcome, Reply, Request, Success, decode
-from ._fleet.trust import ANSWER_TYPES, refusal
+from ._fleet.dialects.headers import ignored_fields
+from ._fleet.messages import Failure, Outcome, Request, Success
 from ._ollama.api_errors import (
     CallCancelledError,
     ConnectionLostError,
@@ -44,119 +38,20 @@ from .asking import Asker, Heard
 from .delivery import Delivery, ServedLane
 from .faults import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
-from .lane_terms import LaneTerms
 from .logs import Log
 from .probe import ASKED, TIMEOUT, Finding, Probed, probe
 from .replies import Replies
+from .request_reader import ANSWER_RESERVE, RequestReader, Task, Terms
 from .scheduler import ALONE
+from .stop import Stop
 from .streaming import Deltas
 from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Tries
+from .verdicts import Served, Verdict
 
 LOG = Log()
 
-#: Seconds kept from the end of a deadline, for the answer.
-ANSWER_RESERVE = 0.05
-
-
-class Verdict(enum.Enum):
-    """What is done with a delivery, after its reply (if any) is confirmed."""
-
-    ACK = "ack"
-    #: Out of the queue, and to the dead-letter exchange where the queue has one.
-    REJECT = "reject"
-    #: Back to the queue, for another node or for later.
-    REQUEUE = "requeue"
-
-
-@dataclass(frozen=True)
-class Served:
-    """What became of a request.
-
-    :ivar outcome: one word for counters and the log: ``answered``, a code of an error, or why there is no answer.
-    """
-
-    verdict: Verdict
-    outcome: str
-    reply: Optional[Reply] = None
-    fields: dict[str, Any] = field(default_factory=dict)
-    #: Why Ollama could not run the model, if that is what happened.
-    broken: str = ""
-
-
 #: What came of a request before its turn.
 Ready = Union[Outcome, Verdict, Later]
-
-
-class Stop:
-    """Ends the work on a request from another thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._cancel: Callable[[], None] = lambda: None
-        self.stopped = False
-        #: Nobody waits for the answer, here or elsewhere.
-        self.abandoned = False
-
-    def begin(self, seconds: float) -> Call:
-        """Return the terms of the next call to Ollama."""
-        call = Call(read_timeout=seconds, total_timeout=seconds)
-        self.ends(call.cancel)
-        return call
-
-    def ends(self, cancel: Callable[[], None]) -> None:
-        """Say what ends the work from now on."""
-        with self._lock:
-            self._cancel = cancel
-            stopped = self.stopped
-        if stopped:
-            cancel()
-
-    def abandon(self) -> None:
-        """End the work for good: the requester is gone."""
-        self.abandoned = True
-        self.stop()
-
-    def stop(self) -> None:
-        """End the work under way, and what would follow it."""
-        with self._lock:
-            self.stopped = True
-            cancel = self._cancel
-        cancel()
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A request that was read.
-
-    :ivar fields: what the log says of it.
-    :ivar failure: why it must not be served.
-    :ivar verdict: on the request when it is answered.
-    """
-
-    delivery: Delivery
-    dialect: Dialect
-    request: Request
-    fields: dict[str, Any]
-    failure: Optional[Failure]
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What requests are served under.
-
-    :ivar reply_queues: patterns of the queues that may be answered to.
-    :ivar max_request: bytes of a request's body, at most.
-    :ivar max_reply: bytes of an answer's body, at most.
-    :ivar patience: seconds for which a request waits for an Ollama that is down.
-    """
-
-    worker: Worker
-    reply_queues: tuple[str, ...]
-    max_request: int
-    max_reply: int
-    patience: float
-    allow_runner_options: bool
 
 
 class Server:
@@ -167,6 +62,7 @@ class Server:
 
     def __init__(self, terms: Terms, client: OllamaClient, health: Health, asker: Optional[Asker] = None) -> None:
         self._terms = terms
+        self._reader = RequestReader(terms)
         self._replies = Replies(terms.worker, terms.max_reply)
         self._client = client
         self._health = health
@@ -204,7 +100,7 @@ class Server:
     def expired(self, delivery: Delivery) -> Served:
         """Return what becomes of a request whose answer has not come in time."""
         try:
-            task = self._read(delivery)
+            task = self._reader.read(delivery)
             if isinstance(task, Served):
                 return task
             failure = Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
@@ -241,8 +137,8 @@ class Server:
         ended: Callable[[Union[Served, Later, None]], None],
         tries: Tries,
     ) -> bool:
-        task = self._read(delivery)
-        if isinstance(task, Served) or task.failure or _wants_deltas(task) or self._hopeless(delivery):
+        task = self._reader.read(delivery)
+        if isinstance(task, Served) or task.failure or _wants_deltas(task) or self._reader.hopeless(delivery):
             return False
         if tries.runner_ended:
             return False  # it waits a moment first
@@ -281,7 +177,7 @@ class Server:
 
     def _heard(
         self,
-        task: _Task,
+        task: Task,
         arguments: Mapping[str, Any],
         inference: Inference,
         stop: Stop,
@@ -309,7 +205,7 @@ class Server:
     def _serve(
         self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready], tries: Tries
     ) -> Union[Served, Later]:
-        task = self._read(delivery)
+        task = self._reader.read(delivery)
         if isinstance(task, Served):
             return task
         write_delta = task.dialect.write_delta
@@ -318,7 +214,7 @@ class Server:
         outcome: Ready = (
             task.failure
             or ready
-            or self._hopeless(delivery)
+            or self._reader.hopeless(delivery)
             or self._infer(task.request, delivery, stop, deltas, tries)
         )
         return self._concluded(task, outcome, stop)
@@ -336,55 +232,16 @@ class Server:
         bare = replace(delivery, message=replace(delivery.message, headers={}, body=b"{}"))
         for known in (delivery, bare):
             try:
-                task = self._read(known)
+                task = self._reader.read(known)
                 served = task if isinstance(task, Served) else self._answered(task, failure)
                 return replace(served, verdict=Verdict.REJECT, outcome="defect")
             except Exception:
                 LOG.exception("defect_in_defect", lane=delivery.served.queue)
         return Served(Verdict.REJECT, "defect")
 
-    def _read(self, delivery: Delivery) -> Union[_Task, Served]:
-        """Read a request; return what becomes of it if it is none that is ever answered."""
-        message, served = delivery.message, delivery.served
-        if message.properties.type in ANSWER_TYPES:
-            return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
-        dialect, request, undecodable = self._understood(message, served)
-        fields: dict[str, Any] = {
-            "dialect": dialect.name,
-            "correlation_id": request.correlation_id,
-            "type": request.request_type,
-            "model": request.model,
-            "redelivered": delivery.count or None,
-            "contradictions": ",".join(request.contradictions) or None,
-        }
-        if request.reply_to is not None:
-            from_property = request.reply_to == message.properties.reply_to
-            reason = refusal(request.reply_to, self._terms.reply_queues, from_property=from_property)
-            if reason is not None:
-                fields.update(reply_to=request.reply_to, reason=reason)
-                return Served(Verdict.REJECT, "reply_to_refused", fields=fields)
-        verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
-        return _Task(delivery, dialect, request, fields, undecodable or request.failure, verdict)
-
-    def _understood(self, message: Message, served: ServedLane) -> tuple[Dialect, Request, Optional[Failure]]:
-        """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
-        document, undecodable = decode(message, self._terms.max_request, max_values=MAX_VALUES)
-        dialect = dialect_of(message.properties, message.headers, document)
-        return dialect, self._on_terms(dialect.read(message, document, served.lane), served, served.terms), undecodable
-
-    def _on_terms(self, request: Request, served: ServedLane, terms: LaneTerms) -> Request:
-        """Return a request as Ollama is sent it."""
-        request = terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options)
-        return replace(request, arguments={"model": served.lane.model, **request.arguments})
-
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
-        if delivery.message.properties.type in ANSWER_TYPES or self._hopeless(delivery):
-            return None
-        _dialect, request, undecodable = self._understood(delivery.message, delivery.served)
-        if undecodable or request.failure or request.call != "embed" or "input" not in request.arguments:
-            return None
-        return dict(request.arguments)
+        return self._reader.embedding_of(delivery)
 
     def embed(self, arguments: Mapping[str, Any], stop: Stop, seconds: float) -> dict[str, Any]:
         """Have Ollama make embeddings.
@@ -422,9 +279,9 @@ class Server:
         """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
         lane = served.lane
         asked = Request(lane.type, lane.type, lane.model, ASKED[lane.type])
-        arguments = self._on_terms(asked, served, replace(served.terms, option_ranges=())).arguments
 
         def ask() -> None:
+            arguments = self._reader.on_terms(asked, served, replace(served.terms, option_ranges=())).arguments
             result = self._calls[lane.type](call=Call(read_timeout=TIMEOUT, total_timeout=TIMEOUT), **arguments)
             check_answer(lane.type, arguments, result)
 
@@ -449,14 +306,6 @@ class Server:
         Once only: the next one that cannot says so to the requester.
         """
         return delivery.count == 0 and delivery.seconds_left() > self._terms.patience
-
-    def _hopeless(self, delivery: Delivery) -> Optional[Failure]:
-        if delivery.is_last:
-            # Once more, and the broker drops it without a word to anybody.
-            return Failure("inference_failed", f"{delivery.count} deliveries of this request came to no end")
-        if delivery.seconds_left() <= ANSWER_RESERVE:
-            return Failure("inference_timeout", "the request had expired before its turn came")
-        return None
 
     def _infer(self, request: Request, delivery: Delivery, stop: Stop, deltas: Deltas, tries: Tries) -> Ready:
         """Have Ollama answer. An Ollama that is down is waited for, within bounds."""
@@ -489,7 +338,7 @@ class Server:
             except OllamaError as error:
                 return self.ended(error, delivery, tries, started, time.monotonic() - begun)
 
-    def _concluded(self, task: _Task, outcome: Ready, stop: Stop) -> Union[Served, Later]:
+    def _concluded(self, task: Task, outcome: Ready, stop: Stop) -> Union[Served, Later]:
         """Return what becomes of a request by what came of its work."""
         if isinstance(outcome, Later):
             if not stop.stopped:
@@ -499,7 +348,7 @@ class Server:
             return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=task.fields)
         return self._answered(task, outcome)
 
-    def _answered(self, task: _Task, outcome: Outcome) -> Served:
+    def _answered(self, task: Task, outcome: Outcome) -> Served:
         """Return what becomes of a request with its answer."""
         request, verdict, fields = task.request, task.verdict, task.fields
         fields["seconds"] = outcome.seconds or None
@@ -523,7 +372,7 @@ def _stopped(stop: Stop) -> Verdict:
     return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
 
 
-def _wants_deltas(task: _Task) -> bool:
+def _wants_deltas(task: Task) -> bool:
     return task.request.stream and task.request.reply_to is not None and task.dialect.write_delta is not None
 
 
@@ -553,14 +402,3 @@ def _word(outcome: Outcome) -> str:
         return "answered"
     # Ollama was not asked: it had expired before its turn, which is no matter of the model.
     return "expired" if outcome.code == "inference_timeout" and not outcome.started else outcome.code
-
-
-def marked(reply: Reply, count: int) -> Reply:
-    """Mark the reply to a redelivery: the same request may have been answered before.
-
-    :param count: how often the request was given out before this time.
-    """
-    if not count:
-        return reply
-    headers = {**reply.message.headers, REDELIVERED: count}
-    return replace(reply, message=replace(reply.message, headers=headers))

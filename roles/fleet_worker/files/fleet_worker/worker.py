@@ -50,9 +50,11 @@ from .publishing import Done, Publication, Publisher
 from .rates import Rates
 from .results import Results
 from .scheduler import Action, Cancel, Consume, Get, GiveBack, Scheduler, Start
-from .serving import Served, Server, Stop, Verdict, marked
+from .serving import Server
+from .stop import Stop
 from .streaming import Deltas
 from .tries import Later, Tries
+from .verdicts import Served, Verdict, marked
 from .waiting_room import WaitingRoom
 from .watchdog import Watchdog
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fleet_worker.delivery import delivery_count
 from fleet_worker.intake import Intake
-from fleet_worker.serving import Verdict
+from fleet_worker.verdicts import Verdict
 
 from .deliveries import delivery, served_lane
 

@@ -14,7 +14,7 @@ from fleet_worker._ollama.api_errors import ApiError, DeadlineExceededError, Oll
 from fleet_worker.breaker import Breaker
 from fleet_worker.model_trust import ModelTrust
 from fleet_worker.probe import TRIES, Finding, Probed, probe
-from fleet_worker.serving import Served, Verdict
+from fleet_worker.verdicts import Served, Verdict
 
 from .deliveries import served_lane
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fleet_worker._fleet.messages import Message, Properties, Reply
 from fleet_worker.results import KEEP, MAX_BYTES, MAX_COUNT, Results
-from fleet_worker.serving import Served, Verdict
+from fleet_worker.verdicts import Served, Verdict
 
 
 def answer(size: int = 1) -> Served:

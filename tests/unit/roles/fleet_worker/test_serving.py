@@ -25,11 +25,14 @@ from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.transport import HttpRequest
 from fleet_worker.faults import ModelFailure
 from fleet_worker.lane_terms import LaneTerms
+from fleet_worker.request_reader import Terms
 from fleet_worker.responses import Response
 from fleet_worker.scheduler import ALONE
-from fleet_worker.serving import Served, Server, Stop, Terms, Verdict
+from fleet_worker.serving import Server
+from fleet_worker.stop import Stop
 from fleet_worker.streaming import Deltas
 from fleet_worker.tries import Later, Tries
+from fleet_worker.verdicts import Served, Verdict
 
 from .deliveries import delivery, served_lane
 
@@ -67,7 +70,8 @@ class Desk:
         self.server = Server(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore[arg-type]
 
     def _terms(self, patience: float, size: int) -> None:
-        self.server._terms = replace(self.server._terms, patience=patience, max_request=size, max_reply=size // 10)
+        terms = replace(self.server._terms, patience=patience, max_request=size)
+        self.server._terms = self.server._reader._terms = terms
 
     def begin(
         self,
@@ -319,7 +323,7 @@ def test_server_that_cannot_read_a_request_answers_to_its_properties(
             raise MemoryError
         return typed.read(message, document, served)
 
-    monkeypatch.setattr("fleet_worker.serving.dialect_of", lambda *_: replace(typed.DIALECT, read=broken))
+    monkeypatch.setattr("fleet_worker.request_reader.dialect_of", lambda *_: replace(typed.DIALECT, read=broken))
     served = desk.serve(CHAT)
     assert served is not None
     assert served.outcome == "defect"

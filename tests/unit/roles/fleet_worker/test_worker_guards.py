@@ -21,8 +21,8 @@ from fleet_worker.loop import Loop
 from fleet_worker.metrics import Metrics
 from fleet_worker.notify import Notifier
 from fleet_worker.results import Results
-from fleet_worker.serving import Served, Verdict
 from fleet_worker.supervisor import Supervisor
+from fleet_worker.verdicts import Served, Verdict
 from fleet_worker.watchdog import Watchdog
 from fleet_worker.worker import Worker
 

@@ -52,7 +52,9 @@ from fleet_worker._fleet.dialects.base import Worker
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Message, Properties
 from fleet_worker.delivery import Delivery, ServedLane
-from fleet_worker.serving import Server, Stop, Terms
+from fleet_worker.request_reader import Terms
+from fleet_worker.serving import Server
+from fleet_worker.stop import Stop
 from fleet_worker.streaming import Deltas
 
 client = SimpleNamespace(chat=None, embed=None, chat_stream=None, generate_stream=None,
