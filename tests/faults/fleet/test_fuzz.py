@@ -105,8 +105,11 @@ def test_updater_with_odd_broadcasts_reports_every_honest_one_as_usual(
         subject.start()
         campaign.usual(1)
         before = subject.resident()
-        for numbers in rounds(MESSAGES // 3):
+        for position, numbers in enumerate(rounds(MESSAGES // 3)):
             campaign.round(numbers)
+            if position % 50 == 1:
+                campaign.round_over_a_restart(numbers)
+                before = subject.resident()
         judge(campaign, subject, shared_broker, before)
     finally:
         campaign.close()

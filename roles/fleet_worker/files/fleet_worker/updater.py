@@ -100,6 +100,7 @@ class Updater:
         self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
         self._publisher = Publisher(loop, settings, forbidden=self._link.give_up)
         self._connection: Any = None
+        self._leaving = False
         #: Of each broadcast under way, what the broker has given out of it.
         self._running: dict[str, list[tuple[Any, int]]] = {}
         self.queue = queue_of(node)
@@ -115,6 +116,7 @@ class Updater:
     def stop(self) -> None:
         """Leave. What is under way comes again, to this node, and goes on where it was."""
         LOG.info("stopping", running=len(self._running))
+        self._leaving = True
         self._notifier.stopping()
         self._loop.call_later(GOODBYE, self._loop.stop)
         self._link.close(self._loop.stop)
@@ -173,7 +175,8 @@ class Updater:
         self._loop.call_later(seconds, again)
 
     def _lost(self, error: BrokerError) -> None:
-        LOG.warning("connection_lost", error=str(error))
+        if not self._leaving:
+            LOG.warning("connection_lost", error=str(error))
         self._connection = None
         self._publisher.connection_lost(error)
         self._notifier.status(str(error))
