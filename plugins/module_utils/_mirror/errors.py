@@ -120,12 +120,11 @@ OF_THE_CONNECTION = (
     MirrorBusyError,
 )
 
-#: Errors that concern every object alike; the others may concern the one that was asked for.
+#: Errors that concern every object of a bucket that could be listed; the others may concern the one that was asked for.
 OF_THE_WHOLE_MIRROR = (
     MirrorUnreachableError,
     MirrorTlsError,
     MirrorCredentialsError,
-    BucketMissingError,
     WrongRegionError,
     ClockSkewError,
 )

@@ -113,6 +113,20 @@ def test_how_the_server_is_called(host, sent):
     assert DirectReads(dataclasses.replace(SETTINGS, endpoint_url=host), NOWHERE)._host == sent
 
 
+@pytest.mark.parametrize(
+    "endpoint, target",
+    [("http://s3.lab/below/it/", "/below/it/models/a%20b"), ("http://[::1]:7070/x", "/x/models/a%20b")],
+)
+def test_an_endpoint_may_have_a_path(monkeypatch, endpoint, target):
+    reads = DirectReads(dataclasses.replace(SETTINGS, endpoint_url=endpoint), NOWHERE)
+    asked = []
+    monkeypatch.setattr(
+        reads._endpoint, "ask", lambda method, path, headers: asked.append(path) or Answered(200, body=b"x")
+    )
+    reads.object("a b", 10)
+    assert asked == [target]
+
+
 @pytest.mark.parametrize("status", [404, 412, 416, 429, 500, 503])
 def test_what_is_refused_is_for_the_sdk(answering, status):
     reads, asked = answering(Answered(status), Answered(200, body=b"content"))

@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import DigestMismatchError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.removing import carry_out_removal, plan_removal
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import NotPermittedError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import (
+    Manifest,
+    UnsupportedManifestError,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
@@ -25,6 +31,50 @@ def store(tmp_path, memory_mirror):
     with Store(StoreSettings(str(tmp_path / "models"))) as opened:
         Importer(memory_mirror, opened, [NAME]).apply()
         yield opened
+
+
+SIGNED = {
+    "artifactType": "application/vnd.ollama.model",
+    "annotations": {"org.opencontainers.image.created": "2026-11-28T00:00:00Z"},
+    "subject": {"mediaType": "x", "digest": digest_of(b"a signature"), "size": 11},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": None},
+        {"config": {"mediaType": "x", "digest": digest_of(b"{}"), "size": 2}, **SIGNED},
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {"digest": ""}, **SIGNED},
+    ],
+    ids=["no configuration", "signed", "OCI"],
+)
+def test_models_of_every_shape_come_and_go(tmp_path, memory_mirror, changes):
+    """With a blob without content and one that is named twice; what a signature names is no part of the model."""
+    layers = [
+        {"mediaType": "x", "digest": digest_of(part), "size": len(part)} for part in (b"", b"weights", b"weights")
+    ]
+    raw = json.dumps({"schemaVersion": 2, "layers": layers, **changes}).encode()
+    memory_mirror.objects[memory_mirror.layout.manifest_key(NAME)] = raw
+    for part in (b"weights", b"{}"):  # the mirror need not have the one without content
+        memory_mirror.objects[memory_mirror.layout.blob_key(digest_of(part))] = part
+    with Store(StoreSettings(str(tmp_path / "models"))) as store:
+        Importer(memory_mirror, store, [NAME]).apply()
+        assert store.manifest(NAME) == raw
+        assert not Importer(memory_mirror, store, [NAME], verify_always=True).plan().changed
+        needed = Manifest.parse(raw).blobs
+        assert len(store.blobs.names()) == len(needed) >= 2
+        assert len(carry_out_removal(store, plan_removal(store, [NAME])).digests) == len(needed)
+        assert store.blobs.names() == []
+
+
+def test_a_list_of_manifests_is_refused_and_nothing_is_created(tmp_path, memory_mirror):
+    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+    memory_mirror.objects[memory_mirror.layout.manifest_key(NAME)] = json.dumps(index).encode()
+    with Store(StoreSettings(str(tmp_path / "models"))) as store, pytest.raises(UnsupportedManifestError) as caught:
+        Importer(memory_mirror, store, [NAME]).plan()
+    assert "s3://models/" in caught.value.message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_prune_says_where_it_cannot_look_into(store, memory_mirror, tmp_path):
