@@ -29,7 +29,7 @@ def check_answer(call: str, asked: Mapping[str, Any], result: Mapping[str, Any])
     :raises UnexpectedAnswerError: when it is no answer to that.
     """
     if call == "embed":
-        check_vectors(result.get("embeddings"), _texts_in(asked.get("input")))
+        check_vectors(result.get("embeddings"), _texts_in(asked.get("input")), counted(asked.get("dimensions")))
     elif call == "chat":
         message = result.get("message")
         if not isinstance(message, Mapping):
@@ -39,10 +39,11 @@ def check_answer(call: str, asked: Mapping[str, Any], result: Mapping[str, Any])
         _check_said(result, result.get("response"), result, nothing_asked=not asked.get("prompt"))
 
 
-def check_vectors(vectors: object, wanted: Optional[int]) -> None:
+def check_vectors(vectors: object, wanted: Optional[int], widest: int = 0) -> None:
     """Check embeddings.
 
     :param wanted: how many there must be; None for any number.
+    :param widest: how many numbers each may have; 0 for any number. Ollama gives fewer when its model does.
     :raises UnexpectedAnswerError: when their number, a width or a value is wrong.
     """
     if not isinstance(vectors, list) or (wanted is not None and len(vectors) != wanted):
@@ -55,6 +56,8 @@ def check_vectors(vectors: object, wanted: Optional[int]) -> None:
         width = width or len(vector)
         if len(vector) != width:
             raise _unexpected("has embeddings of several widths")
+        if widest and width > widest:
+            raise _unexpected(f"has embeddings of {width} dimensions, and {widest} were asked for")
         if not _are_finite(vector):
             raise _unexpected("has an embedding with something else in it than finite numbers")
 

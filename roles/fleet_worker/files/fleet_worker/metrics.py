@@ -39,6 +39,10 @@ _COUNTED = {
     "answered_again": ("", "Redelivered requests whose answer was still there and was sent again"),
     "joined": ("", "Redelivered requests whose first delivery was still being worked on"),
     "model_switches": ("", "Requests that ran after one for another model, which Ollama may have had to load"),
+    "busy": ("", "Times that a request gave its slot up because Ollama was too busy for it"),
+    "tried_alone": ("", "Requests that were tried once more, alone, because the runner of their model had ended"),
+    "probes": ("", "Requests of the worker's own, to find out whether Ollama runs a model that others failed at"),
+    "model_pauses": ("", "Times that the lanes of a model were paused because Ollama cannot run it"),
     "reply": (
         "result",
         "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost",

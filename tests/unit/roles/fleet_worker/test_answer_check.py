@@ -38,6 +38,8 @@ def said(**message: Any) -> dict[str, Any]:
         ("embed", {"input": "a"}, {"embeddings": [[1e308, 1e308]]}),
         ("embed", {"input": ""}, {"embeddings": []}),
         ("embed", {}, {"embeddings": []}),
+        ("embed", {"input": "a", "dimensions": 2}, {"embeddings": [[0.5, 0.5]]}),
+        ("embed", {"input": "a", "dimensions": 9}, {"embeddings": [[0.5, 0.5]]}),
     ],
 )
 def test_check_answer_to_what_was_asked_passes(call: str, asked: Any, result: Any) -> None:
@@ -81,6 +83,7 @@ def test_check_answer_to_what_was_asked_passes(call: str, asked: Any, result: An
         ("embed", TWO, {"embeddings": [[0.5, 0.5], json.loads("[1e999, -1e999]")]}),
         ("embed", TWO, {"embeddings": [[0.5], [10**400]]}),
         ("embed", {"input": ""}, {"embeddings": [[0.5]]}),
+        ("embed", {"input": "a", "dimensions": 1}, {"embeddings": [[0.5, 0.5]]}),
     ],
 )
 def test_check_answer_to_something_else_is_refused(call: str, asked: Any, result: Any) -> None:
