@@ -17,6 +17,7 @@ from typing import Any, Optional
 from urllib.parse import unquote, urlsplit
 
 from .._ollama.errors import MissingDependencyError
+from .._ollama.exhaustion import exhausted
 from .._ollama.text import printable, without_credentials
 from .errors import (
     BrokerError,
@@ -228,6 +229,11 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
             remedy="Look at the log of the broker, which says what it was sent that it does not take",
             amqp_code=code,
             **details,
+        )
+    limit = next(filter(None, map(exhausted, causes)), None)
+    if limit is not None:
+        return BrokerUnreachableError(
+            f"There is no connection to the broker {where}: {limit.message}", remedy=limit.remedy, **details
         )
     return BrokerUnreachableError(
         f"The broker {where} cannot be reached: {printable(_reason(causes), 500)}",

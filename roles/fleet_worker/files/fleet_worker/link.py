@@ -9,7 +9,9 @@ Everything here runs on the I/O thread.
 from __future__ import annotations
 
 import random
+import socket
 import time
+from functools import partial
 from typing import Any, Callable, Optional
 
 from ._fleet.broker import BrokerSettings, connection_error, parameters
@@ -20,6 +22,9 @@ from .connection import Connection
 #: so that a fleet does not come back in step to a broker that has just started.
 BACKOFF = 1.0
 BACKOFF_CAP = 30.0
+
+#: Seconds of one attempt, at most; pika gives each IP address of a host some seconds.
+ATTEMPT = 120.0
 
 #: Seconds that a connection must have been of use for the next failure to be a first one. A broker that ends each
 #: connection as soon as it is used must not be asked every second.
@@ -90,27 +95,42 @@ class Link:
 
     def _connect(self) -> None:
         self._retry = None
+        address = self._settings.addresses[self._index]
         try:
             # Made anew for each attempt, so that a certificate that was renewed is read again.
-            chosen = parameters(self._settings, self._settings.addresses[self._index])
+            chosen = parameters(self._settings, address)
+            # Where pika gets no socket, it calls nobody back, neither now nor later.
+            socket.socket().close()
         except InvalidBrokerError as error:
             self._next_address(error)
             return
-        self._connection = Connection(
+        except OSError as error:
+            self._next_address(connection_error(error, self._settings, address))
+            return
+        connection = self._connection = Connection(
             chosen,
             self._loop,
             on_open_callback=self._on_open,
             on_open_error_callback=self._on_open_error,
             on_close_callback=self._on_close,
         )
+        self._loop.call_later(ATTEMPT, partial(self._abandon, connection))
+
+    def _abandon(self, connection: Any) -> None:
+        """Give up an attempt of which nothing was heard: an exception has ended it before anybody was called back."""
+        if connection is self._connection and not connection.is_open and not connection.is_closed:
+            self._on_open_error(connection, TimeoutError(f"no connection within {ATTEMPT:g} s"))
 
     def _on_open(self, connection: Any) -> None:
-        if self._closed is not None:
+        if self._closed is not None or connection is not self._connection:
             connection.close()
             return
         self._opened(connection)
 
-    def _on_open_error(self, _connection: Any, error: BaseException) -> None:
+    def _on_open_error(self, connection: Any, error: BaseException) -> None:
+        if connection is not self._connection:
+            return
+        self._connection = None
         reason = connection_error(error, self._settings, self._settings.addresses[self._index])
         if self._closed is not None:
             self._closed()
@@ -127,7 +147,9 @@ class Link:
         if self._closed is None:
             self._later(self._delay())
 
-    def _on_close(self, _connection: Any, error: BaseException) -> None:
+    def _on_close(self, connection: Any, error: BaseException) -> None:
+        if connection is not self._connection:
+            return
         reason = self._reason or connection_error(error, self._settings, self._settings.addresses[self._index])
         self._reason = None
         self._lost(reason)
