@@ -13,7 +13,7 @@ description:
   - Uploads models to a private mirror in an S3 bucket, from where M(legionio.ollama.ollama_s3_import) brings them to other machines.
   - Every blob is hashed while it is sent, so that a damaged one never becomes an object of the mirror. The manifest follows when all blobs are there.
   - The digest of each object is recorded as its metadata C(sha256). What is there with the right size and the right recorded digest is not sent again;
-    objects of unknown origin are.
+    nor is an object of unknown origin whose ETag is the MD5 of the blob, or of its parts. Any other object of unknown origin is.
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._progress
@@ -225,6 +225,11 @@ progress:
       description: Seconds that were left at that rate, or V(null) if that could not be told.
       type: int
       sample: 30
+msg:
+  description: What is peculiar about the S3 server, though the task succeeded, such as that it drops the metadata of objects. It is a warning, too.
+  returned: when there is something
+  type: str
+  sample: http://nas:9000 drops the metadata of objects
 error_code:
   description: A stable name of the failure, for example C(not_in_store), C(digest_mismatch) or C(mirror_access_denied).
   returned: failure

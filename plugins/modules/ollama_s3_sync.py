@@ -293,6 +293,11 @@ progress:
       description: Seconds that were left at that rate, or V(null) if that could not be told.
       type: int
       sample: 30
+msg:
+  description: What is peculiar about the S3 server, though the task succeeded, such as that it drops the metadata of objects. It is a warning, too.
+  returned: when there is something
+  type: str
+  sample: http://nas:9000 drops the metadata of objects
 error_code:
   description: A stable name of the failure, for example C(store_out_of_reach), C(not_its_store), C(model_missing) or C(ollama_unreachable).
   returned: failure

@@ -32,6 +32,15 @@ _DOCUMENTS = {
 #: The operations whose answers have a header and an empty body.
 _BODILESS = {"PutObject", "UploadPart", "DeleteObject", "AbortMultipartUpload"}
 
+#: The statuses that say that the operation was done, where it is not 200 alone.
+_SUCCESSES = {
+    "PutObject": {200, 201, 204},
+    "UploadPart": {200, 201, 204},
+    "CompleteMultipartUpload": {200, 201},
+    "DeleteObject": {200, 202, 204},
+    "AbortMultipartUpload": {200, 202, 204},
+}
+
 #: Statuses for which the SDK tries again or which say enough without the server's words.
 _PLAIN_STATUSES = {408, 411, 412, 413, 416, 429}
 
@@ -84,7 +93,8 @@ class AnswerGuard:
         if _is_error_with_a_good_status(operation, answer.status_code, content):
             answer.status_code = 500  # as newer SDKs do by themselves: the code in the body says what happened
         try:
-            examine(operation, answer.status_code, answer.headers, content)
+            ranged = "Range" in request.headers
+            examine(operation, answer.status_code, answer.headers, content, ranged=ranged)
         except StrangeAnswer:
             answer.raw.close()
             raise
@@ -98,11 +108,12 @@ class AnswerGuard:
         return answer
 
 
-def examine(operation: str, status: int, headers: Mapping[str, str], content: bytes) -> None:
+def examine(operation: str, status: int, headers: Mapping[str, str], content: bytes, *, ranged: bool = False) -> None:
     """Look at an answer whose body is there.
 
     :param operation: the name that S3 gives to it, such as ``PutObject``.
     :param headers: looked up without regard to case.
+    :param ranged: whether a part of an object was asked for.
     :raises StrangeAnswer: when no S3 server answers like that.
     """
     if 300 <= status < 400 and status != 304:
@@ -116,6 +127,8 @@ def examine(operation: str, status: int, headers: Mapping[str, str], content: by
         if not bodiless and status not in _PLAIN_STATUSES and not _ERROR.search(content):
             raise _not_s3(status, content, headers)
     elif 200 <= status < 300:
+        if status not in _SUCCESSES.get(operation, {200}) and not (status == 206 and ranged):
+            raise _not_s3(status, content, headers)
         _examine_success(operation, status, headers, content)
 
 
@@ -178,11 +191,8 @@ def _examine_success(operation: str, status: int, headers: Mapping[str, str], co
     elif operation in _BODILESS:
         if is_page(content) or (content.strip() and not content.lstrip().startswith(b"<") and not _of_s3(headers)):
             raise _not_s3(status, content, headers)
-    elif operation == "HeadObject":
-        if looks_foreign(headers):
-            raise _not_s3(status, b"", headers)
-    elif operation == "GetObject" and status not in (200, 206):
-        raise _not_s3(status, content, headers)
+    elif operation == "HeadObject" and looks_foreign(headers):
+        raise _not_s3(status, b"", headers)
 
 
 def _not_s3(status: int, content: bytes, headers: Mapping[str, str]) -> StrangeAnswer:

@@ -140,7 +140,8 @@ class DirectReads:
             answer = endpoint.ask(method, f"{path}?{query}" if query else path, sent)
         except OSError:
             return None
-        if answer.status in (200, 206) and not _odd(answer.headers):
+        good = answer.status == 200 or (answer.status == 206 and headers is not None and "range" in headers)
+        if good and not _odd(answer.headers):
             return answer
         if answer.status in _NEVER_AGAIN:
             self._endpoint = None

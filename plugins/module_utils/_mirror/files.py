@@ -101,7 +101,8 @@ class Fetch:
             if wanted is None:
                 raise UnverifiableError(
                     f"Nothing tells which digest {self._mirror.settings.url(self._key)} should have",
-                    remedy="Set checksum, or put the object there with state=published, which records its digest",
+                    remedy="Set checksum, or remove the object and put it there with state=published, which records"
+                    " its digest",
                     key=self._key,
                 )
             if state.digest not in (None, wanted):

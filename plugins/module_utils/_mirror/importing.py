@@ -299,8 +299,9 @@ class Importer:
             if blob.size and (state is None or state.size != blob.size):
                 users = [name.short for name, manifest in self._manifests.items() if blob.digest in _digests(manifest)]
                 there = "does not have it" if state is None else f"has {state.size} bytes of it"
+                url = self._mirror.settings.url(self._mirror.layout.blob_key(blob.digest))
                 raise MirrorIncompleteError(
-                    f"Model {users[0]} needs blob {blob.digest} of {blob.size} bytes, and the mirror {there}",
+                    f"Model {users[0]} needs {url} of {blob.size} bytes, and the mirror {there}",
                     remedy="Publish the model again from a sound store",
                     digest=blob.digest,
                     name=users[0],

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -47,9 +49,10 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     """Make models present in a store, or absent from it."""
     params = module.params
     names = transfer_names(params)
-    with Store(store_settings(params)) as store, telling(module) as tally:
-        if params["state"] == "absent":
+    if params["state"] == "absent":
+        with Store(store_settings(params)) as store, telling(module):
             return _remove_from_store(module, store, names)
+    with Store(store_settings(params)) as store, telling(module) as tally, naming_the_mirror(params):
         mirror = transfer_mirror(params)
         importer = importing.Importer(
             mirror,
@@ -71,6 +74,16 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             error.result = partial_import(importer.report)
             raise
         return {**imported(module, plan, store.path, importer.report), **remarked(module, mirror)}
+
+
+@contextlib.contextmanager
+def naming_the_mirror(params: dict[str, Any]) -> Iterator[None]:
+    """Say in the details of every failure which server the mirror is on, where they do not say it already."""
+    try:
+        yield
+    except CollectionError as error:
+        error.details.setdefault("endpoint", s3_settings(params).where)
+        raise
 
 
 def remarked(module: AnsibleModule, mirror: Mirror) -> dict[str, str]:
@@ -115,10 +128,11 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
     mirror = Mirror(s3_settings(params))
     url = mirror.settings.url(mirror.layout.root)
     if params["state"] == "absent":
-        plan = plan_removal(mirror, names)
-        removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
+        with naming_the_mirror(params):
+            plan = plan_removal(mirror, names)
+            removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
         return _removed(module, plan, url, removal)
-    with Store(StoreSettings(params["models_path"])) as store, telling(module) as tally:
+    with Store(StoreSettings(params["models_path"])) as store, telling(module) as tally, naming_the_mirror(params):
         publisher = publishing.Publisher(
             mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params), tally=tally
         )
@@ -150,7 +164,8 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
 def list_models(module: AnsibleModule) -> dict[str, Any]:
     """Return what models a mirror has."""
     mirror = Mirror(s3_settings(module.params))
-    found = models(mirror, module.params["patterns"])
+    with naming_the_mirror(module.params):
+        found = models(mirror, module.params["patterns"])
     return {
         "changed": False,
         "models": [_listed(listed) for listed in found if listed.manifest],
@@ -167,7 +182,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
     refuse_unsafe_parts("key", key.split("/"))
     url = mirror.settings.url(key)
     transferred = 0
-    with telling(module) as tally:
+    with telling(module) as tally, naming_the_mirror(params):
         if params["state"] == "published":
             deposit = Deposit(mirror, key, path, digest, tally=tally)
             plan = deposit.plan()

@@ -20,7 +20,15 @@ from .._ollama.directories import DirectoryError
 from .._ollama.errors import CollectionError
 from .._ollama.retry import RetryPolicy
 from .._ollama.store import Store, StoreSettings
-from .mirror_work import imported, partial_import, remarked, transfer_mirror, transfer_names, transfer_options
+from .mirror_work import (
+    imported,
+    naming_the_mirror,
+    partial_import,
+    remarked,
+    transfer_mirror,
+    transfer_names,
+    transfer_options,
+)
 from .progress import telling
 from .server_work import connect
 
@@ -33,6 +41,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         store = stack.enter_context(_reachable(params["models_path"]))
         client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
         tally = stack.enter_context(telling(module))
+        stack.enter_context(naming_the_mirror(params))
         mirror = transfer_mirror(params)
         syncer = syncing.Syncer(
             mirror,

@@ -53,7 +53,15 @@ def test_what_was_published_can_be_imported(run, model, path, tmp_path):
     assert_sound(tmp_path / "other", model)
 
 
-@pytest.mark.parametrize("wrong", ["size", "digest", "no digest"])
+def test_object_without_recorded_digest_is_known_by_its_etag(run, mirror, model, path):
+    run("ollama_s3_publish", name="llama3:8b", models_path=path)
+    key = mirror.layout.blob_key(digest_of(b"template"))
+    mirror.remove(key)  # VersityGW keeps the metadata of an object that is overwritten
+    mirror.client.put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"template")
+    assert not run("ollama_s3_publish", name="llama3:8b", models_path=path).changed
+
+
+@pytest.mark.parametrize("wrong", ["size", "digest", "content"])
 def test_objects_that_nobody_vouches_for_are_sent_again(run, mirror, model, path, wrong):
     run("ollama_s3_publish", name="llama3:8b", models_path=path)
     key = mirror.layout.blob_key(digest_of(b"template"))
@@ -62,8 +70,8 @@ def test_objects_that_nobody_vouches_for_are_sent_again(run, mirror, model, path
     elif wrong == "digest":
         mirror.write(key, b"template", digest_of(b"other"))
     else:
-        mirror.remove(key)  # VersityGW keeps the metadata of an object that is overwritten
-        mirror.client.put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"template")
+        mirror.remove(key)
+        mirror.client.put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"templatE")
     outcome = run("ollama_s3_publish", name="llama3:8b", models_path=path)
     assert outcome.changed
     assert [entry["digest"] for entry in outcome.result["replaced"]] == [digest_of(b"template")]

@@ -69,6 +69,10 @@ def test_examine_answer_of_s3_passes(operation, status, headers, content):
         ("DeleteObject", 200, HTML, b"<!-- x -->\n<HTML>gone</HTML>", "gone"),
         ("HeadObject", 200, HTML, b"", "no S3 server"),
         ("GetObject", 204, {}, b"", "204 with nothing"),
+        ("GetObject", 206, {"etag": '"e"'}, b"", "206 with nothing"),
+        ("DeleteObject", 206, {}, b"", "206 with nothing"),
+        ("PutObject", 203, {"etag": '"e"'}, b"", "203 with nothing"),
+        ("HeadObject", 206, {"etag": '"e"'}, b"", "206 with nothing"),
         ("GetObject", 403, {**HTML, "server": "WAF"}, PAGE, "(Server: WAF)"),
         ("GetObject", 404, {}, b"404 page not found\n", "404 page not found"),
         ("GetObject", 404, {}, b"", "404 with nothing"),
@@ -91,6 +95,10 @@ def test_examine_foreign_answer_is_refused_in_its_words(operation, status, heade
     assert caught.value.kind is errors.NotS3Error
     assert says in caught.value.what
     assert "endpoint_url" in caught.value.remedy or "proxy" in caught.value.remedy
+
+
+def test_examine_part_of_an_object_is_right_where_it_was_asked_for():
+    examine("GetObject", 206, {"etag": '"e"'}, b"", ranged=True)
 
 
 def test_examine_redirect_to_another_address_is_the_remedy():
