@@ -9,6 +9,7 @@ later. What waits is bounded: further lines are dropped and counted, and a line 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -53,8 +54,10 @@ class LogWriter:
                 return
             self._append(rest)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="log", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no more threads: the next line tries again
+                    thread.start()
+                    self._thread = thread
             self._changed.notify_all()
 
     def flush(self, seconds: float = FAREWELL) -> bool:

@@ -71,7 +71,11 @@ class ModelTrust:
 
     def _run(self, lane: ServedLane) -> None:
         """Probe; in a thread of its own."""
-        probed = self._probe(lane)
+        try:
+            probed = self._probe(lane)
+        except Exception as error:  # the breaker waits for a finding, and would wait for ever
+            LOG.exception("defect")
+            probed = Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}")
         self._loop.add_callback_threadsafe(partial(self._probed, lane, probed))
 
     def _probed(self, lane: ServedLane, probed: Probed) -> None:

@@ -29,6 +29,11 @@ class Pool:
         for thread in self.threads:
             thread.start()
 
+    def allow(self, seconds: float) -> None:
+        """Let a task take so many seconds before its thread counts as stalled; what was allowed stays allowed."""
+        for thread in self.threads:
+            thread.patience = max(thread.patience or 0.0, seconds)
+
     def submit(self, task: Task) -> None:
         """Have a task run. It answers for its own errors: the pool only logs them."""
         self._tasks.put(task)

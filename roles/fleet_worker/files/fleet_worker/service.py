@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -49,6 +49,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 #: What a reload takes over. Everything else is what the worker was started with.
 RELOADED = ("lanes", "auto_lanes", "model_concurrency")
+
+#: Seconds after the end of the longest request from which on a thread that still works on one counts as stalled.
+OVERTIME = 300.0
 
 #: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
 EMBED_PRIORITY = 10
@@ -114,6 +117,7 @@ class Service:
             let_go=let_go,
         )
         self._pool = Pool(config.concurrency)
+        self._allow(lanes)
         terms = Terms(
             worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
             reply_queues=tuple(config.reply_queues),
@@ -228,18 +232,27 @@ class Service:
         self._config = old.model_copy(update={name: getattr(config, name) for name in RELOADED})
         LOG.info("reloaded")
         if old.auto_lanes is None and config.auto_lanes is not None:
-            self._worker.set_lanes(served_lanes(config))
+            self._serve(served_lanes(config))
             self._health.ask_abilities()  # and the others when they are known
         else:
             self._assign()
+
+    def _serve(self, lanes: Sequence[ServedLane]) -> None:
+        self._allow(lanes)
+        self._worker.set_lanes(lanes)
+
+    def _allow(self, lanes: Sequence[ServedLane]) -> None:
+        """Let a thread of the pool be busy for as long as the longest request of these lanes may take."""
+        longest = max((lane.deadline for lane in lanes), default=0.0)
+        self._pool.allow(longest + self._config.ollama.patience + OVERTIME)
 
     def _assign(self) -> None:
         """Have the worker serve the lanes that there are now."""
         auto = self._config.auto_lanes
         if auto is None:
-            self._worker.set_lanes(served_lanes(self._config))
+            self._serve(served_lanes(self._config))
         elif self._state is not None and self._state.up:
-            self._worker.set_lanes(served_lanes(self._config, lanes_of(self._state.abilities, auto)))
+            self._serve(served_lanes(self._config, lanes_of(self._state.abilities, auto)))
 
     def _health_changed(self, state: State) -> None:
         def take_over() -> None:

@@ -98,3 +98,15 @@ def test_model_trust_with_failures_that_are_the_requests_own_probes_nothing(monk
     court = Court(monkeypatch, Probed(Finding.FAILS))
     court.judge("inference_failed", times=10)
     assert court.counters == {}
+
+
+def test_model_trust_with_a_probe_that_raises_pauses_nothing_and_probes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    court = Court(monkeypatch, Probed(Finding.RUNS))
+
+    def broken(_lane: object) -> Probed:
+        raise ValueError("a defect")
+
+    court.trust._probe = broken
+    court.judge("inference_failed", "odd", times=7)
+    assert court.counters["model_pauses"] == 0
+    assert court.counters["probes"] >= 2

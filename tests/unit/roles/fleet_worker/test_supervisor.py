@@ -132,3 +132,10 @@ def test_pool_task_raises_next_task_runs() -> None:
     pool.stop()
     pool.threads[0]._thread.join(WITHIN)
     assert not pool.threads[0]._thread.is_alive()
+
+
+def test_pool_allows_the_longest_request_of_all_lanes_there_were() -> None:
+    pool = Pool(2)
+    for seconds in (100.0, 1500.0, 280.0):
+        pool.allow(seconds)
+    assert [thread.patience for thread in pool.threads] == [1500.0, 1500.0]
