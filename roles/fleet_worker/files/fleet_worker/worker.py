@@ -87,6 +87,8 @@ class Job:
         self.deliveries = [delivery]
         self.stop = Stop()
         self.tries = Tries()
+        #: Ends a request at its own time that is served together with others.
+        self.alarm: Any = None
         self.deltas = Deltas(loop, publish, gone=self.stop.abandon)
         self.started = time.monotonic()
 
@@ -488,7 +490,10 @@ class Worker:
             self.counters["batched"] += len(jobs)
             for job in jobs:
                 # What is served as one has one time, the longest; each request is answered at its own.
-                self._loop.call_later(max(0.0, job.deliveries[0].seconds_left()), partial(self._overdue, job))
+                self._quiet(job)
+                job.alarm = self._loop.call_later(
+                    max(0.0, job.deliveries[0].seconds_left()), partial(self._overdue, job)
+                )
         if jobs:
             self.counters["model_switches"] += self._last_model not in ("", action.model)
             self._last_model = action.model
@@ -503,6 +508,12 @@ class Worker:
     def _start_again(self, job: Job) -> None:
         """The pause of a request is over that had given its slot up."""
         self._perform(self._scheduler.again(job.served.queue, job, time.monotonic()))
+
+    def _quiet(self, job: Job) -> None:
+        """Take the alarm of a request back, which would keep the request in memory until then."""
+        if job.alarm is not None:
+            self._loop.remove_timeout(job.alarm)
+            job.alarm = None
 
     def _overdue(self, job: Job) -> None:
         """The time of a request is over that is served together with others."""
@@ -543,15 +554,20 @@ class Worker:
         if job not in self._jobs:
             return  # its time was over before
         if isinstance(served, Later):
-            self._wait(job, served)
-            return
+            try:
+                self._wait(job, served)
+                return
+            except Exception:
+                LOG.exception("defect", lane=job.served.queue)
+                served = GIVEN_BACK
         self._forget(job)
+        self._quiet(job)
         try:
+            self._waiting_room.leave(job)
             fields = {**served.fields, "deltas": job.deltas.count}
             served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
             if served.outcome == "answered":
                 self._results.put(job.deliveries[0].identity, served)
-            self._waiting_room.leave(job)
             self._trust.judge(job.served, served)
         except Exception:
             LOG.exception("defect", lane=job.served.queue)
