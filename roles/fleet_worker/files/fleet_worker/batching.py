@@ -39,6 +39,9 @@ from .verdicts import Verdict
 
 LOG = Log()
 
+#: What Ollama says of the time of a call, in nanoseconds.
+_TIMES = ("total_duration", "load_duration")
+
 
 @dataclass
 class _Batch:
@@ -138,9 +141,11 @@ def _run(server: Server, batch: _Batch) -> dict[Delivery, Ready]:
 def _shared_out(batch: _Batch, result: Any, started: float, seconds: float) -> Iterator[tuple[Delivery, Success]]:
     """Give each request the vectors of its texts, in the form of an answer of its own.
 
-    Ollama counts the tokens of the whole; each gets a share by the length of its texts.
+    Ollama counts the tokens of the whole; each gets a share by the length of its texts. Of the rest each gets the
+    fields that are known, so that an odd one, which the text of one request has caused, is in no other's answer.
     """
     vectors = result["embeddings"]
+    common = {"model": batch.arguments["model"], **{name: counted(result[name]) for name in _TIMES if name in result}}
     tokens = counted(result.get("prompt_eval_count"))
     lengths = [sum(map(len, texts)) for texts in batch.texts]
     place = done = given = 0
@@ -148,6 +153,6 @@ def _shared_out(batch: _Batch, result: Any, started: float, seconds: float) -> I
         done += length
         # Rounded so that the shares add up to the whole.
         upto = tokens * done // max(1, sum(lengths))
-        own = {**result, "embeddings": vectors[place : place + len(texts)], "prompt_eval_count": upto - given}
+        own = {**common, "embeddings": vectors[place : place + len(texts)], "prompt_eval_count": upto - given}
         place, given = place + len(texts), upto
         yield delivery, Success(own, started, seconds)
