@@ -117,6 +117,7 @@ class Updater:
         """Leave. What is under way comes again, to this node, and goes on where it was."""
         LOG.info("stopping", running=len(self._running))
         self._leaving = True
+        self._updates.leave()
         self._notifier.stopping()
         self._loop.call_later(GOODBYE, self._loop.stop)
         self._link.close(self._loop.stop)

@@ -43,6 +43,11 @@ class Updates:
         self._mirror = mirror
         self._store = store
         self._models = models
+        self._leaving = False
+
+    def leave(self) -> None:
+        """The process ends: what is under way may fail, and is done when the broadcast comes again."""
+        self._leaving = True
 
     def check(self, order: Order) -> ModelName:
         """Return the model that is asked for.
@@ -94,5 +99,8 @@ class Updates:
             LOG.error("update_failed", function=order.function, model=order.model[:200], error=str(error))
             return Report(self._node, FAILED, error={"code": error.code, "message": str(error)})
         except Exception as error:  # a defect of ours; the message must not come back to meet it again
-            LOG.exception("defect", function=order.function)
+            if self._leaving:
+                LOG.info("update_broken_off", function=order.function)
+            else:
+                LOG.exception("defect", function=order.function)
             return Report(self._node, FAILED, error={"code": "defect", "message": f"{type(error).__name__}: {error}"})
