@@ -28,9 +28,9 @@ from pika.exceptions import ChannelClosedByBroker
 from ._fleet.broker import BrokerSettings, channel_error
 from ._fleet.errors import BrokerError
 from ._fleet.pika_messages import from_pika
+from ._ollama.retry import RetryPolicy
 from .delivery import Delivery, ServedLane, delivery_count
 from .getters import Getters, Question
-from .growing_pauses import GrowingPauses
 from .logs import Log
 from .verdicts import Verdict
 
@@ -43,6 +43,10 @@ PROBERS = 2
 
 #: Seconds until a lane is declared again whose queue is gone.
 RETRY_GONE = 1.0
+
+#: The same for a queue that may not be read: 1 to 2 s, doubled each time, 5 minutes at most; and how often that is.
+PAUSES = RetryPolicy(base=2.0, cap=300.0)
+MANY = 20
 
 
 class Intake:
@@ -83,7 +87,8 @@ class Intake:
         self._readable: set[str] = set()
         #: Consumers that wait until it is known whether their queue is readable, with their prefetch.
         self._unproven: dict[tuple[str, bool], tuple[ServedLane, int]] = {}
-        self._pauses = GrowingPauses()
+        #: How often in a row the broker has refused to let us read each queue.
+        self._refusals: dict[str, int] = {}
         self._getters = Getters(GETTERS, self._received)
         self._probers = Getters(PROBERS, self._received, once=True)
 
@@ -180,7 +185,7 @@ class Intake:
     def _may_be_read(self, served: ServedLane) -> None:
         if served.queue not in self._readable:
             self._readable.add(served.queue)
-            self._pauses.forget(served.queue)
+            self._refusals.pop(served.queue, None)
 
     def _refused(self, served: ServedLane, error: ChannelClosedByBroker) -> None:
         """The broker has closed a channel because of a lane."""
@@ -188,7 +193,8 @@ class Intake:
         for hot in (False, True):
             self._unproven.pop((served.queue, hot), None)
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
-        self._lane_lost(served, reason.message, self._pauses.next(served.queue))
+        number = self._refusals[served.queue] = min(MANY, self._refusals.get(served.queue, 0) + 1)
+        self._lane_lost(served, reason.message, PAUSES.delay(number))
 
     # Settling.
 

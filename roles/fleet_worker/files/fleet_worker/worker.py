@@ -375,7 +375,7 @@ class Worker:
         LOG.warning("lane_lost", lane=served.queue, reason=reason, pause=pause)
         actions = self._scheduler.lost(served.queue, time.monotonic())
         if served.queue in self._lanes and served.queue not in self._refusals:
-            self._refusals[served.queue] = f"{reason}; it is tried again in {pause:g} s"
+            self._refusals[served.queue] = f"{reason}; it is tried again in {pause:.0f} s"
             self._redeclare_later([served.queue], pause)
         self._perform(actions)
         self._update()
