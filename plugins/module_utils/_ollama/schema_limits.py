@@ -11,6 +11,8 @@ follows the grammar in the runner that all requests of the model share (llama-gr
   taken for 2^64, and the runner runs out of memory.
 - A bound of an integer with more than 15 digits becomes such a repetition.
 - N optional properties of one object take time and memory of the third power of N.
+- A grammar that cannot be read ends the runner, too: one that is longer than Ollama has room for, that begins with
+  itself, or has an empty choice.
 - A list of types visits the schema once for each, and so on in each level below.
 - A reference to a reference to itself, a pattern such as ``^*$``, a very long name: the server itself crashes.
 - A part of a pattern that may be empty and is repeated has exponentially many ways to be empty.
@@ -22,12 +24,14 @@ many alternatives would be followed at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .numbers import digits, finite, whole
 from .option_ranges import RefusedFieldError
+from .schema_grammar import GrammarText
 from .schema_patterns import InvalidPatternError, repetitions
 
 #: Values of a schema, itself and all that is nested counted; and levels, of which a nested object takes two.
@@ -35,7 +39,7 @@ MAX_NODES = 5000
 MAX_DEPTH = 64
 #: Properties of one object, and values of one enum.
 MAX_PROPERTIES = 200
-MAX_ENUM = 1000
+MAX_ENUM = 500
 #: Characters of a name, and of all texts together.
 MAX_NAME = 256
 MAX_TEXT = 65536
@@ -43,6 +47,8 @@ MAX_TEXT = 65536
 MAX_REPETITION = 2000
 #: Repetitions and parts that the whole grammar may have.
 MAX_WEIGHT = 20000
+#: Bytes of the grammar. The oldest servers have room for as many.
+MAX_GRAMMAR = 32_000
 #: Alternatives that are followed at once.
 MAX_ALIKE = 64
 #: Values that are looked at to find that out.
@@ -55,6 +61,7 @@ _ANY, _SCALAR = "any", "scalar"
 _SCALARS = ("string", "number", "integer", "boolean", "null")
 #: Keys whose values are no schemas, or are visited only where a reference leads to them.
 _NO_SCHEMAS = frozenset({"$defs", "definitions", "const", "enum", "required"})
+_WORD = re.compile(r"[A-Za-z0-9_]+")
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
@@ -101,6 +108,7 @@ class Measure:
         self._nodes = 0
         self._text = 0
         self._weight = 0
+        self._references: set[str] = set()
 
     def take(self) -> int:
         """Return the weight of the schema.
@@ -109,6 +117,9 @@ class Measure:
         """
         self._visit(self._schema, 1, 1)
         self._follow_alternatives()
+        self._check_circles()
+        if GrammarText(self._target).length(self._schema) > MAX_GRAMMAR:
+            raise _too_large(f"would become a grammar of more than {MAX_GRAMMAR} bytes; use fewer and shorter names")
         return self._weight
 
     def _visit(self, node: Any, depth: int, times: int) -> None:
@@ -139,10 +150,10 @@ class Measure:
             raise _too_large(f"has an object with {len(node)} keys, and {MAX_PROPERTIES} are allowed")
         if "$ref" in node:
             self._check_reference(node["$ref"])
+        _check_choices(node)
+        _check_further_properties(node)
         types = node.get("type")
         if isinstance(types, list):
-            if len({str(name) for name in types}) < len(types):
-                raise _invalid("has a list of types that names one twice")
             times *= max(1, len(types))
         for least, most in _PAIRS:
             if least in node or most in node:
@@ -168,6 +179,7 @@ class Measure:
             raise _invalid("has a $ref that does not begin with #/; put what it means into the schema itself")
         if len(reference) > MAX_NAME:
             raise _too_large(f"has a $ref of {len(reference)} characters, and {MAX_NAME} are allowed")
+        self._references.add(reference)
         target = self._target(reference)
         if not isinstance(target, dict) or isinstance(target.get("$ref"), str):
             raise _invalid("has a $ref to something that is no schema of its own in it")
@@ -184,6 +196,39 @@ class Measure:
                     target[index] if isinstance(target, list) and index is not None and index < len(target) else None
                 )
         return target
+
+    def _check_circles(self) -> None:
+        """Refuse what begins with itself: a reference that leads back to itself by references and choices alone."""
+        state: dict[str, bool] = {}  # whether all that it begins with was looked at
+        for start in self._references:
+            if start in state:
+                continue
+            state[start] = False
+            path = [(start, iter(self._begins_with(start)))]
+            while path:
+                reference, others = path[-1]
+                other = next(others, None)
+                if other is None:
+                    state[reference] = True
+                    path.pop()
+                elif other not in state:
+                    state[other] = False
+                    path.append((other, iter(self._begins_with(other))))
+                elif not state[other]:
+                    raise _invalid("has a $ref that leads back to itself")
+
+    def _begins_with(self, reference: str) -> list[str]:
+        found: list[str] = []
+        ahead = [self._target(reference)]
+        while ahead:
+            node = ahead.pop()
+            if not isinstance(node, dict):
+                continue
+            if isinstance(node.get("$ref"), str):
+                found.append(node["$ref"])
+            for name in ("anyOf", "oneOf"):
+                ahead += node[name] if isinstance(node.get(name), list) else []
+        return found
 
     def _follow_alternatives(self) -> None:
         """Refuse a schema with too many alternatives that begin alike, one within the other; references count."""
@@ -246,6 +291,24 @@ class Measure:
         self._text += len(text)
         if self._text > MAX_TEXT:
             raise _too_large(f"has texts of more than {MAX_TEXT} characters")
+
+
+def _check_choices(node: Mapping[str, Any]) -> None:
+    if any(node.get(name) == [] for name in ("anyOf", "oneOf", "type")):
+        raise _invalid("has a choice of nothing")
+    types = node.get("type")
+    if isinstance(types, list) and len({str(name) for name in types}) < len(types):
+        raise _invalid("has a list of types that names one twice")
+
+
+def _check_further_properties(node: Mapping[str, Any]) -> None:
+    """Refuse names that Ollama cannot exclude from those of further properties: it writes them as they are."""
+    further = node.get("additionalProperties")
+    properties = node.get("properties")
+    if not isinstance(properties, dict) or not (further is True or isinstance(further, dict)):
+        return
+    if any(_WORD.fullmatch(name) is None for name in properties):
+        raise _invalid("has additionalProperties beside names of other characters than A-Z, a-z, 0-9 and _")
 
 
 def _repetition(node: Mapping[str, Any], least: str, most: str) -> int:

@@ -17,6 +17,13 @@ from .numbers import digits
 MAX_PATTERN = 512
 
 
+#: What a backslash may stand before: what has a meaning of its own in a pattern, and what the grammar knows
+#: (llama-grammar.cpp, parse_char). With anything else, as \\d, the grammar cannot be read, and the runner ends.
+_ESCAPED = '^$.[]()|{}*+?trn\\"'
+_ESCAPED_IN_CLASS = '[]trn\\"'
+_CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
+
+
 class InvalidPatternError(ValueError):
     """A pattern cannot be used; the text says why, and goes on after "has a pattern that"."""
 
@@ -47,6 +54,8 @@ class _Reader:
         self._text = text
         self._most = most
         self._at = 0
+        #: Whether what was read last may be repeated.
+        self._repeatable = True
 
     @property
     def at_end(self) -> bool:
@@ -71,6 +80,8 @@ class _Reader:
     def _atom(self) -> tuple[int, bool]:
         character = self._text[self._at]
         self._at += 1
+        # Ollama repeats bytes, and a part of a character is none.
+        self._repeatable = character.isascii()
         if character == "(":
             if self._text.startswith("?", self._at):
                 raise InvalidPatternError("has a group that begins with ?, which Ollama does not know")
@@ -78,13 +89,12 @@ class _Reader:
             if self.at_end:
                 raise InvalidPatternError("has an opening parenthesis without its closing one")
             self._at += 1
+            self._repeatable = True
             return found
         if character == "[":
             self._skip_class()
         elif character == "\\":
-            if self.at_end:
-                raise InvalidPatternError("ends with a backslash")
-            self._at += 1
+            self._escape(_ESCAPED)
         elif character in "]}":
             raise InvalidPatternError(f"has a {character} without its opening one; write it with a backslash")
         elif character in "*+?{":
@@ -92,16 +102,42 @@ class _Reader:
         return 1, False
 
     def _skip_class(self) -> None:
+        self._at += self._text.startswith("^", self._at)
+        start = self._at
         while not self.at_end and self._text[self._at] != "]":
-            self._at += 2 if self._text[self._at] == "\\" else 1
+            first = self._member()
+            if self._text.startswith("-", self._at) and not self._text.startswith("-]", self._at):
+                self._at += 1
+                if self.at_end or self._member() < first:
+                    raise InvalidPatternError("has a range of characters whose end is before its beginning")
         if self.at_end:
             raise InvalidPatternError("has an opening square bracket without its closing one")
+        if self._at == start:
+            raise InvalidPatternError("has square brackets with nothing in them")
         self._at += 1
+
+    def _member(self) -> str:
+        """Read a character in square brackets."""
+        character = self._text[self._at]
+        self._at += 1
+        return _CONTROLS.get(found := self._escape(_ESCAPED_IN_CLASS), found) if character == "\\" else character
+
+    def _escape(self, known: str) -> str:
+        """Read what follows a backslash."""
+        escaped = self._text[self._at : self._at + 1]
+        if not escaped:
+            raise InvalidPatternError("ends with a backslash")
+        if escaped not in known:
+            raise InvalidPatternError(f"has a backslash before {escaped!r}, which Ollama does not know there")
+        self._at += 1
+        return escaped
 
     def _quantified(self, weight: int, empty: bool) -> tuple[int, bool]:
         if self.at_end or self._text[self._at] not in "*+?{":
             return weight, empty
         least, most = self._quantifier()
+        if not self._repeatable:
+            raise InvalidPatternError("repeats a character that is not ASCII; put it into square brackets")
         if not self.at_end and self._text[self._at] in "*+?{":
             raise InvalidPatternError("has two quantifiers in a row, which Ollama does not know")
         if empty:
