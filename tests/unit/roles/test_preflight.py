@@ -43,6 +43,12 @@ SOUND: dict[str, dict[str, Any]] = {
         ("fleet_worker", {"fleet_worker_metrics_listen": "[::]:9469"}),
         ("fleet_worker", {"fleet_worker_concurrency": "256", "fleet_worker_wheelhouse": "wheels"}),
         ("fleet_worker", {"fleet_worker_lanes": [], "fleet_worker_auto_lanes": "yes"}),
+        (
+            "fleet_worker",
+            {"fleet_worker_auto_lanes_settings": {"keep_alive": "10m", "option_ranges": {"seed": [0, 1]}}},
+        ),
+        ("fleet_worker", {"fleet_worker_memory_max": "", "fleet_worker_updates_memory_max": "10%"}),
+        ("fleet_worker", {"fleet_worker_memory_max": 536870912, "fleet_worker_updates_memory_max": "512M"}),
     ],
 )
 def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) -> None:
@@ -77,6 +83,8 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("ollama_models", {"ollama_models_s3_access_key": "k"}, "go together"),
         ("fleet_worker", {"fleet_worker_name": "Fleet"}, "lower-case letter"),
         ("fleet_worker", {"fleet_worker_lanes": []}, "nothing to serve"),
+        ("fleet_worker", {"fleet_worker_memory_max": "2 GB"}, "fleet_worker_memory_max"),
+        ("fleet_worker", {"fleet_worker_updates_memory_max": "0"}, "fleet_worker_updates_memory_max"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "speak", "model": "x"}]}, "needs a type"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat"}]}, "needs a type"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat", "model": "x"}] * 2}, "the same lane twice"),

@@ -73,6 +73,24 @@ def test_a_stop_outlasts_the_drain_and_the_password_is_a_credential(render: Any)
     assert not any("secret" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    "template, variable",
+    [
+        ("fleet-worker.service.j2", "fleet_worker_memory_max"),
+        ("fleet-updates.service.j2", "fleet_worker_updates_memory_max"),
+    ],
+)
+def test_unit_has_a_limit_of_memory_unless_it_is_empty(render: Any, template: str, variable: str) -> None:
+    def limits(**options: Any) -> list[str]:
+        lines = render("fleet_worker", template, **UPDATES, **options).splitlines()
+        return [line for line in lines if line.startswith("MemoryMax=")]
+
+    assert limits() == ["MemoryMax=2G"]
+    assert limits(**{variable: "10%"}) == ["MemoryMax=10%"]
+    assert limits(**{variable: 536870912}) == ["MemoryMax=536870912"]
+    assert limits(**{variable: ""}) == []
+
+
 def test_another_release_is_another_unit_since_instances_share_the_link(render: Any) -> None:
     def release(**options: Any) -> str:
         (line,) = [
