@@ -33,7 +33,7 @@ __all__ = ["s3"]
 # time; a deep one (TEST_DEPTH=deep, or FAULT_ROUNDS for their number) draws others at each run.
 hypothesis.register_profile(
     "mirror",
-    max_examples=depth.rounds(12, 400),
+    max_examples=depth.rounds(6, 400),
     derandomize=not depth.DEEP and "FAULT_ROUNDS" not in os.environ,
     database=None,
     deadline=None,

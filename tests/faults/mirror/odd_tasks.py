@@ -229,7 +229,7 @@ _ALL = (
     Publish(
         "publish and prune",
         "ollama_s3_publish",
-        {"models": ["a", "d"], "prune": True, "prune_scope": ["registry.example*"]},
+        {"models": ["a", "d"], "prune": True, "prune_scope": ["registry.example:5000/team/*"]},
         store=(NEW_A, D),
         takes=(C,),
         brings=(NEW_A, D),
