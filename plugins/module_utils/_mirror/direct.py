@@ -23,7 +23,8 @@ from urllib.parse import quote, urlsplit
 from .layout import url_path
 from .object_list import Page, read_page
 from .objects import compression
-from .s3 import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT, S3Settings
+from .s3 import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT
+from .s3_settings import S3Settings
 from .signing import Signer
 from .wire import Answer, Endpoint
 

@@ -27,7 +27,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .s3 import S3Settings
+    from .s3_settings import S3Settings
 
 #: Characters of a text of the SDK that are shown.
 _WORDS = 500

@@ -48,7 +48,8 @@ from .objects import (
     state_of,
 )
 from .quick import QuickGets, SdkBody
-from .s3 import S3Settings, check, connect
+from .s3 import check, connect
+from .s3_settings import S3Settings
 
 #: Manifests read, or objects asked for, at once. They are small, so that waiting for the answer is all that they cost.
 READERS = 8

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from .error_translation import translated
 
 if TYPE_CHECKING:
-    from .s3 import S3Settings
+    from .s3_settings import S3Settings
 
 
 class Body(Protocol):

@@ -11,15 +11,14 @@ here, and not loading it makes a run in which nothing changes noticeably shorter
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from .._ollama.errors import MissingDependencyError
-from .._ollama.text import SHOWN, printable
 from .error_translation import translated
 from .errors import MirrorSettingsError
+from .s3_settings import S3Settings
 
 #: Where a bucket is meant to be when nothing says so: the default of lex-ollama's S3 client.
 DEFAULT_REGION = "us-east-2"
@@ -31,65 +30,6 @@ READ_TIMEOUT = 60
 #: Tries of one request, the first included. botocore's mode "standard" waits between them: a random part of 1, 2, 4 and
 #: so on up to 20 seconds.
 ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class S3Settings:
-    """Where the mirror is, and who we are to it.
-
-    What is ``None`` is found as the SDK finds it: environment, profile, role of the instance.
-    """
-
-    bucket: str
-    prefix: str = "ollama/models"
-    endpoint_url: Optional[str] = None
-    region: Optional[str] = None
-    access_key: Optional[str] = None
-    secret_key: Optional[str] = field(default=None, repr=False)
-    session_token: Optional[str] = field(default=None, repr=False)
-    profile: Optional[str] = None
-    addressing_style: str = "auto"
-    validate_certs: bool = True
-    ca_path: Optional[str] = None
-    #: Of the SDK's client, where ``endpoint_url`` does not say it: from a profile, or one of AWS's.
-    found_url: Optional[str] = None
-
-    @property
-    def where(self) -> str:
-        """The server, as messages call it."""
-        if self.endpoint_url or not self.found_url:
-            return self.endpoint_url or (f"the S3 server of profile {self.profile}" if self.profile else "AWS S3")
-        host = urlsplit(self.found_url).hostname or ""
-        return "AWS S3" if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else self.found_url
-
-    @property
-    def keys_of(self) -> str:
-        """Where the credentials come from, as messages call it."""
-        if self.access_key:
-            return "access_key, secret_key and session_token" if self.session_token else "access_key and secret_key"
-        if self.profile:
-            return f"the credentials of profile {self.profile}"
-        return "the credentials of the AWS_* environment, of the SDK's files or of the instance's role"
-
-    def concealed(self, text: str, limit: int = SHOWN) -> str:
-        """Return a foreign text as it can be shown: printable, cut, and without the secrets that are known here.
-
-        :param limit: characters that are shown.
-        """
-        variables = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        for secret in (self.secret_key, self.session_token, *(os.environ.get(name) for name in variables)):
-            if secret:
-                text = text.replace(secret, "***").replace(secret.strip() or secret, "***")
-        return printable(text, limit)
-
-    @property
-    def asked_region(self) -> Optional[str]:
-        """The region by option or environment; botocore knows only the second of the two variables."""
-        return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-
-    def url(self, key: str) -> str:
-        """Return how messages call an object."""
-        return f"s3://{self.bucket}/{key}"
 
 
 def connect(settings: S3Settings, *, connections: int = 10) -> Any:

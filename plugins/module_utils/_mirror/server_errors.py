@@ -31,7 +31,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .s3 import S3Settings
+    from .s3_settings import S3Settings
 
 #: Characters of a server's own words: its reasons for a denial name users, rights and keys in full.
 _WORDS = 500

@@ -234,6 +234,61 @@ def copies_of_rooms(root: Path) -> list[str]:
     return found
 
 
+def own_imports(room: Path) -> Iterator[tuple[Path, int, Path]]:
+    """Yield each import of a room's file by another one: who imports, on which line, and which file or folder.
+
+    An import inside a function, or for the type checker alone, counts like any other.
+    """
+    for path in python_files(room):
+        if path.is_symlink():
+            continue
+        for node, name, level in imports(parse(path)):
+            if not level:
+                continue
+            start = path.parents[level - 1]
+            target = start.joinpath(*name.split(".")) if name else start
+            for alias in node.names:
+                found = next((place for place in places(target, alias.name) if place.exists()), None)
+                if found is not None and room in found.parents and not found.is_symlink():
+                    yield path, node.lineno, found
+
+
+def places(target: Path, name: str) -> tuple[Path, ...]:
+    """The files that `from target import name` may mean, the likeliest first."""
+    return target / f"{name}.py", target / name / "__init__.py", target.with_suffix(".py"), target / "__init__.py"
+
+
+def no_file_imports_itself(root: Path) -> list[str]:
+    """No file imports itself by way of others: that works until somebody imports the files in another order."""
+    found = []
+    for room in (*(f"{UTILS}/{name}" for name in (*MAY_IMPORT, "_module")), DAEMON):
+        arrows: dict[Path, set[Path]] = {}
+        for path, _line, target in own_imports(root / room):
+            # A package is imported before its files; that is no circle.
+            if target.name != "__init__.py":
+                arrows.setdefault(path, set()).add(target)
+        for start in sorted(arrows):
+            way = way_back(start, arrows)
+            if way and start == min(way):
+                found.append(" -> ".join(str(path.relative_to(root)) for path in (*way, start)))
+    return found
+
+
+def way_back(start: Path, arrows: dict[Path, set[Path]]) -> list[Path]:
+    """Return the shortest way from a file by its imports back to it, without the end; nothing if there is none."""
+    ways = [[start]]
+    seen: set[Path] = set()
+    while ways:
+        way = ways.pop(0)
+        for target in sorted(arrows.get(way[-1], set())):
+            if target == start:
+                return way
+            if target not in seen:
+                seen.add(target)
+                ways.append([*way, target])
+    return []
+
+
 def modules_are_thin(root: Path) -> list[str]:
     """A module is its documentation, constants, and a short main() that makes one call of `run`."""
     found: list[str] = []

@@ -24,6 +24,7 @@ ALL: tuple[Rule, ...] = (
     rules.rooms_raise_and_return,
     rules.daemon_knows_no_ansible,
     rules.daemon_links_rooms,
+    rules.no_file_imports_itself,
     rules.modules_are_thin,
 )
 
@@ -44,7 +45,10 @@ SOUND = {
     ),
     "plugins/module_utils/_module/running.py": "from ansible.module_utils.basic import AnsibleModule\nprint()\n",
     "plugins/modules/thing.py": MODULE,
-    f"{rules.DAEMON}/cli.py": "import sys\nimport pydantic\nfrom ._ollama import names\nprint(sys.exit)\n",
+    f"{rules.DAEMON}/cli.py": (
+        "import sys\nimport pydantic\nfrom . import lanes\nfrom ._ollama import names\nprint(sys.exit)\n"
+    ),
+    f"{rules.DAEMON}/lanes.py": "x = 1\n",
 }
 
 
@@ -141,6 +145,18 @@ WORKER = f"{rules.DAEMON}/x.py"
             f"{rules.DAEMON}/names.py",
             SOUND["plugins/module_utils/_ollama/names.py"],
             "is a copy of plugins/module_utils/_ollama/names.py",
+        ),
+        (
+            rules.no_file_imports_itself,
+            f"{rules.DAEMON}/lanes.py",
+            "def f():\n    from . import cli\n",
+            f"{rules.DAEMON}/cli.py -> {rules.DAEMON}/lanes.py -> {rules.DAEMON}/cli.py",
+        ),
+        (
+            rules.no_file_imports_itself,
+            "plugins/module_utils/_mirror/plans.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .s3 import X",
+            "plans.py -> plugins/module_utils/_mirror/s3.py -> plugins/module_utils/_mirror/plans.py",
         ),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "def help(): ...\n", "nothing but documentation"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "class A: ...\n", "nothing but documentation"),

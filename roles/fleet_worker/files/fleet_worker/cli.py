@@ -14,16 +14,10 @@ from typing import Optional
 
 from . import __version__
 from .config import DEFAULT_PATH, Config, ConfigError, load
+from .exit_codes import EXIT_CONFIG, EXIT_NOT_READY, EXIT_PROBLEMS
 
 #: Where the configuration of the updates is.
 UPDATES_PATH = "/etc/legionio/fleet-updates.yml"
-
-#: sysexits.h EX_CONFIG: no restart mends it, and the unit can say so with RestartPreventExitStatus=.
-EXIT_CONFIG = 78
-#: What check-config leaves with when there are problems.
-EXIT_PROBLEMS = 2
-#: What status leaves with when the worker answers and is not ready.
-EXIT_NOT_READY = 3
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -24,9 +24,9 @@ from .announcing import Announcer
 from .asking import Asker
 from .auto import lanes_of
 from .breaker import Breaker
-from .cli import EXIT_CONFIG
 from .config import BrokerConfig, Config, ConfigError, LaneConfig, load
 from .delivery import ServedLane
+from .exit_codes import EXIT_CONFIG
 from .health import Health, State
 from .logs import Log, set_up
 from .loop import Loop

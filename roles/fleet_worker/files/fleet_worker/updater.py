@@ -35,7 +35,7 @@ from ._fleet.messages import Message
 from ._fleet.pika_messages import from_pika
 from ._fleet.trust import refusal
 from ._ollama.errors import CollectionError
-from .cli import EXIT_CONFIG
+from .exit_codes import EXIT_BROKEN, EXIT_CONFIG
 from .link import Link
 from .logs import Log, set_up
 from .loop import Loop
@@ -55,9 +55,6 @@ PREFETCH = 10
 
 #: What ends the process.
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
-
-#: What the process leaves with after a defect; systemd starts it anew.
-EXIT_BROKEN = 1
 
 #: Seconds until the queue is declared again when the broker has refused it.
 RETRY = 30.0

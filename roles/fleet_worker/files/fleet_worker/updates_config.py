@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from . import credentials
 from ._fleet.broadcasts import EXCHANGE, queue_of
 from ._fleet.trust import REPLY_QUEUES
-from ._mirror.s3 import S3Settings
+from ._mirror.s3_settings import S3Settings
 from ._ollama.store import StoreSettings
 from .config import BrokerConfig, CredentialName, LogConfig, Name, Pattern, Section, checked, content_of, or_value_error
 

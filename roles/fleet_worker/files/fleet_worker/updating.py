@@ -17,7 +17,7 @@ from ._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, Orde
 from ._mirror.importing import Importer
 from ._mirror.mirror import Mirror
 from ._mirror.plans import ADD, KEEP, REPLACE
-from ._mirror.s3 import S3Settings
+from ._mirror.s3_settings import S3Settings
 from ._ollama.errors import CollectionError
 from ._ollama.names import ModelName
 from ._ollama.patterns import matches_any

@@ -14,7 +14,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.answers im
     examine,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.error_translation import translated
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings, connect
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import connect
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 from botocore.awsrequest import AWSResponse
 
 SETTINGS = S3Settings("models", endpoint_url="http://127.0.0.1:9", region="r", access_key="a", secret_key="b")

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import DirectReads
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 
 SETTINGS = S3Settings("models", endpoint_url="http://127.0.0.1:7070", access_key="a", secret_key="b")
 NOWHERE = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}

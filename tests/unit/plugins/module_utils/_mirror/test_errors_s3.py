@@ -15,7 +15,8 @@ import pytest
 import urllib3.exceptions
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.error_translation import translate, translated
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings, check, connect
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import check, connect
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import MissingDependencyError
 
 SETTINGS = S3Settings("models", endpoint_url="https://s3.example.com", access_key="key", secret_key="very secret")

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.objects import ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.sources import ObjectSource
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 

@@ -22,7 +22,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.listing im
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.object_list import Entry, ObjectList, Page
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.objects import ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 

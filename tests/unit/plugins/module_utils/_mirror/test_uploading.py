@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.objects import ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.uploading import PART_SIZE, upload
 
 SETTINGS = S3Settings("models", endpoint_url="http://127.0.0.1:9", region="r", access_key="a", secret_key="b")
