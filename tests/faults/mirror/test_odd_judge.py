@@ -133,8 +133,13 @@ def test_oddity_of_the_catalogue_shows_in_some_answer():
     assert not idle
 
 
-def _forgets_users(mirror, **_options):
-    return {}, []
+_references = Mirror.references
+
+
+def _forgets_users(mirror, **options):
+    found = _references(mirror, **options)
+    found.users.clear()
+    return found
 
 
 def _knows_no_etag(mirror, key):
@@ -157,7 +162,7 @@ def _says_nothing_is_there(mirror, prefix):
         ("publish and prune", "references", _forgets_users, "has lost sha256:"),
         ("publish", "state", _knows_no_etag, "it fails unexpectedly"),
         ("import", "manifest", _asks_again, "it asks without end"),
-        ("info", "states", _says_nothing_is_there, "0 models and 0 broken ones are listed of 5"),
+        ("info", "entries", _says_nothing_is_there, "0 models and 0 broken ones are listed of 5"),
         ("absent", "remove_manifest", lambda mirror, name: True, "is still there"),
     ],
 )
