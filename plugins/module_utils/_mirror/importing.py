@@ -18,14 +18,13 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Callable, Optional
 
 from .._ollama.digests import blob_file_name, digest_of
 from .._ollama.directories import DirectoryError, DiskFullError, barred, explained, user_name
-from .._ollama.errors import CollectionError, InvalidNameError
+from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
-from .._ollama.names import ModelName, as_present, spellings
+from .._ollama.names import ModelName
 from .._ollama.store import Store
 from .._ollama.tally import Tally
 from . import listing
@@ -36,6 +35,7 @@ from .lock import WAIT_WITHIN, exclusive
 from .mirror import READERS, Mirror
 from .objects import ObjectState
 from .partials import ABANDONED_AFTER, BLOCK, PartialFile, kept_bytes, remove_abandoned
+from .places import places_of, warnings_of
 from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
 from .records import Records
 from .removing import carry_out_removal, unused_blobs
@@ -123,8 +123,8 @@ class Importer:
         self._tally = tally or Tally()
         self._users: dict[str, str] = {}
         self._records = Records(store.find_workspace(), believe=not verify_always)
-        self._manifests: dict[ModelName, Manifest] = {}
-        self._renamed: dict[ModelName, ModelName] = {}
+        self._asked: dict[ModelName, Manifest] = {}  # by the names that were asked for
+        self._manifests: dict[ModelName, Manifest] = {}  # by the names in the store
         self._objects: dict[str, ObjectState] = {}
         self._lock = threading.Lock()
         self.report = Report()
@@ -138,9 +138,12 @@ class Importer:
         :raises MirrorIncompleteError: when the mirror lacks a blob that is needed, or has it in another size.
         :raises DiskFullError: when there is too little room for what is needed.
         """
-        if not self._manifests:
+        if not self._asked:
             with ThreadPoolExecutor(READERS) as pool:
-                self._manifests = dict(zip(self._places(), pool.map(self._manifest, self._names)))
+                self._asked = dict(zip(self._names, pool.map(self._manifest, self._names)))
+        present = self._present()
+        places = places_of(self._names, present)
+        self._manifests = {place: self._asked[name] for place, name in places.items()}
         wanted = _distinct(self._manifests)
         blobs = tuple(_blob_change(blob, problem) for blob, problem in zip(wanted, self._problems(wanted)))
         models = [self._model_change(name, manifest) for name, manifest in self._manifests.items()]
@@ -158,34 +161,20 @@ class Importer:
             models=tuple(models),
             blobs=(*blobs, *unused.blobs),
             access=tuple(self._access_changes(blobs)),
-            warnings=(*self._warnings(), *self._renamings(models), *self._unseen(), *unused.warnings),
+            warnings=(
+                *self._warnings(),
+                *warnings_of(models, places, present),
+                *self._unseen(),
+                *unused.warnings,
+            ),
             listed=unused.listed,
         )
         self._ask_for(plan.of(ADD, REPLACE))
         self._must_be_possible(plan)
         return plan
 
-    def _places(self) -> list[ModelName]:
-        """Return the name of each model in the store: as it is there, where it is there in another case.
-
-        :raises InvalidNameError: when Ollama takes two of the names for one model.
-        """
-        places: dict[ModelName, ModelName] = {}
-        for name in self._names:
-            place = name if name in self._present else as_present(name, self._present)
-            if spellings(place, places):
-                raise InvalidNameError(
-                    f"Ollama takes {name} and {places[spellings(place, places)[0]]} for the same model",
-                    remedy="Name one of them only; Ollama does not tell upper from lower case in names",
-                    name=name.full,
-                )
-            places[place] = name
-        self._renamed = {place: name for place, name in places.items() if place != name}
-        return list(places)
-
-    @cached_property
     def _present(self) -> Collection[ModelName]:
-        """The models that are there before anything is done."""
+        """Return the models that are there now."""
         return self._store.names()
 
     def _manifest(self, name: ModelName) -> Manifest:
@@ -282,14 +271,6 @@ class Importer:
         """Yield why there may be models that prune should remove and cannot see."""
         for doubt in self._store.unseen() if self._prune else ():
             yield f"Models may remain that prune should remove: {doubt}"
-
-    def _renamings(self, models: Iterable[ModelChange]) -> Iterator[str]:
-        for model in models:
-            if model.name in self._renamed and model.action in (ADD, REPLACE):
-                yield (
-                    f"{self._renamed[model.name]} is imported as {model.name}: Ollama looks names up without regard to"
-                    " case, and the store has it in this spelling"
-                )
 
     def _ask_for(self, blobs: Sequence[BlobChange]) -> None:
         unknown = [blob.digest for blob in blobs if blob.digest not in self._objects and blob.size]

@@ -91,6 +91,9 @@ class Publisher:
             # The manifests first: the answer to a GET says what is wrong with key or bucket, that to a HEAD does not.
             published = list(pool.map(self._mirror.manifest, manifests))
             changes = tuple(pool.map(self._blob_change, blobs.values()))
+        for change in changes:
+            if change.action != KEEP:
+                self._must_be_readable(change.digest)
         models = [
             ModelChange(name, None if raw is None else digest_of(raw), manifest)
             for (name, manifest), raw in zip(manifests.items(), published)
@@ -178,6 +181,15 @@ class Publisher:
                 name=name.full,
                 digest=blob.digest,
             )
+
+    def _must_be_readable(self, digest: str) -> None:
+        """Make sure that a blob can be read, before any other is sent.
+
+        :raises DirectoryError: when it may not be read, or is no regular file.
+        """
+        descriptor = self._store.open_blob(digest)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _blob_change(self, blob: Layer) -> BlobChange:
         problem = self._problem(blob)

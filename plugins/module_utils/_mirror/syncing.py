@@ -115,7 +115,6 @@ class Syncer(Importer):
         self.report.unverified = []
         return super().plan()
 
-    @property
     def _present(self) -> Collection[ModelName]:
         return self._store.names() if self._store.exists else self._listed
 

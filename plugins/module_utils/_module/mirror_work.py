@@ -269,6 +269,8 @@ def _remove_from_store(module: AnsibleModule, store: Store, names: list[ModelNam
     names = [found for name in names for found in spellings(name, present) or [name]]
     plan = plan_removal(store, names)
     removal = Removal()
+    if plan.changed:
+        store.must_be_writable()
     if plan.changed and not module.check_mode:
         with exclusive(store.workspace, store.ownership, module.warn, within=module.params["lock_timeout"]):
             plan = plan_removal(store, names)

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.publishing import Publisher
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import NotPermittedError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
@@ -45,6 +48,39 @@ def test_two_names_that_ollama_takes_for_one_are_refused(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
     with pytest.raises(InvalidNameError, match="same model"):
         Importer(memory_mirror, store, [MIXED, LOWER]).plan()
+
+
+def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written(tmp_path, memory_mirror):
+    memory_mirror.put(LOWER.full, b"shared", b"old")
+    memory_mirror.put(MIXED.full, b"shared", b"new")
+    settings = StoreSettings(str(tmp_path / "models"))
+    with Store(settings) as store, Store(settings) as other:
+        waiting = Importer(memory_mirror, store, [MIXED])
+        assert waiting.plan().models[0].name == MIXED
+        Importer(memory_mirror, other, [LOWER]).apply()
+        waiting.apply()
+    with Store(settings) as store:
+        assert store.names() == [LOWER]
+
+
+def test_two_spellings_that_a_store_has_are_said(store, memory_mirror):
+    memory_mirror.put(MIXED.full, b"shared", b"new")
+    store.write_manifest(MIXED, store.manifest(LOWER))
+    (warning,) = Importer(memory_mirror, store, [LOWER]).plan().warnings
+    assert f"The store has {LOWER} and {MIXED}" in warning
+
+
+def test_a_blob_that_may_not_be_read_is_seen_before_anything_is_sent(store, memory_mirror, monkeypatch):
+    memory_mirror.objects.clear()
+
+    def refuse(self, name):
+        raise NotPermittedError(f"Could not read at {name}")
+
+    publisher = Publisher(memory_mirror, store, [LOWER])
+    monkeypatch.setattr(store, "open_blob", partial(refuse, store))
+    with pytest.raises(NotPermittedError):
+        publisher.plan()
+    assert not memory_mirror.objects
 
 
 def test_publishing_a_second_spelling_is_said(store, memory_mirror):
