@@ -99,11 +99,19 @@ class Server:
 
     def expired(self, delivery: Delivery) -> Served:
         """Return what becomes of a request whose answer has not come in time."""
+        return self._failed(
+            delivery, Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
+        )
+
+    def unacceptable(self, delivery: Delivery) -> Served:
+        """Return what becomes of a request whose answer the broker does not take."""
+        return self._failed(delivery, Failure("payload_too_large", "the broker does not take so large an answer"))
+
+    def _failed(self, delivery: Delivery, failure: Failure) -> Served:
         try:
             task = self._reader.read(delivery)
             if isinstance(task, Served):
                 return task
-            failure = Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
             return self._answered(task, failure)
         except Exception as error:
             LOG.exception("defect", lane=delivery.served.queue)

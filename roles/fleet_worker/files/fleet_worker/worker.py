@@ -611,6 +611,11 @@ class Worker:
         self._publisher.publish(marked(served.reply, count), partial(self._settle, deliveries, served))
 
     def _settle(self, deliveries: list[Delivery], served: Served, publication: Optional[Publication]) -> None:
+        if publication is Publication.UNACCEPTABLE and served.outcome == "answered":
+            # The requester is told in few words, which the broker may take.
+            self.counters[f"reply:{publication.value}"] += 1
+            self._answer(deliveries, self._server.unacceptable(deliveries[0]))
+            return
         if publication is not Publication.LOST:
             for delivery in deliveries:
                 self._settle_one(delivery, served.verdict)

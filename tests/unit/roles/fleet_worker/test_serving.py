@@ -395,6 +395,12 @@ def test_server_whose_request_is_overdue_says_so(desk: Desk) -> None:
     assert reply(served)["error"]["code"] == "inference_timeout"
 
 
+def test_server_with_an_answer_that_the_broker_does_not_take_says_so(desk: Desk) -> None:
+    served = desk.server.unacceptable(delivery(CHAT))
+    assert (served.verdict, served.outcome) == (Verdict.ACK, "payload_too_large")
+    assert reply(served)["error"]["code"] == "payload_too_large"
+
+
 def test_a_compressed_answer_that_is_none_is_told(desk: Desk) -> None:
     assert desk.begin()
     response = Response()

@@ -20,6 +20,7 @@ from fleet_worker.breaker import Breaker
 from fleet_worker.loop import Loop
 from fleet_worker.metrics import Metrics
 from fleet_worker.notify import Notifier
+from fleet_worker.publishing import Publication
 from fleet_worker.results import Results
 from fleet_worker.supervisor import Supervisor
 from fleet_worker.verdicts import Served, Verdict
@@ -152,6 +153,29 @@ def test_answer_whose_deliveries_are_gone_is_published_while_there_is_a_connecti
     assert len(sent) == (published if connected else 0)
     assert channel.settled == []
     assert (worker._results.get(request.identity) is not None) == bool(published), "it is kept for the redelivery"
+
+
+def test_answer_that_the_broker_does_not_take_is_followed_by_an_error(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, short = (Reply("", "llm.fleet.reply.a", Message(Properties(type=kind), {}, b"{}")) for kind in "ls")
+    told = [Publication.UNACCEPTABLE, Publication.CONFIRMED]
+    sent: list[Reply] = []
+
+    def publish(reply: Reply, done: Callable[[Publication], None]) -> None:
+        sent.append(reply)
+        done(told.pop(0))
+
+    monkeypatch.setattr(worker._server, "serve", lambda *_request, **_more: Served(Verdict.ACK, "answered", large))
+    monkeypatch.setattr(
+        worker._server,
+        "unacceptable",
+        lambda _delivery: Served(Verdict.ACK, "payload_too_large", short),
+        raising=False,
+    )
+    monkeypatch.setattr(worker._publisher, "publish", publish)
+    assert deliver(worker) == [("ack", 1)]
+    assert sent == [large, short]
 
 
 def test_numbers_that_nobody_can_have_counted_leave_the_metrics_as_they_are(worker: Worker) -> None:
