@@ -9,7 +9,7 @@ import threading
 from typing import Any, Callable
 
 import pytest
-from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, answer, eventually
+from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, answer, eventually
 from fleet_worker._fleet.lanes import lane
 
 from .asking import Asker
@@ -206,36 +206,3 @@ def test_worker_with_half_a_surrogate_pair_in_a_prompt_answers_with_an_error(
     assert {(error["code"], error["retriable"]) for error in errors(asker)} == {("unsupported_type", False)}
     assert scripted.calls == []
     assert "event=defect" not in worker.log
-
-
-def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
-    lent_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
-    slow = Slow(60)
-    together = threading.Event()
-
-    def behave(path: str, body: dict[str, Any]) -> Any:
-        if isinstance(body["input"], list):
-            together.wait(60)
-        else:
-            slow(path, body)
-        return answer(path, body)
-
-    scripted.behave = behave
-    lanes = [{"type": "embed", "model": EMBED_MODEL}]
-    start(lent_broker, scripted.url, lanes=lanes, concurrency=1).wait_ready()
-    others, patient = Asker(lent_broker, EMBED), Asker(lent_broker, EMBED)
-    hasty = Asker(lent_broker, EMBED, expiration="10000")
-    others.ask(input="x")
-    slow.wait_for()
-    others.ask(input="y")  # held while the slot is taken, and then started by itself
-    hasty.ask(input="z")
-    patient.ask(input="z")
-    slow.go_on.set()
-    hasty.wait()
-    (error,) = errors(hasty)
-    assert error["code"] == "inference_timeout"
-    assert not patient.answers, "the other one still has time"
-    together.set()
-    patient.wait()
-    assert "embeddings" in patient.only()[1]

@@ -55,14 +55,10 @@ _TEXTS = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
         # The runner ended in the middle; for an embedding that is a 400 with an error of Go's HTTP client.
-        (r"model runner has unexpectedly stopped", Fault.RUNNER),
-        (r"an error was encountered while running the model", Fault.RUNNER),
-        (r"llama runner process no longer running", Fault.RUNNER),
-        (r"error reading (llm|embed) response|do embedding request", Fault.RUNNER),
-        (
-            r"unexpected server status|server not responding|health resp: |connection refused|unexpected EOF",
-            Fault.RUNNER,
-        ),
+        # Only the beginning counts: what follows can quote a requester.
+        (r"^(model runner has unexpectedly stopped|an error was encountered while running the model)", Fault.RUNNER),
+        (r"^(llama runner process no longer running|unexpected server status|server not responding)", Fault.RUNNER),
+        (r"^(error reading (llm|embed) response|do embedding request|health resp: |connection refused)", Fault.RUNNER),
         # The model was not loaded.
         (r"requires more system memory|unable to load (full )?model|error loading model", Fault.MODEL),
         (r"llama runner process has terminated|timed out waiting for llama runner|error starting runner", Fault.MODEL),

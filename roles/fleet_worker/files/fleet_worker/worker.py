@@ -702,7 +702,10 @@ class Worker:
 
     def summary(self) -> str:
         """Return how the worker is, in a line."""
-        running = f"{len(self._jobs)} running, {self._scheduler.held} held"
+        waiting = len(self._waiting_room.pausing())
+        running = f"{len(self._jobs) - waiting} running, {self._scheduler.held} held"
+        if waiting:
+            running += f", {waiting} waiting for a busy Ollama"
         if self._drain_ends is not None:
             return f"draining: {running}, {max(0.0, self._drain_ends - time.monotonic()):.0f} s left"
         if self._connection is None:

@@ -43,6 +43,7 @@ def error(status: int, text: str) -> ApiError:
         (422, "no words that we know", Fault.REQUEST),
         (500, "error parsing tool call: raw='{', err=unexpected end of JSON input", Fault.CHANCE),
         (200, "failed to parse JSON: invalid character", Fault.CHANCE),
+        (500, "error parsing tool call: raw='model runner has unexpectedly stopped', err=unexpected EOF", Fault.CHANCE),
         (500, "invalid format", Fault.CHANCE),
         (500, "model requires more system memory (80.0 GiB) than is available (3.1 GiB)", Fault.MODEL),
         (500, "llama runner process has terminated: signal: killed", Fault.MODEL),

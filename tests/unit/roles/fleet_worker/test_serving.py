@@ -231,7 +231,7 @@ def test_server_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> No
     assert isinstance(later, Later)
     assert later.alone
     assert not desk.begin(tries=tries), "it waits a moment first, in a thread"
-    error = ApiError("EOF", status=500, server_message="unexpected EOF")
+    error = ApiError("gone", status=500, server_message="model runner has unexpectedly stopped")
     for seconds, retriable in ((2.0, False), (ALONE + 1, True)):  # after that it was not alone any more
         outcome = desk.server.ended(error, delivery(CHAT), tries, 1.0, seconds)
         assert isinstance(outcome, ModelFailure)

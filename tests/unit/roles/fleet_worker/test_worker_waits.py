@@ -66,6 +66,7 @@ def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
     turn_until(worker._loop, worker._waiting_room.pausing)
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
     assert "full" in worker._waiting_room.reason(worker._model_of(LANE.queue))
+    assert "0 running, 0 held, 1 waiting for a busy Ollama" in worker.summary()
     assert channel.settled == []
     worker.drain()
     assert channel.settled == [("nack", 1, True)]
