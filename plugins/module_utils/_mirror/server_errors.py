@@ -190,6 +190,9 @@ _KNOWN = (
 )
 _BY_CODE = {code: known for known in _KNOWN for code in known.codes}
 
+#: Errors that say something of an object that is read.
+_OF_READING = (ObjectMissingError, ObjectChangedError)
+
 #: What must be allowed, by what was being done.
 _RIGHTS = {
     "read": "the right s3:GetObject",
@@ -218,8 +221,8 @@ def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> 
     verb = doing.partition(" ")[0]
     if known is None and isinstance(status, int) and status >= 500:
         known = _BUSY
-    elif known is not None and known.error is ObjectMissingError and verb == "write":
-        known = None  # nobody expects that to be there which is being written
+    elif known is not None and known.error in _OF_READING and verb not in ("read", "ask"):
+        known = None  # such a code is no answer to anything else
     if excerpt is not None:
         words = f"{status} with {excerpt}{answered_by(headers)}"
     else:

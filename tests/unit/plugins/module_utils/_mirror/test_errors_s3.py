@@ -127,8 +127,12 @@ def test_denied_access_names_the_right_for_what_was_done(doing):
     assert ("without s3:ListBucket" in says) == (doing == "read")
 
 
-def test_missing_object_while_writing_has_no_remedy_to_publish_first():
-    assert "publish it first" not in str(translate(answer("NoSuchKey", 404), SETTINGS, "write s3://models/key"))
+@pytest.mark.parametrize("code, status", [("NoSuchKey", 404), ("404", 404), ("InvalidRange", 416), ("412", 412)])
+@pytest.mark.parametrize("doing", ["write", "remove", "list"])
+def test_code_of_reading_says_nothing_of_what_is_not_read(code, status, doing):
+    typed = translate(answer(code, status), SETTINGS, f"{doing} s3://models/key")
+    assert type(typed) is errors.MirrorError
+    assert f"answered {status} {code}" in str(typed)
 
 
 @pytest.mark.parametrize(
