@@ -110,7 +110,7 @@ class Metrics:
         try:
             listener = Listener(_bound(listen), self._answer, name="metrics")
             listener.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
             LOG.warning("no_metrics", listen=listen, error=str(error), remedy="free the address, or choose another")
             return
         self.listener = listener

@@ -44,6 +44,9 @@ from .worker import Worker
 
 LOG = Log()
 
+#: What the process leaves with after a defect.
+EXIT_BROKEN = 1
+
 #: To stop, twice to stop at once; to read the configuration again.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -70,11 +73,14 @@ def run(config: Config, path: str) -> int:
         error = service.run()
     except CollectionError as failure:
         error = failure
+    except Exception:  # such as a thread that could not be started; systemd tries again
+        LOG.exception("broken")
+        return EXIT_BROKEN
     if error is not None:
         LOG.error("gave_up", error=str(error), code=error.code)
         return EXIT_CONFIG
     LOG.info("ended")
-    return 1 if service.broken else 0
+    return EXIT_BROKEN if service.broken else 0
 
 
 class Service:

@@ -31,6 +31,14 @@ class MirrorConfig(Section):
     validate_: bool = Field(default=True, alias="validate")
     ca_path: Optional[str] = None
 
+    @field_validator("endpoint_url")
+    @classmethod
+    def _endpoint_has_no_login(cls, value: Optional[str]) -> Optional[str]:
+        # Every user of the node can read this file.
+        if value is not None and "@" in value:
+            raise ValueError("it has a user or a password; use access_key_credential and secret_key_credential")
+        return value
+
 
 class UpdatesConfig(Section):
     """The whole file."""

@@ -278,6 +278,7 @@ UPDATES: dict[str, Any] = {
         ({"models": ["a/b/c/d"]}, "models.0: No model name can match the pattern"),
         ({"models": []}, "models"),
         ({"reply_queues": ["a\n"]}, "reply_queues.0"),
+        ({"mirror": {"bucket": "b", "endpoint_url": "http://user:s3cret@s3"}}, "mirror.endpoint_url: it has a user"),
     ],
 )
 def test_updates_that_cannot_work_are_refused(change: dict[str, Any], message: str) -> None:
@@ -285,6 +286,7 @@ def test_updates_that_cannot_work_are_refused(change: dict[str, Any], message: s
     with pytest.raises(ConfigError) as caught:
         checked(UpdatesConfig, {**UPDATES, **change})
     assert str(caught.value).startswith(message)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_broker_address_with_a_password_is_refused_without_it() -> None:
