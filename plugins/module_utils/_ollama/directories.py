@@ -512,14 +512,15 @@ class Directory:
             raise explain(error, "remove", self.join(name)) from error
         return True
 
-    def must_be_writable(self) -> None:
+    def must_be_writable(self, place: str = "") -> None:
         """Make sure that entries may be created and removed here.
 
+        :param place: what is to be created, for the message; else it names the directory.
         :raises NotPermittedError: when they may not.
         """
         if os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor, effective_ids=_EFFECTIVE):
             return
-        with explained("write", self.path):
+        with explained("write", place or self.path):
             if os.fstatvfs(self.descriptor).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))

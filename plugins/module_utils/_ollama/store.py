@@ -173,7 +173,7 @@ class Store:
         parts = [self._blobs, self._manifests, self.find_workspace()]
         if self._root is None:
             with Directory.deepest(self.path) as above:
-                above.must_be_writable()
+                above.must_be_writable(self.path)
         elif not all(parts):
             self._root.must_be_writable()
         for part in filter(None, parts):

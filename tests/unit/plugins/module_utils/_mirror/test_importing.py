@@ -113,6 +113,15 @@ def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(store, memor
     assert str(tmp_path / "models" / part) in caught.value.message
 
 
+def test_a_store_that_cannot_be_created_is_named_in_the_plan(tmp_path, memory_mirror, monkeypatch):
+    memory_mirror.put(NAME.full, b"new")
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    path = tmp_path / "not there/models"
+    with Store(StoreSettings(str(path))) as store, pytest.raises(NotPermittedError) as caught:
+        Importer(memory_mirror, store, [NAME]).plan()
+    assert str(path) in caught.value.message
+
+
 def test_a_read_only_store_in_which_nothing_changes_is_no_failure(store, memory_mirror, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
     assert not Importer(memory_mirror, store, [NAME]).plan().changed
