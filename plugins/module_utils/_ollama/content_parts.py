@@ -42,10 +42,9 @@ def messages_of(value: Any, left_out: list[str]) -> list[Any]:
         if not isinstance(given, dict):
             raise RefusedFieldError("messages", "must be a list of messages, each an object with role and content")
         message = given
-        extra = given.keys() - MESSAGE_FIELDS
-        if extra:
-            unknown |= extra
-            message = {name: part for name, part in given.items() if name not in extra}
+        if not given.keys() <= MESSAGE_FIELDS:
+            unknown |= given.keys() - MESSAGE_FIELDS
+            message = {name: part for name, part in given.items() if name in MESSAGE_FIELDS}
         if message.get("images") is not None:
             pictures.add("messages.images", message["images"])
         content = message.get("content")

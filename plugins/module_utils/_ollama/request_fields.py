@@ -78,6 +78,8 @@ _FOREIGN: Mapping[str, tuple[str, ...]] = {
     for call, own in PASSED.items()
 }
 
+_UNWANTED: Mapping[str, frozenset[str]] = {call: frozenset((*REFUSED, *names)) for call, names in _FOREIGN.items()}
+
 #: Left out without an error, because LegionIO's requesters send it with each chat and its workers leave it out.
 _LEFT_OUT: Mapping[str, frozenset[str]] = {"chat": frozenset({"system"})}
 
@@ -96,8 +98,8 @@ def passed_on(
     """
     left_out: list[str] = []
     lenient = _LEFT_OUT.get(call, frozenset())
-    for name in (*REFUSED, *_FOREIGN[call]):
-        if document.get(name):
+    for name in _UNWANTED[call] & document.keys():
+        if document[name]:
             if name in lenient:
                 left_out.append(name)
             else:
@@ -110,7 +112,8 @@ def passed_on(
             if value is not None:
                 arguments[name] = value
     known = _known(call, others)
-    left_out += islice((name for name in document if name not in known), MAX_NAMED)
+    if not document.keys() <= known:
+        left_out += islice((name for name in document if name not in known), MAX_NAMED)
     return arguments, tuple(left_out)
 
 

@@ -43,7 +43,7 @@ class LaneTerms:
     option_ranges: tuple[tuple[str, float, float], ...] = ()
 
     def applied_to(self, request: Request, lane: Lane, *, runner_options: bool) -> Request:
-        """Return the request as it is sent to Ollama, or with its failure.
+        """Return the request with all that is sent to Ollama, or with its failure.
 
         :param runner_options: whether requesters may set the options that load a model anew.
         """
@@ -55,16 +55,17 @@ class LaneTerms:
             self._apply_keep_alive(arguments, ignored)
         except RefusedFieldError as error:
             return replace(request, arguments={}, failure=refused(error))
-        return replace(request, arguments=arguments, ignored=tuple(ignored))
+        return replace(request, arguments={"model": lane.model, **arguments}, ignored=tuple(ignored))
 
     def _apply_options(self, arguments: dict[str, Any], ignored: list[str], lane: Lane, runner_options: bool) -> None:
         wanted: Mapping[str, Any] = arguments.get("options") or {}
         own = {} if lane.context_window is None else {"num_ctx": lane.context_window}
+        if not wanted and not own:
+            return
         ranges = {name: (least, most) for name, least, most in self.option_ranges}
         options, left_out = allowed(wanted, ranges, own if runner_options else RUNNER_OPTIONS)
         ignored += [f"options.{name}" for name in left_out if name not in own or wanted[name] != own[name]]
-        if own or "options" in arguments:
-            arguments["options"] = {**options, **own}
+        arguments["options"] = {**options, **own}
 
     def _apply_keep_alive(self, arguments: dict[str, Any], ignored: list[str]) -> None:
         wanted = arguments.pop("keep_alive", None)

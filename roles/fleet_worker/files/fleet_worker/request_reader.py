@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ._fleet.dialects import dialect_of
@@ -93,8 +93,7 @@ class RequestReader:
 
     def on_terms(self, request: Request, served: ServedLane, terms: LaneTerms) -> Request:
         """Return a request as Ollama is sent it."""
-        request = terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options)
-        return replace(request, arguments={"model": served.lane.model, **request.arguments})
+        return terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options)
 
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""

@@ -27,7 +27,7 @@ def applied(terms: LaneTerms = USUAL, on: Any = LANE, runner_options: bool = Fal
 @pytest.mark.parametrize("wanted, sent", [("5m", "5m"), ("1h", "1h"), (300, 300), (3600.0, 3600.0), ("600", 600)])
 def test_keep_alive_within_bounds_is_passed_on(wanted: Any, sent: Any) -> None:
     settled = applied(keep_alive=wanted)
-    assert (settled.arguments, settled.ignored) == ({"keep_alive": sent}, ())
+    assert (settled.arguments, settled.ignored) == ({"model": "m:1", "keep_alive": sent}, ())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_keep_alive_within_bounds_is_passed_on(wanted: Any, sent: Any) -> None:
 )
 def test_keep_alive_that_unloads_or_pins_the_model_is_left_out(wanted: Any) -> None:
     settled = applied(keep_alive=wanted)
-    assert (settled.arguments, settled.ignored, settled.failure) == ({}, ("keep_alive",), None)
+    assert (settled.arguments, settled.ignored, settled.failure) == ({"model": "m:1"}, ("keep_alive",), None)
 
 
 @pytest.mark.parametrize(
@@ -52,19 +52,22 @@ def test_keep_alive_that_is_no_time_is_refused_by_name(wanted: Any) -> None:
 @pytest.mark.parametrize("wanted", [None, 0, -1, "5m", "soon", [1]])
 def test_keep_alive_of_the_lane_wins(kept: Any, wanted: Any) -> None:
     settled = applied(LaneTerms(keep_alive=kept), **({} if wanted is None else {"keep_alive": wanted}))
-    assert settled.arguments == {"keep_alive": kept}
+    assert settled.arguments == {"model": "m:1", "keep_alive": kept}
     assert settled.ignored == (() if wanted in (None, kept) else ("keep_alive",))
 
 
 def test_options_that_load_the_model_anew_are_left_out_and_named() -> None:
     wanted = {"num_ctx": 10**6, "use_mlock": True, "low_vram": True, "unknown": 1, "seed": 1}
     settled = applied(options=wanted)
-    assert settled.arguments == {"options": {"seed": 1}}
+    assert settled.arguments == {"model": "m:1", "options": {"seed": 1}}
     assert settled.ignored == ("options.num_ctx", "options.use_mlock", "options.low_vram", "options.unknown")
 
 
 def test_options_that_load_the_model_anew_are_passed_on_where_the_node_allows_it() -> None:
-    assert applied(runner_options=True, options={"num_ctx": 8192}).arguments == {"options": {"num_ctx": 8192}}
+    assert applied(runner_options=True, options={"num_ctx": 8192}).arguments == {
+        "model": "m:1",
+        "options": {"num_ctx": 8192},
+    }
     assert applied(runner_options=True, options={"num_ctx": 2**31}).failure is not None
 
 
@@ -72,8 +75,11 @@ def test_options_that_load_the_model_anew_are_passed_on_where_the_node_allows_it
 def test_context_window_of_the_lane_is_sent_always(runner_options: bool) -> None:
     for wanted, ignored in (({}, ()), ({"num_ctx": 4096}, ()), ({"num_ctx": 8192}, ("options.num_ctx",))):
         settled = applied(on=CONTEXT_LANE, runner_options=runner_options, options=wanted)
-        assert (settled.arguments, settled.ignored) == ({"options": {"num_ctx": 4096}}, ignored)
-    assert applied(on=CONTEXT_LANE, runner_options=runner_options).arguments == {"options": {"num_ctx": 4096}}
+        assert (settled.arguments, settled.ignored) == ({"model": "m:1", "options": {"num_ctx": 4096}}, ignored)
+    assert applied(on=CONTEXT_LANE, runner_options=runner_options).arguments == {
+        "model": "m:1",
+        "options": {"num_ctx": 4096},
+    }
 
 
 def test_options_out_of_range_are_refused_unless_the_lane_widens_it() -> None:
