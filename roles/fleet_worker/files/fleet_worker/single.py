@@ -71,7 +71,7 @@ class Claim:
         if rival is not None:
             self.close()
             raise AlreadyServedError(
-                f"Another worker on this machine ({rival}) serves the Ollama at {host}",
+                f"Another worker on this machine serves the Ollama at {host} (its claim is {rival})",
                 remedy="Stop it, or give this one another ollama.host: together they would overload it",
             )
 
