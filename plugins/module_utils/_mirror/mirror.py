@@ -88,6 +88,11 @@ class Mirror:
             self._connected()
 
     @property
+    def where(self) -> str:
+        """The server, as messages call it."""
+        return self.settings.where
+
+    @property
     def client(self) -> Any:
         """The SDK's client."""
         return self._connected()[0]

@@ -15,6 +15,7 @@ from functools import partial
 from typing import NamedTuple, Optional, Protocol
 
 from .._ollama.digests import digest_of
+from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.references import References
@@ -24,8 +25,18 @@ from .plans import KEEP, REMOVE, BlobChange, ModelChange, Plan
 _MAY_BE_NAMED = "a manifest that cannot be read may name it"
 
 
+class NotRemovedError(CollectionError):
+    """The removal of a manifest was confirmed, and it is still there."""
+
+    code = "not_removed"
+
+
 class Shelf(Protocol):
     """What holds models: a store or a mirror."""
+
+    @property
+    def where(self) -> str:
+        """Return how messages call it."""
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
         """Return the bytes of a manifest, sound or not; ``None`` when there is none."""
@@ -113,10 +124,20 @@ def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
     """Remove what a plan says.
 
     Blobs stay that another model has begun to name meanwhile, or that a model may name which cannot be looked into.
+
+    :raises NotRemovedError: when a manifest is still there though its removal was confirmed.
     """
     removed = {model.name for model in plan.models if model.action == REMOVE}
     for name in sorted(removed):
         shelf.remove_manifest(name)
+        # S3 says of everything that it is gone, and so does a proxy that has not asked the server.
+        if shelf.manifest(name) is not None:
+            raise NotRemovedError(
+                f"{shelf.where} said that the manifest of {name} is removed, and the manifest is still there",
+                remedy="Run again: another task may have put it back. If it stays so, a proxy before the S3 server, or"
+                " a lock on the bucket, keeps objects from being removed",
+                name=name.full,
+            )
     going = plan.of(REMOVE)
     if not going:
         return Removal()

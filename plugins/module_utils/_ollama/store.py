@@ -90,6 +90,11 @@ class Store:
         return store
 
     @property
+    def where(self) -> str:
+        """The models directory, as messages call it."""
+        return self.path
+
+    @property
     def exists(self) -> bool:
         """Whether there is a models directory. An Ollama makes the directory of its blobs when it starts."""
         return self._blobs is not None

@@ -10,6 +10,7 @@ import json
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.plans import KEEP, REMOVE
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.removing import (
+    NotRemovedError,
     carry_out_removal,
     plan_removal,
     unused_blobs,
@@ -33,6 +34,8 @@ def manifest(*digests):
 
 class Shelf:
     """Models that are there, of which some may not be listed and some may not be read."""
+
+    where = "http://s3.lab"
 
     def __init__(self, models, hidden=(), barred=()):
         self.models = dict(models)
@@ -121,6 +124,15 @@ def test_a_list_without_the_model_that_was_just_written_keeps_every_blob(shelf):
     shelf.models[C] = coming[C].raw
     shelf.hidden = {C}
     assert carry_out_removal(shelf, written).digests == ()
+
+
+def test_a_removal_that_is_confirmed_and_not_done_is_an_error(shelf, monkeypatch):
+    monkeypatch.setattr(shelf, "remove_manifest", lambda name: True)
+    with pytest.raises(NotRemovedError) as caught:
+        carry_out_removal(shelf, plan_removal(shelf, [A]))
+    assert "http://s3.lab" in caught.value.message
+    assert "a:latest" in caught.value.message
+    assert shelf.blobs == {SHARED, OWN}
 
 
 def test_a_model_that_somebody_else_removed_meanwhile_is_no_doubt(shelf):
