@@ -389,7 +389,8 @@ class Scheduler:
                 until = [self._gathers_until(lane) for lane in self._batching if not self._filling(lane)]
                 times += [when for when in until if when is not None]
             if self.mode is Mode.PUSH:
-                times += [held.since + HOLD for held in self._held if not self._waits_for_room(held.lane)][:1]
+                staying = [held for held in self._held if not held.lane.leaving]
+                times += [held.since + HOLD for held in staying if not self._waits_for_room(held.lane)][:1]
                 times += [lane.visited + PEEK for lane in self._to_peek_at()]
             if self.mode is Mode.PULL and self._free > 0 and self._swept():
                 times.append(self._next_sweep)
@@ -418,6 +419,8 @@ class Scheduler:
         return lane.rule.limit is not None and self._running[model] >= lane.rule.limit
 
     def _may_start(self, held: _Held) -> bool:
+        if self._goes(held.lane):
+            return False
         if held.alone_until:
             return not self._running[held.lane.rule.model]
         return not self._full(held.lane)
@@ -453,15 +456,27 @@ class Scheduler:
 
     def _give_back(self) -> list[Action]:
         """Return what will not be started here, and forget the lanes that nothing comes from any more."""
-        gone = [held for held in self._held if self._draining or held.lane.leaving]
+        gone = [held for held in self._held if self._goes(held.lane) and not self._still_comes(held.lane)]
         if gone:
             self._held = [held for held in self._held if held not in gone]
             self._wants_alone = {held.lane.rule.model for held in self._held if held.alone_until}
-        for lane in [lane for lane in self._leaving if not lane.getting]:
-            if not any(cancelled == lane.rule.queue for cancelled, _hot in self._cancelling):
-                del self._lanes[lane.rule.queue]
-                self._index()
+        for lane in [lane for lane in self._leaving if not self._still_comes(lane)]:
+            del self._lanes[lane.rule.queue]
+            self._index()
         return [GiveBack(held.item) for held in gone]
+
+    def _goes(self, lane: _Lane) -> bool:
+        """Whether nothing of a lane is started any more."""
+        return self._draining or lane.leaving
+
+    def _still_comes(self, lane: _Lane) -> bool:
+        """Whether the broker may still send requests of a lane.
+
+        It would send what is given back too early at once to the consumer that is being cancelled. Each time costs the
+        request one of its few deliveries.
+        """
+        queue = lane.rule.queue
+        return lane.getting > 0 or self._cancelling[(queue, False)] > 0 or self._cancelling[(queue, True)] > 0
 
     def _start(self, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -516,7 +531,7 @@ class Scheduler:
 
     def _look_at_held(self, now: float) -> list[Action]:
         """In push: leave to other nodes what cannot start here soon."""
-        late = [held.lane for held in self._held if now >= held.since + HOLD]
+        late = [held.lane for held in self._held if now >= held.since + HOLD and not held.lane.leaving]
         if any(not self._full(lane) for lane in late):
             return self._enter_pull(now)
         actions: list[Action] = []

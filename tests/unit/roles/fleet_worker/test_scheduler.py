@@ -374,6 +374,8 @@ def test_a_lane_that_is_withdrawn_gives_back_what_is_held_and_takes_nothing_any_
     simulation.run(until=1.02)
     assert simulation.scheduler.held == 1
     simulation.assign("a")
+    assert held.given_back == 0, "its consumer would get it again"
+    simulation.run(until=1.03)
     assert (simulation.scheduler.held, held.given_back) == (0, 1)
     simulation.run(until=1.1)
     later = simulation.publish("b")
@@ -387,6 +389,20 @@ def test_a_lane_that_is_withdrawn_gives_back_what_is_held_and_takes_nothing_any_
 
 
 # Leaving, and losing the channel.
+
+
+def test_scheduler_drain_gives_back_only_when_the_broker_has_ended_the_consumer() -> None:
+    """What is given back earlier comes again at once, and each time costs the request one of its deliveries."""
+    simulation = pushing([A, B], slots=1, work=lambda _request: 1.0)
+    simulation.publish("a")
+    simulation.run(until=1.01)
+    held = simulation.publish("b")
+    simulation.run(until=1.02)
+    scheduler = simulation.scheduler
+    actions = scheduler.drain(1.02)
+    assert Cancel("b") in actions and GiveBack(held) not in actions
+    assert scheduler.finished("m1", 1.03) == [], "it does not start any more"
+    assert scheduler.cancelled("b", False, 1.04) == [GiveBack(held)]
 
 
 def test_drain_gives_back_what_was_not_started_and_what_still_arrives() -> None:
