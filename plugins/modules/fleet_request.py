@@ -81,15 +81,18 @@ options:
     description:
       - Options of the model, for example C(temperature) or C(seed).
       - Workers drop options that make Ollama load the model anew, such as C(num_ctx), unless they are set up to allow them.
+      - Workers refuse values out of the range that the lane has for an option, and say which option it was.
     type: dict
   keep_alive:
-    description: How long Ollama keeps the model loaded afterwards, for example V(10m).
+    description:
+      - How long Ollama keeps the model loaded afterwards, for example V(10m).
+      - Workers pass on from five minutes to an hour, and drop anything else. They drop it always where the lane has a time of its own.
     type: str
   think:
     description: Whether, or how much, the model thinks first; a boolean or V(low), V(medium), V(high).
     type: raw
   truncate:
-    description: Whether an input that is too long is cut instead of refused. Used when O(type=embed).
+    description: Whether an input that is too long is cut instead of refused.
     type: bool
   dimensions:
     description: Length of the embeddings, for models that can choose. Used when O(type=embed).
