@@ -189,7 +189,8 @@ def _examine_success(operation: str, status: int, headers: Mapping[str, str], co
                 status,
             )
     elif operation in _BODILESS:
-        if is_page(content) or (content.strip() and not content.lstrip().startswith(b"<") and not _of_s3(headers)):
+        # The SDK takes what is no XML for an error of the server.
+        if is_page(content) or (content.strip() and not _is_xml(content)):
             raise _not_s3(status, content, headers)
     elif operation == "HeadObject" and looks_foreign(headers):
         raise _not_s3(status, b"", headers)
@@ -216,7 +217,8 @@ def _is_xml(content: bytes) -> bool:
 
 
 def _is_error_with_a_good_status(operation: str, status: int, content: bytes) -> bool:
-    return status < 300 and operation != "GetObject" and _ERROR.search(content) is not None
+    good = status < 300 and operation != "GetObject"
+    return good and _ERROR.search(content) is not None and _is_xml(content)
 
 
 def _of_s3(headers: Mapping[str, str]) -> bool:

@@ -63,6 +63,8 @@ def test_examine_answer_of_s3_passes(operation, status, headers, content):
         ("ListObjectsV2", 200, {}, b"", "200 with nothing"),
         ("ListObjectsV2", 200, {}, b'{"ok": true}', '{"ok": true}'),
         ("ListObjectsV2", 200, {}, LIST[:-9], "is no XML"),
+        ("ListObjectsV2", 200, {}, (ERROR % b"AccessDenied")[:-9], "no S3 server"),
+        ("DeleteObject", 200, {"etag": '"e"'}, (ERROR % b"AccessDenied")[:-9], "no S3 server"),
         ("CreateMultipartUpload", 200, HTML, PAGE, "Console"),
         ("CompleteMultipartUpload", 200, {}, b"<html></html>", "no S3 server"),
         ("PutObject", 200, HTML, PAGE, "Console"),
@@ -214,6 +216,14 @@ def test_guard_error_with_status_200_is_an_error(answering):
     client, _raws = answering(200, {}, ERROR % b"AccessDenied")
     with pytest.raises(errors.MirrorAccessError), translated(SETTINGS, "list x"):
         client.list_objects_v2(Bucket="models")
+
+
+@pytest.mark.parametrize("method", ["list_objects_v2", "create_multipart_upload", "delete_object"])
+def test_guard_half_of_an_error_is_told_with_the_status_it_had(answering, method):
+    client, _raws = answering(200, {}, (ERROR % b"AccessDenied")[:-9])
+    key = {} if method == "list_objects_v2" else {"Key": "k"}
+    with pytest.raises(errors.NotS3Error, match="answered 200"), translated(SETTINGS, "do x"):
+        getattr(client, method)(Bucket="models", **key)
 
 
 def test_guard_answer_that_the_sdk_cannot_read_is_no_defect(answering, monkeypatch):
