@@ -119,6 +119,7 @@ _FOLLOWING: tuple[tuple[Oddity, ...], ...] = (
     (),
     (Manner(name="tokens", value="missing"),),
     (Manner(name="tokens", value="missing"), Manner(name="hears_start_after", value=False)),
+    (Manner(name="tokens", value="stuck"),),
     (Manner(name="old_listing", value=True),),
     (Manner(name="empty_pages", value=True),),
     (Listing("listing", form="reversed"),),

@@ -99,6 +99,8 @@ class Service:
             told.append(("EncodingType", "url"))
         if more and manners.tokens != "missing":
             last = shown[-1] if shown else after
+            if manners.tokens == "stuck":  # every page leads to the second one
+                last = keys[manners.page_size - 1]
             if newer:
                 told.append(("NextContinuationToken", "t-" + last.encode().hex() + ("-" if skips else "")))
             elif shown:
