@@ -99,6 +99,21 @@ integration-servers: stage parts parts-ollama ## of these, those of Ollama serve
 integration-progress: stage parts ## of these, those of live progress
 	@$(IN_STAGE) pytest tests/integration/progress --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
+# minio, s3proxy, or moto.
+S3_SERVER ?= minio
+
+.PHONY: integration-s3
+integration-s3: stage ## of these, those of the mirror over another S3 server: S3_SERVER=minio chooses it
+	@tests/lab/setup.sh
+	@$(if $(filter moto,$(S3_SERVER)),,tests/lab/parts.sh $(S3_SERVER))
+	@S3_SERVER=$(S3_SERVER) $(IN_STAGE) pytest tests/integration/mirror --junitxml=$(REPORTS)/integration-s3-$(S3_SERVER).xml $(PYTEST_ARGS)
+
+# What a deep run does of these.
+OTHER_S3 := integration-s3-minio integration-s3-moto
+.PHONY: $(OTHER_S3)
+$(OTHER_S3):
+	@$(MAKE) --no-print-directory integration-s3 S3_SERVER=$(@:integration-s3-%=%)
+
 .PHONY: faults
 faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds
 	@$(IN_STAGE) pytest tests/faults --junitxml=$(REPORTS)/faults.xml $(PYTEST_ARGS)

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3_servers
 import services
 from depth import choose_versions
 
@@ -34,9 +36,9 @@ def ollama(model_store: Path) -> Iterator[services.OllamaServer]:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[services.S3Server]:
-    """One S3 server for the whole run; make a bucket of your own in it."""
-    with services.s3_server() as server:
+def s3() -> Iterator[services.S3Server | s3_servers.Family]:
+    """One S3 server for the whole run, of the family that S3_SERVER names; make a bucket of your own in it."""
+    with s3_servers.started(os.environ.get("S3_SERVER", "versitygw")) as server:
         yield server
 
 

@@ -134,7 +134,10 @@ class Server:
             )
         self.process = process
         self._entry = _undo.add("kill", "-9", "--", f"-{process.pid}")
-        _wait(self._name, lambda: _answers(self._probe), lambda: process.poll() is not None, self._log)
+        _wait(self._name, self._ready, lambda: process.poll() is not None, self._log)
+
+    def _ready(self) -> bool:
+        return _answers(self._probe)
 
     def stop(self) -> None:
         """End it as its service manager would, and wait for the end."""

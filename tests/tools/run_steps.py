@@ -78,7 +78,7 @@ class Step:
         return LOGS / f"{self.name}.log"
 
 
-STEPS = (
+STEPS: tuple[Step, ...] = (
     Step("parts", 8.0),
     Step("parts-ollama", 6.0, needs=("parts",)),
     Step("lint", 1.5),
@@ -95,6 +95,8 @@ STEPS = (
     Step("faults-mirror", 6.0, needs=("parts",)),
     Step("faults-client", 2.0, needs=("parts", "parts-ollama")),
 )
+if DEEP:
+    STEPS += tuple(Step(f"integration-s3-{server}", 8.0, needs=("parts",)) for server in ("minio", "moto"))
 
 
 def say(text: str) -> None:
