@@ -350,7 +350,7 @@ class Importer:
         mine = {blob_file_name(blob.digest) for manifest in self._manifests.values() for blob in manifest.blobs}
         # With an exact set of models, nothing else is going to be finished. What cannot be removed is no failure.
         with contextlib.suppress(DirectoryError):
-            for directory in {self._store.workspace, self._store.partials}:
+            for directory in dict.fromkeys((self._store.workspace, self._store.partials)):
                 remove_abandoned(directory, mine, 0.0 if self._prune else ABANDONED_AFTER)
 
     def _carry_out(self, plan: Plan) -> None:

@@ -131,7 +131,7 @@ def test_denied_access_names_the_right_for_what_was_done(doing):
 @pytest.mark.parametrize("doing", ["write", "remove", "list"])
 def test_code_of_reading_says_nothing_of_what_is_not_read(code, status, doing):
     typed = translate(answer(code, status), SETTINGS, f"{doing} s3://models/key")
-    assert type(typed) is errors.MirrorError
+    assert typed.__class__ is errors.MirrorError
     assert f"answered {status} {code}" in str(typed)
 
 

@@ -28,7 +28,8 @@ def reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def nested(levels: int, schema: Any = TEXT) -> Any:
+def nested(levels: int, innermost: Any = None) -> Any:
+    schema = TEXT if innermost is None else innermost
     for _level in range(levels):
         schema = record({"a": schema})
     return schema
