@@ -20,6 +20,7 @@ import pytest
 import services
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from depth import choose_versions
 from registry import Registry, running_registry
 
 #: Runs a module: its name, then its options. Returns its result, with `rc`.
@@ -68,6 +69,10 @@ def registry(model_store: Path) -> Iterator[Registry]:
             registry.offer("registry.ollama.ai", f"library/{model}", tag, model_store, (model, tag))
             registry.offer("registry.example.com:5000", f"team/{model}", tag, model_store, (model, tag))
         yield registry
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    choose_versions(metafunc, "any_server")
 
 
 @pytest.fixture(scope="session")
