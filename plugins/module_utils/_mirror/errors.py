@@ -117,7 +117,6 @@ OF_THE_CONNECTION = (
     MirrorTlsError,
     MirrorCredentialsError,
     MirrorSettingsError,
-    MirrorBusyError,
 )
 
 #: Errors that concern every object of a bucket that could be listed; the others may concern the one that was asked for.
