@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -130,15 +131,28 @@ def leftovers(path: Path) -> list[str]:
 
 
 def until_another_waits(path: Path, within: float = 120.0) -> None:
-    """Wait until a process waits for the lock of a store that another one holds."""
+    """Wait until a process waits for the lock of a store that another one holds.
+
+    A process that waits has the lock's file open and sleeps between two tries, so nothing lists it as waiting. Two
+    looks that find the file open twice are one after its first try: that try follows the opening at once.
+    """
     lock = path / ".legionio-ollama" / "lock"
     deadline = time.monotonic() + within
-    while True:
-        waiting = [line for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
-        if lock.exists() and any(f":{lock.stat().st_ino} " in line for line in waiting):
-            return
+    found = 0
+    while found < 2:
+        found = found + 1 if _users_of(lock) > 1 else 0
         assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.02)
+        time.sleep(0.2)
+
+
+def _users_of(file: Path) -> int:
+    """Return how many processes have a file open."""
+    users = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(descriptor) == str(file):
+                users.add(descriptor.parts[2])
+    return len(users)
 
 
 def journal(path: Path, digest: str) -> Path:
