@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -112,7 +113,44 @@ class S3Proxy(Family):
         )
 
 
+class Garage(Family):
+    """Garage with one node, over a directory."""
+
+    differences: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("changes0-mirror_credentials", "changes1-mirror_credentials", "MirrorCredentialsError", "of_the_moment"),
+        "Garage says AccessDenied of a wrong key, too, so that the remedy names the permissions",
+    )
+
+    # Garage takes keys of this form only.
+    access_key = "GK" + "1ab0acce55ed" * 2
+    secret_key = "1ab5ec2e" * 8
+
+    def __init__(self, directory: Path) -> None:
+        port, rpc = services.free_port(), services.free_port()
+        self._configuration = directory / "garage.toml"
+        self._configuration.write_text(
+            f'metadata_dir = "{directory}/meta"\ndata_dir = "{directory}/data"\ndb_engine = "sqlite"\n'
+            f'replication_factor = 1\nrpc_secret = "{"5e" * 32}"\nrpc_bind_addr = "127.0.0.1:{rpc}"\n'
+            f'[s3_api]\ns3_region = "{self.region}"\napi_bind_addr = "127.0.0.1:{port}"\n'
+        )
+        self._tool = [str(services.part("garage") / "bin" / "garage"), "-c", str(self._configuration)]
+        super().__init__(directory, port, [*self._tool, "server"], {"RUST_LOG": "warn"}, "/")
+
+    def start(self) -> None:
+        """Start it, give its node all of the data, and let the key make buckets."""
+        super().start()
+        node = self._told("node", "id", "--quiet").partition("@")[0].strip()
+        self._told("layout", "assign", "--zone", "lab", "--capacity", "1G", node)
+        self._told("layout", "apply", "--version", "1")
+        self._told("key", "import", "--yes", self.access_key, self.secret_key)
+        self._told("key", "allow", "--create-bucket", self.access_key)
+
+    def _told(self, *words: str) -> str:
+        return subprocess.run([*self._tool, *words], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+
+
 FAMILIES: dict[str, type[Family]] = {
+    "garage": Garage,
     "minio": MinIO,
     "moto": Moto,
     "s3proxy": S3Proxy,
