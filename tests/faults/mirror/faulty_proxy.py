@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Callable, Optional
 from urllib.parse import urlsplit
+
+from loopback_http import LoopbackServer, QuietHandler, serving
 
 PIECE = 65536
 
@@ -65,33 +67,21 @@ class Request:
 Rule = Callable[[Request], Optional[Fault]]
 
 
-class Proxy(ThreadingHTTPServer):
+class Proxy(LoopbackServer):
     """Passes requests on, but for those to which the rule answers with a fault."""
 
-    daemon_threads = True
-    request_queue_size = 128  # a connection that finds no room waits for a second
-
     def __init__(self, upstream: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.upstream = urlsplit(upstream).netloc
         self.rule: Rule = lambda request: None
         self.requests: list[Request] = []
         self.lock = threading.Lock()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """One connection to the proxy."""
 
-    protocol_version = "HTTP/1.1"
     server: Proxy
-
-    def log_message(self, *_arguments: object) -> None:
-        """Stay silent."""
-
-    def handle_one_request(self) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            super().handle_one_request()
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -161,11 +151,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def proxy(upstream: str) -> Iterator[Proxy]:
     """A proxy for a while."""
-    with Proxy(upstream) as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield made
-        finally:
-            made.shutdown()
-            thread.join()
+    with serving(Proxy(upstream)) as made:
+        yield made

@@ -9,7 +9,8 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from loopback_http import LoopbackServer, QuietHandler, serving
 
 from .answer import Answer, error, xml
 from .bucket import Bucket
@@ -89,30 +90,18 @@ class Scene:
         return xml(200, page.text())
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """A server that plays one scene after the other."""
 
-    daemon_threads = True
-    request_queue_size = 128  # a connection that finds no room waits for a second
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.scene = Scene(Bucket())
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
-
-    def log_message(self, *_arguments: object) -> None:
-        """Stay silent."""
-
-    def handle_one_request(self) -> None:
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            super().handle_one_request()
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -141,11 +130,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
     """A server for a while."""
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield made
-        finally:
-            made.shutdown()
-            thread.join()
+    with serving(Server()) as made:
+        yield made
