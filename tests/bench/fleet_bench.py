@@ -26,8 +26,8 @@ from fleet_parts import WorkerProcess, channel_to, configuration, set_up_broker
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.hosts import parse_host
-from fleet_worker.asking import Asker
-from fleet_worker.loop import Loop
+from fleet_worker.asking import HttpClient
+from fleet_worker.loop import EventLoop
 
 HERE = Path(__file__).resolve().parent
 
@@ -162,8 +162,8 @@ class Nearby:
     """Asks an Ollama on this machine as the worker's I/O thread does, and does nothing else meanwhile."""
 
     def __init__(self, url: str) -> None:
-        self._loop = Loop()
-        self._asker = Asker(self._loop, parse_host(url))
+        self._loop = EventLoop()
+        self._asker = HttpClient(self._loop, parse_host(url))
         self._client = OllamaClient(url)
 
     def chat(self, **body: Any) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Report:
+class NodeReport:
     """What a node says to a broadcast.
 
     :ivar result: what it did, or would do.
@@ -143,7 +143,7 @@ def read_order(message: Message) -> Order:
     return Order(str(function), model, None if nodes is None else tuple(str(node) for node in nodes), others)
 
 
-def report_message(report: Report, reply_to: str, correlation_id: Optional[str]) -> Reply:
+def report_message(report: NodeReport, reply_to: str, correlation_id: Optional[str]) -> Reply:
     """Write a report."""
     properties = Properties(
         content_type="application/json",
@@ -158,7 +158,7 @@ def report_message(report: Report, reply_to: str, correlation_id: Optional[str])
     return Reply("", reply_to, Message(properties, {}, encode(body)))
 
 
-def read_report(message: Message) -> Optional[Report]:
+def read_report(message: Message) -> Optional[NodeReport]:
     """Read a report; None when the message is none."""
     document, problem = decode(message, limit=len(message.body))
     node, state = document.get("node"), document.get("state")
@@ -167,4 +167,4 @@ def read_report(message: Message) -> Optional[Report]:
     if state not in (ACCEPTED, DONE, FAILED):
         return None
     result, error = document.get("result"), document.get("error")
-    return Report(node, state, result if isinstance(result, dict) else {}, error if isinstance(error, dict) else {})
+    return NodeReport(node, state, result if isinstance(result, dict) else {}, error if isinstance(error, dict) else {})

@@ -70,7 +70,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class TlsSettings:
+class BrokerTlsSettings:
     """How the broker is verified, and which certificate it is shown. Paths of PEM files."""
 
     validate: bool = True
@@ -94,11 +94,11 @@ class BrokerSettings:
     username: Optional[str] = "guest"
     password: str = field(default="guest", repr=False)
     heartbeat: int = 30
-    tls: Optional[TlsSettings] = None
+    tls: Optional[BrokerTlsSettings] = None
     name: str = "legionio.ollama"
 
     @classmethod
-    def from_url(cls, url: str, tls: TlsSettings = TlsSettings(), **others: Any) -> BrokerSettings:
+    def from_url(cls, url: str, tls: BrokerTlsSettings = BrokerTlsSettings(), **others: Any) -> BrokerSettings:
         """Read ``amqp[s]://[user:password@]host[:port][/vhost]``, percent-encoded where needed.
 
         :param tls: used when the scheme is ``amqps``.
@@ -156,7 +156,7 @@ def parameters(settings: BrokerSettings, address: Address) -> Any:
     )
 
 
-def _ssl_context(tls: TlsSettings) -> ssl.SSLContext:
+def _ssl_context(tls: BrokerTlsSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_path)
         if not tls.validate:
@@ -300,7 +300,7 @@ def _tls_trouble(
     if failure is None and told is None:
         return None
     said = (told[2].strip() if told else "") or str(failure)
-    tls = settings.tls or TlsSettings()
+    tls = settings.tls or BrokerTlsSettings()
     own = f"the client certificate {tls.client_cert}" if tls.client_cert else "a client certificate"
     # By OpenSSL's X509_V_ERR_* (x509_vfy.h), which have not changed since 1.0.
     code = getattr(failure, "verify_code", 0)

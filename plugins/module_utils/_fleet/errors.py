@@ -41,7 +41,7 @@ class InvalidBrokerError(FleetError):
     code = "invalid_broker"
 
 
-class InvalidRequestError(FleetError):
+class InvalidQuestionError(FleetError):
     """A request cannot be made as asked: too large, or without what its type needs."""
 
     code = "invalid_request"

@@ -19,7 +19,7 @@ from .registry import TYPE
 
 
 @dataclass(frozen=True)
-class Said:
+class RegistryEntry:
     """What a node has said of one of its lanes.
 
     :ivar status: ``available``, ``degraded`` or ``unavailable``.
@@ -42,7 +42,7 @@ class Said:
     error: Optional[str] = None
 
 
-def read(message: Message) -> Optional[Said]:
+def read(message: Message) -> Optional[RegistryEntry]:
     """Read a registry event; None when it is none, or says neither lane nor node."""
     document, problem = decode(message, limit=len(message.body))
     if problem is not None or message.properties.type != TYPE:
@@ -52,7 +52,7 @@ def read(message: Message) -> Optional[Said]:
     queue = _text(document.get("lane"))
     if node is None or queue is None:
         return None
-    return Said(
+    return RegistryEntry(
         node=node,
         queue=queue,
         event=_text(document.get("event_type")) or "",
@@ -72,7 +72,7 @@ class Register:
     """The latest that each node has said of each of its lanes."""
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, str], Said] = {}
+        self._said: dict[tuple[str, str], RegistryEntry] = {}
 
     def add(self, message: Message) -> None:
         """Take a registry event. Anything else is left out."""
@@ -85,7 +85,7 @@ class Register:
             self._said[said.node, said.queue] = said
 
     @property
-    def said(self) -> list[Said]:
+    def said(self) -> list[RegistryEntry]:
         """In the order of nodes and lanes."""
         return [self._said[key] for key in sorted(self._said)]
 

@@ -24,7 +24,7 @@ from typing import Any, Callable, Optional
 from .._ollama.errors import MissingDependencyError
 from .._ollama.usage import counted
 from .arrivals import Arrivals, StreamSummary
-from .broadcasts import KEY, Order, Report, order_message, read_report
+from .broadcasts import KEY, NodeReport, Order, order_message, read_report
 from .broker import BrokerSettings, channel_error, connection_error, parameters
 from .dialects.base import Dialect
 from .dialects.headers import ATTEMPT, DELTAS
@@ -35,7 +35,7 @@ from .errors import (
     FleetBackpressureError,
     FleetPublishTimeoutError,
     FleetTimeoutError,
-    InvalidRequestError,
+    InvalidQuestionError,
     NoFleetQueueError,
     UnreadableAnswerError,
 )
@@ -56,7 +56,7 @@ MAX_REQUEST = 1048576
 
 
 @dataclass(frozen=True)
-class Answered:
+class RoundTrip:
     """An answer, and how it came about.
 
     :ivar seconds: from publishing the question to the arrival of the answer.
@@ -95,7 +95,7 @@ class _Broadcast(_Published):
 
     def __init__(self, message_id: Optional[str]) -> None:
         super().__init__(message_id)
-        self.reports: deque[Report] = deque()
+        self.reports: deque[NodeReport] = deque()
 
     def arrive(self, message: Message) -> None:
         report = read_report(message)
@@ -177,7 +177,7 @@ class Requester:
         routing_key: str,
         seconds: float,
         on_delta: Optional[Callable[[Delta], None]] = None,
-    ) -> Answered:
+    ) -> RoundTrip:
         """Ask, and wait for the answer.
 
         :param seconds: how long to wait.
@@ -193,9 +193,9 @@ class Requester:
         :raises BrokerError: when the broker could not be used.
         """
         if dialect.ask is None or dialect.understand is None:
-            raise InvalidRequestError(f"Nobody can ask in the dialect {dialect.name!r}")
+            raise InvalidQuestionError(f"Nobody can ask in the dialect {dialect.name!r}")
         if question.stream and dialect.understand_delta is None:
-            raise InvalidRequestError(
+            raise InvalidQuestionError(
                 f"The dialect {dialect.name!r} has no streams",
                 remedy="Use the dialect typed, or do not ask for a stream",
             )
@@ -205,7 +205,7 @@ class Requester:
         correlation_id = f"req_{uuid.uuid4()}"
         message = dialect.ask(question, correlation_id, self._reply_queue)
         if len(message.body) > MAX_REQUEST:
-            raise InvalidRequestError(
+            raise InvalidQuestionError(
                 f"The request has {len(message.body)} bytes, and {MAX_REQUEST} are allowed",
                 remedy="Send less at a time: fewer inputs, smaller images, a shorter conversation",
             )
@@ -226,7 +226,7 @@ class Requester:
                 raise self._no_answer(routing_key, seconds)
         finally:
             del self._by_correlation_id[correlation_id]
-        return Answered(
+        return RoundTrip(
             dialect.understand(pending.reply),
             correlation_id,
             pending.arrived - pending.asked,
@@ -257,7 +257,7 @@ class Requester:
         *,
         exchange: str,
         seconds: float,
-        heard: Callable[[Report], None],
+        heard: Callable[[NodeReport], None],
         enough: Callable[[], bool],
     ) -> str:
         """Tell every node something, and hear what they report; return the correlation id.

@@ -26,7 +26,7 @@ from .objects import compression
 from .s3 import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT
 from .s3_settings import S3Settings
 from .signing import Signer
-from .wire import Answer, Endpoint
+from .wire import Endpoint, S3Response
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -57,7 +57,7 @@ _USER_AGENT = "legionio.ollama"
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
-class DirectReads:
+class PlainReads:
     """Reads of one bucket. Each returns ``None`` for what the SDK must try. Safe for use by several threads."""
 
     def __init__(self, settings: S3Settings, environ: Optional[Mapping[str, str]] = None) -> None:
@@ -94,7 +94,7 @@ class DirectReads:
         answer = self._ask("GET", f"/{url_path(key)}")
         return None if answer is None else _read(answer, limit)
 
-    def range(self, key: str, asked: Mapping[str, str]) -> Optional[Answer]:
+    def range(self, key: str, asked: Mapping[str, str]) -> Optional[S3Response]:
         """Ask for a range of an object.
 
         :param asked: the headers that say which range, and of which object.
@@ -128,7 +128,7 @@ class DirectReads:
 
     def _ask(
         self, method: str, path: str, query: str = "", headers: Optional[Mapping[str, str]] = None
-    ) -> Optional[Answer]:
+    ) -> Optional[S3Response]:
         endpoint = self._endpoint
         if endpoint is None:
             return None
@@ -201,7 +201,7 @@ def _tls(settings: S3Settings) -> SSLContext:
     return context
 
 
-def _read(answer: Answer, limit: int) -> Optional[bytes]:
+def _read(answer: S3Response, limit: int) -> Optional[bytes]:
     try:
         return answer.read(limit)
     except OSError:

@@ -105,7 +105,7 @@ class MirrorIncompleteError(MirrorError):
     code = "mirror_incomplete"
 
 
-class DigestMismatchError(MirrorError):
+class WrongDigestError(MirrorError):
     """Bytes do not have the digest by which they were asked for."""
 
     code = "digest_mismatch"

@@ -14,10 +14,10 @@ from typing import Callable, Optional
 
 from .._ollama.digests import digest_of
 from .._ollama.directories import Directory, DirectoryError, DiskFullError, Ownership, UnsafePathError, explained
-from .._ollama.tally import Tally
+from .._ollama.tally import ByteCounter
 from . import etags
 from .claims import claimed
-from .errors import DigestMismatchError, MirrorError, ObjectMissingError
+from .errors import MirrorError, ObjectMissingError, WrongDigestError
 from .hashing import digest_of_file
 from .mirror import Mirror
 from .objects import ObjectState
@@ -67,7 +67,7 @@ class Fetch:
         digest: Optional[str],
         *,
         on_wait: Callable[[str], None] = lambda message: None,
-        tally: Optional[Tally] = None,
+        tally: Optional[ByteCounter] = None,
     ) -> None:
         """
         :param digest: that the content must have; without it, the one recorded with the object.
@@ -75,7 +75,7 @@ class Fetch:
         :param tally: counts the bytes.
         """
         self._on_wait = on_wait
-        self._tally = tally or Tally()
+        self._tally = tally or ByteCounter()
         self._mirror = mirror
         self._key = key
         self._path = path
@@ -106,7 +106,7 @@ class Fetch:
                     key=self._key,
                 )
             if state.digest not in (None, wanted):
-                raise DigestMismatchError(
+                raise WrongDigestError(
                     f"{self._mirror.settings.url(self._key)} is recorded with digest {state.digest}, not {wanted}",
                     remedy="Correct checksum or key, or publish the right file",
                     key=self._key,
@@ -131,7 +131,7 @@ class Fetch:
                 self._tally.expect(self._key, plan.size, kept=held(directory, stem))
                 Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
                 directory.sync()
-        if isinstance(transfer.error, DigestMismatchError):
+        if isinstance(transfer.error, WrongDigestError):
             source.name_damage(transfer.error, checksum_given=self._digest is not None)
         if transfer.error:
             raise transfer.error
@@ -206,13 +206,13 @@ class Deposit:
     """One file of this machine, to be present in the bucket as an object."""
 
     def __init__(
-        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[Tally] = None
+        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[ByteCounter] = None
     ) -> None:
         """
         :param digest: that the file must have, if anything is known of it.
         :param tally: counts the bytes.
         """
-        self._tally = tally or Tally()
+        self._tally = tally or ByteCounter()
         self._mirror = mirror
         self._key = key
         self._path = os.path.abspath(path)
@@ -230,7 +230,7 @@ class Deposit:
         finally:
             os.close(descriptor)
         if self._digest not in (None, found):
-            raise DigestMismatchError(
+            raise WrongDigestError(
                 f"{self._path} has the digest {found}, not {self._digest}",
                 remedy="Correct checksum, or get the file again",
                 path=self._path,
@@ -260,7 +260,7 @@ class Deposit:
         try:
             self._tally.expect(self._key, size)
             upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
-        except DigestMismatchError as error:  # a moment ago it had the right one
+        except WrongDigestError as error:  # a moment ago it had the right one
             error.remedy = "The file changed while it was being sent; run again when nothing writes to it any more"
             raise
         finally:

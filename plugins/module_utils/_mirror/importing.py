@@ -26,10 +26,10 @@ from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName
 from .._ollama.store import Store
-from .._ollama.tally import Tally
+from .._ollama.tally import ByteCounter
 from . import listing
 from .bandwidth import Bandwidth
-from .errors import DigestMismatchError, MirrorIncompleteError
+from .errors import MirrorIncompleteError, WrongDigestError
 from .hashing import digest_of_file
 from .lock import WAIT_WITHIN, exclusive
 from .mirror import READERS, Mirror
@@ -37,7 +37,7 @@ from .objects import ObjectState
 from .partials import ABANDONED_AFTER, BLOCK, PartialFile, kept_bytes, remove_abandoned
 from .places import places_of, warnings_of
 from .plans import ADD, KEEP, REMOVE, REPLACE, AccessChange, BlobChange, ModelChange, Plan
-from .records import Records
+from .records import VerificationRecords
 from .removing import carry_out_removal, unused_blobs
 from .several import each
 from .sources import ObjectSource
@@ -62,7 +62,7 @@ class StoreRaceError(CollectionError):
 
 
 @dataclass
-class Report:
+class ImportReport:
     """What an import has done so far.
 
     :ivar models: those whose manifest was written, or whose blobs were repaired.
@@ -109,7 +109,7 @@ class Importer:
         max_bandwidth: Optional[int] = None,
         on_wait: Callable[[str], None] = lambda message: None,
         lock_timeout: float = WAIT_WITHIN,
-        tally: Optional[Tally] = None,
+        tally: Optional[ByteCounter] = None,
     ) -> None:
         self._mirror = mirror
         self._store = store
@@ -120,14 +120,14 @@ class Importer:
         self._bandwidth = Bandwidth(max_bandwidth)
         self._on_wait = on_wait
         self._lock_timeout = lock_timeout
-        self._tally = tally or Tally()
+        self._tally = tally or ByteCounter()
         self._users: dict[str, str] = {}
-        self._records = Records(store.find_workspace(), believe=not verify_always)
+        self._records = VerificationRecords(store.find_workspace(), believe=not verify_always)
         self._asked: dict[ModelName, Manifest] = {}  # by the names that were asked for
         self._manifests: dict[ModelName, Manifest] = {}  # by the names in the store
         self._objects: dict[str, ObjectState] = {}
         self._lock = threading.Lock()
-        self.report = Report()
+        self.report = ImportReport()
 
     # Planning
 
@@ -412,7 +412,7 @@ class Importer:
             self.report.bytes_received += sum(transfer.received for transfer in transfers)
             self.report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
         for transfer in transfers:
-            if isinstance(transfer.error, DigestMismatchError) and isinstance(transfer.source, ObjectSource):
+            if isinstance(transfer.error, WrongDigestError) and isinstance(transfer.source, ObjectSource):
                 transfer.source.name_damage(transfer.error)
         return transfers
 

@@ -21,7 +21,7 @@ from .._ollama.names import ModelName
 from .._ollama.references import References
 from .._ollama.text import printable
 from .bodies import BodySender
-from .direct import DirectReads
+from .direct import PlainReads
 from .error_translation import compressed, no_manifest, translated
 from .errors import (
     OF_THE_CONNECTION,
@@ -47,7 +47,7 @@ from .objects import (
     if_match,
     state_of,
 )
-from .quick import QuickGets, SdkBody
+from .quick import SdkBody, SignedRanges
 from .s3 import check, connect
 from .s3_settings import S3Settings
 
@@ -76,14 +76,14 @@ class Mirror:
         self.settings = settings
         self.layout = Layout.below(settings.prefix)
         self._connections = connections
-        self._sdk: Optional[tuple[Any, QuickGets]] = None
+        self._sdk: Optional[tuple[Any, SignedRanges]] = None
         self._lock = threading.Lock()
         self._answer = threading.local()
         self._honours_etags = True
         self.sender = BodySender()
         self.drops_metadata = False
         self.remarks: list[str] = []
-        self._direct = DirectReads(settings)
+        self._direct = PlainReads(settings)
         if not self._direct.possible:
             self._connected()
 
@@ -97,13 +97,13 @@ class Mirror:
         """The SDK's client."""
         return self._connected()[0]
 
-    def _connected(self) -> tuple[Any, QuickGets]:
+    def _connected(self) -> tuple[Any, SignedRanges]:
         with self._lock:
             if self._sdk is None:
                 client = connect(self.settings, connections=self._connections)
                 client.meta.events.register("response-received.s3.ListObjectsV2", self._keep_answer)
                 self.settings = replace(self.settings, found_url=client.meta.endpoint_url)
-                self._sdk = client, QuickGets(client)
+                self._sdk = client, SignedRanges(client)
             return self._sdk
 
     def manifest(self, name: ModelName) -> Optional[bytes]:

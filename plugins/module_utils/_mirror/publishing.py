@@ -25,7 +25,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.manifests import Layer, Manifest, ManifestError
 from .._ollama.names import ModelName, spellings
 from .._ollama.store import Store
-from .._ollama.tally import Tally
+from .._ollama.tally import ByteCounter
 from . import etags
 from .bandwidth import Bandwidth
 from .errors import ListError, MirrorAccessError
@@ -43,7 +43,7 @@ class NotInStoreError(CollectionError):
 
 
 @dataclass
-class Report:
+class PublishReport:
     """What a publication has done so far."""
 
     models: list[ModelName] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Report:
     seconds: float = 0.0
 
 
-class Publisher:
+class ModelPublisher:
     """One publication of some models of a store.
 
     :param prune: remove other models of the mirror whose names match any of these patterns, and what the models
@@ -70,15 +70,15 @@ class Publisher:
         *,
         prune: Sequence[str] = (),
         max_bandwidth: Optional[int] = None,
-        tally: Optional[Tally] = None,
+        tally: Optional[ByteCounter] = None,
     ) -> None:
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
         self._prune = prune
         self._bandwidth = Bandwidth(max_bandwidth)
-        self._tally = tally or Tally()
-        self.report = Report()
+        self._tally = tally or ByteCounter()
+        self.report = PublishReport()
 
     def plan(self) -> Plan:
         """Decide what is to be sent.

@@ -26,7 +26,7 @@ _OPERATION = "s3.GetObject"
 _SIGNATURES = ("v4", "s3v4")
 
 
-class _Model(NamedTuple):
+class _UrlTemplate(NamedTuple):
     """What is the same in all requests: how URLs begin, and how they are signed."""
 
     base: str  # of a request that was only seen so far: the whole URL
@@ -37,19 +37,19 @@ class _Model(NamedTuple):
     user_agent: str
 
 
-class QuickGets:
+class SignedRanges:
     """Watches a client's requests, and repeats what they have in common."""
 
     def __init__(self, client: Any) -> None:
         self._session = getattr(getattr(client, "_endpoint", None), "http_session", None)
         self._seen = threading.local()
-        self._model: Optional[_Model] = None
+        self._model: Optional[_UrlTemplate] = None
         client.meta.events.register_last(f"before-sign.{_OPERATION}", self._watch)
 
     def learn(self, key: str) -> None:
         """Take the last request of this thread, which was for a key and was answered, as the model of all."""
         if self._model is None:
-            seen: Optional[_Model] = getattr(self._seen, "last", None)
+            seen: Optional[_UrlTemplate] = getattr(self._seen, "last", None)
             path = url_path(key)
             if seen and seen.base.endswith(f"/{path}"):
                 self._model = seen._replace(base=seen.base[: -len(path)])
@@ -94,7 +94,7 @@ class QuickGets:
         # As the signer does it: a redirect to another region, and rules of the endpoint, are in the context.
         context = request.context.get("signing", {})
         if signature_version in _SIGNATURES:
-            self._seen.last = _Model(
+            self._seen.last = _UrlTemplate(
                 request.url,
                 request_signer,
                 context.get("signing_name", signing_name),

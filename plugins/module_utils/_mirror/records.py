@@ -35,7 +35,7 @@ def signature(state: os.stat_result) -> Signature:
     return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
 
 
-class Records:
+class VerificationRecords:
     """What is recorded of one store, and what this run adds; only :meth:`save` writes."""
 
     def __init__(self, workspace: Optional[Directory], *, believe: bool = True) -> None:

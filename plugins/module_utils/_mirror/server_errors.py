@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _WORDS = 500
 
 
-class _Known(NamedTuple):
+class _KnownServerError(NamedTuple):
     """A failure that a server names: the error, what happened (to complete "Could not ..."), the remedy, its names."""
 
     error: type[MirrorError]
@@ -46,80 +46,80 @@ class _Known(NamedTuple):
     codes: tuple[str, ...]
 
 
-_BUSY = _Known(
+_BUSY = _KnownServerError(
     MirrorBusyError,
     "{where} failed by its own account, in all tries",
     "Run again later; if it stays, the S3 server or the proxy before it is broken, and its log says why",
     ("InternalError", "ServiceUnavailable", "500", "502", "503", "504"),
 )
 _KNOWN = (
-    _Known(
+    _KnownServerError(
         MirrorCredentialsError,
         "{where} does not know the access key",
         "Check {keys}, and that the key belongs to this S3 server; a temporary key needs its session token",
         ("InvalidAccessKeyId", "InvalidAccessKey", "InvalidClientTokenId", "XAdminUserNotFound"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorCredentialsError,
         "{where} knows the access key, but the signature does not match it",
         "Check {keys}, the secret key above all; a proxy that rewrites the Host header or the path has the same effect",
         ("SignatureDoesNotMatch",),
     ),
-    _Known(
+    _KnownServerError(
         MirrorCredentialsError,
         "the credentials have expired",
         "Renew {keys}, and run again",
         ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorCredentialsError,
         "the session token is not valid",
         "Check the session token of {keys}, and that it belongs to the access key",
         ("InvalidToken",),
     ),
-    _Known(
+    _KnownServerError(
         MirrorCredentialsError,
         "{where} wants credentials of another kind",
         "Check endpoint_url and {keys}; if a proxy lies between, it may want credentials of its own",
         ("401", "Unauthorized", "CredentialsNotSupported"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorAccessError,
         "access is denied",
         "Give the key {right} on bucket {bucket}, unless the server's own words name something else{unclear}",
         ("AccessDenied", "Forbidden", "403"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorAccessError,
         "{where} has closed the account or the bucket",
         "Ask whoever runs {where}: no right of the key changes that",
         ("AllAccessDisabled", "AccountProblem"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorAccessError,
         "the object is archived, and cannot be read at once",
         "Restore it, or publish to a storage class that can be read at once",
         ("InvalidObjectState",),
     ),
-    _Known(
+    _KnownServerError(
         MirrorAccessError,
         "the key that the object is encrypted with cannot be used",
         "Enable that key, or publish again with one that can be used",
         ("KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException", "KMS.InvalidStateException"),
     ),
-    _Known(
+    _KnownServerError(
         BucketMissingError,
         "bucket {bucket} does not exist on {where}",
         "Check bucket and endpoint_url, or create the bucket",
         ("NoSuchBucket",),
     ),
-    _Known(
+    _KnownServerError(
         ObjectMissingError,
         "it does not exist",
         "Check bucket and prefix, or publish it first",
         ("NoSuchKey", "NotFound", "404"),
     ),
-    _Known(
+    _KnownServerError(
         WrongRegionError,
         "bucket {bucket} is not in the region that the request was made for",
         "Set region to that of the bucket{hint}",
@@ -132,56 +132,56 @@ _KNOWN = (
             "307",
         ),
     ),
-    _Known(
+    _KnownServerError(
         ClockSkewError,
         "the clock of this machine and that of {where} differ too much",
         "Set the one that is wrong, on this machine for example with chrony or systemd-timesyncd",
         ("RequestTimeTooSkewed", "RequestInTheFuture", "RequestExpired"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorBusyError,
         "{where} asks to slow down, in all tries",
         "Run again later or on fewer hosts at once; an import can also have a lower concurrency",
         ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"),
     ),
     _BUSY,
-    _Known(
+    _KnownServerError(
         ObjectChangedError,
         "it was replaced while it was being read",
         "Run again",
         ("PreconditionFailed", "412"),
     ),
-    _Known(
+    _KnownServerError(
         ObjectChangedError,
         "it has fewer bytes than it had",
         "Run again; if it stays, publish the model again",
         ("InvalidRange", "416"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorError,
         "the request is too large for {where}, or for a proxy before it",
         "Allow requests of 16 MiB and more, in nginx with client_max_body_size; blobs are sent in parts of that size",
         ("413", "EntityTooLarge", "RequestEntityTooLarge", "MaxMessageLengthExceeded"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorError,
         "there is no room left for it",
         "Free space on the S3 server, or raise the quota of the bucket or of its user",
         ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "507"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorError,
         "the bytes were changed on their way",
         "Run again; if it stays, look for a proxy that changes requests",
         ("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"),
     ),
-    _Known(
+    _KnownServerError(
         MirrorError,
         "the upload was ended by somebody else before it was complete",
         "Run again; if it stays, look at the bucket's rules for unfinished uploads, and for a second publisher",
         ("NoSuchUpload",),
     ),
-    _Known(
+    _KnownServerError(
         MirrorError,
         "{where} does not allow that",
         "Check that endpoint_url leads to the S3 API, and that neither it nor the bucket is read-only",

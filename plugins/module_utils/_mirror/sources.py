@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from .errors import DigestMismatchError, ObjectChangedError, ObjectMissingError
+from .errors import ObjectChangedError, ObjectMissingError, WrongDigestError
 from .mirror import Mirror
 from .object_stream import ObjectStream
 from .objects import ObjectState
@@ -35,7 +35,7 @@ class ObjectSource:
                 raise
         return self._mirror.open(state.key, start, stop, state.size, "")
 
-    def name_damage(self, error: DigestMismatchError, *, checksum_given: bool = False) -> None:
+    def name_damage(self, error: WrongDigestError, *, checksum_given: bool = False) -> None:
         """Say in an error which object has other content than it should have, and what to do about it.
 
         :param checksum_given: whether a person gave the digest, rather than a manifest or the mirror.

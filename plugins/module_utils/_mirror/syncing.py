@@ -53,7 +53,7 @@ class StoreOutOfReachError(CollectionError):
 
 
 @dataclass
-class Report(importing.Report):
+class SyncReport(importing.ImportReport):
     """What a sync has done so far.
 
     :ivar pushed: digests of the blobs that the server took from us.
@@ -73,7 +73,7 @@ class Syncer(Importer):
     :param policy: how often, and after how long, an upload that broke off is made again.
     """
 
-    report: Report
+    report: SyncReport
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Syncer(Importer):
         self._contradictions: list[str] = []
         self._agreed = False
         self._doubtful: set[str] = set()
-        self.report = Report()
+        self.report = SyncReport()
 
     @property
     def where(self) -> str:

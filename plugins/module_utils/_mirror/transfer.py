@@ -27,13 +27,13 @@ from .._ollama.errors import CollectionError
 from .bandwidth import PIECE as LIMITED_PIECE
 from .bandwidth import Bandwidth
 from .errors import (
-    DigestMismatchError,
     MirrorBusyError,
     MirrorCredentialsError,
     MirrorUnreachableError,
     NotS3Error,
     ObjectChangedError,
     ObjectMissingError,
+    WrongDigestError,
 )
 
 #: Requests at once, and bytes of one request, unless asked otherwise.
@@ -59,7 +59,7 @@ _TRANSIENT = (MirrorUnreachableError, MirrorBusyError, NotS3Error)
 #: Errors of new requests: what is on its way already can still come, so that the next run has it.
 _OF_NEW_REQUESTS = (MirrorCredentialsError,)
 _OF_ONE_BLOB = (
-    DigestMismatchError,
+    WrongDigestError,
     ObjectChangedError,
     ObjectMissingError,
     # Of a target that is an Ollama server.
@@ -70,7 +70,7 @@ _OF_ONE_BLOB = (
 )
 
 
-class Stream(Protocol):
+class RangeStream(Protocol):
     """The answer to one request."""
 
     def readinto(self, view: memoryview) -> int:
@@ -86,7 +86,7 @@ class Stream(Protocol):
 class Source(Protocol):
     """Where the bytes of one blob come from. Several threads use it at once."""
 
-    def open(self, start: int, stop: int) -> Stream:
+    def open(self, start: int, stop: int) -> RangeStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive.
 
         :raises ObjectChangedError: when it is no longer the object that it was at first.
@@ -446,7 +446,7 @@ class Engine:
             run.ready, run.started_over = False, True
             self._begin(run)
             return
-        transfer.error = DigestMismatchError(
+        transfer.error = WrongDigestError(
             f"The content of blob {transfer.digest} has the digest {found}",
             remedy="What it came from is damaged: remove it there and publish it again",
             digest=transfer.digest,

@@ -23,7 +23,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.text import printable
 from .bandwidth import Bandwidth
 from .error_translation import translated
-from .errors import DigestMismatchError, MirrorError, NotS3Error
+from .errors import MirrorError, NotS3Error, WrongDigestError
 from .etags import md5_of_parts
 from .mirror import Mirror
 from .objects import digest_metadata
@@ -185,7 +185,7 @@ class _Parts:
     def verify(self, digest: str) -> None:
         found = f"sha256:{self._seen.hexdigest()}"
         if found != digest:
-            raise DigestMismatchError(
+            raise WrongDigestError(
                 f"{self._path} should have the digest {digest}, and has {found}",
                 remedy="The file is damaged, and was not uploaded; pull or import the model again",
                 digest=digest,

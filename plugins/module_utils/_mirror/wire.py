@@ -65,10 +65,10 @@ class Endpoint:
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._tls = tls
-        self._idle: deque[_Connection] = deque()  # threads may append and pop at once (collections.deque)
+        self._idle: deque[_S3Connection] = deque()  # threads may append and pop at once (collections.deque)
         self._process = os.getpid()
 
-    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> S3Response:
         """Send a request, and return the answer when its head is there.
 
         :param target: path and query, quoted.
@@ -85,7 +85,7 @@ class Endpoint:
             try:
                 connection.socket.sendall(request)
                 status, told = connection.head()
-                return Answer(self, connection, status, told, bodiless=method == "HEAD")
+                return S3Response(self, connection, status, told, bodiless=method == "HEAD")
             except OSError:
                 connection.close()
                 if fresh:
@@ -95,7 +95,7 @@ class Endpoint:
                 connection.close()
                 raise
 
-    def _reusable(self) -> Optional[_Connection]:
+    def _reusable(self) -> Optional[_S3Connection]:
         """Return an open connection on which nothing is under way."""
         if self._process != os.getpid():
             # After a fork, two processes on one connection would get each other's answers.
@@ -109,35 +109,35 @@ class Endpoint:
                 return connection
             connection.close()
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> _S3Connection:
         made = socket.create_connection(self._place, self._connect_timeout)
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 made = self._tls.wrap_socket(made, server_hostname=self._place[0])
                 made.settimeout(self._silence)
-                return _Connection(made, patient=False)
+                return _S3Connection(made, patient=False)
             # The system's own timeout, not Python's, which would have to ask before each call whether bytes are there,
             # and could not have the system wait for many.
             made.settimeout(None)
             timeout = struct.pack("@ll", int(self._silence), 0)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-            return _Connection(made, patient=True)
+            return _S3Connection(made, patient=True)
         except BaseException:
             made.close()
             raise
 
-    def take_back(self, connection: _Connection) -> None:
+    def take_back(self, connection: _S3Connection) -> None:
         """Keep a connection whose answer was read to its end."""
         self._idle.append(connection)
 
 
-class Answer:
+class S3Response:
     """One answer. Its body is read once, in order."""
 
     def __init__(
-        self, endpoint: Endpoint, connection: _Connection, status: int, headers: dict[str, str], *, bodiless: bool
+        self, endpoint: Endpoint, connection: _S3Connection, status: int, headers: dict[str, str], *, bodiless: bool
     ) -> None:
         """:param headers: their names in lower case."""
         self.status = status
@@ -180,7 +180,7 @@ class Answer:
             self._endpoint.take_back(self._connection)
 
 
-class _Connection:
+class _S3Connection:
     """An open connection.
 
     :param patient: whether one call of the system can wait for all bytes that are wanted.

@@ -11,8 +11,8 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._fleet.broadcasts import ACCEPTED, DONE, EXCHANGE, FAILED, IMPORT, PLAN, Order, Report
-from .._fleet.errors import FleetError, InvalidRequestError
+from .._fleet.broadcasts import ACCEPTED, DONE, EXCHANGE, FAILED, IMPORT, PLAN, NodeReport, Order
+from .._fleet.errors import FleetError, InvalidQuestionError
 from .._fleet.requester import Requester
 from .._ollama.names import ModelName
 from .argspec import ArgumentSpec
@@ -44,9 +44,9 @@ class _Reports:
     def __init__(self, expected: Optional[list[str]], discovery: float) -> None:
         self._expected = expected
         self._until = time.monotonic() + discovery
-        self.latest: dict[str, Report] = {}
+        self.latest: dict[str, NodeReport] = {}
 
-    def add(self, report: Report) -> None:
+    def add(self, report: NodeReport) -> None:
         known = self.latest.get(report.node)
         # A node that is given the message again says so again.
         if known is None or known.state == ACCEPTED or report.state != ACCEPTED:
@@ -68,10 +68,10 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
     ModelName.parse(params["name"])
     for option in ("timeout", "discovery"):
         if params[option] <= 0:
-            raise InvalidRequestError(f"{option} is {params[option]:g}", remedy="Give seconds, more than 0")
+            raise InvalidQuestionError(f"{option} is {params[option]:g}", remedy="Give seconds, more than 0")
     nodes = params["nodes"]
     if nodes is not None and not nodes:
-        raise InvalidRequestError("nodes is empty, so nobody is told anything", remedy="Name nodes, or leave it out")
+        raise InvalidQuestionError("nodes is empty, so nobody is told anything", remedy="Name nodes, or leave it out")
     order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
     with Requester(broker_settings(params)) as requester:
         reports = _Reports(nodes, params["discovery"])

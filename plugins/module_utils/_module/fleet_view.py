@@ -11,9 +11,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._fleet.errors import InvalidRequestError
+from .._fleet.errors import InvalidQuestionError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
-from .._fleet.observing import Register, Said
+from .._fleet.observing import Register, RegistryEntry
 from .._fleet.registry import EXCHANGE
 from .._fleet.requester import Requester
 from .argspec import ArgumentSpec
@@ -46,7 +46,7 @@ def info(module: AnsibleModule) -> dict[str, Any]:
     """Look at lanes, and listen to nodes."""
     params = module.params
     if params["listen"] < 0:
-        raise InvalidRequestError(
+        raise InvalidQuestionError(
             f"listen is {params['listen']:g}", remedy="Give the seconds to listen to the nodes, 0 for not at all"
         )
     asked = {entry.queue: entry for entry in map(_lane, params["lanes"])}
@@ -90,7 +90,7 @@ def _described(requester: Requester, queue: str, asked: Mapping[str, Lane], regi
 
 
 def _nodes(register: Register) -> list[dict[str, Any]]:
-    nodes: dict[str, list[Said]] = {}
+    nodes: dict[str, list[RegistryEntry]] = {}
     for said in register.said:
         nodes.setdefault(said.node, []).append(said)
     return [

@@ -13,12 +13,12 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from .._fleet.arrivals import StreamSummary
-from .._fleet.broker import TLS_PORT, Address, BrokerSettings, TlsSettings
+from .._fleet.broker import TLS_PORT, Address, BrokerSettings, BrokerTlsSettings
 from .._fleet.dialects import dialect_named
-from .._fleet.errors import InvalidBrokerError, InvalidRequestError, NoFleetQueueError
+from .._fleet.errors import InvalidBrokerError, InvalidQuestionError, NoFleetQueueError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.messages import Question
-from .._fleet.requester import Answered, Requester
+from .._fleet.requester import Requester, RoundTrip
 from .argspec import ArgumentSpec
 
 #: Options that become part of the request under their own names, as Ollama's API has them.
@@ -75,7 +75,7 @@ def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
 
     :raises InvalidBrokerError: when the address cannot be read.
     """
-    tls = TlsSettings(
+    tls = BrokerTlsSettings(
         validate=params["broker_validate_certs"],
         ca_path=params["broker_ca_path"],
         client_cert=params["broker_client_cert"],
@@ -113,7 +113,7 @@ def request(module: AnsibleModule) -> dict[str, Any]:
         node=params["node"],
     )
     if params["timeout"] <= 0:
-        raise InvalidRequestError(
+        raise InvalidQuestionError(
             f"The timeout is {params['timeout']:g}", remedy="Give the seconds that an answer may take, more than 0"
         )
     question = Question(params["type"], params["model"], _arguments(params), params["timeout"], stream=params["stream"])
@@ -148,7 +148,7 @@ def _image(path: str) -> str:
         with open(path, "rb") as file:
             return base64.b64encode(file.read()).decode("ascii")
     except OSError as error:
-        raise InvalidRequestError(
+        raise InvalidQuestionError(
             f"The image {path} cannot be read: {error.strerror}",
             remedy="Give the path of a file on the host that the module runs on",
             path=path,
@@ -166,7 +166,7 @@ def _queue(requester: Requester, entry: Lane) -> dict[str, int]:
     return {"messages": state.messages, "consumers": state.consumers}
 
 
-def _described(answered: Answered) -> dict[str, Any]:
+def _described(answered: RoundTrip) -> dict[str, Any]:
     answer = answered.answer
     return {
         "content": answer.text,

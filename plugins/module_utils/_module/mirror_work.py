@@ -133,7 +133,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
         return _removed(module, plan, url, removal)
     with Store(StoreSettings(params["models_path"])) as store, telling(module) as tally, naming_the_mirror(params):
-        publisher = publishing.Publisher(
+        publisher = publishing.ModelPublisher(
             mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params), tally=tally
         )
         plan = publisher.plan()
@@ -299,9 +299,9 @@ def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
     }
 
 
-def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[importing.Report]) -> dict[str, Any]:
+def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[importing.ImportReport]) -> dict[str, Any]:
     """Return what an import or a sync did, or without a report would do."""
-    done = report or importing.Report(
+    done = report or importing.ImportReport(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
         removed=[blob.digest for blob in plan.of(REMOVE)],
         bytes_received=plan.bytes_to_transfer,
@@ -317,7 +317,7 @@ def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[imp
     }
 
 
-def partial_import(report: importing.Report) -> dict[str, Any]:
+def partial_import(report: importing.ImportReport) -> dict[str, Any]:
     """Return what a failed import did."""
     return {
         "changed": bool(report.models or report.downloaded or report.removed),
@@ -327,7 +327,7 @@ def partial_import(report: importing.Report) -> dict[str, Any]:
     }
 
 
-def _progress(report: importing.Report) -> dict[str, Any]:
+def _progress(report: importing.ImportReport) -> dict[str, Any]:
     return {
         "blobs_downloaded": len(report.downloaded),
         "blobs_removed": len(report.removed),

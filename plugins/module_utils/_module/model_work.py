@@ -24,9 +24,9 @@ from .._ollama.errors import CollectionError
 from .._ollama.long_calls import LongCalls
 from .._ollama.names import ModelName, spellings
 from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds, runner_options
-from .._ollama.recipes import Recipe
+from .._ollama.recipes import ModelSpec
 from .._ollama.retry import RetryPolicy
-from .._ollama.tally import Tally
+from .._ollama.tally import ByteCounter
 from .._ollama.uploads import digest_and_size
 from .progress import telling
 from .server_work import connect, described_model, loaded
@@ -40,7 +40,7 @@ _LOOK_AGAIN = 0.1
 
 
 @dataclass
-class Plan:
+class ServerPlan:
     """What is there, what will be, and the steps between.
 
     :ivar changed: whether the steps change something, as far as one can know beforehand.
@@ -78,7 +78,7 @@ def _check_options(params: Mapping[str, Any]) -> None:
 class _Work:
     """One task on one server."""
 
-    def __init__(self, module: AnsibleModule, client: OllamaClient, tally: Tally) -> None:
+    def __init__(self, module: AnsibleModule, client: OllamaClient, tally: ByteCounter) -> None:
         self._params = module.params
         self._check_mode = module.check_mode
         self._client = client
@@ -116,14 +116,14 @@ class _Work:
             described_model(after, self._running()) if after else None,
         )
 
-    def _changed(self, plan: Plan, after: Optional[ListedModel]) -> bool:
+    def _changed(self, plan: ServerPlan, after: Optional[ListedModel]) -> bool:
         if self._params["state"] != "present" or self._params["push"]:
             return plan.changed
         return (after.digest if after else None) != (self._found.digest if self._found else None)
 
     def _told(
         self,
-        plan: Plan,
+        plan: ServerPlan,
         changed: bool,
         actions: list[str],
         digest_before: Optional[str],
@@ -161,9 +161,9 @@ class _Work:
 
     # state: present
 
-    def _present(self) -> Plan:
+    def _present(self) -> ServerPlan:
         before = self._identity(self._found)
-        plan = Plan(before, {"name": self._shown, "digest": None, "size": None})
+        plan = ServerPlan(before, {"name": self._shown, "digest": None, "size": None})
         if self._params["create"]:
             self._plan_creation(plan, self._params["create"])
         elif self._params["source"]:
@@ -197,7 +197,7 @@ class _Work:
         policy = RetryPolicy(self._params["retries"])
         self._long.pull(name, insecure=self._params["insecure"], policy=policy)
 
-    def _plan_copy(self, plan: Plan, source: ModelName) -> None:
+    def _plan_copy(self, plan: ServerPlan, source: ModelName) -> None:
         found = find(self._models, source)
         shown = found.shown if found else source.short
         if found is not None and found == self._found:
@@ -214,7 +214,7 @@ class _Work:
             plan.after.update(digest=found.digest, size=found.size)
         plan.add(f"copy {shown} to {self._shown}", lambda: self._client.copy(shown, self._shown))
 
-    def _plan_creation(self, plan: Plan, create: Mapping[str, Any]) -> None:
+    def _plan_creation(self, plan: ServerPlan, create: Mapping[str, Any]) -> None:
         recipe = _recipe(create)
         origin: Optional[dict[str, Any]] = None
         if recipe.origin:
@@ -238,7 +238,7 @@ class _Work:
             )
         plan.add(f"create {self._shown}", lambda: self._create(recipe))
 
-    def _create(self, recipe: Recipe) -> None:
+    def _create(self, recipe: ModelSpec) -> None:
         for path in recipe.paths:
             digest = self._digest_of(path)
             self._tally.expect(f"{self._shown}, {os.path.basename(path)}", self._sizes[path])
@@ -252,8 +252,8 @@ class _Work:
 
     # state: absent
 
-    def _absent(self) -> Plan:
-        plan = Plan(self._identity(self._found), {})
+    def _absent(self) -> ServerPlan:
+        plan = ServerPlan(self._identity(self._found), {})
         # Several may differ in case only. The server takes each name for any of them, and deletes one at a time.
         found = spellings(self._name, [model.name for model in self._models])
         for model in self._models:
@@ -263,7 +263,7 @@ class _Work:
 
     # state: loaded, unloaded
 
-    def _loaded(self) -> Plan:
+    def _loaded(self) -> ServerPlan:
         if self._found is None:
             raise ModelNotFoundError(
                 f"{self._client.url} does not have the model {self._shown}, so it cannot be loaded",
@@ -286,7 +286,7 @@ class _Work:
             (forever is None or forever == _stays_for_good(running))
             and (context is None or running.document.get("context_length") in (None, context))
         )
-        plan = Plan(
+        plan = ServerPlan(
             {"loaded": running is not None, **_terms(running)},
             {
                 "loaded": True,
@@ -314,9 +314,9 @@ class _Work:
                 raise
             self._client.embed(input=[], **terms)  # before Ollama 0.6.4 a model does not tell what it can do
 
-    def _unloaded(self) -> Plan:
+    def _unloaded(self) -> ServerPlan:
         running = self._running()
-        plan = Plan({"loaded": running is not None}, {"loaded": False})
+        plan = ServerPlan({"loaded": running is not None}, {"loaded": False})
         if running:
             plan.add(f"unload {running.shown}", lambda: self._unload(running.shown))
         return plan
@@ -350,11 +350,11 @@ def _stays_for_good(running: ListedModel) -> bool:
     return year.isdigit() and int(year) > dt.date.today().year + 100
 
 
-def _recipe(create: Mapping[str, Any]) -> Recipe:
+def _recipe(create: Mapping[str, Any]) -> ModelSpec:
     files = {str(name): str(path) for name, path in (create["files"] or {}).items()}
     if create["directory"]:
         files = _files_below(create["directory"])
-    return Recipe(
+    return ModelSpec(
         origin=ModelName.parse(create["from"]) if create["from"] else None,
         files=files,
         adapters={str(name): str(path) for name, path in (create["adapters"] or {}).items()},

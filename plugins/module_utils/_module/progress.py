@@ -26,7 +26,7 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.errors import CollectionError
-from .._ollama.tally import Reading, Tally
+from .._ollama.tally import ByteCounter, Reading
 
 #: Bytes of the file: always the same, and few, so that one write replaces all of it.
 SIZE = 512
@@ -42,12 +42,12 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def telling(module: AnsibleModule) -> Iterator[Tally]:
+def telling(module: AnsibleModule) -> Iterator[ByteCounter]:
     """Provide the tally of a module's work, and tell the controller what it says as long as the work lasts.
 
     How far a failed work was goes into the result, as ``progress``.
     """
-    tally = Tally()
+    tally = ByteCounter()
     gauge = _Gauge(tally)
     try:
         with _file(module.params.get("_progress_files") or []) as path:
@@ -66,7 +66,7 @@ def telling(module: AnsibleModule) -> Iterator[Tally]:
 class _Gauge:
     """What a tally says, with rate and remaining time."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: ByteCounter) -> None:
         self._tally = tally
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 

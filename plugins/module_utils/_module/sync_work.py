@@ -84,7 +84,7 @@ def _reachable(path: str) -> Store:
 
 
 def _synced(
-    module: AnsibleModule, plan: Plan, syncer: syncing.Syncer, report: Optional[syncing.Report]
+    module: AnsibleModule, plan: Plan, syncer: syncing.Syncer, report: Optional[syncing.SyncReport]
 ) -> dict[str, Any]:
     pushed = len(report.pushed) if report else len(plan.of(ADD))
     return {

@@ -26,7 +26,7 @@ from .documents import read_object
 from .features import OLDEST
 from .streams import error_text
 from .text import printable
-from .transport import Answered, HttpResponse
+from .transport import HttpResponse, ResponseHead
 
 #: Bytes. Far above what Ollama sends (a large batch of embeddings has tens of megabytes), and below what hurts.
 MAX_ANSWER = 1024 * 1024 * 1024
@@ -68,7 +68,7 @@ def document(content: bytes, url: str) -> dict[str, Any]:
     return found
 
 
-def error(response: Answered, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
+def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
     """Return the error that an answer with a status of 300 or more means.
 
     :param body: the body of the request, for the name of the model.

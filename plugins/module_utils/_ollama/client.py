@@ -36,7 +36,7 @@ from .header_fields import check_header
 from .hosts import parse_host
 from .retry import RetryPolicy
 from .streams import GenerationStream, ProgressStream, decode_lines, error_text, incomplete
-from .transport import Answered, HttpRequest, HttpResponse, RequestsTransport, TlsSettings, Transport
+from .transport import HttpRequest, HttpResponse, RequestsTransport, ResponseHead, TlsSettings, Transport
 from .uploads import Source, Upload
 
 _Result = TypeVar("_Result")
@@ -51,7 +51,7 @@ class Inference(NamedTuple):
     """
 
     request: HttpRequest
-    result_of: Callable[[Answered, bytes], dict[str, Any]]
+    result_of: Callable[[ResponseHead, bytes], dict[str, Any]]
 
 
 #: Seconds for a connection to come about.
@@ -281,7 +281,7 @@ class OllamaClient:
         return self._exchange(inference.request, inference.result_of, True, call)
 
     def _inference(self, kind: str, body: Mapping[str, Any]) -> Inference:
-        def result_of(response: Answered, received: bytes) -> dict[str, Any]:
+        def result_of(response: ResponseHead, received: bytes) -> dict[str, Any]:
             self._raise_for(response, received, body)
             document = answers.document(received, self.url)
             if "error" in document:
@@ -417,7 +417,7 @@ class OllamaClient:
             return HttpRequest(method, path, None, self._headers)
         return HttpRequest(method, path, write_object(body), {**self._headers, "Content-Type": "application/json"})
 
-    def _raise_for(self, response: Answered, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
+    def _raise_for(self, response: ResponseHead, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
         if response.status >= 300:
             raise answers.error(response, content, self.url, body or {})
 

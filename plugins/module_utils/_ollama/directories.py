@@ -103,7 +103,7 @@ def explain(error: OSError, doing: str, path: str) -> Union[DirectoryError, Exha
     return known.error(f"{happened}: {known.what}", remedy=known.remedy, path=path)
 
 
-class _Known(NamedTuple):
+class _KnownErrno(NamedTuple):
     """A failure that the operating system names: the error, what happened, and what to do about it."""
 
     error: type[DirectoryError]
@@ -112,49 +112,55 @@ class _Known(NamedTuple):
 
 
 _KNOWN = {
-    errno.ENOSPC: _Known(
+    errno.ENOSPC: _KnownErrno(
         DiskFullError,
         "the file system is full",
         "Free some space, or some inodes (df -h, df -i), and run again",
     ),
-    errno.EDQUOT: _Known(
+    errno.EDQUOT: _KnownErrno(
         DiskFullError,
         "the quota is used up",
         "Free some space or raise the quota, and run again",
     ),
-    errno.EROFS: _Known(NotPermittedError, "the file system is read-only", "Mount it writable, or choose another path"),
-    errno.ENAMETOOLONG: _Known(
+    errno.EROFS: _KnownErrno(
+        NotPermittedError, "the file system is read-only", "Mount it writable, or choose another path"
+    ),
+    errno.ENAMETOOLONG: _KnownErrno(
         DirectoryError, "the name is longer than the file system allows", "Choose a shorter name or another file system"
     ),
-    errno.EFBIG: _Known(
+    errno.EFBIG: _KnownErrno(
         DirectoryError,
         "the file is larger than the file system or a limit allows",
         "Use a file system for large files (FAT ends at 4 GiB), or raise the limit (ulimit -f)",
     ),
-    errno.EIO: _Known(
+    errno.EIO: _KnownErrno(
         DirectoryError,
         "the disk reports an error",
         "Look into the system's log (dmesg): the disk, or the way to it, may be failing",
     ),
-    errno.ESTALE: _Known(
+    errno.ESTALE: _KnownErrno(
         DirectoryError,
         "the server of this network file system does not know it any more",
         "Mount the file system again, and run again",
     ),
-    errno.EXDEV: _Known(
+    errno.EXDEV: _KnownErrno(
         DirectoryError,
         "it would have to move to another file system",
         "Keep manifests and blobs each on one file system: no mount and no link to another one below them",
     ),
-    errno.ELOOP: _Known(DirectoryError, "its symbolic links lead in a circle", "Correct the links"),
-    errno.ENOTDIR: _Known(DirectoryError, "a part of the path is no directory", "Remove it, or choose another path"),
-    errno.EISDIR: _Known(DirectoryError, "a directory is in the place of a file", "Remove it, or choose another path"),
-    errno.EINVAL: _Known(
+    errno.ELOOP: _KnownErrno(DirectoryError, "its symbolic links lead in a circle", "Correct the links"),
+    errno.ENOTDIR: _KnownErrno(
+        DirectoryError, "a part of the path is no directory", "Remove it, or choose another path"
+    ),
+    errno.EISDIR: _KnownErrno(
+        DirectoryError, "a directory is in the place of a file", "Remove it, or choose another path"
+    ),
+    errno.EINVAL: _KnownErrno(
         DirectoryError,
         "the file system does not accept the name or the operation",
         "Use a file system that has Unix names and permissions; FAT and some CIFS shares refuse characters such as :",
     ),
-    errno.EBUSY: _Known(
+    errno.EBUSY: _KnownErrno(
         DirectoryError, "something else uses it", "Find out what does (fuser -vm); a mount point cannot be replaced"
     ),
 }

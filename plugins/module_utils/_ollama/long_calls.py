@@ -28,7 +28,7 @@ from .calls import Call
 from .client import OllamaClient
 from .retry import RetryPolicy
 from .streams import ProgressStream
-from .tally import Tally
+from .tally import ByteCounter
 
 #: Seconds that a server which went away in the middle of a pull has to come back: a service manager starts it again
 #: after 3 seconds (RestartSec of Ollama's own unit), and an upgrade in between takes some more.
@@ -54,10 +54,12 @@ class LongCalls:
     :param tally: counts the bytes, and has the steps.
     """
 
-    def __init__(self, client: OllamaClient, *, stall_timeout: float = 300.0, tally: Optional[Tally] = None) -> None:
+    def __init__(
+        self, client: OllamaClient, *, stall_timeout: float = 300.0, tally: Optional[ByteCounter] = None
+    ) -> None:
         self._client = client
         self._stall_timeout = stall_timeout
-        self._tally = tally or Tally()
+        self._tally = tally or ByteCounter()
 
     def pull(self, name: str, *, insecure: bool = False, policy: Optional[RetryPolicy] = None) -> None:
         """Make the server have what the registry has under this name.

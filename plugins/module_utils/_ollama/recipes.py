@@ -23,7 +23,7 @@ DigestOf = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ModelSpec:
     """What a model is made from. Either ``origin`` or ``files`` is there.
 
     :ivar origin: the model that it starts from.
@@ -64,7 +64,7 @@ class Recipe:
         return {name: value for name, value in body.items() if value}
 
 
-def wanted(recipe: Recipe, origin: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+def wanted(recipe: ModelSpec, origin: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the model will say about itself, as :func:`present` does.
 
     :param origin: the origin's answer to ``show``.
@@ -94,7 +94,7 @@ def present(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(
-    recipe: Recipe,
+    recipe: ModelSpec,
     shown: Mapping[str, Any],
     origin: Optional[Mapping[str, Any]],
     digest_of: DigestOf,
@@ -121,7 +121,7 @@ def differences(
     return parts
 
 
-def wanted_weights(recipe: Recipe, origin: Optional[Mapping[str, Any]], digest_of: DigestOf) -> Optional[list[str]]:
+def wanted_weights(recipe: ModelSpec, origin: Optional[Mapping[str, Any]], digest_of: DigestOf) -> Optional[list[str]]:
     """Return the digests that the weights of the model will have; None when only the server can tell."""
     level = str(((origin or {}).get("details") or {}).get("quantization_level", "")).upper()
     names = [*recipe.files, *recipe.adapters]
@@ -132,7 +132,7 @@ def wanted_weights(recipe: Recipe, origin: Optional[Mapping[str, Any]], digest_o
 
 
 def _same_weights(
-    recipe: Recipe, shown: Mapping[str, Any], origin: Optional[Mapping[str, Any]], digest_of: DigestOf
+    recipe: ModelSpec, shown: Mapping[str, Any], origin: Optional[Mapping[str, Any]], digest_of: DigestOf
 ) -> bool:
     details, base = shown.get("details") or {}, (origin or {}).get("details") or {}
     if recipe.quantize and recipe.quantize.upper() != str(details.get("quantization_level", "")).upper():

@@ -52,7 +52,7 @@ def _decode(line: bytes, url: str) -> dict[str, Any]:
     return document
 
 
-class Stream:
+class LineStream:
     """The lines of one answer. Iterate to the end, or ``close`` it, which makes Ollama stop.
 
     Usable as a context manager. Belongs to one thread; cancelling it from another one is what its call is for.
@@ -103,7 +103,7 @@ def error_text(error: object) -> str:
         return "an error that is nested too deeply to be shown"
 
 
-class ProgressStream(Stream):
+class ProgressStream(LineStream):
     """The progress of pull, push or create: documents ``{status[, digest, total, completed]}``, sizes in bytes.
 
     The last one says ``success``; without it the stream raises :class:`IncompleteResponseError`.
@@ -151,7 +151,7 @@ class Event:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
 
 
-class GenerationStream(Stream):
+class GenerationStream(LineStream):
     """The events of a streamed generate or chat. The last one is ``done``, or the stream raises.
 
     :raises IncompleteResponseError: while iterating, when the answer ends without ``done: true``.

@@ -31,7 +31,7 @@ class Reading(NamedTuple):
     kept: int = 0
 
 
-class Tally:
+class ByteCounter:
     """The bytes of one run."""
 
     def __init__(self) -> None:

@@ -82,7 +82,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Answered(Protocol):
+class ResponseHead(Protocol):
     """The head of an answer. Header names are looked up without regard to case."""
 
     @property
@@ -95,7 +95,7 @@ class Answered(Protocol):
     def headers(self) -> Mapping[str, str]: ...
 
 
-class HttpResponse(Answered, Protocol):
+class HttpResponse(ResponseHead, Protocol):
     """An answer whose status and headers are there, and whose body can be read."""
 
     def chunks(self) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Delta, Question
-from fleet_worker._fleet.requester import Answered, Requester
+from fleet_worker._fleet.requester import Requester, RoundTrip
 
 CHAT = lane("chat", CHAT_MODEL).queue
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -57,7 +57,7 @@ def second() -> Iterator[ScriptedOllama]:
         yield ollama
 
 
-def ask(requester: Requester, on_delta: Optional[Callable[[Delta], None]] = None) -> Answered:
+def ask(requester: Requester, on_delta: Optional[Callable[[Delta], None]] = None) -> RoundTrip:
     question = Question("chat", CHAT_MODEL, {"messages": MESSAGES}, 90, stream=True)
     return requester.ask(
         question,

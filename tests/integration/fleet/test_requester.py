@@ -15,7 +15,7 @@ from typing import Any, Callable
 import pika
 import pytest
 from fleet_parts import ODD_TABLE, channel_to, eventually, raw_tables
-from fleet_worker._fleet.broker import Address, BrokerSettings, TlsSettings
+from fleet_worker._fleet.broker import Address, BrokerSettings, BrokerTlsSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import (
     BrokerForbiddenError,
@@ -27,7 +27,7 @@ from fleet_worker._fleet.errors import (
     FleetAnswerError,
     FleetBackpressureError,
     FleetTimeoutError,
-    InvalidRequestError,
+    InvalidQuestionError,
     NoFleetQueueError,
 )
 from fleet_worker._fleet.messages import Question
@@ -196,7 +196,7 @@ def test_an_exchange_that_is_not_there_is_named(settings: BrokerSettings) -> Non
 
 
 def test_a_request_that_is_too_large_is_not_sent(settings: BrokerSettings) -> None:
-    with Requester(settings) as requester, pytest.raises(InvalidRequestError, match="1048576 are allowed"):
+    with Requester(settings) as requester, pytest.raises(InvalidQuestionError, match="1048576 are allowed"):
         requester.ask(
             Question("generate", "m", {"prompt": "x" * 1048576}, 5), TYPED, exchange="", routing_key="q", seconds=5
         )
@@ -221,7 +221,7 @@ def test_refusals_of_the_broker_are_told_apart(settings: BrokerSettings) -> None
         ({"vhost": "nowhere"}, BrokerVhostError, "has no virtual host 'nowhere'"),
         ({"addresses": (Address(host, 1),)}, BrokerUnreachableError, "Connection refused"),
         ({"addresses": (Address("no.such.host.invalid", 5672),)}, BrokerUnreachableError, "its name is unknown"),
-        ({"tls": TlsSettings()}, BrokerTlsError, "The encryption of the connection"),
+        ({"tls": BrokerTlsSettings()}, BrokerTlsError, "The encryption of the connection"),
     ):
         with pytest.raises(kind, match=text), Requester(dataclasses.replace(settings, **changes)):
             raise AssertionError(f"connected with {changes}")

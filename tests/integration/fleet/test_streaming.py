@@ -16,10 +16,10 @@ import pika
 import pytest
 from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, channel_to, eventually
 from fleet_worker._fleet.dialects import dialect_named
-from fleet_worker._fleet.errors import FleetAnswerError, InvalidRequestError
+from fleet_worker._fleet.errors import FleetAnswerError, InvalidQuestionError
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Delta, Question
-from fleet_worker._fleet.requester import Answered, Requester
+from fleet_worker._fleet.requester import Requester, RoundTrip
 
 Start = Callable[..., WorkerProcess]
 
@@ -121,7 +121,7 @@ def typed(clean_broker: Any) -> Iterator[Typed]:
         yield Typed(channel)
 
 
-def ask(requester: Requester, **others: Any) -> Answered:
+def ask(requester: Requester, **others: Any) -> RoundTrip:
     on_delta = others.pop("on_delta", None)
     arguments = {"messages": [{"role": "user", "content": "Hello"}]}
     question = Question("chat", CHAT_MODEL, arguments, 60, stream=True)
@@ -363,7 +363,7 @@ def test_a_connection_to_ollama_that_breaks_in_the_middle_starts_the_answer_over
 
 
 def test_the_dialect_0_3_1_has_no_streams(clean_broker: Any, requester: Requester) -> None:
-    with pytest.raises(InvalidRequestError, match=r"The dialect '0\.3\.1' has no streams"):
+    with pytest.raises(InvalidQuestionError, match=r"The dialect '0\.3\.1' has no streams"):
         ask(requester, dialect="0.3.1")
 
 

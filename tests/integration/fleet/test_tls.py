@@ -22,7 +22,7 @@ import pytest
 import services
 import trustme
 from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, channel_to, set_up_broker
-from fleet_worker._fleet.broker import Address, BrokerSettings, TlsSettings
+from fleet_worker._fleet.broker import Address, BrokerSettings, BrokerTlsSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import BrokerLoginRefusedError, BrokerTlsError, BrokerUnreachableError
 from fleet_worker._fleet.lanes import lane
@@ -81,7 +81,7 @@ def settings(tls_broker: Any, party: Party) -> BrokerSettings:
         (Address(tls_broker.host, tls_broker.tls_port),),
         username=tls_broker.username,
         password=tls_broker.password,
-        tls=TlsSettings(ca_path=party.ca_path, **party.client("requester")),
+        tls=BrokerTlsSettings(ca_path=party.ca_path, **party.client("requester")),
     )
 
 

@@ -19,7 +19,7 @@ Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Worker:
+class ReplyIdentity:
     """What an answer says of the worker that gives it.
 
     :ivar legacy_exchange: the exchange that answers in the dialect 0.3.1 go to instead of the default exchange.
@@ -48,10 +48,10 @@ class Dialect:
     name: str
     recognises: Callable[[Properties, Headers, Document], bool]
     read: Callable[[Message, Document, Lane], Request]
-    write: Callable[[Request, Outcome, Worker], Reply]
+    write: Callable[[Request, Outcome, ReplyIdentity], Reply]
     ask: Optional[Callable[[Question, str, str], Message]] = None
     understand: Optional[Callable[[Message], Answer]] = None
-    write_delta: Optional[Callable[[Request, Delta, Worker], Reply]] = None
+    write_delta: Optional[Callable[[Request, Delta, ReplyIdentity], Reply]] = None
     understand_delta: Optional[Callable[[Message], Optional[Delta]]] = None
 
 

@@ -34,7 +34,7 @@ from ..messages import (
     encode,
     property_text,
 )
-from .base import Dialect, Document, Headers, Worker, reply_fields
+from .base import Dialect, Document, Headers, ReplyIdentity, reply_fields
 from .headers import HOSTNAME, answering_node
 from .reading import envelope, wishes
 
@@ -63,7 +63,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     )
 
 
-def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
+def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     """Write the answer: property ``type`` is ``task``, ``status`` is like that of HTTP."""
     body: dict[str, Any] = {"correlation_id": request.correlation_id, "result": None, "usage": None}
     body.update(model=request.model, provider="ollama")

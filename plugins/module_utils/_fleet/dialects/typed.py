@@ -38,7 +38,7 @@ from ..messages import (
     encode,
     property_text,
 )
-from .base import Dialect, Document, Headers, Worker, reply_fields
+from .base import Dialect, Document, Headers, ReplyIdentity, reply_fields
 from .headers import (
     ATTEMPT,
     DEADLINE,
@@ -94,14 +94,14 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     )
 
 
-def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
+def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     """Write the answer: a response or an error."""
     if isinstance(outcome, Failure):
         return error_reply(request, worker, error_body(request, outcome, worker), outcome)
     return _reply(request, worker, RESPONSE, _response_body(request, outcome), {})
 
 
-def write_delta(request: Request, delta: Delta, worker: Worker) -> Reply:
+def write_delta(request: Request, delta: Delta, worker: ReplyIdentity) -> Reply:
     """Write a piece of an answer. Which one it is stands in headers, as everything for which LegionIO has no key."""
     piece: dict[str, Any] = {"role": "assistant", "content": delta.content}
     if delta.thinking:
@@ -117,7 +117,7 @@ def write_delta(request: Request, delta: Delta, worker: Worker) -> Reply:
     return _reply(request, worker, DELTA, body, {ATTEMPT: delta.attempt, SEQUENCE: delta.sequence})
 
 
-def error_body(request: Request, failure: Failure, worker: Worker) -> dict[str, Any]:
+def error_body(request: Request, failure: Failure, worker: ReplyIdentity) -> dict[str, Any]:
     """Return the body of an error."""
     return {
         "message_context": request.message_context,
@@ -133,12 +133,14 @@ def error_body(request: Request, failure: Failure, worker: Worker) -> dict[str, 
     }
 
 
-def error_reply(request: Request, worker: Worker, body: Mapping[str, Any], failure: Failure) -> Reply:
+def error_reply(request: Request, worker: ReplyIdentity, body: Mapping[str, Any], failure: Failure) -> Reply:
     """Return an error with another body than :func:`error_body`'s."""
     return _reply(request, worker, ERROR, body, {"x-legion-fleet-error": failure.code})
 
 
-def _reply(request: Request, worker: Worker, kind: str, body: Mapping[str, Any], extra: Mapping[str, Any]) -> Reply:
+def _reply(
+    request: Request, worker: ReplyIdentity, kind: str, body: Mapping[str, Any], extra: Mapping[str, Any]
+) -> Reply:
     headers = llm_headers(request.model, request.request_type, request.message_context)
     headers[HOSTNAME] = worker.node
     headers.update(extra)

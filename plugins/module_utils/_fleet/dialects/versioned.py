@@ -15,7 +15,7 @@ from typing import Any
 
 from ..lanes import Lane
 from ..messages import Failure, Message, Outcome, Properties, Reply, Request
-from .base import Dialect, Document, Headers, Worker
+from .base import Dialect, Document, Headers, ReplyIdentity
 from .reading import envelope
 from .typed import error_body, error_reply
 
@@ -59,7 +59,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     )
 
 
-def write(request: Request, outcome: Outcome, worker: Worker) -> Reply:
+def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     """Write the refusal."""
     if not isinstance(outcome, Failure):
         raise ValueError("a request of a newer protocol is never served")

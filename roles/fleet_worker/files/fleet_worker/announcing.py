@@ -23,7 +23,7 @@ from pika.exceptions import ChannelClosedByBroker
 from ._fleet.broker import BrokerSettings, channel_error
 from ._fleet.pika_messages import to_pika
 from ._fleet.registry import AVAILABLE, DEGRADED, EXCHANGE, HEARTBEAT, UNAVAILABLE, Offering, Trouble
-from .delivery import ServedLane
+from .delivery import LaneSettings
 from .logs import Log
 
 LOG = Log()
@@ -39,7 +39,7 @@ SERVED = None
 UNDECIDED = Trouble("undecided", "")
 
 
-class Announcer:
+class RegistryPublisher:
     """Sends the registry events of one worker.
 
     :param node: name of the node.
@@ -65,9 +65,9 @@ class Announcer:
         self._tag = 0
         self._unconfirmed: set[int] = set()
         #: How each lane was when it was last told of over this connection.
-        self._told: dict[ServedLane, Optional[Trouble]] = {}
+        self._told: dict[LaneSettings, Optional[Trouble]] = {}
         #: What is to be sent, oldest first.
-        self._waiting: dict[ServedLane, str] = {}
+        self._waiting: dict[LaneSettings, str] = {}
         self.counters: Counter[str] = Counter()
 
     def open(self, connection: Any, ready: Callable[[], None]) -> None:
@@ -90,7 +90,7 @@ class Announcer:
         self._blocked = blocked
         self._send()
 
-    def update(self, lanes: Mapping[ServedLane, Optional[Trouble]]) -> None:
+    def update(self, lanes: Mapping[LaneSettings, Optional[Trouble]]) -> None:
         """These are the lanes, each with how it is."""
         if self._channel is None or self._leaving:
             return
@@ -136,7 +136,7 @@ class Announcer:
         self._send()
         self._beat_later()
 
-    def _tell(self, served: ServedLane, event: str) -> None:
+    def _tell(self, served: LaneSettings, event: str) -> None:
         self.counters["skipped"] += self._waiting.pop(served, None) is not None
         self._waiting[served] = event
 

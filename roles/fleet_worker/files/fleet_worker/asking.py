@@ -38,7 +38,7 @@ from ._ollama.hosts import ServerAddress
 from ._ollama.sockets import new_socket
 from ._ollama.transport import HttpRequest
 from .logs import Log
-from .responses import Response
+from .responses import ResponseParser
 
 LOG = Log()
 
@@ -50,11 +50,11 @@ _PIECES = 16
 _UNFIT = re.compile("[\r\n\0]")
 
 #: What Ollama has answered, or why it has not; and whom that is told.
-Heard = Union[Response, OllamaError]
-Told = Callable[[Heard], None]
+HttpResult = Union[ResponseParser, OllamaError]
+OnResult = Callable[[HttpResult], None]
 
 
-class Asker:
+class HttpClient:
     """Asks one Ollama, over connections that are kept.
 
     :param loop: pika's.
@@ -64,8 +64,8 @@ class Asker:
     def __init__(self, loop: Any, address: ServerAddress) -> None:
         self.loop = loop
         self.address = address
-        self.idle: list[_Connection] = []
-        self.under_way: set[Asked] = set()
+        self.idle: list[_OllamaConnection] = []
+        self.under_way: set[PendingRequest] = set()
         # The name means both; the one that was refused last is tried last.
         self._hosts = deque(["127.0.0.1", "::1"] if address.host == "localhost" else [address.host])
         self._heads: dict[Any, bytes] = {}
@@ -76,7 +76,7 @@ class Asker:
         """Whether an address is asked from here: without TLS, a proxy, or a name that somebody has to be asked for."""
         return address.scheme == "http" and address.is_loopback
 
-    def ask(self, request: HttpRequest, seconds: float, told: Told) -> Asked:
+    def ask(self, request: HttpRequest, seconds: float, told: OnResult) -> PendingRequest:
         """Send a request.
 
         :param seconds: for the whole of it.
@@ -87,10 +87,10 @@ class Asker:
         """
         content = request.body if isinstance(request.body, bytes) else b""
         data = b"%sContent-Length: %d\r\n\r\n%s" % (self._head(request), len(content), content)
-        asked = Asked(self, seconds, told)
+        asked = PendingRequest(self, seconds, told)
         self.under_way.add(asked)
         try:
-            connection = self.idle.pop() if self.idle else _Connection(self)
+            connection = self.idle.pop() if self.idle else _OllamaConnection(self)
         except OSError as error:
             asked.fail(self.unreachable(error))
             return asked
@@ -145,15 +145,15 @@ class Asker:
             self._wake_at(min(asked.deadline for asked in self.under_way))
 
 
-class Asked:
+class PendingRequest:
     """One request that was sent, until its end is told."""
 
-    def __init__(self, asker: Asker, seconds: float, told: Told) -> None:
+    def __init__(self, asker: HttpClient, seconds: float, told: OnResult) -> None:
         self._asker = asker
-        self._told: Optional[Told] = told
+        self._told: Optional[OnResult] = told
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds
-        self.connection: Optional[_Connection] = None
+        self.connection: Optional[_OllamaConnection] = None
 
     def cancel(self) -> None:
         """End it: Ollama stops working on it."""
@@ -165,7 +165,7 @@ class Asked:
         if told is not None:
             self._asker.loop.add_callback_threadsafe(partial(told, error))
 
-    def succeed(self, response: Response) -> None:
+    def succeed(self, response: ResponseParser) -> None:
         told = self._over()
         if told is not None:
             try:
@@ -173,7 +173,7 @@ class Asked:
             except Exception:
                 LOG.exception("defect")  # of whoever asked; the connection and the others go on
 
-    def _over(self) -> Optional[Told]:
+    def _over(self) -> Optional[OnResult]:
         """Let go of the connection; return whom to tell, None when it was over already."""
         told, self._told = self._told, None
         connection, self.connection = self.connection, None
@@ -183,15 +183,15 @@ class Asked:
         return told
 
 
-class _Connection:
+class _OllamaConnection:
     """A connection to Ollama. It serves one request at a time, and waits for the next one among the idle ones."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: HttpClient) -> None:
         self._asker = asker
         self._loop = asker.loop
-        self._asked: Optional[Asked] = None
+        self._asked: Optional[PendingRequest] = None
         self._unsent: Union[bytes, memoryview] = b""
-        self._response = Response()
+        self._response = ResponseParser()
         self._socket = new_socket(socket.AF_INET6 if ":" in asker.host else socket.AF_INET)
         try:
             result = self._socket.connect_ex((asker.host, asker.address.port))
@@ -203,8 +203,8 @@ class _Connection:
             self._socket.close()
             raise
 
-    def send(self, data: bytes, asked: Asked) -> None:
-        self._asked, self._response = asked, Response()
+    def send(self, data: bytes, asked: PendingRequest) -> None:
+        self._asked, self._response = asked, ResponseParser()
         asked.connection = self
         self._unsent = data
         self._send(asked)
@@ -236,7 +236,7 @@ class _Connection:
         if events & self._loop.READ and asked.connection is self:
             self._receive(asked)
 
-    def _send(self, asked: Asked) -> None:
+    def _send(self, asked: PendingRequest) -> None:
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
@@ -251,12 +251,12 @@ class _Connection:
             return
         self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
 
-    def _receive(self, asked: Asked) -> None:
+    def _receive(self, asked: PendingRequest) -> None:
         # What is raised by whoever gets the answer is no fault of the answer, so it is given outside of all this.
         if self._complete(asked):
             self._answered(asked)
 
-    def _complete(self, asked: Asked) -> bool:
+    def _complete(self, asked: PendingRequest) -> bool:
         """Receive what has come; return whether the answer is complete."""
         try:
             for _turn in range(_PIECES):
@@ -279,7 +279,7 @@ class _Connection:
             asked.fail(UnexpectedAnswerError(f"What answers at {self._asker.address.url} does not speak HTTP: {error}"))
         return False
 
-    def _answered(self, asked: Asked) -> None:
+    def _answered(self, asked: PendingRequest) -> None:
         if self._response.reusable and not self._unsent:
             self._asked = asked.connection = None
             self._asker.idle.append(self)

@@ -32,8 +32,8 @@ from ._ollama.usage import counted
 from .delivery import Delivery
 from .logs import Log
 from .request_reader import ANSWER_RESERVE
-from .serving import Ready, Server
-from .stop import Stop
+from .serving import Ready, RequestHandler
+from .stop import CancelToken
 from .tries import LOST_TRIES, Tries
 from .verdicts import Verdict
 
@@ -53,14 +53,18 @@ class _Batch:
 
     arguments: dict[str, Any]
     deliveries: list[Delivery] = field(default_factory=list)
-    stops: list[Stop] = field(default_factory=list)
+    stops: list[CancelToken] = field(default_factory=list)
     tries: list[Tries] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
     size: int = 0
 
 
 def serve_together(
-    server: Server, deliveries: Sequence[Delivery], stops: Sequence[Stop], tries: Sequence[Tries], max_bytes: int
+    server: RequestHandler,
+    deliveries: Sequence[Delivery],
+    stops: Sequence[CancelToken],
+    tries: Sequence[Tries],
+    max_bytes: int,
 ) -> dict[Delivery, Ready]:
     """Make embeddings for those requests that can be served together, and return what came of each of them.
 
@@ -80,7 +84,11 @@ def serve_together(
 
 
 def _batches(
-    server: Server, deliveries: Sequence[Delivery], stops: Sequence[Stop], tries: Sequence[Tries], max_bytes: int
+    server: RequestHandler,
+    deliveries: Sequence[Delivery],
+    stops: Sequence[CancelToken],
+    tries: Sequence[Tries],
+    max_bytes: int,
 ) -> Iterator[_Batch]:
     """Put together what has equal options, up to so many bytes."""
     open_batches: dict[str, _Batch] = {}
@@ -104,7 +112,7 @@ def _batches(
     yield from open_batches.values()
 
 
-def _run(server: Server, batch: _Batch) -> dict[Delivery, Ready]:
+def _run(server: RequestHandler, batch: _Batch) -> dict[Delivery, Ready]:
     texts = [text for texts in batch.texts for text in texts]
     begun, started = time.monotonic(), time.time()
     lost = 0

@@ -16,7 +16,7 @@ from typing import Optional
 
 
 @dataclass
-class _Model:
+class _ModelFailures:
     failures: int = 0
     pauses: int = 0
     until: float = 0.0
@@ -25,7 +25,7 @@ class _Model:
     probing: bool = False
 
 
-class Breaker:
+class CircuitBreaker:
     """Keeps count of the models of one Ollama. Times are seconds of any clock that only goes forward. For one thread.
 
     :param failures: in a row, after which a model is paused.
@@ -37,11 +37,11 @@ class Breaker:
         self._failures = failures
         self._pause = pause
         self._longest = longest
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, _ModelFailures] = {}
 
     def failed(self, model: str, reason: str, now: float) -> bool:
         """Ollama could not run a model, it seems. Return whether a probe is to find out."""
-        state = self._models.setdefault(model, _Model())
+        state = self._models.setdefault(model, _ModelFailures())
         state.failures += 1
         state.reason = reason
         if state.probing or now < state.until or (state.failures < self._failures and not state.pauses):

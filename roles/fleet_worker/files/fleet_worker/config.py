@@ -161,7 +161,7 @@ KeepAlive = Union[StrictInt, Annotated[StrictFloat, Field(allow_inf_nan=False)],
 Range = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
 
 
-class LaneSettings(Section):
+class LaneDefaultsConfig(Section):
     """What a lane decides about its requests."""
 
     #: How long Ollama keeps the model after each request (``10m``, -1 for ever); None leaves it to the requester, from
@@ -194,7 +194,7 @@ class LaneSettings(Section):
         return LaneTerms(self.keep_alive, ranges)
 
 
-class LaneConfig(LaneSettings):
+class LaneConfig(LaneDefaultsConfig):
     """One lane."""
 
     type: Literal["chat", "generate", "embed"]
@@ -233,7 +233,7 @@ class MetricsConfig(Section):
         return value
 
 
-class AutoLanesConfig(LaneSettings):
+class AutoLanesConfig(LaneDefaultsConfig):
     """Lanes made of the models that Ollama has, and with them for as long as it has them."""
 
     #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and

@@ -26,7 +26,7 @@ import pika
 import pika.channel
 
 from ._fleet.pika_messages import TolerantFrames
-from .loop import Loop
+from .loop import EventLoop
 
 
 class FrameTooLargeError(Exception):
@@ -49,7 +49,7 @@ class Connection(TolerantFrames, pika.SelectConnection):  # type: ignore[misc]
     :param callbacks: as pika's connection takes them.
     """
 
-    def __init__(self, parameters: pika.ConnectionParameters, loop: Loop, **callbacks: Any) -> None:
+    def __init__(self, parameters: pika.ConnectionParameters, loop: EventLoop, **callbacks: Any) -> None:
         self._loop = loop
         self._outgoing: list[bytes] = []
         super().__init__(parameters, custom_ioloop=loop, **callbacks)

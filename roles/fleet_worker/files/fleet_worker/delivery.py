@@ -27,7 +27,7 @@ LONGEST_WAIT = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class ServedLane:
+class LaneSettings:
     """A lane, with the settings that this worker has for it.
 
     :ivar deadline: seconds a request may take.
@@ -75,7 +75,7 @@ class Delivery:
     :ivar received: seconds since 1970, and seconds of the monotonic clock.
     """
 
-    served: ServedLane
+    served: LaneSettings
     channel: Any
     tag: int
     message: Message

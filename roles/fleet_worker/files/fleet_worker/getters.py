@@ -20,21 +20,21 @@ from typing import Any, Callable, Optional
 from pika import spec
 from pika.exceptions import ChannelClosedByBroker
 
-from .delivery import Delivery, ServedLane
+from .delivery import Delivery, LaneSettings
 
 #: Makes a delivery of what pika gives to a callback; None when the message was rejected.
-Receive = Callable[[ServedLane, Any, Any, Any, bytes], Optional[Delivery]]
+Receive = Callable[[LaneSettings, Any, Any, Any, bytes], Optional[Delivery]]
 
 
 @dataclass(frozen=True)
-class Question:
+class GetRequest:
     """A question to a lane.
 
     :ivar answered: called with the request, or None, and how many requests the lane still has.
     :ivar refused: called when the broker refuses the question.
     """
 
-    served: ServedLane
+    served: LaneSettings
     answered: Callable[[Optional[Delivery], int], None]
     refused: Callable[[ChannelClosedByBroker], None]
 
@@ -44,7 +44,7 @@ class _Getter:
 
     def __init__(self) -> None:
         self.channel: Any = None
-        self.asked: Optional[Question] = None
+        self.asked: Optional[GetRequest] = None
 
 
 class Getters:
@@ -60,7 +60,7 @@ class Getters:
         self._once = once
         self._connection: Any = None
         self._idle: list[_Getter] = []
-        self._questions: deque[Question] = deque()
+        self._questions: deque[GetRequest] = deque()
 
     def open(self, connection: Any) -> None:
         """Open the channels of a new connection. Questions to the one before are forgotten."""
@@ -70,7 +70,7 @@ class Getters:
         for _number in range(self._number):
             self._open()
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: GetRequest) -> None:
         """Ask a lane for one request."""
         self._questions.append(question)
         self._ask()

@@ -36,7 +36,7 @@ MAX_MODELS = 10000
 
 
 @dataclass(frozen=True)
-class State:
+class OllamaState:
     """How Ollama is.
 
     :ivar reason: why it is not up.
@@ -74,7 +74,7 @@ class Health:
     def __init__(
         self,
         client: OllamaClient,
-        changed: Callable[[State], None],
+        changed: Callable[[OllamaState], None],
         *,
         interval: float,
         with_abilities: bool = False,
@@ -88,7 +88,7 @@ class Health:
         #: What each model can, by name and digest, and so asked once.
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._lock = threading.Lock()
-        self._state: Optional[State] = None
+        self._state: Optional[OllamaState] = None
         self._up = threading.Event()
         self._look = threading.Event()
         self._look.set()  # the first look is at once
@@ -138,10 +138,10 @@ class Health:
             # Whatever an answer holds, it costs this look only.
             reason = f"its answer cannot be read ({type(error).__name__}: {printable(error)})"
             LOG.exception("health_failed", error=reason)
-            state = State(up=False, reason=reason)
+            state = OllamaState(up=False, reason=reason)
         self._set(state)
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: OllamaState) -> None:
         with self._lock:
             if self._stopped.is_set():
                 return
@@ -153,7 +153,7 @@ class Health:
                 self._state = state
                 self._changed(state)
 
-    def _ask(self) -> State:
+    def _ask(self) -> OllamaState:
         try:
             listed = self._client.tags(call=_call()).get("models")
         except CollectionError as error:
@@ -161,27 +161,27 @@ class Health:
         if listed is None:  # what a store without models is in some versions
             listed = []
         if not isinstance(listed, list):
-            return State(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
+            return OllamaState(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
         models = [model for model in listed[:MAX_MODELS] if _is_named(model)]
         names = frozenset(ModelName.parse(model["name"]).full.lower() for model in models)
         if not self._with_abilities:
-            return State(up=True, models=names)
+            return OllamaState(up=True, models=names)
         ends = time.monotonic() + ABILITIES_TIMEOUT
         known = {(model["name"], str(model.get("digest"))): self._abilities_of(model, ends) for model in models}
         self._known = {key: abilities for key, abilities in known.items() if abilities}
-        return State(
+        return OllamaState(
             up=True,
             models=names,
             abilities=tuple(sorted({name: abilities for (name, _digest), abilities in self._known.items()}.items())),
         )
 
-    def _down(self, error: CollectionError) -> State:
+    def _down(self, error: CollectionError) -> OllamaState:
         limit = exhausted(error)
         if limit is None:
-            return State(up=False, reason=printable(error.message, 500))
+            return OllamaState(up=False, reason=printable(error.message, 500))
         LOG.error("machine_limit", error=str(limit))
         self._let_go()
-        return State(up=False, reason=str(limit), own_fault=True)
+        return OllamaState(up=False, reason=str(limit), own_fault=True)
 
     def _abilities_of(self, model: Any, ends: float) -> tuple[str, ...]:
         """Return what a model can; nothing when Ollama does not say it now, and then the next look asks again.

@@ -29,8 +29,8 @@ from ._fleet.broker import BrokerSettings, channel_error
 from ._fleet.errors import BrokerError
 from ._fleet.pika_messages import from_pika
 from ._ollama.retry import RetryPolicy
-from .delivery import Delivery, ServedLane, delivery_count
-from .getters import Getters, Question
+from .delivery import Delivery, LaneSettings, delivery_count
+from .getters import GetRequest, Getters
 from .logs import Log
 from .verdicts import Verdict
 
@@ -49,7 +49,7 @@ PAUSES = RetryPolicy(base=2.0, cap=300.0)
 MANY = 20
 
 
-class Intake:
+class Consumers:
     """Gets requests out of lanes.
 
     :param delivered: called with each request that a consumer has got.
@@ -67,9 +67,9 @@ class Intake:
         settings: BrokerSettings,
         *,
         delivered: Callable[[Delivery], None],
-        got: Callable[[ServedLane, Optional[Delivery], int], None],
-        cancelled: Callable[[ServedLane, bool], None],
-        lane_lost: Callable[[ServedLane, str, float], None],
+        got: Callable[[LaneSettings, Optional[Delivery], int], None],
+        cancelled: Callable[[LaneSettings, bool], None],
+        lane_lost: Callable[[LaneSettings, str, float], None],
         closed: Callable[[BrokerError], None],
     ) -> None:
         self._settings = settings
@@ -80,13 +80,13 @@ class Intake:
         self._closed = closed
         self._connection: Any = None
         self._channel: Any = None
-        self._consumers: dict[str, tuple[ServedLane, bool]] = {}
+        self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
         #: Lanes that consumers were asked for, until the broker has said that there is one.
-        self._beginning: deque[ServedLane] = deque()
+        self._beginning: deque[LaneSettings] = deque()
         #: Queues that the broker lets us read, over this connection.
         self._readable: set[str] = set()
         #: Consumers that wait until it is known whether their queue is readable, with their prefetch.
-        self._unproven: dict[tuple[str, bool], tuple[ServedLane, int]] = {}
+        self._unproven: dict[tuple[str, bool], tuple[LaneSettings, int]] = {}
         #: How often in a row the broker has refused to let us read each queue.
         self._refusals: dict[str, int] = {}
         self._getters = Getters(GETTERS, self._received)
@@ -120,7 +120,7 @@ class Intake:
 
     # Consuming.
 
-    def consume(self, served: ServedLane, prefetch: int, *, hot: bool) -> None:
+    def consume(self, served: LaneSettings, prefetch: int, *, hot: bool) -> None:
         """Begin to consume a lane.
 
         :param prefetch: deliveries that this consumer may have unacknowledged.
@@ -131,9 +131,9 @@ class Intake:
             return
         self._unproven[(served.queue, hot)] = (served, prefetch)
         answered = partial(self._proven, served)
-        self._probers.ask(Question(served, answered, partial(self._refused, served)))
+        self._probers.ask(GetRequest(served, answered, partial(self._refused, served)))
 
-    def _proven(self, served: ServedLane, delivery: Optional[Delivery], _more: int) -> None:
+    def _proven(self, served: LaneSettings, delivery: Optional[Delivery], _more: int) -> None:
         """The broker lets us read a lane that is to be consumed."""
         self._may_be_read(served)
         for hot in (False, True):
@@ -143,7 +143,7 @@ class Intake:
         if delivery is not None:
             self._delivered(delivery)
 
-    def _consume(self, served: ServedLane, prefetch: int, hot: bool) -> None:
+    def _consume(self, served: LaneSettings, prefetch: int, hot: bool) -> None:
         # Not global: the limit is that of each consumer begun afterwards, and quorum queues know no other.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
         arguments = {} if served.consumer_priority is None else {"x-priority": served.consumer_priority}
@@ -168,7 +168,7 @@ class Intake:
 
     # Asking.
 
-    def get(self, served: ServedLane) -> None:
+    def get(self, served: LaneSettings) -> None:
         """Ask a lane for one request."""
 
         def answered(delivery: Optional[Delivery], more: int) -> None:
@@ -180,14 +180,14 @@ class Intake:
             self._refused(served, error)
 
         getters = self._getters if served.queue in self._readable else self._probers
-        getters.ask(Question(served, answered, refused))
+        getters.ask(GetRequest(served, answered, refused))
 
-    def _may_be_read(self, served: ServedLane) -> None:
+    def _may_be_read(self, served: LaneSettings) -> None:
         if served.queue not in self._readable:
             self._readable.add(served.queue)
             self._refusals.pop(served.queue, None)
 
-    def _refused(self, served: ServedLane, error: ChannelClosedByBroker) -> None:
+    def _refused(self, served: LaneSettings, error: ChannelClosedByBroker) -> None:
         """The broker has closed a channel because of a lane."""
         self._readable.discard(served.queue)
         for hot in (False, True):
@@ -219,7 +219,7 @@ class Intake:
     # What pika calls.
 
     @staticmethod
-    def _received(served: ServedLane, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
+    def _received(served: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
         """Return the delivery of a message; None when the message cannot be one, and was rejected."""
         try:
             count = delivery_count(properties.headers, method.redelivered)

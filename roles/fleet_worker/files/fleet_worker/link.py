@@ -31,7 +31,7 @@ ATTEMPT = 120.0
 PROVEN_AFTER = 3.0
 
 
-class Link:
+class ReconnectingConnection:
     """One connection, and its successors.
 
     :param loop: pika's loop, which outlives the connections.

@@ -37,7 +37,7 @@ class Timer:
         self.callback: Optional[Callback] = callback
 
 
-class Loop:
+class EventLoop:
     """A loop over epoll. Everything but :meth:`add_callback_threadsafe` is for the thread that runs it."""
 
     READ = select.EPOLLIN

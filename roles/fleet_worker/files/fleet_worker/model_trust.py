@@ -16,11 +16,11 @@ from typing import Any, Callable
 
 from ._ollama.names import ModelName
 from ._ollama.text import printable
-from .breaker import Breaker
-from .delivery import ServedLane
+from .breaker import CircuitBreaker
+from .delivery import LaneSettings
 from .logs import Log
 from .probe import Finding, Probed
-from .verdicts import Served
+from .verdicts import Result
 
 LOG = Log()
 
@@ -37,8 +37,8 @@ class ModelTrust:
     def __init__(
         self,
         loop: Any,
-        breaker: Breaker,
-        probe: Callable[[ServedLane], Probed],
+        breaker: CircuitBreaker,
+        probe: Callable[[LaneSettings], Probed],
         counters: Counter[str],
         changed: Callable[[], None],
     ) -> None:
@@ -55,7 +55,7 @@ class ModelTrust:
         """
         return self._breaker.reason(model, time.monotonic())
 
-    def judge(self, lane: ServedLane, served: Served) -> None:
+    def judge(self, lane: LaneSettings, served: Result) -> None:
         """Learn from what became of a request of a lane."""
         model = _key(lane)
         if served.outcome == "answered":
@@ -69,7 +69,7 @@ class ModelTrust:
             except RuntimeError as error:  # no more threads
                 self._probed(lane, Probed(Finding.UNKNOWN, str(error)))
 
-    def _run(self, lane: ServedLane) -> None:
+    def _run(self, lane: LaneSettings) -> None:
         """Probe; in a thread of its own."""
         try:
             probed = self._probe(lane)
@@ -78,7 +78,7 @@ class ModelTrust:
             probed = Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}")
         self._loop.add_callback_threadsafe(partial(self._probed, lane, probed))
 
-    def _probed(self, lane: ServedLane, probed: Probed) -> None:
+    def _probed(self, lane: LaneSettings, probed: Probed) -> None:
         model, name = _key(lane), lane.lane.model
         if probed.finding is not Finding.FAILS:
             if probed.finding is Finding.RUNS:
@@ -95,5 +95,5 @@ class ModelTrust:
             self._changed()
 
 
-def _key(lane: ServedLane) -> str:
+def _key(lane: LaneSettings) -> str:
     return ModelName.parse(lane.lane.model).full.lower()

@@ -13,7 +13,7 @@ from .supervisor import RoundThread
 Task = Callable[[], None]
 
 
-class Pool:
+class ThreadPool:
     """A number of threads that run tasks. They end with the process: what they do is safe to break off.
 
     :ivar threads: for the supervisor. A task that raises costs itself only.

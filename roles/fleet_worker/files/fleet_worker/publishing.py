@@ -68,7 +68,7 @@ class _Answer:
         self.returned = False
 
 
-class Publisher:
+class ConfirmingPublisher:
     """Publishes answers over one channel.
 
     :param loop: of the I/O thread.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-from ._fleet.dialects.base import Dialect, Worker
+from ._fleet.dialects.base import Dialect, ReplyIdentity
 from ._fleet.dialects.headers import IGNORED, ignored_fields
 from ._fleet.messages import MAX_SHORT_STRING, Delta, Failure, Outcome, Reply, Request, Success, encode
 from ._ollama.text import printable
@@ -22,7 +22,7 @@ from ._ollama.text import printable
 #: deltas a second.
 MAX_DELTA_CONTEXT = 4096
 
-WriteDelta = Callable[[Request, Delta, Worker], Reply]
+WriteDelta = Callable[[Request, Delta, ReplyIdentity], Reply]
 
 
 class Replies:
@@ -31,7 +31,7 @@ class Replies:
     :param max_bytes: of the body of a reply.
     """
 
-    def __init__(self, worker: Worker, max_bytes: int) -> None:
+    def __init__(self, worker: ReplyIdentity, max_bytes: int) -> None:
         self._worker = worker
         self._max_bytes = max_bytes
 

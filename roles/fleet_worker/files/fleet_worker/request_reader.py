@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ._fleet.dialects import dialect_of
-from ._fleet.dialects.base import Dialect, Worker
+from ._fleet.dialects.base import Dialect, ReplyIdentity
 from ._fleet.json_size import MAX_VALUES
 from ._fleet.messages import Failure, Message, Request, decode
 from ._fleet.trust import ANSWER_TYPES, refusal
-from .delivery import Delivery, ServedLane
+from .delivery import Delivery, LaneSettings
 from .lane_terms import LaneTerms
-from .verdicts import Served, Verdict
+from .verdicts import Result, Verdict
 
 #: Seconds kept from the end of a deadline, for the answer.
 ANSWER_RESERVE = 0.05
@@ -39,7 +39,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Terms:
+class HandlerSettings:
     """What requests are served under.
 
     :ivar reply_queues: patterns of the queues that may be answered to.
@@ -48,7 +48,7 @@ class Terms:
     :ivar patience: seconds for which a request waits for an Ollama that is down.
     """
 
-    worker: Worker
+    worker: ReplyIdentity
     reply_queues: tuple[str, ...]
     max_request: int
     max_reply: int
@@ -59,14 +59,14 @@ class Terms:
 class RequestReader:
     """Reads requests. For any number of threads."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: HandlerSettings) -> None:
         self._terms = terms
 
-    def read(self, delivery: Delivery) -> Union[Task, Served]:
+    def read(self, delivery: Delivery) -> Union[Task, Result]:
         """Read a request; return what becomes of it if it is none that is ever answered."""
         message, served = delivery.message, delivery.served
         if message.properties.type in ANSWER_TYPES:
-            return Served(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
+            return Result(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
         dialect, request, undecodable = self._understood(message, served)
         fields: dict[str, Any] = {
             "dialect": dialect.name,
@@ -81,17 +81,17 @@ class RequestReader:
             reason = refusal(request.reply_to, self._terms.reply_queues, from_property=from_property)
             if reason is not None:
                 fields.update(reply_to=request.reply_to, reason=reason)
-                return Served(Verdict.REJECT, "reply_to_refused", fields=fields)
+                return Result(Verdict.REJECT, "reply_to_refused", fields=fields)
         verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
         return Task(delivery, dialect, request, fields, undecodable or request.failure, verdict)
 
-    def _understood(self, message: Message, served: ServedLane) -> tuple[Dialect, Request, Optional[Failure]]:
+    def _understood(self, message: Message, served: LaneSettings) -> tuple[Dialect, Request, Optional[Failure]]:
         """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
         document, undecodable = decode(message, self._terms.max_request, max_values=MAX_VALUES)
         dialect = dialect_of(message.properties, message.headers, document)
         return dialect, self.on_terms(dialect.read(message, document, served.lane), served, served.terms), undecodable
 
-    def on_terms(self, request: Request, served: ServedLane, terms: LaneTerms) -> Request:
+    def on_terms(self, request: Request, served: LaneSettings, terms: LaneTerms) -> Request:
         """Return a request as Ollama is sent it."""
         return terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options)
 

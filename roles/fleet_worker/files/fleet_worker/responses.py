@@ -38,7 +38,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
-class Response:
+class ResponseParser:
     """Takes the bytes of one answer.
 
     :ivar reusable: whether the connection can serve another request; to be asked when the answer is complete.

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from typing import Callable, Optional
 
-from .verdicts import Served
+from .verdicts import Result
 
 #: Seconds by default; longer than it takes to reconnect to a broker that restarts.
 KEEP = 600.0
@@ -22,7 +22,7 @@ MAX_COUNT = 1000
 MAX_BYTES = 64 * 1024 * 1024
 
 
-class Results:
+class ResultCache:
     """The latest answers by the identity of their requests. For one thread.
 
     :param keep: seconds for which an answer is kept.
@@ -31,10 +31,10 @@ class Results:
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, keep: float = KEEP) -> None:
         self._keep = keep
         self._clock = clock
-        self._kept: OrderedDict[str, tuple[float, Served]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, Result]] = OrderedDict()
         self._bytes = 0
 
-    def put(self, identity: Optional[str], served: Served) -> None:
+    def put(self, identity: Optional[str], served: Result) -> None:
         """Keep an answer. What has no identity, or is too large to be worth it, is not kept."""
         if identity is None or _size(served) > MAX_BYTES // 8:
             return
@@ -44,7 +44,7 @@ class Results:
         while len(self._kept) > MAX_COUNT or self._bytes > MAX_BYTES:
             self._drop(next(iter(self._kept)))
 
-    def get(self, identity: Optional[str]) -> Optional[Served]:
+    def get(self, identity: Optional[str]) -> Optional[Result]:
         """Return the answer to a request that was served before."""
         while self._kept and self._clock() - next(iter(self._kept.values()))[0] > self._keep:
             self._drop(next(iter(self._kept)))
@@ -59,5 +59,5 @@ class Results:
             self._bytes -= _size(served)
 
 
-def _size(served: Served) -> int:
+def _size(served: Result) -> int:
     return len(served.reply.message.body) if served.reply is not None else 0

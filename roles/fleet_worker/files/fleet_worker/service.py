@@ -13,29 +13,29 @@ from pathlib import Path
 from typing import Any, Optional
 
 from . import __version__, credentials
-from ._fleet.broker import Address, BrokerSettings, TlsSettings
-from ._fleet.dialects.base import Worker as WorkerIdentity
+from ._fleet.broker import Address, BrokerSettings, BrokerTlsSettings
+from ._fleet.dialects.base import ReplyIdentity as WorkerIdentity
 from ._ollama.client import OllamaClient
 from ._ollama.errors import CollectionError
 from ._ollama.hosts import parse_host
 from ._ollama.names import ModelName
 from ._ollama.text import printable
-from .announcing import Announcer
-from .asking import Asker
+from .announcing import RegistryPublisher
+from .asking import HttpClient
 from .auto import lanes_of
-from .breaker import Breaker
+from .breaker import CircuitBreaker
 from .config import BrokerConfig, Config, ConfigError, LaneConfig, load
-from .delivery import ServedLane
+from .delivery import LaneSettings
 from .exit_codes import EXIT_CONFIG
-from .health import Health, State
+from .health import Health, OllamaState
 from .logs import Log, set_up
-from .loop import Loop
+from .loop import EventLoop
 from .metrics import Metrics
 from .notify import Notifier
-from .pool import Pool
-from .request_reader import Terms
-from .results import Results
-from .serving import Server
+from .pool import ThreadPool
+from .request_reader import HandlerSettings
+from .results import ResultCache
+from .serving import RequestHandler
 from .single import SUFFIX, Claim
 from .status import TIMEOUT, StatusServer
 from .supervisor import RoundThread, Supervisor
@@ -93,11 +93,11 @@ class Service:
         self.broken = False
         self._path = path
         self._error: Optional[CollectionError] = None
-        self._loop = Loop()
+        self._loop = EventLoop()
         self._supervisor = Supervisor()
         self._notifier = Notifier()
         self._config = config
-        self._state: Optional[State] = None
+        self._state: Optional[OllamaState] = None
         self._claim = (
             Claim(config.ollama.host, Path(config.status_socket + SUFFIX)) if config.ollama.exclusive else None
         )
@@ -108,7 +108,7 @@ class Service:
         # Without retries: a request that has to wait gives its slot up meanwhile.
         client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=headers, retries=0)
         address = parse_host(ollama.host)
-        asker = Asker(self._loop, address) if Asker.suits(address) else None
+        asker = HttpClient(self._loop, address) if HttpClient.suits(address) else None
 
         def let_go() -> None:
             client.close_idle()
@@ -122,9 +122,9 @@ class Service:
             with_abilities=config.auto_lanes is not None,
             let_go=let_go,
         )
-        self._pool = Pool(config.concurrency)
+        self._pool = ThreadPool(config.concurrency)
         self._allow(lanes)
-        terms = Terms(
+        terms = HandlerSettings(
             worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
             reply_queues=tuple(config.reply_queues),
             max_request=config.max_request_bytes,
@@ -143,13 +143,15 @@ class Service:
             slots=config.concurrency,
             starvation=config.starvation,
             batch_bytes=config.embed_batch.bytes,
-            results=Results(keep=config.duplicate_window),
-            breaker=Breaker(config.broken_model.failures, config.broken_model.pause, config.broken_model.longest),
+            results=ResultCache(keep=config.duplicate_window),
+            breaker=CircuitBreaker(
+                config.broken_model.failures, config.broken_model.pause, config.broken_model.longest
+            ),
             drain_timeout=config.drain_timeout,
-            server=Server(terms, client, self._health, asker),
+            server=RequestHandler(terms, client, self._health, asker),
             pool=self._pool,
             notifier=self._notifier,
-            announcer=Announcer(
+            announcer=RegistryPublisher(
                 self._loop,
                 settings,
                 node=config.node,
@@ -243,11 +245,11 @@ class Service:
         else:
             self._assign()
 
-    def _serve(self, lanes: Sequence[ServedLane]) -> None:
+    def _serve(self, lanes: Sequence[LaneSettings]) -> None:
         self._allow(lanes)
         self._worker.set_lanes(lanes)
 
-    def _allow(self, lanes: Sequence[ServedLane]) -> None:
+    def _allow(self, lanes: Sequence[LaneSettings]) -> None:
         """Let a thread of the pool be busy for as long as the longest request of these lanes may take."""
         longest = max((lane.deadline for lane in lanes), default=0.0)
         self._pool.allow(longest + self._config.ollama.patience + OVERTIME)
@@ -260,7 +262,7 @@ class Service:
         elif self._state is not None and self._state.up:
             self._serve(served_lanes(self._config, lanes_of(self._state.abilities, auto)))
 
-    def _health_changed(self, state: State) -> None:
+    def _health_changed(self, state: OllamaState) -> None:
         def take_over() -> None:
             self._state = state
             try:
@@ -285,14 +287,14 @@ def _refuse_reload(error: Exception) -> None:
     LOG.error("reload_refused", error=printable(error, 2000), remedy="nothing has changed; correct the file")
 
 
-def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[ServedLane]:
+def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[LaneSettings]:
     """Return the lanes with the settings that they have.
 
     :param found: lanes besides those that are listed.
     """
     limits = {ModelName.parse(name).full.lower(): limit for name, limit in config.model_concurrency.items()}
     return [
-        ServedLane(
+        LaneSettings(
             lane,
             deadline=lane.deadline if settings.deadline is None else settings.deadline,
             priority=settings.priority
@@ -316,7 +318,7 @@ def broker_settings(broker: BrokerConfig, name: str) -> BrokerSettings:
     tls = None
     if broker.tls is not None:
         key = broker.tls.client_key_credential
-        tls = TlsSettings(
+        tls = BrokerTlsSettings(
             validate=broker.tls.validate_,
             ca_path=broker.tls.ca_path,
             client_cert=broker.tls.client_cert,

@@ -34,19 +34,19 @@ from ._ollama.client import Inference, OllamaClient
 from ._ollama.streams import GenerationStream
 from ._ollama.usage import usage_of
 from .answer_check import check_answer
-from .asking import Asker, Heard
-from .delivery import Delivery, ServedLane
+from .asking import HttpClient, HttpResult
+from .delivery import Delivery, LaneSettings
 from .faults import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
 from .logs import Log
 from .probe import ASKED, TIMEOUT, Finding, Probed, probe
 from .replies import Replies
-from .request_reader import ANSWER_RESERVE, RequestReader, Task, Terms
+from .request_reader import ANSWER_RESERVE, HandlerSettings, RequestReader, Task
 from .scheduler import ALONE
-from .stop import Stop
-from .streaming import Deltas
+from .stop import CancelToken
+from .streaming import DeltaPublisher
 from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Tries
-from .verdicts import Served, Verdict
+from .verdicts import Result, Verdict
 
 LOG = Log()
 
@@ -54,13 +54,15 @@ LOG = Log()
 Ready = Union[Outcome, Verdict, Later]
 
 
-class Server:
+class RequestHandler:
     """Serves requests with one Ollama. For any number of threads, but for :meth:`begin`.
 
     :param asker: asks the same Ollama on the I/O thread; None when that cannot be done.
     """
 
-    def __init__(self, terms: Terms, client: OllamaClient, health: Health, asker: Optional[Asker] = None) -> None:
+    def __init__(
+        self, terms: HandlerSettings, client: OllamaClient, health: Health, asker: Optional[HttpClient] = None
+    ) -> None:
         self._terms = terms
         self._reader = RequestReader(terms)
         self._replies = Replies(terms.worker, terms.max_reply)
@@ -80,11 +82,11 @@ class Server:
     def serve(
         self,
         delivery: Delivery,
-        stop: Stop,
-        deltas: Deltas,
+        stop: CancelToken,
+        deltas: DeltaPublisher,
         ready: Optional[Ready] = None,
         tries: Optional[Tries] = None,
-    ) -> Union[Served, Later]:
+    ) -> Union[Result, Later]:
         """Serve a request.
 
         :param deltas: where pieces of the answer go, when the requester wants them.
@@ -97,20 +99,20 @@ class Server:
             LOG.exception("defect", lane=delivery.served.queue)
             return self._defect(delivery, error)
 
-    def expired(self, delivery: Delivery) -> Served:
+    def expired(self, delivery: Delivery) -> Result:
         """Return what becomes of a request whose answer has not come in time."""
         return self._failed(
             delivery, Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
         )
 
-    def unacceptable(self, delivery: Delivery) -> Served:
+    def unacceptable(self, delivery: Delivery) -> Result:
         """Return what becomes of a request whose answer the broker does not take."""
         return self._failed(delivery, Failure("payload_too_large", "the broker does not take so large an answer"))
 
-    def _failed(self, delivery: Delivery, failure: Failure) -> Served:
+    def _failed(self, delivery: Delivery, failure: Failure) -> Result:
         try:
             task = self._reader.read(delivery)
-            if isinstance(task, Served):
+            if isinstance(task, Result):
                 return task
             return self._answered(task, failure)
         except Exception as error:
@@ -120,8 +122,8 @@ class Server:
     def begin(
         self,
         delivery: Delivery,
-        stop: Stop,
-        ended: Callable[[Union[Served, Later, None]], None],
+        stop: CancelToken,
+        ended: Callable[[Union[Result, Later, None]], None],
         tries: Optional[Tries] = None,
     ) -> bool:
         """Serve a request without waiting, on the I/O thread, if nothing more is to be done than to ask Ollama.
@@ -139,14 +141,14 @@ class Server:
 
     def _begin(
         self,
-        asker: Asker,
+        asker: HttpClient,
         delivery: Delivery,
-        stop: Stop,
-        ended: Callable[[Union[Served, Later, None]], None],
+        stop: CancelToken,
+        ended: Callable[[Union[Result, Later, None]], None],
         tries: Tries,
     ) -> bool:
         task = self._reader.read(delivery)
-        if isinstance(task, Served) or task.failure or _wants_deltas(task) or self._reader.hopeless(delivery):
+        if isinstance(task, Result) or task.failure or _wants_deltas(task) or self._reader.hopeless(delivery):
             return False
         if tries.runner_ended:
             return False  # it waits a moment first
@@ -170,12 +172,12 @@ class Server:
     def _told(
         self,
         delivery: Delivery,
-        heard: Callable[[Heard], Union[Served, Later, None]],
-        ended: Callable[[Union[Served, Later, None]], None],
-        told: Heard,
+        heard: Callable[[HttpResult], Union[Result, Later, None]],
+        ended: Callable[[Union[Result, Later, None]], None],
+        told: HttpResult,
     ) -> None:
         """Ollama has answered what :meth:`begin` had it asked, or has not."""
-        served: Union[Served, Later, None]
+        served: Union[Result, Later, None]
         try:
             served = heard(told)
         except Exception as error:
@@ -188,12 +190,12 @@ class Server:
         task: Task,
         arguments: Mapping[str, Any],
         inference: Inference,
-        stop: Stop,
+        stop: CancelToken,
         tries: Tries,
         started: float,
         begun: float,
-        told: Heard,
-    ) -> Union[Served, Later, None]:
+        told: HttpResult,
+    ) -> Union[Result, Later, None]:
         """Return what becomes of a request by what Ollama has answered; None when that is for a thread to find out."""
         outcome: Ready
         try:
@@ -211,10 +213,10 @@ class Server:
         return self._concluded(task, outcome, stop)
 
     def _serve(
-        self, delivery: Delivery, stop: Stop, deltas: Deltas, ready: Optional[Ready], tries: Tries
-    ) -> Union[Served, Later]:
+        self, delivery: Delivery, stop: CancelToken, deltas: DeltaPublisher, ready: Optional[Ready], tries: Tries
+    ) -> Union[Result, Later]:
         task = self._reader.read(delivery)
-        if isinstance(task, Served):
+        if isinstance(task, Result):
             return task
         write_delta = task.dialect.write_delta
         if write_delta is not None and _wants_deltas(task):
@@ -227,7 +229,7 @@ class Server:
         )
         return self._concluded(task, outcome, stop)
 
-    def _defect(self, delivery: Delivery, error: Exception) -> Served:
+    def _defect(self, delivery: Delivery, error: Exception) -> Result:
         """Return what becomes of a request that has met a defect of ours: it is answered, and never comes back.
 
         Without a queue to answer to, or if not even the error can be written, it is dead-lettered without an answer.
@@ -241,17 +243,17 @@ class Server:
         for known in (delivery, bare):
             try:
                 task = self._reader.read(known)
-                served = task if isinstance(task, Served) else self._answered(task, failure)
+                served = task if isinstance(task, Result) else self._answered(task, failure)
                 return replace(served, verdict=Verdict.REJECT, outcome="defect")
             except Exception:
                 LOG.exception("defect_in_defect", lane=delivery.served.queue)
-        return Served(Verdict.REJECT, "defect")
+        return Result(Verdict.REJECT, "defect")
 
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
         return self._reader.embedding_of(delivery)
 
-    def embed(self, arguments: Mapping[str, Any], stop: Stop, seconds: float) -> dict[str, Any]:
+    def embed(self, arguments: Mapping[str, Any], stop: CancelToken, seconds: float) -> dict[str, Any]:
         """Have Ollama make embeddings.
 
         :raises OllamaError: as the client does, and for an answer that is none to that.
@@ -283,7 +285,7 @@ class Server:
             return ModelFailure("inference_failed", message, started, seconds, final=seconds < ALONE)
         return failure_of(error, started, seconds)
 
-    def probe(self, served: ServedLane) -> Probed:
+    def probe(self, served: LaneSettings) -> Probed:
         """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
         lane = served.lane
         asked = Request(lane.type, lane.type, lane.model, ASKED[lane.type])
@@ -315,7 +317,9 @@ class Server:
         """
         return delivery.count == 0 and delivery.seconds_left() > self._terms.patience
 
-    def _infer(self, request: Request, delivery: Delivery, stop: Stop, deltas: Deltas, tries: Tries) -> Ready:
+    def _infer(
+        self, request: Request, delivery: Delivery, stop: CancelToken, deltas: DeltaPublisher, tries: Tries
+    ) -> Ready:
         """Have Ollama answer. An Ollama that is down is waited for, within bounds."""
         arguments = request.arguments
         if tries.runner_ended:
@@ -346,17 +350,17 @@ class Server:
             except OllamaError as error:
                 return self.ended(error, delivery, tries, started, time.monotonic() - begun)
 
-    def _concluded(self, task: Task, outcome: Ready, stop: Stop) -> Union[Served, Later]:
+    def _concluded(self, task: Task, outcome: Ready, stop: CancelToken) -> Union[Result, Later]:
         """Return what becomes of a request by what came of its work."""
         if isinstance(outcome, Later):
             if not stop.stopped:
                 return outcome
             outcome = _stopped(stop)
         if isinstance(outcome, Verdict):
-            return Served(outcome, "requester_gone" if stop.abandoned else "given_back", fields=task.fields)
+            return Result(outcome, "requester_gone" if stop.abandoned else "given_back", fields=task.fields)
         return self._answered(task, outcome)
 
-    def _answered(self, task: Task, outcome: Outcome) -> Served:
+    def _answered(self, task: Task, outcome: Outcome) -> Result:
         """Return what becomes of a request with its answer."""
         request, verdict, fields = task.request, task.verdict, task.fields
         fields["seconds"] = outcome.seconds or None
@@ -368,14 +372,14 @@ class Server:
         broken = outcome.message if isinstance(outcome, ModelFailure) else ""
         if request.reply_to is None:
             fields["unanswered"] = "no reply_to"
-            return Served(verdict, _word(outcome), fields=fields, broken=broken)
+            return Result(verdict, _word(outcome), fields=fields, broken=broken)
         reply, outcome = self._replies.write(task.dialect, request, outcome)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
-        return Served(verdict, _word(outcome), reply, fields, broken)
+        return Result(verdict, _word(outcome), reply, fields, broken)
 
 
-def _stopped(stop: Stop) -> Verdict:
+def _stopped(stop: CancelToken) -> Verdict:
     """Return what becomes of a request whose work was ended: another node may still do it, if anybody waits for it."""
     return Verdict.ACK if stop.abandoned else Verdict.REQUEUE
 
@@ -384,7 +388,7 @@ def _wants_deltas(task: Task) -> bool:
     return task.request.stream and task.request.reply_to is not None and task.dialect.write_delta is not None
 
 
-def _streamed(stream: GenerationStream, deltas: Deltas) -> dict[str, Any]:
+def _streamed(stream: GenerationStream, deltas: DeltaPublisher) -> dict[str, Any]:
     """Pass on the pieces of an answer; return the whole, as it would have come at once.
 
     :raises ConnectionLostError: also when that happens in the middle, as it does for an answer that comes at once.

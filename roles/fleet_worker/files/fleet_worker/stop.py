@@ -11,7 +11,7 @@ from typing import Callable
 from ._ollama.calls import Call
 
 
-class Stop:
+class CancelToken:
     """Ends the work on a request from another thread."""
 
     def __init__(self) -> None:

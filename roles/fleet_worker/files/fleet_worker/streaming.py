@@ -39,7 +39,7 @@ Write = Callable[[Delta], Optional[Reply]]
 LOG = Log()
 
 
-class Deltas:
+class DeltaPublisher:
     """The deltas of one request.
 
     :param loop: of the I/O thread.

@@ -23,8 +23,8 @@ from ._fleet.broadcasts import (
     FAILED,
     KEY,
     QUEUE_ARGUMENTS,
+    NodeReport,
     Order,
-    Report,
     queue_of,
     read_order,
     report_message,
@@ -36,16 +36,16 @@ from ._fleet.pika_messages import from_pika
 from ._fleet.trust import refusal
 from ._ollama.errors import CollectionError
 from .exit_codes import EXIT_BROKEN, EXIT_CONFIG
-from .link import Link
+from .link import ReconnectingConnection
 from .logs import Log, set_up
-from .loop import Loop
+from .loop import EventLoop
 from .notify import Notifier
-from .pool import Pool
-from .publishing import Publication, Publisher
+from .pool import ThreadPool
+from .publishing import ConfirmingPublisher, Publication
 from .service import broker_settings
 from .supervisor import RoundThread, Supervisor
 from .updates_config import UpdatesConfig, mirror_settings, store_settings
-from .updating import Updates
+from .updating import BroadcastImporter
 from .watchdog import Watchdog
 
 LOG = Log()
@@ -65,7 +65,7 @@ RETRY_DELETED = 1.0
 GOODBYE = 5.0
 
 
-class Updater:
+class BroadcastConsumer:
     """Listens, and has what it hears carried out.
 
     :param allowed: patterns of the queues that may be reported to.
@@ -79,8 +79,8 @@ class Updater:
         *,
         node: str,
         exchange: str,
-        updates: Updates,
-        pool: Pool,
+        updates: BroadcastImporter,
+        pool: ThreadPool,
         allowed: tuple[str, ...],
         notifier: Notifier,
         watchdog: Watchdog,
@@ -94,8 +94,8 @@ class Updater:
         self._allowed = allowed
         self._notifier = notifier
         self._watchdog = watchdog
-        self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
-        self._publisher = Publisher(loop, settings, forbidden=self._link.give_up)
+        self._link = ReconnectingConnection(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
+        self._publisher = ConfirmingPublisher(loop, settings, forbidden=self._link.give_up)
         self._connection: Any = None
         self._leaving = False
         #: Of each broadcast under way, what the broker has given out of it.
@@ -211,11 +211,11 @@ class Updater:
             self._updates.check(order)
         except CollectionError as error:
             LOG.warning("broadcast_refused", error=str(error))
-            report = Report(self._node, FAILED, error={"code": error.code, "message": str(error)})
+            report = NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})
             self._report(message, report, [delivery])
             return
         identity = identity or f"{id(channel)}:{method.delivery_tag}"
-        self._report(message, Report(self._node, ACCEPTED), [])
+        self._report(message, NodeReport(self._node, ACCEPTED), [])
         self._running[identity] = [delivery]
         self._notifier.status(f"{order.function} of {order.model}")
         self._pool.submit(partial(self._carry_out, order, message, identity))
@@ -225,11 +225,11 @@ class Updater:
         report = self._updates.carry_out(order)
         self._loop.add_callback_threadsafe(lambda: self._finished(message, report, identity))
 
-    def _finished(self, message: Message, report: Report, identity: str) -> None:
+    def _finished(self, message: Message, report: NodeReport, identity: str) -> None:
         self._notifier.status(f"listening to {self._exchange}")
         self._report(message, report, self._running.pop(identity))
 
-    def _report(self, message: Message, report: Report, deliveries: list[tuple[Any, int]]) -> None:
+    def _report(self, message: Message, report: NodeReport, deliveries: list[tuple[Any, int]]) -> None:
         """Report, and acknowledge once that is confirmed."""
 
         def published(publication: Optional[Publication]) -> None:
@@ -265,9 +265,9 @@ def run(config: UpdatesConfig) -> int:
     set_up(config.log.format, config.log.level)
     LOG.info("starting", version=__version__, node=config.node)
     try:
-        updates = Updates(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
-        loop, pool, supervisor, notifier = Loop(), Pool(1), Supervisor(), Notifier()
-        updater = Updater(
+        updates = BroadcastImporter(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
+        loop, pool, supervisor, notifier = EventLoop(), ThreadPool(1), Supervisor(), Notifier()
+        updater = BroadcastConsumer(
             loop,
             broker_settings(config.broker, f"fleet-updates {config.node}"),
             node=config.node,

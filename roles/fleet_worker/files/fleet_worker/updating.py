@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, Order, Report
+from ._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, NodeReport, Order
 from ._mirror.importing import Importer
 from ._mirror.mirror import Mirror
 from ._mirror.plans import ADD, KEEP, REPLACE
@@ -30,7 +30,7 @@ LOG = Log()
 _MIRROR = {"bucket": "bucket", "prefix": "prefix", "endpoint": "endpoint_url"}
 
 
-class Updates:
+class BroadcastImporter:
     """Does what broadcasts ask for.
 
     :param models: patterns of the models that may be imported, at least one.
@@ -69,7 +69,7 @@ class Updates:
                 )
         return name
 
-    def carry_out(self, order: Order) -> Report:
+    def carry_out(self, order: Order) -> NodeReport:
         """Import, or say what an import would do. Whatever happens, there is a report."""
         try:
             name = self.check(order)
@@ -94,13 +94,15 @@ class Updates:
                     "bytes": plan.bytes_to_transfer,
                 }
             LOG.info("update", function=order.function, **result)
-            return Report(self._node, DONE, result)
+            return NodeReport(self._node, DONE, result)
         except CollectionError as error:
             LOG.error("update_failed", function=order.function, model=order.model[:200], error=str(error))
-            return Report(self._node, FAILED, error={"code": error.code, "message": str(error)})
+            return NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})
         except Exception as error:  # a defect of ours; the message must not come back to meet it again
             if self._leaving:
                 LOG.info("update_broken_off", function=order.function)
             else:
                 LOG.exception("defect", function=order.function)
-            return Report(self._node, FAILED, error={"code": "defect", "message": f"{type(error).__name__}: {error}"})
+            return NodeReport(
+                self._node, FAILED, error={"code": "defect", "message": f"{type(error).__name__}: {error}"}
+            )

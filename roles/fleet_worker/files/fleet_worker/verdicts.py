@@ -24,7 +24,7 @@ class Verdict(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Served:
+class Result:
     """What became of a request.
 
     :ivar outcome: one word for counters and the log: ``answered``, a code of an error, or why there is no answer.

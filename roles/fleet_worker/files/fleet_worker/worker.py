@@ -33,28 +33,28 @@ from ._fleet.messages import Reply
 from ._fleet.registry import Trouble
 from ._ollama.names import ModelName
 from ._ollama.text import printable
-from .announcing import SERVED, UNDECIDED, Announcer
+from .announcing import SERVED, UNDECIDED, RegistryPublisher
 from .batching import serve_together
-from .breaker import Breaker
+from .breaker import CircuitBreaker
 from .declaring import Declaration
-from .delivery import Delivery, ServedLane
-from .health import State
-from .intake import Intake
-from .link import Link
+from .delivery import Delivery, LaneSettings
+from .health import OllamaState
+from .intake import Consumers
+from .link import ReconnectingConnection
 from .logs import Log
 from .metrics import Metrics
 from .model_trust import ModelTrust
 from .notify import Notifier
-from .pool import Pool
-from .publishing import Done, Publication, Publisher
+from .pool import ThreadPool
+from .publishing import ConfirmingPublisher, Done, Publication
 from .rates import Rates
-from .results import Results
+from .results import ResultCache
 from .scheduler import Action, Cancel, Consume, Get, GiveBack, Scheduler, Start
-from .serving import Server
-from .stop import Stop
-from .streaming import Deltas
+from .serving import RequestHandler
+from .stop import CancelToken
+from .streaming import DeltaPublisher
 from .tries import Later, Tries
-from .verdicts import Served, Verdict, marked
+from .verdicts import Result, Verdict, marked
 from .waiting_room import WaitingRoom
 from .watchdog import Watchdog
 
@@ -77,23 +77,23 @@ HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, Broke
 
 
 #: What becomes of a request that waits when the worker, or its lane, goes.
-GIVEN_BACK = Served(Verdict.REQUEUE, "given_back")
+GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
 
 
-class Job:
+class InFlightRequest:
     """A request that is being served, with each of its deliveries: a redelivery joins the work under way."""
 
     def __init__(self, delivery: Delivery, loop: Any, publish: Callable[..., None]) -> None:
         self.deliveries = [delivery]
-        self.stop = Stop()
+        self.stop = CancelToken()
         self.tries = Tries()
         #: Ends a request at its own time that is served together with others.
         self.alarm: Any = None
-        self.deltas = Deltas(loop, publish, gone=self.stop.abandon)
+        self.deltas = DeltaPublisher(loop, publish, gone=self.stop.abandon)
         self.started = time.monotonic()
 
     @property
-    def served(self) -> ServedLane:
+    def served(self) -> LaneSettings:
         return self.deliveries[0].served
 
     def join(self, delivery: Delivery) -> bool:
@@ -135,18 +135,18 @@ class Worker:
         loop: Any,
         *,
         settings: BrokerSettings,
-        lanes: Sequence[ServedLane],
+        lanes: Sequence[LaneSettings],
         exchanges: Sequence[str],
         slots: int,
         starvation: float,
         batch_bytes: int,
-        results: Results,
-        breaker: Breaker,
+        results: ResultCache,
+        breaker: CircuitBreaker,
         drain_timeout: float,
-        server: Server,
-        pool: Pool,
+        server: RequestHandler,
+        pool: ThreadPool,
         notifier: Notifier,
-        announcer: Announcer,
+        announcer: RegistryPublisher,
         metrics: Metrics,
         ended: Callable[[Optional[FleetError]], None],
         watchdog: Watchdog,
@@ -167,9 +167,9 @@ class Worker:
         self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
         self._alarm: Any = None
         self._alarm_at: Optional[float] = None
-        self._link = Link(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
-        self._publisher = Publisher(loop, settings, forbidden=self._useless)
-        self._intake = Intake(
+        self._link = ReconnectingConnection(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
+        self._publisher = ConfirmingPublisher(loop, settings, forbidden=self._useless)
+        self._intake = Consumers(
             settings,
             delivered=self._delivered,
             got=self._got,
@@ -178,13 +178,13 @@ class Worker:
             closed=self._consumers_closed,
         )
         self._results = results
-        self._jobs: list[Job] = []
-        self._by_identity: dict[str, Job] = {}
+        self._jobs: list[InFlightRequest] = []
+        self._by_identity: dict[str, InFlightRequest] = {}
         self._connection: Any = None
         self._publisher_ready = False
         #: Why a lane cannot be consumed for the broker's part; a lane without an entry can.
         self._refusals: dict[str, str] = {}
-        self._ollama: Optional[State] = None
+        self._ollama: Optional[OllamaState] = None
         self._was_ready = False
         self._blocked = False
         self._drain_ends: Optional[float] = None
@@ -203,7 +203,7 @@ class Worker:
         self._link.start()
         self._tick()
 
-    def health_changed(self, state: State) -> None:
+    def health_changed(self, state: OllamaState) -> None:
         """Ollama was asked how it is."""
         if state.up and not (self._ollama and self._ollama.up):
             LOG.info("ollama_up", models=len(state.models))
@@ -223,7 +223,7 @@ class Worker:
         self._intake.open(connection, self._update)
         self._announcer.open(connection, self._update)
 
-    def _declare(self, lanes: Iterable[ServedLane]) -> None:
+    def _declare(self, lanes: Iterable[LaneSettings]) -> None:
         chosen = list(lanes)
         self._refusals.update({served.queue: BEING_DECLARED for served in chosen})
         Declaration(
@@ -247,7 +247,7 @@ class Worker:
             self._redeclare_later(refused, RETRY_LANE)
         self._update()
 
-    def set_lanes(self, lanes: Sequence[ServedLane]) -> None:
+    def set_lanes(self, lanes: Sequence[LaneSettings]) -> None:
         """Serve exactly these lanes from now on. What runs goes on; what is held for others is given back."""
         wanted = {served.queue: served for served in lanes}
         added, removed = wanted.keys() - self._lanes.keys(), self._lanes.keys() - wanted.keys()
@@ -338,7 +338,7 @@ class Worker:
         self._connection = None
         self._publisher_ready = False
         self._refusals = dict.fromkeys(self._lanes, f"no connection: {error.message}")
-        self._scheduler.reset(lambda item: isinstance(item, Job), time.monotonic())
+        self._scheduler.reset(lambda item: isinstance(item, InFlightRequest), time.monotonic())
         self._block(False)
         self._publisher.connection_lost(error)
         self._announcer.connection_lost()
@@ -354,7 +354,9 @@ class Worker:
     def _consumers_closed(self, error: BrokerError) -> None:
         """The broker has closed the channel of the consumers, and has back what was unacknowledged there."""
         LOG.error("channel_closed", error=str(error), in_flight=len(self._jobs))
-        self._scheduler.reset(lambda item: isinstance(item, Job) or bool(item.channel.is_open), time.monotonic())
+        self._scheduler.reset(
+            lambda item: isinstance(item, InFlightRequest) or bool(item.channel.is_open), time.monotonic()
+        )
         self._scheduler.declared(self._lanes, time.monotonic())
         self._update()
         connection = self._connection
@@ -365,7 +367,7 @@ class Worker:
 
         self._loop.call_later(RETRY_CHANNEL, again)
 
-    def _lane_lost(self, served: ServedLane, reason: str, pause: float) -> None:
+    def _lane_lost(self, served: LaneSettings, reason: str, pause: float) -> None:
         """The queue of a lane was deleted or may not be read, or the broker has waited too long for an acknowledgement.
 
         In the last case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
@@ -394,7 +396,7 @@ class Worker:
         if not self._known(delivery):
             self._perform(self._scheduler.delivered(delivery.served.queue, delivery, time.monotonic()))
 
-    def _got(self, served: ServedLane, delivery: Optional[Delivery], more: int) -> None:
+    def _got(self, served: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         if delivery is None or not self._known(delivery):
             self._perform(self._scheduler.got(served.queue, delivery, time.monotonic(), more=more))
         else:
@@ -410,7 +412,7 @@ class Worker:
         except Exception:
             # A defect of ours. The request must not come back to meet it again and again.
             LOG.exception("defect", lane=delivery.served.queue)
-            self._settle([delivery], Served(Verdict.REJECT, "defect"), None)
+            self._settle([delivery], Result(Verdict.REJECT, "defect"), None)
             return True
 
     def _settle_one(self, delivery: Delivery, verdict: Verdict) -> None:
@@ -431,7 +433,7 @@ class Worker:
                 self._settle_one(delivery, Verdict.ACK)
         return served is not None or job is not None
 
-    def _cancelled(self, served: ServedLane, hot: bool) -> None:
+    def _cancelled(self, served: LaneSettings, hot: bool) -> None:
         self._perform(self._scheduler.cancelled(served.queue, hot, time.monotonic()))
 
     def _perform(self, actions: Iterable[Action]) -> None:
@@ -445,7 +447,7 @@ class Worker:
                 self._intake.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
             elif isinstance(action, Cancel):
                 self._intake.cancel(action.queue, hot=action.hot)
-            elif isinstance(action, GiveBack) and isinstance(action.item, Job):
+            elif isinstance(action, GiveBack) and isinstance(action.item, InFlightRequest):
                 self._finished(action.item, GIVEN_BACK)
             elif isinstance(action, GiveBack):
                 self._settle_one(action.item, Verdict.REQUEUE)
@@ -471,17 +473,17 @@ class Worker:
             for job in [job for job in self._jobs if job in action.items or job.deliveries[0] in action.items]:
                 self._forget(job)
             for item in action.items:
-                deliveries = item.deliveries if isinstance(item, Job) else [item]
-                self._settle(deliveries, Served(Verdict.REJECT, "defect"), None)
+                deliveries = item.deliveries if isinstance(item, InFlightRequest) else [item]
+                self._settle(deliveries, Result(Verdict.REJECT, "defect"), None)
             self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
 
     def _start(self, action: Start) -> None:
-        jobs = [item for item in action.items if isinstance(item, Job)]
-        for delivery in [item for item in action.items if not isinstance(item, Job)]:
+        jobs = [item for item in action.items if isinstance(item, InFlightRequest)]
+        for delivery in [item for item in action.items if not isinstance(item, InFlightRequest)]:
             # Without its channel the broker has it back since, and gives it out again. Or it has a twin that was held
             # beside it and started before.
             if delivery.channel.is_open and not self._served_before(delivery):
-                job = Job(delivery, self._loop, self._publish_delta)
+                job = InFlightRequest(delivery, self._loop, self._publish_delta)
                 jobs.append(job)
                 if delivery.identity is not None:
                     self._by_identity[delivery.identity] = job
@@ -505,22 +507,22 @@ class Worker:
         else:
             self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
 
-    def _start_again(self, job: Job) -> None:
+    def _start_again(self, job: InFlightRequest) -> None:
         """The pause of a request is over that had given its slot up."""
         self._perform(self._scheduler.again(job.served.queue, job, time.monotonic()))
 
-    def _quiet(self, job: Job) -> None:
+    def _quiet(self, job: InFlightRequest) -> None:
         """Take the alarm of a request back, which would keep the request in memory until then."""
         if job.alarm is not None:
             self._loop.remove_timeout(job.alarm)
             job.alarm = None
 
-    def _overdue(self, job: Job) -> None:
+    def _overdue(self, job: InFlightRequest) -> None:
         """The time of a request is over that is served together with others."""
         if job in self._jobs:
             self._finished(job, self._server.expired(job.deliveries[0]))
 
-    def _served(self, job: Job, model: str, served: Union[Served, Later, None]) -> None:
+    def _served(self, job: InFlightRequest, model: str, served: Union[Result, Later, None]) -> None:
         """What was begun without a thread is over, or needs one."""
         if served is None:
             self._pool.submit(partial(self._serve, [job], model))
@@ -530,7 +532,7 @@ class Worker:
         finally:
             self._slot_free(model)
 
-    def _serve(self, jobs: list[Job], model: str) -> None:
+    def _serve(self, jobs: list[InFlightRequest], model: str) -> None:
         """Serve what was started as one; in a thread of the pool."""
         try:
             deliveries = [job.deliveries[0] for job in jobs]
@@ -549,7 +551,7 @@ class Worker:
         # Once: behind those that have followed it, it would be of no use.
         self._publisher.publish(reply, done, tries=1)
 
-    def _finished(self, job: Job, served: Union[Served, Later]) -> None:
+    def _finished(self, job: InFlightRequest, served: Union[Result, Later]) -> None:
         """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
         if job not in self._jobs:
             return  # its time was over before
@@ -580,14 +582,14 @@ class Worker:
         else:
             self._over(job.deliveries[-1], served, Publication.LOST.value)
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: InFlightRequest) -> None:
         """A request is not being served any more."""
         self._jobs.remove(job)
         identity = job.deliveries[0].identity
         if identity is not None and self._by_identity.get(identity) is job:
             del self._by_identity[identity]
 
-    def _wait(self, job: Job, later: Later) -> None:
+    def _wait(self, job: InFlightRequest, later: Later) -> None:
         """A request gives its slot up, and wants one again."""
         if self._drain_ends is not None:
             self._finished(job, GIVEN_BACK)
@@ -602,7 +604,7 @@ class Worker:
         self._perform(self._scheduler.finished(model, time.monotonic()))
         self._look_at_drain()
 
-    def _answer(self, deliveries: list[Delivery], served: Served) -> None:
+    def _answer(self, deliveries: list[Delivery], served: Result) -> None:
         """Publish the answer; when it is confirmed, settle the request."""
         if served.reply is None:
             self._settle(deliveries, served, None)
@@ -610,7 +612,7 @@ class Worker:
         count = max(delivery.count for delivery in deliveries)
         self._publisher.publish(marked(served.reply, count), partial(self._settle, deliveries, served))
 
-    def _settle(self, deliveries: list[Delivery], served: Served, publication: Optional[Publication]) -> None:
+    def _settle(self, deliveries: list[Delivery], served: Result, publication: Optional[Publication]) -> None:
         if publication is Publication.UNACCEPTABLE and served.outcome == "answered":
             # The requester is told in few words, which the broker may take.
             self.counters[f"reply:{publication.value}"] += 1
@@ -625,7 +627,7 @@ class Worker:
         self._over(deliveries[-1], served, None if publication is None else publication.value)
         self._look_at_drain()
 
-    def _over(self, delivery: Delivery, served: Served, reply: Optional[str]) -> None:
+    def _over(self, delivery: Delivery, served: Result, reply: Optional[str]) -> None:
         """A request has come to its end here: log it and count it. What is raised by that costs the request nothing.
 
         :param reply: what became of the answer, if there was one.
@@ -635,7 +637,7 @@ class Worker:
         except Exception:
             LOG.exception("defect", lane=delivery.served.queue)
 
-    def _record(self, delivery: Delivery, served: Served, reply: Optional[str]) -> None:
+    def _record(self, delivery: Delivery, served: Result, reply: Optional[str]) -> None:
         lane = delivery.served.queue
         fields = {
             "waited": delivery.waited,

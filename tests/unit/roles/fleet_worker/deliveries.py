@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Message, Properties
-from fleet_worker.delivery import Delivery, ServedLane
+from fleet_worker.delivery import Delivery, LaneSettings
 
 REPLY_TO = "llm.fleet.reply.0123456789abcdef"
 
@@ -32,16 +32,16 @@ class Channel:
         self.settled.append(("nack", tag, requeue))
 
 
-def served_lane(request_type: str = "chat", model: str = "m:1", **options: Any) -> ServedLane:
+def served_lane(request_type: str = "chat", model: str = "m:1", **options: Any) -> LaneSettings:
     settings = {name: options.pop(name) for name in ("deadline", "priority") if name in options}
     made = lane(request_type, model, **options)
-    return ServedLane(made, **{"deadline": made.deadline, "priority": 0, **settings})
+    return LaneSettings(made, **{"deadline": made.deadline, "priority": 0, **settings})
 
 
 def delivery(
     body: Any = None,
     *,
-    served: Optional[ServedLane] = None,
+    served: Optional[LaneSettings] = None,
     headers: Optional[dict[str, Any]] = None,
     count: int = 0,
     tag: int = 1,

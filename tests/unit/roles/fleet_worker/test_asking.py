@@ -24,9 +24,9 @@ from fleet_worker._ollama.api_errors import (
 )
 from fleet_worker._ollama.hosts import parse_host
 from fleet_worker._ollama.transport import HttpRequest
-from fleet_worker.asking import Asked, Asker
-from fleet_worker.loop import Loop
-from fleet_worker.responses import Response
+from fleet_worker.asking import HttpClient, PendingRequest
+from fleet_worker.loop import EventLoop
+from fleet_worker.responses import ResponseParser
 
 from .turning import turn_until
 
@@ -40,13 +40,13 @@ class Lab:
     """A server that does as it is told, one connection after the other each in its thread, and an asker."""
 
     def __init__(self) -> None:
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.stack = contextlib.ExitStack()
         self.stack.callback(self.loop.close)
-        self.told: list[Union[Response, OllamaError]] = []
+        self.told: list[Union[ResponseParser, OllamaError]] = []
         self.accepted = 0
 
-    def serve(self, script: Script) -> Asker:
+    def serve(self, script: Script) -> HttpClient:
         listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
         def accept() -> None:
@@ -64,9 +64,9 @@ class Lab:
 
         self.stack.callback(lambda: listener.shutdown(socket.SHUT_RDWR))
         threading.Thread(target=accept, daemon=True).start()
-        return Asker(self.loop, parse_host(f"127.0.0.1:{listener.getsockname()[1]}"))
+        return HttpClient(self.loop, parse_host(f"127.0.0.1:{listener.getsockname()[1]}"))
 
-    def ask(self, asker: Asker, request: HttpRequest = HELLO, seconds: float = 10.0) -> Asked:
+    def ask(self, asker: HttpClient, request: HttpRequest = HELLO, seconds: float = 10.0) -> PendingRequest:
         return asker.ask(request, seconds, self.told.append)
 
     def outcome(self) -> Any:
@@ -142,7 +142,7 @@ def test_a_connection_that_ends_while_idle_is_forgotten(lab: Lab) -> None:
     asker = lab.serve(lambda sock: (receive(sock), sock.sendall(OK)))
     for _number in range(3):
         lab.ask(asker)
-        assert isinstance(lab.outcome(), Response)
+        assert isinstance(lab.outcome(), ResponseParser)
         turn_until(lab.loop, lambda: not asker.idle)
     assert lab.accepted == 3
 
@@ -174,7 +174,7 @@ def test_an_early_answer_to_a_large_request_is_heard(lab: Lab) -> None:
 def test_nobody_there(lab: Lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    lab.ask(Asker(lab.loop, parse_host(f"127.0.0.1:{port}")))
+    lab.ask(HttpClient(lab.loop, parse_host(f"127.0.0.1:{port}")))
     assert isinstance(lab.outcome(), ServerUnreachableError)
 
 
@@ -184,12 +184,12 @@ def test_the_name_of_this_machine_means_both_of_its_addresses(lab: Lab) -> None:
     except OSError:
         pytest.skip("there is no IPv6 here")
     threading.Thread(target=lambda: always(OK)(listener.accept()[0]), daemon=True).start()
-    asker = Asker(lab.loop, parse_host(f"localhost:{listener.getsockname()[1]}"))
+    asker = HttpClient(lab.loop, parse_host(f"localhost:{listener.getsockname()[1]}"))
     lab.ask(asker)
     assert isinstance(lab.outcome(), ServerUnreachableError)
     for _number in range(2):
         lab.ask(asker)
-        assert isinstance(lab.outcome(), Response)
+        assert isinstance(lab.outcome(), ResponseParser)
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
@@ -286,4 +286,4 @@ def test_headers_that_cannot_be_sent(lab: Lab) -> None:
     ],
 )
 def test_only_this_machine_without_tls(address: str, suits: bool) -> None:
-    assert Asker.suits(parse_host(address)) is suits
+    assert HttpClient.suits(parse_host(address)) is suits

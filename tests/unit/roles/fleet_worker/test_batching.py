@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fleet_worker.batching import _Batch, _shared_out
-from fleet_worker.stop import Stop
+from fleet_worker.stop import CancelToken
 from fleet_worker.tries import Tries
 
 from .deliveries import delivery
@@ -17,7 +17,9 @@ from .deliveries import delivery
 
 @pytest.mark.parametrize("odd", [{"model": [[["x"]]]}, {"total_duration": "9" * 400}, {"x": "\ud800"}])
 def test_shared_answer_with_an_odd_field_is_whole_for_each_request(odd: dict[str, Any]) -> None:
-    batch = _Batch({"model": "all-minilm"}, [delivery(), delivery()], [Stop()] * 2, [Tries()] * 2, [["a"], ["b", "c"]])
+    batch = _Batch(
+        {"model": "all-minilm"}, [delivery(), delivery()], [CancelToken()] * 2, [Tries()] * 2, [["a"], ["b", "c"]]
+    )
     result = {"model": "all-minilm", "embeddings": [[1.0], [2.0], [3.0]], "prompt_eval_count": 6, **odd}
     shares = [success.result for _delivery, success in _shared_out(batch, result, 0.0, 0.1)]
     assert [share["embeddings"] for share in shares] == [[[1.0]], [[2.0], [3.0]]]

@@ -17,7 +17,7 @@ import pytest
 pika = pytest.importorskip("pika")
 
 from fleet_worker.connection import Connection, FrameTooLargeError  # noqa: E402
-from fleet_worker.loop import Loop  # noqa: E402
+from fleet_worker.loop import EventLoop  # noqa: E402
 
 from .turning import turn_until  # noqa: E402
 
@@ -28,7 +28,7 @@ class Line:
     """A connection that has come about as far as TCP, and its other end."""
 
     def __init__(self, listener: socket.socket) -> None:
-        self.loop = Loop()
+        self.loop = EventLoop()
         self.lost: list[BaseException] = []
         parameters = pika.ConnectionParameters(
             *listener.getsockname(), connection_attempts=1, stack_timeout=30, socket_timeout=30

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fleet_worker.delivery import delivery_count
-from fleet_worker.intake import Intake
+from fleet_worker.intake import Consumers
 from fleet_worker.verdicts import Verdict
 
 from .deliveries import delivery, served_lane
@@ -136,7 +136,7 @@ def test_a_wait_is_told_by_a_clock_that_can_be_believed(timestamp: Any, waited: 
 )
 def test_deaths_that_no_broker_wrote_are_not_sent_to_one(deaths: Any, can: bool) -> None:
     settled = delivery(headers={"x-death": deaths})
-    Intake.settle(settled, Verdict.REJECT)
+    Consumers.settle(settled, Verdict.REJECT)
     assert settled.channel.settled == [("reject", 1, False) if can else ("ack", 1)]
 
 
@@ -144,5 +144,5 @@ def test_what_the_broker_would_dead_letter_when_it_is_given_back_is_not_given_ba
     limit = served_lane().lane.delivery_limit
     for count, settled in ((limit - 1, ("nack", 1, True)), (limit, ("ack", 1))):
         one = delivery(headers={"x-death": [1]}, count=count)
-        Intake.settle(one, Verdict.REQUEUE)
+        Consumers.settle(one, Verdict.REQUEUE)
         assert one.channel.settled == [settled]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fleet_worker._ollama.api_errors import ServerUnreachableError
 from fleet_worker._ollama.errors import CollectionError
-from fleet_worker.health import Health, State
+from fleet_worker.health import Health, OllamaState
 
 
 class Client:
@@ -38,7 +38,7 @@ def test_what_a_model_can_is_asked_once_and_told_by_older_servers_too() -> None:
         "d:1": None,
     }
     client = Client(shown)
-    states: list[State] = []
+    states: list[OllamaState] = []
     health = Health(client, states.append, interval=1, with_abilities=True)  # type: ignore[arg-type]
     first = health._ask()
     assert dict(first.abilities) == {"a:1": ("completion", "tools"), "b:1": ("embedding",), "c:1": ("completion",)}
@@ -102,7 +102,7 @@ class Odd:
 )
 @pytest.mark.parametrize("with_abilities", [False, True])
 def test_health_odd_list_of_models_is_a_state(answer: Any, up: bool, with_abilities: bool) -> None:
-    states: list[State] = []
+    states: list[OllamaState] = []
     health = Health(Odd(answer), states.append, interval=1, with_abilities=with_abilities)  # type: ignore[arg-type]
     health._round()
     assert [state.up for state in states] == [up]
@@ -117,7 +117,7 @@ def test_health_odd_list_of_models_is_a_state(answer: Any, up: bool, with_abilit
 def test_health_odd_abilities_are_a_state(shown: Any) -> None:
     client = Odd({"models": [{"name": "a"}]})
     client.show = lambda model, *, call: shown  # type: ignore[method-assign]
-    states: list[State] = []
+    states: list[OllamaState] = []
     Health(client, states.append, interval=1, with_abilities=True)._round()  # type: ignore[arg-type]
     assert len(states) == 1
 
@@ -126,7 +126,7 @@ def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connection
     failure = ServerUnreachableError("No connection to http://127.0.0.1:11434: Too many open files")
     failure.__cause__ = OSError(errno.EMFILE, "Too many open files")
     let_go: list[bool] = []
-    states: list[State] = []
+    states: list[OllamaState] = []
     health = Health(Odd(failure), states.append, interval=1, let_go=lambda: let_go.append(True))  # type: ignore[arg-type]
     health._round()
     health.suspect(failure)

@@ -12,7 +12,7 @@ import pytest
 pika = pytest.importorskip("pika")
 
 from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
-from fleet_worker.intake import Intake  # noqa: E402
+from fleet_worker.intake import Consumers  # noqa: E402
 from pika import spec  # noqa: E402
 from pika.exceptions import ChannelClosedByBroker  # noqa: E402
 
@@ -79,7 +79,7 @@ class Broker:
     def __init__(self) -> None:
         self.channels: list[Channel] = []
         self.said: list[tuple[Any, ...]] = []
-        self.intake = Intake(
+        self.intake = Consumers(
             BrokerSettings(addresses=()),
             delivered=lambda delivery: self.said.append(("delivered", delivery.served)),
             got=lambda served, delivery, more: self.said.append(("got", served, delivery is not None, more)),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet_worker.worker import Job
+from fleet_worker.worker import InFlightRequest
 
 from .deliveries import Channel, delivery
 
 
-def job(channel: Channel) -> Job:
-    return Job(delivery({"a": 1}, channel=channel, message_id="m-1"), None, lambda *_arguments: None)
+def job(channel: Channel) -> InFlightRequest:
+    return InFlightRequest(delivery({"a": 1}, channel=channel, message_id="m-1"), None, lambda *_arguments: None)
 
 
 def again(channel: Channel, tag: int) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Callable
 import pytest
 from fleet_worker import link as link_module
 from fleet_worker._fleet.broker import Address, BrokerSettings
-from fleet_worker.link import ATTEMPT, Link
+from fleet_worker.link import ATTEMPT, ReconnectingConnection
 
 
 class Timers:
@@ -53,7 +53,7 @@ class Heard:
         self.opened: list[Any] = []
         self.lost: list[Any] = []
         self.failed: list[str] = []
-        self.link = Link(
+        self.link = ReconnectingConnection(
             self.loop,
             BrokerSettings(addresses=(Address("hub", 5672),)),
             opened=self.opened.append,

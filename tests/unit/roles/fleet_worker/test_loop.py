@@ -14,24 +14,24 @@ from functools import partial
 from typing import Callable
 
 import pytest
-from fleet_worker.loop import Loop
+from fleet_worker.loop import EventLoop
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
+def loop() -> Iterator[EventLoop]:
+    loop = EventLoop()
     yield loop
     loop.close()
 
 
-def run(loop: Loop, within: float = 10.0) -> None:
+def run(loop: EventLoop, within: float = 10.0) -> None:
     """Turn until somebody stops it."""
     alarm = loop.call_later(within, lambda: pytest.fail(f"nobody has stopped it within {within} s"))
     loop.start()
     loop.remove_timeout(alarm)
 
 
-def test_timers_in_their_order(loop: Loop) -> None:
+def test_timers_in_their_order(loop: EventLoop) -> None:
     seen: list[str] = []
     loop.call_later(0.03, lambda: seen.append("third"))
     loop.call_later(0.01, lambda: seen.append("first"))
@@ -44,7 +44,7 @@ def test_timers_in_their_order(loop: Loop) -> None:
     assert seen == ["first", "second", "third"]
 
 
-def test_a_timer_that_another_one_of_the_same_moment_removes(loop: Loop) -> None:
+def test_a_timer_that_another_one_of_the_same_moment_removes(loop: EventLoop) -> None:
     seen: list[str] = []
     loop.call_later(0.0, lambda: loop.remove_timeout(other))
     other = loop.call_later(0.0, lambda: seen.append("never"))
@@ -53,7 +53,7 @@ def test_a_timer_that_another_one_of_the_same_moment_removes(loop: Loop) -> None
     assert seen == []
 
 
-def test_removed_timers_do_not_pile_up(loop: Loop) -> None:
+def test_removed_timers_do_not_pile_up(loop: EventLoop) -> None:
     for _number in range(5000):
         loop.remove_timeout(loop.call_later(3600.0, lambda: None))
     loop.call_later(0.0, loop.stop)
@@ -61,7 +61,7 @@ def test_removed_timers_do_not_pile_up(loop: Loop) -> None:
     assert len(loop._timers) < 1000
 
 
-def test_callbacks_of_other_threads_wake_it_and_none_is_lost(loop: Loop) -> None:
+def test_callbacks_of_other_threads_wake_it_and_none_is_lost(loop: EventLoop) -> None:
     number = 2000
     seen: list[int] = []
 
@@ -86,14 +86,14 @@ def test_callbacks_of_other_threads_wake_it_and_none_is_lost(loop: Loop) -> None
     assert len(seen) == 4 * number
 
 
-def test_a_callback_of_another_thread_does_not_wait_for_a_timer(loop: Loop) -> None:
+def test_a_callback_of_another_thread_does_not_wait_for_a_timer(loop: EventLoop) -> None:
     threading.Timer(0.05, lambda: loop.add_callback_threadsafe(loop.stop)).start()
     begun = time.monotonic()
     run(loop)
     assert time.monotonic() - begun < 5.0
 
 
-def test_a_callback_that_adds_itself_does_not_keep_the_others_from_their_turn(loop: Loop) -> None:
+def test_a_callback_that_adds_itself_does_not_keep_the_others_from_their_turn(loop: EventLoop) -> None:
     def again() -> None:
         loop.add_callback_threadsafe(again)
 
@@ -102,7 +102,7 @@ def test_a_callback_that_adds_itself_does_not_keep_the_others_from_their_turn(lo
     run(loop)
 
 
-def test_the_end_of_a_turn_comes_after_everything_of_it(loop: Loop) -> None:
+def test_the_end_of_a_turn_comes_after_everything_of_it(loop: EventLoop) -> None:
     seen: list[str] = []
 
     def first() -> None:
@@ -117,7 +117,7 @@ def test_the_end_of_a_turn_comes_after_everything_of_it(loop: Loop) -> None:
     assert seen == ["first", "second", "timer", "end"]
 
 
-def test_a_handler_that_an_earlier_one_of_the_turn_has_removed_is_not_called(loop: Loop) -> None:
+def test_a_handler_that_an_earlier_one_of_the_turn_has_removed_is_not_called(loop: EventLoop) -> None:
     pairs = [socket.socketpair() for _pair in range(2)]
     seen: list[int] = []
 
@@ -140,7 +140,7 @@ def test_a_handler_that_an_earlier_one_of_the_turn_has_removed_is_not_called(loo
             sock.close()
 
 
-def test_it_waits_for_what_it_was_told_to_wait_for(loop: Loop) -> None:
+def test_it_waits_for_what_it_was_told_to_wait_for(loop: EventLoop) -> None:
     mine, other = socket.socketpair()
     seen: list[int] = []
 
@@ -161,7 +161,7 @@ def test_it_waits_for_what_it_was_told_to_wait_for(loop: Loop) -> None:
 
 def test_it_can_be_started_again_and_leaves_nothing_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
-    loop = Loop()
+    loop = EventLoop()
     for _start in range(2):
         loop.call_later(0.0, loop.stop)
         run(loop)
@@ -169,7 +169,7 @@ def test_it_can_be_started_again_and_leaves_nothing_open() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_callback_that_raises_does_not_keep_the_others_from_their_turn(loop: Loop) -> None:
+def test_a_callback_that_raises_does_not_keep_the_others_from_their_turn(loop: EventLoop) -> None:
     called: list[str] = []
 
     def raises() -> None:
@@ -185,7 +185,7 @@ def test_a_callback_that_raises_does_not_keep_the_others_from_their_turn(loop: L
     assert called == ["callback", "timer", "end"]
 
 
-def test_a_handler_that_raises_is_not_called_again_and_may_be_removed(loop: Loop) -> None:
+def test_a_handler_that_raises_is_not_called_again_and_may_be_removed(loop: EventLoop) -> None:
     reading, writing = os.pipe()
     calls: list[int] = []
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from fleet_worker._ollama.api_errors import ApiError, DeadlineExceededError, OllamaError
-from fleet_worker.breaker import Breaker
+from fleet_worker.breaker import CircuitBreaker
 from fleet_worker.model_trust import ModelTrust
 from fleet_worker.probe import TRIES, Finding, Probed, probe
-from fleet_worker.verdicts import Served, Verdict
+from fleet_worker.verdicts import Result, Verdict
 
 from .deliveries import served_lane
 
@@ -65,14 +65,16 @@ class Court:
             "fleet_worker.model_trust.threading.Thread",
             lambda target, args, **_options: SimpleNamespace(start=lambda: target(*args)),
         )
-        self.trust = ModelTrust(loop, Breaker(3, 30.0, 600.0), lambda _lane: probed, self.counters, self._changed)
+        self.trust = ModelTrust(
+            loop, CircuitBreaker(3, 30.0, 600.0), lambda _lane: probed, self.counters, self._changed
+        )
 
     def _changed(self) -> None:
         self.changes += 1
 
     def judge(self, outcome: str, broken: str = "", times: int = 1) -> None:
         for _time in range(times):
-            self.trust.judge(served_lane(), Served(Verdict.ACK, outcome, broken=broken))
+            self.trust.judge(served_lane(), Result(Verdict.ACK, outcome, broken=broken))
 
 
 def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

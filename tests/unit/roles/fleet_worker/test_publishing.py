@@ -14,7 +14,7 @@ pika = pytest.importorskip("pika")
 from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
 from fleet_worker._fleet.errors import BrokerError  # noqa: E402
 from fleet_worker._fleet.messages import Message, Properties, Reply  # noqa: E402
-from fleet_worker.publishing import PAUSES, Publication, Publisher  # noqa: E402
+from fleet_worker.publishing import PAUSES, ConfirmingPublisher, Publication  # noqa: E402
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError  # noqa: E402
 
 from .test_streaming import Loop  # noqa: E402
@@ -67,7 +67,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.loop = Loop()
-        self.publisher = Publisher(
+        self.publisher = ConfirmingPublisher(
             self.loop, BrokerSettings(addresses=()), forbidden=lambda _reason: self.told.append(("", "forbidden"))
         )
         self.told: list[tuple[str, str]] = []

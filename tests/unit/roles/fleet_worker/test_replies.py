@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fleet_worker._fleet.dialects import plain, typed, versioned
-from fleet_worker._fleet.dialects.base import Dialect, Worker
+from fleet_worker._fleet.dialects.base import Dialect, ReplyIdentity
 from fleet_worker._fleet.messages import Delta, Failure, Outcome, Request, Success
 from fleet_worker.replies import Replies
 
@@ -24,7 +24,7 @@ REQUEST = Request("chat", "chat", "m:1", {}, "llm.fleet.reply.0123456789abcdef",
 
 
 def body_of(dialect: Dialect, request: Request, outcome: Outcome) -> Any:
-    reply, told = Replies(Worker("gpu-01"), MAX).write(dialect, request, outcome)
+    reply, told = Replies(ReplyIdentity("gpu-01"), MAX).write(dialect, request, outcome)
     assert len(reply.message.body) <= MAX
     return json.loads(reply.message.body), told
 
@@ -69,20 +69,20 @@ def test_write_of_an_error_with_a_long_text_cuts_it() -> None:
 @pytest.mark.parametrize("dialect", [typed.DIALECT, plain.DIALECT], ids=lambda dialect: dialect.name)
 def test_write_names_the_fields_that_did_not_reach_ollama(dialect: Dialect) -> None:
     request = replace(REQUEST, ignored=("keep_alive", "options.num_ctx", "a,\x1b[31m\ud800", "x" * 1000))
-    reply, _told = Replies(Worker("gpu-01"), MAX).write(dialect, request, SUCCESS)
+    reply, _told = Replies(ReplyIdentity("gpu-01"), MAX).write(dialect, request, SUCCESS)
     named = reply.message.headers["x-legion-fleet-ignored"]
     assert named.startswith("keep_alive, options.num_ctx, a\\x2c\\x1b[31m\\ud800, xxx")
     assert len(named.encode()) < 200
     assert (
         "x-legion-fleet-ignored"
-        not in Replies(Worker("gpu-01"), MAX).write(dialect, REQUEST, SUCCESS)[0].message.headers
+        not in Replies(ReplyIdentity("gpu-01"), MAX).write(dialect, REQUEST, SUCCESS)[0].message.headers
     )
 
 
 def test_write_names_some_of_very_many_fields() -> None:
     def named(name: str) -> str:
         request = replace(REQUEST, ignored=(name,) * 10_000)
-        reply, _told = Replies(Worker("gpu-01"), MAX).write(typed.DIALECT, request, SUCCESS)
+        reply, _told = Replies(ReplyIdentity("gpu-01"), MAX).write(typed.DIALECT, request, SUCCESS)
         return str(reply.message.headers["x-legion-fleet-ignored"])
 
     assert named("options.num_ctx").endswith(", options.num_ctx, and 9980 more")
@@ -91,7 +91,7 @@ def test_write_names_some_of_very_many_fields() -> None:
 
 def deltas(request: Request, most: int = MAX) -> Any:
     assert typed.DIALECT.write_delta is not None
-    return Replies(Worker("gpu-01"), most).deltas(request, typed.DIALECT.write_delta)
+    return Replies(ReplyIdentity("gpu-01"), most).deltas(request, typed.DIALECT.write_delta)
 
 
 def test_deltas_repeat_a_small_context_and_no_large_one() -> None:

@@ -10,7 +10,7 @@ import zlib
 
 import pytest
 from fleet_worker._ollama.api_errors import UnexpectedAnswerError
-from fleet_worker.responses import MAX_HEAD, Response
+from fleet_worker.responses import MAX_HEAD, ResponseParser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,9 +22,9 @@ CHUNKS = (
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + LENGTH
 
 
-def read(answer: bytes, *cuts: int) -> Response:
+def read(answer: bytes, *cuts: int) -> ResponseParser:
     """Read an answer that comes in pieces; it must be complete after the last one, and not before."""
-    response = Response()
+    response = ResponseParser()
     edges = [0, *sorted(cuts), len(answer)]
     pieces = [answer[start:end] for start, end in zip(edges, edges[1:]) if start < end]
     complete = [response.feed(piece) for piece in pieces]
@@ -63,7 +63,7 @@ def test_a_connection_that_must_not_be_used_again(answer: bytes) -> None:
 
 
 def test_an_answer_that_ends_with_the_connection() -> None:
-    response = Response()
+    response = ResponseParser()
     assert not response.feed(b'HTTP/1.0 200 OK\r\n\r\n{"a":')
     assert not response.feed(b" 1}")
     assert response.end()
@@ -74,7 +74,7 @@ def test_an_answer_that_ends_with_the_connection() -> None:
 @pytest.mark.parametrize("answer", [LENGTH, CHUNKS, INTERIM])
 def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
     for end in range(len(answer)):
-        response = Response()
+        response = ResponseParser()
         assert not response.feed(answer[:end])
         assert not response.end()
 
@@ -117,12 +117,12 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
 )
 def test_what_is_no_answer(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r"it|chunk|head"):
-        Response().feed(answer)
+        ResponseParser().feed(answer)
 
 
 @given(st.binary(max_size=200), st.booleans())
 def test_whatever_comes(data: bytes, begins_well: bool) -> None:
-    response = Response()
+    response = ResponseParser()
     try:
         if response.feed((b"HTTP/1.1 200 OK\r\n" if begins_well else b"") + data) or response.end():
             response.body()

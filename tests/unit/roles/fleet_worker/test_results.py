@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from fleet_worker._fleet.messages import Message, Properties, Reply
-from fleet_worker.results import KEEP, MAX_BYTES, MAX_COUNT, Results
-from fleet_worker.verdicts import Served, Verdict
+from fleet_worker.results import KEEP, MAX_BYTES, MAX_COUNT, ResultCache
+from fleet_worker.verdicts import Result, Verdict
 
 
-def answer(size: int = 1) -> Served:
-    return Served(Verdict.ACK, "answered", Reply("", "q", Message(Properties(), {}, b"x" * size)))
+def answer(size: int = 1) -> Result:
+    return Result(Verdict.ACK, "answered", Reply("", "q", Message(Properties(), {}, b"x" * size)))
 
 
 def test_an_answer_is_kept_for_its_time() -> None:
     now = [0.0]
-    results = Results(lambda: now[0])
+    results = ResultCache(lambda: now[0])
     first = answer()
     results.put("a", first)
     now[0] = KEEP
@@ -27,20 +27,20 @@ def test_an_answer_is_kept_for_its_time() -> None:
 
 
 def test_what_has_no_identity_is_not_kept() -> None:
-    results = Results()
+    results = ResultCache()
     results.put(None, answer())
     assert len(results) == 0
     assert results.get(None) is None
 
 
 def test_number_and_bytes_are_bounded() -> None:
-    results = Results()
+    results = ResultCache()
     for number in range(MAX_COUNT + 5):
         results.put(str(number), answer())
     assert len(results) == MAX_COUNT
     assert results.get("4") is None
     assert results.get("5") is not None
-    results = Results()
+    results = ResultCache()
     for number in range(20):
         results.put(str(number), answer(MAX_BYTES // 10))
     assert len(results) == 10
@@ -49,7 +49,7 @@ def test_number_and_bytes_are_bounded() -> None:
 
 
 def test_a_second_answer_replaces_the_first() -> None:
-    results = Results()
+    results = ResultCache()
     results.put("a", answer(MAX_BYTES // 8))
     for _time in range(20):
         results.put("a", answer(MAX_BYTES // 8))

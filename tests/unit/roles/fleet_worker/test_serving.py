@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional, Union
 
 import pytest
 from fleet_worker._fleet.dialects import typed
-from fleet_worker._fleet.dialects.base import Worker
+from fleet_worker._fleet.dialects.base import ReplyIdentity
 from fleet_worker._ollama.api_errors import (
     ApiError,
     CallCancelledError,
@@ -25,14 +25,14 @@ from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.transport import HttpRequest
 from fleet_worker.faults import ModelFailure
 from fleet_worker.lane_terms import LaneTerms
-from fleet_worker.request_reader import Terms
-from fleet_worker.responses import Response
+from fleet_worker.request_reader import HandlerSettings
+from fleet_worker.responses import ResponseParser
 from fleet_worker.scheduler import ALONE
-from fleet_worker.serving import Server
-from fleet_worker.stop import Stop
-from fleet_worker.streaming import Deltas
+from fleet_worker.serving import RequestHandler
+from fleet_worker.stop import CancelToken
+from fleet_worker.streaming import DeltaPublisher
 from fleet_worker.tries import Later, Tries
-from fleet_worker.verdicts import Served, Verdict
+from fleet_worker.verdicts import Result, Verdict
 
 from .deliveries import delivery, served_lane
 
@@ -63,11 +63,11 @@ class Desk:
 
     def __init__(self) -> None:
         self.asker = Asker()
-        self.stop = Stop()
-        self.ended: list[Union[Served, Later, None]] = []
+        self.stop = CancelToken()
+        self.ended: list[Union[Result, Later, None]] = []
         client = OllamaClient("127.0.0.1:1", retries=0, connect_timeout=1)
-        terms = Terms(Worker("gpu-01"), ("llm.fleet.reply.*",), 10_000, 1000, 0.0, False)
-        self.server = Server(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore[arg-type]
+        terms = HandlerSettings(ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 10_000, 1000, 0.0, False)
+        self.server = RequestHandler(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore[arg-type]
 
     def _terms(self, patience: float, size: int) -> None:
         terms = replace(self.server._terms, patience=patience, max_request=size)
@@ -89,13 +89,13 @@ class Desk:
     def serve(self, body: Any, *, size: int = 10_000, **options: Any) -> Any:
         self._terms(0.0, size)
         loop = SimpleNamespace(add_callback_threadsafe=lambda _callback: None)
-        return self.server.serve(delivery(body, **options), self.stop, Deltas(loop, None, None))  # type: ignore[arg-type]
+        return self.server.serve(delivery(body, **options), self.stop, DeltaPublisher(loop, None, None))  # type: ignore[arg-type]
 
     def answer(self, document: Any, status: str = "200 OK") -> Any:
         return self.hear(json.dumps(document).encode(), status)
 
     def hear(self, content: bytes, status: str = "200 OK") -> Any:
-        response = Response()
+        response = ResponseParser()
         assert response.feed(f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
         return self.tell(response)
 
@@ -111,11 +111,11 @@ def desk() -> Desk:
 
 
 def verdict(served: Any) -> Verdict:
-    assert isinstance(served, Served)
+    assert isinstance(served, Result)
     return served.verdict
 
 
-def reply(served: Optional[Served]) -> Any:
+def reply(served: Optional[Result]) -> Any:
     assert served is not None and served.reply is not None
     return json.loads(served.reply.message.body)
 
@@ -146,7 +146,7 @@ def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) ->
 def test_what_would_hurt_others_is_refused_without_asking_ollama(desk: Desk, wanted: Any, code: str) -> None:
     one = delivery({**CHAT, **wanted})
     assert not desk.server.begin(one, desk.stop, desk.ended.append)
-    served = desk.server.serve(one, desk.stop, Deltas(None, None, None))  # type: ignore[arg-type]
+    served = desk.server.serve(one, desk.stop, DeltaPublisher(None, None, None))  # type: ignore[arg-type]
     assert (served.verdict, served.outcome) == (Verdict.ACK, code)
     error = reply(served)["error"]
     assert (error["code"], error["retriable"]) == (code, False)
@@ -184,7 +184,7 @@ def test_whatever_takes_more_is_left_to_a_thread(desk: Desk, body: Any, options:
     assert not desk.begin(body, **options)
     assert not desk.asker.requests and not desk.ended
     # Which has something to say to it.
-    done = desk.server.serve(delivery(body, **options), desk.stop, Deltas(None, None, None))  # type: ignore[arg-type]
+    done = desk.server.serve(delivery(body, **options), desk.stop, DeltaPublisher(None, None, None))  # type: ignore[arg-type]
     assert done.outcome != "answered"
 
 
@@ -403,7 +403,7 @@ def test_server_with_an_answer_that_the_broker_does_not_take_says_so(desk: Desk)
 
 def test_a_compressed_answer_that_is_none_is_told(desk: Desk) -> None:
     assert desk.begin()
-    response = Response()
+    response = ResponseParser()
     response.feed(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")
     served = desk.tell(response)
     assert served is not None

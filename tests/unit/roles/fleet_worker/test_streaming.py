@@ -12,7 +12,7 @@ from fleet_worker import streaming
 from fleet_worker._fleet.messages import Delta, Message, Properties, Reply
 from fleet_worker._ollama.streams import Event
 from fleet_worker.publishing import Done, Publication
-from fleet_worker.streaming import MAX_WAITING, UNCONFIRMED, Deltas
+from fleet_worker.streaming import MAX_WAITING, UNCONFIRMED, DeltaPublisher
 
 ANSWER = Reply("", "llm.fleet.reply.1", Message(Properties(), {"x-legion-hostname": "gpu-01"}, b"{}"))
 
@@ -54,7 +54,7 @@ class Wire:
         self.sent: list[Delta] = []
         self.unconfirmed: list[Done] = []
         self.gone = 0
-        self.deltas = Deltas(self.loop, self.publish, self.go)
+        self.deltas = DeltaPublisher(self.loop, self.publish, self.go)
         self.deltas.use(self.write)
         self.deltas.start_over()
 
@@ -206,7 +206,7 @@ def test_another_try_is_another_attempt(wire: Wire) -> None:
 
 
 def test_without_a_stream_nothing_is_touched() -> None:
-    deltas = Deltas(Loop(), lambda _reply, _done: None, lambda: None)
+    deltas = DeltaPublisher(Loop(), lambda _reply, _done: None, lambda: None)
     assert deltas.wanted is False and deltas.count is None
     assert deltas.finish(ANSWER) is ANSWER
     assert deltas.finish(None) is None

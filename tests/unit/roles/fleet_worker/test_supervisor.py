@@ -10,7 +10,7 @@ import threading
 from typing import Any, Callable, Optional
 
 import pytest
-from fleet_worker.pool import Pool
+from fleet_worker.pool import ThreadPool
 from fleet_worker.supervisor import BACKOFF_CAP, RoundThread, Supervisor
 
 WITHIN = 30.0
@@ -119,7 +119,7 @@ def test_supervisor_thread_has_ended_names_the_thread(monkeypatch: pytest.Monkey
 
 
 def test_pool_task_raises_next_task_runs() -> None:
-    pool = Pool(1)
+    pool = ThreadPool(1)
     pool.start()
     done = threading.Event()
 
@@ -135,7 +135,7 @@ def test_pool_task_raises_next_task_runs() -> None:
 
 
 def test_pool_allows_the_longest_request_of_all_lanes_there_were() -> None:
-    pool = Pool(2)
+    pool = ThreadPool(2)
     for seconds in (100.0, 1500.0, 280.0):
         pool.allow(seconds)
     assert [thread.patience for thread in pool.threads] == [1500.0, 1500.0]

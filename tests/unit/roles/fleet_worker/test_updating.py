@@ -28,7 +28,7 @@ def test_updates_with_an_exception_report_it_and_log_a_defect_unless_they_leave(
     monkeypatch.setattr(updating, "LOG", SimpleNamespace(info=note, exception=note))
     monkeypatch.setattr(updating, "Store", broken)
     nothing: Any = None
-    updates = updating.Updates("gpu-01", nothing, nothing, ("smollm2:135m",))
+    updates = updating.BroadcastImporter("gpu-01", nothing, nothing, ("smollm2:135m",))
     if leaving:
         updates.leave()
     assert updates.carry_out(Order(PLAN, "smollm2:135m")).state == FAILED

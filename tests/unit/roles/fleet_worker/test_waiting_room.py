@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from fleet_worker.loop import Loop
+from fleet_worker.loop import EventLoop
 from fleet_worker.tries import Later
 from fleet_worker.waiting_room import WaitingRoom
 
@@ -17,7 +17,7 @@ from .turning import turn_until
 
 
 class Room:
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         self.loop = loop
         self.over: list[str] = []
         self.changes = 0
@@ -29,7 +29,7 @@ class Room:
 
 @pytest.fixture
 def room() -> Iterator[Room]:
-    with contextlib.closing(Loop()) as loop:
+    with contextlib.closing(EventLoop()) as loop:
         yield Room(loop)
 
 

@@ -15,15 +15,15 @@ pytest.importorskip("prometheus_client")
 
 from fleet_worker._fleet.broker import Address, BrokerSettings
 from fleet_worker._fleet.messages import Message, Properties, Reply
-from fleet_worker.announcing import Announcer
-from fleet_worker.breaker import Breaker
-from fleet_worker.loop import Loop
+from fleet_worker.announcing import RegistryPublisher
+from fleet_worker.breaker import CircuitBreaker
+from fleet_worker.loop import EventLoop
 from fleet_worker.metrics import Metrics
 from fleet_worker.notify import Notifier
 from fleet_worker.publishing import Publication
-from fleet_worker.results import Results
+from fleet_worker.results import ResultCache
 from fleet_worker.supervisor import Supervisor
-from fleet_worker.verdicts import Served, Verdict
+from fleet_worker.verdicts import Result, Verdict
 from fleet_worker.watchdog import Watchdog
 from fleet_worker.worker import Worker
 
@@ -40,9 +40,9 @@ class Server:
     def begin(self, *_request: Any) -> bool:
         return False
 
-    def serve(self, *_request: Any, **_more: Any) -> Served:
+    def serve(self, *_request: Any, **_more: Any) -> Result:
         fields = {"input_tokens": -1, "output_tokens": 10**400, "seconds": float("nan")}
-        return Served(Verdict.ACK, "answered", fields=fields)
+        return Result(Verdict.ACK, "answered", fields=fields)
 
 
 class Pool:
@@ -52,7 +52,7 @@ class Pool:
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    loop, notifier = Loop(), Notifier()
+    loop, notifier = EventLoop(), Notifier()
     settings = BrokerSettings(addresses=(Address("127.0.0.1", 1),))
     yield Worker(
         loop,
@@ -62,14 +62,14 @@ def worker() -> Iterator[Worker]:
         slots=1,
         starvation=10.0,
         batch_bytes=1000,
-        results=Results(),
-        breaker=Breaker(3, 30.0, 600.0),
+        results=ResultCache(),
+        breaker=CircuitBreaker(3, 30.0, 600.0),
         drain_timeout=1.0,
         server=Server(),  # type: ignore[arg-type]
         pool=Pool(),  # type: ignore[arg-type]
         notifier=notifier,
         watchdog=Watchdog(notifier, Supervisor()),
-        announcer=Announcer(loop, settings, node="gpu-01", slots=1, interval=None),
+        announcer=RegistryPublisher(loop, settings, node="gpu-01", slots=1, interval=None),
         metrics=Metrics("gpu-01"),
         ended=lambda _error: None,
     )
@@ -138,9 +138,9 @@ def test_answer_whose_deliveries_are_gone_is_published_while_there_is_a_connecti
     sent: list[Reply] = []
     channel = Channel()
 
-    def serve(*_request: Any, **_more: Any) -> Served:
+    def serve(*_request: Any, **_more: Any) -> Result:
         channel.is_open = False
-        return Served(Verdict.ACK, outcome, reply)
+        return Result(Verdict.ACK, outcome, reply)
 
     monkeypatch.setattr(worker._server, "serve", serve)
     monkeypatch.setattr(worker._publisher, "publish", lambda sending, _done: sent.append(sending))
@@ -166,11 +166,11 @@ def test_answer_that_the_broker_does_not_take_is_followed_by_an_error(
         sent.append(reply)
         done(told.pop(0))
 
-    monkeypatch.setattr(worker._server, "serve", lambda *_request, **_more: Served(Verdict.ACK, "answered", large))
+    monkeypatch.setattr(worker._server, "serve", lambda *_request, **_more: Result(Verdict.ACK, "answered", large))
     monkeypatch.setattr(
         worker._server,
         "unacceptable",
-        lambda _delivery: Served(Verdict.ACK, "payload_too_large", short),
+        lambda _delivery: Result(Verdict.ACK, "payload_too_large", short),
         raising=False,
     )
     monkeypatch.setattr(worker._publisher, "publish", publish)

@@ -14,7 +14,7 @@ pytest.importorskip("prometheus_client")
 
 from fleet_worker.scheduler import Start
 from fleet_worker.tries import Later
-from fleet_worker.verdicts import Served, Verdict
+from fleet_worker.verdicts import Result, Verdict
 from fleet_worker.worker import Worker
 
 from .deliveries import Channel, delivery, served_lane
@@ -23,17 +23,17 @@ from .turning import turn_until
 
 __all__ = ["worker"]
 
-ANSWERED = Served(Verdict.ACK, "answered")
+ANSWERED = Result(Verdict.ACK, "answered")
 
 
 class Answers:
     """What a server says of each try of a request, the last one for ever."""
 
-    def __init__(self, *said: Union[Served, Later]) -> None:
+    def __init__(self, *said: Union[Result, Later]) -> None:
         self.said = list(said)
         self.tries: list[Any] = []
 
-    def __call__(self, *_request: Any, tries: Any, **_more: Any) -> Union[Served, Later]:
+    def __call__(self, *_request: Any, tries: Any, **_more: Any) -> Union[Result, Later]:
         self.tries.append(tries)
         return self.said.pop(0) if len(self.said) > 1 else self.said[0]
 
@@ -87,7 +87,7 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
 ) -> None:
     tasks: list[Callable[[], None]] = []
     monkeypatch.setattr(worker._pool, "submit", tasks.append)
-    expired = Served(Verdict.ACK, "inference_timeout")
+    expired = Result(Verdict.ACK, "inference_timeout")
     monkeypatch.setattr(worker._server, "expired", lambda _delivery: expired, raising=False)
     monkeypatch.setattr("fleet_worker.worker.serve_together", lambda *_arguments: {})
     monkeypatch.setattr(worker._server, "serve", Answers(ANSWERED), raising=False)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from fleet_worker.loop import Loop
+from fleet_worker.loop import EventLoop
 
 
-def turn_until(loop: Loop, done: Callable[[], object], within: float = 10.0) -> None:
+def turn_until(loop: EventLoop, done: Callable[[], object], within: float = 10.0) -> None:
     """Turn until something is so, and not for longer than some seconds."""
     deadline = time.monotonic() + within
     while not done():

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker import (
     Address,
     BrokerSettings,
-    TlsSettings,
+    BrokerTlsSettings,
     channel_error,
     connection_error,
     parameters,
@@ -61,7 +61,7 @@ def test_a_url_in_full() -> None:
     settings = BrokerSettings.from_url("amqps://us%40er:p%2Fw%3A@hub:1234/my%2Fvhost")
     assert settings.addresses == (Address("hub", 1234),)
     assert (settings.vhost, settings.username, settings.password) == ("my/vhost", "us@er", "p/w:")
-    assert settings.tls == TlsSettings()
+    assert settings.tls == BrokerTlsSettings()
 
 
 @pytest.mark.parametrize("url", ["amqp://hub", "amqp://hub/", "amqp://hub/%2F"])
@@ -92,7 +92,7 @@ def test_parameters_say_who_we_are() -> None:
 
 
 def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Path) -> None:
-    settings = BrokerSettings((HUB,), tls=TlsSettings(ca_path=str(tmp_path / "none.pem")))
+    settings = BrokerSettings((HUB,), tls=BrokerTlsSettings(ca_path=str(tmp_path / "none.pem")))
     with pytest.raises(InvalidBrokerError, match="TLS files"):
         parameters(settings, HUB)
 

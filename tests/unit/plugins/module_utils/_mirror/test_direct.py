@@ -10,7 +10,7 @@ import os
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import DirectReads
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import PlainReads
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
 
@@ -37,7 +37,7 @@ MOMENT = datetime(2026, 11, 25, 10, 30, 59, tzinfo=timezone.utc)
     ],
 )
 def test_only_where_the_settings_say_everything(changes, possible):
-    assert DirectReads(dataclasses.replace(SETTINGS, **changes), NOWHERE).possible is possible
+    assert PlainReads(dataclasses.replace(SETTINGS, **changes), NOWHERE).possible is possible
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_only_where_the_settings_say_everything(changes, possible):
     ],
 )
 def test_not_where_the_environment_says_more(environ, possible):
-    assert DirectReads(SETTINGS, {**NOWHERE, **environ}).possible is possible
+    assert PlainReads(SETTINGS, {**NOWHERE, **environ}).possible is possible
 
 
 @pytest.mark.parametrize("which", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_not_where_a_file_says_more(tmp_path, which):
     file = tmp_path / "config"
     file.touch()
-    assert DirectReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
+    assert PlainReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
     file.write_text("[default]\nregion = eu-north-1\n")
-    assert not DirectReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
+    assert not PlainReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
 
 
 class Answered:
@@ -84,7 +84,7 @@ def answering(monkeypatch):
     """Reads whose requests are answered with these, in turn; what is asked for is kept."""
 
     def make(*answers):
-        reads = DirectReads(SETTINGS, NOWHERE)
+        reads = PlainReads(SETTINGS, NOWHERE)
         waiting, asked = list(answers), []
 
         def ask(method, target, headers):
@@ -110,7 +110,7 @@ def answering(monkeypatch):
     ],
 )
 def test_how_the_server_is_called(host, sent):
-    assert DirectReads(dataclasses.replace(SETTINGS, endpoint_url=host), NOWHERE)._host == sent
+    assert PlainReads(dataclasses.replace(SETTINGS, endpoint_url=host), NOWHERE)._host == sent
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_how_the_server_is_called(host, sent):
     [("http://s3.lab/below/it/", "/below/it/models/a%20b"), ("http://[::1]:7070/x", "/x/models/a%20b")],
 )
 def test_an_endpoint_may_have_a_path(monkeypatch, endpoint, target):
-    reads = DirectReads(dataclasses.replace(SETTINGS, endpoint_url=endpoint), NOWHERE)
+    reads = PlainReads(dataclasses.replace(SETTINGS, endpoint_url=endpoint), NOWHERE)
     asked = []
     monkeypatch.setattr(
         reads._endpoint, "ask", lambda method, path, headers: asked.append(path) or Answered(200, body=b"x")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import DigestMismatchError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import WrongDigestError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.files import Fetch
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
@@ -74,7 +74,7 @@ def test_other_content_than_the_checksum_says_is_named_with_what_helps(
     monkeypatch.setattr(memory_mirror, "find", lambda key: state)
     memory_mirror.objects["releases/a.bin"] = b"y" * len(CONTENT)
     download = fetch(tmp_path / "a.bin")
-    with pytest.raises(DigestMismatchError) as caught:
+    with pytest.raises(WrongDigestError) as caught:
         download.apply(download.plan(), Ownership(None, None, 0o644, None))
     assert "s3://models/releases/a.bin" in caught.value.message
     assert remedy in caught.value.remedy

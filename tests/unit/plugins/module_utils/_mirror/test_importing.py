@@ -9,7 +9,7 @@ import json
 import os
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import DigestMismatchError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import WrongDigestError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.removing import carry_out_removal, plan_removal
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
@@ -90,7 +90,7 @@ def test_a_damaged_blob_is_named_by_its_object_and_publishing_alone_is_no_remedy
     memory_mirror.put(NAME.full, b"shared", b"new")
     key = memory_mirror.layout.blob_key(digest_of(b"new"))
     memory_mirror.objects[key] = b"bad"
-    with pytest.raises(DigestMismatchError) as caught:
+    with pytest.raises(WrongDigestError) as caught:
         Importer(memory_mirror, store, [NAME]).apply()
     assert f"s3://models/{key}" in caught.value.message
     assert "remove it from the bucket" in caught.value.remedy

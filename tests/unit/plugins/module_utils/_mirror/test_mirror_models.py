@@ -9,7 +9,7 @@ import json
 
 import botocore.exceptions as sdk
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import DirectReads
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.direct import PlainReads
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
     BucketMissingError,
     MirrorAccessError,
@@ -160,7 +160,7 @@ def test_a_model_behind_a_delete_marker_is_gone(monkeypatch):
             raise sdk.ClientError(answer, "GetObject")
 
     made = Mirror(SETTINGS)
-    monkeypatch.setattr(made, "_direct", DirectReads(SETTINGS, {"AWS_PROFILE": "other"}))
+    monkeypatch.setattr(made, "_direct", PlainReads(SETTINGS, {"AWS_PROFILE": "other"}))
     monkeypatch.setattr(made, "_connected", lambda: (Client(), None))
     assert made.manifest(A) is None
 

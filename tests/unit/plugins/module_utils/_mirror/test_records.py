@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.records import Records
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.records import VerificationRecords
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import Directory, Ownership
 
 OURS = Ownership(None, None, 0o600, 0o700)
@@ -35,13 +35,13 @@ def save(records, workspace, *digests):
 
 
 def test_what_was_verified_is_known_in_the_next_run(workspace, blob):
-    records = Records(workspace)
+    records = VerificationRecords(workspace)
     assert not records.knows(DIGEST, blob.stat())
     records.note(DIGEST, blob.stat())
     assert records.knows(DIGEST, blob.stat())
     assert records.outdated
     save(records, workspace, DIGEST)
-    again = Records(workspace)
+    again = VerificationRecords(workspace)
     assert again.knows(DIGEST, blob.stat())
     again.note(DIGEST, blob.stat())
     assert not again.outdated
@@ -49,7 +49,7 @@ def test_what_was_verified_is_known_in_the_next_run(workspace, blob):
 
 @pytest.mark.parametrize("touch", ["content", "time", "mode", "replaced"])
 def test_a_file_that_was_touched_is_not_known(workspace, blob, tmp_path, touch):
-    records = Records(workspace)
+    records = VerificationRecords(workspace)
     records.note(DIGEST, blob.stat())
     time.sleep(0.02)  # the clock of a file system of old goes in steps of up to 10 ms
     if touch == "content":
@@ -69,31 +69,31 @@ def test_the_device_does_not_matter(workspace, blob):
     """After a reboot it has another number on NFS, btrfs and overlay file systems."""
     fields = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
     state = SimpleNamespace(**{name: getattr(blob.stat(), name) for name in fields})
-    records = Records(workspace)
+    records = VerificationRecords(workspace)
     records.note(DIGEST, state)
     state.st_dev += 1
     assert records.knows(DIGEST, state)
 
 
 def test_what_others_recorded_meanwhile_stays_and_what_is_gone_goes(workspace, blob):
-    first, second = Records(workspace), Records(workspace)
+    first, second = VerificationRecords(workspace), VerificationRecords(workspace)
     first.note(DIGEST, blob.stat())
     second.note(OTHER, blob.stat())
     save(first, workspace, DIGEST, OTHER)
     save(second, workspace, DIGEST, OTHER)
-    assert Records(workspace).knows(DIGEST, blob.stat())
-    assert Records(workspace).knows(OTHER, blob.stat())
-    third = Records(workspace)
+    assert VerificationRecords(workspace).knows(DIGEST, blob.stat())
+    assert VerificationRecords(workspace).knows(OTHER, blob.stat())
+    third = VerificationRecords(workspace)
     third.note(OTHER, blob.stat())
     save(third, workspace, OTHER)
-    assert not Records(workspace).knows(DIGEST, blob.stat())
+    assert not VerificationRecords(workspace).knows(DIGEST, blob.stat())
 
 
 def test_an_earlier_run_need_not_be_believed(workspace, blob):
-    records = Records(workspace)
+    records = VerificationRecords(workspace)
     records.note(DIGEST, blob.stat())
     save(records, workspace, DIGEST)
-    doubting = Records(workspace, believe=False)
+    doubting = VerificationRecords(workspace, believe=False)
     assert not doubting.knows(DIGEST, blob.stat())
     doubting.note(DIGEST, blob.stat())
     assert doubting.knows(DIGEST, blob.stat())
@@ -116,14 +116,14 @@ def test_an_earlier_run_need_not_be_believed(workspace, blob):
 )
 def test_a_damaged_record_is_no_record(workspace, blob, tmp_path, content):
     (tmp_path / "verified.json").write_bytes(content)
-    records = Records(workspace)
+    records = VerificationRecords(workspace)
     assert not records.knows(DIGEST, blob.stat())
     records.note(DIGEST, blob.stat())
     save(records, workspace, DIGEST)
-    assert Records(workspace).knows(DIGEST, blob.stat())
+    assert VerificationRecords(workspace).knows(DIGEST, blob.stat())
     assert json.loads((tmp_path / "verified.json").read_text())["format"] == 1
     assert sorted(os.listdir(tmp_path)) == [DIGEST.replace(":", "-"), "verified.json"]
 
 
 def test_without_a_directory_nothing_is_known(blob):
-    assert not Records(None).knows(DIGEST, blob.stat())
+    assert not VerificationRecords(None).knows(DIGEST, blob.stat())

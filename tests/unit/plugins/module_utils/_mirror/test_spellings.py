@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.publishing import Publisher
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.publishing import ModelPublisher
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import NotPermittedError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
@@ -76,7 +76,7 @@ def test_a_blob_that_may_not_be_read_is_seen_before_anything_is_sent(store, memo
     def refuse(self, name):
         raise NotPermittedError(f"Could not read at {name}")
 
-    publisher = Publisher(memory_mirror, store, [LOWER])
+    publisher = ModelPublisher(memory_mirror, store, [LOWER])
     monkeypatch.setattr(store, "open_blob", partial(refuse, store))
     with pytest.raises(NotPermittedError):
         publisher.plan()
@@ -87,6 +87,6 @@ def test_publishing_a_second_spelling_is_said(store, memory_mirror):
     for key in [key for key in memory_mirror.objects if "minilm" in key]:
         del memory_mirror.objects[key]
     memory_mirror.put(MIXED.full, b"shared", b"other")
-    publisher = Publisher(memory_mirror, store, [LOWER])
+    publisher = ModelPublisher(memory_mirror, store, [LOWER])
     (warning,) = publisher.plan().warnings
     assert f"The mirror has {MIXED}" in warning

@@ -14,12 +14,12 @@ import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
-    DigestMismatchError,
     MirrorBusyError,
     MirrorCredentialsError,
     MirrorUnreachableError,
     ObjectChangedError,
     ObjectMissingError,
+    WrongDigestError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import (
     ATTEMPTS,
@@ -310,7 +310,7 @@ def test_a_range_of_which_a_part_came_is_kept_in_whole_pages():
     assert each.received == 2 * mmap.PAGESIZE + 100
 
 
-@pytest.mark.parametrize("error", [ObjectMissingError("gone"), DigestMismatchError("damaged")])
+@pytest.mark.parametrize("error", [ObjectMissingError("gone"), WrongDigestError("damaged")])
 def test_what_concerns_one_blob_does_not_stop_the_others(error):
     first = transfer(os.urandom(50_000), [None, None, error])
     second = transfer(os.urandom(50_000))
@@ -343,7 +343,7 @@ def test_wrong_content_is_thrown_away():
     each = transfer(os.urandom(5000), actual=os.urandom(5000))
     other = transfer(b"other")
     engine().run([each, other])
-    assert isinstance(each.error, DigestMismatchError)
+    assert isinstance(each.error, WrongDigestError)
     assert each.error.details["digest"] == each.digest
     assert each.target.state == "discarded"
     assert each.received == 5000

@@ -92,7 +92,7 @@ def digest_of(content):
 
 def test_upload_damaged_file_is_reported_also_when_the_abort_is_refused(sending):
     client = Client(abort_multipart_upload=[refused("AccessDenied")])
-    with pytest.raises(errors.DigestMismatchError) as caught:
+    with pytest.raises(errors.WrongDigestError) as caught:
         sending(client, digest="sha256:" + "0" * 64)
     assert "u1" in caught.value.remedy
     assert "s3:AbortMultipartUpload" in caught.value.remedy

@@ -13,7 +13,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama import api
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama import long_calls
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.long_calls import LongCalls, StalledError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.tally import Tally
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.tally import ByteCounter
 
 NO_WAIT = RetryPolicy(retries=2, base=0.0)
 
@@ -48,7 +48,7 @@ def pulling(lab: Any, *rounds: Any) -> tuple[Any, list[int]]:
 
 def test_reports_are_counted(lab: Any) -> None:
     client, _count = pulling(lab, [layer(0), layer(100), {"status": "success"}])
-    tally = Tally()
+    tally = ByteCounter()
     LongCalls(client, tally=tally).pull("m")
     assert tally.read() == ("m", "success", 100, 100, 0)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.recipes import Recipe, differences, wanted
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.recipes import ModelSpec, differences, wanted
 
 BASE_BLOB, FILE_BLOB, ADAPTER_BLOB = ("sha256:" + letter * 64 for letter in "abc")
 BASE = ModelName.parse("base")
@@ -32,23 +32,23 @@ def digest_of(path: str) -> str:
     return {"/w.gguf": FILE_BLOB, "/a.gguf": ADAPTER_BLOB}[path]
 
 
-def compare(recipe: Recipe, there: dict[str, Any]) -> list[str]:
+def compare(recipe: ModelSpec, there: dict[str, Any]) -> list[str]:
     return differences(recipe, there, ORIGIN if recipe.origin else None, digest_of)
 
 
 def test_a_body_has_what_is_given() -> None:
-    recipe = Recipe(BASE, adapters={"a.gguf": "/a.gguf"}, parameters={"seed": 1}, license=["L"])
+    recipe = ModelSpec(BASE, adapters={"a.gguf": "/a.gguf"}, parameters={"seed": 1}, license=["L"])
     assert recipe.request(digest_of) == {
         "from": "base:latest",
         "adapters": {"a.gguf": ADAPTER_BLOB},
         "parameters": {"seed": 1},
         "license": ["L"],
     }
-    assert Recipe(files={"w.gguf": "/w.gguf", "v.gguf": "/w.gguf"}).paths == ["/w.gguf"]
+    assert ModelSpec(files={"w.gguf": "/w.gguf", "v.gguf": "/w.gguf"}).paths == ["/w.gguf"]
 
 
 def test_what_is_not_given_is_that_of_the_origin() -> None:
-    assert wanted(Recipe(BASE, parameters={"temperature": 1, "seed": 2}, license=["L2"]), ORIGIN) == {
+    assert wanted(ModelSpec(BASE, parameters={"temperature": 1, "seed": 2}, license=["L2"]), ORIGIN) == {
         "template": "T",
         "system": "S",
         "parameters": {"stop": "a", "temperature": 1, "seed": 2},
@@ -58,8 +58,8 @@ def test_what_is_not_given_is_that_of_the_origin() -> None:
 
 
 def test_the_same_is_the_same() -> None:
-    assert compare(Recipe(BASE), dict(ORIGIN)) == []
-    assert compare(Recipe(BASE, parameters={"stop": ["a"]}), dict(ORIGIN)) == []
+    assert compare(ModelSpec(BASE), dict(ORIGIN)) == []
+    assert compare(ModelSpec(BASE, parameters={"stop": ["a"]}), dict(ORIGIN)) == []
 
 
 @pytest.mark.parametrize(
@@ -76,34 +76,34 @@ def test_the_same_is_the_same() -> None:
     ],
 )
 def test_a_difference_is_named(there: dict[str, Any], part: str) -> None:
-    assert compare(Recipe(BASE), {**ORIGIN, **there}) == [part]
+    assert compare(ModelSpec(BASE), {**ORIGIN, **there}) == [part]
 
 
 def test_files_and_adapters_are_compared_by_their_digests() -> None:
-    recipe = Recipe(files={"w.gguf": "/w.gguf"}, template="T")
+    recipe = ModelSpec(files={"w.gguf": "/w.gguf"}, template="T")
     assert compare(recipe, shown(FILE_BLOB)) == []
     assert compare(recipe, shown(BASE_BLOB)) == ["weights"]
-    adapted = Recipe(BASE, adapters={"a.gguf": "/a.gguf"})
+    adapted = ModelSpec(BASE, adapters={"a.gguf": "/a.gguf"})
     assert compare(adapted, {**ORIGIN, "modelfile": shown(BASE_BLOB, ADAPTER_BLOB)["modelfile"]}) == []
     assert compare(adapted, dict(ORIGIN)) == ["weights"]
 
 
 def test_what_ollama_finds_in_files_is_no_difference() -> None:
-    recipe = Recipe(files={"w.gguf": "/w.gguf"})
+    recipe = ModelSpec(files={"w.gguf": "/w.gguf"})
     assert compare(recipe, shown(FILE_BLOB, parameters='stop "<|im_end|>"')) == []
     assert compare(recipe, shown(FILE_BLOB, parameters="temperature 1")) == ["parameters"]
     assert compare(recipe, shown(FILE_BLOB, system="S")) == ["system"]
-    stopped = Recipe(files={"w.gguf": "/w.gguf"}, parameters={"stop": ["x"]})
+    stopped = ModelSpec(files={"w.gguf": "/w.gguf"}, parameters={"stop": ["x"]})
     assert compare(stopped, shown(FILE_BLOB, parameters='stop "y"')) == ["parameters"]
 
 
 def test_new_weights_are_compared_by_kind_and_level() -> None:
     level = {"family": "llama", "parameter_size": "1B", "quantization_level": "Q8_0"}
-    quantized = Recipe(BASE, quantize="q8_0")
+    quantized = ModelSpec(BASE, quantize="q8_0")
     assert compare(quantized, {**ORIGIN, "modelfile": "", "details": level}) == []
     assert compare(quantized, dict(ORIGIN)) == ["weights"]
     assert compare(quantized, {**ORIGIN, "details": {**level, "parameter_size": "2B"}}) == ["weights"]
-    assert compare(Recipe(BASE, quantize="f16"), dict(ORIGIN)) == [], (
+    assert compare(ModelSpec(BASE, quantize="f16"), dict(ORIGIN)) == [], (
         "it has that level already, so nothing is converted"
     )
-    assert compare(Recipe(files={"m.safetensors": "/never/read"}), shown(FILE_BLOB)) == []
+    assert compare(ModelSpec(files={"m.safetensors": "/never/read"}), shown(FILE_BLOB)) == []

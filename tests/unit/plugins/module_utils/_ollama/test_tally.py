@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.tally import Reading, Tally
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.tally import ByteCounter, Reading
 
 
 def layer(digest: str, completed: int, total: int = 100) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def layer(digest: str, completed: int, total: int = 100) -> dict[str, Any]:
 
 
 def test_bytes_of_many_threads_add_up() -> None:
-    tally = Tally()
+    tally = ByteCounter()
     tally.expect("a", 80_000, kept=100)
 
     def count() -> None:
@@ -31,7 +31,7 @@ def test_bytes_of_many_threads_add_up() -> None:
 
 
 def test_bytes_that_come_twice_are_not_more_than_all() -> None:
-    tally = Tally()
+    tally = ByteCounter()
     tally.expect("a", 100, kept=4096)  # a block of the disk
     assert tally.read() == Reading("a", "", 100, 100, 100)
     tally.add(5)
@@ -39,7 +39,7 @@ def test_bytes_that_come_twice_are_not_more_than_all() -> None:
 
 
 def test_layers_of_a_pull() -> None:
-    tally = Tally()
+    tally = ByteCounter()
     tally.follow("m", {"status": "pulling manifest"})
     assert tally.read() == Reading("m", "pulling manifest")
     tally.follow("m", layer("a", 30))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects import dialect_named
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import Worker
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import ReplyIdentity
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.direct_reply import DIRECT_REPLY_TO
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors import (
     FleetAnswerError,
@@ -97,7 +97,9 @@ def test_a_question_is_read_answered_and_understood(
     counts = {"prompt_eval_count": 3, "eval_count": 4}
     dialect, request = read(asked(name, Question(call, "m:1", {}, 5)), LANE)
     assert (dialect.name, request.call, request.failure) == (name, call, None)
-    answer = understood(name, dialect.write(request, Success({**result, **counts}, 0.0, 1.0), Worker("gpu-01")).message)
+    answer = understood(
+        name, dialect.write(request, Success({**result, **counts}, 0.0, 1.0), ReplyIdentity("gpu-01")).message
+    )
     assert (answer.text, answer.embeddings, answer.node, answer.model) == (text, embeddings, "gpu-01", "m:1")
     # The dialect 0.3.1 has no usage for embeddings, but the result of Ollama itself.
     assert (answer.input_tokens, answer.output_tokens) == (3, 4)
@@ -106,7 +108,7 @@ def test_a_question_is_read_answered_and_understood(
 @pytest.mark.parametrize("name", DIALECTS)
 def test_an_error_is_raised_with_its_code(name: str) -> None:
     dialect, request = read(asked(name), LANE)
-    reply = dialect.write(request, Failure("ollama_unavailable", "it is down"), Worker("gpu-01"))
+    reply = dialect.write(request, Failure("ollama_unavailable", "it is down"), ReplyIdentity("gpu-01"))
     with pytest.raises(FleetAnswerError, match="it is down") as caught:
         understood(name, reply.message)
     assert caught.value.details["fleet_code"] == "ollama_unavailable"

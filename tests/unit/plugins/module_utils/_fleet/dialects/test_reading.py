@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects import dialect_of
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import Worker
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import ReplyIdentity
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import (
     CODES,
@@ -79,7 +79,7 @@ def test_every_message_can_be_read_and_answered(
     assert request.call in ("chat", "generate", "embed")
     failure = problem or request.failure
     outcome: Any = failure or (Success({"done": True}, 0.0, 0.1) if well else Failure("inference_failed", "x"))
-    reply = dialect.write(request, outcome, Worker("gpu-01"))
+    reply = dialect.write(request, outcome, ReplyIdentity("gpu-01"))
     json.loads(reply.message.body)
     assert len((reply.message.properties.correlation_id or "").encode()) <= 255
 

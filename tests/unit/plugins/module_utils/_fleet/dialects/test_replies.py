@@ -10,14 +10,14 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import Worker
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import ReplyIdentity
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Failure, Reply, Success
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.pika_messages import to_pika
 
 from .requests import CORRELATION_ID, REPLY_TO, message, read, typed
 
-WORKER = Worker("gpu-01")
+WORKER = ReplyIdentity("gpu-01")
 #: 2026-04-09T08:00:00.100Z
 STARTED = 1775721600.1
 CONTEXT = {
@@ -42,7 +42,7 @@ CHAT = {
 }
 
 
-def answer(sent: Any, request_type: str, model: str, outcome: Any, worker: Worker = WORKER) -> tuple[Reply, Any]:
+def answer(sent: Any, request_type: str, model: str, outcome: Any, worker: ReplyIdentity = WORKER) -> tuple[Reply, Any]:
     dialect, request = read(sent, lane(request_type, model))
     reply = dialect.write(request, request.failure or outcome, worker)
     return reply, json.loads(reply.message.body)
@@ -255,7 +255,7 @@ def test_a_plain_unknown_type_is_chat() -> None:
 
 
 def test_the_legacy_exchange_is_for_plain_answers_alone() -> None:
-    legacy = Worker("gpu-01", legacy_exchange="agent")
+    legacy = ReplyIdentity("gpu-01", legacy_exchange="agent")
     reply, _body = answer(plain({}), "chat", "m", Success(CHAT, STARTED, 0.1), legacy)
     assert (reply.exchange, reply.routing_key) == ("agent", REPLY_TO)
     reply, _body = answer(typed({}), "chat", "m", Success(CHAT, STARTED, 0.1), legacy)
