@@ -25,7 +25,7 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 from ansible.utils.vars import merge_hash
 
-from ..module_utils._mirror.units import in_bytes
+from ..module_utils._mirror.support.format import in_bytes
 from ..module_utils._module.progress import SIZE, decoded
 
 #: Seconds until the first look, and until the next one while there is nothing to see: most tasks are over before.

@@ -26,8 +26,8 @@ from fleet_parts import WorkerProcess, channel_to, configuration, set_up_broker
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.hosts import parse_host
-from fleet_worker.asking import HttpClient
-from fleet_worker.loop import EventLoop
+from fleet_worker.inference.http_client import HttpClient
+from fleet_worker.runtime.event_loop import EventLoop
 
 HERE = Path(__file__).resolve().parent
 

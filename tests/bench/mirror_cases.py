@@ -22,8 +22,8 @@ import boto3
 import machine
 import mirror_lab
 import services
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from botocore.config import Config
 from registry import registry
 from report import Finding, Goal, faster

@@ -44,7 +44,7 @@ from fleet_parts import channel_to, set_up_broker  # noqa: E402
 from fleet_worker._fleet.lanes import Lane, lane  # noqa: E402
 from fleet_worker._fleet.pika_messages import to_pika  # noqa: E402
 from fleet_worker._fleet.registry import AVAILABLE, EXCHANGE, HEARTBEAT, Offering  # noqa: E402
-from fleet_worker.intake import GETTERS  # noqa: E402
+from fleet_worker.amqp.consumers import GETTERS  # noqa: E402
 from pika.adapters.select_connection import IOLoop  # noqa: E402
 
 #: Connections of one process that are being opened at the same time: a fleet that starts together does not do it in

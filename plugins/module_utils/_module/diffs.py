@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Optional
 
-from .._mirror.plans import ADD, KEEP, REMOVE, Plan
-from .._mirror.units import in_bytes
+from .._mirror.models.plan import ADD, KEEP, REMOVE, Plan
+from .._mirror.support.format import in_bytes
 
 #: Blobs shown one by one; a model of safetensors can have thousands, and the largest tell what matters.
 SHOWN_BLOBS = 50

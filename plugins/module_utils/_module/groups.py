@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 
-from .._mirror.s3_settings import S3Settings
+from .._mirror.s3.settings import S3Settings
 from .._ollama.store import StoreSettings
 from .argspec import ArgumentSpec
 

@@ -14,18 +14,18 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror import importing, publishing
-from .._mirror.files import Deposit, Fetch
-from .._mirror.layout import refuse_unsafe_parts
-from .._mirror.listing import Listed, models
-from .._mirror.lock import exclusive
-from .._mirror.mirror import READERS, Mirror
-from .._mirror.plans import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
-from .._mirror.removing import Removal, carry_out_removal, plan_removal
+from .._mirror.models import model_import, model_publish
+from .._mirror.models.catalog import Listed, models
+from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
+from .._mirror.models.plan import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
+from .._mirror.models.single_file import Deposit, Fetch
+from .._mirror.s3.layout import refuse_unsafe_parts
+from .._mirror.s3.mirror import READERS, Mirror
+from .._mirror.state.lock import exclusive
 from .._ollama.digests import parse_digest
-from .._ollama.directories import Ownership
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName, spellings
+from .._ollama.safe_fs import Ownership
 from .._ollama.store import Store, StoreSettings
 from .diffs import file_diff, plan_diff
 from .groups import s3_settings, store_settings
@@ -54,7 +54,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             return _remove_from_store(module, store, names)
     with Store(store_settings(params)) as store, telling(module) as tally, naming_the_mirror(params):
         mirror = transfer_mirror(params)
-        importer = importing.Importer(
+        importer = model_import.Importer(
             mirror,
             store,
             names,
@@ -133,7 +133,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
         return _removed(module, plan, url, removal)
     with Store(StoreSettings(params["models_path"])) as store, telling(module) as tally, naming_the_mirror(params):
-        publisher = publishing.ModelPublisher(
+        publisher = model_publish.ModelPublisher(
             mirror, store, names, prune=_prune_scope(params), max_bandwidth=_max_bandwidth(params), tally=tally
         )
         plan = publisher.plan()
@@ -299,9 +299,11 @@ def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
     }
 
 
-def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[importing.ImportReport]) -> dict[str, Any]:
+def imported(
+    module: AnsibleModule, plan: Plan, where: str, report: Optional[model_import.ImportReport]
+) -> dict[str, Any]:
     """Return what an import or a sync did, or without a report would do."""
-    done = report or importing.ImportReport(
+    done = report or model_import.ImportReport(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
         removed=[blob.digest for blob in plan.of(REMOVE)],
         bytes_received=plan.bytes_to_transfer,
@@ -317,7 +319,7 @@ def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[imp
     }
 
 
-def partial_import(report: importing.ImportReport) -> dict[str, Any]:
+def partial_import(report: model_import.ImportReport) -> dict[str, Any]:
     """Return what a failed import did."""
     return {
         "changed": bool(report.models or report.downloaded or report.removed),
@@ -327,7 +329,7 @@ def partial_import(report: importing.ImportReport) -> dict[str, Any]:
     }
 
 
-def _progress(report: importing.ImportReport) -> dict[str, Any]:
+def _progress(report: model_import.ImportReport) -> dict[str, Any]:
     return {
         "blobs_downloaded": len(report.downloaded),
         "blobs_removed": len(report.removed),

@@ -16,17 +16,17 @@ from typing import Any, Callable, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._ollama import recipes
+from .._ollama import model_spec
 from .._ollama.api_errors import InvalidRequestError, ModelNotFoundError, OllamaError, UploadSourceError
-from .._ollama.catalog import ListedModel, find, listed, weights_of
+from .._ollama.byte_counter import ByteCounter
 from .._ollama.client import OllamaClient
 from .._ollama.errors import CollectionError
 from .._ollama.long_calls import LongCalls
+from .._ollama.model_list import ListedModel, find, listed, weights_of
+from .._ollama.model_spec import ModelSpec
 from .._ollama.names import ModelName, spellings
 from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds, runner_options
-from .._ollama.recipes import ModelSpec
 from .._ollama.retry import RetryPolicy
-from .._ollama.tally import ByteCounter
 from .._ollama.uploads import digest_and_size
 from .progress import telling
 from .server_work import connect, described_model, loaded
@@ -228,13 +228,13 @@ class _Work:
         if self._found:
             there = self._client.show(self._shown)
             plan.before.update(_parts(there))
-            differences = recipes.differences(recipe, there, origin, self._digest_of) if compared else ["origin"]
+            differences = model_spec.differences(recipe, there, origin, self._digest_of) if compared else ["origin"]
             if not differences and not create["force"]:
                 plan.after = dict(plan.before)
                 return
         if compared:
             plan.after.update(
-                recipes.wanted(recipe, origin), weights=recipes.wanted_weights(recipe, origin, self._digest_of)
+                model_spec.wanted(recipe, origin), weights=model_spec.wanted_weights(recipe, origin, self._digest_of)
             )
         plan.add(f"create {self._shown}", lambda: self._create(recipe))
 
@@ -335,7 +335,7 @@ class _Work:
 
 
 def _parts(shown: Mapping[str, Any]) -> dict[str, Any]:
-    return {**recipes.present(shown), "weights": sorted(weights_of(shown))}
+    return {**model_spec.present(shown), "weights": sorted(weights_of(shown))}
 
 
 def _terms(running: Optional[ListedModel]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._ollama.byte_counter import ByteCounter, Reading
 from .._ollama.errors import CollectionError
-from .._ollama.tally import ByteCounter, Reading
 
 #: Bytes of the file: always the same, and few, so that one write replaces all of it.
 SIZE = 512

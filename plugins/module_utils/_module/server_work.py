@@ -16,9 +16,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.api_errors import DigestMismatchError, IncompleteResponseError, OllamaError, UploadSourceError
 from .._ollama.calls import Call
-from .._ollama.catalog import ListedModel, listed, matches, parameters_of
 from .._ollama.client import OllamaClient
 from .._ollama.digests import parse_digest
+from .._ollama.model_list import ListedModel, listed, matches, parameters_of
 from .._ollama.names import ModelName
 from .._ollama.options import InvalidOptionError, keep_alive, runner_options
 from .._ollama.transport import TlsSettings

@@ -14,11 +14,11 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror import syncing
-from .._mirror.plans import ADD, Plan
-from .._ollama.directories import DirectoryError
+from .._mirror.models import model_sync
+from .._mirror.models.plan import ADD, Plan
 from .._ollama.errors import CollectionError
 from .._ollama.retry import RetryPolicy
+from .._ollama.safe_fs import DirectoryError
 from .._ollama.store import Store, StoreSettings
 from .mirror_work import (
     imported,
@@ -43,7 +43,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         tally = stack.enter_context(telling(module))
         stack.enter_context(naming_the_mirror(params))
         mirror = transfer_mirror(params)
-        syncer = syncing.Syncer(
+        syncer = model_sync.Syncer(
             mirror,
             store,
             names,
@@ -84,7 +84,7 @@ def _reachable(path: str) -> Store:
 
 
 def _synced(
-    module: AnsibleModule, plan: Plan, syncer: syncing.Syncer, report: Optional[syncing.SyncReport]
+    module: AnsibleModule, plan: Plan, syncer: model_sync.Syncer, report: Optional[model_sync.SyncReport]
 ) -> dict[str, Any]:
     pushed = len(report.pushed) if report else len(plan.of(ADD))
     return {

@@ -27,7 +27,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
-from . import answers, features
+from . import features, response_errors
 from .api_errors import ConnectionLostError, OllamaError, UnexpectedAnswerError
 from .calls import Call
 from .digests import parse_digest
@@ -283,9 +283,9 @@ class OllamaClient:
     def _inference(self, kind: str, body: Mapping[str, Any]) -> Inference:
         def result_of(response: ResponseHead, received: bytes) -> dict[str, Any]:
             self._raise_for(response, received, body)
-            document = answers.document(received, self.url)
+            document = response_errors.document(received, self.url)
             if "error" in document:
-                raise answers.late_error(error_text(document["error"]), self.url, body.get("model"))
+                raise response_errors.late_error(error_text(document["error"]), self.url, body.get("model"))
             if kind != "embed" and document.get("done") is not True:
                 raise incomplete(document)
             return document
@@ -303,7 +303,7 @@ class OllamaClient:
         call: Optional[Call] = None,
     ) -> dict[str, Any]:
         content = self._read(method, path, body, repeatable=repeatable, call=call)
-        return answers.document(content, self.url)
+        return response_errors.document(content, self.url)
 
     def _read(
         self,
@@ -333,7 +333,7 @@ class OllamaClient:
         def once() -> _Result:
             response = self._transport.send(request, call)
             try:
-                return result_of(response, answers.read(response, self.url))
+                return result_of(response, response_errors.read(response, self.url))
             finally:
                 response.close()
 
@@ -345,13 +345,15 @@ class OllamaClient:
     def _generation(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> GenerationStream:
         self._require_features(kind, body)
         lines, finish = self._open(f"/api/{kind}", {**body, "stream": True}, call, repeatable=True)
-        return GenerationStream(lines, finish, lambda text: answers.late_error(text, self.url, body.get("model")))
+        return GenerationStream(
+            lines, finish, lambda text: response_errors.late_error(text, self.url, body.get("model"))
+        )
 
     def _progress(
         self, path: str, body: dict[str, Any], model: str, call: Optional[Call], *, repeatable: bool = False
     ) -> ProgressStream:
         lines, finish = self._open(path, {**body, "stream": True}, call, repeatable=repeatable)
-        return ProgressStream(lines, finish, lambda text: answers.late_error(text, self.url, model))
+        return ProgressStream(lines, finish, lambda text: response_errors.late_error(text, self.url, model))
 
     def _open(
         self, path: str, body: Mapping[str, Any], call: Optional[Call], *, repeatable: bool
@@ -365,7 +367,7 @@ class OllamaClient:
             if response.status < 300:
                 return response
             try:
-                self._raise_for(response, answers.read(response, self.url), body)
+                self._raise_for(response, response_errors.read(response, self.url), body)
             finally:
                 response.close()
             raise UnexpectedAnswerError(f"{self.url} answered {response.status} {response.reason} to {path}")
@@ -419,7 +421,7 @@ class OllamaClient:
 
     def _raise_for(self, response: ResponseHead, content: bytes, body: Optional[Mapping[str, Any]]) -> None:
         if response.status >= 300:
-            raise answers.error(response, content, self.url, body or {})
+            raise response_errors.error(response, content, self.url, body or {})
 
     def _require_features(self, kind: str, body: Mapping[str, Any]) -> None:
         """Refuse what the server would ignore. The version is asked once, and again before refusing."""

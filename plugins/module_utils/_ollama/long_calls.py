@@ -24,11 +24,11 @@ from .api_errors import (
     ReadTimeoutError,
     ServerUnreachableError,
 )
+from .byte_counter import ByteCounter
 from .calls import Call
 from .client import OllamaClient
 from .retry import RetryPolicy
 from .streams import ProgressStream
-from .tally import ByteCounter
 
 #: Seconds that a server which went away in the middle of a pull has to come back: a service manager starts it again
 #: after 3 seconds (RestartSec of Ollama's own unit), and an upgrade in between takes some more.

@@ -23,11 +23,11 @@ from functools import partial
 from typing import Optional, Union
 
 from .digests import blob_file_name
-from .directories import Directory, DirectoryError, Ownership, explained
 from .errors import CollectionError, InvalidNameError
 from .manifests import MAX_MANIFEST_SIZE
 from .names import ModelName
 from .references import References
+from .safe_fs import Directory, DirectoryError, Ownership, explained
 
 BLOBS = "blobs"
 MANIFESTS = "manifests"

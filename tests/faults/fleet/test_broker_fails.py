@@ -247,7 +247,7 @@ def test_all_rights_taken_away_and_given_back(
     lent_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
     # Half a minute on a real worker, which would tell no more.
-    (tmp_path / "sitecustomize.py").write_text("from fleet_worker import worker\nworker.RETRY_LANE = 3.0\n")
+    (tmp_path / "sitecustomize.py").write_text("from fleet_worker.worker import worker\nworker.RETRY_LANE = 3.0\n")
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
     worker = start(lent_broker, scripted.url, environment=environment).wait_ready()
     lent_broker.ctl("set_permissions", lent_broker.username, "^$", "^$", "^$")

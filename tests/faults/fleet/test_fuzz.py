@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from depth import DEEP
 from fleet_parts import ScriptedOllama, channel_to, delete_queues
 from mirror_lab import Model, new_bucket

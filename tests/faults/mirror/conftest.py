@@ -22,7 +22,7 @@ import faulty_proxy  # noqa: E402
 import mirror_lab  # noqa: E402
 import module_in_process  # noqa: E402
 import odd_s3.server  # noqa: E402
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror  # noqa: E402
 from fixtures import s3  # noqa: E402
 from hypothesis import HealthCheck  # noqa: E402
 from hypothesis import settings as hypothesis  # noqa: E402

@@ -20,7 +20,7 @@ from typing import Any
 import botocore.loaders
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror import uploading
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import multipart_upload
 from ansible_collections.legionio.ollama.plugins.module_utils._module import mirror_work
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 
@@ -71,7 +71,7 @@ def prepared() -> Iterator[None]:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         patch.setattr(time, "sleep", lambda seconds: None)
         patch.setattr(random, "uniform", lambda least, most: least)
-        patch.setattr(uploading, "PART_SIZE", PART_SIZE)
+        patch.setattr(multipart_upload, "PART_SIZE", PART_SIZE)
         patch.setattr(mirror_work, "CHUNK_SIZES", (PART_SIZE, mirror_work.CHUNK_SIZES[1]))
         # The SDK reads megabytes of JSON for each client.
         load = functools.lru_cache(maxsize=None)(botocore.loaders.JSONFileLoader().load_file)

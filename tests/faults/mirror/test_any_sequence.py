@@ -19,10 +19,13 @@ import traceback
 from pathlib import Path
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror import partials
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.lock import exclusive
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.removing import carry_out_removal, plan_removal
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_removal import (
+    carry_out_removal,
+    plan_removal,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.lock import exclusive
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import partial_file
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 from depth import rounds
@@ -264,7 +267,7 @@ class AnySequence(RuleBasedStateMachine):
 @pytest.fixture
 def short_journal(monkeypatch):
     """A journal also for what is small enough for a test."""
-    monkeypatch.setattr(partials, "INTERVAL", 2 * CHUNK)
+    monkeypatch.setattr(partial_file, "INTERVAL", 2 * CHUNK)
 
 
 def test_whatever_happens_the_store_is_sound(mirror, short_journal):

@@ -14,7 +14,7 @@ import threading
 from subprocess import PIPE, STDOUT
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from faulty_proxy import Fault
 from mirror_lab import Model, assert_sound, command, digest_of, environment, new_bucket, options, until_another_waits
 

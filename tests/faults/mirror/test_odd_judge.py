@@ -8,7 +8,7 @@ from __future__ import annotations
 import boto3
 import botocore.config
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from botocore.exceptions import ClientError
 from odd_judge import judge
 from odd_s3.bucket import Bucket

@@ -15,13 +15,9 @@ import threading
 import time
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.partials import PartialFile
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
-    Directory,
-    DiskFullError,
-    Ownership,
-)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.partial_file import PartialFile
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, DiskFullError, Ownership
 from depth import rounds
 from faulty_proxy import Fault
 from mirror_lab import (

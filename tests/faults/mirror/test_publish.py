@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Manifest
 from depth import rounds
 from faulty_proxy import Fault

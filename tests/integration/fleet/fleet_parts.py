@@ -32,7 +32,7 @@ SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "file
 sys.path.insert(0, str(SOURCES))
 
 from fleet_worker._fleet.topology import definitions  # noqa: E402
-from fleet_worker.status import ask as ask_status  # noqa: E402
+from fleet_worker.observe.status import ask as ask_status  # noqa: E402
 
 CHAT_MODEL = "smollm2:135m"
 EMBED_MODEL = "all-minilm:latest"
@@ -198,10 +198,10 @@ HANG = """
 import gc, signal, time
 
 def hang(_number, _frame):
-    from fleet_worker.loop import Loop
+    from fleet_worker.runtime.event_loop import EventLoop
 
     for found in gc.get_objects():
-        if issubclass(type(found), Loop):  # isinstance would ask what is only a proxy, and perhaps of nothing
+        if issubclass(type(found), EventLoop):  # isinstance would ask what is only a proxy, and perhaps of nothing
             found.add_callback_threadsafe(lambda: time.sleep(3600))
 
 signal.signal(signal.SIGUSR2, hang)

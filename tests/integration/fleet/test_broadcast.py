@@ -25,7 +25,7 @@ from updater_parts import Updater, updates_configuration
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
 
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from mirror_lab import Model, assert_sound, digest_of, new_bucket
 
 SMALL = "smollm2:135m"

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Manifest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 

@@ -10,7 +10,6 @@ import dataclasses
 import os
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror import mirror as mirror_module
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
     BucketMissingError,
     MirrorCredentialsError,
@@ -18,7 +17,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     ObjectChangedError,
     ObjectMissingError,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import mirror as mirror_module
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from mirror_lab import digest_of
 
 CONTENT = os.urandom(300_000)

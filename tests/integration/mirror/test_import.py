@@ -12,7 +12,7 @@ import stat
 import subprocess
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from mirror_lab import Model, assert_sound, digest_of, leftovers, options, run_module
 
 LARGE = os.urandom(20 * 1024 * 1024)

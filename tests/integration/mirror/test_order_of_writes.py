@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.importing import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 from mirror_lab import Model, assert_sound

@@ -17,8 +17,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     ObjectChangedError,
     ObjectMissingError,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from mirror_lab import digest_of
 
 CONTENT = os.urandom(300_000)

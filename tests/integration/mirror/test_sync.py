@@ -12,8 +12,8 @@ import urllib.request
 
 import pytest
 import services
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.syncing import Syncer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_sync import Syncer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.client import OllamaClient
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings

@@ -27,7 +27,7 @@ import mirror_lab  # noqa: E402
 import playing  # noqa: E402
 import services  # noqa: E402
 import sshd  # noqa: E402
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings  # noqa: E402
 from depth import choose_versions  # noqa: E402
 
 

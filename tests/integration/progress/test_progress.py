@@ -21,8 +21,8 @@ import faulty_proxy
 import pytest
 import services
 import sshd
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from mirror_lab import Model, assert_sound, options
 from playing import LINE, Play, slow_line
 from registry import Registry, running_registry

@@ -33,6 +33,31 @@ MAY_USE: dict[str, set[str]] = {
     "_mirror": {"boto3", "botocore", "s3transfer", "urllib3"},
     "_fleet": {"pika"},
 }
+# Which packages of the daemon, and of the mirror, a package may look into: what it stands on. A file at the top that
+# many packages import, such as `errors`, is here like a package; what is not here may import everything and is imported
+# by nobody.
+DAEMON_PACKAGES: dict[str, set[str]] = {
+    "exit_codes": set(),
+    "logs": set(),
+    "domain": set(),
+    "runtime": {"logs"},
+    "observe": {"logs", "runtime"},
+    "settings": {"domain"},
+    "scheduling": {"domain"},
+    "amqp": {"domain", "logs", "observe", "runtime"},
+    "inference": {"domain", "logs", "observe", "runtime"},
+    "worker": {"amqp", "domain", "inference", "logs", "observe", "runtime", "scheduling"},
+    "updates": {"amqp", "domain", "exit_codes", "logs", "observe", "runtime", "settings"},
+    "process": {"amqp", "domain", "exit_codes", "inference", "logs", "observe", "runtime", "settings", "worker"},
+}
+MIRROR_PACKAGES: dict[str, set[str]] = {
+    "errors": set(),
+    "support": set(),
+    "s3": {"errors"},
+    "state": set(),
+    "transfer": {"errors", "s3"},
+    "models": {"errors", "s3", "state", "support", "transfer"},
+}
 # Standard with the Python that runs this, and not yet with the oldest target, 3.9.
 STANDARD = set(sys.stdlib_module_names) - {"tomllib"}
 
@@ -271,6 +296,26 @@ def no_file_imports_itself(root: Path) -> list[str]:
             way = way_back(start, arrows)
             if way and start == min(way):
                 found.append(" -> ".join(str(path.relative_to(root)) for path in (*way, start)))
+    return found
+
+
+def packages_import_in_order(root: Path) -> list[str]:
+    """A package of the daemon or of the mirror imports only itself and those that it stands on.
+
+    So scheduling knows no I/O, amqp no policy and no Ollama, inference no broker; only the worker knows all three.
+    """
+    found = []
+    for room, table in ((root / DAEMON, DAEMON_PACKAGES), (root / UTILS / "_mirror", MIRROR_PACKAGES)):
+        for path, line, target in own_imports(room):
+            here, there = (each.relative_to(room).parts[0].removesuffix(".py") for each in (path, target))
+            allowed = table.get(here)
+            if here != there and there != "__init__" and allowed is not None and there not in allowed:
+                found.append(f"{path.relative_to(root)}:{line}: {here} imports {there}")
+        present = {path.relative_to(room).parts[0] for path in python_files(room) if path.parent != room}
+        found.extend(
+            f"{room.relative_to(root)}/{name} is a package without a place in the order"
+            for name in sorted(present - set(table) - set(MAY_IMPORT))
+        )
     return found
 
 

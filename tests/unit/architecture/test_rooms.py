@@ -25,6 +25,7 @@ ALL: tuple[Rule, ...] = (
     rules.daemon_knows_no_ansible,
     rules.daemon_links_rooms,
     rules.no_file_imports_itself,
+    rules.packages_import_in_order,
     rules.modules_are_thin,
 )
 
@@ -38,7 +39,7 @@ SOUND = {
     "plugins/module_utils/_ollama/names.py": "import os\n" + GUARDED.format("requests"),
     "plugins/module_utils/_ollama/deep/er.py": "from ..names import os\nfrom . import other\n",
     "plugins/module_utils/_mirror/plans.py": "from .._ollama.names import os\nfrom .._ollama import names\n",
-    "plugins/module_utils/_mirror/s3.py": "from .plans import os\n" + GUARDED.format("boto3"),
+    "plugins/module_utils/_mirror/places.py": "from .plans import os\n" + GUARDED.format("boto3"),
     "plugins/module_utils/_fleet/dialects/plain.py": "from ..._ollama import names\nfrom ..lanes import x\n",
     "plugins/module_utils/_fleet/broker.py": (
         "from typing import TYPE_CHECKING\nfrom .. import _ollama\nif TYPE_CHECKING:\n    import pika\n"
@@ -49,6 +50,10 @@ SOUND = {
         "import sys\nimport pydantic\nfrom . import lanes\nfrom ._ollama import names\nprint(sys.exit)\n"
     ),
     f"{rules.DAEMON}/lanes.py": "x = 1\n",
+    f"{rules.DAEMON}/amqp/consumers.py": "from ..domain import delivery\nfrom .._ollama import names\n",
+    f"{rules.DAEMON}/domain/delivery.py": "x = 1\n",
+    "plugins/module_utils/_mirror/models/plan.py": "from ..errors import os\n",
+    "plugins/module_utils/_mirror/errors.py": "import os\n",
 }
 
 
@@ -155,8 +160,32 @@ WORKER = f"{rules.DAEMON}/x.py"
         (
             rules.no_file_imports_itself,
             "plugins/module_utils/_mirror/plans.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .s3 import X",
-            "plans.py -> plugins/module_utils/_mirror/s3.py -> plugins/module_utils/_mirror/plans.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .places import X",
+            "places.py -> plugins/module_utils/_mirror/plans.py -> plugins/module_utils/_mirror/places.py",
+        ),
+        (
+            rules.packages_import_in_order,
+            f"{rules.DAEMON}/scheduling/scheduler.py",
+            "from ..amqp.consumers import x\n",
+            "scheduler.py:1: scheduling imports amqp",
+        ),
+        (
+            rules.packages_import_in_order,
+            f"{rules.DAEMON}/inference/handler.py",
+            "def late():\n    from ..amqp import consumers\n",
+            "handler.py:2: inference imports amqp",
+        ),
+        (
+            rules.packages_import_in_order,
+            "plugins/module_utils/_mirror/s3/mirror.py",
+            "from ..models.plan import Plan\n",
+            "mirror.py:1: s3 imports models",
+        ),
+        (
+            rules.packages_import_in_order,
+            f"{rules.DAEMON}/odds/ends.py",
+            "x = 1\n",
+            "odds is a package without a place in the order",
         ),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "def help(): ...\n", "nothing but documentation"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "class A: ...\n", "nothing but documentation"),

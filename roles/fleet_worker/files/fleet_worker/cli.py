@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Optional
 
 from . import __version__
-from .config import DEFAULT_PATH, Config, ConfigError, load
 from .exit_codes import EXIT_CONFIG, EXIT_NOT_READY, EXIT_PROBLEMS
+from .settings.config import DEFAULT_PATH, Config, ConfigError, load
 
 #: Where the configuration of the updates is.
 UPDATES_PATH = "/etc/legionio/fleet-updates.yml"
@@ -65,26 +65,26 @@ def _lanes(config: Config) -> str:
 
 
 def _updates(path: str, *, check: bool) -> int:
-    from . import updates_config
+    from .updates.config import load
 
-    config = updates_config.load(path)
+    config = load(path)
     if check:
         print(f"{path}: nothing wrong")
         return 0
-    from .updater import run
+    from .updates.consumer import run
 
     return run(config)
 
 
 def _run(config: Config, path: str) -> int:
     # Imported late: check-config has to work where the configuration is made, without a broker or an Ollama.
-    from .service import run
+    from .process.service import run
 
     return run(config, path)
 
 
 def _status(config: Config, *, as_json: bool) -> int:
-    from .status import ask, table
+    from .observe.status import ask, table
 
     try:
         state = ask(config.status_socket)

@@ -14,7 +14,8 @@ import itertools
 from collections import Counter, deque
 from typing import Any, Callable, Optional
 
-from fleet_worker.scheduler import Cancel, Consume, Get, GiveBack, LaneRule, Scheduler, Start
+from fleet_worker.domain.lane_rule import LaneRule
+from fleet_worker.scheduling.scheduler import Cancel, Consume, Get, GiveBack, Scheduler, Start
 
 
 class Request:

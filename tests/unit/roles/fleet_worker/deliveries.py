@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Message, Properties
-from fleet_worker.delivery import Delivery, LaneSettings
+from fleet_worker.domain.delivery import Delivery, LaneSettings
 
 REPLY_TO = "llm.fleet.reply.0123456789abcdef"
 

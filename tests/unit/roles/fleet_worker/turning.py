@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from fleet_worker.loop import EventLoop
+from fleet_worker.runtime.event_loop import EventLoop
 
 
 def turn_until(loop: EventLoop, done: Callable[[], object], within: float = 10.0) -> None:

@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import ObjectMissingError
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.layout import Layout
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.mirror import Mirror, ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.object_list import Entry, ObjectList, Page
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3_settings import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.layout import Layout
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror, ObjectState
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, ObjectList, Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama import api_errors as errors
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama import long_calls
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.byte_counter import ByteCounter
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.long_calls import LongCalls, StalledError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.tally import ByteCounter
 
 NO_WAIT = RetryPolicy(retries=2, base=0.0)
 

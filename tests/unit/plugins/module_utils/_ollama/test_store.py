@@ -10,14 +10,14 @@ import shutil
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.directories import (
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import MAX_MANIFEST_SIZE
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.references import References
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import (
     Directory,
     NotPermittedError,
     UnsafePathError,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import MAX_MANIFEST_SIZE
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.references import References
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 

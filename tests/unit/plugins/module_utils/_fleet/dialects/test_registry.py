@@ -24,7 +24,7 @@ import json
 
 from ..lanes import Lane
 from ..messages import Failure, Message, Properties, Reply, Request
-from .base import Dialect, Document, Headers, Worker
+from .base import Dialect, Document, Headers, ReplyIdentity
 
 
 def recognises(properties: Properties, _headers: Headers, _document: Document) -> bool:
@@ -35,7 +35,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     return Request("generate", "generate", lane.model, {"prompt": document["p"]}, reply_to=message.properties.reply_to)
 
 
-def write(request: Request, outcome: object, worker: Worker) -> Reply:
+def write(request: Request, outcome: object, worker: ReplyIdentity) -> Reply:
     said = outcome.message if isinstance(outcome, Failure) else outcome.result["response"]
     body = json.dumps([worker.node, said]).encode()
     return Reply("", request.reply_to or "", Message(Properties(type="terse"), {}, body))
@@ -48,21 +48,21 @@ DIALECT = Dialect("terse", recognises, read, write)
 SERVE = """
 import json
 from types import SimpleNamespace
-from fleet_worker._fleet.dialects.base import Worker
+from fleet_worker._fleet.dialects.base import ReplyIdentity
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Message, Properties
-from fleet_worker.delivery import Delivery, ServedLane
-from fleet_worker.request_reader import Terms
-from fleet_worker.serving import Server
-from fleet_worker.stop import Stop
-from fleet_worker.streaming import Deltas
+from fleet_worker.domain.delivery import Delivery, LaneSettings
+from fleet_worker.inference.request_reader import HandlerSettings
+from fleet_worker.inference.handler import RequestHandler
+from fleet_worker.inference.cancel_token import CancelToken
+from fleet_worker.inference.deltas import DeltaPublisher
 
 client = SimpleNamespace(chat=None, embed=None, chat_stream=None, generate_stream=None,
                          generate=lambda call, **body: {"response": body["prompt"] + " indeed", "done": True})
-terms = Terms(Worker("gpu-01"), ("llm.fleet.reply.*",), 1024, 1024, 1.0, False)
+terms = HandlerSettings(ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 1024, 1024, 1.0, False)
 message = Message(Properties(type="terse", reply_to="llm.fleet.reply.1"), {}, b'{"p": "So it is"}')
-delivery = Delivery(ServedLane(lane("generate", "m"), 10.0, 0), None, 1, message)
-served = Server(terms, client, None).serve(delivery, Stop(), Deltas(None, None, None))
+delivery = Delivery(LaneSettings(lane("generate", "m"), 10.0, 0), None, 1, message)
+served = RequestHandler(terms, client, None).serve(delivery, CancelToken(), DeltaPublisher(None, None, None))
 print(json.dumps([served.outcome, served.fields["dialect"], json.loads(served.reply.message.body)]))
 """
 

@@ -1,0 +1,249 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Publish: make models of a store present in the mirror, blobs first and the manifest last.
+
+What is skipped was written by us with the digest beside it, or has the ETag that the blob would have. Any other object
+of unknown origin is written again, because nothing but reading it whole would tell whether it is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Optional
+
+from ..._ollama.byte_counter import ByteCounter
+from ..._ollama.digests import digest_of
+from ..._ollama.errors import CollectionError
+from ..._ollama.manifests import Layer, Manifest, ManifestError
+from ..._ollama.names import ModelName, spellings
+from ..._ollama.safe_fs import explained
+from ..._ollama.store import Store
+from ..errors import ListError, MirrorAccessError
+from ..s3 import etags
+from ..s3.mirror import READERS, Mirror
+from ..transfer.bandwidth import Bandwidth
+from ..transfer.multipart_upload import part_sizes, upload
+from .catalog import matches, nearest
+from .model_removal import Removal, carry_out_removal, unused_blobs
+from .plan import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
+
+
+class NotInStoreError(CollectionError):
+    """The store lacks a model, or a blob of one."""
+
+    code = "not_in_store"
+
+
+@dataclass
+class PublishReport:
+    """What a publication has done so far."""
+
+    models: list[ModelName] = field(default_factory=list)
+    uploaded: list[str] = field(default_factory=list)
+    removal: Removal = field(default_factory=Removal)
+    bytes_sent: int = 0
+    seconds: float = 0.0
+
+
+class ModelPublisher:
+    """One publication of some models of a store.
+
+    :param prune: remove other models of the mirror whose names match any of these patterns, and what the models
+        themselves needed before and nobody needs now.
+    :param max_bandwidth: in bytes a second.
+    :param tally: counts the bytes.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        store: Store,
+        names: Sequence[ModelName],
+        *,
+        prune: Sequence[str] = (),
+        max_bandwidth: Optional[int] = None,
+        tally: Optional[ByteCounter] = None,
+    ) -> None:
+        self._mirror = mirror
+        self._store = store
+        self._names = tuple(dict.fromkeys(names))
+        self._prune = prune
+        self._bandwidth = Bandwidth(max_bandwidth)
+        self._tally = tally or ByteCounter()
+        self.report = PublishReport()
+
+    def plan(self) -> Plan:
+        """Decide what is to be sent.
+
+        :raises NotInStoreError: when the store lacks a model or a blob.
+        """
+        manifests = {name: self._manifest(name) for name in self._names}
+        blobs = {blob.digest: blob for manifest in manifests.values() for blob in manifest.blobs}
+        with ThreadPoolExecutor(READERS) as pool:
+            # The manifests first: the answer to a GET says what is wrong with key or bucket, that to a HEAD does not.
+            published = list(pool.map(self._mirror.manifest, manifests))
+            changes = tuple(pool.map(self._blob_change, blobs.values()))
+        for change in changes:
+            if change.action != KEEP:
+                self._must_be_readable(change.digest)
+        models = [
+            ModelChange(name, None if raw is None else digest_of(raw), manifest)
+            for (name, manifest), raw in zip(manifests.items(), published)
+        ]
+        going: dict[ModelName, bytes] = {}
+        if self._prune:
+            # Without it nothing goes: somebody may just be importing what a model was before.
+            going = {model.name: raw for model, raw in zip(models, published) if raw and model.action == REPLACE}
+            others = [name for name in self._mirror.names() if name not in manifests and matches(name, self._prune)]
+            for name in others:
+                raw = self._mirror.manifest(name)
+                if raw is not None:
+                    going[name] = raw
+                    models.append(ModelChange(name, digest_of(raw), None))
+        unused = unused_blobs(self._mirror, going, manifests)
+        return Plan(
+            models=tuple(models),
+            blobs=(*changes, *unused.blobs),
+            warnings=(*self._doubles(models), *unused.warnings),
+            listed=unused.listed,
+        )
+
+    def _doubles(self, models: Sequence[ModelChange]) -> Iterator[str]:
+        """Yield a warning for each new model that Ollama takes for another one of the mirror."""
+        new = [model.name for model in models if model.action == ADD]
+        if new:
+            with contextlib.suppress(MirrorAccessError, ListError):  # listing is a right of its own
+                present = self._mirror.names()
+                for name in new:
+                    for other in spellings(name, present):
+                        yield (
+                            f"The mirror has {other}, and Ollama takes it for the same model as {name}, since it looks"
+                            " names up without regard to case; a node can have one of them only"
+                        )
+
+    def apply(self, plan: Plan) -> None:
+        """Send what the plan says; :attr:`report` tells what was done."""
+        start = time.monotonic()
+        try:
+            # Models one after the other, so that a failure leaves those before it complete.
+            todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
+            self._tally.expect(plan.models[0].name.short, plan.bytes_to_transfer)
+            for model in plan.models:
+                for blob in model.after.blobs if model.after else ():
+                    if blob.digest in todo:
+                        self._upload(todo.pop(blob.digest), model.name)
+                if model.after and model.action != KEEP:
+                    key = self._mirror.layout.manifest_key(model.name)
+                    self._mirror.write(key, model.after.raw, model.after.digest)
+                    self._mirror.look_at_written(key, model.after.digest)
+                if model.after:
+                    self.report.models.append(model.name)
+            self.report.removal = carry_out_removal(self._mirror, plan)
+        finally:
+            self.report.seconds = time.monotonic() - start
+
+    def _manifest(self, name: ModelName) -> Manifest:
+        raw = self._store.manifest(name)
+        if raw is None:
+            near = nearest(name, self._store.names())
+            raise NotInStoreError(
+                f"The store {self._store.path} has no model {name}",
+                remedy=f"Did you mean {' or '.join(near)}?" if near else "Check models_path, or pull the model first",
+                name=name.full,
+                path=self._store.path,
+            )
+        try:
+            manifest = Manifest.parse(raw)
+        except ManifestError as error:
+            error.message = f"{self._store.manifest_path(name)}: {error.message}"
+            error.remedy = "Pull or import the model again"
+            error.details["name"] = name.full
+            raise
+        for blob in manifest.blobs:
+            self._must_have(name, blob)
+        return manifest
+
+    def _must_have(self, name: ModelName, blob: Layer) -> None:
+        state = self._store.blob_state(blob.digest)
+        if state is None or state.st_size != blob.size:
+            found = "is missing" if state is None else f"has {state.st_size} bytes instead of {blob.size}"
+            raise NotInStoreError(
+                f"Model {name} cannot be published: its blob {self._store.blob_path(blob.digest)} {found}",
+                remedy="Pull or import the model again",
+                name=name.full,
+                digest=blob.digest,
+            )
+
+    def _must_be_readable(self, digest: str) -> None:
+        """Make sure that a blob can be read, before any other is sent.
+
+        :raises DirectoryError: when it may not be read, or is no regular file.
+        """
+        descriptor = self._store.open_blob(digest)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _blob_change(self, blob: Layer) -> BlobChange:
+        problem = self._problem(blob)
+        if problem is None:
+            return BlobChange(blob.digest, blob.size, KEEP)
+        return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
+
+    def _problem(self, blob: Layer) -> Optional[str]:
+        """Return what is wrong with a blob of the mirror: nothing, that it is not there (empty), or what else."""
+        state = self._mirror.state(self._mirror.layout.blob_key(blob.digest))
+        if state is None:
+            return ""
+        if state.size != blob.size:
+            return f"it has {state.size} bytes instead of {blob.size}"
+        if state.digest is None:
+            return None if self._has_etag_of(blob, state.etag) else "no digest is recorded with it"
+        if state.digest != blob.digest:
+            return f"the digest recorded with it is {state.digest}"
+        return None
+
+    def _has_etag_of(self, blob: Layer, etag: str) -> bool:
+        descriptor = self._store.open_blob(blob.digest)
+        if descriptor is None:
+            return False
+        try:
+            with explained("read", self._store.blob_path(blob.digest)):
+                sizes = part_sizes(blob.size)
+                return etags.is_of_file(etag, descriptor, blob.size, blob.digest, sizes)
+        finally:
+            os.close(descriptor)
+
+    def _upload(self, blob: BlobChange, name: ModelName) -> None:
+        path = self._store.blob_path(blob.digest)
+        descriptor = self._store.open_blob(blob.digest)
+        if descriptor is None:
+            raise NotInStoreError(f"{path} was removed while its model was published", remedy="Pull the model again")
+        try:
+            key = self._mirror.layout.blob_key(blob.digest)
+            upload(
+                self._mirror,
+                key,
+                descriptor,
+                blob.size,
+                blob.digest,
+                path,
+                bandwidth=self._bandwidth,
+                on_bytes=partial(self._count, name.short),
+            )
+        finally:
+            os.close(descriptor)
+        if not self.report.uploaded:
+            self._mirror.look_at_written(key, blob.digest)
+        self.report.uploaded.append(blob.digest)
+
+    def _count(self, what: str, count: int) -> None:
+        self.report.bytes_sent += count
+        self._tally.add(count, what)

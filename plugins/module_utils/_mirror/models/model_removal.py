@@ -1,0 +1,168 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Removal of models, from a store or from a mirror: manifests first, then the blobs that nothing names any more.
+
+A blob goes only when the list of the models that remain is whole: it holds every model that was read a moment before,
+and each of its manifests can be read. Otherwise all blobs stay, and a warning says why: room is cheaper than a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, Optional, Protocol
+
+from ..._ollama.digests import digest_of
+from ..._ollama.errors import CollectionError
+from ..._ollama.manifests import Layer, Manifest, ManifestError
+from ..._ollama.names import ModelName
+from ..._ollama.references import References
+from .plan import KEEP, REMOVE, BlobChange, ModelChange, Plan
+
+#: Why a blob stays that no known model names.
+_MAY_BE_NAMED = "a manifest that cannot be read may name it"
+
+
+class NotRemovedError(CollectionError):
+    """The removal of a manifest was confirmed, and it is still there."""
+
+    code = "not_removed"
+
+
+class Shelf(Protocol):
+    """What holds models: a store or a mirror."""
+
+    @property
+    def where(self) -> str:
+        """Return how messages call it."""
+
+    def manifest(self, name: ModelName) -> Optional[bytes]:
+        """Return the bytes of a manifest, sound or not; ``None`` when there is none."""
+
+    def references(self, *, without: Collection[ModelName] = ()) -> References:
+        """Return which models name which blobs, and why others may that are not known."""
+
+    def remove_manifest(self, name: ModelName) -> bool:
+        """Remove a manifest; return whether it may have been there."""
+
+    def remove_blob(self, digest: str) -> bool:
+        """Remove a blob; return whether it may have been there."""
+
+
+class Unused(NamedTuple):
+    """What becomes of the blobs of manifests that go.
+
+    :param warnings: why some are kept.
+    :param listed: the models that were there, as in :attr:`Plan.listed`.
+    """
+
+    blobs: tuple[BlobChange, ...] = ()
+    warnings: tuple[str, ...] = ()
+    listed: frozenset[ModelName] = frozenset()
+
+
+class Removal(NamedTuple):
+    """What a removal did.
+
+    :param digests: of the blobs that went.
+    :param warnings: why some that should have gone are kept.
+    """
+
+    digests: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def plan_removal(shelf: Shelf, names: Collection[ModelName]) -> Plan:
+    """Decide what goes when some models go."""
+    present = {name: raw for name in dict.fromkeys(names) for raw in (shelf.manifest(name),) if raw is not None}
+    unused = unused_blobs(shelf, present, {})
+    return Plan(
+        models=tuple(
+            ModelChange(name, digest_of(present[name]) if name in present else None, None)
+            for name in dict.fromkeys(names)
+        ),
+        blobs=unused.blobs,
+        warnings=unused.warnings,
+        listed=unused.listed,
+    )
+
+
+def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping[ModelName, Manifest]) -> Unused:
+    """Return what happens to the blobs of manifests that go.
+
+    :param going: manifests that are removed or replaced, as they are now.
+    :param coming: manifests that will be there.
+    """
+    candidates: dict[str, Layer] = {}
+    unknown = []
+    for name, raw in going.items():
+        try:
+            candidates.update((blob.digest, blob) for blob in Manifest.parse(raw).blobs)
+        except ManifestError as error:  # it goes all the same
+            unknown.append(f"The blobs of {name} are kept, since nothing tells which they are: {error.message}")
+    for manifest in coming.values():
+        for blob in manifest.blobs:
+            candidates.pop(blob.digest, None)
+    if not candidates:
+        return Unused(warnings=tuple(unknown))
+    # The manifests that go were read a moment ago: a list without them is not whole.
+    found = _references(shelf, known=set(going), without=set(going) | set(coming))
+    unused = [blob for blob in candidates.values() if blob.digest not in found.users]
+    if unused and found.doubts:
+        return Unused(
+            tuple(BlobChange(blob.digest, blob.size, KEEP, _MAY_BE_NAMED) for blob in unused),
+            (*unknown, _kept(len(unused), found.doubts)),
+            frozenset(found.names),
+        )
+    changes = tuple(BlobChange(blob.digest, blob.size, REMOVE) for blob in unused)
+    return Unused(changes, tuple(unknown), frozenset(found.names))
+
+
+def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
+    """Remove what a plan says.
+
+    Blobs stay that another model has begun to name meanwhile, or that a model may name which cannot be looked into.
+
+    :raises NotRemovedError: when a manifest is still there though its removal was confirmed.
+    """
+    removed = {model.name for model in plan.models if model.action == REMOVE}
+    for name in sorted(removed):
+        shelf.remove_manifest(name)
+        # S3 says of everything that it is gone, and so does a proxy that has not asked the server.
+        if shelf.manifest(name) is not None:
+            raise NotRemovedError(
+                f"{shelf.where} said that the manifest of {name} is removed, and the manifest is still there",
+                remedy="Run again: another task may have put it back. If it stays so, a proxy before the S3 server, or"
+                " a lock on the bucket, keeps objects from being removed",
+                name=name.full,
+            )
+    going = plan.of(REMOVE)
+    if not going:
+        return Removal()
+    written = {model.name for model in plan.models if model.after}
+    found = _references(shelf, known=(plan.listed | written) - removed)
+    unused = [blob for blob in going if blob.digest not in found.users]
+    if unused and found.doubts:
+        return Removal((), (_kept(len(unused), found.doubts),))
+    return Removal(tuple(blob.digest for blob in unused if shelf.remove_blob(blob.digest)))
+
+
+def _references(shelf: Shelf, *, known: Collection[ModelName], without: Collection[ModelName] = ()) -> References:
+    """Return what a shelf's manifests refer to, with a doubt when its list lacks a model that is there.
+
+    :param known: models that were there a moment ago.
+    """
+    found = shelf.references(without=without)
+    for name in sorted(set(known) - found.names):
+        unlisted = References() if name in without else found
+        if unlisted.add(name, partial(shelf.manifest, name), f"the manifest of {name}"):
+            found.names.add(name)
+            found.doubts.append(f"The list of the models that are there lacks {name}, which is there: it is not whole")
+    return found
+
+
+def _kept(count: int, doubts: Sequence[str]) -> str:
+    more = f" ({len(doubts) - 1} more such places)" if len(doubts) > 1 else ""
+    return f"{count} blobs are kept, since a manifest that cannot be read may name them: {doubts[0]}{more}"

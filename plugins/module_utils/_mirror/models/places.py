@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The names under which models of a mirror are written to a store.
+
+Ollama looks names up without regard to case, and a mirror does not. A second manifest whose name differs in case only
+would have Ollama serve now one and now the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from ..._ollama.errors import InvalidNameError
+from ..._ollama.names import ModelName, as_present, spellings
+from .plan import ADD, REPLACE, ModelChange
+
+
+def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dict[ModelName, ModelName]:
+    """Return the asked name of each model by its name in the store, which may be another spelling.
+
+    :param present: the models of the store.
+    :raises InvalidNameError: when Ollama takes two of the asked names for one model.
+    """
+    places: dict[ModelName, ModelName] = {}
+    for name in names:
+        place = as_present(name, present)
+        for other in spellings(place, places):
+            raise InvalidNameError(
+                f"Ollama takes {name} and {places[other]} for the same model",
+                remedy="Name one of them only; Ollama does not tell upper from lower case in names",
+                name=name.full,
+            )
+        places[place] = name
+    return places
+
+
+def warnings_of(
+    models: Iterable[ModelChange], places: Mapping[ModelName, ModelName], present: Collection[ModelName]
+) -> Iterator[str]:
+    """Yield what should be known of names that differ in case only.
+
+    :param places: as :func:`places_of` returns them, and ``present`` as it takes them.
+    """
+    changed = {model.name for model in models if model.action in (ADD, REPLACE)}
+    for place, name in places.items():
+        if place != name and place in changed:
+            yield (
+                f"{name} is imported as {place}: Ollama looks names up without regard to case, and the store has it in"
+                " this spelling"
+            )
+        for other in spellings(place, present):
+            if other != place:
+                yield (
+                    f"The store has {place} and {other}, and Ollama takes both for the same model: it serves the one or"
+                    " the other. Remove the model (state=absent removes all spellings) and import it again"
+                )

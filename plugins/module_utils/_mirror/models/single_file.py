@@ -1,0 +1,293 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Single files: an object of the bucket on this machine, or a file of this machine in the bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from ..._ollama.byte_counter import ByteCounter
+from ..._ollama.digests import digest_of
+from ..._ollama.safe_fs import Directory, DirectoryError, DiskFullError, Ownership, UnsafePathError, explained
+from ..errors import MirrorError, ObjectMissingError, WrongDigestError
+from ..s3 import etags
+from ..s3.mirror import Mirror
+from ..s3.objects import ObjectState
+from ..state.claims import claimed
+from ..support.format import in_bytes
+from ..transfer.engine import Engine, Transfer
+from ..transfer.hashing import digest_of_file
+from ..transfer.multipart_upload import part_sizes, upload
+from ..transfer.partial_file import LONGEST_SUFFIX, PartialFile, held
+from ..transfer.sources import ObjectSource
+
+#: Bytes that a file's name may have on nearly every file system.
+_NAME_MAX = 255
+
+
+class UnverifiableError(MirrorError):
+    """Nothing tells which digest an object should have."""
+
+    code = "mirror_unverifiable"
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """What happens to one file or object.
+
+    :param before: the digest of what is there, or ``None``.
+    :param after: the digest of what will be there.
+    :param size: in bytes, of what will be there.
+    """
+
+    before: Optional[str]
+    after: str
+    size: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything will be different afterwards."""
+        return self.before != self.after
+
+
+class Fetch:
+    """One object, to be present on this machine as a file."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        key: str,
+        path: str,
+        digest: Optional[str],
+        *,
+        on_wait: Callable[[str], None] = lambda message: None,
+        tally: Optional[ByteCounter] = None,
+    ) -> None:
+        """
+        :param digest: that the content must have; without it, the one recorded with the object.
+        :param on_wait: is told when another process has to be waited for that brings the same file.
+        :param tally: counts the bytes.
+        """
+        self._on_wait = on_wait
+        self._tally = tally or ByteCounter()
+        self._mirror = mirror
+        self._key = key
+        self._path = path
+        self._folder, self._name = os.path.split(os.path.abspath(path))
+        self._digest = digest
+        self._object: Optional[ObjectState] = None
+
+    def plan(self) -> FilePlan:
+        """Decide what is to be done. With a digest, the mirror is asked only if the file is not as it should be.
+
+        :raises ObjectMissingError: when there is no such object.
+        :raises UnverifiableError: when nothing tells its digest.
+        :raises DigestMismatchError: when the digest recorded with it is not the one that is wanted.
+        :raises DiskFullError: when there is too little room.
+        """
+        with self._directory() as directory:
+            self._must_be_replaceable(directory)
+            present, size = _digest_in(directory, self._name)
+            if self._digest and present == self._digest:
+                return FilePlan(present, present, size)
+            state = self._ask()
+            wanted = self._digest or state.digest
+            if wanted is None:
+                raise UnverifiableError(
+                    f"Nothing tells which digest {self._mirror.settings.url(self._key)} should have",
+                    remedy="Set checksum, or remove the object and put it there with state=published, which records"
+                    " its digest",
+                    key=self._key,
+                )
+            if state.digest not in (None, wanted):
+                raise WrongDigestError(
+                    f"{self._mirror.settings.url(self._key)} is recorded with digest {state.digest}, not {wanted}",
+                    remedy="Correct checksum or key, or publish the right file",
+                    key=self._key,
+                    digest=wanted,
+                    found=state.digest,
+                )
+            if present != wanted:
+                directory.must_be_writable()
+                self._need_room(directory, state.size, wanted)
+            return FilePlan(present, wanted, state.size)
+
+    def apply(self, plan: FilePlan, ownership: Ownership) -> int:
+        """Bring the object; return how many bytes came over the network."""
+        with self._directory() as directory:
+            stem = self._stem(directory, plan.after)
+            with claimed(directory, stem, ownership, self._on_wait):
+                if _digest_in(directory, self._name)[0] == plan.after:
+                    return 0  # another process has brought it meanwhile
+                target = PartialFile(directory, stem, plan.size, ownership, directory, self._name)
+                source = ObjectSource(self._mirror, self._ask())
+                transfer = Transfer(plan.after, plan.size, source, target)
+                self._tally.expect(self._key, plan.size, kept=held(directory, stem))
+                Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
+                directory.sync()
+        if isinstance(transfer.error, WrongDigestError):
+            source.name_damage(transfer.error, checksum_given=self._digest is not None)
+        if transfer.error:
+            raise transfer.error
+        return transfer.received
+
+    def _directory(self) -> Directory:
+        directory = Directory.open(self._folder)
+        if directory is None:
+            raise DirectoryError(
+                f"The directory {self._folder} does not exist", remedy="Create it first", path=self._folder
+            )
+        return directory
+
+    def _must_be_replaceable(self, directory: Directory) -> None:
+        """Make sure that a file can take the place, before anything is transferred.
+
+        :raises UnsafePathError: when something else than a file, or a link to one, is there or is asked for.
+        """
+        state = directory.stat(self._name) if self._name else os.fstat(directory.descriptor)
+        if stat.S_ISDIR(state.st_mode if state else 0) or self._path.endswith("/"):
+            place = os.path.join(self._folder, self._name)
+            raise UnsafePathError(
+                f"{place} is a directory, and path must name the file",
+                remedy=f"Set path to {os.path.join(place, os.path.basename(self._key) or 'FILE')}",
+                path=self._path,
+            )
+        if state and not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
+            raise UnsafePathError(
+                f"{directory.join(self._name)} is not a regular file, and is not replaced by one",
+                remedy="Correct path, or remove what is there",
+                path=self._path,
+            )
+
+    def _stem(self, directory: Directory, digest: str) -> str:
+        """Return what the names of partial file and journal begin with; they need room behind it."""
+        stem = f".{self._name}.{digest.split(':')[1][:16]}"
+        longest = _NAME_MAX
+        with contextlib.suppress(OSError):  # a directory that may not be read does not say it
+            longest = os.fpathconf(directory.descriptor, "PC_NAME_MAX")
+        if len(os.fsencode(stem)) + LONGEST_SUFFIX <= longest:
+            return stem
+        return f".{digest_of(os.fsencode(self._name)).split(':')[1][:16]}.{digest.split(':')[1][:16]}"
+
+    def _ask(self) -> ObjectState:
+        if self._object is None:
+            self._object = self._mirror.find(self._key)
+        if self._object is None:
+            raise ObjectMissingError(
+                f"{self._mirror.settings.url(self._key)} does not exist",
+                remedy="Check bucket and key, or put the object there with state=published",
+                key=self._key,
+            )
+        return self._object
+
+    def _need_room(self, directory: Directory, size: int, digest: str) -> None:
+        needed = max(0, size - held(directory, self._stem(directory, digest)))
+        with explained("ask for the free space", self._folder):
+            disk = os.fstatvfs(directory.descriptor)
+        free = disk.f_bavail * disk.f_frsize
+        if disk.f_blocks and needed > free:
+            raise DiskFullError(
+                f"{self._mirror.settings.url(self._key)} needs {in_bytes(needed)} at {self._folder}, "
+                f"and {in_bytes(free)} are free",
+                remedy="Free some space, or choose another path",
+                path=self._folder,
+                bytes_needed=needed,
+                bytes_free=free,
+            )
+
+
+class Deposit:
+    """One file of this machine, to be present in the bucket as an object."""
+
+    def __init__(
+        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[ByteCounter] = None
+    ) -> None:
+        """
+        :param digest: that the file must have, if anything is known of it.
+        :param tally: counts the bytes.
+        """
+        self._tally = tally or ByteCounter()
+        self._mirror = mirror
+        self._key = key
+        self._path = os.path.abspath(path)
+        self._digest = digest
+
+    def plan(self) -> FilePlan:
+        """Decide what is to be done.
+
+        :raises DigestMismatchError: when the file has not the digest that it must have.
+        """
+        descriptor, size = self._open()
+        try:
+            with explained("read", self._path):
+                found = digest_of_file(descriptor)
+        finally:
+            os.close(descriptor)
+        if self._digest not in (None, found):
+            raise WrongDigestError(
+                f"{self._path} has the digest {found}, not {self._digest}",
+                remedy="Correct checksum, or get the file again",
+                path=self._path,
+                digest=self._digest,
+                found=found,
+            )
+        state = self._mirror.find(self._key)
+        if state is None:
+            return FilePlan(None, found, size)
+        if state.size != size:
+            return FilePlan("unknown", found, size)
+        # An object of unknown digest whose ETag says nothing is written again: only reading it whole would tell.
+        before = state.digest or (found if self._has_etag_of(state.etag, found) else "unknown")
+        return FilePlan(before, found, size)
+
+    def _has_etag_of(self, etag: str, digest: str) -> bool:
+        descriptor, size = self._open()
+        try:
+            with explained("read", self._path):
+                return etags.is_of_file(etag, descriptor, size, digest, part_sizes(size))
+        finally:
+            os.close(descriptor)
+
+    def apply(self, plan: FilePlan) -> int:
+        """Send the file; return how many bytes went over the network."""
+        descriptor, size = self._open()
+        try:
+            self._tally.expect(self._key, size)
+            upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
+        except WrongDigestError as error:  # a moment ago it had the right one
+            error.remedy = "The file changed while it was being sent; run again when nothing writes to it any more"
+            raise
+        finally:
+            os.close(descriptor)
+        self._mirror.look_at_written(self._key, plan.after)
+        return size
+
+    def _open(self) -> tuple[int, int]:
+        with explained("read", self._path):
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            os.close(descriptor)
+            raise DirectoryError(f"{self._path} is not a regular file", remedy="Correct path", path=self._path)
+        return descriptor, state.st_size
+
+
+def _digest_in(directory: Directory, name: str) -> tuple[Optional[str], int]:
+    """Return digest and size of a file; ``None`` when there is none."""
+    state = directory.stat(name)
+    if state is None or not stat.S_ISREG(state.st_mode):
+        return None, 0
+    descriptor = directory.open_file(name)
+    if descriptor is None:
+        return None, 0
+    try:
+        with explained("read", directory.join(name)):
+            return digest_of_file(descriptor), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Where things lie in a mirror: the layout of a models directory, below a prefix of the bucket.
+
+It is the layout that lex-ollama reads, and that a copy of a models directory has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+from urllib.parse import quote
+
+from ..._ollama.digests import blob_file_name
+from ..._ollama.errors import InvalidNameError
+from ..._ollama.names import ModelName
+from ..._ollama.text import printable
+from ..errors import MirrorSettingsError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The keys of one mirror.
+
+    :param root: what all keys begin with: empty, or ending in a slash.
+    """
+
+    root: str
+
+    @classmethod
+    def below(cls, prefix: str) -> Layout:
+        """Return the layout below a prefix.
+
+        :param prefix: as a person writes it. Slashes around it do not count, and several in a row count as one: a
+            server that keeps objects as files has them as one, and would list nothing under two.
+        :raises MirrorSettingsError: for a prefix that names another place when it is read as a path, or that no key
+            can have.
+        """
+        parts = [part for part in prefix.split("/") if part]
+        refuse_unsafe_parts("prefix", parts)
+        return cls("/".join((*parts, "")))
+
+    @property
+    def manifests(self) -> str:
+        """What the keys of all manifests begin with."""
+        return f"{self.root}manifests/"
+
+    @property
+    def blobs(self) -> str:
+        """What the keys of all blobs begin with."""
+        return f"{self.root}blobs/"
+
+    def manifest_key(self, name: ModelName) -> str:
+        """Return the key of a model's manifest."""
+        return self.manifests + "/".join(name.manifest_parts)
+
+    def blob_key(self, digest: str) -> str:
+        """Return the key of a blob."""
+        return self.blobs + blob_file_name(digest)
+
+    def name_of(self, key: str) -> Optional[ModelName]:
+        """Return whose manifest a key is; ``None`` when it is nobody's."""
+        parts = key[len(self.manifests) :].split("/")
+        if not key.startswith(self.manifests) or len(parts) != 4:
+            return None
+        try:
+            return ModelName(*parts)
+        except InvalidNameError:
+            return None
+
+    def may_be_manifest(self, key: str) -> bool:
+        """Return whether a key that is no model's lies where manifests do, or may be one in a strange encoding."""
+        parts = key[len(self.manifests) :].split("/")
+        return key.startswith(self.manifests) and (len(parts) == 4 or "%" in key) and bool(parts[-1])
+
+
+def refuse_unsafe_parts(option: str, parts: Sequence[str]) -> None:
+    """Refuse what URLs and file systems read as another place than it says.
+
+    :param option: the name of the setting, for the message.
+    :raises MirrorSettingsError: for the parts ``.`` and ``..``, and for characters that are not printable.
+    """
+    if any(part in (".", "..") or not part.isprintable() for part in parts):
+        raise MirrorSettingsError(
+            f"{option} is {printable('/'.join(parts))!r}, which no object can be found under: it has a part . or .., or"
+            " a character that cannot be seen",
+            remedy=f"Correct {option}; it may end in a line feed that a file or a lookup brought in",
+        )
+
+
+def url_path(key: str) -> str:
+    """Return a key as the SDK writes it into a URL."""
+    return quote(key, safe="/~")

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""One at a time: the lock that an importer holds while it changes a store."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import pwd
+import stat
+import time
+from collections.abc import Iterator
+from typing import Callable
+
+from ..._ollama.safe_fs import Directory, Ownership, UnsafePathError, explained
+from .claims import busy, claimed
+
+_FILE = "lock"
+
+_CLAIM = "importer"
+
+#: What the system says where locks are not to be had, as on NFS without a lock daemon.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+#: Seconds that the holder has to say who it is, which it does right after it has taken the lock.
+_SAYS_WITHIN = 1.0
+
+#: Seconds that a holder is waited for. An import of a few models takes less, and one that stands still gives up by
+#: itself much earlier; but any process of a user who may write to the store can take the lock and keep it.
+WAIT_WITHIN = 6 * 3600.0
+
+#: Seconds of the longest pause between two tries.
+_PAUSE = 0.5
+
+
+@contextlib.contextmanager
+def exclusive(
+    directory: Directory, ownership: Ownership, on_wait: Callable[[str], None], *, within: float = WAIT_WITHIN
+) -> Iterator[None]:
+    """Hold the lock of a directory; wait for it while another process holds it.
+
+    The system gives it back when the process ends, however it ends.
+
+    :param on_wait: is told once, before the waiting, who holds the lock, and once after it for how long it took.
+    :param within: seconds to wait, at most.
+    :raises StoreBusyError: when another process holds the lock for longer. The message names the process.
+    :raises UnsafePathError: when a directory is in the place of the lock.
+    """
+    path = directory.join(_FILE)
+    deadline = time.monotonic() + within
+    found = directory.stat(_FILE)
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        raise UnsafePathError(
+            f"{path} is a directory, and the lock of the store must be a file there",
+            remedy="Find out who has made the directory, and remove it; it is no part of the store",
+            path=path,
+        )
+    descriptor = directory.create_file(_FILE, ownership, keep=True)
+    try:
+        with explained("lock", path):
+            try:
+                _acquire(descriptor, path, on_wait, deadline)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        try:
+            # Not every file system's locks keep others out, nor reach the other hosts that share it.
+            with claimed(directory, _CLAIM, ownership, on_wait, deadline=deadline):
+                yield
+        finally:
+            with contextlib.suppress(OSError):  # the next one must not be taken for this one before it says who it is
+                os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], deadline: float) -> None:
+    start = time.monotonic()
+    holder = ""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not holder:
+                holder = _holder(descriptor)
+                on_wait(f"Waiting for {holder}, which holds {path}")
+        else:
+            if holder:
+                on_wait(f"Waited {time.monotonic() - start:.0f} s for {holder}, which held {path}")
+            return
+        now = time.monotonic()
+        if now >= deadline:
+            raise busy(_with_user(_holder(descriptor)), path, now - start)
+        time.sleep(max(0.01, min(_PAUSE, (now - start) / 4, deadline - now)))
+
+
+def _holder(descriptor: int) -> str:
+    """Return who holds the lock. It may have taken it this very moment."""
+    deadline = time.monotonic() + _SAYS_WITHIN
+    while True:
+        # The system knows it; what the file says is for a system that does not tell, and anybody may have written it.
+        process = _locker(descriptor) or os.pread(descriptor, 20, 0).decode("ascii", "replace")
+        if process.isdecimal():
+            return f"process {process}"
+        if time.monotonic() > deadline:
+            return "another process"
+        time.sleep(0.01)
+
+
+def _with_user(holder: str) -> str:
+    """Return a holder with the user that it runs as, where that can be seen."""
+    number = holder.rpartition(" ")[2]
+    with contextlib.suppress(OSError, KeyError):
+        return f"{holder} of the user {pwd.getpwuid(os.stat(f'/proc/{number}').st_uid).pw_name}"
+    return holder
+
+
+def _locker(descriptor: int) -> str:
+    """Return the number of the process that holds the lock of a file, as Linux lists it; empty when it does not."""
+    state = os.fstat(descriptor)
+    file = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
+    with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii", errors="replace") as locks:
+        for line in locks:
+            fields = line.split()
+            # "1: FLOCK ADVISORY WRITE 4711 fd:01:131 0 EOF"; one that waits has an arrow after its number.
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == file and fields[4].isdecimal():
+                return fields[4] if fields[4] != "0" else ""
+    return ""

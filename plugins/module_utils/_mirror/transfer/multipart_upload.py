@@ -1,0 +1,225 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The upload engine: a file goes to the mirror in parts, several at once, and every byte is hashed on its way.
+
+Parts are read and hashed in order, one thread after the other, and sent side by side. The upload is completed only if
+the whole had the digest that it should have; else it is aborted, and the mirror never had an object with damaged
+content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from typing import Any, Callable, Optional
+
+from ..._ollama.errors import CollectionError
+from ..._ollama.safe_fs import explained
+from ..._ollama.text import printable
+from ..errors import MirrorError, NotS3Error, WrongDigestError
+from ..s3.error_translation import translated
+from ..s3.etags import md5_of_parts
+from ..s3.mirror import Mirror
+from ..s3.objects import digest_metadata
+from .bandwidth import Bandwidth
+
+#: Bytes of a part, unless the object would have more parts than S3 allows: 10,000 (Amazon S3 quotas).
+PART_SIZE = 16 * 1024 * 1024
+MAX_PARTS = 10_000
+
+#: Bytes of a part when the bandwidth is limited, which holds from part to part: the least that S3 allows.
+LIMITED_PART_SIZE = 5 * 1024 * 1024
+
+#: Parts under way at once; each is held in memory.
+CONCURRENCY = 3
+
+
+def part_sizes(size: int) -> tuple[int, int]:
+    """Return how many bytes a part of an object has, and how many when the bandwidth is limited.
+
+    :param size: of the object, in bytes.
+    """
+    least = -(-size // MAX_PARTS)
+    return max(PART_SIZE, least), max(LIMITED_PART_SIZE, least)
+
+
+def upload(
+    mirror: Mirror,
+    key: str,
+    descriptor: int,
+    size: int,
+    digest: str,
+    path: str,
+    *,
+    bandwidth: Optional[Bandwidth] = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Send an open file to the mirror, with its digest beside it.
+
+    :param path: of the file, for messages.
+    :raises DigestMismatchError: when the file's content has another digest; the mirror is as it was then.
+    """
+    bandwidth = bandwidth or Bandwidth(None)
+    part_size = part_sizes(size)[bandwidth.limited]
+    parts = _Parts(descriptor, size, part_size, path)
+    if size <= part_size:
+        _number, content = parts.next() or (1, b"")
+        parts.verify(digest)
+        mirror.write(key, content, digest)
+        time.sleep(bandwidth.spend(size))
+        on_bytes(size)
+        return
+    which = _begin(mirror, key, digest)
+    try:
+        with translated(mirror.settings, f"write {mirror.settings.url(key)}"):
+            etags = _send(mirror, which, parts, bandwidth, on_bytes)
+        parts.verify(digest)
+    except BaseException as error:
+        _abort(mirror, which, error)
+        raise
+    _complete(mirror, which, etags, size, digest)
+
+
+def _begin(mirror: Mirror, key: str, digest: str) -> dict[str, str]:
+    """Begin an upload of parts; return the parameters that name it."""
+    url = mirror.settings.url(key)
+    with translated(mirror.settings, f"write {url}"):
+        begun = mirror.client.create_multipart_upload(
+            Bucket=mirror.settings.bucket, Key=key, Metadata=digest_metadata(digest)
+        )
+    if not begun.get("UploadId"):
+        raise NotS3Error(
+            f"Could not write {url}: {mirror.settings.where} began an upload of parts and gave no UploadId to it",
+            remedy="Look for a proxy that changes answers, or update the S3 server",
+            endpoint=mirror.settings.where,
+            bucket=mirror.settings.bucket,
+        )
+    return {"Bucket": mirror.settings.bucket, "Key": key, "UploadId": begun["UploadId"]}
+
+
+def _abort(mirror: Mirror, which: dict[str, str], error: BaseException) -> None:
+    """Have the server forget the parts of an upload that failed; what failed is what is reported, not the clean-up."""
+    try:
+        with translated(mirror.settings, "end the upload"):
+            mirror.client.abort_multipart_upload(**which)
+    except MirrorError as refused:
+        if refused.details.get("s3_code") != "NoSuchUpload" and isinstance(error, CollectionError):
+            error.remedy = (
+                f"{error.remedy}. The parts that were sent stay in the bucket, and take space until the upload"
+                f" {printable(which['UploadId'])} is aborted ({refused.code}): give the key s3:AbortMultipartUpload, or"
+                " the bucket a rule that ends unfinished uploads"
+            )
+
+
+def _complete(mirror: Mirror, which: dict[str, str], etags: dict[int, str], size: int, digest: str) -> None:
+    """Make an object of the parts.
+
+    The answer can be lost after the server has done it; the SDK then asks again, for an upload that is no more. So the
+    object itself is looked at before that counts as a failure.
+    """
+    listed = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
+    try:
+        with translated(mirror.settings, f"write {mirror.settings.url(which['Key'])}"):
+            answer = mirror.client.complete_multipart_upload(**which, MultipartUpload={"Parts": listed})
+        if not answer.get("ETag"):
+            mirror.must_be_written(which["Key"], size)
+    except MirrorError as error:
+        if not _is_there(mirror, which["Key"], size, digest, md5_of_parts(listed)):
+            if error.details.get("s3_code") != "NoSuchUpload":
+                _abort(mirror, which, error)
+            raise
+
+
+def _is_there(mirror: Mirror, key: str, size: int, digest: str, etag: str) -> bool:
+    with contextlib.suppress(MirrorError):
+        state = mirror.state(key)
+        if state is not None and state.size == size:
+            return state.digest == digest or (state.digest is None and state.etag.strip('"').lower() == etag)
+    return False
+
+
+def _etag(mirror: Mirror, key: str, answer: Any) -> str:
+    """Return the ETag of a part, without which no object can be made of the parts."""
+    etag: str = answer.get("ETag") or ""
+    if not etag:
+        raise MirrorError(
+            f"Could not write {mirror.settings.url(key)}: {mirror.settings.where} answers without ETag to a part of it",
+            remedy="Look for a proxy that takes the header ETag away: S3 needs it to put an object together",
+            endpoint=mirror.settings.where,
+            bucket=mirror.settings.bucket,
+        )
+    return etag
+
+
+class _Parts:
+    """The parts of a file, handed out in order and hashed as they are."""
+
+    def __init__(self, descriptor: int, size: int, part_size: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._part_size = part_size
+        self._path = path
+        self._lock = threading.Lock()
+        self._seen = hashlib.sha256()
+        self._offset = 0
+
+    def next(self) -> Optional[tuple[int, bytes]]:
+        """Return the next part and its number from 1 on; ``None`` after the last."""
+        with self._lock, explained("read", self._path):
+            if self._offset >= self._size:
+                return None
+            number = self._offset // self._part_size + 1
+            wanted = min(self._part_size, self._size - self._offset)
+            content = os.pread(self._descriptor, wanted, self._offset)
+            if len(content) < wanted:  # the file became shorter; the digest will tell
+                self._offset = self._size
+            self._offset += len(content)
+            self._seen.update(content)
+            return number, content
+
+    def verify(self, digest: str) -> None:
+        found = f"sha256:{self._seen.hexdigest()}"
+        if found != digest:
+            raise WrongDigestError(
+                f"{self._path} should have the digest {digest}, and has {found}",
+                remedy="The file is damaged, and was not uploaded; pull or import the model again",
+                digest=digest,
+                found=found,
+                path=self._path,
+            )
+
+
+def _send(
+    mirror: Mirror, which: dict[str, str], parts: _Parts, bandwidth: Bandwidth, on_bytes: Callable[[int], None]
+) -> dict[int, str]:
+    """Send all parts; return their ETags by number."""
+    etags: dict[int, str] = {}
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not errors:
+                part = parts.next()
+                if part is None:
+                    return
+                number, content = part
+                answer = mirror.sender.send(mirror.client.upload_part, content, **which, PartNumber=number)
+                etags[number] = _etag(mirror, which["Key"], answer)
+                on_bytes(len(content))
+                time.sleep(bandwidth.spend(len(content)))
+        except BaseException as error:  # noqa: BLE001 - raised below, by the thread that waits
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, name=f"upload-{number}", daemon=True) for number in range(CONCURRENCY)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return etags

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""An object of the mirror as a source of the transfer engine."""
+
+from __future__ import annotations
+
+import threading
+
+from ..errors import ObjectChangedError, ObjectMissingError, WrongDigestError
+from ..s3.mirror import Mirror
+from ..s3.object_stream import ObjectStream
+from ..s3.objects import ObjectState
+
+
+class ObjectSource:
+    """The content of one object, as it was when its state was asked for."""
+
+    def __init__(self, mirror: Mirror, state: ObjectState) -> None:
+        self._mirror = mirror
+        self._state = state
+        self._lock = threading.Lock()
+
+    def open(self, start: int, stop: int) -> ObjectStream:
+        """Ask for the bytes from ``start`` up to ``stop``, exclusive.
+
+        :raises ObjectChangedError: when it is no longer the object that it was at first.
+        """
+        state = self._state
+        try:
+            return self._mirror.open(state.key, start, stop, state.size, state.etag)
+        except ObjectChangedError as error:
+            if error.details.get("status") != 412 or not self._mirror.refuses_its_etag(state):
+                raise
+        return self._mirror.open(state.key, start, stop, state.size, "")
+
+    def name_damage(self, error: WrongDigestError, *, checksum_given: bool = False) -> None:
+        """Say in an error which object has other content than it should have, and what to do about it.
+
+        :param checksum_given: whether a person gave the digest, rather than a manifest or the mirror.
+        """
+        url = self._mirror.settings.url(self._state.key)
+        error.message = f"The content of {url} has the digest {error.details['found']}, not {error.details['digest']}"
+        error.details["endpoint"] = self._mirror.settings.where
+        error.details["key"] = self._state.key
+        if checksum_given and self._state.digest is None:
+            error.remedy = "Correct checksum or key, or publish the right file"
+        else:
+            # Publishing alone would not do: what is there has the right size and the right digest recorded with it.
+            error.remedy = (
+                "The object, or what a proxy makes of it, is damaged: remove it from the bucket and publish it again"
+            )
+
+    def refresh(self) -> None:
+        """Accept the object that is there now, if it can still be the same content."""
+        with self._lock:
+            url = self._mirror.settings.url(self._state.key)
+            state = self._mirror.find(self._state.key)
+            if state is None:
+                raise ObjectMissingError(
+                    f"{url} was removed while it was being read", remedy="Publish it again", key=self._state.key
+                )
+            if state.size != self._state.size:
+                raise ObjectChangedError(
+                    f"{url} had {self._state.size} bytes and was replaced by {state.size} while it was being read",
+                    remedy="Run again; if it stays so, publish it again",
+                    key=self._state.key,
+                )
+            self._state = state

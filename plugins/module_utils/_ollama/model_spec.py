@@ -1,0 +1,152 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""How a model is made from another one or from files, and whether a model is what its recipe makes.
+
+Ollama keeps no recipe, so a model that exists is compared with what the recipe would make of its origin, part by part.
+What create does to each part is that of Ollama v0.24.0 and v0.32.5 (server/create.go): parameters and licenses are
+added to those of the origin; template, system prompt and messages replace them, and an empty one leaves them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from .model_list import parameters_of, weights_of
+from .names import ModelName
+
+#: Returns the digest of a file on this machine, which may take a while.
+DigestOf = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is made from. Either ``origin`` or ``files`` is there.
+
+    :ivar origin: the model that it starts from.
+    :ivar files: paths on this machine, by the name that each file has in the model.
+    :ivar adapters: the same of adapters.
+    :ivar parameters: runner options in their types.
+    :ivar messages: ``{role, content}`` each.
+    """
+
+    origin: Optional[ModelName] = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    template: str = ""
+    system: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    messages: Sequence[Mapping[str, Any]] = ()
+    license: Sequence[str] = ()
+    quantize: str = ""
+
+    @property
+    def paths(self) -> list[str]:
+        """The files on this machine, each once."""
+        return sorted({*self.files.values(), *self.adapters.values()})
+
+    def request(self, digest_of: DigestOf) -> dict[str, Any]:
+        """Return the body of a create request, without the name."""
+        body: dict[str, Any] = {
+            "from": self.origin.short if self.origin else None,
+            "files": {name: digest_of(path) for name, path in self.files.items()},
+            "adapters": {name: digest_of(path) for name, path in self.adapters.items()},
+            "template": self.template,
+            "system": self.system,
+            "parameters": dict(self.parameters),
+            "messages": [dict(message) for message in self.messages],
+            "license": list(self.license),
+            "quantize": self.quantize,
+        }
+        return {name: value for name, value in body.items() if value}
+
+
+def wanted(recipe: ModelSpec, origin: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the model will say about itself, as :func:`present` does.
+
+    :param origin: the origin's answer to ``show``.
+    """
+    base = (
+        present(origin) if origin else {"template": None, "system": "", "parameters": {}, "messages": [], "license": ""}
+    )
+    added = [text for text in recipe.license if text]
+    return {
+        "template": recipe.template or base["template"],
+        "system": recipe.system or base["system"],
+        "parameters": {**base["parameters"], **recipe.parameters},
+        "messages": [_message(message) for message in recipe.messages] or base["messages"],
+        "license": "\n".join([base["license"], *added] if base["license"] else added),
+    }
+
+
+def present(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model says about itself, from its answer to ``show``."""
+    return {
+        "template": shown.get("template") or "",
+        "system": shown.get("system") or "",
+        "parameters": parameters_of(shown),
+        "messages": [_message(message) for message in shown.get("messages") or []],
+        "license": shown.get("license") or "",
+    }
+
+
+def differences(
+    recipe: ModelSpec,
+    shown: Mapping[str, Any],
+    origin: Optional[Mapping[str, Any]],
+    digest_of: DigestOf,
+) -> list[str]:
+    """Return the parts in which a model is not what its recipe makes, as far as the server lets one see.
+
+    A template and stop words that nobody gave may have been found in the files by Ollama itself, so they do not count
+    when the model is made from files. Weights that Ollama converts or quantizes are new ones, of which only kind and
+    quantization can be compared.
+
+    :param shown: the model's answer to ``show``.
+    :param digest_of: is asked for the files whose bytes the model keeps, and only for those.
+    """
+    there, want = present(shown), wanted(recipe, origin)
+    if recipe.origin is None:
+        want["template"] = recipe.template or there["template"]
+        if "stop" in there["parameters"]:
+            want["parameters"].setdefault("stop", there["parameters"]["stop"])
+    parts = [part for part in ("template", "system", "messages", "license") if there[part] != want[part]]
+    if _as_lists(there["parameters"]) != _as_lists(want["parameters"]):
+        parts.append("parameters")
+    if not _same_weights(recipe, shown, origin, digest_of):
+        parts.append("weights")
+    return parts
+
+
+def wanted_weights(recipe: ModelSpec, origin: Optional[Mapping[str, Any]], digest_of: DigestOf) -> Optional[list[str]]:
+    """Return the digests that the weights of the model will have; None when only the server can tell."""
+    level = str(((origin or {}).get("details") or {}).get("quantization_level", "")).upper()
+    names = [*recipe.files, *recipe.adapters]
+    if (recipe.quantize and recipe.quantize.upper() != level) or not all(n.lower().endswith(".gguf") for n in names):
+        return None
+    ours = [digest_of(path) for path in [*recipe.files.values(), *recipe.adapters.values()]]
+    return sorted([*(weights_of(origin) if origin else []), *ours])
+
+
+def _same_weights(
+    recipe: ModelSpec, shown: Mapping[str, Any], origin: Optional[Mapping[str, Any]], digest_of: DigestOf
+) -> bool:
+    details, base = shown.get("details") or {}, (origin or {}).get("details") or {}
+    if recipe.quantize and recipe.quantize.upper() != str(details.get("quantization_level", "")).upper():
+        return False
+    if origin and any(details.get(key) != base.get(key) for key in ("family", "parameter_size")):
+        return False
+    want = wanted_weights(recipe, origin, digest_of)
+    return want is None or want == sorted(weights_of(shown))
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, str]:
+    return {"role": str(message.get("role", "")), "content": str(message.get("content", ""))}
+
+
+def _as_lists(parameters: Mapping[str, Any]) -> dict[str, list[Any]]:
+    # One stop word looks the same whether it was set alone or as a list of one.
+    return {name: value if isinstance(value, list) else [value] for name, value in parameters.items()}

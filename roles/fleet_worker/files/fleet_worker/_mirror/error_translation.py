@@ -1,1 +1,0 @@
-../../../../../plugins/module_utils/_mirror/error_translation.py

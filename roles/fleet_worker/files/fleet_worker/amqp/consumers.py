@@ -1,0 +1,269 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The channels that requests come by, and where each of them is settled.
+
+A delivery can be settled on the channel it came from and nowhere else: a delivery tag means something else, or nothing,
+on every other one, and an unknown tag costs the channel. So a delivery carries its channel, and what came by one that
+is gone is not settled at all: the broker has it back, and gives it out again.
+
+There is one channel for all consumers, and there are some for asking lanes one by one (``getters.py``). A channel is
+never closed from here: that would give back what is unacknowledged on it.
+
+A lane whose queue this user may declare and not read costs each channel that it is consumed or asked by. So a lane is
+asked once before anything else, on a channel that no delivery depends on, and consumed when the broker has answered.
+
+Everything here runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import Any, Callable, Optional
+
+from pika import spec
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.errors import BrokerError
+from .._fleet.pika_messages import from_pika
+from .._ollama.retry import RetryPolicy
+from ..domain.delivery import Delivery, LaneSettings, delivery_count
+from ..domain.verdicts import Verdict
+from ..logs.log import Log
+from .getters import GetRequest, Getters
+
+LOG = Log()
+
+#: Channels for asking lanes, and for asking those that were never asked. A question takes about a millisecond, an
+#: inference hundreds of them.
+GETTERS = 4
+PROBERS = 2
+
+#: Seconds until a lane is declared again whose queue is gone.
+RETRY_GONE = 1.0
+
+#: The same for a queue that may not be read: 1 to 2 s, doubled each time, 5 minutes at most; and how often that is.
+PAUSES = RetryPolicy(base=2.0, cap=300.0)
+MANY = 20
+
+
+class Consumers:
+    """Gets requests out of lanes.
+
+    :param delivered: called with each request that a consumer has got.
+    :param got: called with the lane that was asked, its request or None, and how many requests it still has.
+    :param cancelled: called with a lane, and whether it was its second consumer, when the broker has confirmed its end.
+    :param lane_lost: called with a lane whose queue is gone or may not be read, or whose consumer the broker has ended:
+        RabbitMQ 4.3 does that when it has lost patience with an unacknowledged delivery. Beside it are the reason, and
+        seconds until the lane is to be tried again.
+    :param closed: called with the reason when the broker has closed the channel of the consumers; not when the
+        connection is gone.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        delivered: Callable[[Delivery], None],
+        got: Callable[[LaneSettings, Optional[Delivery], int], None],
+        cancelled: Callable[[LaneSettings, bool], None],
+        lane_lost: Callable[[LaneSettings, str, float], None],
+        closed: Callable[[BrokerError], None],
+    ) -> None:
+        self._settings = settings
+        self._delivered = delivered
+        self._got = got
+        self._cancelled = cancelled
+        self._lane_lost = lane_lost
+        self._closed = closed
+        self._connection: Any = None
+        self._channel: Any = None
+        self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
+        #: Lanes that consumers were asked for, until the broker has said that there is one.
+        self._beginning: deque[LaneSettings] = deque()
+        #: Queues that the broker lets us read, over this connection.
+        self._readable: set[str] = set()
+        #: Consumers that wait until it is known whether their queue is readable, with their prefetch.
+        self._unproven: dict[tuple[str, bool], tuple[LaneSettings, int]] = {}
+        #: How often in a row the broker has refused to let us read each queue.
+        self._refusals: dict[str, int] = {}
+        self._getters = Getters(GETTERS, self._received)
+        self._probers = Getters(PROBERS, self._received, once=True)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether lanes can be consumed and asked."""
+        return self._channel is not None and bool(self._channel.is_open)
+
+    def open(self, connection: Any, ready: Callable[[], None]) -> None:
+        """Open the channels of a new connection."""
+        self._connection = connection
+        self._readable.clear()
+        self.open_consumers(ready)
+        self._getters.open(connection)
+        self._probers.open(connection)
+
+    def open_consumers(self, ready: Callable[[], None]) -> None:
+        """Open the channel of the consumers, anew when the broker has closed it."""
+        self._forget_consumers()
+
+        def opened(channel: Any) -> None:
+            self._channel = channel
+            ready()
+
+        channel = self._connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._on_closed)
+        channel.add_on_cancel_callback(self._on_cancelled_by_broker)
+        channel.add_callback(self._on_cancel_ok, [spec.Basic.CancelOk], one_shot=False)
+
+    # Consuming.
+
+    def consume(self, served: LaneSettings, prefetch: int, *, hot: bool) -> None:
+        """Begin to consume a lane.
+
+        :param prefetch: deliveries that this consumer may have unacknowledged.
+        :param hot: whether it is the second consumer of the lane.
+        """
+        if served.queue in self._readable:
+            self._consume(served, prefetch, hot)
+            return
+        self._unproven[(served.queue, hot)] = (served, prefetch)
+        answered = partial(self._proven, served)
+        self._probers.ask(GetRequest(served, answered, partial(self._refused, served)))
+
+    def _proven(self, served: LaneSettings, delivery: Optional[Delivery], _more: int) -> None:
+        """The broker lets us read a lane that is to be consumed."""
+        self._may_be_read(served)
+        for hot in (False, True):
+            waiting = self._unproven.pop((served.queue, hot), None)
+            if waiting is not None:
+                self._consume(*waiting, hot)
+        if delivery is not None:
+            self._delivered(delivery)
+
+    def _consume(self, served: LaneSettings, prefetch: int, hot: bool) -> None:
+        # Not global: the limit is that of each consumer begun afterwards, and quorum queues know no other.
+        self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
+        arguments = {} if served.consumer_priority is None else {"x-priority": served.consumer_priority}
+
+        def received(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            delivery = self._received(served, channel, method, properties, body)
+            if delivery is not None:
+                self._delivered(delivery)
+
+        tag = self._channel.basic_consume(served.queue, received, arguments=arguments, callback=self._on_consume_ok)
+        self._consumers[tag] = (served, hot)
+        self._beginning.append(served)
+
+    def cancel(self, queue: str, *, hot: bool) -> None:
+        """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
+        waiting = self._unproven.pop((queue, hot), None)
+        if waiting is not None:
+            # It was never begun. Whoever cancels is told later, as always.
+            self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(waiting[0], hot))
+        for tag in [tag for tag, (served, second) in self._consumers.items() if (served.queue, second) == (queue, hot)]:
+            self._channel.basic_cancel(tag, callback=_ignored)
+
+    # Asking.
+
+    def get(self, served: LaneSettings) -> None:
+        """Ask a lane for one request."""
+
+        def answered(delivery: Optional[Delivery], more: int) -> None:
+            self._may_be_read(served)
+            self._got(served, delivery, more)
+
+        def refused(error: ChannelClosedByBroker) -> None:
+            self._got(served, None, 0)
+            self._refused(served, error)
+
+        getters = self._getters if served.queue in self._readable else self._probers
+        getters.ask(GetRequest(served, answered, refused))
+
+    def _may_be_read(self, served: LaneSettings) -> None:
+        if served.queue not in self._readable:
+            self._readable.add(served.queue)
+            self._refusals.pop(served.queue, None)
+
+    def _refused(self, served: LaneSettings, error: ChannelClosedByBroker) -> None:
+        """The broker has closed a channel because of a lane."""
+        self._readable.discard(served.queue)
+        for hot in (False, True):
+            self._unproven.pop((served.queue, hot), None)
+        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        number = self._refusals[served.queue] = min(MANY, self._refusals.get(served.queue, 0) + 1)
+        self._lane_lost(served, reason.message, PAUSES.delay(number))
+
+    # Settling.
+
+    @staticmethod
+    def settle(delivery: Delivery, verdict: Verdict) -> bool:
+        """Settle a delivery; return whether it could be."""
+        channel = delivery.channel
+        if not channel.is_open:
+            return False
+        ends = verdict is Verdict.REJECT or (verdict is Verdict.REQUEUE and delivery.is_last)
+        if ends and not delivery.can_be_dead_lettered:
+            LOG.warning("not_dead_lettered", lane=delivery.served.queue, reason="the requester wrote a header x-death")
+            verdict = Verdict.ACK
+        if verdict is Verdict.ACK:
+            channel.basic_ack(delivery.tag)
+        elif verdict is Verdict.REJECT:
+            channel.basic_reject(delivery.tag, requeue=False)
+        else:
+            channel.basic_nack(delivery.tag, requeue=True)
+        return True
+
+    # What pika calls.
+
+    @staticmethod
+    def _received(served: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
+        """Return the delivery of a message; None when the message cannot be one, and was rejected."""
+        try:
+            count = delivery_count(properties.headers, method.redelivered)
+            delivery = Delivery(served, channel, method.delivery_tag, from_pika(properties, body), count)
+            _identity = delivery.identity  # worked out here, so that nothing raises later
+        except Exception:
+            # A defect of ours. The message must not come back to meet it again and again.
+            LOG.exception("defect", lane=served.queue)
+            channel.basic_reject(method.delivery_tag, requeue=False)
+            return None
+        return delivery
+
+    def _on_consume_ok(self, _frame: Any) -> None:
+        self._beginning.popleft()
+
+    def _on_cancel_ok(self, frame: Any) -> None:
+        consumer = self._consumers.pop(frame.method.consumer_tag, None)
+        if consumer is not None:
+            self._cancelled(*consumer)
+
+    def _on_cancelled_by_broker(self, frame: Any) -> None:
+        consumer = self._consumers.pop(frame.method.consumer_tag, None)
+        if consumer is not None:
+            self._readable.discard(consumer[0].queue)
+            self._lane_lost(
+                consumer[0],
+                "the broker has ended its consumer; if the queue was deleted, what waited in it is gone",
+                RETRY_GONE,
+            )
+
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        # One consumer is begun after the other on a channel, and the broker closes it for the first that it refuses.
+        culprit = self._beginning[0] if self._beginning else None
+        self._forget_consumers()
+        if isinstance(error, ChannelClosedByBroker):
+            self._closed(channel_error(error.reply_code, error.reply_text, self._settings))
+            if culprit is not None:
+                self._refused(culprit, error)
+
+    def _forget_consumers(self) -> None:
+        self._channel = None
+        for kept in (self._consumers, self._beginning, self._unproven):
+            kept.clear()
+
+
+def _ignored(_frame: Any) -> None:
+    """Have pika wait for the broker's answer; without a callback it does not ask for one."""

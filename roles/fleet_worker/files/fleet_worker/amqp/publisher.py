@@ -1,0 +1,246 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The channel that answers go by: mandatory and confirmed, so that what became of each of them is known.
+
+A publish that the broker does not accept (too large, forbidden) costs the channel, and with it the confirms of
+everything else that was under way there. That is why answers have a channel of their own, and why after such an end
+they are sent one at a time until the backlog is gone: the one that costs the channel again is the culprit, and is given
+up. A publish can cost the whole connection, too. ``reply_probe.py`` keeps the known way to do that from happening, and
+``suspects.py`` finds the culprit of any other.
+
+Whoever published is called when the state here is whole: a callback may publish again.
+
+Everything here runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import Any, Callable, Optional
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.broker import ENDED_FOR_AN_ERROR, BrokerSettings, channel_error
+from .._fleet.direct_reply import is_direct
+from .._fleet.errors import BrokerError, BrokerForbiddenError
+from .._fleet.messages import Reply
+from .._fleet.pika_messages import to_pika
+from .._ollama.retry import RetryPolicy
+from ..domain.publication import Done, Publication
+from ..logs.log import Log
+from .reply_probe import ReplyProbe
+from .suspects import Suspects
+
+LOG = Log()
+
+#: How often an answer that is refused is sent. A full reply queue has room again when its requester has read some.
+TRIES = 4
+
+#: The pauses between the tries: 0.25 to 0.5 s, doubled each time, so that requesters do not get all of them in step.
+PAUSES = RetryPolicy(base=0.5, cap=2.0)
+
+
+class _Answer:
+    def __init__(self, reply: Reply, done: Done, tries: int) -> None:
+        self.reply = reply
+        self.done = done
+        self.tries_left = tries
+        self.refusals = 0
+        self.returned = False
+
+
+class ConfirmingPublisher:
+    """Publishes answers over one channel.
+
+    :param loop: of the I/O thread.
+    :param forbidden: called when the broker does not let us publish at all: nothing can be answered then.
+    :param probe: publishes answers that could cost the connection.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        settings: BrokerSettings,
+        *,
+        forbidden: Callable[[BrokerError], None],
+        probe: Optional[ReplyProbe] = None,
+    ) -> None:
+        self._loop = loop
+        self._probe = ReplyProbe(loop) if probe is None else probe
+        self._settings = settings
+        self._forbidden = forbidden
+        self._suspects = Suspects()
+        self._connection: Any = None
+        self._channel: Any = None
+        self._tag = 0
+        self._unconfirmed: dict[int, _Answer] = {}
+        self._queue: deque[_Answer] = deque()
+        #: Answers that were refused, and wait for their next try.
+        self._resting: list[_Answer] = []
+        #: Answers that go over another connection first.
+        self._probing: list[_Answer] = []
+        self._one_at_a_time = False
+        #: Whether what is unconfirmed is one answer, which goes alone.
+        self._sent_alone = False
+
+    @property
+    def pending(self) -> int:
+        """Answers that are not settled."""
+        return len(self._unconfirmed) + len(self._queue) + len(self._resting) + len(self._probing)
+
+    def open(self, connection: Any, ready: Callable[[], None]) -> None:
+        """Open the channel."""
+        self._connection = connection
+        self._channel = None
+        self._tag = 0
+
+        def opened(channel: Any) -> None:
+            channel.add_on_return_callback(self._on_returned)
+            channel.confirm_delivery(self._on_confirmed, callback=lambda _frame: usable(channel))
+
+        def usable(channel: Any) -> None:
+            self._channel = channel
+            ready()
+            self._send()
+
+        channel = connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._on_closed)
+
+    def publish(self, reply: Reply, done: Done, tries: int = TRIES) -> None:
+        """Publish an answer; ``done`` is called once, with what became of it.
+
+        :param tries: how often, when it is refused.
+        """
+        answer = _Answer(reply, done, tries)
+        if self._connection is None:
+            _tell(answer, Publication.LOST)
+        elif self._probe.is_needed(reply):
+            self._probing.append(answer)
+            self._probe.publish(self._connection.params, reply, partial(self._probed, answer))
+        else:
+            self._queue.append(answer)
+            self._send()
+
+    def _probed(self, answer: _Answer, taken: Optional[bool]) -> None:
+        """An answer went over another connection: the broker has taken it, or has ended that connection for it."""
+        self._probing.remove(answer)
+        if taken is None:
+            self._queue.append(answer)
+            self._send()
+        else:
+            _tell(answer, Publication.CONFIRMED if taken else Publication.UNACCEPTABLE)
+
+    def connection_lost(self, reason: Optional[BrokerError] = None) -> None:
+        """The connection is gone, and nothing of what was under way will be confirmed.
+
+        :param reason: why, with the code of the broker (``amqp_code``) if the broker has ended it.
+        """
+        code = None if reason is None else reason.details.get("amqp_code")
+        if isinstance(code, int) and code >= ENDED_FOR_AN_ERROR:
+            self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
+        self._connection = self._channel = None
+        self._one_at_a_time = False
+        self._probe.abandon()
+        lost = [*self._unconfirmed.values(), *self._queue, *self._resting, *self._probing]
+        for kept in (self._unconfirmed, self._queue, self._resting, self._probing):
+            kept.clear()
+        for answer in lost:
+            _tell(answer, Publication.LOST)
+
+    def _send(self) -> None:
+        while self._queue and self._channel is not None and self._channel.is_open:
+            answer = self._queue[0]
+            reply = answer.reply
+            guilty = self._suspects.is_guilty(reply)
+            alone = self._one_at_a_time or self._suspects.is_suspect(reply)
+            if self._unconfirmed and (alone or self._sent_alone) and not guilty:
+                return
+            self._queue.popleft()
+            if guilty:
+                LOG.error("answer_given_up", queue=reply.routing_key, reason="the broker ends the connection for it")
+                _tell(answer, Publication.UNACCEPTABLE)
+            elif self._put(reply):
+                answer.tries_left -= 1
+                answer.returned = False
+                self._tag += 1
+                self._unconfirmed[self._tag] = answer
+                self._sent_alone = alone
+            else:
+                _tell(answer, Publication.UNACCEPTABLE)
+        if not self._queue and not self._unconfirmed:
+            self._one_at_a_time = False
+
+    def _put(self, reply: Reply) -> bool:
+        """Hand an answer to pika; return whether pika took it. If not, nothing of it was sent."""
+        # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
+        mandatory = not is_direct(reply.routing_key)
+        try:
+            self._channel.basic_publish(
+                reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message), mandatory=mandatory
+            )
+        except Exception:
+            LOG.exception("cannot_publish", queue=reply.routing_key)
+            return False
+        return True
+
+    def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        # The broker returns a message before it confirms it.
+        for answer in self._unconfirmed.values():
+            if answer.reply.message.properties.message_id == properties.message_id:
+                answer.returned = True
+
+    def _on_confirmed(self, frame: Any) -> None:
+        method = frame.method
+        positive = type(method).__name__ == "Ack"
+        tags = [method.delivery_tag]
+        if method.multiple:
+            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+        for tag in tags:
+            # One by one: as long as one is here it is pending, and nobody leaves who has to settle its request.
+            answer = self._unconfirmed.pop(tag, None)
+            if answer is None:
+                continue
+            self._suspects.clear(answer.reply)
+            if positive:
+                _tell(answer, Publication.RETURNED if answer.returned else Publication.CONFIRMED)
+            elif answer.tries_left > 0:
+                self._resting.append(answer)
+                answer.refusals += 1
+                self._loop.call_later(PAUSES.delay(answer.refusals), lambda answer=answer: self._again(answer))
+            else:
+                _tell(answer, Publication.REFUSED)
+        self._send()
+
+    def _again(self, answer: _Answer) -> None:
+        if answer in self._resting:
+            self._resting.remove(answer)
+            self._queue.append(answer)
+            self._send()
+
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        connection = self._connection
+        if connection is None or not isinstance(error, ChannelClosedByBroker):
+            return
+        self._channel = None
+        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        if isinstance(reason, BrokerForbiddenError):
+            self._forbidden(reason)
+            return
+        interrupted, self._unconfirmed = list(self._unconfirmed.values()), {}
+        culprit = interrupted.pop() if len(interrupted) == 1 else None
+        self._queue.extendleft(reversed(interrupted))
+        self._one_at_a_time = True
+        if connection.is_open:
+            self.open(connection, lambda: None)
+        if culprit is not None:
+            _tell(culprit, Publication.UNACCEPTABLE)
+
+
+def _tell(answer: _Answer, publication: Publication) -> None:
+    """Call back; what the callback raises concerns its own request alone."""
+    try:
+        answer.done(publication)
+    except Exception:
+        LOG.exception("defect")

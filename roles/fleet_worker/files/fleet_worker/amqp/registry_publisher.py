@@ -1,0 +1,197 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registry events: the worker tells, in passing, which lanes it serves.
+
+Nothing waits for them and nothing fails with them. They have a channel of their own, which the broker may close; no
+more than ``WINDOW`` of them are under way; and of a lane only the latest is kept to be sent, so that what a slow broker
+leaves behind is bounded by the number of lanes. While the broker has an alarm none is sent.
+
+Everything here runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Callable, Optional
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.pika_messages import to_pika
+from .._fleet.registry import AVAILABLE, DEGRADED, EXCHANGE, HEARTBEAT, UNAVAILABLE, Offering, Trouble
+from ..domain.delivery import LaneSettings
+from ..logs.log import Log
+
+LOG = Log()
+
+#: Events that may be unconfirmed. A round trip to the broker is a millisecond: enough for 1,000 lanes in a moment.
+WINDOW = 16
+
+#: Seconds until a channel that the broker has closed is opened again.
+RETRY = 60.0
+
+#: How a lane is: served; or not known yet, of which nothing is told; or any other trouble.
+SERVED = None
+UNDECIDED = Trouble("undecided", "")
+
+
+class RegistryPublisher:
+    """Sends the registry events of one worker.
+
+    :param node: name of the node.
+    :param slots: requests that it runs at the same time.
+    :param interval: seconds between two events of a lane of which nothing new is to be told; None to tell nothing.
+    """
+
+    def __init__(
+        self, loop: Any, settings: BrokerSettings, *, node: str, slots: int, interval: Optional[float]
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._node = node
+        self._slots = slots
+        self._interval = interval
+        self._connection: Any = None
+        self._channel: Any = None
+        self._timer: Any = None
+        self._ready: Callable[[], None] = lambda: None
+        self._blocked = False
+        self._leaving = False
+        self._refusal = ""
+        self._tag = 0
+        self._unconfirmed: set[int] = set()
+        #: How each lane was when it was last told of over this connection.
+        self._told: dict[LaneSettings, Optional[Trouble]] = {}
+        #: What is to be sent, oldest first.
+        self._waiting: dict[LaneSettings, str] = {}
+        self.counters: Counter[str] = Counter()
+
+    def open(self, connection: Any, ready: Callable[[], None]) -> None:
+        """Use a new connection.
+
+        :param ready: called when lanes can be told of.
+        """
+        if self._interval is not None:
+            self._connection = connection
+            self._ready = ready
+            self._open()
+
+    def connection_lost(self) -> None:
+        """The connection is gone, and with it everything that was under way."""
+        self._connection = None
+        self._forget()
+
+    def block(self, blocked: bool) -> None:
+        """The broker takes no messages for now, or takes them again."""
+        self._blocked = blocked
+        self._send()
+
+    def update(self, lanes: Mapping[LaneSettings, Optional[Trouble]]) -> None:
+        """These are the lanes, each with how it is."""
+        if self._channel is None or self._leaving:
+            return
+        for served in [served for served in self._told if served not in lanes]:
+            del self._told[served]
+            self._tell(served, UNAVAILABLE)
+        for served, trouble in lanes.items():
+            if trouble != UNDECIDED and (served not in self._told or self._told[served] != trouble):
+                self._told[served] = trouble
+                self._tell(served, AVAILABLE if trouble is SERVED else DEGRADED)
+        self._send()
+
+    def leave(self) -> None:
+        """The worker leaves: no lane is served from here any more."""
+        told, self._told = self._told, {}
+        self._leaving = True
+        self._waiting.update(dict.fromkeys(told, UNAVAILABLE))
+        self._send()
+
+    def _open(self) -> None:
+        def opened(channel: Any) -> None:
+            channel.confirm_delivery(self._on_confirmed, callback=lambda _frame: usable(channel))
+
+        def usable(channel: Any) -> None:
+            self._channel = channel
+            self._ready()
+            # At a moment of its own, so that the nodes of a fleet that comes back together do not tell in step.
+            self._beat_later(random.uniform(0.5, 1.0))  # noqa: S311 - nothing to guess
+
+        channel = self._connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._on_closed)
+
+    def _beat_later(self, intervals: float = 1.0) -> None:
+        if self._interval is not None:
+            self._timer = self._loop.call_later(intervals * self._interval, self._beat)
+
+    def _beat(self) -> None:
+        for served, trouble in self._told.items():
+            if served in self._waiting:
+                self.counters["skipped"] += 1  # the one before has not gone yet
+            else:
+                self._waiting[served] = HEARTBEAT if trouble is SERVED else DEGRADED
+        self._send()
+        self._beat_later()
+
+    def _tell(self, served: LaneSettings, event: str) -> None:
+        self.counters["skipped"] += self._waiting.pop(served, None) is not None
+        self._waiting[served] = event
+
+    def _send(self) -> None:
+        while self._waiting and self._channel is not None and self._channel.is_open and not self._blocked:
+            if len(self._unconfirmed) >= WINDOW and not self._leaving:  # who leaves does not wait
+                return
+            served = next(iter(self._waiting))
+            event = self._waiting.pop(served)
+            offering = Offering(served.lane, self._node, self._slots, served.consumer_priority or 0)
+            try:
+                message = offering.event(event, self._told.get(served))
+                # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
+                self._channel.basic_publish(
+                    message.exchange, message.routing_key, message.message.body, to_pika(message.message)
+                )
+            except Exception:
+                LOG.exception("defect", lane=served.queue)
+                self.counters["skipped"] += 1
+                continue
+            self._tag += 1
+            self._unconfirmed.add(self._tag)
+            self.counters[event] += 1
+
+    def _on_confirmed(self, frame: Any) -> None:
+        method = frame.method
+        tags = {method.delivery_tag}
+        if method.multiple:
+            tags = {tag for tag in self._unconfirmed if tag <= method.delivery_tag}
+        self._unconfirmed -= tags
+        if type(method).__name__ == "Nack":
+            self.counters["refused"] += len(tags)
+        self._send()
+
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        connection = self._connection
+        if connection is None or not isinstance(error, ChannelClosedByBroker):
+            return
+        self._forget()
+        self.counters["refused"] += 1
+        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        if str(reason) != self._refusal:  # said once, not once a minute
+            self._refusal = str(reason)
+            LOG.warning("registry_refused", exchange=EXCHANGE, error=self._refusal)
+        self._timer = self._loop.call_later(RETRY, partial(self._again, connection))
+
+    def _again(self, connection: Any) -> None:
+        if connection is self._connection and connection.is_open:
+            self._open()
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+            self._timer = None
+        self._channel = None
+        self._tag = 0
+        for kept in (self._unconfirmed, self._told, self._waiting):
+            kept.clear()

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A request as it was delivered: the message, where it came from, and how long it is of use."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Optional
+
+from .._fleet.dialects.headers import DEADLINE
+from .._fleet.lanes import Lane
+from .._fleet.messages import Message
+from .._ollama.names import ModelName
+from .._ollama.numbers import digits, finite, whole
+from .lane_rule import LaneRule
+from .lane_terms import USUAL, LaneTerms
+
+#: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
+PLAUSIBLE_SKEW = 5.0
+
+#: Seconds, a week: a request that says it waited for longer was stamped by another clock, or in another unit.
+LONGEST_WAIT = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """A lane, with the settings that this worker has for it.
+
+    :ivar deadline: seconds a request may take.
+    :ivar priority: among the lanes of this worker; higher goes first.
+    :ivar consumer_priority: among the consumers of the queue; None leaves it to the broker.
+    :ivar batch: requests that may go to Ollama as one.
+    :ivar limit: slots that all lanes of the model may take together; None for all.
+    :ivar terms: what it decides about its requests.
+    """
+
+    lane: Lane
+    deadline: float
+    priority: int
+    consumer_priority: Optional[int] = None
+    batch: int = 1
+    limit: Optional[int] = None
+    terms: LaneTerms = USUAL
+
+    @property
+    def queue(self) -> str:
+        return self.lane.queue
+
+    @property
+    def rule(self) -> LaneRule:
+        """What the scheduler knows of the lane."""
+        expires = self.lane.arguments.get("x-expires")
+        # Options that load a model anew are pinned by the lane, so a model and its context window are what is loaded.
+        loaded = f"{ModelName.parse(self.lane.model).full.lower()} {self.lane.context_window or ''}"
+        return LaneRule(
+            self.queue,
+            loaded,
+            self.priority,
+            expires=None if expires is None else expires / 1000,
+            batch=self.batch,
+            limit=self.limit,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One delivery of a request.
+
+    :ivar channel: where it came from, and where alone it can be settled.
+    :ivar count: how often the broker has given the request out before.
+    :ivar received: seconds since 1970, and seconds of the monotonic clock.
+    """
+
+    served: LaneSettings
+    channel: Any
+    tag: int
+    message: Message
+    count: int = 0
+    received: float = field(default_factory=time.time)
+    received_monotonic: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def identity(self) -> Optional[str]:
+        """What tells this request from every other one, over all of its deliveries; None when nothing does.
+
+        An id alone would do for requesters that keep to the rules. One that reuses ids must not get the answer to
+        another request, hence everything that an answer depends on.
+        """
+        properties = self.message.properties
+        if not (properties.message_id or properties.correlation_id):
+            return None
+        # What the broker itself adds (x-delivery-count, x-death) differs from delivery to delivery.
+        headers = sorted(
+            (name, str(value))
+            for name, value in self.message.headers.items()
+            if not name.startswith("x-") or name.startswith("x-legion-")
+        )
+        about = repr((self.served.queue, properties, headers)).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(about + b"\0" + self.message.body).hexdigest()
+
+    def without_body(self) -> Delivery:
+        """Return what is needed to settle it, and no more."""
+        return replace(self, message=replace(self.message, body=b""))
+
+    @property
+    def waited(self) -> Optional[float]:
+        """Seconds in the queue, by the clocks of two machines, one of which counts whole seconds; None if unknown."""
+        age = self._age()
+        return None if age is None or not -PLAUSIBLE_SKEW <= age <= LONGEST_WAIT else max(0.0, age)
+
+    @property
+    def can_be_dead_lettered(self) -> bool:
+        """Whether the broker survives to dead-letter it.
+
+        The queue leader of RabbitMQ 3.10 adds to the header ``x-death`` without a look at what a requester wrote there.
+        If that is not what a broker writes it dies, dies again when it reads its log anew, and is given up after a few
+        times: the lane is lost for good (seen with 3.10.8; 4 takes any).
+        """
+        deaths = self.message.headers.get("x-death")
+        return deaths is None or (
+            isinstance(deaths, list)
+            and all(isinstance(death, dict) and _is_number(death.get("count", 0)) for death in deaths)
+        )
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the broker gives it out no more: when it is given back, it is dropped or dead-lettered."""
+        return self.count >= self.served.lane.delivery_limit
+
+    def seconds_left(self) -> float:
+        """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""
+        own = self.served.deadline - (time.monotonic() - self.received_monotonic)
+        expiry = self._expiry()
+        return own if expiry is None else min(own, expiry - time.monotonic())
+
+    def _expiry(self) -> Optional[float]:
+        """When the requester stops waiting, on the monotonic clock."""
+        stated = finite(self.message.headers.get(DEADLINE))
+        if stated is not None:
+            return self.received_monotonic + stated / 1000 - self.received
+        milliseconds = digits(self.message.properties.expiration)
+        if milliseconds is None:
+            return None
+        seconds, age = milliseconds / 1000, self._age()
+        # The broker drops what has expired in the queue: a request that looks older than its expiration, or younger
+        # than now, comes from a machine with another clock. Then it is of use as long as it was in all.
+        if age is None or not -PLAUSIBLE_SKEW <= age <= seconds + PLAUSIBLE_SKEW:
+            age = 0.0
+        return self.received_monotonic + seconds - max(0.0, age)
+
+    def _age(self) -> Optional[float]:
+        """Seconds since the requester sent it, by two clocks that may differ; None when it does not say."""
+        timestamp = finite(self.message.properties.timestamp)
+        return None if timestamp is None else self.received - timestamp
+
+
+def delivery_count(headers: Any, redelivered: bool) -> int:
+    """Return how often the broker has given a request out before.
+
+    Quorum queues count in the header ``x-delivery-count``. On a first delivery RabbitMQ 4.0 leaves the header as the
+    requester, or a shovel, wrote it. On a redelivery RabbitMQ 3.10 and 4.0 both replace the header.
+    """
+    if not redelivered:
+        return 0
+    return max(1, whole((headers or {}).get("x-delivery-count")) or 1)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is an integer; to Python a truth value is one, too."""
+    return isinstance(value, int) and not isinstance(value, bool)

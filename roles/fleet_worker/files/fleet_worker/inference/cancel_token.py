@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The button that ends the work on a request."""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable
+
+from .._ollama.calls import Call
+
+
+class CancelToken:
+    """Ends the work on a request from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancel: Callable[[], None] = lambda: None
+        self.stopped = False
+        #: Nobody waits for the answer, here or elsewhere.
+        self.abandoned = False
+
+    def begin(self, seconds: float) -> Call:
+        """Return the terms of the next call to Ollama."""
+        call = Call(read_timeout=seconds, total_timeout=seconds)
+        self.ends(call.cancel)
+        return call
+
+    def ends(self, cancel: Callable[[], None]) -> None:
+        """Say what ends the work from now on."""
+        with self._lock:
+            self._cancel = cancel
+            stopped = self.stopped
+        if stopped:
+            cancel()
+
+    def abandon(self) -> None:
+        """End the work for good: the requester is gone."""
+        self.abandoned = True
+        self.stop()
+
+    def stop(self) -> None:
+        """End the work under way, and what would follow it."""
+        with self._lock:
+            self.stopped = True
+            cancel = self._cancel
+        cancel()

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose fault an error of Ollama is: that of the request, of the model, of another request, or of the node.
+
+Ollama's statuses say little: a runner that died under an embedding is a 400, a format that does not exist is a 500, and
+an error in the middle of a stream has the status 200. The texts say more, so they are sorted first. They are those of
+Ollama 0.5 to 0.32: server/routes.go, server/sched.go, llm/server.go, runner/*/runner.go and model/parsers/*.go.
+
+What is not in the table is sorted by its status. That may be wrong, so nothing final follows from "the model's fault":
+before the lanes of a model are paused a probe finds out whether Ollama can run the model (``probe.py``).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+from .._fleet.messages import Failure
+from .._ollama.api_errors import (
+    AccessDeniedError,
+    ApiError,
+    DeadlineExceededError,
+    IncompleteResponseError,
+    ModelNotFoundError,
+    OllamaError,
+    ReadTimeoutError,
+    UnsendableRequestError,
+)
+
+
+class Fault(enum.Enum):
+    """Whose fault an error is."""
+
+    #: The same request fails everywhere, and others do not.
+    REQUEST = "request"
+    #: What the model said this time cannot be used: the same request may succeed the next time.
+    CHANCE = "chance"
+    #: Ollama cannot run the model, as far as this error can say.
+    MODEL = "model"
+    #: The process that runs the model ended while it served this request, and perhaps others.
+    RUNNER = "runner"
+    #: This Ollama, or what lies before it.
+    NODE = "node"
+
+
+@dataclass(frozen=True)
+class ModelFailure(Failure):
+    """A failure that counts against the model."""
+
+
+#: The first row whose pattern is found in Ollama's own words decides.
+_TEXTS = tuple(
+    (re.compile(pattern, re.IGNORECASE), fault)
+    for pattern, fault in (
+        # The runner ended in the middle; for an embedding that is a 400 with an error of Go's HTTP client.
+        # Only the beginning counts: what follows can quote a requester.
+        (r"^(model runner has unexpectedly stopped|an error was encountered while running the model)", Fault.RUNNER),
+        (r"^(llama runner process no longer running|unexpected server status|server not responding)", Fault.RUNNER),
+        (r"^(error reading (llm|embed) response|do embedding request|health resp: |connection refused)", Fault.RUNNER),
+        # The model was not loaded.
+        (r"requires more system memory|unable to load (full )?model|error loading model", Fault.MODEL),
+        (r"llama runner process has terminated|timed out waiting for llama runner|error starting runner", Fault.MODEL),
+        (r"model failed to load|failed to (allocate|commit) memory|memory layout cannot be allocated", Fault.MODEL),
+        (r"unknown model architecture|unsupported model|no longer compatible with your version", Fault.MODEL),
+        # The node.
+        (r"no space left on device|too many open files|context canceled|request canceled", Fault.NODE),
+        (r"no available cache slots|could not find an available sequence|failed to acquire semaphore", Fault.NODE),
+        # What the model said cannot be read as the tool call that it begins to be.
+        (r"tool.?call|^invalid format$|failed to parse (JSON|XML|function call|arguments|value)", Fault.CHANCE),
+        (r"empty function name|mismatched arg_key|invalid (argument|function call)|^tool '.*' not found", Fault.CHANCE),
+        # The request.
+        (r"\bNaN\b|unsupported value", Fault.REQUEST),
+        (r"invalid format: |invalid JSON schema|grammar", Fault.REQUEST),
+        (r"exceeds? (the |maximum )*context length|entire prompt removed|no input provided", Fault.REQUEST),
+        (r"\bimages?\b|failed to process inputs", Fault.REQUEST),
+        (r"option \".*\" must be|does not support|invalid input type|^json: |think value", Fault.REQUEST),
+    )
+)
+
+#: What a status says when the text says nothing. Other statuses from 400 are the request's fault, from 500 the model's.
+_STATUSES = {
+    200: Fault.MODEL,  # an error line of a stream
+    401: Fault.NODE,
+    403: Fault.NODE,
+    405: Fault.NODE,
+    407: Fault.NODE,
+    408: Fault.NODE,
+    499: Fault.NODE,
+    501: Fault.REQUEST,  # this model makes no embeddings
+    502: Fault.NODE,
+    504: Fault.NODE,
+}
+
+#: The status with which proxies refuse a body.
+_TOO_LARGE = 413
+
+
+def fault_of(error: OllamaError) -> Fault:
+    """Return whose fault an error is."""
+    if isinstance(error, UnsendableRequestError):
+        return Fault.REQUEST
+    if isinstance(error, IncompleteResponseError):
+        return Fault.MODEL
+    if not isinstance(error, ApiError) or isinstance(error, AccessDeniedError):
+        return Fault.NODE
+    for pattern, fault in _TEXTS:
+        if pattern.search(error.server_message):
+            return fault
+    known = _STATUSES.get(error.status)
+    return known or (Fault.REQUEST if 400 <= error.status < 500 else Fault.MODEL)
+
+
+def failure_of(error: OllamaError, started: float = 0.0, seconds: float = 0.0) -> Failure:
+    """Return what the requester is answered for an error.
+
+    :param started: when Ollama was asked, seconds since 1970.
+    :param seconds: how long Ollama was at work.
+    """
+    if isinstance(error, (ReadTimeoutError, DeadlineExceededError)):
+        return Failure("inference_timeout", error.message, started, seconds)
+    if isinstance(error, ModelNotFoundError):
+        return Failure("model_not_loaded", error.message, started, seconds)
+    if isinstance(error, UnsendableRequestError):
+        return Failure("unsupported_type", error.message, started, seconds)
+    if error.details.get("status") == _TOO_LARGE:
+        return Failure("payload_too_large", error.message, started, seconds)
+    fault = fault_of(error)
+    kind = ModelFailure if fault in (Fault.MODEL, Fault.RUNNER) else Failure
+    message = error.message
+    if isinstance(error, IncompleteResponseError):
+        message = "Ollama ended its answer before it was complete"
+    return kind("inference_failed", message, started, seconds, final=fault is Fault.REQUEST)

@@ -1,0 +1,221 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether Ollama answers, and which models it has.
+
+A thread of its own asks: now and then, at once when a request has met an Ollama that did not answer, and more often
+until it answers again. An answer that cannot be read means that Ollama is down, whatever is wrong with the answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from .._ollama.calls import Call
+from .._ollama.client import OllamaClient
+from .._ollama.errors import CollectionError, InvalidNameError
+from .._ollama.exhaustion import exhausted
+from .._ollama.names import ModelName
+from .._ollama.text import printable
+from ..logs.log import Log
+from ..runtime.supervisor import RoundThread
+
+LOG = Log()
+
+#: Seconds between two looks at an Ollama that does not answer.
+INTERVAL_DOWN = 1.0
+#: Seconds for an answer. Ollama lists its models from the disk, also while it is busy.
+TIMEOUT = 10.0
+#: Seconds for all questions about what models can, in one look. The remaining models are asked in the next look.
+ABILITIES_TIMEOUT = 60.0
+#: Models that are taken from one answer.
+MAX_MODELS = 10000
+
+
+@dataclass(frozen=True)
+class OllamaState:
+    """How Ollama is.
+
+    :ivar reason: why it is not up.
+    :ivar own_fault: whether the reason lies in this process and not in Ollama.
+    :ivar models: the full names of its models, in lower case, as Ollama looks them up without regard to case.
+    :ivar abilities: the models as Ollama spells them, each with what it can (``completion``, ``embedding`` and others);
+        only when asked for.
+    """
+
+    up: bool
+    reason: str = ""
+    own_fault: bool = False
+    models: frozenset[str] = frozenset()
+    abilities: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def why_down(self) -> str:
+        """Why requests cannot be answered, as a sentence for people."""
+        return f"The worker cannot ask Ollama: {self.reason}" if self.own_fault else f"Ollama is down: {self.reason}"
+
+    def has(self, model: str) -> bool:
+        return ModelName.parse(model).full.lower() in self.models
+
+
+class Health:
+    """Watches Ollama.
+
+    :param client: does not retry by itself.
+    :param let_go: called when this process has no file descriptors left; closes connections that are idle.
+    :param changed: called from any thread, with the state, the first time and whenever it has changed.
+    :param interval: seconds between two looks at an Ollama that answers.
+    :param with_abilities: whether to ask what each model can.
+    """
+
+    def __init__(
+        self,
+        client: OllamaClient,
+        changed: Callable[[OllamaState], None],
+        *,
+        interval: float,
+        with_abilities: bool = False,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._client = client
+        self._changed = changed
+        self._interval = interval
+        self._let_go = let_go
+        self._with_abilities = with_abilities
+        #: What each model can, by name and digest, and so asked once.
+        self._known: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self._state: Optional[OllamaState] = None
+        self._up = threading.Event()
+        self._look = threading.Event()
+        self._look.set()  # the first look is at once
+        self._stopped = threading.Event()
+        self.thread = RoundThread("health", self._wait, lambda _looked: self._round())
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self) -> None:
+        """End the thread; whoever waits for Ollama goes on."""
+        with self._lock:
+            self.thread.stop()
+            self._stopped.set()
+            self._look.set()
+            self._up.set()
+
+    def suspect(self, error: CollectionError) -> None:
+        """A request has found Ollama not answering: it counts as down, at once, until it has answered again.
+
+        At once, because a request that is given back must not find the same worker consuming.
+        """
+        self._set(self._down(error))
+        self._look.set()
+
+    def ask_abilities(self) -> None:
+        """From now on, beginning at once, ask what each model can."""
+        self._with_abilities = True
+        self._look.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until Ollama is up; return whether it is."""
+        return self._up.wait(max(0.0, seconds)) and not self._stopped.is_set()
+
+    def _wait(self) -> None:
+        state = self._state
+        if state is None or state.up:
+            self._look.wait(self._interval)
+        else:
+            self._stopped.wait(INTERVAL_DOWN)
+
+    def _round(self) -> None:
+        self._look.clear()
+        try:
+            state = self._ask()
+        except Exception as error:
+            # Whatever an answer holds, it costs this look only.
+            reason = f"its answer cannot be read ({type(error).__name__}: {printable(error)})"
+            LOG.exception("health_failed", error=reason)
+            state = OllamaState(up=False, reason=reason)
+        self._set(state)
+
+    def _set(self, state: OllamaState) -> None:
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            if state.up:
+                self._up.set()
+            else:
+                self._up.clear()
+            if state != self._state:
+                self._state = state
+                self._changed(state)
+
+    def _ask(self) -> OllamaState:
+        try:
+            listed = self._client.tags(call=_call()).get("models")
+        except CollectionError as error:
+            return self._down(error)
+        if listed is None:  # what a store without models is in some versions
+            listed = []
+        if not isinstance(listed, list):
+            return OllamaState(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
+        models = [model for model in listed[:MAX_MODELS] if _is_named(model)]
+        names = frozenset(ModelName.parse(model["name"]).full.lower() for model in models)
+        if not self._with_abilities:
+            return OllamaState(up=True, models=names)
+        ends = time.monotonic() + ABILITIES_TIMEOUT
+        known = {(model["name"], str(model.get("digest"))): self._abilities_of(model, ends) for model in models}
+        self._known = {key: abilities for key, abilities in known.items() if abilities}
+        return OllamaState(
+            up=True,
+            models=names,
+            abilities=tuple(sorted({name: abilities for (name, _digest), abilities in self._known.items()}.items())),
+        )
+
+    def _down(self, error: CollectionError) -> OllamaState:
+        limit = exhausted(error)
+        if limit is None:
+            return OllamaState(up=False, reason=printable(error.message, 500))
+        LOG.error("machine_limit", error=str(limit))
+        self._let_go()
+        return OllamaState(up=False, reason=str(limit), own_fault=True)
+
+    def _abilities_of(self, model: Any, ends: float) -> tuple[str, ...]:
+        """Return what a model can; nothing when Ollama does not say it now, and then the next look asks again.
+
+        :param ends: when no further model is asked for in this look, on the monotonic clock.
+        """
+        name = model["name"]
+        known = self._known.get((name, str(model.get("digest"))))
+        if known is not None:
+            return known
+        if time.monotonic() > ends:
+            return ()
+        try:
+            shown = self._client.show(name, call=_call())
+        except CollectionError as error:
+            LOG.warning("model_not_shown", model=name, error=printable(error.message))
+            return ()
+        abilities = shown.get("capabilities")
+        if isinstance(abilities, list) and abilities:
+            return tuple(sorted({printable(ability, 60) for ability in abilities[:100]}))
+        # Ollama before 0.6.4 does not say. What it says since then it makes of the same key (server/images.go).
+        info = shown.get("model_info")
+        pools = isinstance(info, dict) and any(str(key).endswith(".pooling_type") for key in info)
+        return ("embedding",) if pools else ("completion",)
+
+
+def _call() -> Call:
+    return Call(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, total_timeout=TIMEOUT)
+
+
+def _is_named(model: Any) -> bool:
+    """Whether a model has a name that a request can spell."""
+    try:
+        ModelName.parse(model["name"])
+    except (InvalidNameError, KeyError, TypeError):
+        return False
+    return True

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which models are trusted: what requests, and then a probe, have found out about them.
+
+Everything here runs on the I/O thread, but for the probe, which waits for Ollama in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from functools import partial
+from typing import Any, Callable
+
+from .._ollama.names import ModelName
+from .._ollama.text import printable
+from ..domain.delivery import LaneSettings
+from ..domain.verdicts import Result
+from ..logs.log import Log
+from .circuit_breaker import CircuitBreaker
+from .probe import Finding, Probed
+
+LOG = Log()
+
+
+class ModelTrust:
+    """Keeps the breaker informed, and probes a model when the breaker wants to know more.
+
+    :param loop: of the I/O thread.
+    :param probe: finds out whether Ollama runs the model of a lane; waits.
+    :param counters: of the worker; ``probes`` and ``model_pauses`` are counted here.
+    :param changed: called when a model was given up, and when its pause is over.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        breaker: CircuitBreaker,
+        probe: Callable[[LaneSettings], Probed],
+        counters: Counter[str],
+        changed: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._breaker = breaker
+        self._probe = probe
+        self._counters = counters
+        self._changed = changed
+
+    def reason(self, model: str) -> str:
+        """Say why a model is given up for now; empty when it is not.
+
+        :param model: its full name, in lower case.
+        """
+        return self._breaker.reason(model, time.monotonic())
+
+    def judge(self, lane: LaneSettings, served: Result) -> None:
+        """Learn from what became of a request of a lane."""
+        model = _key(lane)
+        if served.outcome == "answered":
+            if self._breaker.succeeded(model):
+                LOG.info("model_recovered", model=lane.lane.model)
+        elif served.broken and self._breaker.failed(model, served.broken, time.monotonic()):
+            self._counters["probes"] += 1
+            LOG.info("model_probed", model=lane.lane.model, error=printable(served.broken))
+            try:
+                threading.Thread(target=self._run, args=(lane,), name="probe", daemon=True).start()
+            except RuntimeError as error:  # no more threads
+                self._probed(lane, Probed(Finding.UNKNOWN, str(error)))
+
+    def _run(self, lane: LaneSettings) -> None:
+        """Probe; in a thread of its own."""
+        try:
+            probed = self._probe(lane)
+        except Exception as error:  # the breaker waits for a finding, and would wait for ever
+            LOG.exception("defect")
+            probed = Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}")
+        self._loop.add_callback_threadsafe(partial(self._probed, lane, probed))
+
+    def _probed(self, lane: LaneSettings, probed: Probed) -> None:
+        model, name = _key(lane), lane.lane.model
+        if probed.finding is not Finding.FAILS:
+            if probed.finding is Finding.RUNS:
+                self._breaker.succeeded(model)
+            else:
+                self._breaker.unconfirmed(model)
+            LOG.info("model_not_given_up", model=name, probe=probed.finding.value, error=printable(probed.reason))
+            return
+        seconds = self._breaker.confirmed(model, printable(probed.reason), time.monotonic())
+        if seconds is not None:
+            LOG.warning("model_broken", model=name, pause=seconds, error=printable(probed.reason))
+            self._counters["model_pauses"] += 1
+            self._loop.call_later(seconds + 0.01, self._changed)
+            self._changed()
+
+
+def _key(lane: LaneSettings) -> str:
+    return ModelName.parse(lane.lane.model).full.lower()

@@ -1,0 +1,63 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers that were made, kept for a while: a request that is delivered again is answered again, not worked out again.
+
+That happens when the connection breaks between the end of the work and the acknowledgement, and when a requester sends
+a request twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Callable, Optional
+
+from ..domain.verdicts import Result
+
+#: Seconds by default; longer than it takes to reconnect to a broker that restarts.
+KEEP = 600.0
+#: Answers, and bytes of their bodies.
+MAX_COUNT = 1000
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class ResultCache:
+    """The latest answers by the identity of their requests. For one thread.
+
+    :param keep: seconds for which an answer is kept.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, keep: float = KEEP) -> None:
+        self._keep = keep
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, Result]] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, identity: Optional[str], served: Result) -> None:
+        """Keep an answer. What has no identity, or is too large to be worth it, is not kept."""
+        if identity is None or _size(served) > MAX_BYTES // 8:
+            return
+        self._drop(identity)
+        self._kept[identity] = (self._clock(), served)
+        self._bytes += _size(served)
+        while len(self._kept) > MAX_COUNT or self._bytes > MAX_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def get(self, identity: Optional[str]) -> Optional[Result]:
+        """Return the answer to a request that was served before."""
+        while self._kept and self._clock() - next(iter(self._kept.values()))[0] > self._keep:
+            self._drop(next(iter(self._kept)))
+        return None if identity is None or identity not in self._kept else self._kept[identity][1]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _drop(self, identity: str) -> None:
+        if identity in self._kept:
+            _since, served = self._kept.pop(identity)
+            self._bytes -= _size(served)
+
+
+def _size(served: Result) -> int:
+    return len(served.reply.message.body) if served.reply is not None else 0

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The log: one line for each event, as logfmt or JSON, on standard output.
+
+Never in it: prompts, answers, credentials. What comes from outside is escaped and cut, whichever field it is in, so
+that no text can forge a line, colour a terminal or fill a disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import sys
+import time
+from typing import Any, Union
+
+from .._ollama.text import SHOWN, printable
+from .writer import LogWriter
+
+#: Characters of a field, where more are of use than of a name: own sentences, and what is nobody's own.
+_LIMITS = {"event": 1000, "error": 1000, "reason": 1000, "remedy": 1000, "added": 1000, "removed": 1000}
+
+#: Lines of a traceback, of which the last ones count, and characters of each.
+_TRACEBACK_LINES = 60
+_TRACEBACK_LINE = 500
+
+_PLAIN = re.compile(r"[^\s\"=\\]+")
+
+
+class Log:
+    """Writes events, each with its fields."""
+
+    def __init__(self, name: str = "fleet_worker") -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._write(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._write(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """Write an event with the traceback of the exception that is being handled."""
+        self._logger.log(logging.ERROR, event, exc_info=sys.exc_info(), extra={"fields": fields})
+
+    def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        self._logger.log(level, event, extra={"fields": fields})
+
+
+def set_up(style: str, level: str) -> None:
+    """Send the log to standard output.
+
+    :param style: ``logfmt`` or ``json``.
+    :param level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
+    # None of our lines says where in the code or in which thread it was written, and to find out is half of its cost
+    # ("Optimization" in the documentation of logging).
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    handler = _Handler(sys.stdout.fileno(), _Json() if style == "json" else _Logfmt())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    # What pika says of a lost connection is said by us, once and with a remedy. What it says below a warning has whole
+    # messages in it, prompts and answers with them.
+    logging.getLogger("pika").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
+    # urllib3 warns of each connection that it has to make anew.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    fields = {
+        "time": f"{moment}.{int(record.msecs):03d}Z",
+        "level": record.levelname.lower(),
+        "event": record.getMessage(),
+        **getattr(record, "fields", {}),
+    }
+    if record.name != "fleet_worker":
+        fields["logger"] = record.name
+    shown = {name: _shown(name, value) for name, value in fields.items() if value is not None}
+    if record.exc_info:
+        lines = logging.Formatter().formatException(record.exc_info).splitlines()[-_TRACEBACK_LINES:]
+        shown["traceback"] = "\n".join(printable(line, _TRACEBACK_LINE) for line in lines)
+    return shown
+
+
+def _shown(name: str, value: Any) -> Union[str, int, float]:
+    """Return a value as the log shows it."""
+    if isinstance(value, str) and len(value) <= SHOWN and value.isprintable():
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 64 else f"<a number of {value.bit_length()} bits>"
+    return printable(value, _LIMITS.get(name, SHOWN))
+
+
+class _Handler(logging.Handler):
+    """Writes lines, and neither waits nor raises: no line is worth a request."""
+
+    def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._writer = LogWriter(descriptor, self._dropped)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - where could it be said
+            line = self._line("log_line_lost", reason=type(error).__name__)
+        self._writer.write(_encoded(line))
+
+    def flush(self) -> None:
+        """Wait until nobody is behind with reading, or for some seconds; logging calls this at the end."""
+        self._writer.flush()
+
+    def _dropped(self, number: int) -> bytes:
+        return _encoded(self._line("log_lines_dropped", lines=number, reason="nobody has read them"))
+
+    def _line(self, event: str, **fields: Any) -> str:
+        record = logging.LogRecord("fleet_worker", logging.WARNING, "", 0, event, None, None)
+        record.fields = fields
+        return self.format(record)
+
+
+def _encoded(line: str) -> bytes:
+    return f"{line}\n".encode("utf-8", "backslashreplace")
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(_fields(record))
+
+
+class _Logfmt(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(f"{name}={_logfmt(value)}" for name, value in _fields(record).items())
+
+
+def _logfmt(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)

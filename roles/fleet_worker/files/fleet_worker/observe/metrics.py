@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The metrics of the worker for Prometheus.
+
+What happens to requests is counted when it happens, on the I/O thread. The current state is read from the worker when
+Prometheus asks, in the thread of the listener; an I/O thread that does not answer is itself a metric.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, Optional
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .. import __version__
+from ..logs.log import Log
+from . import metrics_http
+from .listener import Listener
+
+LOG = Log()
+
+#: Seconds. From an embedding on a GPU to the longest deadline of a lane by default.
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1500.0)
+
+#: Seconds or tokens of one request. More is no count but a mistake, and would hide every other one in a sum.
+LARGEST = 1e9
+
+#: What the counters of the worker count; a name with a colon is a metric with the label that stands here first.
+_COUNTED = {
+    "connections": ("", "Connections to the broker that were opened; all but the first are reconnects"),
+    "deliveries": ("", "Requests taken from the broker, redeliveries included"),
+    "redeliveries": ("", "Requests that the broker had given out before"),
+    "answered_again": ("", "Redelivered requests whose answer was still there and was sent again"),
+    "joined": ("", "Redelivered requests whose first delivery was still being worked on"),
+    "model_switches": ("", "Requests that ran after one for another model, which Ollama may have had to load"),
+    "busy": ("", "Times that a request gave its slot up because Ollama was too busy for it"),
+    "tried_alone": ("", "Requests that were tried once more, alone, because the runner of their model had ended"),
+    "probes": ("", "Requests of the worker's own, to find out whether Ollama runs a model that others failed at"),
+    "model_pauses": ("", "Times that the lanes of a model were paused because Ollama cannot run it"),
+    "reply": (
+        "result",
+        "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost",
+    ),
+    "registry_events": ("event", "Events sent to the registry"),
+}
+
+
+class Metrics:
+    """The metrics of one worker.
+
+    :param node: name of the node.
+    """
+
+    def __init__(self, node: str) -> None:
+        # One series more for each counter and histogram, with a time that nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Requests that came to an end, by outcome", "lane", "outcome")
+        self._tokens = self._counter("tokens", "Tokens that Ollama has counted", "lane", "direction")
+        self._waiting = self._histogram(
+            "queue_wait_seconds",
+            "Time from publishing to delivery, of requests that say when they were sent; by two clocks, whole seconds",
+        )
+        self._inference = self._histogram("inference_seconds", "Time that Ollama worked on a request")
+        self._here = self._histogram("request_seconds", "Time from delivery to the confirmed answer")
+        self._series: dict[tuple[Any, tuple[str, ...]], Any] = {}
+        self._node = node
+        self.listener: Optional[Listener] = None
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"fleet_worker_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(f"fleet_worker_{name}", text, ["lane"], buckets=BUCKETS, registry=self.registry)
+
+    def ended(self, lane: str, outcome: str, fields: Mapping[str, Any]) -> None:
+        """A request has come to its end.
+
+        :param fields: what the log says of it.
+        """
+        self._of(self._requests, lane, outcome).inc()
+        for histogram, name in ((self._waiting, "waited"), (self._here, "here"), (self._inference, "seconds")):
+            seconds = _amount(fields.get(name))
+            if seconds is not None:
+                self._of(histogram, lane).observe(seconds)
+        for direction in ("input", "output"):
+            self._of(self._tokens, lane, direction).inc(_amount(fields.get(f"{direction}_tokens")) or 0)
+
+    def _of(self, metric: Any, *labels: str) -> Any:
+        """Return the series with these labels. The library finds it under a lock, and checks the labels each time."""
+        key = (metric, labels)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = metric.labels(*labels)
+        return found
+
+    def serve(self, listen: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+        """Answer Prometheus. A worker that cannot works all the same, and says so.
+
+        :param listen: ``host:port``.
+        :param snapshot: asks the worker how it is; called from any thread.
+        """
+        self.registry.register(_Standing(self._node, snapshot))
+        try:
+            listener = Listener(_bound(listen), self._answer, name="metrics")
+            listener.start()
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+            LOG.warning("no_metrics", listen=listen, error=str(error), remedy="free the address, or choose another")
+            return
+        self.listener = listener
+
+    def stop(self) -> None:
+        """Stop answering."""
+        if self.listener is not None:
+            self.listener.stop()
+
+    def _answer(self, received: bytes) -> Optional[bytes]:
+        return metrics_http.answer(received, self.registry)
+
+
+def _bound(listen: str) -> socket.socket:
+    """Return a socket that is bound to ``host:port``.
+
+    :raises OSError: when that is not possible.
+    """
+    host, _colon, port = listen.rpartition(":")
+    family, kind, protocol, _name, address = socket.getaddrinfo(host.strip("[]"), int(port), 0, socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _amount(value: Any) -> Optional[float]:
+    """Return what a metric can take of a number that somebody else has counted; None of one that nothing can have."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
+        return None
+    return float(value)
+
+
+class _Standing(Collector):
+    """How the worker is at the moment it is asked."""
+
+    def __init__(self, node: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+        self._node = node
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterator[Metric]:
+        """Return nothing, so that nobody is asked while the metrics are registered."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._snapshot()
+        yield InfoMetricFamily("fleet_worker", "The worker", value={"version": __version__, "node": self._node})
+        yield from _process()
+        answers = "error" not in state
+        yield _gauge("io_thread_responding", "1 while the main loop turns", answers)
+        if not answers:
+            return
+        yield _gauge("start_time_seconds", "When the worker was started, in seconds since 1970", state["since"])
+        for name, text in (
+            ("ready", "1 once the worker has come up"),
+            ("connected", "1 while there is a connection to the broker"),
+            ("blocked", "1 while the broker has an alarm and takes no answers"),
+            ("draining", "1 while the worker takes no more work"),
+            ("ollama_up", "1 while Ollama answers"),
+            ("slots", "Requests that may run at the same time"),
+            ("held", "Requests that were taken and wait for a slot"),
+        ):
+            yield _gauge(name, text, state[name])
+        yield from _lanes(state["lanes"])
+        yield from _counted(state["counters"])
+
+
+def _lanes(lanes: list[dict[str, Any]]) -> Iterator[Metric]:
+    states = GaugeMetricFamily("fleet_worker_lanes", "Lanes by how requests come", labels=["state"])
+    for name in ("push", "pull", "paused", "degraded"):
+        states.add_metric([name], sum(lane["state"] == name for lane in lanes))
+    yield states
+    served = GaugeMetricFamily(
+        "fleet_worker_lane_served", "1 while the lane is served, 0 while it is paused", labels=["lane"]
+    )
+    running = GaugeMetricFamily("fleet_worker_in_flight", "Requests of the lane that are being served", labels=["lane"])
+    labels = ["lane", "model", "type", "style"]
+    about = GaugeMetricFamily("fleet_worker_lane_info", "What a lane is; always 1", labels=labels)
+    for lane in lanes:
+        served.add_metric([lane["queue"]], lane["state"] in ("push", "pull"))
+        running.add_metric([lane["queue"]], lane["running"])
+        about.add_metric([lane["queue"], lane["model"], lane["type"], lane["style"]], 1)
+    yield from (served, running, about)
+
+
+def _counted(counters: dict[str, int]) -> Iterator[Metric]:
+    families: dict[str, CounterMetricFamily] = {}
+    for counter, value in counters.items():
+        name, _colon, what = counter.partition(":")
+        if name == "outcome":
+            continue  # told by lane
+        label, text = _COUNTED.get(name, ("kind" if what else "", name.replace("_", " ").capitalize()))
+        full = f"fleet_worker_{'replies' if name == 'reply' else name}"
+        family = families.setdefault(full, CounterMetricFamily(full, text, labels=[label] if label else []))
+        family.add_metric([what] if label else [], value)
+    yield from families.values()
+
+
+def _process() -> Iterator[Metric]:
+    """What the collector of prometheus_client tells of a process; that one needs files that the sandbox hides."""
+    yield CounterMetricFamily("process_cpu_seconds", "CPU time of the process", value=time.process_time())
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            pages = int(statm.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return
+    size = pages * os.sysconf("SC_PAGE_SIZE")
+    yield GaugeMetricFamily("process_resident_memory_bytes", "Memory of the process that is in RAM", value=size)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"fleet_worker_{name}", text, value=float(value))

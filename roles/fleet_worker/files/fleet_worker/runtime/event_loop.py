@@ -1,0 +1,179 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The loop of the I/O thread: it waits for sockets, timers and other threads, and calls who waits for them.
+
+It is what pika asks of a loop (``AbstractSelectorIOLoop`` of pika.adapters.utils.selector_ioloop_adapter), and does
+what pika's own does for less: a thread wakes it only if nobody else has, and what is to be called is looked up once.
+Two things it does more. It calls at the end of a turn, so that what was said in it can be sent as one. And it goes on
+when something raises that it calls: the one request that this concerns is not worth the work on all the others.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import select
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Callable, Optional
+
+from ..logs.log import Log
+
+LOG = Log()
+
+Callback = Callable[[], None]
+
+
+class Timer:
+    """A callback that is due at a time of the monotonic clock, unless it is taken back."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback: Optional[Callback] = callback
+
+
+class EventLoop:
+    """A loop over epoll. Everything but :meth:`add_callback_threadsafe` is for the thread that runs it."""
+
+    READ = select.EPOLLIN
+    WRITE = select.EPOLLOUT
+    ERROR = select.EPOLLERR
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int, int], None]] = {}
+        self._callbacks: deque[Callback] = deque()
+        self._at_end: deque[Callback] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        self._removed = 0
+        self._stopping = False
+        self._thread: Optional[int] = None
+        #: Whether the loop was told already that there are callbacks.
+        self._woken = False
+        self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.add_handler(self._told, self._hear, self.READ)
+
+    def close(self) -> None:
+        """Let go of everything, once the loop has ended."""
+        self._handlers.clear()
+        self._epoll.close()
+        for descriptor in (self._told, self._tell):
+            os.close(descriptor)
+
+    # Who waits for what.
+
+    def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
+        """Call the handler with the descriptor and what it is ready for (a sum of READ, WRITE and ERROR)."""
+        self._handlers[fd] = handler
+        self._epoll.register(fd, events)
+
+    def update_handler(self, fd: int, events: int) -> None:
+        if fd in self._handlers:
+            self._epoll.modify(fd, events)
+
+    def remove_handler(self, fd: int) -> None:
+        """Do not watch a descriptor any more. One whose handler has raised is removed already."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def call_later(self, delay: float, callback: Callback) -> Timer:
+        """Call back after so many seconds."""
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (time.monotonic() + delay, next(self._numbers), timer))
+        return timer
+
+    def remove_timeout(self, timeout_handle: Timer) -> None:
+        """Do not call back any more. What was called already may be removed."""
+        if timeout_handle.callback is not None:
+            timeout_handle.callback = None
+            self._removed += 1
+
+    def add_callback_threadsafe(self, callback: Callback) -> None:
+        """Call back on the next turn; from any thread."""
+        self._callbacks.append(callback)
+        # In this order: the loop clears the mark before it takes the callbacks.
+        if not self._woken and threading.get_ident() != self._thread:
+            self._woken = True
+            with suppress(BlockingIOError):  # full of marks that were not read yet
+                os.write(self._tell, b"!")
+
+    add_callback = add_callback_threadsafe
+
+    def at_end_of_turn(self, callback: Callback) -> None:
+        """Call back once everybody has been called whose turn it is now."""
+        self._at_end.append(callback)
+
+    # Turning.
+
+    def start(self) -> None:
+        """Turn until :meth:`stop`."""
+        self._thread = threading.get_ident()
+        try:
+            while not self._stopping:
+                self.turn()
+        finally:
+            self._thread = None
+            self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def turn(self) -> None:
+        """Wait until there is somebody to call, and call."""
+        for fd, events in self._epoll.poll(self._patience()):
+            handler = self._handlers.get(fd)  # none when an earlier one of this turn has removed it
+            if handler is not None:
+                try:
+                    handler(fd, events)
+                except Exception:
+                    # It would be called again at once, since what it was called for is still there.
+                    LOG.exception("defect")
+                    self.remove_handler(fd)
+        self._woken = False
+        for _number in range(len(self._callbacks)):
+            _call(self._callbacks.popleft())
+        if self._timers:
+            self._call_due()
+        while self._at_end:
+            _call(self._at_end.popleft())
+
+    def _patience(self) -> Optional[float]:
+        """Return how many seconds nothing has to be done; None for any number."""
+        if self._callbacks or self._stopping:
+            return 0.0
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+            self._removed -= 1
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+
+    def _call_due(self) -> None:
+        now = time.monotonic()
+        due = []
+        while self._timers and self._timers[0][0] <= now:
+            due.append(heapq.heappop(self._timers)[2])
+        for timer in due:
+            callback, timer.callback = timer.callback, None
+            if callback is None:
+                self._removed -= 1
+            else:
+                _call(callback)
+        if self._removed > 1000 and self._removed > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+            heapq.heapify(self._timers)
+            self._removed = 0
+
+    def _hear(self, fd: int, _events: int) -> None:
+        os.read(fd, 4096)
+
+
+def _call(callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:
+        LOG.exception("defect")

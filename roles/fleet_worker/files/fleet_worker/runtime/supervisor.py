@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The helper threads of a process: each survives its errors, and the watchdog knows all of them.
+
+A helper thread works in rounds. A round waits for something, such as a signal, a connection or a task, and handles it.
+An exception ends the round and not the thread: without this rule one odd answer of Ollama, or one odd client of the
+status socket, would end a thread for ever, and nobody would notice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import Any, Callable, Optional
+
+from ..logs.log import Log
+
+LOG = Log()
+
+#: Seconds after which a round that still handles something counts as stalled.
+PATIENCE = 120.0
+
+#: Seconds between a failed round and the next one: doubled with each failure in a row, up to the second number.
+BACKOFF = 0.05
+BACKOFF_CAP = 10.0
+
+
+class RoundThread:
+    """A thread that waits for something and handles it, again and again.
+
+    :param name: what logs, status and debuggers call the thread.
+    :param wait: returns the next thing to handle; may wait for it without end. :meth:`stop` does not interrupt it.
+    :param handle: gets what ``wait`` has returned.
+    :param patience: seconds that ``handle`` may take before the thread counts as stalled; None for any time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        wait: Callable[[], Any],
+        handle: Callable[[Any], None],
+        *,
+        patience: Optional[float] = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.patience = patience
+        self._wait = wait
+        self._handle = handle
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._busy_since: Optional[float] = None
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread.
+
+        :raises RuntimeError: when the system allows no further thread.
+        """
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after its current round. The owner wakes a ``wait`` that would not return by itself."""
+        self._stopped.set()
+
+    def progress(self) -> None:
+        """Report that a long round makes progress; called by ``handle``."""
+        if self._busy_since is not None:
+            self._busy_since = self._clock()
+
+    @property
+    def trouble(self) -> str:
+        """Why the thread does not do its work; empty when it does, was not started yet or was stopped."""
+        if self._stopped.is_set() or self._thread.ident is None:
+            return ""
+        if not self._thread.is_alive():
+            return f"the thread {self.name} has ended"
+        since = self._busy_since
+        if since is None or self.patience is None:
+            return ""
+        seconds = self._clock() - since
+        return f"the thread {self.name} has been busy for {seconds:.0f} s" if seconds > self.patience else ""
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._round()
+                self._failures = 0
+            except BaseException:
+                with suppress(BaseException):  # a log that fails must not end the thread that it tells of
+                    LOG.exception("thread_failed", thread=self.name, remedy="please report this; the thread goes on")
+                self._stopped.wait(min(BACKOFF_CAP, BACKOFF * 2.0 ** min(self._failures, 20)))
+                self._failures += 1
+
+    def _round(self) -> None:
+        try:
+            found = self._wait()
+            if not self._stopped.is_set():
+                self._busy_since = self._clock()
+                self._handle(found)
+        finally:
+            self._busy_since = None
+
+
+class Supervisor:
+    """Knows the helper threads of the process."""
+
+    def __init__(self) -> None:
+        self._threads: list[RoundThread] = []
+
+    def watch(self, *threads: RoundThread) -> None:
+        """Take threads into the supervision. They may be started before or after."""
+        self._threads += threads
+
+    @property
+    def trouble(self) -> str:
+        """The first thread that does not do its work, and how; empty when all do."""
+        return next((trouble for trouble in (thread.trouble for thread in self._threads) if trouble), "")

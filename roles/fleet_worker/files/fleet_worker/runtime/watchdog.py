@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signs of life for the watchdog of systemd, which restarts a process that gives none."""
+
+from __future__ import annotations
+
+from ..logs.log import Log
+from .supervisor import Supervisor
+from .systemd import Notifier
+
+LOG = Log()
+
+#: Seconds between two signs of life when systemd expects none, and at most.
+TICK = 1.0
+
+
+class Watchdog:
+    """Feeds the watchdog while the loop of the process turns and every helper thread does its work.
+
+    :param supervisor: knows the helper threads.
+    """
+
+    def __init__(self, notifier: Notifier, supervisor: Supervisor) -> None:
+        self._notifier = notifier
+        self._supervisor = supervisor
+        self._logged = ""
+
+    @property
+    def trouble(self) -> str:
+        """Which helper thread does not do its work; empty while all do."""
+        return self._supervisor.trouble
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from one call of :meth:`feed` to the next."""
+        interval = self._notifier.watchdog_interval
+        return TICK if interval is None else min(TICK, interval / 4)
+
+    def feed(self) -> None:
+        """Give a sign of life, unless a helper thread gives none.
+
+        The loop of the process calls this, so that a loop that hangs gives no sign either.
+        """
+        self._notifier.resend()
+        trouble = self.trouble
+        if trouble and not self._logged:
+            LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the process")
+            self._notifier.status(f"{trouble}; the watchdog restarts the process")
+        self._logged = trouble
+        if self._notifier.watchdog_interval is not None and not trouble:
+            self._notifier.alive()

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lanes made of the models that Ollama has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from .._ollama.names import DEFAULT_TAG, ModelName
+from .._ollama.patterns import matches_any
+from .config import MAX_NAME, AutoLanesConfig, LaneConfig
+
+#: What a model must be able to do for a lane of each type, in the words of Ollama.
+NEEDS = {"chat": "completion", "generate": "completion", "embed": "embedding"}
+
+
+def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesConfig) -> list[LaneConfig]:
+    """Return the lanes for models.
+
+    Chat and generate are one lane in the styles shared and offering, and that is a lane of chat here. A model whose
+    name is too long for the configuration of a lane gets none.
+
+    :param models: each as Ollama spells it, with what it can.
+    """
+    found: list[LaneConfig] = []
+    for model, abilities in models:
+        if not _allowed(model, settings):
+            continue
+        for style in settings.styles:
+            types = [kind for kind in settings.types if NEEDS[kind] in abilities]
+            if style != "model" and "chat" in types and "generate" in types:
+                types.remove("generate")
+            found += [
+                LaneConfig(
+                    type=kind,
+                    model=spelling,
+                    style=style,
+                    context_window=None if style == "model" or kind == "embed" else settings.context_window,
+                    deadline=settings.deadline,
+                    priority=settings.priority,
+                    consumer_priority=settings.consumer_priority,
+                    keep_alive=settings.keep_alive,
+                    option_ranges=settings.option_ranges,
+                )
+                for kind in types
+                for spelling in _spellings(model)
+                if len(spelling) <= MAX_NAME
+            ]
+    return found
+
+
+def _spellings(model: str) -> Iterator[str]:
+    """Every way in which requesters may write a model: they leave out the tag when it is the default."""
+    short = ModelName.parse(model).short
+    yield short
+    if short.endswith(":" + DEFAULT_TAG):
+        yield short[: -len(DEFAULT_TAG) - 1]
+
+
+def _allowed(model: str, settings: AutoLanesConfig) -> bool:
+    name = ModelName.parse(model)
+    if not matches_any(name, settings.allow, ignore_case=True):
+        return False
+    return not matches_any(name, settings.deny, ignore_case=True)

@@ -1,0 +1,450 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration: one YAML file, checked as a whole, with complaints that name the key and the remedy.
+
+Secrets are not in it: a key that ends in ``_credential`` is the name of a file in ``$CREDENTIALS_DIRECTORY``, where
+systemd puts what ``LoadCredential=`` names.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+import socket
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Optional, TypeVar, Union
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .._fleet.broker import Address
+from .._fleet.lanes import Lane, check_collisions, lane
+from .._fleet.trust import REPLY_QUEUES
+from .._ollama.errors import CollectionError
+from .._ollama.header_fields import check_header
+from .._ollama.hosts import parse_host
+from .._ollama.names import ModelName
+from .._ollama.option_ranges import RANGED
+from .._ollama.options import keep_alive
+from .._ollama.patterns import NamePattern
+from .._ollama.text import printable
+from ..domain.lane_rule import STARVATION
+from ..domain.lane_terms import LaneTerms
+from . import yaml_document
+
+DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
+
+#: Bytes. AMQP 0-9-1 carries names as short strings.
+MAX_NAME = 255
+
+
+def _short_string(value: str) -> str:
+    size = len(value.encode("utf-8"))
+    if size > MAX_NAME:
+        raise ValueError(f"it has {size} bytes, and AMQP allows {MAX_NAME}; shorten it")
+    if not value.isprintable():
+        raise ValueError(f"{printable(value)!r} has characters that cannot be shown; remove them")
+    return value
+
+
+def _pattern(value: str) -> str:
+    or_value_error(lambda: NamePattern.parse(value))
+    return value
+
+
+CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$")]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_short_string)]
+#: A pattern of model names.
+Pattern = Annotated[Name, AfterValidator(_pattern)]
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+class ConfigError(CollectionError):
+    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
+
+    code = "invalid_config"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsConfig(Section):
+    """How the broker is verified, and which certificate it is shown."""
+
+    ca_path: Optional[str] = None
+    client_cert: Optional[str] = None
+    client_key_credential: Optional[CredentialName] = None
+    validate_: bool = Field(default=True, alias="validate")
+
+    @model_validator(mode="after")
+    def _key_has_certificate(self) -> TlsConfig:
+        if self.client_key_credential and not self.client_cert:
+            raise ValueError("client_key_credential needs client_cert; add the certificate that belongs to the key")
+        return self
+
+
+class BrokerConfig(Section):
+    """Where the broker is, and who the worker is to it."""
+
+    addresses: list[str] = Field(min_length=1)
+    vhost: Name = "/"
+    #: None: the client certificate says who we are (SASL EXTERNAL).
+    username: Optional[Name] = "fleet-worker"
+    password_credential: CredentialName = "broker-password"  # noqa: S105 - the name of a file
+    #: Seconds; the broker may ask for less.
+    heartbeat: int = Field(default=30, ge=5, le=600)
+    tls: Optional[TlsConfig] = None
+
+    @field_validator("addresses")
+    @classmethod
+    def _addresses_are_readable(cls, value: list[str]) -> list[str]:
+        for text in value:
+            or_value_error(lambda text=text: Address.parse(text, tls=False))
+        return value
+
+    @model_validator(mode="after")
+    def _somebody_logs_in(self) -> BrokerConfig:
+        if self.username is None and not (self.tls and self.tls.client_cert):
+            raise ValueError("username is null and there is no tls.client_cert; set one of them, or nobody can log in")
+        return self
+
+
+class OllamaConfig(Section):
+    """The one Ollama server that this worker serves."""
+
+    host: str = "http://127.0.0.1:11434"
+    #: Seconds.
+    connect_timeout: float = Field(default=10, gt=0, le=300)
+    headers: dict[str, str] = {}
+    #: The same for headers that are secrets: a credential with one ``Name: value`` a line.
+    headers_credential: Optional[CredentialName] = None
+    #: Whether to refuse to start beside another worker of this machine that serves it. Two would both fill its slots.
+    exclusive: bool = True
+    #: Seconds between two looks at an Ollama that answers; that soon a model that came or went is noticed.
+    interval: float = Field(default=15, ge=0.1, le=3600)
+    #: Seconds for which a request waits for an Ollama that is down, before it is given to another node or answered
+    #: with an error.
+    patience: float = Field(default=30, ge=0, le=3600)
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_readable(cls, value: str) -> str:
+        or_value_error(lambda: parse_host(value))
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            or_value_error(lambda name=name, text=text: check_header(name, text))
+        return value
+
+
+KeepAlive = Union[StrictInt, Annotated[StrictFloat, Field(allow_inf_nan=False)], StrictStr, None]
+Range = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
+
+
+class LaneDefaultsConfig(Section):
+    """What a lane decides about its requests."""
+
+    #: How long Ollama keeps the model after each request (``10m``, -1 for ever); None leaves it to the requester, from
+    #: five minutes to an hour.
+    keep_alive: KeepAlive = None
+    #: Least and most of options whose usual range does not fit: ``{"num_predict": [1, 4096]}``.
+    option_ranges: dict[str, Range] = {}
+
+    @field_validator("keep_alive")
+    @classmethod
+    def _keep_alive_is_a_time(cls, value: KeepAlive) -> KeepAlive:
+        kept: KeepAlive = or_value_error(lambda: keep_alive(value))
+        return kept
+
+    @field_validator("option_ranges")
+    @classmethod
+    def _options_have_ranges(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+        for name, (least, most) in value.items():
+            if name not in RANGED:
+                raise ValueError(f"{name} is no option with a range; choose of {', '.join(sorted(RANGED))}")
+            if least > most:
+                raise ValueError(
+                    f"the range of {name} begins with {least:g}, above its end; write the smaller one first"
+                )
+        return value
+
+    @property
+    def terms(self) -> LaneTerms:
+        ranges = tuple((name, least, most) for name, (least, most) in sorted(self.option_ranges.items()))
+        return LaneTerms(self.keep_alive, ranges)
+
+
+class LaneConfig(LaneDefaultsConfig):
+    """One lane."""
+
+    type: Literal["chat", "generate", "embed"]
+    model: Name
+    style: Literal["model", "shared", "offering"] = "model"
+    #: Tokens.
+    context_window: Optional[int] = Field(default=None, ge=1)
+    #: Seconds a request may take; the default depends on the style.
+    deadline: Optional[float] = Field(default=None, gt=0)
+    #: Order among the lanes of this node, higher first. Embeddings are short, and go first unless told otherwise.
+    priority: Optional[int] = Field(default=None, ge=-100, le=100)
+    #: Order among the nodes, higher first (x-priority of the consumer).
+    consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
+
+
+class RegistryConfig(Section):
+    """The events that tell the registry which lanes are served."""
+
+    enabled: bool = True
+    #: Seconds between two of them for a lane of which nothing new is to be told.
+    heartbeat_interval: float = Field(default=30, ge=1, le=3600)
+
+
+class MetricsConfig(Section):
+    """What Prometheus may ask."""
+
+    #: ``host:port``, or null to answer nobody. There is no encryption and no login.
+    listen: Optional[str] = "127.0.0.1:9469"
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_readable(cls, value: Optional[str]) -> Optional[str]:
+        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})", value or "x:1")
+        if match is None or not 0 < int(match[1]) < 65536:
+            raise ValueError(f"{value!r} is not host:port; write it like 127.0.0.1:9469, or null to turn it off")
+        return value
+
+
+class AutoLanesConfig(LaneDefaultsConfig):
+    """Lanes made of the models that Ollama has, and with them for as long as it has them."""
+
+    #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
+    #: none of the second.
+    allow: list[Pattern] = ["*"]
+    deny: list[Pattern] = []
+    styles: list[Literal["model", "shared", "offering"]] = Field(default=["model"], min_length=1)
+    types: list[Literal["chat", "generate", "embed"]] = Field(default=["chat", "generate", "embed"], min_length=1)
+    #: As for a lane of its own. The first is for inference lanes of style shared and offering alone.
+    context_window: Optional[int] = Field(default=None, ge=1)
+    deadline: Optional[float] = Field(default=None, gt=0)
+    priority: Optional[int] = Field(default=None, ge=-100, le=100)
+    consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
+
+
+class BrokenModelConfig(Section):
+    """When the lanes of a model that Ollama cannot run are paused."""
+
+    #: Failures in a row.
+    failures: int = Field(default=3, ge=1, le=1000)
+    #: Seconds of the first pause; each one after it is twice as long, up to the second.
+    pause: float = Field(default=30, gt=0, le=3600)
+    longest: float = Field(default=600, gt=0, le=86400)
+
+
+class EmbedBatchConfig(Section):
+    """Embedding requests that are waiting together and have equal options go to Ollama as one array."""
+
+    #: Requests in one array, at most; 1 turns it off.
+    count: int = Field(default=32, ge=1, le=512)
+    #: Bytes of the texts in one array, at most.
+    bytes: int = Field(default=262144, ge=1024, le=16 * 1024 * 1024)
+
+
+class LogConfig(Section):
+    """The log, which goes to standard output."""
+
+    format: Literal["logfmt", "json"] = "logfmt"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """The whole file."""
+
+    node: Name = Field(default_factory=socket.gethostname)
+    broker: BrokerConfig
+    ollama: OllamaConfig = OllamaConfig()
+    #: Requests that run at the same time.
+    concurrency: int = Field(default=2, ge=1, le=256)
+    #: The same for one model, all its lanes together: ``{"llama3:70b": 1}``.
+    model_concurrency: dict[Name, Annotated[int, Field(ge=1, le=256)]] = {}
+    embed_batch: EmbedBatchConfig = EmbedBatchConfig()
+    broken_model: BrokenModelConfig = BrokenModelConfig()
+    #: Seconds for which the same request, sent or delivered again, is answered with the same answer.
+    duplicate_window: float = Field(default=600, ge=1, le=86400)
+    #: Seconds after which a lane is served out of turn, although requests of the loaded model are waiting.
+    starvation: float = Field(default=STARVATION, gt=0, le=3600)
+    #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
+    drain_timeout: float = Field(default=300, gt=0, le=86400)
+    exchanges: list[Name] = Field(default=["llm.request"], min_length=1)
+    #: The topic exchange that lex-ollama 0.3.1 answered to (agent), for requesters that have bound a queue to it.
+    legacy_reply_exchange: Optional[Name] = None
+    #: Patterns of the queues that may be answered to.
+    reply_queues: list[Name] = Field(default=list(REPLY_QUEUES), min_length=1)
+    #: Bytes; LegionIO's readers refuse more.
+    max_reply_bytes: int = Field(default=1048576, ge=1024, le=512 * 1024 * 1024)
+    #: Bytes of a request's body; RabbitMQ 4 refuses more than 16 MiB itself.
+    max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
+    #: Whether requesters may set runner options (num_ctx and the like), which force Ollama to load the model anew.
+    allow_runner_options: bool = False
+    #: ``auto`` in the file is none listed, and ``auto_lanes`` with its defaults.
+    lanes: list[LaneConfig]
+    #: Lanes besides those that are listed.
+    auto_lanes: Optional[AutoLanesConfig] = None
+    status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
+    registry: RegistryConfig = RegistryConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_is_a_short_form(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("lanes") == "auto":
+            return {**value, "lanes": [], "auto_lanes": value.get("auto_lanes") or {}}
+        return value
+
+    @model_validator(mode="after")
+    def _something_is_served(self) -> Config:
+        if not self.lanes and self.auto_lanes is None:
+            raise ValueError("there is none; list at least one, or set lanes to auto")
+        return self
+
+    @field_validator("model_concurrency")
+    @classmethod
+    def _models_are_named(cls, value: dict[str, int]) -> dict[str, int]:
+        for name in value:
+            or_value_error(lambda name=name: ModelName.parse(name))
+        return value
+
+    @field_validator("exchanges")
+    @classmethod
+    def _exchanges_differ(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("an exchange is listed twice; remove one")
+        return value
+
+    @model_validator(mode="after")
+    def _lanes_make_sense(self) -> Config:
+        or_value_error(lambda: check_collisions(entry for entry, _settings in self.lane_table()))
+        return self
+
+    def lane_table(self, found: Iterable[LaneConfig] = ()) -> list[tuple[Lane, LaneConfig]]:
+        """The lanes, each with its settings.
+
+        :param found: lanes besides those that are listed; one that would be a queue there is already is left out.
+        :raises CollectionError: when one that is listed cannot be made.
+        """
+        table = [(self._lane(entry), entry) for entry in self.lanes]
+        queues = {made.queue for made, _entry in table}
+        for entry in found:
+            try:
+                made = self._lane(entry)
+            except CollectionError:
+                continue  # a model whose name cannot be one of a queue
+            if made.queue not in queues:
+                queues.add(made.queue)
+                table.append((made, entry))
+        return table
+
+    def _lane(self, entry: LaneConfig) -> Lane:
+        return lane(entry.type, entry.model, style=entry.style, context_window=entry.context_window, node=self.node)
+
+    @model_validator(mode="after")
+    def _deadlines_fit(self) -> Config:
+        auto = self.auto_lanes
+        examples = (
+            [LaneConfig(type="chat", model="any", style=style, deadline=auto.deadline) for style in auto.styles]
+            if auto is not None
+            else []
+        )
+        for made, settings in self.lane_table(examples):
+            if settings.deadline and made.ack_timeout and settings.deadline > made.ack_timeout - 10:
+                raise ValueError(
+                    f"the deadline {settings.deadline:g} of {made.queue} is too long: RabbitMQ takes a request back"
+                    f" after {made.ack_timeout:g} s; set {made.ack_timeout - 10:g} or less"
+                )
+        return self
+
+
+def load(path: str) -> Config:
+    """Read the file.
+
+    :raises ConfigError: when it cannot be read or is not right.
+    """
+    return parse(content_of(path))
+
+
+def content_of(path: str) -> dict[str, Any]:
+    """Return what a configuration file says, unchecked.
+
+    :raises ConfigError: when it cannot be read.
+    """
+    try:
+        content = yaml_document.read(path)
+    except yaml_document.UnreadableError as error:
+        raise ConfigError([f"{path}: {printable(error, 1000)}"]) from error
+    if not isinstance(content, dict):
+        raise ConfigError([f"{path}: is not a mapping; begin with the keys broker and lanes"])
+    return content
+
+
+def parse(content: dict[str, Any]) -> Config:
+    """Check a configuration.
+
+    :raises ConfigError: with one line for each problem, ``key: what is wrong; remedy``.
+    """
+    return checked(Config, content)
+
+
+def checked(kind: type[_Kind], content: dict[str, Any]) -> _Kind:
+    """Check a configuration of some kind, as :func:`parse` does."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError([printable(_problem(one), 1000) for one in error.errors(include_url=False)[:100]]) from error
+    except Exception as error:  # a value that no check has thought of
+        reason = f"the configuration cannot be checked: {type(error).__name__}: {printable(error)}"
+        raise ConfigError([f"{reason}; correct the value that this names"]) from error
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "lanes"  # what concerns the file as a whole is about them
+    kind, message = error["type"], error["msg"]
+    if kind == "missing":
+        return f"{key}: is missing; add it"
+    if kind == "extra_forbidden":
+        return f"{key}: is not a key that the worker knows; correct its name or remove it"
+    if kind == "value_error":
+        # Written here, with its remedy.
+        return f"{key}: {message.removeprefix('Value error, ')}"
+    return f"{key}: {message[0].lower()}{message[1:]}, and it is {_shown(error['input'])}; correct it"
+
+
+def _shown(value: Any) -> str:
+    text = reprlib.repr(value)  # bounded also for a value that aliases have made large
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def or_value_error(check: Any) -> Any:
+    """Run a check of the shared packages, and let pydantic know in its own way."""
+    try:
+        return check()
+    except CollectionError as error:
+        raise ValueError(f"{error.message}; {error.remedy}" if error.remedy else error.message) from error

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration of the updates: the models that may be imported, the mirror and the store. A file of its own."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Literal, Optional
+
+from pydantic import Field, field_validator
+
+from .._fleet.broadcasts import EXCHANGE, queue_of
+from .._fleet.trust import REPLY_QUEUES
+from .._mirror.s3.settings import S3Settings
+from .._ollama.store import StoreSettings
+from ..settings import credentials
+from ..settings.config import (
+    BrokerConfig,
+    CredentialName,
+    LogConfig,
+    Name,
+    Pattern,
+    Section,
+    checked,
+    content_of,
+    or_value_error,
+)
+
+
+class MirrorConfig(Section):
+    """The one mirror that models come from. Keys are credentials of systemd; without them the SDK finds its own."""
+
+    bucket: Name
+    prefix: Name = "ollama/models"
+    endpoint_url: Optional[Name] = None
+    region: Optional[Name] = None
+    access_key_credential: Optional[CredentialName] = None
+    secret_key_credential: Optional[CredentialName] = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    validate_: bool = Field(default=True, alias="validate")
+    ca_path: Optional[str] = None
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _endpoint_has_no_login(cls, value: Optional[str]) -> Optional[str]:
+        # Every user of the node can read this file.
+        if value is not None and "@" in value:
+            raise ValueError("it has a user or a password; use access_key_credential and secret_key_credential")
+        return value
+
+
+class UpdatesConfig(Section):
+    """The whole file."""
+
+    node: Name = Field(default_factory=socket.gethostname)
+    broker: BrokerConfig
+    exchange: Name = EXCHANGE
+    mirror: MirrorConfig
+    #: The store of the Ollama of this node.
+    models_path: str = Field(pattern=r"^/")
+    #: Patterns of the names of the models that may be imported (_ollama/patterns.py). There is no default: name them.
+    models: list[Pattern] = Field(min_length=1)
+    reply_queues: list[Name] = Field(default=list(REPLY_QUEUES), min_length=1)
+    log: LogConfig = LogConfig()
+
+    @field_validator("node")
+    @classmethod
+    def _node_has_a_queue(cls, value: str) -> str:
+        or_value_error(lambda: queue_of(value))
+        return value
+
+
+def load(path: str) -> UpdatesConfig:
+    """Read the file.
+
+    :raises ConfigError: when it cannot be read or is not right.
+    """
+    return checked(UpdatesConfig, content_of(path))
+
+
+def mirror_settings(config: UpdatesConfig) -> S3Settings:
+    """Return how the mirror is reached.
+
+    :raises CredentialError: when a secret is not there.
+    """
+    mirror = config.mirror
+    keys: dict[str, Any] = {}
+    if mirror.access_key_credential and mirror.secret_key_credential:
+        keys = {
+            "access_key": credentials.read(mirror.access_key_credential),
+            "secret_key": credentials.read(mirror.secret_key_credential),
+        }
+    return S3Settings(
+        bucket=mirror.bucket,
+        prefix=mirror.prefix,
+        endpoint_url=mirror.endpoint_url,
+        region=mirror.region,
+        addressing_style=mirror.addressing_style,
+        validate_certs=mirror.validate_,
+        ca_path=mirror.ca_path,
+        **keys,
+    )
+
+
+def store_settings(config: UpdatesConfig) -> StoreSettings:
+    """Return where models go."""
+    return StoreSettings(config.models_path)

@@ -1,0 +1,310 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The second process of a node: it listens to broadcasts, and imports models as Ollama's user.
+
+A broadcast is acknowledged when what came of it was reported. When the connection breaks, or the process is stopped, in
+the middle of an import, the message comes again, and the import goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+from functools import partial
+from typing import Any, Optional
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .. import __version__
+from .._fleet.broadcasts import (
+    ACCEPTED,
+    FAILED,
+    KEY,
+    QUEUE_ARGUMENTS,
+    NodeReport,
+    Order,
+    queue_of,
+    read_order,
+    report_message,
+)
+from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.errors import BrokerError, FleetError
+from .._fleet.messages import Message
+from .._fleet.pika_messages import from_pika
+from .._fleet.trust import refusal
+from .._ollama.errors import CollectionError
+from ..amqp.publisher import ConfirmingPublisher
+from ..amqp.reconnecting import ReconnectingConnection
+from ..domain.publication import Publication
+from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
+from ..logs.log import Log, set_up
+from ..runtime.event_loop import EventLoop
+from ..runtime.supervisor import RoundThread, Supervisor
+from ..runtime.systemd import Notifier
+from ..runtime.thread_pool import ThreadPool
+from ..runtime.watchdog import Watchdog
+from ..settings.broker import broker_settings
+from .config import UpdatesConfig, mirror_settings, store_settings
+from .importer import BroadcastImporter
+
+LOG = Log()
+
+#: Broadcasts that are taken at a time; they are carried out one after the other.
+PREFETCH = 10
+
+#: What ends the process.
+SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+#: Seconds until the queue is declared again when the broker has refused it.
+RETRY = 30.0
+#: The same, when it was deleted: until it is there again, broadcasts pass this node by.
+RETRY_DELETED = 1.0
+
+#: Seconds for the broker to say goodbye.
+GOODBYE = 5.0
+
+
+class BroadcastConsumer:
+    """Listens, and has what it hears carried out.
+
+    :param allowed: patterns of the queues that may be reported to.
+    :param watchdog: is fed while this object's loop turns.
+    """
+
+    def __init__(
+        self,
+        loop: Any,
+        settings: BrokerSettings,
+        *,
+        node: str,
+        exchange: str,
+        updates: BroadcastImporter,
+        pool: ThreadPool,
+        allowed: tuple[str, ...],
+        notifier: Notifier,
+        watchdog: Watchdog,
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._node = node
+        self._exchange = exchange
+        self._updates = updates
+        self._pool = pool
+        self._allowed = allowed
+        self._notifier = notifier
+        self._watchdog = watchdog
+        self._link = ReconnectingConnection(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
+        self._publisher = ConfirmingPublisher(loop, settings, forbidden=self._link.give_up)
+        self._connection: Any = None
+        self._leaving = False
+        #: Of each broadcast under way, what the broker has given out of it.
+        self._running: dict[str, list[tuple[Any, int]]] = {}
+        self.queue = queue_of(node)
+
+    def start(self) -> None:
+        self._link.start()
+        self._tick()
+
+    def _tick(self) -> None:
+        self._loop.call_later(self._watchdog.seconds, self._tick)
+        self._watchdog.feed()
+
+    def stop(self) -> None:
+        """Leave. What is under way comes again, to this node, and goes on where it was."""
+        LOG.info("stopping", running=len(self._running))
+        self._leaving = True
+        self._updates.leave()
+        self._notifier.stopping()
+        self._loop.call_later(GOODBYE, self._loop.stop)
+        self._link.close(self._loop.stop)
+
+    def _opened(self, connection: Any) -> None:
+        LOG.info("connected", broker=self._link.address)
+        self._connection = connection
+        self._publisher.open(connection, lambda: None)
+        self._listen()
+
+    def _listen(self) -> None:
+        def opened(channel: Any) -> None:
+            channel.queue_declare(
+                self.queue, durable=True, arguments=dict(QUEUE_ARGUMENTS), callback=lambda _frame: bind(channel)
+            )
+
+        def bind(channel: Any) -> None:
+            channel.queue_bind(self.queue, self._exchange, KEY + "#", callback=lambda _frame: consume(channel))
+
+        def consume(channel: Any) -> None:
+            channel.basic_qos(prefetch_count=PREFETCH, callback=lambda _frame: None)
+            channel.basic_consume(self.queue, self._heard, callback=lambda _frame: self._ready())
+
+        channel = self._connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._closed)
+        channel.add_on_cancel_callback(lambda _frame: self._cancelled(channel))
+
+    def _ready(self) -> None:
+        LOG.info("listening", queue=self.queue, exchange=self._exchange)
+        self._link.confirmed_useful()
+        self._notifier.ready()
+        self._notifier.status(f"listening to {self._exchange}")
+
+    def _closed(self, _channel: Any, error: BaseException) -> None:
+        if not isinstance(error, ChannelClosedByBroker):
+            return
+        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        LOG.error("queue_refused", queue=self.queue, error=str(reason))
+        self._notifier.status(str(reason))
+        self._listen_later(RETRY)
+
+    def _cancelled(self, channel: Any) -> None:
+        """The broker has ended the consumer: the queue was deleted."""
+        LOG.warning("queue_lost", queue=self.queue)
+        self._notifier.status(f"the queue {self.queue} was deleted; it is declared again soon")
+        channel.close()
+        self._listen_later(RETRY_DELETED)
+
+    def _listen_later(self, seconds: float) -> None:
+        connection = self._connection
+
+        def again() -> None:
+            if connection is self._connection and connection.is_open:
+                self._listen()
+
+        self._loop.call_later(seconds, again)
+
+    def _lost(self, error: BrokerError) -> None:
+        if not self._leaving:
+            LOG.warning("connection_lost", error=str(error))
+        self._connection = None
+        self._publisher.connection_lost(error)
+        self._notifier.status(str(error))
+
+    def _failed(self, error: FleetError) -> None:
+        LOG.error("cannot_connect", error=str(error))
+        self._notifier.status(str(error))
+
+    def _heard(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        try:
+            self._take(channel, method, properties, body)
+        except Exception:
+            # A defect of ours. The message must not come back to meet it again and again.
+            LOG.exception("defect")
+            channel.basic_reject(method.delivery_tag, requeue=False)
+
+    def _take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        message = from_pika(properties, body)
+        delivery = (channel, method.delivery_tag)
+        identity = _identity(message)
+        if identity and identity in self._running:
+            self._running[identity].append(delivery)
+            return
+        reply_to = message.properties.reply_to
+        if reply_to is not None and refusal(reply_to, self._allowed):
+            LOG.warning("reply_to_refused", reply_to=reply_to)
+            channel.basic_reject(method.delivery_tag, requeue=False)
+            return
+        try:
+            order = read_order(message)
+            if order.nodes is not None and self._node not in order.nodes:
+                channel.basic_ack(method.delivery_tag)
+                return
+            self._updates.check(order)
+        except CollectionError as error:
+            LOG.warning("broadcast_refused", error=str(error))
+            report = NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})
+            self._report(message, report, [delivery])
+            return
+        identity = identity or f"{id(channel)}:{method.delivery_tag}"
+        self._report(message, NodeReport(self._node, ACCEPTED), [])
+        self._running[identity] = [delivery]
+        self._notifier.status(f"{order.function} of {order.model}")
+        self._pool.submit(partial(self._carry_out, order, message, identity))
+
+    def _carry_out(self, order: Order, message: Message, identity: str) -> None:
+        """In the thread of the pool."""
+        report = self._updates.carry_out(order)
+        self._loop.add_callback_threadsafe(lambda: self._finished(message, report, identity))
+
+    def _finished(self, message: Message, report: NodeReport, identity: str) -> None:
+        self._notifier.status(f"listening to {self._exchange}")
+        self._report(message, report, self._running.pop(identity))
+
+    def _report(self, message: Message, report: NodeReport, deliveries: list[tuple[Any, int]]) -> None:
+        """Report, and acknowledge once that is confirmed."""
+
+        def published(publication: Optional[Publication]) -> None:
+            if publication is Publication.LOST:
+                return
+            for channel, tag in deliveries:
+                if channel.is_open:
+                    channel.basic_ack(tag)
+
+        reply_to = message.properties.reply_to
+        if reply_to is None:  # LegionIO's own broadcasts expect no answer
+            published(None)
+        else:
+            self._publisher.publish(report_message(report, reply_to, message.properties.correlation_id), published)
+
+
+def _identity(message: Message) -> str:
+    """Return what a redelivery of a broadcast has in common with it, and another broadcast has not.
+
+    The message id alone is chosen by whoever sends: another broadcast with the id of one under way must not be taken
+    for it, and so lost. Without an id nothing is said of two equal broadcasts.
+    """
+    properties = message.properties
+    if not properties.message_id:
+        return ""
+    function = message.headers.get("function")  # the other headers are the broker's, and change with each delivery
+    parts = (properties.message_id, properties.correlation_id, properties.reply_to, function)
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace") + message.body).hexdigest()
+
+
+def run(config: UpdatesConfig) -> int:
+    """Work until a signal ends it; return the exit status."""
+    set_up(config.log.format, config.log.level)
+    LOG.info("starting", version=__version__, node=config.node)
+    try:
+        updates = BroadcastImporter(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
+        loop, pool, supervisor, notifier = EventLoop(), ThreadPool(1), Supervisor(), Notifier()
+        updater = BroadcastConsumer(
+            loop,
+            broker_settings(config.broker, f"fleet-updates {config.node}"),
+            node=config.node,
+            exchange=config.exchange,
+            updates=updates,
+            pool=pool,
+            allowed=tuple(config.reply_queues),
+            notifier=notifier,
+            watchdog=Watchdog(notifier, supervisor),
+        )
+    except CollectionError as error:
+        LOG.error("gave_up", error=str(error), code=error.code)
+        return EXIT_CONFIG
+    broken = threading.Event()
+
+    def turn() -> None:
+        """Run the loop; in the I/O thread."""
+        try:
+            updater.start()
+            loop.start()
+        except Exception:
+            # A defect of ours. The process ends, the broker has back what was under way, and systemd starts it anew.
+            LOG.exception("broken")
+            broken.set()
+
+    def on_signal(_number: int) -> None:
+        """React to a signal. Not in a signal handler, which could interrupt a thread whose lock it needs."""
+        loop.add_callback_threadsafe(updater.stop)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signals = RoundThread("signals", lambda: signal.sigwait(SIGNALS), on_signal)
+    supervisor.watch(signals, *pool.threads)
+    pool.start()
+    signals.start()
+    turning = threading.Thread(target=turn, name="io")
+    turning.start()
+    turning.join()
+    LOG.info("ended")
+    return EXIT_BROKEN if broken.is_set() else 0

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that differ in case only, which Ollama takes for the same and a mirror does not."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_publish import ModelPublisher
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import NotPermittedError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+
+LOWER, MIXED = ModelName.parse("minilm:q4_k_m"), ModelName.parse("MiniLM:q4_K_M")
+
+
+@pytest.fixture
+def store(tmp_path, memory_mirror):
+    """A store that has the model in lower case."""
+    memory_mirror.put(LOWER.full, b"shared", b"old")
+    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
+        Importer(memory_mirror, opened, [LOWER]).apply()
+        yield opened
+
+
+def test_a_model_is_imported_under_the_name_that_the_store_has(store, memory_mirror):
+    new = memory_mirror.put(MIXED.full, b"shared", b"new")
+    plan = Importer(memory_mirror, store, [MIXED]).apply()
+    assert store.names() == [LOWER]
+    assert store.manifest(LOWER) == new
+    assert [str(MIXED) in warning and str(LOWER) in warning for warning in plan.warnings] == [True]
+    again = Importer(memory_mirror, store, [MIXED]).plan()
+    assert not again.changed
+    assert not again.warnings
+
+
+def test_prune_keeps_the_model_in_the_spelling_that_the_store_has(store, memory_mirror):
+    memory_mirror.put(MIXED.full, b"shared", b"new")
+    Importer(memory_mirror, store, [MIXED], prune=["*"]).apply()
+    assert store.names() == [LOWER]
+
+
+def test_two_names_that_ollama_takes_for_one_are_refused(store, memory_mirror):
+    memory_mirror.put(MIXED.full, b"shared", b"new")
+    with pytest.raises(InvalidNameError, match="same model"):
+        Importer(memory_mirror, store, [MIXED, LOWER]).plan()
+
+
+def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written(tmp_path, memory_mirror):
+    memory_mirror.put(LOWER.full, b"shared", b"old")
+    memory_mirror.put(MIXED.full, b"shared", b"new")
+    settings = StoreSettings(str(tmp_path / "models"))
+    with Store(settings) as store, Store(settings) as other:
+        waiting = Importer(memory_mirror, store, [MIXED])
+        assert waiting.plan().models[0].name == MIXED
+        Importer(memory_mirror, other, [LOWER]).apply()
+        waiting.apply()
+    with Store(settings) as store:
+        assert store.names() == [LOWER]
+
+
+def test_two_spellings_that_a_store_has_are_said(store, memory_mirror):
+    memory_mirror.put(MIXED.full, b"shared", b"new")
+    store.write_manifest(MIXED, store.manifest(LOWER))
+    (warning,) = Importer(memory_mirror, store, [LOWER]).plan().warnings
+    assert f"The store has {LOWER} and {MIXED}" in warning
+
+
+def test_a_blob_that_may_not_be_read_is_seen_before_anything_is_sent(store, memory_mirror, monkeypatch):
+    memory_mirror.objects.clear()
+
+    def refuse(self, name):
+        raise NotPermittedError(f"Could not read at {name}")
+
+    publisher = ModelPublisher(memory_mirror, store, [LOWER])
+    monkeypatch.setattr(store, "open_blob", partial(refuse, store))
+    with pytest.raises(NotPermittedError):
+        publisher.plan()
+    assert not memory_mirror.objects
+
+
+def test_publishing_a_second_spelling_is_said(store, memory_mirror):
+    for key in [key for key in memory_mirror.objects if "minilm" in key]:
+        del memory_mirror.objects[key]
+    memory_mirror.put(MIXED.full, b"shared", b"other")
+    publisher = ModelPublisher(memory_mirror, store, [LOWER])
+    (warning,) = publisher.plan().warnings
+    assert f"The mirror has {MIXED}" in warning

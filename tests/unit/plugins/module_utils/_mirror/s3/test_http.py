@@ -1,0 +1,207 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers as servers and networks send them, from a server that says what it is told to say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.http import Endpoint, WireError
+
+
+class Server:
+    """Answers the requests of each connection with the scripts of that connection, in turn; then hangs up."""
+
+    def __init__(self, *connections):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections = connections
+        self.requests = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def endpoint(self, silence=5):
+        host, port = self._listener.getsockname()
+        return Endpoint(host, port, connect_timeout=5, silence=silence)
+
+    def _serve(self):
+        for answers in self._connections:
+            connection, _address = self._listener.accept()
+            threading.Thread(target=self._answer, args=(connection, answers), daemon=True).start()
+
+    def _answer(self, connection, answers):
+        with connection, contextlib.suppress(OSError):
+            for answer in answers:
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    received = connection.recv(65536)
+                    if not received:
+                        return
+                    request += received
+                self.requests.append(request)
+                for piece in answer:
+                    if isinstance(piece, float):
+                        time.sleep(piece)
+                    else:
+                        connection.sendall(piece)
+
+
+def body(answer):
+    content = answer.read(10_000_000)
+    answer.close()
+    return content
+
+
+def test_a_request_and_its_answer():
+    server = Server([[b'HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nETag: "x"\r\n\r\nhello']])
+    answer = server.endpoint().ask("GET", "/b/k?a=b", {"host": "h", "range": "bytes=0-4"})
+    assert (answer.status, answer.length, answer.headers["etag"]) == (206, 5, '"x"')
+    assert body(answer) == b"hello"
+    assert server.requests == [b"GET /b/k?a=b HTTP/1.1\r\nhost: h\r\nrange: bytes=0-4\r\n\r\n"]
+
+
+def test_heads_and_bodies_in_any_pieces_over_one_connection():
+    whole = b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000)
+    server = Server([[whole[:10], 0.02, whole[10:30], 0.02, whole[30:]]] * 3)
+    endpoint = server.endpoint()
+    for _request in range(3):
+        assert body(endpoint.ask("GET", "/", {})) == bytes(300_000)
+
+
+def test_an_answer_to_head_has_no_body():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n"
+    server = Server([[head], [head]])
+    endpoint = server.endpoint()
+    for _request in range(2):
+        answer = endpoint.ask("HEAD", "/", {})
+        assert (answer.length, body(answer)) == (300_000, b"")
+
+
+@pytest.mark.parametrize("ending", [b"", b"\r\nConnection: Close"])
+def test_a_connection_that_was_closed_meanwhile_is_opened_anew(ending):
+    answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 2" + ending + b"\r\n\r\nok"]
+    server = Server([answer], [answer], [answer])
+    endpoint = server.endpoint()
+    for _request in range(3):
+        assert body(endpoint.ask("GET", "/", {})) == b"ok"
+        time.sleep(0.02)
+
+
+def test_what_was_not_read_to_its_end_is_not_mixed_up_with_the_next_answer():
+    server = Server(
+        [[b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef"]],
+        [[b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\ng"]],
+    )
+    endpoint = server.endpoint()
+    answer = endpoint.ask("GET", "/", {})
+    assert answer.read(2) == b"ab"
+    answer.close()
+    assert body(endpoint.ask("GET", "/", {})) == b"g"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n folded\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX: y\r\n\tfolded: z\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 9\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: a\r\nETag: b\r\n\r\nok",
+        b"HTTP/1.1 \xb2\xb2\xb2 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 102 Processing\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"x" * 100_000,
+    ],
+)
+def test_what_is_not_simple_is_refused(said):
+    server = Server([[said]])
+    with pytest.raises(WireError):
+        server.endpoint().ask("GET", "/", {})
+
+
+def test_an_answer_cut_short():
+    server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc"]])
+    answer = server.endpoint().ask("GET", "/", {})
+    with pytest.raises(WireError, match="early"):
+        answer.read(6)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc"])
+def test_a_server_that_falls_silent(said):
+    server = Server([[said, 5.0]])
+    with pytest.raises(TimeoutError):
+        server.endpoint(silence=1).ask("GET", "/", {}).read(6)
+
+
+def test_nobody_there():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+    with pytest.raises(ConnectionRefusedError):
+        Endpoint(host, port, connect_timeout=5, silence=5).ask("GET", "/", {})
+
+
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "ü"])
+def test_a_header_that_would_be_two(value):
+    server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]])
+    with pytest.raises(WireError):
+        server.endpoint().ask("GET", "/", {"a": value})
+    assert not server.requests
+
+
+def test_where_bytes_come_slowly_each_call_waits_for_fewer():
+    size, step = 1_500_000, 50_000  # 500 kB a second
+    server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *[0.1, bytes(step)] * (size // step)]])
+    answer = server.endpoint().ask("GET", "/", {})
+    view, got, waits = memoryview(bytearray(size)), 0, []
+    while got < size:
+        start = time.monotonic()
+        got += answer.readinto(view[got:])
+        waits.append(time.monotonic() - start)
+    assert max(waits) < 1.5
+    assert sum(waits[-5:]) / 5 < 0.5
+
+
+def test_what_a_server_says_unasked_is_no_answer():
+    """As a proxy does before it hangs up on a connection that nobody uses."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    server = Server([[answer, 0.1, unasked]], [[answer]])
+    endpoint = server.endpoint()
+    assert body(endpoint.ask("GET", "/", {})) == b"ok"
+    time.sleep(0.3)
+    again = endpoint.ask("GET", "/", {})
+    assert (again.status, body(again)) == (200, b"ok")
+
+
+def test_a_forked_process_has_connections_of_its_own():
+    """What a child leaves unread when it is killed must not answer the next question of its parent."""
+    first = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nparent"
+    childs = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nchild"
+    server = Server([[first], [first]], [[childs]])
+    endpoint = server.endpoint()
+    assert body(endpoint.ask("GET", "/1", {})) == b"parent"
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            os._exit(0 if body(endpoint.ask("GET", "/2", {})) == b"child" else 1)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert body(endpoint.ask("GET", "/3", {})) == b"parent"

@@ -1,0 +1,196 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lane that may not be read costs no channel that a delivery of another lane depends on."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+import pytest
+
+pika = pytest.importorskip("pika")
+
+from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
+from fleet_worker.amqp.consumers import Consumers  # noqa: E402
+from pika import spec  # noqa: E402
+from pika.exceptions import ChannelClosedByBroker  # noqa: E402
+
+from ..deliveries import served_lane  # noqa: E402
+
+GOOD, OTHER, BAD = served_lane("chat", "good:1"), served_lane("chat", "other:1"), served_lane("chat", "bad:1")
+REFUSAL = ChannelClosedByBroker(403, "ACCESS_REFUSED - access to queue refused")
+
+
+class Channel:
+    def __init__(self) -> None:
+        self.is_open = True
+        self.asked = ""
+        self.answered = False
+        self.consumed: list[str] = []
+        self.settled: list[tuple[str, int]] = []
+        self.steps: list[Callable[..., None]] = []
+
+    def add_on_close_callback(self, callback: Callable[..., None]) -> None:
+        self.closed = callback
+
+    def add_on_cancel_callback(self, callback: Callable[..., None]) -> None:
+        self.cancelled_by_broker = callback
+
+    def add_callback(self, callback: Callable[..., None], replies: list[Any], one_shot: bool) -> None:
+        if replies == [spec.Basic.GetEmpty]:
+            self.empty = callback
+
+    def basic_qos(self, prefetch_count: int, callback: Callable[..., None]) -> None:
+        self.steps.append(callback)
+
+    def basic_consume(self, queue: str, received: Any, arguments: Any, callback: Callable[..., None]) -> str:
+        self.consumed.append(queue)
+        self.received = received
+        self.steps.append(callback)
+        return f"tag-{queue}"
+
+    def basic_get(self, queue: str, received: Any) -> None:
+        self.asked, self.received = queue, received
+
+    def basic_ack(self, tag: int) -> None:
+        self.settled.append(("ack", tag))
+
+    def basic_reject(self, tag: int, requeue: bool) -> None:
+        self.settled.append(("reject", tag))
+
+    def answer(self, tag: int = 1, headers: Any = None, more: int = 0) -> None:
+        """Give a message to whoever asked or consumes."""
+        self.asked, self.answered = "", True
+        method = spec.Basic.GetOk(delivery_tag=tag, redelivered=False, message_count=more)
+        self.received(self, method, pika.BasicProperties(headers=headers, message_id="m"), b"{}")
+
+    def end(self) -> None:
+        """Close the channel as a broker does that refuses what was asked."""
+        self.is_open = False
+        self.closed(self, REFUSAL)
+
+
+class Broker:
+    """A connection whose channels open at once, and an intake on it."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.channels: list[Channel] = []
+        self.said: list[tuple[Any, ...]] = []
+        self.intake = Consumers(
+            BrokerSettings(addresses=()),
+            delivered=lambda delivery: self.said.append(("delivered", delivery.served)),
+            got=lambda served, delivery, more: self.said.append(("got", served, delivery is not None, more)),
+            cancelled=lambda served, hot: self.said.append(("cancelled", served, hot)),
+            lane_lost=lambda served, _reason, pause: self.said.append(("lost", served, pause)),
+            closed=lambda _error: self.said.append(("closed",)),
+        )
+        self._opening: list[Any] = []
+        self.intake.open(self, lambda: None)
+        self.open()
+
+    def channel(self, on_open_callback: Callable[[Any], None]) -> Channel:
+        channel = Channel()
+        self.channels.append(channel)
+        self._opening.append((on_open_callback, channel))
+        return channel
+
+    def open(self) -> None:
+        opening, self._opening = self._opening, []
+        for opened, channel in opening:
+            opened(channel)
+
+    @property
+    def consumers(self) -> Channel:
+        return self.channels[0]
+
+    def asking(self, queue: str) -> Channel:
+        """Return the channel that a lane was asked by last."""
+        return next(channel for channel in reversed(self.channels) if channel.asked == queue)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+def test_lane_is_consumed_when_the_broker_has_let_us_read_it(broker: Broker) -> None:
+    broker.intake.consume(GOOD, 1, hot=False)
+    assert broker.consumers.consumed == []
+    broker.asking(GOOD.queue).empty(None)
+    assert broker.consumers.consumed == [GOOD.queue]
+    broker.intake.consume(GOOD, 3, hot=True)
+    assert broker.consumers.consumed == [GOOD.queue, GOOD.queue], "it is asked once only"
+
+
+def test_lane_that_is_tried_and_has_a_request_delivers_it(broker: Broker) -> None:
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.asking(GOOD.queue).answer()
+    assert broker.said == [("delivered", GOOD)]
+    assert broker.consumers.consumed == [GOOD.queue]
+
+
+def test_lane_that_may_not_be_read_costs_no_channel_with_a_delivery(broker: Broker) -> None:
+    for lane in (GOOD, OTHER):
+        broker.intake.get(lane)
+        broker.asking(lane.queue).answer()
+        broker.open()
+    with_delivery = [channel for channel in broker.channels if channel.answered]
+    for number in range(30):
+        broker.said.clear()
+        broker.intake.consume(BAD, 1, hot=False)
+        assert broker.asking(BAD.queue) not in [broker.consumers, *with_delivery]
+        broker.asking(BAD.queue).end()
+        broker.open()
+        ((word, lane, pause),) = broker.said
+        full = min(300.0, 2.0 * 2**number)
+        assert (word, lane) == ("lost", BAD) and full / 2 <= pause <= full, "it is tried again after growing pauses"
+    assert len(with_delivery) == 2
+    assert all(channel.is_open for channel in [broker.consumers, *with_delivery])
+
+
+def test_lane_that_is_asked_and_may_not_be_read_is_answered_and_lost(broker: Broker) -> None:
+    broker.intake.get(BAD)
+    broker.asking(BAD.queue).end()
+    assert [said[:2] for said in broker.said] == [("got", BAD), ("lost", BAD)]
+
+
+def test_lane_that_closes_the_channel_of_the_consumers_is_named(broker: Broker) -> None:
+    """Its right was taken away since it was asked."""
+    for lane in (GOOD, BAD):
+        broker.intake.consume(lane, 1, hot=False)
+        broker.asking(lane.queue).empty(None)
+    qos, consumed = broker.consumers.steps[:2]
+    qos(None)
+    consumed(None)
+    broker.consumers.end()
+    assert [said[:2] for said in broker.said] == [("closed",), ("lost", BAD)]
+
+
+def test_consumer_that_is_cancelled_before_it_began_is_told_later(broker: Broker) -> None:
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.intake.cancel(GOOD.queue, hot=False)
+    assert broker.said == []
+    broker.consumers.steps.pop()(None)
+    assert broker.said == [("cancelled", GOOD, False)]
+    broker.asking(GOOD.queue).empty(None)
+    assert broker.consumers.consumed == []
+
+
+def test_message_that_cannot_be_a_delivery_is_rejected_alone(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(_properties: Any, _body: bytes) -> Any:
+        raise TypeError("a defect")
+
+    broker.intake.get(GOOD)
+    asking: Optional[Channel] = broker.asking(GOOD.queue)
+    assert asking is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("fleet_worker.amqp.consumers.from_pika", raises)
+        asking.answer(tag=7, more=3)
+    assert asking.settled == [("reject", 7)]
+    assert broker.said == [("got", GOOD, False, 3)]
+    broker.intake.get(GOOD)
+    broker.asking(GOOD.queue).answer()
+    assert broker.said[1:] == [("got", GOOD, True, 0)]

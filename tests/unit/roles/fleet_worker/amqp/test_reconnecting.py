@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to the broker is tried again, whatever ends an attempt."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, Callable
+
+import pytest
+from fleet_worker._fleet.broker import Address, BrokerSettings
+from fleet_worker.amqp import reconnecting as link_module
+from fleet_worker.amqp.reconnecting import ATTEMPT, ReconnectingConnection
+
+
+class Timers:
+    """A loop of which only the timers are used."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.waiting.append((delay, callback))
+
+    def fire(self, longest: float) -> None:
+        due = [callback for delay, callback in self.waiting if delay <= longest]
+        self.waiting = [entry for entry in self.waiting if entry[0] > longest]
+        for callback in due:
+            callback()
+
+
+class Attempt:
+    """A connection of pika of which nothing is heard."""
+
+    made: list[Attempt]
+    is_open = is_closed = False
+
+    def __init__(self, _parameters: Any, _loop: Any, **callbacks: Any) -> None:
+        self.callbacks = callbacks
+        self.ended = False
+        Attempt.made.append(self)
+
+    def close(self, *_arguments: Any) -> None:
+        self.ended = True
+
+
+class Heard:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        Attempt.made = []
+        monkeypatch.setattr(link_module, "Connection", Attempt)
+        self.loop = Timers()
+        self.opened: list[Any] = []
+        self.lost: list[Any] = []
+        self.failed: list[str] = []
+        self.link = ReconnectingConnection(
+            self.loop,
+            BrokerSettings(addresses=(Address("hub", 5672),)),
+            opened=self.opened.append,
+            lost=self.lost.append,
+            failed=lambda error: self.failed.append(str(error)),
+        )
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    return Heard(monkeypatch)
+
+
+def test_attempt_without_descriptors_fails_with_that_reason_and_is_tried_again(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_arguments: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(link_module.socket, "socket", exhausted)
+        heard.link.start()
+    assert Attempt.made == []
+    assert "may not open more files" in heard.failed[0]
+    assert "LimitNOFILE=" in heard.failed[0]
+    assert "firewall" not in heard.failed[0]
+    heard.loop.fire(longest=30)
+    assert len(Attempt.made) == 1
+
+
+def test_attempt_of_which_nothing_is_heard_is_abandoned_and_tried_again(heard: Heard) -> None:
+    heard.link.start()
+    heard.loop.fire(longest=ATTEMPT)
+    assert len(heard.failed) == 1
+    heard.loop.fire(longest=30)
+    first, second = Attempt.made
+    first.callbacks["on_open_callback"](first)
+    first.callbacks["on_close_callback"](first, OSError())
+    first.callbacks["on_open_error_callback"](first, OSError())
+    assert (first.ended, heard.opened, heard.lost, len(heard.failed)) == (True, [], [], 1)
+    second.callbacks["on_open_callback"](second)
+    assert heard.opened == [second]
+
+
+def test_attempt_that_came_about_is_not_abandoned(heard: Heard) -> None:
+    heard.link.start()
+    (attempt,) = Attempt.made
+    attempt.callbacks["on_open_callback"](attempt)
+    attempt.is_open = True
+    heard.loop.fire(longest=ATTEMPT)
+    assert heard.failed == []

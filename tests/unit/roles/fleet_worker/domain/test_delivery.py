@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a request is of use, and what tells it from others."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from fleet_worker.amqp.consumers import Consumers
+from fleet_worker.domain.delivery import delivery_count
+from fleet_worker.domain.verdicts import Verdict
+
+from ..deliveries import delivery, served_lane
+
+NOW = 1_800_000_000.0
+
+
+def left(**properties: Any) -> float:
+    headers = properties.pop("headers", None)
+    return delivery(received=NOW, headers=headers, served=served_lane(deadline=1000.0), **properties).seconds_left()
+
+
+@pytest.mark.parametrize(
+    "properties, seconds",
+    [
+        ({}, 1000),
+        ({"expiration": "30000"}, 30),
+        ({"expiration": "30000", "timestamp": int(NOW) - 10}, 20),
+        # A queue that the broker let it wait in to the end.
+        ({"expiration": "30000", "timestamp": int(NOW) - 30}, 0),
+        # Clocks that differ: slightly, and so much that the timestamp means nothing.
+        ({"expiration": "30000", "timestamp": int(NOW) + 3}, 30),
+        ({"expiration": "30000", "timestamp": int(NOW) - 3600}, 30),
+        ({"expiration": "30000", "timestamp": int(NOW) + 3600}, 30),
+        ({"expiration": "5000000"}, 1000),
+        ({"expiration": "soon"}, 1000),
+        ({"expiration": "-5"}, 1000),
+        ({"expiration": "9" * 30}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": int((NOW + 7) * 1000)}, "expiration": "30000"}, 7),
+        ({"headers": {"x-legion-fleet-deadline": int((NOW - 7) * 1000)}}, -7),
+        ({"headers": {"x-legion-fleet-deadline": "soon"}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": True}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": float("nan")}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": float("inf")}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": float("-inf")}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": 10**400}}, 1000),
+        ({"headers": {"x-legion-fleet-deadline": 1e308}}, 1000),
+        # Digits to Python, and none to anybody else.
+        ({"expiration": "\u00b2"}, 1000),
+        ({"expiration": "\u0663\u0660"}, 1000),
+        ({"expiration": "30000", "timestamp": 10**400}, 30),
+        ({"expiration": "30000", "timestamp": True}, 30),
+        ({"expiration": "30000", "timestamp": 2**64 - 1}, 30),
+    ],
+)
+def test_how_long_a_request_is_of_use(properties: dict[str, Any], seconds: float) -> None:
+    assert left(**properties) == pytest.approx(seconds, abs=0.5)
+
+
+def test_time_passes() -> None:
+    one = delivery(expiration="1000")
+    before = one.seconds_left()
+    time.sleep(0.02)
+    assert one.seconds_left() <= before - 0.015
+
+
+@pytest.mark.parametrize(
+    "headers, redelivered, count",
+    [
+        (None, False, 0),
+        ({"x-delivery-count": 20}, False, 0),
+        (None, True, 1),
+        ({"x-delivery-count": 0}, True, 1),
+        ({"x-delivery-count": 3}, True, 3),
+        ({"x-delivery-count": "x"}, True, 1),
+        ({"x-delivery-count": -1}, True, 1),
+        ({"x-delivery-count": True}, True, 1),
+    ],
+)
+def test_how_often_a_request_was_given_out(headers: Any, redelivered: bool, count: int) -> None:
+    assert delivery_count(headers, redelivered) == count
+
+
+def test_a_redelivery_is_the_same_request() -> None:
+    first = delivery({"a": 1}, message_id="m-1")
+    again = delivery({"a": 1}, message_id="m-1", count=2, tag=9)
+    assert first.identity is not None
+    assert first.identity == again.identity
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"message_id": "m-2"},
+        {"message_id": None},
+        {"correlation_id": "c-2"},
+        {"reply_to": "llm.fleet.reply.b"},
+        {"body": {"a": 2}},
+        {"served": served_lane("generate")},
+    ],
+)
+def test_whatever_an_answer_depends_on_makes_another_request(other: dict[str, Any]) -> None:
+    common: dict[str, Any] = {"body": {"a": 1}, "message_id": "m-1"}
+    assert delivery(**common).identity != delivery(**{**common, **other}).identity
+
+
+def test_without_any_id_requests_are_not_told_apart() -> None:
+    assert delivery(correlation_id=None, message_id=None).identity is None
+
+
+@pytest.mark.parametrize(
+    "timestamp, waited",
+    [(None, None), (0, 10), (10, 0), (13, 0), (-8 * 24 * 3600, None), (4102444800, None), (2**63 - 1, None)],
+)
+def test_a_wait_is_told_by_a_clock_that_can_be_believed(timestamp: Any, waited: Any) -> None:
+    stamped = timestamp if timestamp is None or timestamp > 10**9 else int(NOW) - 10 + timestamp
+    assert delivery(received=NOW, timestamp=stamped).waited == waited
+
+
+@pytest.mark.parametrize(
+    "deaths, can",
+    [
+        (None, True),
+        ([], True),
+        ([{"queue": "q", "reason": "rejected", "count": 2}], True),
+        ([1], False),
+        ([{"queue": "q"}, 1], False),
+        ([{"count": "x"}], False),
+        ([{"count": True}], False),
+        ("x", False),
+        ({"a": 1}, False),
+    ],
+)
+def test_deaths_that_no_broker_wrote_are_not_sent_to_one(deaths: Any, can: bool) -> None:
+    settled = delivery(headers={"x-death": deaths})
+    Consumers.settle(settled, Verdict.REJECT)
+    assert settled.channel.settled == [("reject", 1, False) if can else ("ack", 1)]
+
+
+def test_what_the_broker_would_dead_letter_when_it_is_given_back_is_not_given_back() -> None:
+    limit = served_lane().lane.delivery_limit
+    for count, settled in ((limit - 1, ("nack", 1, True)), (limit, ("ack", 1))):
+        one = delivery(headers={"x-death": [1]}, count=count)
+        Consumers.settle(one, Verdict.REQUEUE)
+        assert one.channel.settled == [settled]

@@ -1,0 +1,186 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deltas between Ollama and broker: together when they come fast, bounded when nothing is taken, given up in order."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import pytest
+from fleet_worker._fleet.messages import Delta, Message, Properties, Reply
+from fleet_worker._ollama.streams import Event
+from fleet_worker.domain.publication import Done, Publication
+from fleet_worker.inference import deltas
+from fleet_worker.inference.deltas import MAX_WAITING, UNCONFIRMED, DeltaPublisher
+
+from ..manual_loop import ManualLoop
+
+ANSWER = Reply("", "llm.fleet.reply.1", Message(Properties(), {"x-legion-hostname": "gpu-01"}, b"{}"))
+
+
+class Wire:
+    """What was published, and how it is confirmed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loop = ManualLoop()
+        monkeypatch.setattr(deltas.time, "monotonic", lambda: self.loop.now)
+        self.sent: list[Delta] = []
+        self.unconfirmed: list[Done] = []
+        self.gone = 0
+        self.deltas = DeltaPublisher(self.loop, self.publish, self.go)
+        self.deltas.use(self.write)
+        self.deltas.start_over()
+
+    def write(self, delta: Delta) -> Reply:
+        self.sent.append(delta)
+        return ANSWER
+
+    def publish(self, _reply: Reply, done: Done) -> None:
+        self.unconfirmed.append(done)
+
+    def go(self) -> None:
+        self.gone += 1
+
+    def say(self, *words: str) -> None:
+        for word in words:
+            self.deltas.add(Event("delta", {}, text=word))
+
+    def confirm(self, publication: Publication = Publication.CONFIRMED) -> None:
+        self.unconfirmed.pop(0)(publication)
+
+    @property
+    def texts(self) -> list[str]:
+        return [delta.content for delta in self.sent]
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    return Wire(monkeypatch)
+
+
+def headers(answer: Optional[Reply]) -> Any:
+    assert answer is not None
+    return answer.message.headers
+
+
+def test_the_first_goes_at_once_and_the_next_together(wire: Wire) -> None:
+    wire.say("a")
+    wire.loop.turn()
+    wire.say("b", "c")
+    wire.loop.turn()
+    assert wire.texts == ["a"]
+    wire.loop.turn(deltas.INTERVAL)
+    assert wire.texts == ["a", "bc"]
+    assert [delta.sequence for delta in wire.sent] == [0, 1]
+
+
+def test_no_more_than_some_are_on_their_way(wire: Wire) -> None:
+    for _number in range(3 * UNCONFIRMED):
+        wire.say("x")
+        wire.loop.turn(1)
+    assert len(wire.sent) == len(wire.unconfirmed) == UNCONFIRMED
+    wire.confirm()
+    assert len(wire.sent) == UNCONFIRMED + 1
+    assert wire.texts[-1] == "x" * (2 * UNCONFIRMED)
+
+
+def test_a_broker_that_takes_nothing_costs_bounded_memory(wire: Wire) -> None:
+    for _number in range(UNCONFIRMED):
+        wire.say("x")
+        wire.loop.turn(1)
+    for _number in range(300):
+        wire.say("y" * 1000)
+        wire.loop.turn(1)
+        assert wire.deltas._size <= MAX_WAITING
+    while wire.unconfirmed:
+        wire.confirm()
+        wire.loop.turn(1)
+    # What was sent is the beginning of the answer, without holes, and the answer says that there was more.
+    assert wire.texts == ["x"] * UNCONFIRMED
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == UNCONFIRMED + 1
+    assert len(wire.sent) == UNCONFIRMED
+
+
+def test_what_is_left_goes_before_the_answer(wire: Wire) -> None:
+    wire.say("a")
+    wire.loop.turn()
+    wire.say("b")
+    answer = wire.deltas.finish(ANSWER)
+    assert wire.texts == ["a", "b"]
+    assert headers(answer) == {
+        "x-legion-hostname": "gpu-01",
+        "x-legion-fleet-attempt": wire.sent[0].attempt,
+        "x-legion-fleet-deltas": 2,
+    }
+    wire.loop.turn(1)
+    wire.confirm()
+    assert len(wire.sent) == 2
+
+
+def test_a_delta_that_is_too_large_is_missed_and_the_next_goes(wire: Wire) -> None:
+    wire.deltas.use(lambda delta: None if delta.content == "large" else wire.write(delta))
+    for word in ("a", "large", "b"):
+        wire.say(word)
+        wire.loop.turn(1)
+    assert [(delta.content, delta.sequence) for delta in wire.sent] == [("a", 0), ("b", 2)]
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 3
+
+
+def test_a_returned_delta_says_that_nobody_is_there(wire: Wire) -> None:
+    wire.say("a")
+    wire.loop.turn()
+    wire.confirm(Publication.RETURNED)
+    assert wire.gone == 1
+
+
+@pytest.mark.parametrize("publication", [Publication.REFUSED, Publication.LOST])
+def test_a_delta_that_is_lost_is_left_out(wire: Wire, publication: Publication) -> None:
+    wire.say("a")
+    wire.loop.turn()
+    wire.confirm(publication)
+    wire.say("b")
+    wire.loop.turn(1)
+    assert (wire.texts, wire.gone) == (["a", "b"], 0)
+
+
+def test_a_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: Wire) -> None:
+    """Each further one would cost the channel of everybody again."""
+    wire.say("a")
+    wire.loop.turn()
+    wire.say("b")
+    wire.confirm(Publication.UNACCEPTABLE)
+    wire.say("c")
+    wire.loop.turn(1)
+    assert wire.texts == ["a"]
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 1
+
+
+@pytest.mark.parametrize("text", [["a", "list"], None, 7])
+def test_a_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire: Wire, text: Any) -> None:
+    wire.deltas._waiting = [Event("delta", {}, text=text)]
+    wire.deltas._look()
+    wire.say("b")
+    wire.loop.turn(1)
+    assert wire.sent == []
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 1, "the requester sees that one is missing"
+
+
+def test_another_try_is_another_attempt(wire: Wire) -> None:
+    wire.say("a")
+    wire.loop.turn()
+    wire.say("never sent")
+    wire.deltas.start_over()
+    wire.say("b")
+    wire.loop.turn(1)
+    assert wire.texts == ["a", "b"]
+    assert [delta.sequence for delta in wire.sent] == [0, 0]
+    assert wire.sent[0].attempt != wire.sent[1].attempt
+    assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-attempt"] == wire.sent[1].attempt
+
+
+def test_without_a_stream_nothing_is_touched() -> None:
+    deltas = DeltaPublisher(ManualLoop(), lambda _reply, _done: None, lambda: None)
+    assert deltas.wanted is False and deltas.count is None
+    assert deltas.finish(ANSWER) is ANSWER
+    assert deltas.finish(None) is None

@@ -1,0 +1,289 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An Ollama that is asked from the I/O thread: what a call of the client promises holds here, too."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Callable, Union
+
+import pytest
+from fleet_worker._ollama.api_errors import (
+    CallCancelledError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    OllamaError,
+    ServerUnreachableError,
+    UnexpectedAnswerError,
+)
+from fleet_worker._ollama.hosts import parse_host
+from fleet_worker._ollama.transport import HttpRequest
+from fleet_worker.inference.http_client import HttpClient, PendingRequest
+from fleet_worker.inference.http_response import ResponseParser
+from fleet_worker.runtime.event_loop import EventLoop
+
+from ..turning import turn_until
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+HELLO = HttpRequest("POST", "/api/chat", b'{"model": "m"}', {"User-Agent": "tests"})
+
+Script = Callable[[socket.socket], object]
+
+
+class Lab:
+    """A server that does as it is told, one connection after the other each in its thread, and an asker."""
+
+    def __init__(self) -> None:
+        self.loop = EventLoop()
+        self.stack = contextlib.ExitStack()
+        self.stack.callback(self.loop.close)
+        self.told: list[Union[ResponseParser, OllamaError]] = []
+        self.accepted = 0
+
+    def serve(self, script: Script) -> HttpClient:
+        listener = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+        def accept() -> None:
+            while True:
+                try:
+                    sock, _address = listener.accept()
+                except OSError:
+                    return
+                self.accepted += 1
+                threading.Thread(target=run, args=(sock,), daemon=True).start()
+
+        def run(sock: socket.socket) -> None:
+            with sock, contextlib.suppress(OSError):
+                script(sock)
+
+        self.stack.callback(lambda: listener.shutdown(socket.SHUT_RDWR))
+        threading.Thread(target=accept, daemon=True).start()
+        return HttpClient(self.loop, parse_host(f"127.0.0.1:{listener.getsockname()[1]}"))
+
+    def ask(self, asker: HttpClient, request: HttpRequest = HELLO, seconds: float = 10.0) -> PendingRequest:
+        return asker.ask(request, seconds, self.told.append)
+
+    def outcome(self) -> Any:
+        """Turn until something is told, and a little longer: nothing may be told twice."""
+        turn_until(self.loop, lambda: self.told)
+        for _turn in range(3):
+            self.loop.call_later(0.005, lambda: None)
+            self.loop.turn()
+        (outcome,) = self.told
+        self.told.clear()
+        return outcome
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    lab = Lab()
+    with lab.stack:
+        yield lab
+
+
+def receive(sock: socket.socket) -> bytes:
+    """Return the next request, head and body; empty at the end."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(65536)
+        if not more:
+            return b""
+        data += more
+    head, _end, body = data.partition(b"\r\n\r\n")
+    (length,) = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")]
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def always(answer: bytes) -> Script:
+    def script(sock: socket.socket) -> None:
+        while receive(sock):
+            sock.sendall(answer)
+
+    return script
+
+
+def test_a_request_and_its_answer(lab: Lab) -> None:
+    seen: list[bytes] = []
+    asker = lab.serve(lambda sock: (seen.append(receive(sock)), sock.sendall(OK)))
+    lab.ask(asker)
+    answer = lab.outcome()
+    assert (answer.status, answer.body()) == (200, b"{}")
+    head, _end, body = seen[0].partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [
+        b"POST /api/chat HTTP/1.1",
+        b"Host: 127.0.0.1:%d" % asker.address.port,
+        b"User-Agent: tests",
+        b"Content-Length: 14",
+    ]
+    assert body == HELLO.body
+
+
+def test_a_connection_serves_many_requests_and_as_many_as_needed_at_a_time(lab: Lab) -> None:
+    asker = lab.serve(always(OK))
+    for _number in range(3):
+        lab.ask(asker)
+        lab.outcome()
+    assert lab.accepted == 1
+    for _number in range(3):
+        lab.ask(asker)
+    turn_until(lab.loop, lambda: len(lab.told) == 3)
+    assert lab.accepted == 3
+
+
+def test_a_connection_that_ends_while_idle_is_forgotten(lab: Lab) -> None:
+    asker = lab.serve(lambda sock: (receive(sock), sock.sendall(OK)))
+    for _number in range(3):
+        lab.ask(asker)
+        assert isinstance(lab.outcome(), ResponseParser)
+        turn_until(lab.loop, lambda: not asker.idle)
+    assert lab.accepted == 3
+
+
+def test_a_large_request_and_a_large_answer(lab: Lab) -> None:
+    large = b"x" * 20_000_000
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(large)
+    seen: list[int] = []
+    asker = lab.serve(lambda sock: (seen.append(len(receive(sock))), sock.sendall(head + large)))
+    lab.ask(asker, HttpRequest("POST", "/api/embed", large))
+    assert lab.outcome().body() == large
+    assert seen[0] > len(large)
+
+
+def test_an_early_answer_to_a_large_request_is_heard(lab: Lab) -> None:
+    """It says why the rest of the request is of no interest, and the connection is reset under the sender."""
+
+    def script(sock: socket.socket) -> None:
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}")
+
+    asker = lab.serve(script)
+    for _number in range(10):
+        lab.ask(asker, HttpRequest("POST", "/api/embed", b"x" * 20_000_000))
+        assert lab.outcome().status == 413
+        assert not asker.idle
+
+
+def test_nobody_there(lab: Lab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    lab.ask(HttpClient(lab.loop, parse_host(f"127.0.0.1:{port}")))
+    assert isinstance(lab.outcome(), ServerUnreachableError)
+
+
+def test_the_name_of_this_machine_means_both_of_its_addresses(lab: Lab) -> None:
+    try:
+        listener = lab.stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    threading.Thread(target=lambda: always(OK)(listener.accept()[0]), daemon=True).start()
+    asker = HttpClient(lab.loop, parse_host(f"localhost:{listener.getsockname()[1]}"))
+    lab.ask(asker)
+    assert isinstance(lab.outcome(), ServerUnreachableError)
+    for _number in range(2):
+        lab.ask(asker)
+        assert isinstance(lab.outcome(), ResponseParser)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
+def test_a_connection_that_is_cut(lab: Lab, said: bytes) -> None:
+    lab.ask(lab.serve(lambda sock: (receive(sock), sock.sendall(said))))
+    assert isinstance(lab.outcome(), ConnectionLostError)
+
+
+def test_what_does_not_speak_http(lab: Lab) -> None:
+    lab.ask(lab.serve(lambda sock: (sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), receive(sock))))
+    assert isinstance(lab.outcome(), UnexpectedAnswerError)
+
+
+def waiting(ended: threading.Event) -> Script:
+    def script(sock: socket.socket) -> None:
+        receive(sock)
+        try:
+            sock.recv(1)
+        except ConnectionResetError:
+            ended.set()
+
+    return script
+
+
+def test_who_cancels_ends_the_work(lab: Lab) -> None:
+    ended = threading.Event()
+    asked = lab.ask(lab.serve(waiting(ended)))
+    lab.loop.call_later(0.1, asked.cancel)
+    assert isinstance(lab.outcome(), CallCancelledError)
+    asked.cancel()
+    assert not lab.loop._callbacks
+    assert ended.wait(5), "Ollama is told at once"
+
+
+def test_a_request_that_is_cancelled_at_once(lab: Lab) -> None:
+    asked = lab.ask(lab.serve(always(OK)))
+    asked.cancel()
+    assert not lab.told, "not before a later turn"
+    assert isinstance(lab.outcome(), CallCancelledError)
+
+
+def test_time_is_up(lab: Lab) -> None:
+    """Also for one whose server says a word now and then."""
+    ended = threading.Event()
+
+    def slowly(sock: socket.socket) -> None:
+        receive(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        try:
+            while True:
+                sock.sendall(b".")
+                time.sleep(0.02)
+        except OSError:
+            ended.set()
+
+    asker = lab.serve(slowly)
+    begun = time.monotonic()
+    lab.ask(asker, seconds=60.0)
+    lab.ask(asker, seconds=0.2)
+    error = lab.outcome()
+    assert isinstance(error, DeadlineExceededError)
+    assert 0.2 <= time.monotonic() - begun < 5
+    assert "within 0.2 seconds" in error.message
+    assert ended.wait(5)
+    assert len(asker.under_way) == 1, "the other one goes on"
+
+
+def test_deadlines_in_any_order(lab: Lab) -> None:
+    asker = lab.serve(waiting(threading.Event()))
+    for seconds in (0.3, 0.1, 0.2):
+        lab.ask(asker, seconds=seconds)
+    turn_until(lab.loop, lambda: len(lab.told) == 3)
+    assert [error.message.split()[-2] for error in lab.told] == ["0.1", "0.2", "0.3"]  # type: ignore[union-attr]
+    assert asker._alarm_at == math.inf, "there is nothing more to look at"
+
+
+def test_headers_that_cannot_be_sent(lab: Lab) -> None:
+    asker = lab.serve(always(OK))
+    for value in ("a\r\nb", "a\nb", "snowman \N{SNOWMAN}"):
+        with pytest.raises(ValueError, match=r"line break|latin-1"):
+            lab.ask(asker, HttpRequest("POST", "/api/chat", b"", {"X": value}))
+    assert not asker.under_way
+
+
+@pytest.mark.parametrize(
+    "address, suits",
+    [
+        ("127.0.0.1:11434", True),
+        ("http://[::1]:11434", True),
+        ("localhost", True),
+        ("https://127.0.0.1", False),
+        ("gpu-01.example.com", False),
+        ("192.0.2.1", False),
+    ],
+)
+def test_only_this_machine_without_tls(address: str, suits: bool) -> None:
+    assert HttpClient.suits(parse_host(address)) is suits

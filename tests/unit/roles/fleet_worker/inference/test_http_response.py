@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers of HTTP/1, in whatever pieces they come: read to their end and no further, and nothing taken for one."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from fleet_worker._ollama.api_errors import UnexpectedAnswerError
+from fleet_worker.inference.http_response import MAX_HEAD, ResponseParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+LENGTH = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"a": "bc"}'
+CHUNKS = (
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n"
+    b'4\r\n{"a"\r\n007;name=value\r\n: "bc"}\r\n0\r\nTrailer: x\r\n\r\n'
+)
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + LENGTH
+
+
+def read(answer: bytes, *cuts: int) -> ResponseParser:
+    """Read an answer that comes in pieces; it must be complete after the last one, and not before."""
+    response = ResponseParser()
+    edges = [0, *sorted(cuts), len(answer)]
+    pieces = [answer[start:end] for start, end in zip(edges, edges[1:]) if start < end]
+    complete = [response.feed(piece) for piece in pieces]
+    assert complete == [False] * (len(pieces) - 1) + [True]
+    return response
+
+
+@given(st.sampled_from([LENGTH, CHUNKS, INTERIM]), st.lists(st.integers(1, 60), max_size=8))
+def test_pieces_do_not_matter(answer: bytes, cuts: list[int]) -> None:
+    response = read(answer, *(cut for cut in cuts if cut < len(answer)))
+    assert (response.status, response.reason, response.body()) == (200, "OK", b'{"a": "bc"}')
+    assert response.reusable
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.integers(1, 100))
+def test_chunks_of_any_size(chunks: list[bytes], size: int) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer += b"".join(b"%X\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    assert read(answer, *range(size, len(answer), size)).body() == b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\nConnection: x\r\n\r\n"),
+        LENGTH.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        LENGTH + b"more than it announced",
+        CHUNKS + b"more",
+    ],
+)
+def test_a_connection_that_must_not_be_used_again(answer: bytes) -> None:
+    response = read(answer)
+    assert response.body() == b'{"a": "bc"}'
+    assert not response.reusable
+
+
+def test_an_answer_that_ends_with_the_connection() -> None:
+    response = ResponseParser()
+    assert not response.feed(b'HTTP/1.0 200 OK\r\n\r\n{"a":')
+    assert not response.feed(b" 1}")
+    assert response.end()
+    assert response.body() == b'{"a": 1}'
+    assert not response.reusable
+
+
+@pytest.mark.parametrize("answer", [LENGTH, CHUNKS, INTERIM])
+def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
+    for end in range(len(answer)):
+        response = ResponseParser()
+        assert not response.feed(answer[:end])
+        assert not response.end()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x15\x03\x01\x00\x02\x02F",  # an alert of TLS
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"AMQP\x00\x00\x09\x01",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD,
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 20,
+        b"HTTP/1.1 102 Processing\r\nno header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1_0\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * MAX_HEAD,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"x" * MAX_HEAD,
+    ],
+)
+def test_what_is_no_answer(answer: bytes) -> None:
+    with pytest.raises(ValueError, match=r"it|chunk|head"):
+        ResponseParser().feed(answer)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_whatever_comes(data: bytes, begins_well: bool) -> None:
+    response = ResponseParser()
+    try:
+        if response.feed((b"HTTP/1.1 200 OK\r\n" if begins_well else b"") + data) or response.end():
+            response.body()
+    except (ValueError, UnexpectedAnswerError):
+        pass
+
+
+def test_a_bodiless_answer() -> None:
+    response = read(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert (response.status, response.body(), response.reusable) == (204, b"", True)
+
+
+def test_headers_and_a_reason_for_who_explains_an_error() -> None:
+    response = read(b"HTTP/1.1 302\r\nLOCATION: http://elsewhere\r\nContent-Length: 0\r\n\r\n")
+    assert response.headers.get("Location") == "http://elsewhere"
+    assert response.reason == "Found"
+
+
+@pytest.mark.parametrize("coding, compress", [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_answer_is_understood(coding: str, compress: object) -> None:
+    body = compress(b'{"a": 1}')  # type: ignore[operator]
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    assert read(head.encode() + body).body() == b'{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    "coding, body",
+    [("gzip", b"{}"), ("gzip", gzip.compress(b"{}")[:-4]), ("br", b"{}"), ("deflate", b"")],
+)
+def test_a_compressed_answer_that_cannot_be_understood(coding: str, body: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with pytest.raises(UnexpectedAnswerError):
+        read(head.encode() + body).body()

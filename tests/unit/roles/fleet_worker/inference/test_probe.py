@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model is given up only if a tiny request of our own fails, too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fleet_worker._ollama.api_errors import ApiError, DeadlineExceededError, OllamaError
+from fleet_worker.domain.verdicts import Result, Verdict
+from fleet_worker.inference.circuit_breaker import CircuitBreaker
+from fleet_worker.inference.model_trust import ModelTrust
+from fleet_worker.inference.probe import TRIES, Finding, Probed, probe
+
+from ..deliveries import served_lane
+
+
+def error(text: str, status: int = 500) -> ApiError:
+    return ApiError(text, status=status, server_message=text)
+
+
+class Asked:
+    """Fails as often as there are errors."""
+
+    def __init__(self, *errors: OllamaError) -> None:
+        self.errors = list(errors)
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.mark.parametrize(
+    "errors, finding, times",
+    [
+        ([], Finding.RUNS, 1),
+        ([error("requires more system memory")], Finding.FAILS, 1),
+        ([error("something new")], Finding.FAILS, 1),
+        ([error("model runner has unexpectedly stopped")] * (TRIES - 1), Finding.RUNS, TRIES),
+        ([error("model runner has unexpectedly stopped")] * TRIES, Finding.FAILS, TRIES),
+        ([DeadlineExceededError("slow")], Finding.UNKNOWN, 1),
+        ([error("busy", 400)], Finding.UNKNOWN, 1),
+    ],
+)
+def test_probe_finds_out_whether_a_model_runs(errors: Any, finding: Finding, times: int) -> None:
+    asked = Asked(*errors)
+    assert probe(asked, sleep=lambda _seconds: None).finding is finding
+    assert asked.times == times
+
+
+class Court:
+    """What a worker's trust in models comes to, with a probe that ends at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, probed: Probed) -> None:
+        self.counters: Counter[str] = Counter()
+        self.changes = 0
+        loop = SimpleNamespace(add_callback_threadsafe=lambda callback: callback(), call_later=lambda *_: None)
+        monkeypatch.setattr(
+            "fleet_worker.inference.model_trust.threading.Thread",
+            lambda target, args, **_options: SimpleNamespace(start=lambda: target(*args)),
+        )
+        self.trust = ModelTrust(
+            loop, CircuitBreaker(3, 30.0, 600.0), lambda _lane: probed, self.counters, self._changed
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def judge(self, outcome: str, broken: str = "", times: int = 1) -> None:
+        for _time in range(times):
+            self.trust.judge(served_lane(), Result(Verdict.ACK, outcome, broken=broken))
+
+
+def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    court = Court(monkeypatch, Probed(Finding.RUNS))
+    court.judge("inference_failed", "odd", times=7)
+    assert court.counters == {"probes": 2}
+    assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
+    assert court.changes == 0
+
+
+def test_model_trust_with_a_probe_that_fails_pauses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    court = Court(monkeypatch, Probed(Finding.FAILS, "no memory\n"))
+    court.judge("inference_failed", "odd", times=3)
+    assert court.counters == {"probes": 1, "model_pauses": 1}
+    reason = court.trust.reason("registry.ollama.ai/library/m:1")
+    assert "no memory\\n" in reason
+    assert court.changes == 1
+    court.judge("answered")
+    assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
+
+
+def test_model_trust_with_failures_that_are_the_requests_own_probes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    court = Court(monkeypatch, Probed(Finding.FAILS))
+    court.judge("inference_failed", times=10)
+    assert court.counters == {}
+
+
+def test_model_trust_with_a_probe_that_raises_pauses_nothing_and_probes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    court = Court(monkeypatch, Probed(Finding.RUNS))
+
+    def broken(_lane: object) -> Probed:
+        raise ValueError("a defect")
+
+    court.trust._probe = broken
+    court.judge("inference_failed", "odd", times=7)
+    assert court.counters["model_pauses"] == 0
+    assert court.counters["probes"] >= 2

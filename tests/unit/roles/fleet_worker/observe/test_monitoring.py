@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Alert rules, dashboard and the guide speak of metrics that the worker has, with labels that these have."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fleet_worker.observe.metrics import Metrics, _Standing
+
+ROOT = Path(__file__).resolve().parents[5]
+RULES = ROOT / "docs/monitoring/fleet-worker.rules.yml"
+DASHBOARD = ROOT / "docs/monitoring/fleet-worker.dashboard.json"
+GUIDE = (ROOT / "docs/operations.md").read_text()
+
+STATE: dict[str, Any] = {
+    "since": 1.0,
+    **dict.fromkeys(("ready", "connected", "blocked", "draining", "ollama_up", "slots", "held"), 1),
+    "lanes": [{"queue": "q", "state": "push", "running": 1, "model": "m", "type": "chat", "style": "model"}],
+    "counters": {
+        "connections": 1,
+        "deliveries": 1,
+        "redeliveries": 1,
+        "answered_again": 1,
+        "joined": 1,
+        "model_switches": 1,
+        "reply:confirmed": 1,
+        "outcome:answered": 1,
+        "registry_events:offering_heartbeat": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def exported() -> dict[str, set[str]]:
+    """The names that Prometheus gets, each with its labels."""
+    metrics = Metrics("gpu-01")
+    metrics.registry.register(_Standing("gpu-01", lambda: STATE))
+    metrics.ended("q", "answered", {"waited": 1.0, "here": 1.0, "seconds": 1.0, "input_tokens": 1, "output_tokens": 1})
+    found: dict[str, set[str]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+def expressions() -> Iterator[str]:
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        for rule in group["rules"]:
+            yield rule["expr"]
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"]
+
+
+def test_every_expression_asks_for_what_there_is(exported: dict[str, set[str]]) -> None:
+    for expression in expressions():
+        for name, matchers in re.findall(r"\b((?:fleet_worker|process)_[a-z_]+)(?:\{([^}]*)\})?", expression):
+            assert name in exported, (name, expression)
+            labels = set(re.findall(r"([a-z]+)\s*=~?", matchers)) - {"instance", "job"}
+            assert labels <= exported[name], (name, labels, expression)
+        for label in re.findall(r"by \(([a-z, ]+)\)", expression):
+            known = {"instance"}.union(*(exported[name] for name in re.findall(r"fleet_worker_[a-z_]+", expression)))
+            assert set(label.split(", ")) <= known, expression
+
+
+def test_the_guide_names_every_metric_and_every_alert(exported: dict[str, set[str]]) -> None:
+    for name in exported:
+        short = re.sub(r"_(bucket|count|sum)$", "", name).replace("fleet_worker_", "")
+        assert f"`{short}`" in GUIDE, name
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        for rule in group["rules"]:
+            assert f"`{rule['alert']}`" in GUIDE
+            assert rule["annotations"]["summary"] and rule["annotations"]["description"]
+
+
+def test_the_panels_do_not_cover_each_other() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        own = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not own & cells, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        cells |= own

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests that give their slot up, and those that are served as one: each is settled, at its own time."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Union
+
+import pytest
+
+pytest.importorskip("pika")
+pytest.importorskip("prometheus_client")
+
+from fleet_worker.domain.verdicts import Result, Verdict
+from fleet_worker.inference.tries import Later
+from fleet_worker.scheduling.scheduler import Start
+from fleet_worker.worker.worker import Worker
+
+from ..deliveries import Channel, delivery, served_lane
+from ..turning import turn_until
+from .test_worker_guards import LANE, raises, worker
+
+__all__ = ["worker"]
+
+ANSWERED = Result(Verdict.ACK, "answered")
+
+
+class Answers:
+    """What a server says of each try of a request, the last one for ever."""
+
+    def __init__(self, *said: Union[Result, Later]) -> None:
+        self.said = list(said)
+        self.tries: list[Any] = []
+
+    def __call__(self, *_request: Any, tries: Any, **_more: Any) -> Union[Result, Later]:
+        self.tries.append(tries)
+        return self.said.pop(0) if len(self.said) > 1 else self.said[0]
+
+
+def deliver(worker: Worker) -> Channel:
+    channel = Channel()
+    worker._delivered(delivery({"a": 1}, served=LANE, channel=channel, message_id="m"))
+    return channel
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    answers = Answers(Later(0.0, "full", alone=alone), ANSWERED)
+    monkeypatch.setattr(worker._server, "serve", answers, raising=False)
+    channel = deliver(worker)
+    turn_until(worker._loop, lambda: channel.settled and not worker._jobs)
+    assert channel.settled == [("ack", 1)]
+    assert answers.tries[0] is answers.tries[1], "what was tried is known"
+    assert worker._waiting_room.reason(worker._model_of(LANE.queue)) == ""
+    turn_until(worker._loop, lambda: worker._scheduler.running == 0)
+
+
+def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker._server, "serve", Answers(Later(600.0, "full")), raising=False)
+    channel = deliver(worker)
+    turn_until(worker._loop, worker._waiting_room.pausing)
+    turn_until(worker._loop, lambda: worker._scheduler.running == 0)
+    assert "full" in worker._waiting_room.reason(worker._model_of(LANE.queue))
+    assert "0 running, 0 held, 1 waiting for a busy Ollama" in worker.summary()
+    assert channel.settled == []
+    worker.drain()
+    assert channel.settled == [("nack", 1, True)]
+    assert worker._jobs == []
+
+
+def test_worker_that_cannot_let_a_request_wait_gives_it_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker._server, "serve", Answers(Later(600.0, "full")), raising=False)
+    monkeypatch.setattr(worker._waiting_room, "admit", raises)
+    channel = deliver(worker)
+    turn_until(worker._loop, lambda: channel.settled)
+    assert channel.settled == [("nack", 1, True)]
+    assert worker._jobs == []
+
+
+def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks: list[Callable[[], None]] = []
+    monkeypatch.setattr(worker._pool, "submit", tasks.append)
+    expired = Result(Verdict.ACK, "inference_timeout")
+    monkeypatch.setattr(worker._server, "expired", lambda _delivery: expired, raising=False)
+    monkeypatch.setattr("fleet_worker.worker.worker.serve_together", lambda *_arguments: {})
+    monkeypatch.setattr(worker._server, "serve", Answers(ANSWERED), raising=False)
+    hasty, patient = Channel(), Channel()
+    made = [
+        delivery({}, served=served_lane("embed", deadline=deadline), channel=channel, message_id=str(deadline))
+        for channel, deadline in ((hasty, 0.01), (patient, 600.0))
+    ]
+    worker._start(Start("m", tuple(made)))
+    turn_until(worker._loop, lambda: hasty.settled)
+    assert (hasty.settled, patient.settled) == ([("ack", 1)], [])
+    (task,) = tasks
+    task()
+    turn_until(worker._loop, lambda: patient.settled)
+    assert (hasty.settled, patient.settled) == ([("ack", 1)], [("ack", 1)])
+    assert not any("_overdue" in repr(entry[-1].callback) for entry in worker._loop._timers)
