@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from .._ollama.text import printable
+from .carried import CarriedAnswer, CarriedRequest
 from .json_size import has_more_values
 
 #: What this collection calls itself in the property ``app_id``.
@@ -73,6 +74,7 @@ class Failure:
     :ivar message: for people; never has anything of a prompt in it.
     :ivar seconds: how long Ollama was at work, 0 when it was not asked.
     :ivar final: whether this very request would fail again, though the code is one that may go away.
+    :ivar said: what Ollama answered to a request that is carried.
     """
 
     code: str
@@ -80,6 +82,7 @@ class Failure:
     started: float = 0.0
     seconds: float = 0.0
     final: bool = False
+    said: Optional[CarriedAnswer] = None
 
     @property
     def category(self) -> str:
@@ -158,6 +161,7 @@ class Request:
     :ivar ignored: names of fields that do not reach Ollama.
     :ivar contradictions: names of fields that property and body give different values.
     :ivar stream: whether the requester takes deltas before the answer.
+    :ivar carried: what is sent to Ollama as it came, instead of the arguments.
     :ivar failure: why it must not be served.
     """
 
@@ -172,6 +176,7 @@ class Request:
     contradictions: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     stream: bool = False
+    carried: Optional[CarriedRequest] = None
     failure: Optional[Failure] = None
 
 

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from ..messages import Properties
-from . import plain, typed, versioned
+from . import carried, plain, typed, versioned
 from .base import Dialect, Document, Headers
 
 #: In the order in which they are tried. The last one takes what no other recognises.
 DIALECTS: tuple[Dialect, ...] = (
-    versioned.DIALECT,  # first: its requests have the marks of the typed dialect too
+    carried.DIALECT,  # first: its body is a client's, and may look like anything
+    versioned.DIALECT,  # before the next: its requests have the marks of the typed dialect too
     typed.DIALECT,
     plain.DIALECT,
 )

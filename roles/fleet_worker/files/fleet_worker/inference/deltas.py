@@ -22,6 +22,7 @@ from .._fleet.messages import Delta, Reply
 from .._ollama.streams import Event
 from ..domain.publication import Done, Publication
 from ..logs.log import Log
+from .carried_pieces import CarriedPieces, WritePiece
 
 #: Seconds between two deltas of one answer. The first goes at once; nobody reads faster than this, and each message
 #: costs broker and requester about as much as a whole answer does.
@@ -51,6 +52,8 @@ class DeltaPublisher:
         self._loop = loop
         self._publish = publish
         self._gone = gone
+        #: Used instead of everything else here by a request that is carried.
+        self.pieces = CarriedPieces(loop, publish, gone)
         self._lock = threading.Lock()
         # Under the lock.
         self._write: Optional[Write] = None
@@ -70,6 +73,10 @@ class DeltaPublisher:
     def use(self, write: Write) -> None:
         """Deltas are wanted, and made by ``write``."""
         self._write = write
+
+    def carry(self, write: WritePiece) -> None:
+        """The answer is carried as it comes, in pieces that are made by ``write``."""
+        self.pieces.use(write)
 
     @property
     def wanted(self) -> bool:
@@ -105,13 +112,15 @@ class DeltaPublisher:
 
     @property
     def count(self) -> Optional[int]:
-        """Deltas of the last attempt; None when there is no stream."""
-        return self._sequence if self._attempt else None
+        """Deltas, or pieces, of the last attempt; None when there is no stream."""
+        return self._sequence if self._attempt else self.pieces.count
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send what is left; return the answer, which says how many deltas precede it."""
         self._send()
         self._finished = True
+        if self.pieces.begun:
+            return self.pieces.finish(answer)
         if answer is None or not self._attempt:
             return answer
         headers = {**answer.message.headers, ATTEMPT: self._attempt, DELTAS: self._sequence}

@@ -33,9 +33,9 @@ from ..domain.delivery import Delivery
 from ..domain.verdicts import Verdict
 from ..logs.log import Log
 from .cancel_token import CancelToken
-from .handler import Ready, RequestHandler
+from .handler import RequestHandler
 from .request_reader import ANSWER_RESERVE
-from .tries import LOST_TRIES, Tries
+from .tries import LOST_TRIES, Ready, Tries
 
 LOG = Log()
 

@@ -19,6 +19,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Optional, Union
 
+from .._fleet.carried import CarriedAnswer
+from .._fleet.dialects.carried import write_piece
 from .._fleet.dialects.headers import ignored_fields
 from .._fleet.messages import Failure, Outcome, Request, Success
 from .._ollama.api_errors import (
@@ -39,6 +41,7 @@ from ..domain.verdicts import Result, Verdict
 from ..logs.log import Log
 from .answer_check import check_answer
 from .cancel_token import CancelToken
+from .carrier import Carrier, in_ollamas_words, needs_thread
 from .deltas import DeltaPublisher
 from .fault_table import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
@@ -46,12 +49,9 @@ from .http_client import HttpClient, HttpResult
 from .probe import ASKED, TIMEOUT, Finding, Probed, probe
 from .replies import Replies
 from .request_reader import ANSWER_RESERVE, HandlerSettings, RequestReader, Task
-from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Tries
+from .tries import LOST_TRIES, RUNNER_PAUSE, Later, Ready, Tries
 
 LOG = Log()
-
-#: What came of a request before its turn.
-Ready = Union[Outcome, Verdict, Later]
 
 
 class RequestHandler:
@@ -69,6 +69,7 @@ class RequestHandler:
         self._client = client
         self._health = health
         self._asker = asker
+        self._carrier = Carrier(client)
         self._calls: dict[str, Callable[..., dict[str, Any]]] = {
             "chat": client.chat,
             "generate": client.generate,
@@ -78,6 +79,11 @@ class RequestHandler:
             "chat": client.chat_stream,
             "generate": client.generate_stream,
         }
+
+    @property
+    def node(self) -> str:
+        """The name of this node."""
+        return self._terms.worker.node
 
     def serve(
         self,
@@ -150,11 +156,15 @@ class RequestHandler:
         task = self._reader.read(delivery)
         if isinstance(task, Result) or task.failure or _wants_deltas(task) or self._reader.hopeless(delivery):
             return False
-        if tries.runner_ended:
-            return False  # it waits a moment first
-        arguments = task.request.arguments
+        if tries.runner_ended or needs_thread(task.request):
+            return False  # it waits a moment first, or for the broker in the middle
+        arguments, carried = task.request.arguments, task.request.carried
         try:
-            inference = self._client.inference(task.request.call, arguments)
+            inference = (
+                self._client.inference(task.request.call, arguments)
+                if carried is None
+                else self._carrier.inference(carried, delivery.served.lane.model)
+            )
         except OllamaError:
             return False  # it cannot be sent as it is; serve() says why
         if inference is None:
@@ -202,14 +212,16 @@ class RequestHandler:
             if isinstance(told, OllamaError):
                 raise told
             result = inference.result_of(told, told.body())
-            check_answer(task.request.call, arguments, result)
+            if task.request.carried is None:
+                check_answer(task.request.call, arguments, result)
             outcome = Success(result, started, time.monotonic() - begun)
         except CallCancelledError:
             outcome = _stopped(stop)
         except (ServerUnreachableError, ConnectionLostError):
             return None  # it is waited for
         except OllamaError as error:
-            outcome = self.ended(error, task.delivery, tries, started, time.monotonic() - begun)
+            ended = self.ended(error, task.delivery, tries, started, time.monotonic() - begun)
+            outcome = in_ollamas_words(ended, error)
         return self._concluded(task, outcome, stop)
 
     def _serve(
@@ -221,6 +233,8 @@ class RequestHandler:
         write_delta = task.dialect.write_delta
         if write_delta is not None and _wants_deltas(task):
             deltas.use(self._replies.deltas(task.request, write_delta))
+        if task.request.carried is not None and task.request.reply_to is not None:
+            deltas.carry(lambda piece: write_piece(task.request, piece, self._terms.worker))
         outcome: Ready = (
             task.failure
             or ready
@@ -329,6 +343,10 @@ class RequestHandler:
         while True:
             try:
                 call = stop.begin(max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE))
+                result: dict[str, Any]
+                if request.carried is not None:
+                    result = self._carrier.run(request.carried, delivery.served.lane.model, call, deltas.pieces)
+                    return Success(result, started, time.monotonic() - begun)
                 if deltas.wanted:
                     result = _streamed(self._streams[request.call](call=call, **arguments), deltas)
                 else:
@@ -348,7 +366,8 @@ class RequestHandler:
                     return Verdict.REQUEUE
                 return Failure("ollama_unavailable", error.message, started, time.monotonic() - begun)
             except OllamaError as error:
-                return self.ended(error, delivery, tries, started, time.monotonic() - begun)
+                ended = self.ended(error, delivery, tries, started, time.monotonic() - begun)
+                return in_ollamas_words(ended, error)
 
     def _concluded(self, task: Task, outcome: Ready, stop: CancelToken) -> Union[Result, Later]:
         """Return what becomes of a request by what came of its work."""
@@ -376,7 +395,10 @@ class RequestHandler:
         reply, outcome = self._replies.write(task.dialect, request, outcome)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:300]
-        return Result(verdict, _word(outcome), reply, fields, broken)
+        repeatable = not (
+            isinstance(outcome, Success) and isinstance(outcome.result, CarriedAnswer) and outcome.result.streamed
+        )
+        return Result(verdict, _word(outcome), reply, fields, broken, repeatable)
 
 
 def _stopped(stop: CancelToken) -> Verdict:

@@ -10,6 +10,7 @@ from typing import Any, Optional, Union
 
 from .._fleet.dialects import dialect_of
 from .._fleet.dialects.base import Dialect, ReplyIdentity
+from .._fleet.dialects.carried import on_terms as carried_on_terms
 from .._fleet.json_size import MAX_VALUES
 from .._fleet.messages import Failure, Message, Request, decode
 from .._fleet.trust import ANSWER_TYPES, refusal
@@ -93,7 +94,7 @@ class RequestReader:
 
     def on_terms(self, request: Request, served: LaneSettings, terms: LaneTerms) -> Request:
         """Return a request as Ollama is sent it."""
-        return terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options)
+        return carried_on_terms(terms.applied_to(request, served.lane, runner_options=self._terms.allow_runner_options))
 
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""

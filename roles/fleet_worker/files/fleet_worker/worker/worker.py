@@ -34,6 +34,7 @@ from .._fleet.registry import Trouble
 from .._ollama.names import ModelName
 from .._ollama.text import printable
 from ..amqp.consumers import Consumers
+from ..amqp.control_queue import ControlQueue
 from ..amqp.declaration import Declaration
 from ..amqp.publisher import ConfirmingPublisher
 from ..amqp.reconnecting import ReconnectingConnection
@@ -79,6 +80,9 @@ HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, Broke
 
 #: What becomes of a request that waits when the worker, or its lane, goes.
 GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
+
+#: What becomes of a request whose requester has cancelled it before it began.
+CANCELLED = Result(Verdict.ACK, "requester_gone")
 
 
 class InFlightRequest:
@@ -195,6 +199,7 @@ class Worker:
         self._rates = Rates()
         self.counters: Counter[str] = Counter()
         self._trust = ModelTrust(loop, breaker, server.probe, self.counters, self._update)
+        self._control = ControlQueue(loop, settings, server.node, self._abandon)
         self._waiting_room = WaitingRoom(loop, self._start_again, self._update)
 
     # Coming up.
@@ -223,6 +228,7 @@ class Worker:
         self._publisher.open(connection, self._publisher_opened)
         self._intake.open(connection, self._update)
         self._announcer.open(connection, self._update)
+        self._control.open(connection)
 
     def _declare(self, lanes: Iterable[LaneSettings]) -> None:
         chosen = list(lanes)
@@ -343,6 +349,7 @@ class Worker:
         self._block(False)
         self._publisher.connection_lost(error)
         self._announcer.connection_lost()
+        self._control.connection_lost()
         if not self._leaving:
             LOG.warning("connection_lost", error=str(error), in_flight=len(self._jobs))
             self._update()
@@ -423,6 +430,9 @@ class Worker:
     def _served_before(self, delivery: Delivery) -> bool:
         """Answer a request that was answered before with the same; have one that is being served share its answer."""
         identity = delivery.identity
+        if self._control.is_cancelled(delivery.message.properties.correlation_id):
+            self._settle([delivery], CANCELLED, None)
+            return True
         served = self._results.get(identity)
         job = self._by_identity.get(identity or "")
         if served is not None:
@@ -433,6 +443,13 @@ class Worker:
             if not job.join(delivery):
                 self._settle_one(delivery, Verdict.ACK)
         return served is not None or job is not None
+
+    def _abandon(self, correlation_id: str) -> None:
+        """Nobody waits for the answer to a request any more."""
+        for job in self._jobs:
+            if job.deliveries[0].message.properties.correlation_id == correlation_id:
+                self.counters["cancelled"] += 1
+                job.stop.abandon()
 
     def _cancelled(self, served: LaneSettings, hot: bool) -> None:
         self._perform(self._scheduler.cancelled(served.queue, hot, time.monotonic()))
@@ -569,7 +586,7 @@ class Worker:
             self._waiting_room.leave(job)
             fields = {**served.fields, "deltas": job.deltas.count}
             served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
-            if served.outcome == "answered":
+            if served.outcome == "answered" and served.repeatable:
                 self._results.put(job.deliveries[0].identity, served)
             self._trust.judge(job.served, served)
         except Exception:
@@ -577,7 +594,7 @@ class Worker:
         live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
         if live:
             self._answer(live, served)
-        elif served.outcome == "answered" and self._connection is not None:
+        elif served.outcome == "answered" and served.repeatable and self._connection is not None:
             # The broker has the request, and gives it out again. Who waits for the answer has it sooner this way.
             self._answer(job.deliveries[-1:], served)
         else:

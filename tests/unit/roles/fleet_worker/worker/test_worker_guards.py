@@ -36,6 +36,7 @@ class Server:
     """Serves each request at once, with no reply."""
 
     probe = None
+    node = "gpu-01"
 
     def begin(self, *_request: Any) -> bool:
         return False

@@ -75,8 +75,12 @@ def test_a_third_dialect_is_a_file_and_a_line(tmp_path: Path) -> None:
     (dialects / "terse.py").write_text(NEW_FILE)
     registry = dialects / "__init__.py"
     text = registry.read_text()
-    assert text.count("from . import plain, typed, versioned\n") == 1 and text.count("    typed.DIALECT,\n") == 1
-    text = text.replace("from . import plain, typed, versioned\n", "from . import plain, terse, typed, versioned\n")
+    assert (
+        text.count("from . import carried, plain, typed, versioned\n") == 1 and text.count("    typed.DIALECT,\n") == 1
+    )
+    text = text.replace(
+        "from . import carried, plain, typed, versioned\n", "from . import carried, plain, terse, typed, versioned\n"
+    )
     registry.write_text(text.replace("    typed.DIALECT,\n", "    terse.DIALECT,\n    typed.DIALECT,\n"))
 
     done = subprocess.run(
