@@ -39,7 +39,7 @@ MAY_USE: dict[str, set[str]] = {
 DAEMON_PACKAGES: dict[str, set[str]] = {
     "exit_codes": set(),
     "logs": set(),
-    "domain": set(),
+    "domain": {"logs"},
     "runtime": {"logs"},
     "observe": {"logs", "runtime"},
     "settings": {"domain"},

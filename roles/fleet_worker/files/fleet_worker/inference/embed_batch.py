@@ -79,7 +79,7 @@ def serve_together(
                 ready.update(_run(server, batch))
     except Exception:
         # A defect of ours, which must cost nobody an answer.
-        LOG.exception("defect", lane=deliveries[0].served.queue)
+        LOG.exception("defect", lane=deliveries[0].lane.queue)
     return ready
 
 

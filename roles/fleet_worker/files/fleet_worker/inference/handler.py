@@ -102,7 +102,7 @@ class RequestHandler:
         try:
             return self._serve(delivery, stop, deltas, ready, tries or Tries())
         except Exception as error:
-            LOG.exception("defect", lane=delivery.served.queue)
+            LOG.exception("defect", lane=delivery.lane.queue)
             return self._defect(delivery, error)
 
     def expired(self, delivery: Delivery) -> Result:
@@ -122,7 +122,7 @@ class RequestHandler:
                 return task
             return self._answered(task, failure)
         except Exception as error:
-            LOG.exception("defect", lane=delivery.served.queue)
+            LOG.exception("defect", lane=delivery.lane.queue)
             return self._defect(delivery, error)
 
     def begin(
@@ -142,7 +142,7 @@ class RequestHandler:
         try:
             return self._asker is not None and self._begin(self._asker, delivery, stop, ended, tries or Tries())
         except Exception:
-            LOG.exception("defect", lane=delivery.served.queue)
+            LOG.exception("defect", lane=delivery.lane.queue)
             return False  # serve() will meet the same defect, and knows what to do about it
 
     def _begin(
@@ -163,7 +163,7 @@ class RequestHandler:
             inference = (
                 self._client.inference(task.request.call, arguments)
                 if carried is None
-                else self._carrier.inference(carried, delivery.served.lane.model)
+                else self._carrier.inference(carried, delivery.lane.lane.model)
             )
         except OllamaError:
             return False  # it cannot be sent as it is; serve() says why
@@ -191,7 +191,7 @@ class RequestHandler:
         try:
             served = heard(told)
         except Exception as error:
-            LOG.exception("defect", lane=delivery.served.queue)
+            LOG.exception("defect", lane=delivery.lane.queue)
             served = self._defect(delivery, error)
         ended(served)
 
@@ -260,7 +260,7 @@ class RequestHandler:
                 served = task if isinstance(task, Result) else self._answered(task, failure)
                 return replace(served, verdict=Verdict.REJECT, outcome="defect")
             except Exception:
-                LOG.exception("defect_in_defect", lane=delivery.served.queue)
+                LOG.exception("defect_in_defect", lane=delivery.lane.queue)
         return Result(Verdict.REJECT, "defect")
 
     def embedding_of(self, delivery: Delivery) -> Optional[dict[str, Any]]:
@@ -345,7 +345,7 @@ class RequestHandler:
                 call = stop.begin(max(ANSWER_RESERVE, delivery.seconds_left() - ANSWER_RESERVE))
                 result: dict[str, Any]
                 if request.carried is not None:
-                    result = self._carrier.run(request.carried, delivery.served.lane.model, call, deltas.pieces)
+                    result = self._carrier.run(request.carried, delivery.lane.lane.model, call, deltas.pieces)
                     return Success(result, started, time.monotonic() - begun)
                 if deltas.wanted:
                     result = _streamed(self._streams[request.call](call=call, **arguments), deltas)

@@ -65,7 +65,7 @@ class RequestReader:
 
     def read(self, delivery: Delivery) -> Union[Task, Result]:
         """Read a request; return what becomes of it if it is none that is ever answered."""
-        message, served = delivery.message, delivery.served
+        message, served = delivery.message, delivery.lane
         if message.properties.type in ANSWER_TYPES:
             return Result(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
         dialect, request, undecodable = self._understood(message, served)
@@ -100,7 +100,7 @@ class RequestReader:
         """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
         if delivery.message.properties.type in ANSWER_TYPES or self.hopeless(delivery):
             return None
-        _dialect, request, undecodable = self._understood(delivery.message, delivery.served)
+        _dialect, request, undecodable = self._understood(delivery.message, delivery.lane)
         if undecodable or request.failure or request.call != "embed" or "input" not in request.arguments:
             return None
         return dict(request.arguments)

@@ -34,7 +34,7 @@ from fleet_worker.inference.http_response import ResponseParser
 from fleet_worker.inference.request_reader import HandlerSettings
 from fleet_worker.inference.tries import Later, Tries
 
-from ..deliveries import delivery, served_lane
+from ..deliveries import delivery, lane_settings
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 ANSWER = {"model": "m:1", "message": {"role": "assistant", "content": "Good morning."}, "done": True, "eval_count": 2}
@@ -121,10 +121,10 @@ def reply(served: Optional[Result]) -> Any:
 
 
 def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) -> None:
-    lane = served_lane()
+    lane = lane_settings()
     lane = replace(lane, terms=LaneTerms(keep_alive="10m"))
     wanted = {"keep_alive": 0, "options": {"num_ctx": 10**6, "seed": 1}, "temperature": 2}
-    assert desk.begin({**CHAT, **wanted}, served=lane)
+    assert desk.begin({**CHAT, **wanted}, lane=lane)
     (request,) = desk.asker.requests
     sent = {"model": "m:1", **CHAT, "options": {"seed": 1}, "keep_alive": "10m", "stream": False}
     assert json.loads(request.body) == sent  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ def test_a_request_is_asked_and_answered(desk: Desk) -> None:
     (request,) = desk.asker.requests
     assert (request.method, request.path) == ("POST", "/api/chat")
     assert json.loads(request.body) == {"model": "m:1", **CHAT, "stream": False}  # type: ignore[arg-type]
-    assert 0 < desk.asker.seconds <= served_lane().deadline
+    assert 0 < desk.asker.seconds <= lane_settings().deadline
     served = desk.answer(ANSWER)
     assert served is not None
     assert (served.verdict, served.outcome) == (Verdict.ACK, "answered")

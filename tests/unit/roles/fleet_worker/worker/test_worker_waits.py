@@ -17,7 +17,7 @@ from fleet_worker.inference.tries import Later
 from fleet_worker.scheduling.scheduler import Start
 from fleet_worker.worker.worker import Worker
 
-from ..deliveries import Channel, delivery, served_lane
+from ..deliveries import Channel, delivery, lane_settings
 from ..turning import turn_until
 from .test_worker_guards import LANE, raises, worker
 
@@ -40,7 +40,7 @@ class Answers:
 
 def deliver(worker: Worker) -> Channel:
     channel = Channel()
-    worker._delivered(delivery({"a": 1}, served=LANE, channel=channel, message_id="m"))
+    worker._delivered(delivery({"a": 1}, lane=LANE, channel=channel, message_id="m"))
     return channel
 
 
@@ -93,7 +93,7 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
     monkeypatch.setattr(worker._server, "serve", Answers(ANSWERED), raising=False)
     hasty, patient = Channel(), Channel()
     made = [
-        delivery({}, served=served_lane("embed", deadline=deadline), channel=channel, message_id=str(deadline))
+        delivery({}, lane=lane_settings("embed", deadline=deadline), channel=channel, message_id=str(deadline))
         for channel, deadline in ((hasty, 0.01), (patient, 600.0))
     ]
     worker._start(Start("m", tuple(made)))
