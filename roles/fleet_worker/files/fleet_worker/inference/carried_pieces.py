@@ -23,7 +23,7 @@ from .._fleet.dialects.headers import ATTEMPT, DELTAS
 from .._fleet.messages import Reply
 from .._ollama.api_errors import CallCancelledError
 from ..domain.publication import Done, Publication
-from ..logs.log import Log
+from ..logs.defects import contained
 
 #: Seconds between two pieces of one answer. A token more or less in a message is nothing that a reader sees, and a
 #: message costs broker, worker and requester about 0.1 ms each.
@@ -41,8 +41,6 @@ LOOK = 0.25
 
 #: None for a piece that cannot be published.
 WritePiece = Callable[[Piece], Optional[Reply]]
-
-LOG = Log()
 
 
 class CarriedPieces:
@@ -138,11 +136,7 @@ class CarriedPieces:
             self._changed.notify_all()
         status, content_type = self._head
         piece = Piece(self._attempt, self._sequence, data, status, content_type)
-        try:
-            reply = None if write is None else write(piece)
-        except Exception:
-            LOG.exception("defect")
-            reply = None
+        reply = contained(lambda: None if write is None else write(piece), lambda _error: None)
         if reply is None:
             self._lose()
             return

@@ -17,7 +17,7 @@ from .._ollama.client import Inference, OllamaClient
 from .._ollama.response_errors import read
 from .._ollama.transport import ResponseHead
 from .carried_pieces import CarriedPieces
-from .tries import Ready
+from .tries import Conclusion
 
 #: Bytes of an answer that is not streamed and goes out in one message. Larger ones go out in pieces.
 LARGEST_WHOLE = 256 * 1024
@@ -82,7 +82,7 @@ class Carrier:
         return answer
 
 
-def in_ollamas_words(outcome: Ready, error: OllamaError) -> Ready:
+def in_ollamas_words(outcome: Conclusion, error: OllamaError) -> Conclusion:
     """Return what comes of a carried request with the answer of Ollama that its failure was made of, if there is one.
 
     The requester gets this answer as it came, since it is in the words of the interface that was asked.

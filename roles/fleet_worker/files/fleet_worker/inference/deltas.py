@@ -21,7 +21,7 @@ from .._fleet.dialects.headers import ATTEMPT, DELTAS
 from .._fleet.messages import Delta, Reply
 from .._ollama.streams import Event
 from ..domain.publication import Done, Publication
-from ..logs.log import Log
+from ..logs.defects import contained
 from .carried_pieces import CarriedPieces, WritePiece
 
 #: Seconds between two deltas of one answer. The first goes at once; nobody reads faster than this, and each message
@@ -36,8 +36,6 @@ MAX_WAITING = 65536
 
 #: None for a delta that is too large. The requester misses it.
 Write = Callable[[Delta], Optional[Reply]]
-
-LOG = Log()
 
 
 class DeltaPublisher:
@@ -144,12 +142,7 @@ class DeltaPublisher:
             write, attempt, sequence, events = self._write, self._attempt, self._sequence, self._waiting
             self._sequence += 1
             self._forget()
-        try:
-            reply = write(_delta(attempt, sequence, events))
-        except Exception:
-            LOG.exception("defect")
-            self._give_up()
-            return
+        reply = contained(lambda: write(_delta(attempt, sequence, events)), self._give_up)
         if reply is None:
             return
         self._not_before = time.monotonic() + INTERVAL
@@ -164,7 +157,7 @@ class DeltaPublisher:
             self._gone()
             return
         if publication is Publication.UNACCEPTABLE:
-            self._give_up()  # the next one would cost the channel again
+            self._give_up(None)  # the next one would cost the channel again
             return
         with self._lock:
             if self._look_asked or not self._waiting:
@@ -172,7 +165,7 @@ class DeltaPublisher:
             self._look_asked = True
         self._look()
 
-    def _give_up(self) -> None:
+    def _give_up(self, _error: Optional[Exception]) -> None:
         """Send no more deltas of this attempt. The requester misses the one that was not sent."""
         with self._lock:
             self._forget()

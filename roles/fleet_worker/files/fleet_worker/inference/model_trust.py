@@ -17,6 +17,7 @@ from typing import Any, Callable
 from .._ollama.text import printable
 from ..domain.delivery import LaneSettings
 from ..domain.verdicts import Result
+from ..logs.defects import contained
 from ..logs.log import Log
 from .circuit_breaker import CircuitBreaker
 from .probe import Finding, Probed
@@ -70,11 +71,11 @@ class ModelTrust:
 
     def _run(self, lane: LaneSettings) -> None:
         """Probe; in a thread of its own."""
-        try:
-            probed = self._probe(lane)
-        except Exception as error:  # the breaker waits for a finding, and would wait for ever
-            LOG.exception("defect")
-            probed = Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}")
+        # The breaker waits for a finding, and would wait for ever.
+        probed = contained(
+            lambda: self._probe(lane),
+            lambda error: Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}"),
+        )
         self._loop.add_callback_threadsafe(partial(self._probed, lane, probed))
 
     def _probed(self, lane: LaneSettings, probed: Probed) -> None:

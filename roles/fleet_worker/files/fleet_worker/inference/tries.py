@@ -40,8 +40,8 @@ class Later:
     alone: bool = False
 
 
-#: What came of a request before its turn, or of one try of it.
-Ready = Union[Outcome, Verdict, Later]
+#: What the work on a request came to: an answer or an error, a verdict without either, or another try.
+Conclusion = Union[Outcome, Verdict, Later]
 
 
 class Tries:

@@ -22,10 +22,9 @@ from ..amqp.registry_publisher import RegistryPublisher
 from ..domain.delivery import LaneSettings
 from ..exit_codes import EXIT_CONFIG
 from ..inference.circuit_breaker import CircuitBreaker
-from ..inference.handler import RequestHandler
+from ..inference.handler import HandlerSettings, RequestHandler
 from ..inference.health import Health, OllamaState
 from ..inference.http_client import HttpClient
-from ..inference.request_reader import HandlerSettings
 from ..inference.result_cache import ResultCache
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics

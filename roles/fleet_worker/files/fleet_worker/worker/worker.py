@@ -44,12 +44,12 @@ from ..domain.verdicts import Result, Verdict, marked
 from ..inference.cancel_token import CancelToken
 from ..inference.circuit_breaker import CircuitBreaker
 from ..inference.deltas import DeltaPublisher
-from ..inference.embed_batch import serve_together
 from ..inference.handler import RequestHandler
 from ..inference.health import OllamaState
 from ..inference.model_trust import ModelTrust
 from ..inference.result_cache import ResultCache
-from ..inference.tries import Later, Tries
+from ..inference.task import Task
+from ..inference.tries import Conclusion, Later
 from ..logs.log import Log
 from ..observe.metrics import Metrics
 from ..observe.rates import Rates
@@ -90,10 +90,10 @@ class InFlightRequest:
     def __init__(self, delivery: Delivery, loop: Any, publish: Callable[..., None]) -> None:
         self.deliveries = [delivery]
         self.stop = CancelToken()
-        self.tries = Tries()
         #: Ends a request at its own time that is served together with others.
         self.alarm: Any = None
         self.deltas = DeltaPublisher(loop, publish, gone=self.stop.abandon)
+        self.task = Task(delivery, self.stop, self.deltas)
         self.started = time.monotonic()
 
     @property
@@ -515,9 +515,7 @@ class Worker:
             self.counters["model_switches"] += self._last_model not in ("", action.model)
             self._last_model = action.model
             first = jobs[0]
-            if len(jobs) > 1 or not self._server.begin(
-                first.deliveries[0], first.stop, partial(self._served, first, action.model), first.tries
-            ):
+            if len(jobs) > 1 or not self._server.begin(first.task, partial(self._served, first, action.model)):
                 self._pool.submit(partial(self._serve, jobs, action.model))
         else:
             self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
@@ -550,13 +548,11 @@ class Worker:
     def _serve(self, jobs: list[InFlightRequest], model: str) -> None:
         """Serve what was started as one; in a thread of the pool."""
         try:
-            deliveries = [job.deliveries[0] for job in jobs]
-            ready = {}
+            known: dict[Task, Conclusion] = {}
             if len(jobs) > 1:
-                stops, tries = [job.stop for job in jobs], [job.tries for job in jobs]
-                ready = serve_together(self._server, deliveries, stops, tries, self._batch_bytes)
-            for job, delivery in zip(jobs, deliveries):
-                result = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery), tries=job.tries)
+                known = self._server.embed_together([job.task for job in jobs], self._batch_bytes)
+            for job in jobs:
+                result = self._server.serve(job.task, known.get(job.task))
                 self._loop.add_callback_threadsafe(partial(self._finished, job, result))
         finally:
             self._loop.add_callback_threadsafe(partial(self._slot_free, model))

@@ -31,10 +31,10 @@ class Answers:
 
     def __init__(self, *said: Union[Result, Later]) -> None:
         self.said = list(said)
-        self.tries: list[Any] = []
+        self.tasks: list[Any] = []
 
-    def __call__(self, *_request: Any, tries: Any, **_more: Any) -> Union[Result, Later]:
-        self.tries.append(tries)
+    def __call__(self, task: Any, *_more: Any) -> Union[Result, Later]:
+        self.tasks.append(task)
         return self.said.pop(0) if len(self.said) > 1 else self.said[0]
 
 
@@ -53,7 +53,7 @@ def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
     channel = deliver(worker)
     turn_until(worker._loop, lambda: channel.settled and not worker._jobs)
     assert channel.settled == [("ack", 1)]
-    assert answers.tries[0] is answers.tries[1], "what was tried is known"
+    assert answers.tasks[0] is answers.tasks[1], "what was tried is known"
     assert worker._waiting_room.reason(worker._model_of(LANE.queue)) == ""
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
 
@@ -89,7 +89,7 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
     monkeypatch.setattr(worker._pool, "submit", tasks.append)
     expired = Result(Verdict.ACK, "inference_timeout")
     monkeypatch.setattr(worker._server, "expired", lambda _delivery: expired, raising=False)
-    monkeypatch.setattr("fleet_worker.worker.worker.serve_together", lambda *_arguments: {})
+    monkeypatch.setattr(worker._server, "embed_together", lambda *_arguments: {}, raising=False)
     monkeypatch.setattr(worker._server, "serve", Answers(ANSWERED), raising=False)
     hasty, patient = Channel(), Channel()
     made = [

@@ -52,8 +52,8 @@ from fleet_worker._fleet.dialects.base import ReplyIdentity
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Message, Properties
 from fleet_worker.domain.delivery import Delivery, LaneSettings
-from fleet_worker.inference.request_reader import HandlerSettings
-from fleet_worker.inference.handler import RequestHandler
+from fleet_worker.inference.handler import HandlerSettings, RequestHandler
+from fleet_worker.inference.task import Task
 from fleet_worker.inference.cancel_token import CancelToken
 from fleet_worker.inference.deltas import DeltaPublisher
 
@@ -62,7 +62,8 @@ client = SimpleNamespace(chat=None, embed=None, chat_stream=None, generate_strea
 terms = HandlerSettings(ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 1024, 1024, 1.0, False)
 message = Message(Properties(type="terse", reply_to="llm.fleet.reply.1"), {}, b'{"p": "So it is"}')
 delivery = Delivery(LaneSettings(lane("generate", "m"), 10.0, 0), None, 1, message)
-served = RequestHandler(terms, client, None).serve(delivery, CancelToken(), DeltaPublisher(None, None, None))
+task = Task(delivery, CancelToken(), DeltaPublisher(None, None, None))
+served = RequestHandler(terms, client, None).serve(task)
 print(json.dumps([served.outcome, served.fields["dialect"], json.loads(served.reply.message.body)]))
 """
 
