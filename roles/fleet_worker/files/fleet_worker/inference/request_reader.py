@@ -41,10 +41,10 @@ class RequestReader:
 
     def read(self, delivery: Delivery) -> Union[Reading, Result]:
         """Parse and check a request. If the request must not be answered, return its result instead."""
-        message, served = delivery.message, delivery.lane
+        message, lane = delivery.message, delivery.lane
         if message.properties.type in ANSWER_TYPES:
             return Result(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
-        dialect, request, undecodable = self._understood(message, served)
+        dialect, request, undecodable = self._understood(message, lane)
         fields: dict[str, Any] = {
             "dialect": dialect.name,
             "correlation_id": request.correlation_id,
@@ -62,12 +62,12 @@ class RequestReader:
         verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
         return Reading(dialect, request, fields, undecodable or request.failure, verdict)
 
-    def _understood(self, message: Message, served: LaneSettings) -> tuple[Dialect, Request, Optional[Failure]]:
+    def _understood(self, message: Message, lane: LaneSettings) -> tuple[Dialect, Request, Optional[Failure]]:
         """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
         document, undecodable = decode(message, self._max_bytes, max_values=MAX_VALUES)
         dialect = dialect_of(message.properties, message.headers, document)
-        return dialect, self.on_terms(dialect.read(message, document, served.lane), served, served.terms), undecodable
+        return dialect, self.on_terms(dialect.read(message, document, lane.lane), lane, lane.terms), undecodable
 
-    def on_terms(self, request: Request, served: LaneSettings, terms: LaneTerms) -> Request:
+    def on_terms(self, request: Request, lane: LaneSettings, terms: LaneTerms) -> Request:
         """Return a request as Ollama is sent it."""
-        return carried_on_terms(terms.applied_to(request, served.lane, runner_options=self._runner_options))
+        return carried_on_terms(terms.applied_to(request, lane.lane, runner_options=self._runner_options))

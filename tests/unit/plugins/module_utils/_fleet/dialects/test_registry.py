@@ -61,7 +61,7 @@ client = SimpleNamespace(chat=None, embed=None, chat_stream=None, generate_strea
                          generate=lambda call, **body: {"response": body["prompt"] + " indeed", "done": True})
 terms = HandlerSettings(ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 1024, 1024, 1.0, False)
 message = Message(Properties(type="terse", reply_to="llm.fleet.reply.1"), {}, b'{"p": "So it is"}')
-delivery = Delivery(LaneSettings(lane("generate", "m"), 10.0, 0), None, 1, message)
+delivery = Delivery(LaneSettings(lane("generate", "m"), 10.0, 0), None, message)
 task = Task(delivery, CancelToken(), DeltaPublisher(None, None, None))
 served = RequestHandler(terms, client, None).serve(task)
 print(json.dumps([served.outcome, served.fields["dialect"], json.loads(served.reply.message.body)]))
