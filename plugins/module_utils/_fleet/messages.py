@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
+from .._ollama.json_text import NestedTooDeeplyError, read_json
 from .._ollama.text import printable
 from .carried import CarriedAnswer, CarriedRequest
 from .json_size import has_more_values
@@ -251,8 +252,10 @@ def decode(
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         if max_values is not None and has_more_values(text, max_values):
             return {}, Failure("payload_too_large", f"the body has more than {max_values} values")
-        document = _DECODER.decode(text)
-    except (ValueError, RecursionError):
+        document = read_json(text, _DECODER)
+    except NestedTooDeeplyError as error:
+        return {}, Failure("unsupported_type", f"the body {error}")
+    except ValueError:
         return {}, Failure("unsupported_type", "the body is not JSON")
     if not isinstance(document, dict):
         return {}, Failure("unsupported_type", "the body is not a JSON object")

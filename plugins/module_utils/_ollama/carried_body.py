@@ -19,6 +19,7 @@ from typing import Any, Optional
 from .carried_paths import ANTHROPIC, CARRIED_PATHS, OLLAMA
 from .documents import write_object
 from .errors import InvalidNameError
+from .json_text import read_json
 from .names import ModelName
 from .option_ranges import RefusedFieldError
 from .pictures import Pictures
@@ -211,5 +212,5 @@ def _has_twins(body: bytes) -> bool:
         found = found or len(made) < len(pairs)
         return made
 
-    json.loads(body, object_pairs_hook=counted)
+    read_json(body, json.JSONDecoder(object_pairs_hook=counted))
     return found

@@ -11,10 +11,10 @@ each token.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Optional
 
+from .json_text import read_json
 from .usage import counted
 
 #: Bytes of an answer that are kept to find the counts in: the last line of a stream has all that was not streamed.
@@ -71,8 +71,8 @@ class TokenCounter:
 
 def _object(text: bytes) -> Optional[dict[str, Any]]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = read_json(text)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
