@@ -136,7 +136,8 @@ class Delta:
 
 
 #: Category, retriable and HTTP status of each code. Category and retriable are those of LegionIO's table of error codes
-#: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes.
+#: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes. Those from
+#: ``invalid_envelope`` on are of requests of protocol versions 2 and 3 alone, which answer with codes of their own.
 CODES: Mapping[str, tuple[str, bool, int]] = {
     "model_not_loaded": ("worker", False, 404),
     "ollama_unavailable": ("worker", True, 503),
@@ -145,6 +146,13 @@ CODES: Mapping[str, tuple[str, bool, int]] = {
     "payload_too_large": ("validation", False, 413),
     "unsupported_type": ("validation", False, 422),
     "unsupported_streaming": ("validation", False, 422),
+    "invalid_token": ("auth", False, 401),
+    "token_expired": ("auth", False, 401),
+    "invalid_envelope": ("validation", False, 422),
+    "unsupported_operation": ("validation", False, 422),
+    "unknown_instance": ("validation", False, 404),
+    "contract_violated": ("validation", False, 422),
+    "offering_mismatch": ("validation", False, 404),
 }
 
 
@@ -260,6 +268,15 @@ def decode(
     if not isinstance(document, dict):
         return {}, Failure("unsupported_type", "the body is not a JSON object")
     return document, None
+
+
+def json_object(text: str) -> Optional[dict[str, Any]]:
+    """Return the JSON object that a text is; None when it is none."""
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def property_text(value: Optional[str]) -> Optional[str]:

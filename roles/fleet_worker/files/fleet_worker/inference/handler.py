@@ -24,6 +24,7 @@ from .._fleet.dialects.carried import write_piece
 from .._fleet.messages import Failure
 from .._ollama.client import OllamaClient
 from ..domain.delivery import Delivery, LaneSettings
+from ..domain.protocol_settings import USUAL_PROTOCOL, ProtocolSettings
 from ..domain.verdicts import Result, Verdict
 from ..logs.defects import contained
 from .async_inference import AsyncInference, Conclude
@@ -53,6 +54,7 @@ class HandlerSettings:
     :ivar max_reply: bytes of an answer's body, at most.
     :ivar patience: seconds for which a request waits for an Ollama that is down.
     :ivar allow_runner_options: whether requesters may set the options that load a model anew.
+    :ivar protocol: what requests that state a version of the protocol are served under.
     """
 
     worker: ReplyIdentity
@@ -61,6 +63,7 @@ class HandlerSettings:
     max_reply: int
     patience: float
     allow_runner_options: bool
+    protocol: ProtocolSettings = USUAL_PROTOCOL
 
 
 class RequestHandler:
@@ -74,7 +77,10 @@ class RequestHandler:
     ) -> None:
         self._identity = settings.worker
         self._reader = RequestReader(
-            settings.reply_queues, settings.max_request, runner_options=settings.allow_runner_options
+            settings.reply_queues,
+            settings.max_request,
+            runner_options=settings.allow_runner_options,
+            protocol=settings.protocol,
         )
         self._results = ResultWriter(Replies(settings.worker, settings.max_reply))
         availability = OllamaAvailability(health, settings.patience)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Optional, Union
 
 from .._fleet.dialects import dialect_of
@@ -16,7 +17,9 @@ from .._fleet.messages import Failure, Message, Request, decode
 from .._fleet.trust import ANSWER_TYPES, refusal
 from ..domain.delivery import Delivery, LaneSettings
 from ..domain.lane_terms import LaneTerms
+from ..domain.protocol_settings import USUAL_PROTOCOL, ProtocolSettings
 from ..domain.verdicts import Result, Verdict
+from .request_guard import RequestGuard
 from .task import Reading, Task
 
 
@@ -26,12 +29,22 @@ class RequestReader:
     :param reply_queues: patterns of the queues that may be answered to.
     :param max_bytes: of a request's body.
     :param runner_options: whether requesters may set the options that load a model anew.
+    :param protocol: what requests that state a version of the protocol are served under.
     """
 
-    def __init__(self, reply_queues: Sequence[str], max_bytes: int, *, runner_options: bool) -> None:
+    def __init__(
+        self,
+        reply_queues: Sequence[str],
+        max_bytes: int,
+        *,
+        runner_options: bool,
+        protocol: ProtocolSettings = USUAL_PROTOCOL,
+    ) -> None:
         self._reply_queues = reply_queues
         self._max_bytes = max_bytes
         self._runner_options = runner_options
+        self._numbered = protocol.dialects
+        self._guard = RequestGuard(protocol)
 
     def read_once(self, task: Task) -> Union[Reading, Result]:
         """Return the reading of a task, which is kept in the task; or the result of a task that is never answered."""
@@ -65,8 +78,11 @@ class RequestReader:
     def _understood(self, message: Message, lane: LaneSettings) -> tuple[Dialect, Request, Optional[Failure]]:
         """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
         document, undecodable = decode(message, self._max_bytes, max_values=MAX_VALUES)
-        dialect = dialect_of(message.properties, message.headers, document)
-        return dialect, self.on_terms(dialect.read(message, document, lane.lane), lane, lane.terms), undecodable
+        dialect = dialect_of(message.properties, message.headers, document, self._numbered)
+        request = dialect.read(message, document, lane.lane)
+        if dialect.numbered and request.failure is None:
+            request = replace(request, failure=self._guard.refusal(document))
+        return dialect, self.on_terms(request, lane, lane.terms), undecodable
 
     def on_terms(self, request: Request, lane: LaneSettings, terms: LaneTerms) -> Request:
         """Return a request as Ollama is sent it."""

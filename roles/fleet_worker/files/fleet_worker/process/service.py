@@ -39,6 +39,7 @@ from ..settings.auto_lanes import lanes_of
 from ..settings.broker import broker_settings
 from ..settings.config import Config, ConfigError, load
 from ..settings.lanes import configured_lanes
+from ..settings.protocol import protocol_settings
 from ..worker.worker import Worker
 from .host_lock import SUFFIX, Claim
 
@@ -128,6 +129,7 @@ class Service:
             max_reply=config.max_reply_bytes,
             patience=ollama.patience,
             allow_runner_options=config.allow_runner_options,
+            protocol=protocol_settings(config),
         )
         self._metrics = Metrics(config.node)
         self._metrics_listen = config.metrics.listen
