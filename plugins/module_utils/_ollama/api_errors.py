@@ -17,13 +17,9 @@ from .errors import CollectionError
 
 
 class OllamaError(CollectionError):
-    """Every error of a call to an Ollama server.
-
-    :ivar answer: what the server answered, for a caller that hands answers on as they came; else None.
-    """
+    """Every error of a call to an Ollama server."""
 
     code = "ollama_error"
-    answer: object = None
 
 
 # The call could not be made as asked.

@@ -18,7 +18,6 @@ import secrets
 from collections.abc import Container
 from typing import Optional
 
-from ..._ollama.json_text import read_json
 from ..._ollama.safe_fs import Directory, Ownership
 from ..._ollama.store import TEMPORARY
 
@@ -80,11 +79,11 @@ def _read(workspace: Optional[Directory]) -> dict[str, Signature]:
     if not raw:
         return {}
     try:
-        content = read_json(raw)
+        content = json.loads(raw)
         if content["format"] != _FORMAT:
             return {}
         return {digest: _signature(numbers) for digest, numbers in content["blobs"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 

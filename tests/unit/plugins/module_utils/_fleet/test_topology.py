@@ -46,9 +46,9 @@ def test_exchanges_and_the_dead_letter_queue() -> None:
 
 
 def test_a_worker_needs_no_more_than_its_lanes() -> None:
-    rights = worker_permissions([lane("chat", "a.b"), lane("embed", "c")], ["llm.request"], "gpu-01")
+    rights = worker_permissions([lane("chat", "a.b"), lane("embed", "c")], ["llm.request"])
     allowed = {
-        "configure": {"llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c", "legionio.control.gpu-01"},
+        "configure": {"llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
         "write": {
             "amq.default",
             "ollama.dlx",
@@ -56,12 +56,7 @@ def test_a_worker_needs_no_more_than_its_lanes() -> None:
             "llm.request.ollama.chat.a.b",
             "llm.request.ollama.embed.c",
         },
-        "read": {
-            "llm.request",
-            "llm.request.ollama.chat.a.b",
-            "llm.request.ollama.embed.c",
-            "legionio.control.gpu-01",
-        },
+        "read": {"llm.request", "llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
     }
     others = {"llm.request.ollama.chat.aXb", "llm.request.ollama.chat.a.b.c", "x.llm.request", "llm.fleet", "orders"}
     for right, pattern in rights.items():

@@ -1,1 +1,0 @@
-../../../../../plugins/module_utils/_ollama/carried_tokens.py

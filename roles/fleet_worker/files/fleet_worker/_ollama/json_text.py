@@ -1,1 +1,0 @@
-../../../../../plugins/module_utils/_ollama/json_text.py
