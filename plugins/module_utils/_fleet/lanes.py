@@ -115,7 +115,7 @@ class Lane:
         if model == self.model or _segment(self.style, model) == _segment(self.style, self.model):
             return True
         try:
-            return ModelName.parse(model).full.lower() == ModelName.parse(self.model).full.lower()
+            return ModelName.parse(model).key == ModelName.parse(self.model).key
         except InvalidNameError:
             return False
 

@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
+from .._ollama.json_text import NestedTooDeeplyError, read_json
 from .._ollama.text import printable
+from .carried import CarriedAnswer, CarriedRequest
 from .json_size import has_more_values
 
 #: What this collection calls itself in the property ``app_id``.
@@ -73,6 +75,7 @@ class Failure:
     :ivar message: for people; never has anything of a prompt in it.
     :ivar seconds: how long Ollama was at work, 0 when it was not asked.
     :ivar final: whether this very request would fail again, though the code is one that may go away.
+    :ivar said: what Ollama answered to a request that is carried.
     """
 
     code: str
@@ -80,6 +83,7 @@ class Failure:
     started: float = 0.0
     seconds: float = 0.0
     final: bool = False
+    said: Optional[CarriedAnswer] = None
 
     @property
     def category(self) -> str:
@@ -132,7 +136,8 @@ class Delta:
 
 
 #: Category, retriable and HTTP status of each code. Category and retriable are those of LegionIO's table of error codes
-#: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes.
+#: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes. Those from
+#: ``invalid_envelope`` on are of requests of protocol versions 2 and 3 alone, which answer with codes of their own.
 CODES: Mapping[str, tuple[str, bool, int]] = {
     "model_not_loaded": ("worker", False, 404),
     "ollama_unavailable": ("worker", True, 503),
@@ -141,6 +146,13 @@ CODES: Mapping[str, tuple[str, bool, int]] = {
     "payload_too_large": ("validation", False, 413),
     "unsupported_type": ("validation", False, 422),
     "unsupported_streaming": ("validation", False, 422),
+    "invalid_token": ("auth", False, 401),
+    "token_expired": ("auth", False, 401),
+    "invalid_envelope": ("validation", False, 422),
+    "unsupported_operation": ("validation", False, 422),
+    "unknown_instance": ("validation", False, 404),
+    "contract_violated": ("validation", False, 422),
+    "offering_mismatch": ("validation", False, 404),
 }
 
 
@@ -158,6 +170,7 @@ class Request:
     :ivar ignored: names of fields that do not reach Ollama.
     :ivar contradictions: names of fields that property and body give different values.
     :ivar stream: whether the requester takes deltas before the answer.
+    :ivar carried: what is sent to Ollama as it came, instead of the arguments.
     :ivar failure: why it must not be served.
     """
 
@@ -172,6 +185,7 @@ class Request:
     contradictions: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     stream: bool = False
+    carried: Optional[CarriedRequest] = None
     failure: Optional[Failure] = None
 
 
@@ -246,12 +260,23 @@ def decode(
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         if max_values is not None and has_more_values(text, max_values):
             return {}, Failure("payload_too_large", f"the body has more than {max_values} values")
-        document = _DECODER.decode(text)
-    except (ValueError, RecursionError):
+        document = read_json(text, _DECODER)
+    except NestedTooDeeplyError as error:
+        return {}, Failure("unsupported_type", f"the body {error}")
+    except ValueError:
         return {}, Failure("unsupported_type", "the body is not JSON")
     if not isinstance(document, dict):
         return {}, Failure("unsupported_type", "the body is not a JSON object")
     return document, None
+
+
+def json_object(text: str) -> Optional[dict[str, Any]]:
+    """Return the JSON object that a text is; None when it is none."""
+    try:
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def property_text(value: Optional[str]) -> Optional[str]:

@@ -26,6 +26,7 @@ class RegistryEntry:
     :ivar at: when, as the node's clock has it, ISO 8601.
     :ivar error: why it is degraded.
     :ivar concurrency: requests that the node runs at the same time.
+    :ivar carried: the version of the carried dialect that the node serves; None when it serves none.
     """
 
     node: str
@@ -40,6 +41,7 @@ class RegistryEntry:
     concurrency: Optional[int] = None
     error_class: Optional[str] = None
     error: Optional[str] = None
+    carried: Optional[int] = None
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
@@ -65,6 +67,7 @@ def read(message: Message) -> Optional[RegistryEntry]:
         concurrency=_number(_object(document.get("capacity")).get("concurrency")),
         error_class=_text(health.get("error_class")),
         error=_text(health.get("error")),
+        carried=_number(_object(document.get("metadata")).get("carried")),
     )
 
 

@@ -32,6 +32,9 @@ HEARTBEAT = "offering_heartbeat"
 DEGRADED = "offering_degraded"
 UNAVAILABLE = "offering_unavailable"
 
+#: Of the carried dialect, which this node serves on all of its lanes.
+CARRIED_VERSION = 1
+
 _STATUS = {AVAILABLE: "available", HEARTBEAT: "available", DEGRADED: "degraded", UNAVAILABLE: "unavailable"}
 _CAPABILITIES = {"embed": "embedding", "generate": "completion", "chat": "chat"}
 
@@ -107,7 +110,12 @@ class Offering:
             },
             "health": health,
             "lane": lane.queue,
-            "metadata": {"extension": "lex_ollama", "request_type": lane.type, "lane_kind": kind},
+            "metadata": {
+                "extension": "lex_ollama",
+                "request_type": lane.type,
+                "lane_kind": kind,
+                "carried": CARRIED_VERSION,
+            },
         }
         properties = Properties(content_type="application/json", type=TYPE, app_id=APP_ID, delivery_mode=1)
         return Reply(EXCHANGE, f"llm.registry.{event_type}", Message(properties, BASE, encode(body)))

@@ -19,6 +19,7 @@ from typing import Any
 from .._ollama.text import printable
 from .broadcasts import EXCHANGE as BROADCAST_EXCHANGE
 from .broadcasts import queue_of
+from .control import control_queue_of
 from .errors import BrokerError, LaneMismatchError
 from .lanes import DEAD_LETTER_EXCHANGE, Lane
 from .registry import EXCHANGE as REGISTRY_EXCHANGE
@@ -58,18 +59,19 @@ def definitions(vhost: str, exchanges: Iterable[str] = REQUEST_EXCHANGES) -> dic
     }
 
 
-def worker_permissions(lanes: Iterable[Lane], exchanges: Iterable[str]) -> dict[str, str]:
+def worker_permissions(lanes: Iterable[Lane], exchanges: Iterable[str], node: str) -> dict[str, str]:
     """Return the patterns of the rights that a worker of these lanes needs, and no more.
 
     To declare a queue that dead-letters takes the right to write to its exchange, and to bind one takes writing to the
     queue and reading from the exchange; answers go to the default exchange, which is called amq.default here, and
-    registry events to one of their own.
+    registry events to one of their own. Cancellations come by the control queue of the node.
     """
+    control = control_queue_of(node)
     own = [lane.queue for lane in lanes]
     return {
-        "configure": _pattern(own),
+        "configure": _pattern([*own, control]),
         "write": _pattern(["amq.default", DEAD_LETTER_EXCHANGE, REGISTRY_EXCHANGE, *own]),
-        "read": _pattern([*exchanges, *own]),
+        "read": _pattern([*exchanges, *own, control]),
     }
 
 

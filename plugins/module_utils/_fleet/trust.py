@@ -24,7 +24,12 @@ REPLY_QUEUES = ("llm.fleet.reply.*", "amq.gen-*", "amq.rabbitmq.reply-to.*")
 _LANES = ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet.offering.")
 
 #: Types of messages that are answers themselves. A worker that answered them could talk to another for ever.
-ANSWER_TYPES = frozenset({"llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"})
+ANSWER_TYPES = frozenset(
+    {
+        *("llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"),
+        *("legionio.carried.answer", "legionio.carried.error", "legionio.carried.piece"),
+    }
+)
 
 
 def refusal(reply_to: str, allowed: Iterable[str], *, from_property: bool = True) -> Optional[str]:

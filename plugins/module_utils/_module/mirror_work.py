@@ -21,7 +21,8 @@ from .._mirror.models.plan import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
 from .._mirror.models.single_file import Deposit, Fetch
 from .._mirror.s3.layout import refuse_unsafe_parts
 from .._mirror.s3.mirror import READERS, Mirror
-from .._mirror.state.lock import exclusive
+from .._mirror.state.lock import LockWait, exclusive
+from .._mirror.transfer.options import TransferOptions
 from .._ollama.digests import parse_digest
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName, spellings
@@ -59,9 +60,10 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             store,
             names,
             prune=_prune_scope(params),
+            verify_always=params["verify"] == "always",
+            options=transfer_options(params),
+            wait=LockWait(module.warn, params["lock_timeout"]),
             tally=tally,
-            lock_timeout=params["lock_timeout"],
-            **transfer_options(module),
         )
         plan = importer.plan()
         if module.check_mode or not plan.changed:
@@ -109,16 +111,12 @@ def transfer_mirror(params: dict[str, Any]) -> Mirror:
     return Mirror(s3_settings(params), connections=max(params["concurrency"], READERS))
 
 
-def transfer_options(module: AnsibleModule) -> dict[str, Any]:
-    """Return what an import and a sync are told alike."""
-    params = module.params
-    return {
-        "verify_always": params["verify"] == "always",
-        "concurrency": params["concurrency"],
-        "chunk_size": params["chunk_size"],
-        "max_bandwidth": _max_bandwidth(params),
-        "on_wait": module.warn,
-    }
+def transfer_options(params: dict[str, Any]) -> TransferOptions:
+    """Return how an import or a sync uses the network.
+
+    :raises OptionError: if max_bandwidth is too low.
+    """
+    return TransferOptions(params["concurrency"], params["chunk_size"], _max_bandwidth(params))
 
 
 def publish_models(module: AnsibleModule) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.byte_counter import ByteCounter, Reading
 from .._ollama.errors import CollectionError
+from .._ollama.json_text import read_json
 
 #: Bytes of the file: always the same, and few, so that one write replaces all of it.
 SIZE = 512
@@ -174,7 +175,7 @@ def decoded(text: str) -> Optional[dict[str, Any]]:
     if found is None or int(found.group(1), 16) != zlib.crc32(found.group(2).encode()):
         return None
     try:
-        state = json.loads(found.group(2))
+        state = read_json(found.group(2))
     except ValueError:
         return None
     return state if isinstance(state, dict) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -18,6 +17,7 @@ from .._ollama.api_errors import DigestMismatchError, IncompleteResponseError, O
 from .._ollama.calls import Call
 from .._ollama.client import OllamaClient
 from .._ollama.digests import parse_digest
+from .._ollama.json_text import read_json
 from .._ollama.model_list import ListedModel, listed, matches, parameters_of
 from .._ollama.names import ModelName
 from .._ollama.options import InvalidOptionError, keep_alive, runner_options
@@ -234,7 +234,7 @@ def _format(value: Any) -> Any:
     # A schema that went through a template without native types comes as its text.
     if isinstance(value, str) and value not in ("", "json"):
         with contextlib.suppress(ValueError):
-            value = json.loads(value)
+            value = read_json(value)
     if value and value != "json" and not isinstance(value, dict):
         raise InvalidOptionError(
             f"The format of the answer is {value!r}",
@@ -257,7 +257,7 @@ def _answer(response: Mapping[str, Any], name: str, *, structured: bool) -> dict
     # A model that was offered tools may call one instead of answering; its text is empty then, whatever the format.
     if structured and (answer["text"] or not answer["tool_calls"]):
         try:
-            answer["data"] = json.loads(answer["text"])
+            answer["data"] = read_json(answer["text"])
         except ValueError as error:
             reason = "it was cut off at its greatest length" if answer["done_reason"] == "length" else str(error)
             failure = IncompleteResponseError(

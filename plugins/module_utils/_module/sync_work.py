@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models import model_sync
 from .._mirror.models.plan import ADD, Plan
+from .._mirror.state.lock import LockWait
 from .._ollama.errors import CollectionError
 from .._ollama.retry import RetryPolicy
 from .._ollama.safe_fs import DirectoryError
@@ -50,8 +51,10 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
             client=client,
             pusher=pusher,
             policy=RetryPolicy(params["retries"]),
+            verify_always=params["verify"] == "always",
+            options=transfer_options(params),
+            wait=LockWait(module.warn),
             tally=tally,
-            **transfer_options(module),
         )
         plan = syncer.plan()
         if module.check_mode or not plan.changed:

@@ -17,9 +17,13 @@ from .errors import CollectionError
 
 
 class OllamaError(CollectionError):
-    """Every error of a call to an Ollama server."""
+    """Every error of a call to an Ollama server.
+
+    :ivar answer: what the server answered, for a caller that hands answers on as they came; else None.
+    """
 
     code = "ollama_error"
+    answer: object = None
 
 
 # The call could not be made as asked.

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
 from . import features, response_errors
@@ -189,6 +190,29 @@ class OllamaClient:
         if needs and (self._version is None or features.lacking(self._version, needs)):
             return None
         return self._inference(kind, body)
+
+    # Bodies that somebody else has written.
+
+    def post_request(self, path: str, content: bytes) -> HttpRequest:
+        """Return the request that sends a JSON body as it is."""
+        return HttpRequest("POST", path, content, {**self._headers, "Content-Type": "application/json"})
+
+    @contextmanager
+    def post(self, request: HttpRequest, call: Call) -> Iterator[HttpResponse]:
+        """Send a request once, without a retry; the answer is not judged, whatever its status."""
+        begun = self._begin(call)
+        try:
+            response = self._transport.send(request, begun)
+            try:
+                yield response
+            finally:
+                response.close()
+        finally:
+            self._finish(begun)
+
+    def error_of(self, response: ResponseHead, content: bytes, model: str) -> OllamaError:
+        """Return the error that an answer with a status of 300 or more means."""
+        return response_errors.error(response, content, self.url, {"model": model})
 
     # Models. After a failure that leaves open whether it was done only a pull is repeated: it finds what the first did.
 

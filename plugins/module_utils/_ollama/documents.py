@@ -11,17 +11,21 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from .api_errors import UnsendableRequestError
+from .json_text import MAX_LEVELS, read_json
+
+#: Levels of a document. An answer to a requester puts some around it, and must not have too many then.
+MAX_DOCUMENT_LEVELS = MAX_LEVELS - 4
 
 
 def read_object(content: bytes) -> Optional[dict[str, Any]]:
     """Return the JSON object that a content is; None when the content is something else.
 
-    NaN and Infinity are not JSON. A document that is nested too deeply, or has an integer of thousands of digits, is
-    something that Python cannot hold, and nothing that Ollama sends.
+    NaN and Infinity are not JSON. A document of more than :data:`MAX_DOCUMENT_LEVELS` levels, or with an integer of
+    thousands of digits, is nothing that Ollama sends.
     """
     try:
-        found = _DECODER.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
-    except (ValueError, RecursionError):
+        found = read_json(content, _DECODER, MAX_DOCUMENT_LEVELS)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -54,7 +54,13 @@ class ServerAddress:
         try:
             return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:
-            return self.host == "localhost"
+            return self.host.lower() == "localhost"
+
+    @property
+    def identity(self) -> str:
+        """What tells this server from others that a machine reaches: all names of its loopback are one."""
+        name = "localhost" if self.is_loopback else self.host.lower()
+        return f"{name}:{self.port}{self.path}"
 
 
 def parse_host(text: Optional[str] = None) -> ServerAddress:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Optional
 
 from .digests import digest_of, parse_digest
 from .errors import CollectionError, InvalidDigestError
+from .json_text import NestedTooDeeplyError, read_json
 
 #: Bytes. The size up to which the OCI distribution specification wants registries to accept manifests; a model of
 #: 10,000 tensor layers needs about 3 MB.
@@ -143,9 +144,9 @@ def _decoded(raw: bytes) -> Any:
     except UnicodeDecodeError:
         _refuse("it is not UTF-8")
     try:
-        return json.loads(text, object_pairs_hook=_unambiguous, parse_int=_number, parse_constant=_constant)
-    except RecursionError:
-        _refuse("it is nested too deeply")
+        return read_json(text, _DECODER)
+    except NestedTooDeeplyError as error:
+        _refuse(f"it {error}")
     except ValueError as error:
         _refuse(f"it is not JSON ({error})")
 
@@ -209,3 +210,6 @@ def _refuse(why: str) -> NoReturn:
 def _shown(value: object) -> str:
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unambiguous, parse_int=_number, parse_constant=_constant)

@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import fnmatch
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .errors import InvalidNameError
+from .json_text import read_json
 from .names import ModelName
 
+#: A text in Go's syntax; whatever stands within it is no Python of more levels.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BLOB_PATH = re.compile(r"sha256-([0-9a-f]{64})\"?$")
 
 
@@ -98,11 +101,11 @@ def parameters_of(shown: Mapping[str, Any]) -> dict[str, Any]:
 def _go_value(text: str) -> Any:
     # What Go writes is JSON for numbers and truth values, and nearly so for texts, where it has more escapes; those
     # Python has too.
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError):
-            continue
+    with contextlib.suppress(ValueError):
+        return read_json(text)
+    if _QUOTED.fullmatch(text):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return ast.literal_eval(text)
     return text
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from .errors import InvalidNameError
 
@@ -86,6 +87,11 @@ class ModelName:
         """All four parts, as in ``registry.ollama.ai/library/llama3:latest``."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
 
+    @cached_property
+    def key(self) -> str:
+        """The full name in lower case: equal for all spellings that Ollama takes for one model."""
+        return self.full.lower()
+
     @property
     def short(self) -> str:
         """What Ollama itself shows: without default host and namespace, always with the tag."""
@@ -106,7 +112,7 @@ class ModelName:
 
 def spellings(name: ModelName, present: Iterable[ModelName]) -> list[ModelName]:
     """Return the models that Ollama takes for this name: it looks names up without regard to case."""
-    return sorted(other for other in present if other.full.lower() == name.full.lower())
+    return sorted(other for other in present if other.key == name.key)
 
 
 def as_present(name: ModelName, present: Collection[ModelName]) -> ModelName:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from .numbers import digits
 
-#: Characters of a pattern. A group in a group takes stack there.
+#: Characters of a pattern, and how deep groups may stand in each other. A group in a group takes stack, there and here.
 MAX_PATTERN = 512
+MAX_GROUPS = 50
 
 
 #: What a backslash may stand before: what has a meaning of its own in a pattern, and what the grammar knows
@@ -54,6 +55,7 @@ class _Reader:
         self._text = text
         self._most = most
         self._at = 0
+        self._groups = 0
         #: Whether what was read last may be repeated.
         self._repeatable = True
 
@@ -85,7 +87,11 @@ class _Reader:
         if character == "(":
             if self._text.startswith("?", self._at):
                 raise InvalidPatternError("has a group that begins with ?, which Ollama does not know")
+            self._groups += 1
+            if self._groups > MAX_GROUPS:
+                raise InvalidPatternError(f"has more than {MAX_GROUPS} groups in each other")
             found = self.alternatives()
+            self._groups -= 1
             if self.at_end:
                 raise InvalidPatternError("has an opening parenthesis without its closing one")
             self._at += 1

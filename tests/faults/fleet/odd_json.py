@@ -9,8 +9,9 @@ import json
 from collections.abc import Mapping
 from random import Random
 
-#: Levels of nesting around those at which Python's parser and its encoder give up, and far beyond.
-DEPTHS = (100, 490, 970, 980, 986, 990, 995, 1000, 1500, 5000, 100_000)
+#: Levels of nesting around what the readers take, around those at which Python's parser and its encoder would give up,
+#: and far beyond.
+DEPTHS = (99, 100, 970, 980, 986, 990, 995, 1000, 1500, 5000, 100_000)
 
 _TEXTS = (
     b"",

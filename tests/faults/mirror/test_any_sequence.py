@@ -26,6 +26,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.mod
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.lock import exclusive
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import partial_file
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import TransferOptions
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 from depth import rounds
@@ -210,8 +211,7 @@ class AnySequence(RuleBasedStateMachine):
                 [ModelName.parse(name) for name in names],
                 prune=["*"] if prune else (),
                 verify_always=always,
-                concurrency=concurrency,
-                chunk_size=CHUNK,
+                options=TransferOptions(concurrency, CHUNK),
             )
             if importer.plan().changed:
                 importer.apply()

@@ -372,7 +372,9 @@ def test_a_request_that_comes_twice_is_worked_out_once(
 def test_the_least_rights_are_enough(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
-    rights = worker_permissions([lane("chat", CHAT_MODEL), lane("embed", EMBED_MODEL)], ["llm.request", "llm.fleet"])
+    rights = worker_permissions(
+        [lane("chat", CHAT_MODEL), lane("embed", EMBED_MODEL)], ["llm.request", "llm.fleet"], "gpu-01"
+    )
     clean_broker.ctl("add_user", "least", "least-password")
     try:
         clean_broker.ctl("set_permissions", "least", rights["configure"], rights["write"], rights["read"])

@@ -17,7 +17,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     ObjectChangedError,
     ObjectMissingError,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import mirror as mirror_module
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import sdk_objects as mirror_module
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from mirror_lab import digest_of
 

@@ -181,7 +181,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
             {"context_window": 32768},
         ),
         "capacity": {"concurrency": 3, "consumer_priority": 10, "queue_max_length": 100},
-        "metadata": {"extension": "lex_ollama", "request_type": "chat", "lane_kind": "inference"},
+        "metadata": {"extension": "lex_ollama", "request_type": "chat", "lane_kind": "inference", "carried": 1},
     },
     GENERATE_LANE: {
         "offering": offering(
@@ -194,7 +194,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
             {},
         ),
         "capacity": {"concurrency": 3, "consumer_priority": 0, "queue_max_length": None},
-        "metadata": {"extension": "lex_ollama", "request_type": "generate", "lane_kind": "inference"},
+        "metadata": {"extension": "lex_ollama", "request_type": "generate", "lane_kind": "inference", "carried": 1},
     },
     EMBED_LANE: {
         "offering": offering(
@@ -207,7 +207,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
             {},
         ),
         "capacity": {"concurrency": 3, "consumer_priority": 0, "queue_max_length": 100},
-        "metadata": {"extension": "lex_ollama", "request_type": "embed", "lane_kind": "embed"},
+        "metadata": {"extension": "lex_ollama", "request_type": "embed", "lane_kind": "embed", "carried": 1},
     },
 }
 

@@ -39,7 +39,7 @@ MAY_USE: dict[str, set[str]] = {
 DAEMON_PACKAGES: dict[str, set[str]] = {
     "exit_codes": set(),
     "logs": set(),
-    "domain": set(),
+    "domain": {"logs"},
     "runtime": {"logs"},
     "observe": {"logs", "runtime"},
     "settings": {"domain"},
@@ -332,6 +332,32 @@ def way_back(start: Path, arrows: dict[Path, set[Path]]) -> list[Path]:
                 seen.add(target)
                 ways.append([*way, target])
     return []
+
+
+#: Who may call Python's parsers, which call themselves for each level, and what else may be done by them.
+BOUNDED_READERS: dict[str, set[tuple[str, str]]] = {
+    "json_text.py": {("json", "load"), ("json", "loads"), ("decoder", "decode"), ("DECODER", "decode")},
+    "yaml_document.py": {("yaml", "load"), ("yaml", "safe_load")},
+    "model_list.py": {("ast", "literal_eval")},  # one quoted text
+}
+
+
+def texts_are_read_within_bounds(root: Path) -> list[str]:
+    """JSON, YAML and Python from outside reach a parser in one file each, which bounds their levels."""
+    forbidden = set().union(*BOUNDED_READERS.values())
+    found = []
+    for folder in ("plugins", DAEMON):
+        for path in python_files(root / folder):
+            if path.is_symlink():
+                continue
+            for node in ast.walk(parse(path)):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    use = (node.value.id.lstrip("_"), node.attr)
+                    if use in forbidden - BOUNDED_READERS.get(path.name, set()):
+                        found.append(f"{path.relative_to(root)}:{node.lineno}: {'.'.join(use)} reads without bounds")
+                elif isinstance(node, ast.ImportFrom) and node.module in {"json", "yaml"}:
+                    found.append(f"{path.relative_to(root)}:{node.lineno}: {node.module} is imported as a whole only")
+    return found
 
 
 def modules_are_thin(root: Path) -> list[str]:

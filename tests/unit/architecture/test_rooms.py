@@ -26,6 +26,7 @@ ALL: tuple[Rule, ...] = (
     rules.daemon_links_rooms,
     rules.no_file_imports_itself,
     rules.packages_import_in_order,
+    rules.texts_are_read_within_bounds,
     rules.modules_are_thin,
 )
 
@@ -187,6 +188,10 @@ WORKER = f"{rules.DAEMON}/x.py"
             "x = 1\n",
             "odds is a package without a place in the order",
         ),
+        (rules.texts_are_read_within_bounds, OLLAMA, "import json\njson.loads('[]')", "json.loads reads without"),
+        (rules.texts_are_read_within_bounds, FLEET, "_DECODER.decode('[]')", "DECODER.decode reads without"),
+        (rules.texts_are_read_within_bounds, WORKER, "import yaml\nyaml.safe_load('')", "yaml.safe_load reads without"),
+        (rules.texts_are_read_within_bounds, MIRROR, "from json import loads", "imported as a whole only"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "def help(): ...\n", "nothing but documentation"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "class A: ...\n", "nothing but documentation"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "x = 1\n", "nothing but documentation"),

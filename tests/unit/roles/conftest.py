@@ -32,15 +32,23 @@ Render = Callable[..., str]
 
 @pytest.fixture
 def evaluate() -> Evaluate:
-    """Return the value that a variable has in a role, given other values of its options and other facts."""
+    """Return the value that a variable has in a role, given other values of its options and other facts.
 
-    def value(role: str, name: str, *, facts: Optional[Mapping[str, Any]] = None, **options: Any) -> Any:
+    With ``bare`` there are no facts at all.
+    """
+
+    def value(
+        role: str, name: str, *, facts: Optional[Mapping[str, Any]] = None, bare: bool = False, **options: Any
+    ) -> Any:
         loader = DataLoader()
         variables: dict[str, Any] = {}
         for part in ("defaults", "vars"):
             variables.update(loader.load_from_file(str(ROLES / role / part / "main.yml"), trusted_as_template=True))
         variables.update(
-            options, ansible_facts={**FACTS, **(facts or {})}, inventory_hostname="node1", role_path=str(ROLES / role)
+            options,
+            ansible_facts={} if bare else {**FACTS, **(facts or {})},
+            inventory_hostname="node1",
+            role_path=str(ROLES / role),
         )
         return Templar(loader=loader, variables=variables).template(variables[name])
 

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 CHECKSUM = "sha256:" + "0" * 64
 
@@ -82,6 +86,8 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("ollama_models", {"ollama_models_path": "x"}, "absolute path"),
         ("ollama_models", {"ollama_models_s3_access_key": "k"}, "go together"),
         ("fleet_worker", {"fleet_worker_name": "Fleet"}, "lower-case letter"),
+        ("fleet_worker", {"fleet_worker_name": "ollama"}, "the unit of Ollama itself"),
+        ("fleet_worker", {"fleet_worker_name": "fleet-worker-updates"}, 'nor end with "-updates"'),
         ("fleet_worker", {"fleet_worker_lanes": []}, "nothing to serve"),
         ("fleet_worker", {"fleet_worker_memory_max": "2 GB"}, "fleet_worker_memory_max"),
         ("fleet_worker", {"fleet_worker_updates_memory_max": "0"}, "fleet_worker_updates_memory_max"),
@@ -127,3 +133,19 @@ def test_each_bad_value_is_named(evaluate: Any, role: str, options: dict[str, An
 def test_another_init_system_is_refused(evaluate: Any, role: str) -> None:
     (problem,) = evaluate(role, f"__{role}_problems", facts={"service_mgr": "openrc"}, **SOUND[role])
     assert "supports systemd only" in problem
+
+
+@pytest.mark.parametrize("role", SOUND)
+def test_default_of_an_option_needs_no_facts(evaluate: Any, role: str) -> None:
+    """Ansible validates the arguments of a role before the role can gather facts."""
+    options = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    for name in options:
+        evaluate(role, name, bare=True)
+
+
+def test_architecture_without_an_official_release_is_refused(evaluate: Any) -> None:
+    facts = {"architecture": "riscv64"}
+    (problem,) = evaluate("ollama_server", "__ollama_server_problems", facts=facts, **SOUND["ollama_server"])
+    assert "riscv64" in problem

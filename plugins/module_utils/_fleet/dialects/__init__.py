@@ -6,21 +6,47 @@
 
 from __future__ import annotations
 
-from ..messages import Properties
-from . import plain, typed, versioned
-from .base import Dialect, Document, Headers
+from collections.abc import Iterable
 
-#: In the order in which they are tried. The last one takes what no other recognises.
-DIALECTS: tuple[Dialect, ...] = (
-    versioned.DIALECT,  # first: its requests have the marks of the typed dialect too
+from ..messages import Properties
+from . import carried, plain, typed, versioned
+from .base import Dialect, Document, Headers
+from .protocol import version2
+
+#: Of requests that state a version of the protocol, in the order in which they are tried. They have the marks of the
+#: typed dialect too. The last one refuses what no other recognises.
+NUMBERED: tuple[Dialect, ...] = (
+    carried.DIALECT,  # first: its body is a client's, and may look like anything
+    version2.DIALECT,
+    versioned.DIALECT,
+)
+
+#: Of all others. The last one takes what no other recognises.
+UNNUMBERED: tuple[Dialect, ...] = (
+    carried.DIALECT,
     typed.DIALECT,
     plain.DIALECT,
 )
 
 
-def dialect_of(properties: Properties, headers: Headers, document: Document) -> Dialect:
-    """Return the dialect of a request."""
-    return next(dialect for dialect in DIALECTS if dialect.recognises(properties, headers, document))
+def dialect_of(
+    properties: Properties, headers: Headers, document: Document, numbered: tuple[Dialect, ...] = NUMBERED
+) -> Dialect:
+    """Return the dialect of a request.
+
+    :param numbered: as :func:`served` returns them.
+    """
+    candidates = UNNUMBERED if document.get("protocol_version") is None else numbered
+    return next(dialect for dialect in candidates if dialect.recognises(properties, headers, document))
+
+
+def served(versions: Iterable[int]) -> tuple[Dialect, ...]:
+    """Return the dialects of requests that state a version, when only some versions are served.
+
+    :param versions: numbers of them; a request of another one is refused in words that its requester reads.
+    """
+    names = {f"version {number}" for number in versions}
+    return tuple(dialect for dialect in NUMBERED if not dialect.numbered or dialect.name in names)
 
 
 def dialect_named(name: str) -> Dialect:
@@ -28,4 +54,4 @@ def dialect_named(name: str) -> Dialect:
 
     :raises KeyError: when there is none.
     """
-    return {dialect.name: dialect for dialect in DIALECTS}[name]
+    return {dialect.name: dialect for dialect in (*NUMBERED, *UNNUMBERED)}[name]

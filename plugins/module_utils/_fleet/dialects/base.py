@@ -43,6 +43,7 @@ class Dialect:
     :ivar write_delta: makes a piece of the answer, for requesters that want it in pieces too. None for a dialect that
         has no such thing; it then never reads a request as one with ``stream``.
     :ivar understand_delta: makes a delta of a message; None when the message is an answer.
+    :ivar numbered: whether its requests state a version of the protocol, name an instance and carry a token.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Dialect:
     understand: Optional[Callable[[Message], Answer]] = None
     write_delta: Optional[Callable[[Request, Delta, ReplyIdentity], Reply]] = None
     understand_delta: Optional[Callable[[Message], Optional[Delta]]] = None
+    numbered: bool = False
 
 
 def reply_fields(reply_to: str) -> dict[str, str]:

@@ -30,13 +30,14 @@ from ..._ollama.store import Store
 from ..errors import MirrorIncompleteError, WrongDigestError
 from ..s3.mirror import READERS, Mirror
 from ..s3.objects import ObjectState
-from ..state.lock import WAIT_WITHIN, exclusive
+from ..state.lock import LockWait, exclusive
 from ..state.verification_records import VerificationRecords
 from ..support.format import in_bytes
 from ..support.parallel import each
 from ..transfer.bandwidth import Bandwidth
-from ..transfer.engine import CHUNK_SIZE, CONCURRENCY, Engine, Transfer
+from ..transfer.engine import Engine, Transfer
 from ..transfer.hashing import digest_of_file
+from ..transfer.options import TransferOptions
 from ..transfer.partial_file import ABANDONED_AFTER, BLOCK, PartialFile, kept_bytes, remove_abandoned
 from ..transfer.sources import ObjectSource
 from . import catalog
@@ -90,9 +91,8 @@ class Importer:
 
     :param prune: remove other models of the store whose names match any of these patterns (:func:`listing.matches`).
     :param verify_always: hash blobs also when they look as they did when they were last verified.
-    :param max_bandwidth: in bytes a second.
-    :param on_wait: is told when another importer has to be waited for.
-    :param lock_timeout: seconds for which another importer is waited for, at most.
+    :param options: how the download uses the network.
+    :param wait: how to wait for another importer.
     :param tally: counts the bytes.
     """
 
@@ -104,22 +104,19 @@ class Importer:
         *,
         prune: Sequence[str] = (),
         verify_always: bool = False,
-        concurrency: int = CONCURRENCY,
-        chunk_size: int = CHUNK_SIZE,
-        max_bandwidth: Optional[int] = None,
-        on_wait: Callable[[str], None] = lambda message: None,
-        lock_timeout: float = WAIT_WITHIN,
+        options: Optional[TransferOptions] = None,
+        wait: Optional[LockWait] = None,
         tally: Optional[ByteCounter] = None,
     ) -> None:
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
         self._prune = prune
-        self._concurrency = concurrency
-        self._chunk_size = -(-chunk_size // BLOCK) * BLOCK
-        self._bandwidth = Bandwidth(max_bandwidth)
-        self._on_wait = on_wait
-        self._lock_timeout = lock_timeout
+        options = options or TransferOptions()
+        self._concurrency = options.concurrency
+        self._chunk_size = -(-options.chunk_size // BLOCK) * BLOCK
+        self._bandwidth = Bandwidth(options.max_bandwidth)
+        self._wait = wait or LockWait()
         self._tally = tally or ByteCounter()
         self._users: dict[str, str] = {}
         self._records = VerificationRecords(store.find_workspace(), believe=not verify_always)
@@ -317,7 +314,7 @@ class Importer:
         try:
             self._store.prepare()
             workspace, ownership = self._store.workspace, self._store.ownership
-            with exclusive(workspace, ownership, self._on_wait, within=self._lock_timeout):
+            with exclusive(workspace, ownership, self._wait.on_wait, within=self._wait.within):
                 plan = todo = self.plan()
                 for _round in range(ROUNDS):
                     self._carry_out(todo)

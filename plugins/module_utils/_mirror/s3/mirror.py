@@ -7,14 +7,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import random
 import threading
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..._ollama.manifests import MAX_MANIFEST_SIZE
 from ..._ollama.names import ModelName
@@ -25,37 +21,23 @@ from ..errors import (
     OF_THE_WHOLE_MIRROR,
     ListError,
     MirrorError,
-    MirrorUnreachableError,
     NotS3Error,
-    ObjectChangedError,
     ObjectMissingError,
 )
-from .bodies import BodySender
-from .client import check, connect
-from .error_translation import compressed, no_manifest, translated
+from .error_translation import no_manifest
 from .layout import Layout
-from .object_list import ObjectList, Page, read_page
-from .object_stream import Body, ObjectStream
-from .objects import (
-    DIGEST_METADATA,
-    ByteRange,
-    ObjectState,
-    byte_range,
-    compression,
-    content_length,
-    digest_metadata,
-    if_match,
-    state_of,
-)
-from .plain_reads import PlainReads
+from .object_list import ObjectList, Page
+from .object_store import ObjectStore, connected
+from .object_stream import ObjectStream
+from .objects import DIGEST_METADATA, ObjectState, if_match, state_of
+from .range_response import check_range, sender
 from .settings import S3Settings
-from .signed_ranges import SdkBody, SignedRanges
+
+if TYPE_CHECKING:
+    from .bodies import BodySender
 
 #: Manifests read, or objects asked for, at once. They are small, so that waiting for the answer is all that they cost.
 READERS = 8
-
-#: Tries to read a small object whose answer breaks off.
-READ_ATTEMPTS = 4
 
 
 class Mirror:
@@ -65,27 +47,25 @@ class Mirror:
     :ivar drops_metadata: whether it was seen not to keep the digest that is recorded with an object.
     """
 
-    def __init__(self, settings: S3Settings, *, connections: int = 10) -> None:
+    def __init__(self, settings: S3Settings, *, connections: int = 10, objects: Optional[ObjectStore] = None) -> None:
         """Prepare the connection; nothing is sent yet.
 
-        :param connections: how many requests will be under way at once, at most.
-        :raises MissingDependencyError: when boto3 is not there.
-        :raises MirrorSettingsError: when the settings cannot be right.
+        :param connections: the number of requests that run at the same time, at most.
+        :param objects: the objects of the mirror, if not those of the bucket that the settings name.
+        :raises MissingDependencyError: if boto3 is not installed.
+        :raises MirrorSettingsError: if the settings cannot be right.
         """
-        check(settings)
-        self.settings = settings
+        self._objects = objects or connected(settings, connections=connections)
         self.layout = Layout.below(settings.prefix)
-        self._connections = connections
-        self._sdk: Optional[tuple[Any, SignedRanges]] = None
         self._lock = threading.Lock()
-        self._answer = threading.local()
         self._honours_etags = True
-        self.sender = BodySender()
         self.drops_metadata = False
         self.remarks: list[str] = []
-        self._direct = PlainReads(settings)
-        if not self._direct.possible:
-            self._connected()
+
+    @property
+    def settings(self) -> S3Settings:
+        """Where the mirror is. Once the SDK has connected, they name the server that a profile chose."""
+        return self._objects.settings
 
     @property
     def where(self) -> str:
@@ -94,17 +74,13 @@ class Mirror:
 
     @property
     def client(self) -> Any:
-        """The SDK's client."""
-        return self._connected()[0]
+        """The SDK's client; multipart uploads use it directly."""
+        return self._objects.client
 
-    def _connected(self) -> tuple[Any, SignedRanges]:
-        with self._lock:
-            if self._sdk is None:
-                client = connect(self.settings, connections=self._connections)
-                client.meta.events.register("response-received.s3.ListObjectsV2", self._keep_answer)
-                self.settings = replace(self.settings, found_url=client.meta.endpoint_url)
-                self._sdk = client, SignedRanges(client)
-            return self._sdk
+    @property
+    def sender(self) -> BodySender:
+        """Sends request bodies the way the server accepts them."""
+        return self._objects.sender
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
         """Return the bytes of a manifest, sound or not; ``None`` when there is none.
@@ -199,45 +175,18 @@ class Mirror:
 
     def read(self, key: str, limit: int) -> bytes:
         """Return the content of a small object, at most ``limit`` bytes of it."""
-        content = self._direct.object(key, limit)
-        if content is not None:
-            return content
-        client, quick = self._connected()
-        doing = f"read {self.settings.url(key)}"
-        attempt = 1
-        while True:
-            with translated(self.settings, doing):
-                answer = client.get_object(Bucket=self.settings.bucket, Key=key)
-            headers = _headers(answer)
-            try:
-                # The SDK tries requests again, but not the reading of an answer, and need not notice when one is cut.
-                with translated(self.settings, doing), answer["Body"] as body:
-                    if compression(headers):
-                        raise compressed(headers, self.settings, doing)
-                    content = bytes(body.read(limit))
-                    if len(content) < min(limit, content_length(headers) or 0):
-                        raise ConnectionResetError(errno.ECONNRESET, "the answer ended early")
-                    quick.learn(key)
-                    return content
-            except MirrorUnreachableError:
-                if attempt == READ_ATTEMPTS:
-                    raise
-                attempt += 1
-                time.sleep(random.uniform(0, 1))  # noqa: S311
+        return self._objects.get(key, limit)
 
     def state(self, key: str) -> Optional[ObjectState]:
         """Return the state of an object; ``None`` when there is none, or not even the bucket."""
-        headers = self._direct.head(key)
-        if headers is None:
-            try:
-                with translated(self.settings, f"ask for {self.settings.url(key)}"):
-                    headers = _headers(self.client.head_object(Bucket=self.settings.bucket, Key=key))
-            except ObjectMissingError:
-                return None
-            except OF_THE_CONNECTION:
-                raise
-            except MirrorError:
-                headers = {}
+        try:
+            headers = self._objects.head(key)
+        except ObjectMissingError:
+            return None
+        except OF_THE_CONNECTION:
+            raise
+        except MirrorError:
+            headers = {}
         try:
             return state_of(key, headers) or self._state_by_reading(key)
         except ObjectMissingError as error:
@@ -265,21 +214,12 @@ class Mirror:
 
         :raises MirrorError: what is wrong, or that the server does not say how large the object is.
         """
-        url = self.settings.url(key)
-        with translated(self.settings, f"ask for {url}"):
-            try:
-                answer = self.client.get_object(Bucket=self.settings.bucket, Key=key, Range="bytes=0-0")
-                answer["Body"].close()
-                headers = _headers(answer)
-            except Exception as error:
-                headers = _headers(getattr(error, "response", {}))
-                if byte_range(headers) != ByteRange(None, None, 0):  # what a server says of an empty object
-                    raise
+        headers = self._objects.first_byte(key)
         state = state_of(key, headers)
         if state is None:
             raise MirrorError(
-                f"Could not ask for {url}: {self.settings.where} says neither with Content-Length nor with"
-                f" Content-Range how large it is{_sender(headers)}",
+                f"Could not ask for {self.settings.url(key)}: {self.settings.where} says neither with Content-Length"
+                f" nor with Content-Range how large it is{sender(headers)}",
                 remedy="Look for a proxy that takes these headers away, such as one that compresses answers",
                 endpoint=self.settings.where,
                 bucket=self.settings.bucket,
@@ -290,25 +230,9 @@ class Mirror:
         """Return the list of all objects whose keys begin with a prefix; it is asked for as it is iterated over."""
 
         def ask(token: str, after: str) -> Optional[Page]:
-            return self._direct.page(prefix, token, after) or self._page(prefix, token, after)
+            return self._objects.page(prefix, token, after)
 
         return ObjectList(prefix, ask, self.settings.where, self.settings.url(prefix))
-
-    def _page(self, prefix: str, token: str, after: str) -> Optional[Page]:
-        """Return a page of a list by way of the SDK, which decodes keys in one way only: the answer itself is read."""
-        client, _quick = self._connected()
-        which = {"Bucket": self.settings.bucket, "Prefix": prefix, "EncodingType": "url"}
-        if token:
-            which["ContinuationToken"] = token
-        if after:
-            which["StartAfter"] = after
-        self._answer.body = None
-        with translated(self.settings, f"list {self.settings.url(prefix)}"):
-            client.list_objects_v2(**which)
-        return read_page(self._answer.body) if self._answer.body else None
-
-    def _keep_answer(self, *, response_dict: Optional[dict[str, Any]] = None, **_more: Any) -> None:
-        self._answer.body = response_dict.get("body") if response_dict else None
 
     def open(self, key: str, start: int, stop: int, size: int, etag: str) -> ObjectStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive, of an object.
@@ -319,65 +243,14 @@ class Mirror:
         """
         url = self.settings.url(key)
         match = if_match(etag) if self._honours_etags else {}
-        with translated(self.settings, f"read {url}"):
-            body, status, headers = self._ask_for(key, {"Range": f"bytes={start}-{stop - 1}", **match})
-        stream = ObjectStream(body, stop - start, self.settings, url)
+        response = self._objects.range(key, {"Range": f"bytes={start}-{stop - 1}", **match})
+        stream = ObjectStream(response.body, stop - start, self.settings, url)
         try:
-            self._must_be_range(url, status, headers, start, stop, size)
+            check_range(response, start, stop, size, self.settings, url)
         except MirrorError:
             stream.close()
             raise
         return stream
-
-    def _must_be_range(
-        self, url: str, status: int, headers: Mapping[str, str], start: int, stop: int, size: int
-    ) -> None:
-        """Make sure that an answer has the bytes that were asked for, as far as its head says which ones it has.
-
-        :raises ObjectChangedError: when the object has another size.
-        """
-        told, length = byte_range(headers), content_length(headers)
-        if compression(headers) and length != stop - start:
-            raise compressed(headers, self.settings, f"read {url}")
-        # Without Content-Range, an answer with status 200 is the whole object.
-        found = told.size if told else (length if status == 200 else size)
-        if found not in (None, size):
-            raise ObjectChangedError(
-                f"Could not read {url}: it had {size} bytes, and {self.settings.where} sends {found} now",
-                remedy="Run again; if it stays, publish the model again",
-                endpoint=self.settings.where,
-                bucket=self.settings.bucket,
-            )
-        first, last = (told.first, told.last) if told else (0, size - 1) if status == 200 else (start, stop - 1)
-        if (first, last) != (start, stop - 1) or length not in (None, stop - start):
-            sent = f"bytes {first} to {last}" if told else "all of it" if status == 200 else f"{length} bytes"
-            raise MirrorError(
-                f"Could not read {url}: asked for bytes {start} to {stop - 1}, {self.settings.where} sent {sent}"
-                f"{_sender(headers)}",
-                remedy="Use an S3 server, and a proxy before it, that honours the Range header",
-                endpoint=self.settings.where,
-                bucket=self.settings.bucket,
-            )
-
-    def _ask_for(self, key: str, asked: Mapping[str, str]) -> tuple[Body, int, Mapping[str, str]]:
-        """Ask for a range; return the body, the status, and the headers, which are looked up in lower case.
-
-        :param asked: the headers ``Range`` and, if there is an ETag, ``If-Match``.
-        """
-        answer = self._direct.range(key, asked)
-        if answer is not None:
-            return answer, answer.status, answer.headers
-        client, quick = self._connected()
-        raw = quick.get(key, asked)
-        if raw is not None:
-            return SdkBody(raw, content_length(raw.headers)), raw.status, raw.headers
-        parameters = {name.replace("-", ""): value for name, value in asked.items()}
-        told = client.get_object(Bucket=self.settings.bucket, Key=key, **parameters)
-        headers = _headers(told)
-        if not compression(headers):
-            quick.learn(key)
-        status: int = told["ResponseMetadata"]["HTTPStatusCode"]
-        return SdkBody(told["Body"]._raw_stream, content_length(headers)), status, headers
 
     def refuses_its_etag(self, state: ObjectState) -> bool:
         """Return whether the server refuses to send an object for the ETag that it gives to it, as was just seen.
@@ -404,10 +277,7 @@ class Mirror:
 
         :raises NotS3Error: when something else has answered, and the object is not there.
         """
-        which = {"Bucket": self.settings.bucket, "Key": key, "Metadata": digest_metadata(digest)}
-        with translated(self.settings, f"write {self.settings.url(key)}"):
-            answer = self.sender.send(self.client.put_object, content, **which)
-        if not answer.get("ETag"):
+        if not self._objects.put(key, content, digest):
             self.must_be_written(key, len(content))
 
     def must_be_written(self, key: str, size: int) -> None:
@@ -440,17 +310,4 @@ class Mirror:
 
     def remove(self, key: str) -> None:
         """Remove an object. Whether it was there is not told by S3."""
-        with translated(self.settings, f"remove {self.settings.url(key)}"):
-            self.client.delete_object(Bucket=self.settings.bucket, Key=key)
-
-
-def _headers(answer: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the headers of an answer of the SDK, by their names in lower case."""
-    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return headers
-
-
-def _sender(headers: Mapping[str, str]) -> str:
-    from ..._ollama.diagnosis import answered_by
-
-    return answered_by(headers)
+        self._objects.delete(key)

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 from .layout import url_path
+from .objects import content_length
+from .range_response import RangeResponse
 
 _OPERATION = "s3.GetObject"
 
@@ -38,33 +40,49 @@ class _UrlTemplate(NamedTuple):
 
 
 class SignedRanges:
-    """Watches a client's requests, and repeats what they have in common."""
+    """An :class:`ObjectReader` of ranges that repeats what the requests of the SDK's client have in common.
 
-    def __init__(self, client: Any) -> None:
-        self._session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    Before :meth:`watch` and the first :meth:`learn`, and for every other read, it returns ``None``.
+    """
+
+    def __init__(self) -> None:
+        self._session: Any = None
         self._seen = threading.local()
         self._model: Optional[_UrlTemplate] = None
+
+    def watch(self, client: Any) -> None:
+        """Watch the requests of a client, and use its connections."""
+        self._session = getattr(getattr(client, "_endpoint", None), "http_session", None)
         client.meta.events.register_last(f"before-sign.{_OPERATION}", self._watch)
 
     def learn(self, key: str) -> None:
-        """Take the last request of this thread, which was for a key and was answered, as the model of all."""
+        """Make the last request of this thread, which was for a key and was answered, the template of all others."""
         if self._model is None:
             seen: Optional[_UrlTemplate] = getattr(self._seen, "last", None)
             path = url_path(key)
             if seen and seen.base.endswith(f"/{path}"):
                 self._model = seen._replace(base=seen.base[: -len(path)])
 
-    def get(self, key: str, asked: Mapping[str, str]) -> Any:
-        """Ask for a range of an object; return urllib3's answer if it has content as it is, else ``None``.
+    def get(self, key: str, limit: int) -> None:
+        """Leave whole objects to the SDK."""
 
-        :param asked: the headers that say which range, and of which object.
+    def head(self, key: str) -> None:
+        """Leave HEAD requests to the SDK."""
+
+    def page(self, prefix: str, token: str, after: str) -> None:
+        """Leave lists to the SDK."""
+
+    def range(self, key: str, asked: Mapping[str, str]) -> Optional[RangeResponse]:
+        """Ask for a byte range of an object; return ``None`` unless the answer has content as it is.
+
+        :param asked: the headers ``Range`` and, if the object must have a known ETag, ``If-Match``.
         """
         model = self._model
         if model is None or self._session is None:
             return None
         try:
             from botocore.awsrequest import AWSRequest
-            from botocore.exceptions import BotoCoreError
+            from botocore.exceptions import BotoCoreError, ClientError
         except ImportError:
             return None
 
@@ -73,11 +91,12 @@ class SignedRanges:
         try:
             model.signer.get_auth_instance(model.signing_name, model.region, model.signature_version).add_auth(request)
             answer = self._session.send(request.prepare())
-        except BotoCoreError:
+        except (BotoCoreError, ClientError):  # the SDK meets the same error, and explains it
             return None
         kind = answer.headers.get("Content-Type") or ""
         if answer.status_code in (200, 206) and not kind.startswith("text/html"):
-            return answer.raw
+            raw = answer.raw
+            return RangeResponse(SdkBody(raw, content_length(raw.headers)), raw.status, raw.headers)
         answer.raw.close()
         return None
 

@@ -14,6 +14,7 @@ import pwd
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Callable
 
 from ..._ollama.safe_fs import Directory, Ownership, UnsafePathError, explained
@@ -35,6 +36,18 @@ WAIT_WITHIN = 6 * 3600.0
 
 #: Seconds of the longest pause between two tries.
 _PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class LockWait:
+    """How an importer waits while another process holds the lock of the store.
+
+    :param on_wait: receives a message before the wait and a message after it, as :func:`exclusive` describes.
+    :param within: the longest wait in seconds.
+    """
+
+    on_wait: Callable[[str], None] = lambda _message: None
+    within: float = WAIT_WITHIN
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Container
 from typing import Optional
 
+from ..._ollama.json_text import read_json
 from ..._ollama.safe_fs import Directory, Ownership
 from ..._ollama.store import TEMPORARY
 
@@ -79,11 +80,11 @@ def _read(workspace: Optional[Directory]) -> dict[str, Signature]:
     if not raw:
         return {}
     try:
-        content = json.loads(raw)
+        content = read_json(raw)
         if content["format"] != _FORMAT:
             return {}
         return {digest: _signature(numbers) for digest, numbers in content["blobs"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 

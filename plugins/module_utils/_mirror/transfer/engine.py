@@ -35,10 +35,7 @@ from ..errors import (
 )
 from .bandwidth import PIECE as LIMITED_PIECE
 from .bandwidth import Bandwidth
-
-#: Requests at once, and bytes of one request, unless asked otherwise.
-CONCURRENCY = 8
-CHUNK_SIZE = 8 * 1024 * 1024
+from .options import CHUNK_SIZE, CONCURRENCY
 
 #: Bytes of all buffers together. What the process needs beside them (Python, the SDK) is about 60 MB.
 MEMORY = 48 * 1024 * 1024

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any, Optional
 
-from fleet_worker._fleet.lanes import lane
+from fleet_worker._fleet.lanes import lane as lane_named
 from fleet_worker._fleet.messages import Message, Properties
 from fleet_worker.domain.delivery import Delivery, LaneSettings
+from fleet_worker.domain.settlement import Settlement
 
 REPLY_TO = "llm.fleet.reply.0123456789abcdef"
 
@@ -32,16 +33,16 @@ class Channel:
         self.settled.append(("nack", tag, requeue))
 
 
-def served_lane(request_type: str = "chat", model: str = "m:1", **options: Any) -> LaneSettings:
+def lane_settings(request_type: str = "chat", model: str = "m:1", **options: Any) -> LaneSettings:
     settings = {name: options.pop(name) for name in ("deadline", "priority") if name in options}
-    made = lane(request_type, model, **options)
+    made = lane_named(request_type, model, **options)
     return LaneSettings(made, **{"deadline": made.deadline, "priority": 0, **settings})
 
 
 def delivery(
     body: Any = None,
     *,
-    served: Optional[LaneSettings] = None,
+    lane: Optional[LaneSettings] = None,
     headers: Optional[dict[str, Any]] = None,
     count: int = 0,
     tag: int = 1,
@@ -54,9 +55,8 @@ def delivery(
     properties = {"type": "llm.fleet.request", "reply_to": REPLY_TO, "correlation_id": "c-1", **properties}
     times = {} if received is None else {"received": received}
     return Delivery(
-        served or served_lane(),
-        channel or Channel(),
-        tag,
+        lane or lane_settings(),
+        Settlement(channel or Channel(), tag),
         Message(Properties(**properties), headers or {}, content),
         count,
         **times,

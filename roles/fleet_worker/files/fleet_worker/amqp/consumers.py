@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The channels that requests come by, and where each of them is settled.
-
-A delivery can be settled on the channel it came from and nowhere else: a delivery tag means something else, or nothing,
-on every other one, and an unknown tag costs the channel. So a delivery carries its channel, and what came by one that
-is gone is not settled at all: the broker has it back, and gives it out again.
+"""The channels that requests come by. Each delivery carries its own settlement (``domain/settlement.py``).
 
 There is one channel for all consumers, and there are some for asking lanes one by one (``getters.py``). A channel is
 never closed from here: that would give back what is unacknowledged on it.
@@ -30,7 +26,7 @@ from .._fleet.errors import BrokerError
 from .._fleet.pika_messages import from_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.delivery import Delivery, LaneSettings, delivery_count
-from ..domain.verdicts import Verdict
+from ..domain.settlement import Settlement
 from ..logs.log import Log
 from .getters import GetRequest, Getters
 
@@ -120,42 +116,42 @@ class Consumers:
 
     # Consuming.
 
-    def consume(self, served: LaneSettings, prefetch: int, *, hot: bool) -> None:
+    def consume(self, lane: LaneSettings, prefetch: int, *, hot: bool) -> None:
         """Begin to consume a lane.
 
         :param prefetch: deliveries that this consumer may have unacknowledged.
         :param hot: whether it is the second consumer of the lane.
         """
-        if served.queue in self._readable:
-            self._consume(served, prefetch, hot)
+        if lane.queue in self._readable:
+            self._consume(lane, prefetch, hot)
             return
-        self._unproven[(served.queue, hot)] = (served, prefetch)
-        answered = partial(self._proven, served)
-        self._probers.ask(GetRequest(served, answered, partial(self._refused, served)))
+        self._unproven[(lane.queue, hot)] = (lane, prefetch)
+        answered = partial(self._proven, lane)
+        self._probers.ask(GetRequest(lane, answered, partial(self._refused, lane)))
 
-    def _proven(self, served: LaneSettings, delivery: Optional[Delivery], _more: int) -> None:
+    def _proven(self, lane: LaneSettings, delivery: Optional[Delivery], _more: int) -> None:
         """The broker lets us read a lane that is to be consumed."""
-        self._may_be_read(served)
+        self._may_be_read(lane)
         for hot in (False, True):
-            waiting = self._unproven.pop((served.queue, hot), None)
+            waiting = self._unproven.pop((lane.queue, hot), None)
             if waiting is not None:
                 self._consume(*waiting, hot)
         if delivery is not None:
             self._delivered(delivery)
 
-    def _consume(self, served: LaneSettings, prefetch: int, hot: bool) -> None:
+    def _consume(self, lane: LaneSettings, prefetch: int, hot: bool) -> None:
         # Not global: the limit is that of each consumer begun afterwards, and quorum queues know no other.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
-        arguments = {} if served.consumer_priority is None else {"x-priority": served.consumer_priority}
+        arguments = {} if lane.consumer_priority is None else {"x-priority": lane.consumer_priority}
 
         def received(channel: Any, method: Any, properties: Any, body: bytes) -> None:
-            delivery = self._received(served, channel, method, properties, body)
+            delivery = self._received(lane, channel, method, properties, body)
             if delivery is not None:
                 self._delivered(delivery)
 
-        tag = self._channel.basic_consume(served.queue, received, arguments=arguments, callback=self._on_consume_ok)
-        self._consumers[tag] = (served, hot)
-        self._beginning.append(served)
+        tag = self._channel.basic_consume(lane.queue, received, arguments=arguments, callback=self._on_consume_ok)
+        self._consumers[tag] = (lane, hot)
+        self._beginning.append(lane)
 
     def cancel(self, queue: str, *, hot: bool) -> None:
         """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
@@ -163,71 +159,51 @@ class Consumers:
         if waiting is not None:
             # It was never begun. Whoever cancels is told later, as always.
             self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(waiting[0], hot))
-        for tag in [tag for tag, (served, second) in self._consumers.items() if (served.queue, second) == (queue, hot)]:
+        for tag in [tag for tag, (lane, second) in self._consumers.items() if (lane.queue, second) == (queue, hot)]:
             self._channel.basic_cancel(tag, callback=_ignored)
 
     # Asking.
 
-    def get(self, served: LaneSettings) -> None:
+    def get(self, lane: LaneSettings) -> None:
         """Ask a lane for one request."""
 
         def answered(delivery: Optional[Delivery], more: int) -> None:
-            self._may_be_read(served)
-            self._got(served, delivery, more)
+            self._may_be_read(lane)
+            self._got(lane, delivery, more)
 
         def refused(error: ChannelClosedByBroker) -> None:
-            self._got(served, None, 0)
-            self._refused(served, error)
+            self._got(lane, None, 0)
+            self._refused(lane, error)
 
-        getters = self._getters if served.queue in self._readable else self._probers
-        getters.ask(GetRequest(served, answered, refused))
+        getters = self._getters if lane.queue in self._readable else self._probers
+        getters.ask(GetRequest(lane, answered, refused))
 
-    def _may_be_read(self, served: LaneSettings) -> None:
-        if served.queue not in self._readable:
-            self._readable.add(served.queue)
-            self._refusals.pop(served.queue, None)
+    def _may_be_read(self, lane: LaneSettings) -> None:
+        if lane.queue not in self._readable:
+            self._readable.add(lane.queue)
+            self._refusals.pop(lane.queue, None)
 
-    def _refused(self, served: LaneSettings, error: ChannelClosedByBroker) -> None:
+    def _refused(self, lane: LaneSettings, error: ChannelClosedByBroker) -> None:
         """The broker has closed a channel because of a lane."""
-        self._readable.discard(served.queue)
+        self._readable.discard(lane.queue)
         for hot in (False, True):
-            self._unproven.pop((served.queue, hot), None)
+            self._unproven.pop((lane.queue, hot), None)
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
-        number = self._refusals[served.queue] = min(MANY, self._refusals.get(served.queue, 0) + 1)
-        self._lane_lost(served, reason.message, PAUSES.delay(number))
-
-    # Settling.
-
-    @staticmethod
-    def settle(delivery: Delivery, verdict: Verdict) -> bool:
-        """Settle a delivery; return whether it could be."""
-        channel = delivery.channel
-        if not channel.is_open:
-            return False
-        ends = verdict is Verdict.REJECT or (verdict is Verdict.REQUEUE and delivery.is_last)
-        if ends and not delivery.can_be_dead_lettered:
-            LOG.warning("not_dead_lettered", lane=delivery.served.queue, reason="the requester wrote a header x-death")
-            verdict = Verdict.ACK
-        if verdict is Verdict.ACK:
-            channel.basic_ack(delivery.tag)
-        elif verdict is Verdict.REJECT:
-            channel.basic_reject(delivery.tag, requeue=False)
-        else:
-            channel.basic_nack(delivery.tag, requeue=True)
-        return True
+        number = self._refusals[lane.queue] = min(MANY, self._refusals.get(lane.queue, 0) + 1)
+        self._lane_lost(lane, reason.message, PAUSES.delay(number))
 
     # What pika calls.
 
     @staticmethod
-    def _received(served: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
+    def _received(lane: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
         """Return the delivery of a message; None when the message cannot be one, and was rejected."""
         try:
             count = delivery_count(properties.headers, method.redelivered)
-            delivery = Delivery(served, channel, method.delivery_tag, from_pika(properties, body), count)
+            delivery = Delivery(lane, Settlement(channel, method.delivery_tag), from_pika(properties, body), count)
             _identity = delivery.identity  # worked out here, so that nothing raises later
         except Exception:
             # A defect of ours. The message must not come back to meet it again and again.
-            LOG.exception("defect", lane=served.queue)
+            LOG.exception("defect", lane=lane.queue)
             channel.basic_reject(method.delivery_tag, requeue=False)
             return None
         return delivery

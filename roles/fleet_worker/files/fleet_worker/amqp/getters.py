@@ -34,7 +34,7 @@ class GetRequest:
     :ivar refused: called when the broker refuses the question.
     """
 
-    served: LaneSettings
+    lane: LaneSettings
     answered: Callable[[Optional[Delivery], int], None]
     refused: Callable[[ChannelClosedByBroker], None]
 
@@ -95,10 +95,10 @@ class Getters:
 
                 def received(channel: Any, method: Any, properties: Any, body: bytes, getter: _Getter = getter) -> None:
                     if getter.asked is not None:
-                        delivery = self._receive(getter.asked.served, channel, method, properties, body)
+                        delivery = self._receive(getter.asked.lane, channel, method, properties, body)
                         self._answered(getter, delivery, method.message_count)
 
-                getter.channel.basic_get(question.served.queue, received)
+                getter.channel.basic_get(question.lane.queue, received)
 
     def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
         question, getter.asked = getter.asked, None

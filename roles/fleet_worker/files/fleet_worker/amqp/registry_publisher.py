@@ -34,8 +34,8 @@ WINDOW = 16
 #: Seconds until a channel that the broker has closed is opened again.
 RETRY = 60.0
 
-#: How a lane is: served; or not known yet, of which nothing is told; or any other trouble.
-SERVED = None
+#: How a lane is: available; or not known yet, of which nothing is told; or any other trouble.
+NO_TROUBLE = None
 UNDECIDED = Trouble("undecided", "")
 
 
@@ -94,17 +94,17 @@ class RegistryPublisher:
         """These are the lanes, each with how it is."""
         if self._channel is None or self._leaving:
             return
-        for served in [served for served in self._told if served not in lanes]:
-            del self._told[served]
-            self._tell(served, UNAVAILABLE)
-        for served, trouble in lanes.items():
-            if trouble != UNDECIDED and (served not in self._told or self._told[served] != trouble):
-                self._told[served] = trouble
-                self._tell(served, AVAILABLE if trouble is SERVED else DEGRADED)
+        for lane in [lane for lane in self._told if lane not in lanes]:
+            del self._told[lane]
+            self._tell(lane, UNAVAILABLE)
+        for lane, trouble in lanes.items():
+            if trouble != UNDECIDED and (lane not in self._told or self._told[lane] != trouble):
+                self._told[lane] = trouble
+                self._tell(lane, AVAILABLE if trouble is NO_TROUBLE else DEGRADED)
         self._send()
 
     def leave(self) -> None:
-        """The worker leaves: no lane is served from here any more."""
+        """The worker leaves: no lane is available here any more."""
         told, self._told = self._told, {}
         self._leaving = True
         self._waiting.update(dict.fromkeys(told, UNAVAILABLE))
@@ -128,33 +128,33 @@ class RegistryPublisher:
             self._timer = self._loop.call_later(intervals * self._interval, self._beat)
 
     def _beat(self) -> None:
-        for served, trouble in self._told.items():
-            if served in self._waiting:
+        for lane, trouble in self._told.items():
+            if lane in self._waiting:
                 self.counters["skipped"] += 1  # the one before has not gone yet
             else:
-                self._waiting[served] = HEARTBEAT if trouble is SERVED else DEGRADED
+                self._waiting[lane] = HEARTBEAT if trouble is NO_TROUBLE else DEGRADED
         self._send()
         self._beat_later()
 
-    def _tell(self, served: LaneSettings, event: str) -> None:
-        self.counters["skipped"] += self._waiting.pop(served, None) is not None
-        self._waiting[served] = event
+    def _tell(self, lane: LaneSettings, event: str) -> None:
+        self.counters["skipped"] += self._waiting.pop(lane, None) is not None
+        self._waiting[lane] = event
 
     def _send(self) -> None:
         while self._waiting and self._channel is not None and self._channel.is_open and not self._blocked:
             if len(self._unconfirmed) >= WINDOW and not self._leaving:  # who leaves does not wait
                 return
-            served = next(iter(self._waiting))
-            event = self._waiting.pop(served)
-            offering = Offering(served.lane, self._node, self._slots, served.consumer_priority or 0)
+            lane = next(iter(self._waiting))
+            event = self._waiting.pop(lane)
+            offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0)
             try:
-                message = offering.event(event, self._told.get(served))
+                message = offering.event(event, self._told.get(lane))
                 # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
                 self._channel.basic_publish(
                     message.exchange, message.routing_key, message.message.body, to_pika(message.message)
                 )
             except Exception:
-                LOG.exception("defect", lane=served.queue)
+                LOG.exception("defect", lane=lane.queue)
                 self.counters["skipped"] += 1
                 continue
             self._tag += 1

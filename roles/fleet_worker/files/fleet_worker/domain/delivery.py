@@ -12,12 +12,18 @@ from functools import cached_property
 from typing import Any, Optional
 
 from .._fleet.dialects.headers import DEADLINE
+from .._fleet.dialects.protocol.identity import identifies_itself
 from .._fleet.lanes import Lane
 from .._fleet.messages import Message
 from .._ollama.names import ModelName
 from .._ollama.numbers import digits, finite, whole
+from ..logs.log import Log
 from .lane_rule import LaneRule
 from .lane_terms import USUAL, LaneTerms
+from .settlement import Settlement
+from .verdicts import Verdict
+
+LOG = Log()
 
 #: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
 PLAUSIBLE_SKEW = 5.0
@@ -50,12 +56,17 @@ class LaneSettings:
     def queue(self) -> str:
         return self.lane.queue
 
+    @cached_property
+    def model_key(self) -> str:
+        """What all spellings of its model have in common (:attr:`ModelName.key`)."""
+        return ModelName.parse(self.lane.model).key
+
     @property
     def rule(self) -> LaneRule:
         """What the scheduler knows of the lane."""
         expires = self.lane.arguments.get("x-expires")
         # Options that load a model anew are pinned by the lane, so a model and its context window are what is loaded.
-        loaded = f"{ModelName.parse(self.lane.model).full.lower()} {self.lane.context_window or ''}"
+        loaded = f"{self.model_key} {self.lane.context_window or ''}"
         return LaneRule(
             self.queue,
             loaded,
@@ -70,14 +81,13 @@ class LaneSettings:
 class Delivery:
     """One delivery of a request.
 
-    :ivar channel: where it came from, and where alone it can be settled.
+    :ivar settlement: settles it, once, on the channel it came by.
     :ivar count: how often the broker has given the request out before.
     :ivar received: seconds since 1970, and seconds of the monotonic clock.
     """
 
-    served: LaneSettings
-    channel: Any
-    tag: int
+    lane: LaneSettings
+    settlement: Settlement
     message: Message
     count: int = 0
     received: float = field(default_factory=time.time)
@@ -91,6 +101,9 @@ class Delivery:
         another request, hence everything that an answer depends on.
         """
         properties = self.message.properties
+        if identifies_itself(self.message):
+            # Also of a copy that LegionIO has put into the queue again, and that has lost its properties.
+            return hashlib.sha256(repr(self.lane.queue).encode() + b"\0" + self.message.body).hexdigest()
         if not (properties.message_id or properties.correlation_id):
             return None
         # What the broker itself adds (x-delivery-count, x-death) differs from delivery to delivery.
@@ -99,8 +112,37 @@ class Delivery:
             for name, value in self.message.headers.items()
             if not name.startswith("x-") or name.startswith("x-legion-")
         )
-        about = repr((self.served.queue, properties, headers)).encode("utf-8", "backslashreplace")
+        about = repr((self.lane.queue, properties, headers)).encode("utf-8", "backslashreplace")
         return hashlib.sha256(about + b"\0" + self.message.body).hexdigest()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it can still be settled. If its channel is gone, the broker gives the request out again."""
+        return self.settlement.is_open
+
+    def ack(self) -> bool:
+        """Have the broker forget the request; return whether that could be said."""
+        return self.settlement.ack()
+
+    def reject(self) -> bool:
+        """Have the broker dead-letter the request, or drop it; return whether that could be said."""
+        return self.settlement.reject() if self._may_be_dead_lettered() else self.settlement.ack()
+
+    def requeue(self) -> bool:
+        """Have the broker give the request out again; return whether that could be said."""
+        # What is given out no more is dead-lettered.
+        return self.settlement.requeue() if not self.is_last or self._may_be_dead_lettered() else self.settlement.ack()
+
+    def settle(self, verdict: Verdict) -> bool:
+        """Do with it what the verdict says; return whether that could be said."""
+        if verdict is Verdict.ACK:
+            return self.ack()
+        return self.reject() if verdict is Verdict.REJECT else self.requeue()
+
+    def _may_be_dead_lettered(self) -> bool:
+        if self.is_live and not self.can_be_dead_lettered:
+            LOG.warning("not_dead_lettered", lane=self.lane.queue, reason="the requester wrote a header x-death")
+        return self.can_be_dead_lettered
 
     def without_body(self) -> Delivery:
         """Return what is needed to settle it, and no more."""
@@ -129,11 +171,11 @@ class Delivery:
     @property
     def is_last(self) -> bool:
         """Whether the broker gives it out no more: when it is given back, it is dropped or dead-lettered."""
-        return self.count >= self.served.lane.delivery_limit
+        return self.count >= self.lane.lane.delivery_limit
 
     def seconds_left(self) -> float:
         """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""
-        own = self.served.deadline - (time.monotonic() - self.received_monotonic)
+        own = self.lane.deadline - (time.monotonic() - self.received_monotonic)
         expiry = self._expiry()
         return own if expiry is None else min(own, expiry - time.monotonic())
 

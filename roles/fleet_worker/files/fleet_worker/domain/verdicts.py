@@ -36,6 +36,8 @@ class Result:
     fields: dict[str, Any] = field(default_factory=dict)
     #: Why Ollama could not run the model, if that is what happened.
     broken: str = ""
+    #: Whether a redelivery of the request is answered with the same: not when most of the answer went out before.
+    repeatable: bool = True
 
 
 def marked(reply: Reply, count: int) -> Reply:

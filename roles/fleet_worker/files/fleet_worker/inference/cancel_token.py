@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The button that ends the work on a request."""
+"""What ends the work on a request, from any thread."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from typing import Callable
 
 from .._ollama.calls import Call
+from ..domain.verdicts import Verdict
 
 
 class CancelToken:
@@ -20,6 +21,11 @@ class CancelToken:
         self.stopped = False
         #: Nobody waits for the answer, here or elsewhere.
         self.abandoned = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """What becomes of a request whose work was ended: another node may still do it, if anybody waits for it."""
+        return Verdict.ACK if self.abandoned else Verdict.REQUEUE
 
     def begin(self, seconds: float) -> Call:
         """Return the terms of the next call to Ollama."""

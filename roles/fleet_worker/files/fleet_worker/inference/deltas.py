@@ -21,7 +21,8 @@ from .._fleet.dialects.headers import ATTEMPT, DELTAS
 from .._fleet.messages import Delta, Reply
 from .._ollama.streams import Event
 from ..domain.publication import Done, Publication
-from ..logs.log import Log
+from ..logs.defects import contained
+from .carried_pieces import CarriedPieces, WritePiece
 
 #: Seconds between two deltas of one answer. The first goes at once; nobody reads faster than this, and each message
 #: costs broker and requester about as much as a whole answer does.
@@ -36,8 +37,6 @@ MAX_WAITING = 65536
 #: None for a delta that is too large. The requester misses it.
 Write = Callable[[Delta], Optional[Reply]]
 
-LOG = Log()
-
 
 class DeltaPublisher:
     """The deltas of one request.
@@ -51,6 +50,8 @@ class DeltaPublisher:
         self._loop = loop
         self._publish = publish
         self._gone = gone
+        #: Used instead of everything else here by a request that is carried.
+        self.pieces = CarriedPieces(loop, publish, gone)
         self._lock = threading.Lock()
         # Under the lock.
         self._write: Optional[Write] = None
@@ -70,6 +71,10 @@ class DeltaPublisher:
     def use(self, write: Write) -> None:
         """Deltas are wanted, and made by ``write``."""
         self._write = write
+
+    def carry(self, write: WritePiece) -> None:
+        """The answer is carried as it comes, in pieces that are made by ``write``."""
+        self.pieces.use(write)
 
     @property
     def wanted(self) -> bool:
@@ -105,13 +110,15 @@ class DeltaPublisher:
 
     @property
     def count(self) -> Optional[int]:
-        """Deltas of the last attempt; None when there is no stream."""
-        return self._sequence if self._attempt else None
+        """Deltas, or pieces, of the last attempt; None when there is no stream."""
+        return self._sequence if self._attempt else self.pieces.count
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send what is left; return the answer, which says how many deltas precede it."""
         self._send()
         self._finished = True
+        if self.pieces.begun:
+            return self.pieces.finish(answer)
         if answer is None or not self._attempt:
             return answer
         headers = {**answer.message.headers, ATTEMPT: self._attempt, DELTAS: self._sequence}
@@ -135,12 +142,7 @@ class DeltaPublisher:
             write, attempt, sequence, events = self._write, self._attempt, self._sequence, self._waiting
             self._sequence += 1
             self._forget()
-        try:
-            reply = write(_delta(attempt, sequence, events))
-        except Exception:
-            LOG.exception("defect")
-            self._give_up()
-            return
+        reply = contained(lambda: write(_delta(attempt, sequence, events)), self._give_up)
         if reply is None:
             return
         self._not_before = time.monotonic() + INTERVAL
@@ -155,7 +157,7 @@ class DeltaPublisher:
             self._gone()
             return
         if publication is Publication.UNACCEPTABLE:
-            self._give_up()  # the next one would cost the channel again
+            self._give_up(None)  # the next one would cost the channel again
             return
         with self._lock:
             if self._look_asked or not self._waiting:
@@ -163,7 +165,7 @@ class DeltaPublisher:
             self._look_asked = True
         self._look()
 
-    def _give_up(self) -> None:
+    def _give_up(self, _error: Optional[Exception]) -> None:
         """Send no more deltas of this attempt. The requester misses the one that was not sent."""
         with self._lock:
             self._forget()

@@ -18,26 +18,19 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Optional
 
-from .._fleet.messages import Failure, Success
-from .._ollama.api_errors import (
-    CallCancelledError,
-    ConnectionLostError,
-    OllamaError,
-    ServerBusyError,
-    ServerUnreachableError,
-)
+from .._fleet.messages import Success
+from .._ollama.api_errors import CallCancelledError, OllamaError, ServerBusyError
 from .._ollama.usage import counted
-from ..domain.delivery import Delivery
-from ..domain.verdicts import Verdict
-from ..logs.log import Log
-from .cancel_token import CancelToken
-from .handler import Ready, RequestHandler
-from .request_reader import ANSWER_RESERVE
-from .tries import LOST_TRIES, Tries
-
-LOG = Log()
+from ..domain.verdicts import Result, Verdict
+from ..logs.defects import contained
+from .availability import OllamaAvailability, UnavailableError
+from .blocking_inference import BlockingInference
+from .request_reader import RequestReader
+from .task import Task
+from .tries import Conclusion
 
 #: What Ollama says of the time of a call, in nanoseconds.
 _TIMES = ("total_duration", "load_duration")
@@ -49,104 +42,101 @@ class _Batch:
 
     :ivar arguments: what they have in common.
     :ivar texts: those of each request.
+    :ivar size: bytes of all texts.
     """
 
     arguments: dict[str, Any]
-    deliveries: list[Delivery] = field(default_factory=list)
-    stops: list[CancelToken] = field(default_factory=list)
-    tries: list[Tries] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
     size: int = 0
 
 
-def serve_together(
-    server: RequestHandler,
-    deliveries: Sequence[Delivery],
-    stops: Sequence[CancelToken],
-    tries: Sequence[Tries],
-    max_bytes: int,
-) -> dict[Delivery, Ready]:
-    """Make embeddings for those requests that can be served together, and return what came of each of them.
+class EmbedBatches:
+    """Makes embeddings of several requests by one call. For any number of threads."""
 
-    What is missing in the result has to be served by itself.
+    def __init__(self, reader: RequestReader, inference: BlockingInference, availability: OllamaAvailability) -> None:
+        self._reader = reader
+        self._inference = inference
+        self._availability = availability
 
-    :param max_bytes: of the texts of one call.
-    """
-    ready: dict[Delivery, Ready] = {}
-    try:
-        for batch in _batches(server, deliveries, stops, tries, max_bytes):
-            if len(batch.deliveries) > 1:
-                ready.update(_run(server, batch))
-    except Exception:
-        # A defect of ours, which must cost nobody an answer.
-        LOG.exception("defect", lane=deliveries[0].served.queue)
-    return ready
+    def run(self, tasks: Sequence[Task], max_bytes: int) -> dict[Task, Conclusion]:
+        """Make embeddings for those requests that can be served together, and return what came of each of them.
 
+        A task that is missing in the result has to be served by itself.
 
-def _batches(
-    server: RequestHandler,
-    deliveries: Sequence[Delivery],
-    stops: Sequence[CancelToken],
-    tries: Sequence[Tries],
-    max_bytes: int,
-) -> Iterator[_Batch]:
-    """Put together what has equal options, up to so many bytes."""
-    open_batches: dict[str, _Batch] = {}
-    for delivery, stop, tried in zip(deliveries, stops, tries):
-        arguments = server.embedding_of(delivery)
-        if arguments is None:
-            continue
-        given = arguments.pop("input")
-        texts = [given] if isinstance(given, str) else given
-        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-        key = json.dumps(arguments, sort_keys=True)
-        batch = open_batches.setdefault(key, _Batch(arguments))
-        if batch.deliveries and batch.size + size > max_bytes:
-            yield batch
-            batch = open_batches[key] = _Batch(arguments)
-        batch.deliveries.append(delivery)
-        batch.stops.append(stop)
-        batch.tries.append(tried)
-        batch.texts.append(texts)
-        batch.size += size
-    yield from open_batches.values()
+        :param max_bytes: of the texts of one call.
+        """
+        conclusions: dict[Task, Conclusion] = {}
 
+        def run() -> None:
+            for batch in self._batches(tasks, max_bytes):
+                if len(batch.tasks) > 1:
+                    conclusions.update(self._embed(batch))
 
-def _run(server: RequestHandler, batch: _Batch) -> dict[Delivery, Ready]:
-    texts = [text for texts in batch.texts for text in texts]
-    begun, started = time.monotonic(), time.time()
-    lost = 0
-    while True:
-        seconds = max(ANSWER_RESERVE, max(delivery.seconds_left() for delivery in batch.deliveries) - ANSWER_RESERVE)
-        try:
-            result = server.embed({**batch.arguments, "input": texts}, batch.stops[0], seconds)
-            return dict(_shared_out(batch, result, started, time.monotonic() - begun))
-        except CallCancelledError:
-            return dict.fromkeys(batch.deliveries, Verdict.REQUEUE)
-        except ServerBusyError as error:
-            took = time.monotonic() - begun
-            return {
-                delivery: server.ended(error, delivery, tried, started, took)
-                for delivery, tried in zip(batch.deliveries, batch.tries)
-            }
-        except (ServerUnreachableError, ConnectionLostError) as error:
-            lost += isinstance(error, ConnectionLostError)
-            if lost > LOST_TRIES:
-                return {}  # one of them may be what breaks it
-            if server.wait_for_ollama(error, begun, seconds):
+        contained(run, lambda _error: None, lane=tasks[0].lane)  # a defect must cost nobody an answer
+        return conclusions
+
+    def _batches(self, tasks: Sequence[Task], max_bytes: int) -> Iterator[_Batch]:
+        """Put together what has equal options, up to so many bytes."""
+        open_batches: dict[str, _Batch] = {}
+        for task in tasks:
+            arguments = self._arguments_of(task)
+            if arguments is None:
                 continue
-            if batch.stops[0].stopped:
-                return dict.fromkeys(batch.deliveries, Verdict.REQUEUE)
+            given = arguments.pop("input")
+            texts = [given] if isinstance(given, str) else given
+            size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+            key = json.dumps(arguments, sort_keys=True)
+            batch = open_batches.setdefault(key, _Batch(arguments))
+            if batch.tasks and batch.size + size > max_bytes:
+                yield batch
+                batch = open_batches[key] = _Batch(arguments)
+            batch.tasks.append(task)
+            batch.texts.append(texts)
+            batch.size += size
+        yield from open_batches.values()
+
+    def _arguments_of(self, task: Task) -> Optional[dict[str, Any]]:
+        """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
+        if task.hopeless():
+            return None
+        reading = self._reader.read_once(task)
+        if isinstance(reading, Result) or reading.failure:
+            return None
+        arguments = dict(reading.request.arguments)
+        return arguments if reading.request.call == "embed" and "input" in arguments else None
+
+    def _embed(self, batch: _Batch) -> dict[Task, Conclusion]:
+        """Make the call of a batch."""
+        arguments = {**batch.arguments, "input": [text for texts in batch.texts for text in texts]}
+        stop = batch.tasks[0].stop
+        begun, started = time.monotonic(), time.time()
+
+        def ask() -> dict[str, Any]:
+            call = stop.begin(max(task.call_seconds for task in batch.tasks))
+            return self._inference.answer("embed", arguments, call)
+
+        try:
+            result = self._availability.persist(ask, lambda: max(task.seconds_left for task in batch.tasks))
+            return dict(_shares(batch, result, started, time.monotonic() - begun))
+        except CallCancelledError:
+            return dict.fromkeys(batch.tasks, Verdict.REQUEUE)
+        except ServerBusyError as error:
+            conclude = partial(self._availability.conclude, started=started, seconds=time.monotonic() - begun)
+            return {task: conclude(error, task) for task in batch.tasks}
+        except UnavailableError as gone:
+            if gone.breaks:
+                return {}  # one of them may be what breaks it
+            if stop.stopped:
+                return dict.fromkeys(batch.tasks, Verdict.REQUEUE)
             # They have waited together, and need not do so again one after the other.
-            failure = Failure("ollama_unavailable", error.message, started, time.monotonic() - begun)
-            return {
-                delivery: Verdict.REQUEUE if server.may_return(delivery) else failure for delivery in batch.deliveries
-            }
+            give_up = partial(self._availability.give_up, gone, started=started, seconds=time.monotonic() - begun)
+            return {task: give_up(task.delivery) for task in batch.tasks}
         except OllamaError:
             return {}
 
 
-def _shared_out(batch: _Batch, result: Any, started: float, seconds: float) -> Iterator[tuple[Delivery, Success]]:
+def _shares(batch: _Batch, result: Any, started: float, seconds: float) -> Iterator[tuple[Task, Success]]:
     """Give each request the vectors of its texts, in the form of an answer of its own.
 
     Ollama counts the tokens of the whole; each gets a share by the length of its texts. Of the rest each gets the
@@ -157,10 +147,10 @@ def _shared_out(batch: _Batch, result: Any, started: float, seconds: float) -> I
     tokens = counted(result.get("prompt_eval_count"))
     lengths = [sum(map(len, texts)) for texts in batch.texts]
     place = done = given = 0
-    for delivery, texts, length in zip(batch.deliveries, batch.texts, lengths):
+    for task, texts, length in zip(batch.tasks, batch.texts, lengths):
         done += length
         # Rounded so that the shares add up to the whole.
         upto = tokens * done // max(1, sum(lengths))
         own = {**common, "embeddings": vectors[place : place + len(texts)], "prompt_eval_count": upto - given}
         place, given = place + len(texts), upto
-        yield delivery, Success(own, started, seconds)
+        yield task, Success(own, started, seconds)

@@ -41,7 +41,7 @@ class OllamaState:
 
     :ivar reason: why it is not up.
     :ivar own_fault: whether the reason lies in this process and not in Ollama.
-    :ivar models: the full names of its models, in lower case, as Ollama looks them up without regard to case.
+    :ivar models: the keys (:attr:`ModelName.key`) of its models.
     :ivar abilities: the models as Ollama spells them, each with what it can (``completion``, ``embedding`` and others);
         only when asked for.
     """
@@ -57,8 +57,9 @@ class OllamaState:
         """Why requests cannot be answered, as a sentence for people."""
         return f"The worker cannot ask Ollama: {self.reason}" if self.own_fault else f"Ollama is down: {self.reason}"
 
-    def has(self, model: str) -> bool:
-        return ModelName.parse(model).full.lower() in self.models
+    def has(self, model_key: str) -> bool:
+        """Whether Ollama has a model, by its :attr:`ModelName.key`."""
+        return model_key in self.models
 
 
 class Health:
@@ -163,7 +164,7 @@ class Health:
         if not isinstance(listed, list):
             return OllamaState(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
         models = [model for model in listed[:MAX_MODELS] if _is_named(model)]
-        names = frozenset(ModelName.parse(model["name"]).full.lower() for model in models)
+        names = frozenset(ModelName.parse(model["name"]).key for model in models)
         if not self._with_abilities:
             return OllamaState(up=True, models=names)
         ends = time.monotonic() + ABILITIES_TIMEOUT

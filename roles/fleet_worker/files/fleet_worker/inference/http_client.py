@@ -37,10 +37,8 @@ from .._ollama.calls import RESET_WHEN_CLOSED, deadline_exceeded
 from .._ollama.hosts import ServerAddress
 from .._ollama.sockets import new_socket
 from .._ollama.transport import HttpRequest
-from ..logs.log import Log
+from ..logs.defects import contained
 from .http_response import ResponseParser
-
-LOG = Log()
 
 #: Bytes that are received at a time, and how often in one turn of the loop: others wait meanwhile.
 _PIECE = 65536
@@ -168,10 +166,8 @@ class PendingRequest:
     def succeed(self, response: ResponseParser) -> None:
         told = self._over()
         if told is not None:
-            try:
-                told(response)
-            except Exception:
-                LOG.exception("defect")  # of whoever asked; the connection and the others go on
+            # A defect is one of whoever asked; the connection and the others go on.
+            contained(partial(told, response), lambda _error: None)
 
     def _over(self) -> Optional[OnResult]:
         """Let go of the connection; return whom to tell, None when it was over already."""

@@ -14,10 +14,10 @@ from collections import Counter
 from functools import partial
 from typing import Any, Callable
 
-from .._ollama.names import ModelName
 from .._ollama.text import printable
 from ..domain.delivery import LaneSettings
 from ..domain.verdicts import Result
+from ..logs.defects import contained
 from ..logs.log import Log
 from .circuit_breaker import CircuitBreaker
 from .probe import Finding, Probed
@@ -55,15 +55,15 @@ class ModelTrust:
         """
         return self._breaker.reason(model, time.monotonic())
 
-    def judge(self, lane: LaneSettings, served: Result) -> None:
+    def judge(self, lane: LaneSettings, result: Result) -> None:
         """Learn from what became of a request of a lane."""
-        model = _key(lane)
-        if served.outcome == "answered":
+        model = lane.model_key
+        if result.outcome == "answered":
             if self._breaker.succeeded(model):
                 LOG.info("model_recovered", model=lane.lane.model)
-        elif served.broken and self._breaker.failed(model, served.broken, time.monotonic()):
+        elif result.broken and self._breaker.failed(model, result.broken, time.monotonic()):
             self._counters["probes"] += 1
-            LOG.info("model_probed", model=lane.lane.model, error=printable(served.broken))
+            LOG.info("model_probed", model=lane.lane.model, error=printable(result.broken))
             try:
                 threading.Thread(target=self._run, args=(lane,), name="probe", daemon=True).start()
             except RuntimeError as error:  # no more threads
@@ -71,15 +71,15 @@ class ModelTrust:
 
     def _run(self, lane: LaneSettings) -> None:
         """Probe; in a thread of its own."""
-        try:
-            probed = self._probe(lane)
-        except Exception as error:  # the breaker waits for a finding, and would wait for ever
-            LOG.exception("defect")
-            probed = Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}")
+        # The breaker waits for a finding, and would wait for ever.
+        probed = contained(
+            lambda: self._probe(lane),
+            lambda error: Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}"),
+        )
         self._loop.add_callback_threadsafe(partial(self._probed, lane, probed))
 
     def _probed(self, lane: LaneSettings, probed: Probed) -> None:
-        model, name = _key(lane), lane.lane.model
+        model, name = lane.model_key, lane.lane.model
         if probed.finding is not Finding.FAILS:
             if probed.finding is Finding.RUNS:
                 self._breaker.succeeded(model)
@@ -93,7 +93,3 @@ class ModelTrust:
             self._counters["model_pauses"] += 1
             self._loop.call_later(seconds + 0.01, self._changed)
             self._changed()
-
-
-def _key(lane: LaneSettings) -> str:
-    return ModelName.parse(lane.lane.model).full.lower()

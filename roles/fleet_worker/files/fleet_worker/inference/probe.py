@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable
 
+from .._fleet.messages import Request
 from .._ollama.api_errors import OllamaError
+from .._ollama.calls import Call
+from ..domain.delivery import LaneSettings
+from ..logs.defects import contained
+from .blocking_inference import BlockingInference
 from .fault_table import Fault, fault_of
+from .request_reader import RequestReader
 
 #: Seconds for one try. Loading a large model takes minutes, and then it cannot be said to be broken.
 TIMEOUT = 120.0
@@ -65,3 +72,26 @@ def probe(ask: Callable[[], object], sleep: Callable[[float], None] = time.sleep
             return Probed(finding, error.message)
         break
     return Probed(Finding.RUNS)
+
+
+class ModelProbe:
+    """Probes the models of one Ollama, on the terms of their lanes."""
+
+    def __init__(self, reader: RequestReader, inference: BlockingInference) -> None:
+        self._reader = reader
+        self._inference = inference
+
+    def run(self, lane: LaneSettings) -> Probed:
+        """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
+        return contained(
+            lambda: probe(partial(self._ask, lane)),
+            lambda error: Probed(Finding.UNKNOWN, type(error).__name__),
+            lane=lane.queue,
+        )
+
+    def _ask(self, lane: LaneSettings) -> None:
+        call, model = lane.lane.type, lane.lane.model
+        # Without the ranges of the lane's options, which are for requesters.
+        terms = replace(lane.terms, option_ranges=())
+        asked = self._reader.on_terms(Request(call, call, model, ASKED[call]), lane, terms)
+        self._inference.answer(call, asked.arguments, Call(read_timeout=TIMEOUT, total_timeout=TIMEOUT))

@@ -34,18 +34,18 @@ class ResultCache:
         self._kept: OrderedDict[str, tuple[float, Result]] = OrderedDict()
         self._bytes = 0
 
-    def put(self, identity: Optional[str], served: Result) -> None:
+    def put(self, identity: Optional[str], result: Result) -> None:
         """Keep an answer. What has no identity, or is too large to be worth it, is not kept."""
-        if identity is None or _size(served) > MAX_BYTES // 8:
+        if identity is None or _size(result) > MAX_BYTES // 8:
             return
         self._drop(identity)
-        self._kept[identity] = (self._clock(), served)
-        self._bytes += _size(served)
+        self._kept[identity] = (self._clock(), result)
+        self._bytes += _size(result)
         while len(self._kept) > MAX_COUNT or self._bytes > MAX_BYTES:
             self._drop(next(iter(self._kept)))
 
     def get(self, identity: Optional[str]) -> Optional[Result]:
-        """Return the answer to a request that was served before."""
+        """Return the answer to a request that was answered before."""
         while self._kept and self._clock() - next(iter(self._kept.values()))[0] > self._keep:
             self._drop(next(iter(self._kept)))
         return None if identity is None or identity not in self._kept else self._kept[identity][1]
@@ -55,9 +55,9 @@ class ResultCache:
 
     def _drop(self, identity: str) -> None:
         if identity in self._kept:
-            _since, served = self._kept.pop(identity)
-            self._bytes -= _size(served)
+            _since, result = self._kept.pop(identity)
+            self._bytes -= _size(result)
 
 
-def _size(served: Result) -> int:
-    return len(served.reply.message.body) if served.reply is not None else 0
+def _size(result: Result) -> int:
+    return len(result.reply.message.body) if result.reply is not None else 0

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
+from .._fleet.messages import Outcome
 from .._ollama.retry import RetryPolicy
+from ..domain.verdicts import Verdict
 
 #: How often a request is tried again whose connection to Ollama broke: it may be what breaks it.
 LOST_TRIES = 2
@@ -36,6 +38,10 @@ class Later:
     seconds: float
     reason: str
     alone: bool = False
+
+
+#: What the work on a request came to: an answer or an error, a verdict without either, or another try.
+Conclusion = Union[Outcome, Verdict, Later]
 
 
 class Tries:

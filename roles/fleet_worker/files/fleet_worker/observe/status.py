@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+from .._ollama.json_text import read_json
 from .._ollama.text import printable
 from ..logs.log import Log
 from .listener import Listener
@@ -71,12 +72,13 @@ def ask(path: str) -> dict[str, Any]:
     """Return what a worker tells of itself.
 
     :raises OSError: when none listens there.
+    :raises ValueError: when something else answers.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(2 * TIMEOUT)
         connection.connect(path)
         content = b"".join(iter(lambda: connection.recv(65536), b""))
-    found: dict[str, Any] = json.loads(content)
+    found: dict[str, Any] = read_json(content)
     return found
 
 

@@ -12,7 +12,6 @@ user of the machine can make a claim. Other users can read the file and take a r
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import os
 import stat
 import struct
@@ -20,7 +19,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Optional
-from urllib.parse import urlsplit
 
 from .._ollama.errors import CollectionError
 from .._ollama.hosts import parse_host
@@ -57,7 +55,7 @@ class Claim:
     def __init__(self, host: str, path: Path) -> None:
         self._path = path
         self._descriptor: Optional[int] = None
-        self._served = _served(host)
+        self._served = parse_host(host).identity
         self._since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         rival = path if self._is_claimed(path) else None
         if rival is None:
@@ -154,17 +152,3 @@ def _held(path: Path) -> Optional[tuple[int, str]]:
         return None
     finally:
         os.close(descriptor)
-
-
-def _served(host: str) -> str:
-    """Return how a claim names an Ollama: all names of this machine's loopback are one."""
-    parts = urlsplit(parse_host(host).url)
-    name = "localhost" if _is_loopback(parts.hostname or "") else parts.hostname
-    return f"{name}:{parts.port}{parts.path}"
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"

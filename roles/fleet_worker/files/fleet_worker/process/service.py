@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -17,16 +17,14 @@ from .._fleet.dialects.base import ReplyIdentity as WorkerIdentity
 from .._ollama.client import OllamaClient
 from .._ollama.errors import CollectionError
 from .._ollama.hosts import parse_host
-from .._ollama.names import ModelName
 from .._ollama.text import printable
 from ..amqp.registry_publisher import RegistryPublisher
 from ..domain.delivery import LaneSettings
 from ..exit_codes import EXIT_CONFIG
 from ..inference.circuit_breaker import CircuitBreaker
-from ..inference.handler import RequestHandler
+from ..inference.handler import HandlerSettings, RequestHandler
 from ..inference.health import Health, OllamaState
 from ..inference.http_client import HttpClient
-from ..inference.request_reader import HandlerSettings
 from ..inference.result_cache import ResultCache
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics
@@ -39,7 +37,9 @@ from ..runtime.watchdog import Watchdog
 from ..settings import credentials
 from ..settings.auto_lanes import lanes_of
 from ..settings.broker import broker_settings
-from ..settings.config import Config, ConfigError, LaneConfig, load
+from ..settings.config import Config, ConfigError, load
+from ..settings.lanes import configured_lanes
+from ..settings.protocol import protocol_settings
 from ..worker.worker import Worker
 from .host_lock import SUFFIX, Claim
 
@@ -56,9 +56,6 @@ RELOADED = ("lanes", "auto_lanes", "model_concurrency")
 
 #: Seconds after the end of the longest request from which on a thread that still works on one counts as stalled.
 OVERTIME = 300.0
-
-#: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
-EMBED_PRIORITY = 10
 
 
 def run(config: Config, path: str) -> int:
@@ -102,7 +99,7 @@ class Service:
         self._claim = (
             Claim(config.ollama.host, Path(config.status_socket + SUFFIX)) if config.ollama.exclusive else None
         )
-        lanes = served_lanes(config)
+        lanes = configured_lanes(config)
         ollama = config.ollama
         secret = {} if ollama.headers_credential is None else credentials.read_headers(ollama.headers_credential)
         headers = {**ollama.headers, **secret}
@@ -132,6 +129,7 @@ class Service:
             max_reply=config.max_reply_bytes,
             patience=ollama.patience,
             allow_runner_options=config.allow_runner_options,
+            protocol=protocol_settings(config),
         )
         self._metrics = Metrics(config.node)
         self._metrics_listen = config.metrics.listen
@@ -241,7 +239,7 @@ class Service:
         self._config = old.model_copy(update={name: getattr(config, name) for name in RELOADED})
         LOG.info("reloaded")
         if old.auto_lanes is None and config.auto_lanes is not None:
-            self._serve(served_lanes(config))
+            self._serve(configured_lanes(config))
             self._health.ask_abilities()  # and the others when they are known
         else:
             self._assign()
@@ -259,9 +257,9 @@ class Service:
         """Have the worker serve the lanes that there are now."""
         auto = self._config.auto_lanes
         if auto is None:
-            self._serve(served_lanes(self._config))
+            self._serve(configured_lanes(self._config))
         elif self._state is not None and self._state.up:
-            self._serve(served_lanes(self._config, lanes_of(self._state.abilities, auto)))
+            self._serve(configured_lanes(self._config, lanes_of(self._state.abilities, auto)))
 
     def _health_changed(self, state: OllamaState) -> None:
         def take_over() -> None:
@@ -286,25 +284,3 @@ class Service:
 
 def _refuse_reload(error: Exception) -> None:
     LOG.error("reload_refused", error=printable(error, 2000), remedy="nothing has changed; correct the file")
-
-
-def served_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[LaneSettings]:
-    """Return the lanes with the settings that they have.
-
-    :param found: lanes besides those that are listed.
-    """
-    limits = {ModelName.parse(name).full.lower(): limit for name, limit in config.model_concurrency.items()}
-    return [
-        LaneSettings(
-            lane,
-            deadline=lane.deadline if settings.deadline is None else settings.deadline,
-            priority=settings.priority
-            if settings.priority is not None
-            else (EMBED_PRIORITY if lane.type == "embed" else 0),
-            consumer_priority=settings.consumer_priority,
-            batch=config.embed_batch.count if lane.type == "embed" else 1,
-            limit=limits.get(ModelName.parse(lane.model).full.lower()),
-            terms=settings.terms,
-        )
-        for lane, settings in config.lane_table(found)
-    ]

@@ -233,6 +233,15 @@ class MetricsConfig(Section):
         return value
 
 
+class ProtocolConfig(Section):
+    """Requests that state a version of the protocol, which LegionIO's newer requesters send."""
+
+    #: Those that are served; a request of another one is refused in words that its requester reads.
+    versions: list[Literal[2]] = [2]
+    #: Patterns of the instances that this node is to such requesters; ``*`` is any. None: ``default`` and the node.
+    instances: Optional[Annotated[list[Name], Field(min_length=1)]] = None
+
+
 class AutoLanesConfig(LaneDefaultsConfig):
     """Lanes made of the models that Ollama has, and with them for as long as it has them."""
 
@@ -309,6 +318,7 @@ class Config(Section):
     #: Lanes besides those that are listed.
     auto_lanes: Optional[AutoLanesConfig] = None
     status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
+    protocol: ProtocolConfig = ProtocolConfig()
     registry: RegistryConfig = RegistryConfig()
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()

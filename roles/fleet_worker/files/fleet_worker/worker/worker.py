@@ -31,25 +31,25 @@ from .._fleet.errors import (
 )
 from .._fleet.messages import Reply
 from .._fleet.registry import Trouble
-from .._ollama.names import ModelName
 from .._ollama.text import printable
 from ..amqp.consumers import Consumers
+from ..amqp.control_queue import ControlQueue
 from ..amqp.declaration import Declaration
 from ..amqp.publisher import ConfirmingPublisher
 from ..amqp.reconnecting import ReconnectingConnection
-from ..amqp.registry_publisher import SERVED, UNDECIDED, RegistryPublisher
+from ..amqp.registry_publisher import NO_TROUBLE, UNDECIDED, RegistryPublisher
 from ..domain.delivery import Delivery, LaneSettings
 from ..domain.publication import Done, Publication
 from ..domain.verdicts import Result, Verdict, marked
 from ..inference.cancel_token import CancelToken
 from ..inference.circuit_breaker import CircuitBreaker
 from ..inference.deltas import DeltaPublisher
-from ..inference.embed_batch import serve_together
 from ..inference.handler import RequestHandler
 from ..inference.health import OllamaState
 from ..inference.model_trust import ModelTrust
 from ..inference.result_cache import ResultCache
-from ..inference.tries import Later, Tries
+from ..inference.task import Task
+from ..inference.tries import Conclusion, Later
 from ..logs.log import Log
 from ..observe.metrics import Metrics
 from ..observe.rates import Rates
@@ -80,6 +80,9 @@ HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, Broke
 #: What becomes of a request that waits when the worker, or its lane, goes.
 GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
 
+#: What becomes of a request whose requester has cancelled it before it began.
+CANCELLED = Result(Verdict.ACK, "requester_gone")
+
 
 class InFlightRequest:
     """A request that is being served, with each of its deliveries: a redelivery joins the work under way."""
@@ -87,15 +90,15 @@ class InFlightRequest:
     def __init__(self, delivery: Delivery, loop: Any, publish: Callable[..., None]) -> None:
         self.deliveries = [delivery]
         self.stop = CancelToken()
-        self.tries = Tries()
         #: Ends a request at its own time that is served together with others.
         self.alarm: Any = None
         self.deltas = DeltaPublisher(loop, publish, gone=self.stop.abandon)
+        self.task = Task(delivery, self.stop, self.deltas)
         self.started = time.monotonic()
 
     @property
-    def served(self) -> LaneSettings:
-        return self.deliveries[0].served
+    def lane(self) -> LaneSettings:
+        return self.deliveries[0].lane
 
     def join(self, delivery: Delivery) -> bool:
         """Take another delivery of the same request; return False when it is a mere copy.
@@ -103,7 +106,7 @@ class InFlightRequest:
         As long as an earlier delivery can still be settled, it alone keeps the request from being lost. A copy that
         were kept beside it would take memory, and a place among those that the broker sends before it waits.
         """
-        if any(earlier.channel.is_open for earlier in self.deliveries):
+        if any(earlier.is_live for earlier in self.deliveries):
             return False
         # The first one has the body that is worked on. The others are only settled.
         self.deliveries[1:] = [delivery.without_body()]
@@ -112,7 +115,7 @@ class InFlightRequest:
     @property
     def model(self) -> str:
         """The full name of its model, in lower case."""
-        return ModelName.parse(self.served.lane.model).full.lower()
+        return self.lane.model_key
 
 
 class Worker:
@@ -154,7 +157,7 @@ class Worker:
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._lanes = {served.queue: served for served in lanes}
+        self._lanes = {lane.queue: lane for lane in lanes}
         self._exchanges = exchanges
         self._batch_bytes = batch_bytes
         self._drain_timeout = drain_timeout
@@ -165,7 +168,7 @@ class Worker:
         self._metrics = metrics
         self._ended = ended
         self._watchdog = watchdog
-        self._scheduler = Scheduler([served.rule for served in lanes], slots, starvation=starvation)
+        self._scheduler = Scheduler([lane.rule for lane in lanes], slots, starvation=starvation)
         self._alarm: Any = None
         self._alarm_at: Optional[float] = None
         self._link = ReconnectingConnection(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
@@ -195,6 +198,7 @@ class Worker:
         self._rates = Rates()
         self.counters: Counter[str] = Counter()
         self._trust = ModelTrust(loop, breaker, server.probe, self.counters, self._update)
+        self._control = ControlQueue(loop, settings, server.node, self._abandon)
         self._waiting_room = WaitingRoom(loop, self._start_again, self._update)
 
     # Coming up.
@@ -223,12 +227,13 @@ class Worker:
         self._publisher.open(connection, self._publisher_opened)
         self._intake.open(connection, self._update)
         self._announcer.open(connection, self._update)
+        self._control.open(connection)
 
     def _declare(self, lanes: Iterable[LaneSettings]) -> None:
         chosen = list(lanes)
-        self._refusals.update({served.queue: BEING_DECLARED for served in chosen})
+        self._refusals.update({lane.queue: BEING_DECLARED for lane in chosen})
         Declaration(
-            self._connection, [served.lane for served in chosen], self._exchanges, self._settings, self._declared
+            self._connection, [lane.lane for lane in chosen], self._exchanges, self._settings, self._declared
         ).start()
 
     def _declared(self, results: dict[str, Optional[BrokerError]]) -> None:
@@ -250,14 +255,14 @@ class Worker:
 
     def set_lanes(self, lanes: Sequence[LaneSettings]) -> None:
         """Serve exactly these lanes from now on. What runs goes on; what is held for others is given back."""
-        wanted = {served.queue: served for served in lanes}
+        wanted = {lane.queue: lane for lane in lanes}
         added, removed = wanted.keys() - self._lanes.keys(), self._lanes.keys() - wanted.keys()
         if wanted == self._lanes:
             return
         LOG.info("lanes_changed", lanes=len(wanted), added=",".join(sorted(added)), removed=",".join(sorted(removed)))
         self._lanes = wanted
         self._refusals = {queue: reason for queue, reason in self._refusals.items() if queue in wanted}
-        self._perform(self._scheduler.assign([served.rule for served in lanes], time.monotonic()))
+        self._perform(self._scheduler.assign([lane.rule for lane in lanes], time.monotonic()))
         if self._connection is None:
             self._refusals.update(dict.fromkeys(added, "no connection"))
         elif added:
@@ -288,7 +293,7 @@ class Worker:
                 self._was_ready = True
                 LOG.info("ready", lanes=len(self._lanes))
                 self._notifier.ready()
-        self._announcer.update({served: self._trouble(queue) for queue, served in self._lanes.items()})
+        self._announcer.update({lane: self._trouble(queue) for queue, lane in self._lanes.items()})
         self._notifier.status(self.summary())
 
     def _reason(self, queue: str) -> str:
@@ -299,13 +304,13 @@ class Worker:
             return "Ollama has not answered yet"
         if not self._ollama.up:
             return self._ollama.why_down
-        model = self._lanes[queue].lane.model
-        if not self._ollama.has(model):
-            return f"Ollama does not have the model {model}"
+        lane = self._lanes[queue]
+        if not self._ollama.has(lane.model_key):
+            return f"Ollama does not have the model {lane.lane.model}"
         return self._broken(queue) or self._waiting_room.reason(self._model_of(queue))
 
     def _model_of(self, queue: str) -> str:
-        return ModelName.parse(self._lanes[queue].lane.model).full.lower()
+        return self._lanes[queue].model_key
 
     def _broken(self, queue: str) -> str:
         """Say why the model of a lane is given up for now; empty when it is not."""
@@ -315,7 +320,7 @@ class Worker:
         """Say for the registry how a lane is."""
         reason = self._reason(queue)
         if not reason:
-            return SERVED
+            return NO_TROUBLE
         if self._ollama is None or reason == BEING_DECLARED:
             return UNDECIDED
         if queue in self._refusals:
@@ -323,7 +328,7 @@ class Worker:
         if self._broken(queue):
             return Trouble("model_broken", reason)
         if self._waiting_room.reason(self._model_of(queue)):
-            return SERVED  # it has requests of the lane, and takes more in a moment
+            return NO_TROUBLE  # it has requests of the lane, and takes more in a moment
         return Trouble("model_not_loaded" if self._ollama.up else "ollama_unavailable", reason)
 
     # What goes wrong with the broker.
@@ -343,6 +348,7 @@ class Worker:
         self._block(False)
         self._publisher.connection_lost(error)
         self._announcer.connection_lost()
+        self._control.connection_lost()
         if not self._leaving:
             LOG.warning("connection_lost", error=str(error), in_flight=len(self._jobs))
             self._update()
@@ -355,9 +361,7 @@ class Worker:
     def _consumers_closed(self, error: BrokerError) -> None:
         """The broker has closed the channel of the consumers, and has back what was unacknowledged there."""
         LOG.error("channel_closed", error=str(error), in_flight=len(self._jobs))
-        self._scheduler.reset(
-            lambda item: isinstance(item, InFlightRequest) or bool(item.channel.is_open), time.monotonic()
-        )
+        self._scheduler.reset(lambda item: isinstance(item, InFlightRequest) or item.is_live, time.monotonic())
         self._scheduler.declared(self._lanes, time.monotonic())
         self._update()
         connection = self._connection
@@ -368,18 +372,18 @@ class Worker:
 
         self._loop.call_later(RETRY_CHANNEL, again)
 
-    def _lane_lost(self, served: LaneSettings, reason: str, pause: float) -> None:
+    def _lane_lost(self, lane: LaneSettings, reason: str, pause: float) -> None:
         """The queue of a lane was deleted or may not be read, or the broker has waited too long for an acknowledgement.
 
         In the last case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
 
         :param pause: seconds until the lane is declared again.
         """
-        LOG.warning("lane_lost", lane=served.queue, reason=reason, pause=pause)
-        actions = self._scheduler.lost(served.queue, time.monotonic())
-        if served.queue in self._lanes and served.queue not in self._refusals:
-            self._refusals[served.queue] = f"{reason}; it is tried again in {pause:.0f} s"
-            self._redeclare_later([served.queue], pause)
+        LOG.warning("lane_lost", lane=lane.queue, reason=reason, pause=pause)
+        actions = self._scheduler.lost(lane.queue, time.monotonic())
+        if lane.queue in self._lanes and lane.queue not in self._refusals:
+            self._refusals[lane.queue] = f"{reason}; it is tried again in {pause:.0f} s"
+            self._redeclare_later([lane.queue], pause)
         self._perform(actions)
         self._update()
 
@@ -395,47 +399,57 @@ class Worker:
 
     def _delivered(self, delivery: Delivery) -> None:
         if not self._known(delivery):
-            self._perform(self._scheduler.delivered(delivery.served.queue, delivery, time.monotonic()))
+            self._perform(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic()))
 
-    def _got(self, served: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
+    def _got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         if delivery is None or not self._known(delivery):
-            self._perform(self._scheduler.got(served.queue, delivery, time.monotonic(), more=more))
+            self._perform(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more))
         else:
-            self._perform(self._scheduler.answered(served.queue, time.monotonic()))
+            self._perform(self._scheduler.answered(lane.queue, time.monotonic()))
 
     def _known(self, delivery: Delivery) -> bool:
         """Whether a request that has just come needs no slot: it was answered already, or is being served."""
         self.counters["deliveries"] += 1
         self.counters["redeliveries"] += bool(delivery.count)
-        self._scheduler.taken(delivery.served.queue)
+        self._scheduler.taken(delivery.lane.queue)
         try:
             return self._served_before(delivery)
         except Exception:
             # A defect of ours. The request must not come back to meet it again and again.
-            LOG.exception("defect", lane=delivery.served.queue)
+            LOG.exception("defect", lane=delivery.lane.queue)
             self._settle([delivery], Result(Verdict.REJECT, "defect"), None)
             return True
 
     def _settle_one(self, delivery: Delivery, verdict: Verdict) -> None:
-        if self._intake.settle(delivery, verdict):
-            self._scheduler.settled(delivery.served.queue)
+        if delivery.settle(verdict):
+            self._scheduler.settled(delivery.lane.queue)
 
     def _served_before(self, delivery: Delivery) -> bool:
         """Answer a request that was answered before with the same; have one that is being served share its answer."""
         identity = delivery.identity
-        served = self._results.get(identity)
+        if self._control.is_cancelled(delivery.message.properties.correlation_id):
+            self._settle([delivery], CANCELLED, None)
+            return True
+        result = self._results.get(identity)
         job = self._by_identity.get(identity or "")
-        if served is not None:
+        if result is not None:
             self.counters["answered_again"] += 1
-            self._answer([delivery], served)
+            self._answer([delivery], result)
         elif job is not None:
             self.counters["joined"] += 1
             if not job.join(delivery):
                 self._settle_one(delivery, Verdict.ACK)
-        return served is not None or job is not None
+        return result is not None or job is not None
 
-    def _cancelled(self, served: LaneSettings, hot: bool) -> None:
-        self._perform(self._scheduler.cancelled(served.queue, hot, time.monotonic()))
+    def _abandon(self, correlation_id: str) -> None:
+        """Nobody waits for the answer to a request any more."""
+        for job in self._jobs:
+            if job.deliveries[0].message.properties.correlation_id == correlation_id:
+                self.counters["cancelled"] += 1
+                job.stop.abandon()
+
+    def _cancelled(self, lane: LaneSettings, hot: bool) -> None:
+        self._perform(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))
 
     def _perform(self, actions: Iterable[Action]) -> None:
         """Do what the scheduler says, and wake it when it wants to be woken."""
@@ -483,7 +497,7 @@ class Worker:
         for delivery in [item for item in action.items if not isinstance(item, InFlightRequest)]:
             # Without its channel the broker has it back since, and gives it out again. Or it has a twin that was held
             # beside it and started before.
-            if delivery.channel.is_open and not self._served_before(delivery):
+            if delivery.is_live and not self._served_before(delivery):
                 job = InFlightRequest(delivery, self._loop, self._publish_delta)
                 jobs.append(job)
                 if delivery.identity is not None:
@@ -501,16 +515,14 @@ class Worker:
             self.counters["model_switches"] += self._last_model not in ("", action.model)
             self._last_model = action.model
             first = jobs[0]
-            if len(jobs) > 1 or not self._server.begin(
-                first.deliveries[0], first.stop, partial(self._served, first, action.model), first.tries
-            ):
+            if len(jobs) > 1 or not self._server.begin(first.task, partial(self._served, first, action.model)):
                 self._pool.submit(partial(self._serve, jobs, action.model))
         else:
             self._loop.add_callback_threadsafe(partial(self._slot_free, action.model))
 
     def _start_again(self, job: InFlightRequest) -> None:
         """The pause of a request is over that had given its slot up."""
-        self._perform(self._scheduler.again(job.served.queue, job, time.monotonic()))
+        self._perform(self._scheduler.again(job.lane.queue, job, time.monotonic()))
 
     def _quiet(self, job: InFlightRequest) -> None:
         """Take the alarm of a request back, which would keep the request in memory until then."""
@@ -523,27 +535,25 @@ class Worker:
         if job in self._jobs:
             self._finished(job, self._server.expired(job.deliveries[0]))
 
-    def _served(self, job: InFlightRequest, model: str, served: Union[Result, Later, None]) -> None:
+    def _served(self, job: InFlightRequest, model: str, result: Union[Result, Later, None]) -> None:
         """What was begun without a thread is over, or needs one."""
-        if served is None:
+        if result is None:
             self._pool.submit(partial(self._serve, [job], model))
             return
         try:
-            self._finished(job, served)
+            self._finished(job, result)
         finally:
             self._slot_free(model)
 
     def _serve(self, jobs: list[InFlightRequest], model: str) -> None:
         """Serve what was started as one; in a thread of the pool."""
         try:
-            deliveries = [job.deliveries[0] for job in jobs]
-            ready = {}
+            known: dict[Task, Conclusion] = {}
             if len(jobs) > 1:
-                stops, tries = [job.stop for job in jobs], [job.tries for job in jobs]
-                ready = serve_together(self._server, deliveries, stops, tries, self._batch_bytes)
-            for job, delivery in zip(jobs, deliveries):
-                served = self._server.serve(delivery, job.stop, job.deltas, ready=ready.get(delivery), tries=job.tries)
-                self._loop.add_callback_threadsafe(partial(self._finished, job, served))
+                known = self._server.embed_together([job.task for job in jobs], self._batch_bytes)
+            for job in jobs:
+                result = self._server.serve(job.task, known.get(job.task))
+                self._loop.add_callback_threadsafe(partial(self._finished, job, result))
         finally:
             self._loop.add_callback_threadsafe(partial(self._slot_free, model))
 
@@ -552,36 +562,36 @@ class Worker:
         # Once: behind those that have followed it, it would be of no use.
         self._publisher.publish(reply, done, tries=1)
 
-    def _finished(self, job: InFlightRequest, served: Union[Result, Later]) -> None:
+    def _finished(self, job: InFlightRequest, result: Union[Result, Later]) -> None:
         """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
         if job not in self._jobs:
             return  # its time was over before
-        if isinstance(served, Later):
+        if isinstance(result, Later):
             try:
-                self._wait(job, served)
+                self._wait(job, result)
                 return
             except Exception:
-                LOG.exception("defect", lane=job.served.queue)
-                served = GIVEN_BACK
+                LOG.exception("defect", lane=job.lane.queue)
+                result = GIVEN_BACK
         self._forget(job)
         self._quiet(job)
         try:
             self._waiting_room.leave(job)
-            fields = {**served.fields, "deltas": job.deltas.count}
-            served = replace(served, reply=job.deltas.finish(served.reply), fields=fields)
-            if served.outcome == "answered":
-                self._results.put(job.deliveries[0].identity, served)
-            self._trust.judge(job.served, served)
+            fields = {**result.fields, "deltas": job.deltas.count}
+            result = replace(result, reply=job.deltas.finish(result.reply), fields=fields)
+            if result.outcome == "answered" and result.repeatable:
+                self._results.put(job.deliveries[0].identity, result)
+            self._trust.judge(job.lane, result)
         except Exception:
-            LOG.exception("defect", lane=job.served.queue)
-        live = [delivery for delivery in job.deliveries if delivery.channel.is_open]
+            LOG.exception("defect", lane=job.lane.queue)
+        live = [delivery for delivery in job.deliveries if delivery.is_live]
         if live:
-            self._answer(live, served)
-        elif served.outcome == "answered" and self._connection is not None:
+            self._answer(live, result)
+        elif result.outcome == "answered" and result.repeatable and self._connection is not None:
             # The broker has the request, and gives it out again. Who waits for the answer has it sooner this way.
-            self._answer(job.deliveries[-1:], served)
+            self._answer(job.deliveries[-1:], result)
         else:
-            self._over(job.deliveries[-1], served, Publication.LOST.value)
+            self._over(job.deliveries[-1], result, Publication.LOST.value)
 
     def _forget(self, job: InFlightRequest) -> None:
         """A request is not being served any more."""
@@ -596,7 +606,7 @@ class Worker:
             self._finished(job, GIVEN_BACK)
         elif later.alone:
             self.counters["tried_alone"] += 1
-            self._perform(self._scheduler.again(job.served.queue, job, time.monotonic(), alone=True))
+            self._perform(self._scheduler.again(job.lane.queue, job, time.monotonic(), alone=True))
         else:
             self.counters["busy"] += 1
             self._waiting_room.admit(job, job.model, later)
@@ -605,53 +615,53 @@ class Worker:
         self._perform(self._scheduler.finished(model, time.monotonic()))
         self._look_at_drain()
 
-    def _answer(self, deliveries: list[Delivery], served: Result) -> None:
+    def _answer(self, deliveries: list[Delivery], result: Result) -> None:
         """Publish the answer; when it is confirmed, settle the request."""
-        if served.reply is None:
-            self._settle(deliveries, served, None)
+        if result.reply is None:
+            self._settle(deliveries, result, None)
             return
         count = max(delivery.count for delivery in deliveries)
-        self._publisher.publish(marked(served.reply, count), partial(self._settle, deliveries, served))
+        self._publisher.publish(marked(result.reply, count), partial(self._settle, deliveries, result))
 
-    def _settle(self, deliveries: list[Delivery], served: Result, publication: Optional[Publication]) -> None:
-        if publication is Publication.UNACCEPTABLE and served.outcome == "answered":
+    def _settle(self, deliveries: list[Delivery], result: Result, publication: Optional[Publication]) -> None:
+        if publication is Publication.UNACCEPTABLE and result.outcome == "answered":
             # The requester is told in few words, which the broker may take.
             self.counters[f"reply:{publication.value}"] += 1
             self._answer(deliveries, self._server.unacceptable(deliveries[0]))
             return
         if publication is not Publication.LOST:
             for delivery in deliveries:
-                self._settle_one(delivery, served.verdict)
-        self.counters[f"outcome:{served.outcome}"] += 1
+                self._settle_one(delivery, result.verdict)
+        self.counters[f"outcome:{result.outcome}"] += 1
         if publication is not None:
             self.counters[f"reply:{publication.value}"] += 1
-        self._over(deliveries[-1], served, None if publication is None else publication.value)
+        self._over(deliveries[-1], result, None if publication is None else publication.value)
         self._look_at_drain()
 
-    def _over(self, delivery: Delivery, served: Result, reply: Optional[str]) -> None:
+    def _over(self, delivery: Delivery, result: Result, reply: Optional[str]) -> None:
         """A request has come to its end here: log it and count it. What is raised by that costs the request nothing.
 
         :param reply: what became of the answer, if there was one.
         """
         try:
-            self._record(delivery, served, reply)
+            self._record(delivery, result, reply)
         except Exception:
-            LOG.exception("defect", lane=delivery.served.queue)
+            LOG.exception("defect", lane=delivery.lane.queue)
 
-    def _record(self, delivery: Delivery, served: Result, reply: Optional[str]) -> None:
-        lane = delivery.served.queue
+    def _record(self, delivery: Delivery, result: Result, reply: Optional[str]) -> None:
+        queue = delivery.lane.queue
         fields = {
             "waited": delivery.waited,
             "here": time.monotonic() - delivery.received_monotonic,
-            **served.fields,
+            **result.fields,
         }
-        answered = served.outcome == "answered" and reply not in (
+        answered = result.outcome == "answered" and reply not in (
             Publication.REFUSED.value,
             Publication.UNACCEPTABLE.value,
         )
         log = LOG.info if answered else LOG.warning
-        log("request", lane=lane, outcome=served.outcome, reply=reply, **fields)
-        self._metrics.ended(lane, "connection_lost" if reply == Publication.LOST.value else served.outcome, fields)
+        log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)
+        self._metrics.ended(queue, "connection_lost" if reply == Publication.LOST.value else result.outcome, fields)
         self._rates.add(
             answered=answered, tokens=fields.get("output_tokens") or 0, inference=fields.get("seconds") or 0.0
         )
@@ -738,19 +748,19 @@ class Worker:
             "lanes": [
                 {
                     "queue": queue,
-                    "model": served.lane.model,
-                    "type": served.lane.type,
-                    "style": served.lane.style,
-                    "context_window": served.lane.context_window,
+                    "model": lane.lane.model,
+                    "type": lane.lane.type,
+                    "style": lane.lane.style,
+                    "context_window": lane.lane.context_window,
                     "state": "degraded" if self._broken(queue) else self._scheduler.mode_of(queue),
                     "reason": self._reason(queue),
-                    "running": sum(job.served is served for job in self._jobs),
+                    "running": sum(job.lane is lane for job in self._jobs),
                 }
-                for queue, served in self._lanes.items()
+                for queue, lane in self._lanes.items()
             ],
             "in_flight": [
                 {
-                    "lane": job.served.queue,
+                    "lane": job.lane.queue,
                     "correlation_id": _shown(job.deliveries[0].message.properties.correlation_id),
                     "seconds": round(now - job.started, 3),
                 }

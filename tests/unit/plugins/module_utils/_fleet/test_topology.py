@@ -46,9 +46,9 @@ def test_exchanges_and_the_dead_letter_queue() -> None:
 
 
 def test_a_worker_needs_no_more_than_its_lanes() -> None:
-    rights = worker_permissions([lane("chat", "a.b"), lane("embed", "c")], ["llm.request"])
+    rights = worker_permissions([lane("chat", "a.b"), lane("embed", "c")], ["llm.request"], "gpu-01")
     allowed = {
-        "configure": {"llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
+        "configure": {"llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c", "legionio.control.gpu-01"},
         "write": {
             "amq.default",
             "ollama.dlx",
@@ -56,7 +56,12 @@ def test_a_worker_needs_no_more_than_its_lanes() -> None:
             "llm.request.ollama.chat.a.b",
             "llm.request.ollama.embed.c",
         },
-        "read": {"llm.request", "llm.request.ollama.chat.a.b", "llm.request.ollama.embed.c"},
+        "read": {
+            "llm.request",
+            "llm.request.ollama.chat.a.b",
+            "llm.request.ollama.embed.c",
+            "legionio.control.gpu-01",
+        },
     }
     others = {"llm.request.ollama.chat.aXb", "llm.request.ollama.chat.a.b.c", "x.llm.request", "llm.fleet", "orders"}
     for right, pattern in rights.items():

@@ -5,23 +5,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import ObjectMissingError
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.layout import Layout
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror, ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, ObjectList, Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
+    ObjectChangedError,
+    ObjectMissingError,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.range_response import RangeResponse
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
 MOMENT = datetime(2026, 11, 25, 10, 30, 59, tzinfo=timezone.utc)
+DATE = "Wed, 25 Nov 2026 10:30:59 GMT"
 
 
-class MemoryStream:
-    """The bytes of one answer."""
+class MemoryBody:
+    """The body of one answer."""
 
     def __init__(self, content):
         self.content = content
@@ -36,13 +41,81 @@ class MemoryStream:
         pass
 
 
+class MemoryObjects:
+    """An object store in memory: it answers as a good S3 server does, and never uses a network.
+
+    :ivar content: the bytes of each object by its key.
+    :ivar digests: the digest in each object's metadata; :meth:`put` records it.
+    :ivar requests: the name of each method that was called, and the key or prefix.
+    """
+
+    client = None
+    sender = None
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.content = {}
+        self.digests = {}
+        self.requests = []
+
+    def etag(self, key):
+        return f'"{hashlib.md5(self.content[key], usedforsecurity=False).hexdigest()}"'
+
+    def get(self, key, limit):
+        self.requests.append(("get", key))
+        return self._existing(key)[:limit]
+
+    def head(self, key):
+        self.requests.append(("head", key))
+        headers = {"content-length": str(len(self._existing(key))), "etag": self.etag(key), "last-modified": DATE}
+        # Whatever a test puts into `content` itself counts as published by this collection.
+        headers["x-amz-meta-sha256"] = self.digests.get(key, digest_of(self.content[key])).partition(":")[2]
+        return headers
+
+    first_byte = head
+
+    def range(self, key, asked):
+        self.requests.append(("range", key))
+        first, last = (int(number) for number in asked["Range"].partition("=")[2].split("-"))
+        content = self._existing(key)
+        if asked.get("If-Match", self.etag(key)) != self.etag(key):
+            raise ObjectChangedError(f"{self.settings.url(key)} has another ETag", status=412)
+        headers = {"content-range": f"bytes {first}-{last}/{len(content)}", "content-length": str(last - first + 1)}
+        return RangeResponse(MemoryBody(content[first : last + 1]), 206, headers)
+
+    def page(self, prefix, token, after):
+        self.requests.append(("page", prefix))
+        found = [key for key in sorted(self.content) if key.startswith(prefix)]
+        return Page(tuple(Entry(key, len(self.content[key]), self.etag(key), MOMENT) for key in found), truncated=False)
+
+    def put(self, key, content, digest):
+        self.requests.append(("put", key))
+        self.content[key] = bytes(content)
+        self.digests[key] = digest
+        return True
+
+    def delete(self, key):
+        self.requests.append(("delete", key))
+        self.content.pop(key, None)
+
+    def _existing(self, key):
+        if key not in self.content:
+            raise ObjectMissingError(f"{self.settings.url(key)} does not exist", s3_code="NoSuchKey")
+        return self.content[key]
+
+
 class MemoryMirror(Mirror):
-    """A mirror whose objects are in memory: the requests are answered, all the rest is the product's."""
+    """The product's mirror over an object store in memory.
+
+    :ivar store: that object store.
+    :ivar objects: its content by key; tests may change it.
+    """
 
     def __init__(self):
-        self.settings = S3Settings("models")
-        self.layout = Layout.below(self.settings.prefix)
-        self.objects = {}
+        settings = S3Settings("models")
+        self.store = MemoryObjects(settings)
+        super().__init__(settings, objects=self.store)
+        self.objects = self.store.content
 
     def put(self, name, *contents):
         """Put a model of some layers into the mirror; return its manifest."""
@@ -51,31 +124,6 @@ class MemoryMirror(Mirror):
         self.objects[self.layout.manifest_key(ModelName.parse(name))] = raw
         self.objects.update((self.layout.blob_key(digest_of(content)), content) for content in contents)
         return raw
-
-    def read(self, key, limit):
-        if key not in self.objects:
-            raise ObjectMissingError(f"{key} does not exist", s3_code="NoSuchKey")
-        return self.objects[key][:limit]
-
-    def state(self, key):
-        content = self.objects.get(key)
-        return None if content is None else ObjectState(key, len(content), '"e"', MOMENT, digest_of(content))
-
-    find = state
-
-    def entries(self, prefix):
-        found = [key for key in sorted(self.objects) if key.startswith(prefix)]
-        page = Page(tuple(Entry(key, len(self.objects[key]), '"e"', MOMENT) for key in found), truncated=False)
-        return ObjectList(prefix, lambda token, after: page, "memory", prefix)
-
-    def open(self, key, start, stop, size, etag):
-        return MemoryStream(self.objects[key][start:stop])
-
-    def write(self, key, content, digest):
-        self.objects[key] = content
-
-    def remove(self, key):
-        self.objects.pop(key, None)
 
 
 @pytest.fixture

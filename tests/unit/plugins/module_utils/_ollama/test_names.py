@@ -137,3 +137,9 @@ def test_a_name_is_written_as_ollamas_own_pull_would_write_it(name, present, fou
 def test_spellings_are_the_names_that_ollama_takes_for_the_same():
     present = [ModelName.parse(text) for text in ("MiniLM", "minilm", "minilm:8b")]
     assert spellings(ModelName.parse("MINILM:latest"), present) == present[:2]
+
+
+def test_key_of_every_spelling_of_a_model_is_the_same() -> None:
+    keys = {ModelName.parse(text).key for text in ("Llama3", "llama3:LATEST", "registry.ollama.ai/library/llama3")}
+    assert keys == {"registry.ollama.ai/library/llama3:latest"}
+    assert ModelName.parse("llama3").key != ModelName.parse("llama3:8b").key

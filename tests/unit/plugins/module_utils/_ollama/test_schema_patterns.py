@@ -28,6 +28,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.schema_pat
         ("^a{2,}$", 2),
         ("^((ab){10}c){20}$", 420),
         ("^a{2000}$", 2000),
+        ("^" + ("(" * 50 + "a" + ")" * 50) * 2 + "$", 2),
     ],
 )
 def test_repetitions_of_a_pattern_that_ollama_knows(pattern: str, weight: int) -> None:
@@ -44,6 +45,8 @@ def test_repetitions_of_a_pattern_that_ollama_knows(pattern: str, weight: int) -
         ("^a\nb$", "printed"),
         ("^" + "a" * 511 + "$", "513 characters"),
         ("^" + "(" * 300 + ")" * 300 + "$", "602 characters"),
+        ("^" + "(" * 50 + "a" + ")" * 50 + "(((" + "(" * 48 + "a$", "more than 50 groups"),
+        ("^" + "(" * 510 + "$", "more than 50 groups"),
         # Undefined behaviour, an endless loop or an error of its own there.
         ("^*$", "nothing before"),
         ("^{2}$", "nothing before"),

@@ -16,9 +16,9 @@ from fleet_worker.amqp.consumers import Consumers  # noqa: E402
 from pika import spec  # noqa: E402
 from pika.exceptions import ChannelClosedByBroker  # noqa: E402
 
-from ..deliveries import served_lane  # noqa: E402
+from ..deliveries import lane_settings  # noqa: E402
 
-GOOD, OTHER, BAD = served_lane("chat", "good:1"), served_lane("chat", "other:1"), served_lane("chat", "bad:1")
+GOOD, OTHER, BAD = lane_settings("chat", "good:1"), lane_settings("chat", "other:1"), lane_settings("chat", "bad:1")
 REFUSAL = ChannelClosedByBroker(403, "ACCESS_REFUSED - access to queue refused")
 
 
@@ -81,10 +81,10 @@ class Broker:
         self.said: list[tuple[Any, ...]] = []
         self.intake = Consumers(
             BrokerSettings(addresses=()),
-            delivered=lambda delivery: self.said.append(("delivered", delivery.served)),
-            got=lambda served, delivery, more: self.said.append(("got", served, delivery is not None, more)),
-            cancelled=lambda served, hot: self.said.append(("cancelled", served, hot)),
-            lane_lost=lambda served, _reason, pause: self.said.append(("lost", served, pause)),
+            delivered=lambda delivery: self.said.append(("delivered", delivery.lane)),
+            got=lambda lane, delivery, more: self.said.append(("got", lane, delivery is not None, more)),
+            cancelled=lambda lane, hot: self.said.append(("cancelled", lane, hot)),
+            lane_lost=lambda lane, _reason, pause: self.said.append(("lost", lane, pause)),
             closed=lambda _error: self.said.append(("closed",)),
         )
         self._opening: list[Any] = []

@@ -9,18 +9,17 @@ import time
 from typing import Any
 
 import pytest
-from fleet_worker.amqp.consumers import Consumers
 from fleet_worker.domain.delivery import delivery_count
 from fleet_worker.domain.verdicts import Verdict
 
-from ..deliveries import delivery, served_lane
+from ..deliveries import Channel, delivery, lane_settings
 
 NOW = 1_800_000_000.0
 
 
 def left(**properties: Any) -> float:
     headers = properties.pop("headers", None)
-    return delivery(received=NOW, headers=headers, served=served_lane(deadline=1000.0), **properties).seconds_left()
+    return delivery(received=NOW, headers=headers, lane=lane_settings(deadline=1000.0), **properties).seconds_left()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_a_redelivery_is_the_same_request() -> None:
         {"correlation_id": "c-2"},
         {"reply_to": "llm.fleet.reply.b"},
         {"body": {"a": 2}},
-        {"served": served_lane("generate")},
+        {"lane": lane_settings("generate")},
     ],
 )
 def test_whatever_an_answer_depends_on_makes_another_request(other: dict[str, Any]) -> None:
@@ -134,15 +133,36 @@ def test_a_wait_is_told_by_a_clock_that_can_be_believed(timestamp: Any, waited: 
         ({"a": 1}, False),
     ],
 )
-def test_deaths_that_no_broker_wrote_are_not_sent_to_one(deaths: Any, can: bool) -> None:
-    settled = delivery(headers={"x-death": deaths})
-    Consumers.settle(settled, Verdict.REJECT)
-    assert settled.channel.settled == [("reject", 1, False) if can else ("ack", 1)]
+def test_reject_with_deaths_that_no_broker_wrote_acknowledges(deaths: Any, can: bool) -> None:
+    channel = Channel()
+    assert delivery(headers={"x-death": deaths}, channel=channel).reject()
+    assert channel.settled == [("reject", 1, False) if can else ("ack", 1)]
 
 
-def test_what_the_broker_would_dead_letter_when_it_is_given_back_is_not_given_back() -> None:
-    limit = served_lane().lane.delivery_limit
+def test_requeue_with_such_deaths_and_no_delivery_left_acknowledges() -> None:
+    limit = lane_settings().lane.delivery_limit
     for count, settled in ((limit - 1, ("nack", 1, True)), (limit, ("ack", 1))):
-        one = delivery(headers={"x-death": [1]}, count=count)
-        Consumers.settle(one, Verdict.REQUEUE)
-        assert one.channel.settled == [settled]
+        channel = Channel()
+        assert delivery(headers={"x-death": [1]}, count=count, channel=channel).requeue()
+        assert channel.settled == [settled]
+
+
+@pytest.mark.parametrize(
+    "verdict, settled",
+    [(Verdict.ACK, ("ack", 1)), (Verdict.REJECT, ("reject", 1, False)), (Verdict.REQUEUE, ("nack", 1, True))],
+)
+def test_settle_by_verdict_says_it_once_for_all_copies(verdict: Verdict, settled: Any) -> None:
+    channel = Channel()
+    one = delivery(channel=channel)
+    copy = one.without_body()
+    assert copy.settle(verdict) and not one.is_live
+    assert not any(each.settle(again) for each in (one, copy) for again in Verdict)
+    assert channel.settled == [settled]
+
+
+def test_settle_after_the_channel_is_gone_says_nothing() -> None:
+    channel = Channel()
+    one = delivery(channel=channel)
+    channel.is_open = False
+    assert not one.is_live and not any(one.settle(verdict) for verdict in Verdict)
+    assert channel.settled == []

@@ -8,20 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fleet_worker.inference.cancel_token import CancelToken
-from fleet_worker.inference.embed_batch import _Batch, _shared_out
-from fleet_worker.inference.tries import Tries
+from fleet_worker.inference.embed_batch import _Batch, _shares
 
-from ..deliveries import delivery
+from .tasks import task_of
 
 
 @pytest.mark.parametrize("odd", [{"model": [[["x"]]]}, {"total_duration": "9" * 400}, {"x": "\ud800"}])
 def test_shared_answer_with_an_odd_field_is_whole_for_each_request(odd: dict[str, Any]) -> None:
-    batch = _Batch(
-        {"model": "all-minilm"}, [delivery(), delivery()], [CancelToken()] * 2, [Tries()] * 2, [["a"], ["b", "c"]]
-    )
+    batch = _Batch({"model": "all-minilm"}, [task_of(), task_of()], [["a"], ["b", "c"]])
     result = {"model": "all-minilm", "embeddings": [[1.0], [2.0], [3.0]], "prompt_eval_count": 6, **odd}
-    shares = [success.result for _delivery, success in _shared_out(batch, result, 0.0, 0.1)]
+    shares = [success.result for _task, success in _shares(batch, result, 0.0, 0.1)]
     assert [share["embeddings"] for share in shares] == [[[1.0]], [[2.0], [3.0]]]
     assert [share["prompt_eval_count"] for share in shares] == [2, 4]
     for share in shares:

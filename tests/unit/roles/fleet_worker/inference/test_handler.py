@@ -14,7 +14,6 @@ import pytest
 from fleet_worker._fleet.dialects import typed
 from fleet_worker._fleet.dialects.base import ReplyIdentity
 from fleet_worker._ollama.api_errors import (
-    ApiError,
     CallCancelledError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -23,18 +22,14 @@ from fleet_worker._ollama.api_errors import (
 )
 from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.transport import HttpRequest
-from fleet_worker.domain.lane_rule import ALONE
 from fleet_worker.domain.lane_terms import LaneTerms
 from fleet_worker.domain.verdicts import Result, Verdict
-from fleet_worker.inference.cancel_token import CancelToken
-from fleet_worker.inference.deltas import DeltaPublisher
-from fleet_worker.inference.fault_table import ModelFailure
-from fleet_worker.inference.handler import RequestHandler
+from fleet_worker.inference.handler import HandlerSettings, RequestHandler
 from fleet_worker.inference.http_response import ResponseParser
-from fleet_worker.inference.request_reader import HandlerSettings
-from fleet_worker.inference.tries import Later, Tries
+from fleet_worker.inference.tries import Later
 
-from ..deliveries import delivery, served_lane
+from ..deliveries import delivery, lane_settings
+from .tasks import task_of
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 ANSWER = {"model": "m:1", "message": {"role": "assistant", "content": "Good morning."}, "done": True, "eval_count": 2}
@@ -59,37 +54,29 @@ class Asker:
 
 
 class Desk:
-    """A server, and what it has said of the last request; nothing yet, None for a thread, or what became of it."""
+    """A handler, and what it has said of the last request; nothing yet, None for a thread, or what became of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.0) -> None:
         self.asker = Asker()
-        self.stop = CancelToken()
         self.ended: list[Union[Result, Later, None]] = []
-        client = OllamaClient("127.0.0.1:1", retries=0, connect_timeout=1)
-        terms = HandlerSettings(ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 10_000, 1000, 0.0, False)
-        self.server = RequestHandler(terms, client, SimpleNamespace(suspect=lambda _reason: None), self.asker)  # type: ignore[arg-type]
+        self.client = OllamaClient("127.0.0.1:1", retries=0, connect_timeout=1)
+        self.health = SimpleNamespace(suspect=lambda _reason: None, wait=lambda _seconds: False)
+        self.settings = HandlerSettings(
+            ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 10_000_000, 1000, patience, False
+        )
+        self.server = RequestHandler(self.settings, self.client, self.health, self.asker)  # type: ignore[arg-type]
+        self.task = task_of(delivery(CHAT))
 
-    def _terms(self, patience: float, size: int) -> None:
-        terms = replace(self.server._terms, patience=patience, max_request=size)
-        self.server._terms = self.server._reader._terms = terms
+    def begin(self, body: Any = None, **options: Any) -> bool:
+        self.task = task_of(delivery(CHAT if body is None else body, **options))
+        return self.begin_again()
 
-    def begin(
-        self,
-        body: Any = None,
-        *,
-        tries: Optional[Tries] = None,
-        patience: float = 0.0,
-        size: int = 10_000,
-        **options: Any,
-    ) -> bool:
-        self._terms(patience, size)
-        made = delivery(CHAT if body is None else body, **options)
-        return self.server.begin(made, self.stop, self.ended.append, tries)
+    def begin_again(self) -> bool:
+        self.ended.clear()
+        return self.server.begin(self.task, self.ended.append)
 
-    def serve(self, body: Any, *, size: int = 10_000, **options: Any) -> Any:
-        self._terms(0.0, size)
-        loop = SimpleNamespace(add_callback_threadsafe=lambda _callback: None)
-        return self.server.serve(delivery(body, **options), self.stop, DeltaPublisher(loop, None, None))  # type: ignore[arg-type]
+    def serve(self, body: Any, **options: Any) -> Any:
+        return self.server.serve(task_of(delivery(body, **options)))
 
     def answer(self, document: Any, status: str = "200 OK") -> Any:
         return self.hear(json.dumps(document).encode(), status)
@@ -121,10 +108,9 @@ def reply(served: Optional[Result]) -> Any:
 
 
 def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) -> None:
-    lane = served_lane()
-    lane = replace(lane, terms=LaneTerms(keep_alive="10m"))
+    lane = replace(lane_settings(), terms=LaneTerms(keep_alive="10m"))
     wanted = {"keep_alive": 0, "options": {"num_ctx": 10**6, "seed": 1}, "temperature": 2}
-    assert desk.begin({**CHAT, **wanted}, served=lane)
+    assert desk.begin({**CHAT, **wanted}, lane=lane)
     (request,) = desk.asker.requests
     sent = {"model": "m:1", **CHAT, "options": {"seed": 1}, "keep_alive": "10m", "stream": False}
     assert json.loads(request.body) == sent  # type: ignore[arg-type]
@@ -144,9 +130,9 @@ def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) ->
     ],
 )
 def test_what_would_hurt_others_is_refused_without_asking_ollama(desk: Desk, wanted: Any, code: str) -> None:
-    one = delivery({**CHAT, **wanted})
-    assert not desk.server.begin(one, desk.stop, desk.ended.append)
-    served = desk.server.serve(one, desk.stop, DeltaPublisher(None, None, None))  # type: ignore[arg-type]
+    one = task_of(delivery({**CHAT, **wanted}))
+    assert not desk.server.begin(one, desk.ended.append)
+    served = desk.server.serve(one)
     assert (served.verdict, served.outcome) == (Verdict.ACK, code)
     error = reply(served)["error"]
     assert (error["code"], error["retriable"]) == (code, False)
@@ -158,7 +144,7 @@ def test_a_request_is_asked_and_answered(desk: Desk) -> None:
     (request,) = desk.asker.requests
     assert (request.method, request.path) == ("POST", "/api/chat")
     assert json.loads(request.body) == {"model": "m:1", **CHAT, "stream": False}  # type: ignore[arg-type]
-    assert 0 < desk.asker.seconds <= served_lane().deadline
+    assert 0 < desk.asker.seconds <= lane_settings().deadline
     served = desk.answer(ANSWER)
     assert served is not None
     assert (served.verdict, served.outcome) == (Verdict.ACK, "answered")
@@ -184,13 +170,13 @@ def test_whatever_takes_more_is_left_to_a_thread(desk: Desk, body: Any, options:
     assert not desk.begin(body, **options)
     assert not desk.asker.requests and not desk.ended
     # Which has something to say to it.
-    done = desk.server.serve(delivery(body, **options), desk.stop, DeltaPublisher(None, None, None))  # type: ignore[arg-type]
+    done = desk.server.serve(desk.task)
     assert done.outcome != "answered"
 
 
 def test_without_an_asker_everything_is_left_to_threads(desk: Desk) -> None:
-    desk.server._asker = None
-    assert not desk.begin()
+    handler = RequestHandler(desk.settings, desk.client, desk.health)  # type: ignore[arg-type]
+    assert not handler.begin(desk.task, desk.ended.append)
 
 
 @pytest.mark.parametrize(
@@ -202,45 +188,38 @@ def test_an_ollama_that_is_down_is_left_to_a_thread(desk: Desk, error: Exception
 
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
-def test_server_with_a_busy_ollama_gives_the_slot_up_for_longer_each_time(desk: Desk, status: str) -> None:
-    tries, pauses = Tries(), []
+def test_server_with_a_busy_ollama_gives_the_slot_up_for_longer_each_time(status: str) -> None:
+    desk, pauses = Desk(patience=30.0), []
     for _time in range(4):
-        assert desk.begin(tries=tries, patience=30.0)
+        assert desk.begin_again()
         later = desk.answer({"error": "server busy"}, status)
         assert isinstance(later, Later)
         assert "server busy" in later.reason
         pauses.append(later.seconds)
-        desk.ended.clear()
     assert pauses[0] < pauses[2] and pauses[1] < pauses[3]
 
 
 def test_server_with_a_busy_ollama_and_no_patience_lets_another_node_try(desk: Desk) -> None:
     assert desk.begin()
     assert verdict(desk.answer({"error": "server busy"}, "503 Service Unavailable")) is Verdict.REQUEUE
-    desk.ended.clear()
     assert desk.begin(count=1)
     served = desk.answer({"error": "server busy"}, "503 Service Unavailable")
     assert reply(served)["error"]["code"] == "ollama_unavailable"
 
 
 def test_server_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> None:
-    tries = Tries()
-    assert desk.begin(tries=tries)
+    assert desk.begin()
     text = {"error": "an error was encountered while running the model: unexpected EOF"}
     later = desk.answer(text, "500 Internal Server Error")
     assert isinstance(later, Later)
     assert later.alone
-    assert not desk.begin(tries=tries), "it waits a moment first, in a thread"
-    error = ApiError("gone", status=500, server_message="model runner has unexpectedly stopped")
-    for seconds, retriable in ((2.0, False), (ALONE + 1, True)):  # after that it was not alone any more
-        outcome = desk.server.ended(error, delivery(CHAT), tries, 1.0, seconds)
-        assert isinstance(outcome, ModelFailure)
-        assert outcome.retriable is retriable
+    assert not desk.begin_again(), "it waits a moment first, in a thread"
 
 
-def test_server_stopped_while_it_waits_gives_the_request_back(desk: Desk) -> None:
-    assert desk.begin(patience=30.0)
-    desk.stop.stop()
+def test_server_stopped_while_it_waits_gives_the_request_back() -> None:
+    desk = Desk(patience=30.0)
+    assert desk.begin()
+    desk.task.stop.stop()
     assert verdict(desk.answer({"error": "server busy"}, "503 Service Unavailable")) is Verdict.REQUEUE
 
 
@@ -284,7 +263,7 @@ def test_what_goes_wrong_is_told(desk: Desk, error: Exception, outcome: str) -> 
 
 def test_who_is_stopped_gives_the_request_back(desk: Desk) -> None:
     assert desk.begin()
-    desk.stop.stop()
+    desk.task.stop.stop()
     assert desk.asker.cancelled == 1
     served = desk.tell(CallCancelledError("cancelled"))
     assert served is not None
@@ -292,8 +271,8 @@ def test_who_is_stopped_gives_the_request_back(desk: Desk) -> None:
 
 
 def test_who_was_stopped_before_is_stopped_at_once(desk: Desk) -> None:
-    desk.stop.stop()
-    assert desk.begin()
+    desk.task.stop.stop()
+    assert desk.begin_again()
     assert desk.asker.cancelled == 1
 
 
@@ -305,8 +284,8 @@ def test_server_with_a_defect_answers_with_an_error(
     def broken(*_arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("fleet_worker.inference.handler.check_answer", broken)
-    monkeypatch.setattr(desk.server, "_infer", broken)
+    monkeypatch.setattr("fleet_worker.inference.async_inference.check_answer", broken)
+    monkeypatch.setattr("fleet_worker.inference.blocking_inference.BlockingInference.infer", broken)
     served = desk.answer(ANSWER) if desk.begin(**options) else desk.serve(CHAT, **options)
     assert served is not None
     assert (served.verdict, served.outcome) == (Verdict.REJECT, "defect")
@@ -369,7 +348,7 @@ def test_server_with_half_a_surrogate_pair_in_what_ollama_is_sent_answers_with_a
 def test_server_with_a_request_of_any_depth_answers(desk: Desk, where: str, levels: int) -> None:
     body = b'{"messages": [{"role": "user", "content": "x"}], "%s": ' % where.encode()
     body += b'{"a":' * levels + b"1" + b"}" * levels + b"}"
-    served = desk.answer(ANSWER) if desk.begin(body, size=10_000_000) else desk.serve(body, size=10_000_000)
+    served = desk.answer(ANSWER) if desk.begin(body) else desk.serve(body)
     assert served is not None
     assert served.reply is not None
 

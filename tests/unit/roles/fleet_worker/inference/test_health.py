@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fleet_worker._ollama.api_errors import ServerUnreachableError
 from fleet_worker._ollama.errors import CollectionError
+from fleet_worker._ollama.names import ModelName
 from fleet_worker.inference.health import Health, OllamaState
 
 
@@ -42,7 +43,7 @@ def test_what_a_model_can_is_asked_once_and_told_by_older_servers_too() -> None:
     health = Health(client, states.append, interval=1, with_abilities=True)  # type: ignore[arg-type]
     first = health._ask()
     assert dict(first.abilities) == {"a:1": ("completion", "tools"), "b:1": ("embedding",), "c:1": ("completion",)}
-    assert first.has("d:1"), "what is not known yet is there all the same"
+    assert first.has(ModelName.parse("D:1").key), "what is not known yet is there all the same"
     shown["d:1"] = {"capabilities": ["embedding"]}
     client.asked.clear()
     assert dict(health._ask().abilities)["d:1"] == ("embedding",)

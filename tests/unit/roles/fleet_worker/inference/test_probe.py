@@ -16,7 +16,7 @@ from fleet_worker.inference.circuit_breaker import CircuitBreaker
 from fleet_worker.inference.model_trust import ModelTrust
 from fleet_worker.inference.probe import TRIES, Finding, Probed, probe
 
-from ..deliveries import served_lane
+from ..deliveries import lane_settings
 
 
 def error(text: str, status: int = 500) -> ApiError:
@@ -74,7 +74,7 @@ class Court:
 
     def judge(self, outcome: str, broken: str = "", times: int = 1) -> None:
         for _time in range(times):
-            self.trust.judge(served_lane(), Result(Verdict.ACK, outcome, broken=broken))
+            self.trust.judge(lane_settings(), Result(Verdict.ACK, outcome, broken=broken))
 
 
 def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fleet_worker._fleet.dialects import plain, typed, versioned
 from fleet_worker._fleet.dialects.base import Dialect, ReplyIdentity
+from fleet_worker._fleet.dialects.protocol import version2
 from fleet_worker._fleet.messages import Delta, Failure, Outcome, Request, Success
 from fleet_worker.inference.replies import Replies
 
@@ -38,7 +39,11 @@ def test_write_of_an_answer_that_is_too_large_writes_an_error(dialect: Dialect) 
 
 
 @pytest.mark.parametrize("outcome", [SUCCESS, FAILURE], ids=["success", "failure"])
-@pytest.mark.parametrize("dialect", [typed.DIALECT, plain.DIALECT, versioned.DIALECT], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    "dialect",
+    [typed.DIALECT, plain.DIALECT, versioned.DIALECT, version2.DIALECT],
+    ids=lambda dialect: dialect.name,
+)
 @pytest.mark.parametrize(
     "large",
     [
@@ -55,10 +60,17 @@ def test_write_of_a_request_with_something_large_repeats_nothing(
     if dialect is versioned.DIALECT and isinstance(outcome, Success):
         return  # never served
     body, told = body_of(dialect, replace(REQUEST, **large), outcome)
-    repeated = {"0.3.1": ["model"], "typed": ["message_context", "request_type", "model"]}
+    repeated = {
+        "0.3.1": ["model"],
+        "typed": ["message_context", "request_type", "model"],
+        "version 2": ["message_context", "request_type", "model", "document"],
+    }
     if isinstance(outcome, Success) and next(iter(large)) in repeated[dialect.name]:
         assert isinstance(told, Failure) and told.code == "payload_too_large"
     assert body
+    if dialect is version2.DIALECT and "request_type" not in large:
+        # Without these its requester does not look at it.
+        assert (body["protocol_version"], body["operation"], body["correlation_id"]) == (2, "chat", "c-1")
 
 
 def test_write_of_an_error_with_a_long_text_cuts_it() -> None:

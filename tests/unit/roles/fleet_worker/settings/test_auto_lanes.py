@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from fleet_worker.domain.lane_terms import LaneTerms
-from fleet_worker.process.service import served_lanes
 from fleet_worker.settings.auto_lanes import lanes_of
 from fleet_worker.settings.config import AutoLanesConfig, ConfigError, parse
+from fleet_worker.settings.lanes import configured_lanes
 
 MODELS = [
     ("all-minilm:latest", ("embedding",)),
@@ -74,7 +74,7 @@ def test_listed_lanes_come_first_and_names_that_fall_together_are_one_lane() -> 
     )
     assert config.auto_lanes is not None
     models = [("a.b:latest", ("completion",)), ("a:b", ("completion",)), ("e:1", ("embedding",))]
-    lanes = {one.queue: one for one in served_lanes(config, lanes_of(models, config.auto_lanes))}
+    lanes = {one.queue: one for one in configured_lanes(config, lanes_of(models, config.auto_lanes))}
     assert lanes["llm.request.ollama.chat.a.b"].deadline == 5
     assert lanes["llm.request.ollama.chat.a.b"].limit == 1
     assert lanes["llm.fleet.inference.a-b.ctx4096"].deadline == 60

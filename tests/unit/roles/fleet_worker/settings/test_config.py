@@ -17,8 +17,8 @@ import yaml
 from fleet_worker import __file__ as package_file
 from fleet_worker import __version__
 from fleet_worker.domain.lane_terms import USUAL, LaneTerms
-from fleet_worker.process.service import served_lanes
 from fleet_worker.settings.config import Config, ConfigError, checked, load, parse
+from fleet_worker.settings.lanes import configured_lanes
 from fleet_worker.updates.config import UpdatesConfig
 
 SOURCES = Path(package_file).parents[1]
@@ -89,7 +89,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
             }
         )
     )
-    lanes = served_lanes(load(str(path)))
+    lanes = configured_lanes(load(str(path)))
     assert [served.queue for served in lanes] == [
         "llm.fleet.inference.a.ctx4096",
         "llm.fleet.offering.gpu-01.a.embed",

@@ -27,15 +27,16 @@ from fleet_worker.runtime.systemd import Notifier
 from fleet_worker.runtime.watchdog import Watchdog
 from fleet_worker.worker.worker import Worker
 
-from ..deliveries import Channel, delivery, served_lane
+from ..deliveries import Channel, delivery, lane_settings
 
-LANE = served_lane()
+LANE = lane_settings()
 
 
 class Server:
     """Serves each request at once, with no reply."""
 
     probe = None
+    node = "gpu-01"
 
     def begin(self, *_request: Any) -> bool:
         return False
@@ -83,7 +84,7 @@ def raises(*_arguments: Any, **_more: Any) -> Any:
 def deliver(worker: Worker) -> list[tuple[Any, ...]]:
     """Deliver a request, and return how it was settled."""
     channel = Channel()
-    worker._delivered(delivery({"a": 1}, served=LANE, channel=channel, message_id="m"))
+    worker._delivered(delivery({"a": 1}, lane=LANE, channel=channel, message_id="m"))
     worker._loop.call_later(0, lambda: None)
     worker._loop.turn()
     worker._loop.call_later(0, lambda: None)
@@ -145,7 +146,7 @@ def test_answer_whose_deliveries_are_gone_is_published_while_there_is_a_connecti
     monkeypatch.setattr(worker._server, "serve", serve)
     monkeypatch.setattr(worker._publisher, "publish", lambda sending, _done: sent.append(sending))
     worker._connection = object() if connected else None
-    request = delivery({"a": 1}, served=LANE, channel=channel, message_id="m")
+    request = delivery({"a": 1}, lane=LANE, channel=channel, message_id="m")
     worker._delivered(request)
     for _turn in range(2):
         worker._loop.call_later(0, lambda: None)

@@ -17,7 +17,7 @@ from fleet_worker.inference.tries import Later
 from fleet_worker.scheduling.scheduler import Start
 from fleet_worker.worker.worker import Worker
 
-from ..deliveries import Channel, delivery, served_lane
+from ..deliveries import Channel, delivery, lane_settings
 from ..turning import turn_until
 from .test_worker_guards import LANE, raises, worker
 
@@ -31,16 +31,16 @@ class Answers:
 
     def __init__(self, *said: Union[Result, Later]) -> None:
         self.said = list(said)
-        self.tries: list[Any] = []
+        self.tasks: list[Any] = []
 
-    def __call__(self, *_request: Any, tries: Any, **_more: Any) -> Union[Result, Later]:
-        self.tries.append(tries)
+    def __call__(self, task: Any, *_more: Any) -> Union[Result, Later]:
+        self.tasks.append(task)
         return self.said.pop(0) if len(self.said) > 1 else self.said[0]
 
 
 def deliver(worker: Worker) -> Channel:
     channel = Channel()
-    worker._delivered(delivery({"a": 1}, served=LANE, channel=channel, message_id="m"))
+    worker._delivered(delivery({"a": 1}, lane=LANE, channel=channel, message_id="m"))
     return channel
 
 
@@ -53,7 +53,7 @@ def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
     channel = deliver(worker)
     turn_until(worker._loop, lambda: channel.settled and not worker._jobs)
     assert channel.settled == [("ack", 1)]
-    assert answers.tries[0] is answers.tries[1], "what was tried is known"
+    assert answers.tasks[0] is answers.tasks[1], "what was tried is known"
     assert worker._waiting_room.reason(worker._model_of(LANE.queue)) == ""
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
 
@@ -89,11 +89,11 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
     monkeypatch.setattr(worker._pool, "submit", tasks.append)
     expired = Result(Verdict.ACK, "inference_timeout")
     monkeypatch.setattr(worker._server, "expired", lambda _delivery: expired, raising=False)
-    monkeypatch.setattr("fleet_worker.worker.worker.serve_together", lambda *_arguments: {})
+    monkeypatch.setattr(worker._server, "embed_together", lambda *_arguments: {}, raising=False)
     monkeypatch.setattr(worker._server, "serve", Answers(ANSWERED), raising=False)
     hasty, patient = Channel(), Channel()
     made = [
-        delivery({}, served=served_lane("embed", deadline=deadline), channel=channel, message_id=str(deadline))
+        delivery({}, lane=lane_settings("embed", deadline=deadline), channel=channel, message_id=str(deadline))
         for channel, deadline in ((hasty, 0.01), (patient, 600.0))
     ]
     worker._start(Start("m", tuple(made)))

@@ -52,8 +52,8 @@ from fleet_worker._fleet.dialects.base import ReplyIdentity
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Message, Properties
 from fleet_worker.domain.delivery import Delivery, LaneSettings
-from fleet_worker.inference.request_reader import HandlerSettings
-from fleet_worker.inference.handler import RequestHandler
+from fleet_worker.inference.handler import HandlerSettings, RequestHandler
+from fleet_worker.inference.task import Task
 from fleet_worker.inference.cancel_token import CancelToken
 from fleet_worker.inference.deltas import DeltaPublisher
 
@@ -61,8 +61,9 @@ client = SimpleNamespace(chat=None, embed=None, chat_stream=None, generate_strea
                          generate=lambda call, **body: {"response": body["prompt"] + " indeed", "done": True})
 terms = HandlerSettings(ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 1024, 1024, 1.0, False)
 message = Message(Properties(type="terse", reply_to="llm.fleet.reply.1"), {}, b'{"p": "So it is"}')
-delivery = Delivery(LaneSettings(lane("generate", "m"), 10.0, 0), None, 1, message)
-served = RequestHandler(terms, client, None).serve(delivery, CancelToken(), DeltaPublisher(None, None, None))
+delivery = Delivery(LaneSettings(lane("generate", "m"), 10.0, 0), None, message)
+task = Task(delivery, CancelToken(), DeltaPublisher(None, None, None))
+served = RequestHandler(terms, client, None).serve(task)
 print(json.dumps([served.outcome, served.fields["dialect"], json.loads(served.reply.message.body)]))
 """
 
@@ -75,8 +76,12 @@ def test_a_third_dialect_is_a_file_and_a_line(tmp_path: Path) -> None:
     (dialects / "terse.py").write_text(NEW_FILE)
     registry = dialects / "__init__.py"
     text = registry.read_text()
-    assert text.count("from . import plain, typed, versioned\n") == 1 and text.count("    typed.DIALECT,\n") == 1
-    text = text.replace("from . import plain, typed, versioned\n", "from . import plain, terse, typed, versioned\n")
+    assert (
+        text.count("from . import carried, plain, typed, versioned\n") == 1 and text.count("    typed.DIALECT,\n") == 1
+    )
+    text = text.replace(
+        "from . import carried, plain, typed, versioned\n", "from . import carried, plain, terse, typed, versioned\n"
+    )
     registry.write_text(text.replace("    typed.DIALECT,\n", "    terse.DIALECT,\n    typed.DIALECT,\n"))
 
     done = subprocess.run(

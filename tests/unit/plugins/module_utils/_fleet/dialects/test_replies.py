@@ -262,7 +262,7 @@ def test_the_legacy_exchange_is_for_plain_answers_alone() -> None:
     assert reply.exchange == ""
 
 
-@pytest.mark.parametrize("version", [2, "2", 3])
+@pytest.mark.parametrize("version", [1, 4, "4", 2.5])
 def test_newer_protocols_are_refused_so_that_their_requesters_read_it(version: Any) -> None:
     envelope = {
         "protocol_version": version,

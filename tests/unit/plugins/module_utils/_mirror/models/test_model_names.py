@@ -21,7 +21,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.cat
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, ObjectList, Page
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.objects import ObjectState
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.plain_reads import PlainReads
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import SdkObjects
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
@@ -152,17 +152,14 @@ def test_hostile_names_in_a_bucket_harm_neither_lists_nor_messages(mirror, key):
         assert doubt.isprintable()
 
 
-def test_a_model_behind_a_delete_marker_is_gone(monkeypatch):
+def test_a_model_behind_a_delete_marker_is_gone():
     class Client:
         def get_object(self, **_which):
             meta = {"HTTPStatusCode": 404, "HTTPHeaders": {"x-amz-delete-marker": "true"}}
             answer = {"Error": {"Code": "NoSuchKey", "Message": "m"}, "ResponseMetadata": meta}
             raise sdk.ClientError(answer, "GetObject")
 
-    made = Mirror(SETTINGS)
-    monkeypatch.setattr(made, "_direct", PlainReads(SETTINGS, {"AWS_PROFILE": "other"}))
-    monkeypatch.setattr(made, "_connected", lambda: (Client(), None))
-    assert made.manifest(A) is None
+    assert Mirror(SETTINGS, objects=SdkObjects(SETTINGS, client=Client())).manifest(A) is None
 
 
 def test_blobs_that_a_list_lacks_are_asked_for_by_themselves(mirror, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.objects import ObjectState
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import SdkObjects
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.sources import ObjectSource
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
@@ -59,26 +60,13 @@ class Client:
         return call
 
 
-class NoQuickGets:
-    """Leaves everything to the SDK."""
-
-    def get(self, key, asked):
-        return None
-
-    def learn(self, key):
-        pass
-
-
 @pytest.fixture
-def mirror(monkeypatch):
+def mirror():
     """Make a mirror whose requests all go to a client of the SDK."""
 
     def make(**answers):
-        made, client = Mirror(SETTINGS), Client(**answers)
-        monkeypatch.setattr(made, "_connected", lambda: (client, NoQuickGets()))
-        for name in ("object", "head", "range", "page"):
-            monkeypatch.setattr(made._direct, name, lambda *_given: None)
-        return made, client
+        client = Client(**answers)
+        return Mirror(SETTINGS, objects=SdkObjects(SETTINGS, client=client)), client
 
     return make
 

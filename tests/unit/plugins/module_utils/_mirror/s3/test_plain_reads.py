@@ -11,8 +11,11 @@ from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_store import ReaderChain
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.plain_reads import PlainReads
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import SdkObjects
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.signed_ranges import SignedRanges
 
 SETTINGS = S3Settings("models", endpoint_url="http://127.0.0.1:7070", access_key="a", secret_key="b")
 NOWHERE = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent"}
@@ -123,15 +126,15 @@ def test_an_endpoint_may_have_a_path(monkeypatch, endpoint, target):
     monkeypatch.setattr(
         reads._endpoint, "ask", lambda method, path, headers: asked.append(path) or Answered(200, body=b"x")
     )
-    reads.object("a b", 10)
+    reads.get("a b", 10)
     assert asked == [target]
 
 
 @pytest.mark.parametrize("status", [404, 412, 416, 429, 500, 503])
 def test_what_is_refused_is_for_the_sdk(answering, status):
     reads, asked = answering(Answered(status), Answered(200, body=b"content"))
-    assert reads.object("key", 100) is None
-    assert reads.object("some key", 3) == b"con"
+    assert reads.get("key", 100) is None
+    assert reads.get("some key", 3) == b"con"
     assert asked == [("GET", "/models/key"), ("GET", "/models/some%20key")]
 
 
@@ -146,8 +149,8 @@ def test_where_the_sdk_is_needed_it_is_asked_from_then_on(answering, status):
 
 def test_what_breaks_is_for_the_sdk(answering):
     reads, _asked = answering(ConnectionResetError(), Answered(200, body=b"x"))
-    assert reads.object("key", 100) is None
-    assert reads.object("key", 100) == b"x"
+    assert reads.get("key", 100) is None
+    assert reads.get("key", 100) == b"x"
 
 
 def test_head_returns_headers_by_lower_case_names(answering):
@@ -162,7 +165,7 @@ def test_head_returns_headers_by_lower_case_names(answering):
 )
 def test_page_or_compressed_answer_is_for_the_sdk(answering, headers):
     reads, _asked = answering(Answered(200, headers, b"x"), Answered(200, headers), Answered(206, headers, b"x"))
-    assert reads.object("key", 100) is None
+    assert reads.get("key", 100) is None
     assert reads.head("key") is None
     assert reads.range("key", {"Range": "bytes=0-0"}) is None
 
@@ -191,17 +194,17 @@ def test_a_page_that_does_not_come_is_for_the_sdk(answering, answer):
     assert reads.page("", "", "") is None
 
 
-def test_the_sdk_goes_on_with_a_list_where_it_broke_off(answering, monkeypatch):
-    mirror = Mirror(SETTINGS)
-    mirror._direct, _requests = answering(Answered(200, body=listing("a", "b", following="n")), Answered(503))
+def test_the_sdk_goes_on_with_a_list_where_it_broke_off(answering):
+    plain, _requests = answering(Answered(200, body=listing("a", "b", following="n")), Answered(503))
     asked = []
 
     class Client:
         def list_objects_v2(self, **which):
             asked.append(which)
-            mirror._keep_answer(response_dict={"body": listing("b", "c")})
+            sdk.keep_list(response_dict={"body": listing("b", "c")})
 
-    monkeypatch.setattr(Mirror, "_connected", lambda self: (Client(), None))
+    sdk = SdkObjects(SETTINGS, client=Client())
+    mirror = Mirror(SETTINGS, objects=ReaderChain((plain, SignedRanges()), sdk))
     assert [entry.key for entry in mirror.entries("")] == ["a", "b", "c"]
     assert asked == [{"Bucket": "models", "Prefix": "", "EncodingType": "url", "ContinuationToken": "n"}]
 
@@ -213,7 +216,7 @@ def test_the_sdk_is_not_loaded_for_what_does_not_need_it(monkeypatch):
     for name, value in NOWHERE.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
-        "ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror.connect",
+        "ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects.connect",
         lambda *_arguments, **_options: pytest.fail("the SDK is asked for"),
     )
     Mirror(SETTINGS)

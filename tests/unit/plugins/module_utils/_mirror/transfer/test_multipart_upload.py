@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.objects import ObjectState
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import SdkObjects
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.multipart_upload import PART_SIZE, upload
 
@@ -70,8 +71,7 @@ def sending(monkeypatch, tmp_path):
     """Upload content with a client; return the mirror."""
 
     def send(client, content=LARGE, digest=None, there=None):
-        mirror = Mirror(SETTINGS)
-        monkeypatch.setattr(Mirror, "client", client)
+        mirror = Mirror(SETTINGS, objects=SdkObjects(SETTINGS, client=client))
         monkeypatch.setattr(mirror, "state", lambda key: there)
         monkeypatch.setattr(mirror, "find", lambda key: there)
         path = tmp_path / "blob"

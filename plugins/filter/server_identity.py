@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter that tells whether two addresses mean one Ollama server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: server_identity
+short_description: What two spellings of the address of one Ollama server have in common
+version_added: 1.0.0
+author:
+  - The legionio.ollama authors (@legionio)
+description:
+  - Returns a text that is equal for two addresses when they mean the same Ollama server, seen from one machine. All names of the
+    machine's loopback are one, ports that are left out are filled in, and the scheme does not count.
+  - The worker tells its rivals by the same rule when it starts.
+options:
+  _input:
+    description: The address, in any form of C(OLLAMA_HOST).
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Refuse two names of one server
+  ansible.builtin.assert:
+    that: "'http://localhost:11434' | legionio.ollama.server_identity != other_server | legionio.ollama.server_identity"
+"""
+
+RETURN = r"""
+_value:
+  description: The text. What is no address is returned as it is.
+  type: str
+  sample: localhost:11434
+"""
+
+from typing import Any, Callable
+
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts import parse_host
+
+
+def server_identity(address: str) -> str:
+    """Return what tells one Ollama server from another."""
+    try:
+        return parse_host(address).identity
+    except CollectionError:
+        return address
+
+
+class FilterModule:
+    """Entry point that Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters of this file by name."""
+        return {"server_identity": server_identity}

@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A request that is carried as it came, and what Ollama answered to it.
+
+The dialect is ``dialects/carried.py``; what may be carried is said in ``_ollama/carried_paths.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CarriedRequest:
+    """A request as its client wrote it.
+
+    :ivar path: below the address of Ollama, one of ``CARRIED_PATHS``.
+    :ivar body: its bytes.
+    :ivar document: the JSON object that the bytes are.
+    :ivar stream: whether the answer is to come in pieces.
+    """
+
+    path: str
+    body: bytes
+    document: Mapping[str, Any]
+    stream: bool
+
+
+class CarriedAnswer(dict[str, Any]):
+    """An answer as Ollama sent it. As a mapping it has the counts of tokens, by the names of Ollama's own interface.
+
+    :ivar status: of HTTP.
+    :ivar content_type: as Ollama sent it.
+    :ivar body: the bytes; what went out in pieces before is not in it.
+    :ivar streamed: whether all of the body went out in pieces before.
+    """
+
+    def __init__(
+        self, status: int, content_type: str, body: bytes, tokens: tuple[int, int, bool], *, streamed: bool = False
+    ) -> None:
+        super().__init__(prompt_eval_count=tokens[0], eval_count=tokens[1])
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+        self.estimated = tokens[2]
+        self.streamed = streamed

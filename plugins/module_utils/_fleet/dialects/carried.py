@@ -1,0 +1,267 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The carried dialect, which is this collection's own: a request of HTTP goes to Ollama, and its answer comes back.
+
+Nothing is translated. The request has the path of Ollama's HTTP interface in a header, and the body as its client wrote
+it. The answer has the status and the content type in headers, and the body as Ollama wrote it. An answer that is
+streamed, or is too large for one message, comes in pieces, each with its number, and ends with an answer that has the
+number of pieces and no body.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Union
+
+from ..._ollama.api_errors import UnsendableRequestError
+from ..._ollama.carried_body import body_on_terms, wanted_of
+from ..._ollama.carried_paths import CARRIED_PATHS, asks_for_stream
+from ..._ollama.numbers import whole
+from ..._ollama.option_ranges import RefusedFieldError
+from ..._ollama.text import printable
+from ..carried import CarriedAnswer, CarriedRequest
+from ..errors import UnreadableAnswerError
+from ..lanes import Lane
+from ..messages import (
+    APP_ID,
+    CODES,
+    Failure,
+    Message,
+    Outcome,
+    Properties,
+    Reply,
+    Request,
+    decode,
+    encode,
+    property_text,
+)
+from .base import Dialect, Document, Headers, ReplyIdentity
+from .headers import ATTEMPT, BASE, DEADLINE, DELTAS, HOSTNAME, SEQUENCE
+from .reading import refused
+
+REQUEST = "legionio.carried.request"
+ANSWER = "legionio.carried.answer"
+PIECE = "legionio.carried.piece"
+ERROR = "legionio.carried.error"
+
+#: Headers: the path of a request; the status and the content type of an answer, and of its first piece; the tokens.
+PATH = "x-legion-carried-path"
+STATUS = "x-legion-carried-status"
+CONTENT_TYPE = "x-legion-carried-content-type"
+INPUT_TOKENS = "x-legion-carried-input-tokens"
+OUTPUT_TOKENS = "x-legion-carried-output-tokens"
+ESTIMATED = "x-legion-carried-tokens-estimated"
+
+_PREFIXES = {ANSWER: "resp", ERROR: "err", PIECE: "piece"}
+_MAX_CONTENT_TYPE = 200
+
+
+def recognises(properties: Properties, _headers: Headers, _document: Document) -> bool:
+    """Whether a request says by its type that it is carried."""
+    return properties.type == REQUEST
+
+
+def read(message: Message, document: Document, lane: Lane) -> Request:
+    """Read a request. Nothing but its properties says who asked: the body is its client's."""
+    path = message.headers.get(PATH)
+    known = CARRIED_PATHS.get(path) if isinstance(path, str) else None
+    call = lane.type if known is None else known.call
+    asked = document.get("model")
+    arguments: dict[str, Any] = {}
+    failure: Optional[Failure] = None
+    carried: Optional[CarriedRequest] = None
+    if known is None:
+        failure = Failure("unsupported_type", f"the path {printable(path, 100)} is not carried")
+    elif not isinstance(asked, str) or not asked:
+        failure = Failure("unsupported_type", "the body has no model")
+    elif not lane.names(asked):
+        failure = Failure("model_not_loaded", f"this lane serves the model {lane.model}, not {printable(asked)}")
+    else:
+        try:
+            arguments = wanted_of(str(path), message.body, document)
+            carried = CarriedRequest(str(path), message.body, document, asks_for_stream(str(path), document))
+        except RefusedFieldError as error:
+            failure = refused(error)
+    return Request(
+        request_type=call,
+        call=call,
+        model=lane.model if failure or not isinstance(asked, str) else asked,
+        arguments=arguments,
+        reply_to=message.properties.reply_to,
+        correlation_id=message.properties.correlation_id,
+        carried=carried,
+        failure=failure,
+    )
+
+
+def on_terms(request: Request) -> Request:
+    """Return a request with the body that Ollama is sent, by what its lane has decided about its arguments."""
+    carried = request.carried
+    if carried is None or request.failure is not None:
+        return request
+    try:
+        body = body_on_terms(carried.body, carried.document, carried.path, request.arguments)
+    except RefusedFieldError as error:
+        return replace(request, failure=refused(error))
+    except UnsendableRequestError as error:
+        return replace(request, failure=Failure("unsupported_type", error.message))
+    return request if body is carried.body else replace(request, carried=replace(carried, body=body))
+
+
+def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
+    """Write the answer: what Ollama said, or an error when Ollama was not asked or did not answer."""
+    said = outcome.said if isinstance(outcome, Failure) else outcome.result
+    if isinstance(said, CarriedAnswer):
+        headers = {
+            STATUS: said.status,
+            CONTENT_TYPE: said.content_type[:_MAX_CONTENT_TYPE],
+            INPUT_TOKENS: said["prompt_eval_count"],
+            OUTPUT_TOKENS: said["eval_count"],
+            ESTIMATED: said.estimated,
+        }
+        return _reply(request, worker, ANSWER, said.body, headers)
+    if not isinstance(outcome, Failure):
+        raise ValueError("Ollama has answered to something that was not carried")
+    body = {
+        "code": outcome.code,
+        "message": outcome.message,
+        "retriable": outcome.retriable,
+        "status": outcome.status,
+    }
+    return _reply(request, worker, ERROR, encode(body), {"x-legion-fleet-error": outcome.code})
+
+
+def write_piece(request: Request, piece: Piece, worker: ReplyIdentity) -> Reply:
+    """Write a piece of an answer."""
+    headers: dict[str, Any] = {ATTEMPT: piece.attempt, SEQUENCE: piece.sequence}
+    if piece.sequence == 0:
+        headers.update({STATUS: piece.status, CONTENT_TYPE: piece.content_type[:_MAX_CONTENT_TYPE]})
+    return _reply(request, worker, PIECE, piece.body, headers)
+
+
+def _reply(request: Request, worker: ReplyIdentity, kind: str, body: bytes, extra: Mapping[str, Any]) -> Reply:
+    properties = Properties(
+        content_type="application/json" if kind == ERROR else "application/octet-stream",
+        delivery_mode=1,
+        correlation_id=property_text(request.correlation_id),
+        message_id=f"{_PREFIXES[kind]}_{uuid.uuid4()}",
+        timestamp=int(time.time()),
+        type=kind,
+        app_id=APP_ID,
+    )
+    return Reply("", request.reply_to or "", Message(properties, {**BASE, HOSTNAME: worker.node, **extra}, body))
+
+
+# The other side.
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of an answer.
+
+    :ivar attempt: the try that it belongs to; another one begins the answer anew.
+    :ivar sequence: 0 for the first of an attempt, one more for each that follows.
+    :ivar status: of HTTP, with the first piece; 0 with the others.
+    """
+
+    attempt: str
+    sequence: int
+    body: bytes
+    status: int = 0
+    content_type: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of an answer, and all of it when there were no pieces.
+
+    :ivar pieces: how many pieces the attempt had; None when the body is the whole answer.
+    :ivar failure: why there is no answer of Ollama.
+    :ivar estimated: whether the tokens are an estimate.
+    """
+
+    node: Optional[str]
+    body: bytes = b""
+    status: int = 0
+    content_type: str = ""
+    attempt: Optional[str] = None
+    pieces: Optional[int] = None
+    failure: Optional[Failure] = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated: bool = False
+
+
+def request_message(
+    path: str, body: bytes, *, correlation_id: str, reply_to: str, seconds: float, priority: int = 0
+) -> Message:
+    """Write a request.
+
+    :param seconds: for which the answer is of use; the request is not begun later.
+    """
+    milliseconds = max(1, int(seconds * 1000))
+    properties = Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        priority=priority,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+        expiration=str(milliseconds),
+        message_id=correlation_id,
+        timestamp=int(time.time()),
+        type=REQUEST,
+        app_id=APP_ID,
+    )
+    headers = {**BASE, PATH: path, DEADLINE: int(time.time() * 1000) + milliseconds}
+    return Message(properties, headers, body)
+
+
+def understand(message: Message) -> Union[Piece, Ending]:
+    """Read what a worker sent.
+
+    :raises UnreadableAnswerError: when it is nothing that belongs to this dialect.
+    """
+    kind, headers = message.properties.type, message.headers
+    node = headers.get(HOSTNAME)
+    node = node if isinstance(node, str) else None
+    attempt = headers.get(ATTEMPT)
+    attempt = attempt if isinstance(attempt, str) else None
+    status = whole(headers.get(STATUS)) or 0
+    content_type = headers.get(CONTENT_TYPE)
+    content_type = content_type if isinstance(content_type, str) and content_type.isprintable() else ""
+    if kind == PIECE:
+        sequence = whole(headers.get(SEQUENCE))
+        if attempt is None or sequence is None or (sequence == 0 and not 200 <= status < 600):
+            raise UnreadableAnswerError("A piece of the answer does not say where it belongs")
+        return Piece(attempt, sequence, message.body, status, content_type)
+    if kind == ERROR:
+        return Ending(node, attempt=attempt, failure=_failure(message))
+    if kind != ANSWER or not 200 <= status < 600:
+        raise UnreadableAnswerError(f"The answer is not one of the carried dialect, but {printable(kind)}")
+    return Ending(
+        node,
+        body=message.body,
+        status=status,
+        content_type=content_type,
+        attempt=attempt,
+        pieces=whole(headers.get(DELTAS)),
+        input_tokens=whole(headers.get(INPUT_TOKENS)) or 0,
+        output_tokens=whole(headers.get(OUTPUT_TOKENS)) or 0,
+        estimated=headers.get(ESTIMATED) is True,
+    )
+
+
+def _failure(message: Message) -> Failure:
+    document, problem = decode(message, limit=len(message.body))
+    code, text = document.get("code"), document.get("message")
+    if problem is not None or code not in CODES:
+        raise UnreadableAnswerError("The error of a worker cannot be read")
+    return Failure(str(code), printable(text, 1000), final=document.get("retriable") is not True)
+
+
+DIALECT = Dialect("carried", recognises, read, write)

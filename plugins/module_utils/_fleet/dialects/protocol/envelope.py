@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The envelope of requests of protocol versions 2 and 3: which fields it must have, and which of them come back.
+
+A requester looks at an answer only if the body of the answer repeats the version, the operation and the correlation id.
+So these are known before anything is checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from ...._ollama.numbers import finite
+from ...._ollama.option_ranges import RefusedFieldError
+from ...._ollama.request_fields import passed_on
+from ...direct_reply import DIRECT_REPLY_TO, is_direct
+from ...lanes import Lane
+from ...messages import Failure, Message, Request, short_string
+from ..reading import MAX_CORRELATION_ID, envelope, refused
+from . import offerings
+from .params import ollama_fields
+
+#: The family of this worker's models, as requesters name it.
+FAMILY = "ollama"
+
+#: What every request must have, by its type; an empty object is there, a null is not.
+_TEXTS = (
+    "request_id",
+    "correlation_id",
+    "idempotency_key",
+    "operation",
+    "provider",
+    "provider_instance",
+    "model",
+    "reply_to",
+    "signed_token",
+    "expires_at",
+)
+_OBJECTS = ("params", "message_context", "caller", "trace_context")
+_NUMBER = "timeout_seconds"
+
+#: Fields of the older dialects, which no worker of these versions takes.
+_FOREIGN = ("schema_version", "request_type", "fleet_correlation_id")
+
+#: What an answer repeats, if it can, beside the correlation id, the operation and the context.
+_REPEATED = (
+    "request_id",
+    "idempotency_key",
+    "provider",
+    "provider_instance",
+    "model",
+    "reply_to",
+    "trace_context",
+    "execution_contract",
+    "offering_id",
+)
+
+#: Seconds by which the clocks of requester and worker may differ.
+LEEWAY = 30.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """What one version of the protocol has of its own.
+
+    :ivar operations: the call of Ollama for each operation that is served.
+    :ivar needs_contract: whether each request names an offering.
+    :ivar not_exact: operations that a request may not ask for when it names an offering.
+    """
+
+    number: int
+    operations: Mapping[str, str]
+    needs_contract: bool = False
+    not_exact: tuple[str, ...] = ()
+
+
+def is_version(document: Mapping[str, Any], number: int) -> bool:
+    """Whether a body says that it is in this version, as a number or as a text."""
+    stated = document.get("protocol_version")
+    return not isinstance(stated, bool) and (stated == number or stated == str(number))
+
+
+def read_request(version: Version, message: Message, document: Mapping[str, Any], lane: Lane) -> Request:
+    """Read a request. It never raises: what must not be served has a failure."""
+    found = envelope(message, document, lane)
+    operation = document.get("operation")
+    operation = operation if isinstance(operation, str) and operation else lane.type
+    stated = document.get("correlation_id")
+    own_id = stated if isinstance(stated, str) and 0 < len(stated) <= MAX_CORRELATION_ID else found.correlation_id
+    contradictions = _contradictions(message, document)
+    call = version.operations.get(operation)
+    failure = (
+        _malformed(version, document)
+        or _contradictory(contradictions)
+        or _unknown_operation(version, operation)
+        or _wrong_offering(version, document, operation)
+        or _expired(document)
+        or found.failure
+    )
+    arguments: Mapping[str, Any] = {}
+    ignored: tuple[str, ...] = ()
+    if failure is None and call is not None:
+        try:
+            fields, left_out = ollama_fields(operation, document["params"])
+            arguments, unknown = passed_on(call, fields)
+            ignored = (*left_out, *unknown)
+        except RefusedFieldError as error:
+            failure = refused(error)
+    return Request(
+        request_type=operation,
+        call=call or lane.type,
+        model=found.model,
+        arguments=arguments,
+        ignored=ignored,
+        reply_to=_reply_to(message, document, found.reply_to),
+        correlation_id=own_id,
+        message_context=found.message_context,
+        document={name: document[name] for name in _REPEATED if document.get(name) is not None},
+        contradictions=contradictions,
+        failure=failure,
+    )
+
+
+def repeated(version: int, request: Request) -> dict[str, Any]:
+    """Return what every answer to a request repeats of it. A null is left out."""
+    body = {
+        "protocol_version": version,
+        "model": request.model,
+        **request.document,
+        "correlation_id": request.correlation_id,
+        "operation": request.request_type,
+        "message_context": request.message_context,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _malformed(version: Version, document: Mapping[str, Any]) -> Optional[Failure]:
+    foreign = [name for name in _FOREIGN if name in document]
+    if foreign:
+        return Failure("invalid_envelope", f"{foreign[0]} has no place in protocol version {version.number}")
+    for names, wanted in ((_TEXTS, str), (_OBJECTS, dict)):
+        for name in names:
+            value = document.get(name)
+            if value is None or value == "":
+                return Failure("invalid_envelope", f"{name} is missing")
+            if not isinstance(value, wanted):
+                return Failure("invalid_envelope", f"{name} must be {'a text' if wanted is str else 'an object'}")
+    if (finite(document.get(_NUMBER)) or 0) <= 0:
+        return Failure("invalid_envelope", f"{_NUMBER} must be a number above 0")
+    if _moment(document["expires_at"]) is None:
+        return Failure("invalid_envelope", "expires_at must be a time such as 2026-08-01T10:00:30Z")
+    if document["provider"] != FAMILY:
+        return Failure(
+            "invalid_envelope", f"this worker serves the provider {FAMILY}, not {document['provider'][:100]}"
+        )
+    return None
+
+
+def _contradictions(message: Message, document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of fields that property and body give different values.
+
+    The broker replaces the property of a direct reply queue alone, which is no contradiction.
+    """
+    names: list[str] = []
+    for name in ("reply_to", "correlation_id"):
+        told, written = getattr(message.properties, name), short_string(document.get(name))
+        rewritten = name == "reply_to" and written == DIRECT_REPLY_TO and told is not None and is_direct(told)
+        if told is not None and written is not None and told != written and not rewritten:
+            names.append(name)
+    return tuple(names)
+
+
+def _reply_to(message: Message, document: Mapping[str, Any], found: Optional[str]) -> Optional[str]:
+    """Return who is answered: what the body says, since a token covers the body alone."""
+    written = short_string(document.get("reply_to"))
+    return found if written is None or written == DIRECT_REPLY_TO else written
+
+
+def _contradictory(names: tuple[str, ...]) -> Optional[Failure]:
+    if not names:
+        return None
+    return Failure("invalid_envelope", f"the property and the body have different values of {names[0]}")
+
+
+def _unknown_operation(version: Version, operation: str) -> Optional[Failure]:
+    if operation in version.operations:
+        return None
+    return Failure(
+        "unsupported_operation",
+        f"the operation {operation[:100]} is not served; this worker serves {', '.join(version.operations)}",
+    )
+
+
+def _wrong_offering(version: Version, document: Mapping[str, Any], operation: str) -> Optional[Failure]:
+    contract, offering = document.get("execution_contract"), document.get("offering_id")
+    if "execution_contract" not in document and "offering_id" not in document and not version.needs_contract:
+        return None
+    if contract != offerings.EXACT or not isinstance(offering, str) or not offering.strip():
+        return Failure(
+            "contract_violated", f"execution_contract must be {offerings.EXACT}, together with an offering_id"
+        )
+    if operation in version.not_exact:
+        return Failure("contract_violated", f"the operation {operation} cannot name an offering")
+    if "model" in document["params"]:
+        return Failure("contract_violated", "params must not contain model")
+    kind = "embedding" if version.operations[operation] == "embed" else "inference"
+    instance, model = document["provider_instance"], document["model"]
+    if not offerings.means(offering, FAMILY, instance, kind, model):
+        return Failure("offering_mismatch", "offering_id means another offering than provider_instance and model")
+    return None
+
+
+def _expired(document: Mapping[str, Any]) -> Optional[Failure]:
+    ends = _moment(document.get("expires_at"))
+    if ends is None or time.time() <= ends + LEEWAY:
+        return None
+    return Failure(
+        "inference_timeout",
+        "the request had expired (expires_at) before its turn came, or the clocks of requester and worker differ",
+    )
+
+
+def _moment(text: Any) -> Optional[float]:
+    """Return a time, in seconds since 1970; None when the text is none. A time without a zone is UTC."""
+    if not isinstance(text, str) or not 10 <= len(text) <= 40:
+        return None
+    try:
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1] in "zZ" else text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    except (ValueError, OverflowError):
+        return None

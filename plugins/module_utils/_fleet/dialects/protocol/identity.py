@@ -1,0 +1,28 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Which requests are told from every other one by their body alone."""
+
+from __future__ import annotations
+
+from ...json_size import MAX_VALUES
+from ...messages import Message, decode
+
+#: Only a body with this in it can be one. To look for it takes less time than to parse any body.
+_MARK = b'"protocol_version"'
+
+#: A copy that LegionIO has put into the queue again has none. Any other type says that the body is something else.
+_TYPES = ("llm.fleet.request", None)
+
+
+def identifies_itself(message: Message) -> bool:
+    """Whether the body of a request has the version, the ids and the reply queue that protocol versions 2 and 3 need.
+
+    Then two messages with the same body are one request, whatever their properties are.
+    """
+    if _MARK not in message.body or message.properties.type not in _TYPES:
+        return False
+    document, problem = decode(message, len(message.body), max_values=MAX_VALUES)
+    needed = ("protocol_version", "request_id", "correlation_id", "idempotency_key", "reply_to")
+    return problem is None and all(document.get(name) is not None for name in needed)

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Protocol version 2, of legion-llm 0.9 and lex-llm 0.3.6 to 0.7.6: flat answers, and codes of its own for errors.
+
+Deliberate differences from lex-llm 0.7.6: an answer has a ``finish_reason`` and, where the model thinks, ``thinking``,
+both of which its requesters read; ``tool_calls`` is a list, as they want it; an embedding is answered with numbers, and
+a count of tokens with a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...._ollama.usage import usage_of
+from ...lanes import Lane
+from ...messages import Failure, Message, Outcome, Properties, Reply, Request, Success
+from ..base import Dialect, Document, Headers, ReplyIdentity
+from . import replies
+from .canonical import canonical_calls, finish_reason
+from .envelope import Version, is_version, read_request, repeated
+
+VERSION = Version(
+    2,
+    # A stream comes as one whole reply: there are none on the wire.
+    {"chat": "chat", "stream": "chat", "embed": "embed", "count_tokens": "chat"},
+    not_exact=("stream",),
+)
+
+#: The protocol's code for each of ours that is no failure of the provider.
+_CODES: Mapping[str, str] = {
+    "unknown_instance": "configuration_error",
+    "unsupported_operation": "policy_error",
+    "invalid_token": "policy_error",
+    "token_expired": "policy_error",
+}
+
+
+def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
+    """Whether the body says so."""
+    return is_version(document, VERSION.number)
+
+
+def read(message: Message, document: Document, lane: Lane) -> Request:
+    """Read a request."""
+    return read_request(VERSION, message, document, lane)
+
+
+def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
+    """Write the answer: a response or an error."""
+    if isinstance(outcome, Failure):
+        code = _CODES.get(outcome.code, "provider_error")
+        # By the rules of this version, whatever the provider fails at may be tried again.
+        return replies.error(VERSION.number, request, worker, outcome, code, retryable=code == "provider_error")
+    return replies.reply(request, worker, replies.RESPONSE, _response_body(request, outcome))
+
+
+def _response_body(request: Request, success: Success) -> dict[str, Any]:
+    result = success.result
+    usage = usage_of(result)
+    body: dict[str, Any] = {
+        **repeated(VERSION.number, request),
+        "content": "",
+        "tool_calls": [],
+        "usage": {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]},
+        "metadata": {},
+    }
+    if request.request_type == "count_tokens":
+        body["content"] = str(usage["input_tokens"])
+        body["usage"]["output_tokens"] = 0  # the one that was made for the count is of no use to anybody
+    elif request.call == "embed":
+        vectors = result.get("embeddings")
+        single = isinstance(request.arguments.get("input"), str) and isinstance(vectors, list) and len(vectors) == 1
+        body["content"] = vectors[0] if single and vectors else vectors
+    else:
+        said = result.get("message")
+        said = said if isinstance(said, Mapping) else {}
+        calls = canonical_calls(said)
+        body["content"] = said.get("content") or ""
+        body["tool_calls"] = calls
+        body["finish_reason"] = finish_reason(result, calls=bool(calls))
+        if said.get("thinking"):
+            body["thinking"] = {"content": said["thinking"]}
+    return body
+
+
+DIALECT = Dialect("version 2", recognises, read, write, numbered=True)

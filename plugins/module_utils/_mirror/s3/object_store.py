@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The objects of one bucket: the operations that a mirror needs of S3, and the order of the readers behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, TypeVar
+
+from .client import check
+from .plain_reads import PlainReads
+from .sdk_objects import SdkObjects
+from .signed_ranges import SignedRanges
+
+if TYPE_CHECKING:
+    from .bodies import BodySender
+    from .object_list import Page
+    from .range_response import RangeResponse
+    from .settings import S3Settings
+
+_Result = TypeVar("_Result")
+
+
+class ObjectStore(Protocol):
+    """The objects of one bucket. Several threads use a store at the same time.
+
+    Every method raises a :class:`MirrorError` if the server cannot be reached or refuses the request.
+
+    :ivar settings: the bucket, and the server as messages name it.
+    :ivar sender: sends request bodies the way this server accepts them.
+    """
+
+    sender: BodySender
+
+    @property
+    def settings(self) -> S3Settings:
+        """The bucket, and the server as messages name it."""
+
+    @property
+    def client(self) -> Any:
+        """The SDK's client; multipart uploads use it directly."""
+
+    def get(self, key: str, limit: int) -> bytes:
+        """Return the content of an object, at most ``limit`` bytes.
+
+        :raises ObjectMissingError: if there is no such object.
+        """
+
+    def head(self, key: str) -> Mapping[str, str]:
+        """Return the headers of an object, keyed by their names in lower case.
+
+        :raises ObjectMissingError: if there is no such object, or not even the bucket.
+        """
+
+    def first_byte(self, key: str) -> Mapping[str, str]:
+        """Return the headers of the answer to a GET of the first byte: what :meth:`head` returns, or the full error.
+
+        :raises ObjectMissingError: if there is no such object.
+        """
+
+    def range(self, key: str, asked: Mapping[str, str]) -> RangeResponse:
+        """Ask for a byte range of an object.
+
+        :param asked: the headers ``Range`` and, if the object must have a known ETag, ``If-Match``.
+        :raises ObjectChangedError: if the object has another ETag.
+        :raises ObjectMissingError: if there is no such object.
+        """
+
+    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+        """Return one page of the list of keys that begin with a prefix; ``None`` if the answer is not a list.
+
+        :param token: the page's continuation token; empty for the first page.
+        :param after: the key after which the page begins, or empty.
+        """
+
+    def put(self, key: str, content: bytes, digest: str) -> bool:
+        """Write an object with its digest as metadata; return whether the answer has the ETag that proves the write."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object. S3 does not report whether it existed."""
+
+
+class ObjectReader(Protocol):
+    """A fast way to read objects. Each method returns ``None`` for a request that the next reader must make."""
+
+    def get(self, key: str, limit: int) -> Optional[bytes]:
+        """Do as :meth:`ObjectStore.get` does."""
+
+    def head(self, key: str) -> Optional[Mapping[str, str]]:
+        """Do as :meth:`ObjectStore.head` does."""
+
+    def range(self, key: str, asked: Mapping[str, str]) -> Optional[RangeResponse]:
+        """Do as :meth:`ObjectStore.range` does."""
+
+    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+        """Do as :meth:`ObjectStore.page` does."""
+
+
+class ReaderChain:
+    """An object store whose reads go to the first of several readers that answers.
+
+    The SDK is the last reader. It also writes, and it alone raises errors: a fast reader that is refused returns
+    ``None``, the SDK asks again, and the SDK's error is what the caller gets.
+    """
+
+    def __init__(self, readers: Sequence[ObjectReader], sdk: SdkObjects) -> None:
+        """:param readers: the fast readers, the fastest first."""
+        self._readers = tuple(readers)
+        self._sdk = sdk
+        self.sender = sdk.sender
+
+    @property
+    def settings(self) -> S3Settings:
+        """The bucket, and the server as messages name it."""
+        return self._sdk.settings
+
+    @property
+    def client(self) -> Any:
+        """The SDK's client."""
+        return self._sdk.client
+
+    def get(self, key: str, limit: int) -> bytes:
+        """Return the content of an object, at most ``limit`` bytes."""
+        content = self._first(lambda reader: reader.get(key, limit))
+        return self._sdk.get(key, limit) if content is None else content
+
+    def head(self, key: str) -> Mapping[str, str]:
+        """Return the headers of an object."""
+        headers = self._first(lambda reader: reader.head(key))
+        return self._sdk.head(key) if headers is None else headers
+
+    def first_byte(self, key: str) -> Mapping[str, str]:
+        """Return the headers of the first byte. Only the SDK's error says why HEAD was refused, so the SDK asks."""
+        return self._sdk.first_byte(key)
+
+    def range(self, key: str, asked: Mapping[str, str]) -> RangeResponse:
+        """Ask for a byte range of an object."""
+        return self._first(lambda reader: reader.range(key, asked)) or self._sdk.range(key, asked)
+
+    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+        """Return one page of a list."""
+        return self._first(lambda reader: reader.page(prefix, token, after)) or self._sdk.page(prefix, token, after)
+
+    def put(self, key: str, content: bytes, digest: str) -> bool:
+        """Write an object."""
+        return self._sdk.put(key, content, digest)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._sdk.delete(key)
+
+    def _first(self, ask: Callable[[ObjectReader], Optional[_Result]]) -> Optional[_Result]:
+        for reader in self._readers:
+            result = ask(reader)
+            if result is not None:
+                return result
+        return None
+
+
+def connected(settings: S3Settings, *, connections: int = 10) -> ReaderChain:
+    """Return the objects of a bucket. Nothing is sent yet.
+
+    The readers, the fastest first: :class:`PlainReads` needs no SDK at all, :class:`SignedRanges` reuses the SDK's
+    signer and connections, :class:`SdkObjects` handles everything else.
+
+    :param connections: the number of requests that run at the same time, at most.
+    :raises MissingDependencyError: if boto3 is not installed.
+    :raises MirrorSettingsError: if the settings cannot be right.
+    """
+    check(settings)
+    plain, signed = PlainReads(settings), SignedRanges()
+    sdk = SdkObjects(settings, connections=connections, signed=signed)
+    if not plain.possible:
+        sdk.connect()  # its errors about settings belong here, not into the middle of the work
+    return ReaderChain((plain, signed), sdk)

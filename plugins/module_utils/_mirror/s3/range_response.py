@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The answer to a request for a byte range, and the proof that it has the bytes that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..errors import MirrorError, ObjectChangedError
+from .error_translation import compressed
+from .object_stream import Body
+from .objects import byte_range, compression, content_length
+from .settings import S3Settings
+
+
+class RangeResponse(NamedTuple):
+    """The answer of a server to a request for a byte range.
+
+    :param status: 206, or 200 from a server that sends the whole object.
+    :param headers: looked up by their names in lower case.
+    """
+
+    body: Body
+    status: int
+    headers: Mapping[str, str]
+
+
+def check_range(response: RangeResponse, start: int, stop: int, size: int, settings: S3Settings, url: str) -> None:
+    """Make sure that an answer has the bytes from ``start`` up to ``stop``, as far as its headers say which it has.
+
+    :param size: the object's size in bytes, as the caller knows it.
+    :param url: the object, as messages name it.
+    :raises ObjectChangedError: if the object has another size.
+    :raises MirrorError: if the answer has other bytes.
+    """
+    status, headers = response.status, response.headers
+    told, length = byte_range(headers), content_length(headers)
+    if compression(headers) and length != stop - start:
+        raise compressed(headers, settings, f"read {url}")
+    # Without Content-Range, an answer with status 200 is the whole object.
+    found = told.size if told else (length if status == 200 else size)
+    if found not in (None, size):
+        raise ObjectChangedError(
+            f"Could not read {url}: it had {size} bytes, and {settings.where} sends {found} now",
+            remedy="Run again; if it stays, publish the model again",
+            endpoint=settings.where,
+            bucket=settings.bucket,
+        )
+    first, last = (told.first, told.last) if told else (0, size - 1) if status == 200 else (start, stop - 1)
+    if (first, last) != (start, stop - 1) or length not in (None, stop - start):
+        sent = f"bytes {first} to {last}" if told else "all of it" if status == 200 else f"{length} bytes"
+        raise MirrorError(
+            f"Could not read {url}: asked for bytes {start} to {stop - 1}, {settings.where} sent {sent}"
+            f"{sender(headers)}",
+            remedy="Use an S3 server, and a proxy before it, that honours the Range header",
+            endpoint=settings.where,
+            bucket=settings.bucket,
+        )
+
+
+def sender(headers: Mapping[str, str]) -> str:
+    """Return which server or proxy sent an answer, for the end of a message; empty if its headers do not say it."""
+    from ..._ollama.diagnosis import answered_by
+
+    return answered_by(headers)

@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The paths of Ollama's HTTP interface whose requests are carried as they came, and what each of them is.
+
+Ollama serves three interfaces: its own, OpenAI's and Anthropic's. All of these paths take a POST with a JSON object
+that names its model (server/routes.go of v0.24.0). No other path is carried: the others list, load or change models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Optional
+
+OLLAMA, OPENAI, ANTHROPIC = "ollama", "openai", "anthropic"
+
+
+@dataclass(frozen=True)
+class CarriedPath:
+    """A path that is carried.
+
+    :ivar call: ``chat``, ``generate`` or ``embed``: the type of the lanes that serve it.
+    :ivar interface: whose interface it belongs to: ``ollama``, ``openai`` or ``anthropic``.
+    :ivar streams: whether an answer comes as a stream when the request does not say; None when it never does.
+    """
+
+    call: str
+    interface: str
+    streams: Optional[bool]
+
+
+CARRIED_PATHS: Mapping[str, CarriedPath] = MappingProxyType(
+    {
+        "/api/chat": CarriedPath("chat", OLLAMA, True),
+        "/api/generate": CarriedPath("generate", OLLAMA, True),
+        "/api/embed": CarriedPath("embed", OLLAMA, None),
+        "/api/embeddings": CarriedPath("embed", OLLAMA, None),
+        "/v1/chat/completions": CarriedPath("chat", OPENAI, False),
+        "/v1/completions": CarriedPath("generate", OPENAI, False),
+        "/v1/embeddings": CarriedPath("embed", OPENAI, None),
+        "/v1/responses": CarriedPath("chat", OPENAI, False),
+        "/v1/messages": CarriedPath("chat", ANTHROPIC, False),
+    }
+)
+
+
+def asks_for_stream(path: str, document: Mapping[str, Any]) -> bool:
+    """Whether the answer to a request comes as a stream.
+
+    :param path: one of :data:`CARRIED_PATHS`.
+    """
+    usual = CARRIED_PATHS[path].streams
+    asked = document.get("stream")
+    return usual is not None and (usual if asked is None else asked is not False)

@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What an answer that is carried as it came tells of the tokens that it took.
+
+The three interfaces that Ollama serves count in three ways, and a stream tells its counts near its end. A stream of
+OpenAI's interface tells none unless its requester asks (``stream_options``); its events are counted instead, one for
+each token.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Optional
+
+from .json_text import read_json
+from .usage import counted
+
+#: Bytes of an answer that are kept to find the counts in: the last line of a stream has all that was not streamed.
+_KEPT = 65536
+
+#: Bytes at the end of a large answer in which its counts stand, and how they are written there.
+_TAIL = 1000
+_COUNT = re.compile(rb'"([a-z_]+)": ?([0-9]{1,15})\b')
+
+#: Names of the counts, input first.
+_NAMES = (
+    ("prompt_eval_count", "eval_count"),
+    ("prompt_tokens", "completion_tokens"),
+    ("input_tokens", "output_tokens"),
+)
+
+
+class TokenCounter:
+    """Reads the pieces of one answer.
+
+    :ivar estimated: whether the output tokens are the number of events, because the answer does not tell them.
+    """
+
+    def __init__(self) -> None:
+        self._end = bytearray()
+        self._events = 0
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece of the answer."""
+        self._events += piece.count(b"\ndata:") + piece.startswith(b"data:")
+        self._size += len(piece)
+        self._end += piece
+        if len(self._end) > 2 * _KEPT:
+            del self._end[: len(self._end) - _KEPT]
+
+    def tokens(self) -> tuple[int, int, bool]:
+        """Return input tokens, output tokens, and whether they are an estimate."""
+        if self._size == len(self._end):
+            whole = _object(bytes(self._end))
+            if whole is not None:
+                return (*_counts(whole), False)
+        for line in reversed(bytes(self._end).splitlines()):
+            found = _object(line[5:] if line.startswith(b"data:") else line)
+            counts = (0, 0) if found is None else _counts(found)
+            if any(counts):
+                return (*counts, False)
+        if self._events:
+            return 0, max(0, self._events - 1), True
+        # A large answer: its counts stand behind everything that makes it large.
+        named = {name.decode(): int(count) for name, count in _COUNT.findall(bytes(self._end[-_TAIL:]))}
+        return (*_counts({**named, "usage": named}), not named)
+
+
+def _object(text: bytes) -> Optional[dict[str, Any]]:
+    try:
+        found = read_json(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _counts(found: dict[str, Any]) -> tuple[int, int]:
+    response = found.get("response")
+    for place in (found, found.get("usage"), response.get("usage") if isinstance(response, dict) else None):
+        if isinstance(place, dict):
+            for names in _NAMES:
+                counts = (counted(place.get(names[0])), counted(place.get(names[1])))
+                if any(counts):
+                    return counts
+    return 0, 0

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker's control queue: cancellations come by it (``_fleet/control.py``).
+
+A worker without the right to have this queue works without it: then only deadlines end what nobody waits for.
+Everything here runs on the I/O thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from functools import partial
+from typing import Any, Callable
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.control import cancelled_id, control_queue_of
+from .._fleet.pika_messages import from_pika
+from ..logs.log import Log
+
+LOG = Log()
+
+#: Seconds until the queue is declared again when the broker has refused it. It refuses the queue of a connection that
+#: it has not noticed to be gone.
+RETRY = 30.0
+
+#: Seconds for which a cancelled id is remembered, and how many are: a request that still waits in its lane comes later.
+REMEMBERED = 900.0
+MAX_REMEMBERED = 10_000
+
+
+class ControlQueue:
+    """Takes cancellations.
+
+    :param loop: of the I/O thread.
+    :param node: name of the node.
+    :param cancel: called with the correlation id of a request that nobody waits for any more.
+    """
+
+    def __init__(self, loop: Any, settings: BrokerSettings, node: str, cancel: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._queue = control_queue_of(node)
+        self._cancel = cancel
+        self._connection: Any = None
+        self._refusal = ""
+        self._cancelled: OrderedDict[str, float] = OrderedDict()
+
+    def open(self, connection: Any) -> None:
+        """Use a new connection."""
+        self._connection = connection
+        self._open(connection)
+
+    def connection_lost(self) -> None:
+        """The connection is gone, and the queue with it."""
+        self._connection = None
+
+    def is_cancelled(self, correlation_id: object) -> bool:
+        """Whether the request of this id was cancelled a short while ago."""
+        now = time.monotonic()
+        while self._cancelled and next(iter(self._cancelled.values())) < now - REMEMBERED:
+            self._cancelled.popitem(last=False)
+        return correlation_id in self._cancelled
+
+    def _open(self, connection: Any) -> None:
+        if connection is not self._connection or not connection.is_open:
+            return
+
+        def opened(channel: Any) -> None:
+            channel.queue_declare(
+                self._queue, exclusive=True, auto_delete=True, callback=lambda _frame: self._consume(channel)
+            )
+
+        channel = connection.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._on_closed)
+
+    def _consume(self, channel: Any) -> None:
+        channel.basic_consume(self._queue, self._arrived, auto_ack=True)
+
+    def _arrived(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
+        try:
+            correlation_id = cancelled_id(from_pika(properties, body))
+            if correlation_id is not None:
+                self._cancelled.pop(correlation_id, None)
+                self._cancelled[correlation_id] = time.monotonic()
+                if len(self._cancelled) > MAX_REMEMBERED:
+                    self._cancelled.popitem(last=False)
+                self._cancel(correlation_id)
+        except Exception:
+            LOG.exception("defect", queue=self._queue)
+
+    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+        connection = self._connection
+        if connection is None or not isinstance(error, ChannelClosedByBroker):
+            return
+        reason = str(channel_error(error.reply_code, error.reply_text, self._settings))
+        if reason != self._refusal:  # said once, not every half minute
+            self._refusal = reason
+            LOG.warning("control_queue_refused", queue=self._queue, error=reason)
+        self._loop.call_later(RETRY, partial(self._open, connection))

@@ -1,0 +1,27 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is set for requests of protocol versions 2 and 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._fleet.dialects import NUMBERED
+from .._fleet.dialects.base import Dialect
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """What requests that state a version of the protocol are served under.
+
+    :ivar dialects: those of the versions that are served, and the refusal of the others.
+    :ivar instances: patterns of the instances that this node is, in the way of file names.
+    """
+
+    dialects: tuple[Dialect, ...] = NUMBERED
+    instances: tuple[str, ...] = ("default",)
+
+
+#: When nothing is set.
+USUAL_PROTOCOL = ProtocolSettings()

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ollama asked from the I/O thread, which never waits: one question, one answer, no stream, no second try.
+
+Whatever takes more is for a thread (``blocking_inference.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Callable, Optional
+
+from .._fleet.messages import Request, Success
+from .._ollama.api_errors import CallCancelledError, ConnectionLostError, OllamaError, ServerUnreachableError
+from .._ollama.client import Inference, OllamaClient
+from .answer_check import check_answer
+from .availability import OllamaAvailability
+from .carrier import Carrier, needs_thread
+from .http_client import HttpClient, HttpResult
+from .task import Task
+from .tries import Conclusion
+
+#: Returns what the work came to, or None when a thread has to find that out. Raises for a defect of ours.
+Conclude = Callable[[], Optional[Conclusion]]
+
+
+class AsyncInference:
+    """Asks one Ollama on the I/O thread.
+
+    :param http: asks the Ollama of the client.
+    """
+
+    def __init__(self, http: HttpClient, client: OllamaClient, availability: OllamaAvailability) -> None:
+        self._http = http
+        self._client = client
+        self._availability = availability
+        self._carrier = Carrier(client)
+
+    def begin(self, task: Task, request: Request, on_answer: Callable[[Conclude], None]) -> bool:
+        """Ask, if one question is enough.
+
+        :param on_answer: called on a later turn of the loop.
+        :return: whether Ollama was asked. If not, that is for a thread.
+        """
+        if task.tries.runner_ended or needs_thread(request):
+            return False  # the request waits a moment first, or for the broker in the middle
+        try:
+            inference = (
+                self._client.inference(request.call, request.arguments)
+                if request.carried is None
+                else self._carrier.inference(request.carried, task.delivery.lane.lane.model)
+            )
+        except OllamaError:
+            return False  # the request cannot be sent as it is; the client says why
+        if inference is None:
+            return False
+        conclude = partial(self._conclusion, task, request, inference, time.time(), time.monotonic())
+        try:
+            pending = self._http.ask(
+                inference.request, task.call_seconds, lambda answer: on_answer(partial(conclude, answer))
+            )
+        except ValueError:
+            return False  # headers of the configuration that cannot be sent; the client says which
+        task.stop.ends(pending.cancel)
+        return True
+
+    def _conclusion(
+        self, task: Task, request: Request, inference: Inference, started: float, begun: float, answer: HttpResult
+    ) -> Optional[Conclusion]:
+        """Return what becomes of a request by what Ollama has answered; None when that is for a thread to find out."""
+        try:
+            if isinstance(answer, OllamaError):
+                raise answer
+            result = inference.result_of(answer, answer.body())
+            if request.carried is None:
+                check_answer(request.call, request.arguments, result)
+            return Success(result, started, time.monotonic() - begun)
+        except CallCancelledError:
+            return task.stop.verdict
+        except (ServerUnreachableError, ConnectionLostError):
+            return None  # a thread waits for it
+        except OllamaError as error:
+            return self._availability.conclude(error, task, started, time.monotonic() - begun)

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens to a request that Ollama has not answered: it waits, it is tried again, it goes back, or it fails.
+
+An Ollama that is down is waited for, within bounds. The requests of a busy Ollama, and the one whose runner ended, give
+their slot up and are tried again. After that another node gets the request, once, and at last the requester an error.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, TypeVar
+
+from .._fleet.messages import Failure
+from .._ollama.api_errors import ConnectionLostError, OllamaError, ServerBusyError, ServerUnreachableError
+from ..domain.delivery import Delivery
+from ..domain.lane_rule import ALONE
+from ..domain.verdicts import Verdict
+from .carrier import in_ollamas_words
+from .fault_table import Fault, ModelFailure, failure_of, fault_of
+from .health import Health
+from .task import Task
+from .tries import LOST_TRIES, Conclusion
+
+T = TypeVar("T")
+
+
+class UnavailableError(Exception):
+    """Ollama did not answer, and was waited for in vain.
+
+    :ivar error: of the last try.
+    :ivar breaks: whether the connection broke so often that the question itself may be what breaks it.
+    """
+
+    def __init__(self, error: OllamaError, *, breaks: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.breaks = breaks
+
+
+class OllamaAvailability:
+    """Decides what comes after an error of one Ollama. For any number of threads.
+
+    :param health: watches the Ollama.
+    :param patience: seconds for which a request waits for an Ollama that is down or busy.
+    """
+
+    def __init__(self, health: Health, patience: float) -> None:
+        self._health = health
+        self._patience = patience
+
+    def persist(self, ask: Callable[[], T], seconds_left: Callable[[], float]) -> T:
+        """Ask Ollama, wait for an Ollama that is down, and ask again. The only loop that does so.
+
+        :param seconds_left: returns the seconds until nobody wants the answer any more.
+        :return: what ``ask`` returns.
+        :raises UnavailableError: when Ollama did not come up in time, or the connection broke too often.
+        :raises OllamaError: any other one that ``ask`` raises.
+        """
+        begun, lost = time.monotonic(), 0
+        while True:
+            try:
+                return ask()
+            except (ServerUnreachableError, ConnectionLostError) as error:
+                lost += isinstance(error, ConnectionLostError)
+                breaks = lost > LOST_TRIES
+                if not self._wait(error, begun, 0.0 if breaks else seconds_left()):
+                    raise UnavailableError(error, breaks=breaks) from error
+
+    def give_up(self, gone: UnavailableError, delivery: Delivery, started: float, seconds: float) -> Conclusion:
+        """Return what becomes of a request for which Ollama was waited for in vain.
+
+        :param started: when Ollama was asked first, in seconds since 1970.
+        :param seconds: how long Ollama was asked and waited for.
+        """
+        if not gone.breaks and self._may_return(delivery):
+            return Verdict.REQUEUE
+        return Failure("ollama_unavailable", gone.error.message, started, seconds)
+
+    def conclude(self, error: OllamaError, task: Task, started: float, seconds: float) -> Conclusion:
+        """Return what becomes of a request that Ollama has answered with an error.
+
+        :param started: when Ollama was asked, in seconds since 1970.
+        :param seconds: how long Ollama was at work.
+        """
+        return in_ollamas_words(self._conclusion(error, task, started, seconds), error)
+
+    def _conclusion(self, error: OllamaError, task: Task, started: float, seconds: float) -> Conclusion:
+        if isinstance(error, ServerBusyError):
+            again = task.tries.busy(error.message, self._patience, task.seconds_left)
+            if again is not None:
+                return again
+            if self._may_return(task.delivery):
+                return Verdict.REQUEUE
+            return Failure("ollama_unavailable", error.message, started, seconds)
+        if fault_of(error) is Fault.RUNNER:
+            again = task.tries.runner_end(error.message, task.seconds_left)
+            if again is not None:
+                return again
+            message = f"the process that runs the model ended each time that it served this request: {error.message}"
+            # After a while it was not alone any more.
+            return ModelFailure("inference_failed", message, started, seconds, final=seconds < ALONE)
+        return failure_of(error, started, seconds)
+
+    def _wait(self, error: OllamaError, begun: float, seconds: float) -> bool:
+        """Wait until Ollama is up, for as long as requests wait; return whether it is.
+
+        :param begun: when Ollama was asked first, on the monotonic clock.
+        """
+        self._health.suspect(error)
+        seconds = min(seconds, begun + self._patience - time.monotonic())
+        return seconds > 0 and self._health.wait(seconds)
+
+    def _may_return(self, delivery: Delivery) -> bool:
+        """Whether another node gets a request that this Ollama does not answer.
+
+        Once only: the next node that cannot answer says so to the requester.
+        """
+        return delivery.count == 0 and delivery.seconds_left() > self._patience

@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Has Ollama answer requests that are carried as they came (``_fleet/dialects/carried.py``)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+
+from .._fleet.carried import CarriedAnswer, CarriedRequest
+from .._fleet.messages import Failure, Request
+from .._ollama.api_errors import ConnectionLostError, IncompleteResponseError, OllamaError
+from .._ollama.calls import Call
+from .._ollama.carried_tokens import TokenCounter
+from .._ollama.client import Inference, OllamaClient
+from .._ollama.response_errors import read
+from .._ollama.transport import ResponseHead
+from .carried_pieces import CarriedPieces
+from .tries import Conclusion
+
+#: Bytes of an answer that is not streamed and goes out in one message. Larger ones go out in pieces.
+LARGEST_WHOLE = 256 * 1024
+
+#: Texts of an embedding request whose answer is sure to be small.
+FEW_TEXTS = 16
+
+#: The content types of streams.
+_STREAMS = ("text/event-stream", "application/x-ndjson")
+
+
+class Carrier:
+    """Sends carried requests to one Ollama. For any number of threads."""
+
+    def __init__(self, client: OllamaClient) -> None:
+        self._client = client
+
+    def inference(self, request: CarriedRequest, model: str) -> Inference:
+        """Return a request whose answer comes as a whole, for whoever sends it by other means than the client."""
+
+        def result_of(response: ResponseHead, received: bytes) -> dict[str, Any]:
+            return self._judged(response, received, model)
+
+        return Inference(self._client.post_request(request.path, request.body), result_of)
+
+    def run(self, request: CarriedRequest, model: str, call: Call, pieces: CarriedPieces) -> CarriedAnswer:
+        """Have Ollama answer, in pieces where the answer is a stream or large.
+
+        :raises OllamaError: as the client does.
+        """
+        with self._client.post(self._client.post_request(request.path, request.body), call) as response:
+            if response.status >= 300:
+                return self._judged(response, read(response, self._client.url), model)
+            content_type = response.headers.get("Content-Type", "")
+            in_pieces = content_type.partition(";")[0].strip().lower() in _STREAMS
+            counter, held = TokenCounter(), bytearray()
+            try:
+                for chunk in response.chunks():
+                    counter.add(chunk)
+                    held += chunk
+                    in_pieces = in_pieces or len(held) > LARGEST_WHOLE
+                    if in_pieces:
+                        pieces.add(bytes(held), response.status, content_type, call.check)
+                        held.clear()
+            except ConnectionLostError as error:
+                if pieces.begun:
+                    raise IncompleteResponseError(
+                        f"Ollama ended its answer early: {error.message}", partial={}
+                    ) from error
+                raise
+            return CarriedAnswer(response.status, content_type, bytes(held), counter.tokens(), streamed=pieces.begun)
+
+    def _judged(self, response: ResponseHead, received: bytes, model: str) -> CarriedAnswer:
+        counter = TokenCounter()
+        counter.add(received)
+        content_type = response.headers.get("Content-Type", "")
+        answer = CarriedAnswer(response.status, content_type, received, counter.tokens())
+        if response.status >= 300:
+            error = self._client.error_of(response, received, model)
+            error.answer = answer
+            raise error
+        return answer
+
+
+def in_ollamas_words(outcome: Conclusion, error: OllamaError) -> Conclusion:
+    """Return what comes of a carried request with the answer of Ollama that its failure was made of, if there is one.
+
+    The requester gets this answer as it came, since it is in the words of the interface that was asked.
+    """
+    if isinstance(outcome, Failure) and isinstance(error.answer, CarriedAnswer):
+        return replace(outcome, said=error.answer)
+    return outcome
+
+
+def needs_thread(request: Request) -> bool:
+    """Whether a carried request may have an answer that goes out in pieces."""
+    carried: Optional[CarriedRequest] = request.carried
+    if carried is None:
+        return False
+    inputs = carried.document.get("input")
+    return carried.stream or (isinstance(inputs, list) and len(inputs) > FEW_TEXTS)

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a request comes to: the conclusion of the work as a result, with its reply, its verdict and its log fields."""
+
+from __future__ import annotations
+
+from typing import Callable, Optional, Union
+
+from .._fleet.carried import CarriedAnswer
+from .._fleet.dialects.headers import ignored_fields
+from .._fleet.messages import Delta, Failure, Outcome, Reply, Request, Success
+from .._ollama.usage import usage_of
+from ..domain.verdicts import Result, Verdict
+from .cancel_token import CancelToken
+from .fault_table import ModelFailure
+from .replies import Replies, WriteDelta
+from .task import Reading
+from .tries import Conclusion, Later
+
+#: Characters of an error that the log has.
+_MAX_ERROR = 300
+
+
+class ResultWriter:
+    """Makes results. For any number of threads."""
+
+    def __init__(self, replies: Replies) -> None:
+        self._replies = replies
+
+    def conclude(self, reading: Reading, conclusion: Conclusion, stop: CancelToken) -> Union[Result, Later]:
+        """Return what becomes of a request by what the work on it came to."""
+        if isinstance(conclusion, Later):
+            if not stop.stopped:
+                return conclusion
+            conclusion = stop.verdict
+        if isinstance(conclusion, Verdict):
+            return Result(conclusion, "requester_gone" if stop.abandoned else "given_back", fields=reading.fields)
+        return self.answer(reading, conclusion)
+
+    def deltas(self, request: Request, write: WriteDelta) -> Callable[[Delta], Optional[Reply]]:
+        """Return what makes a message of a delta; of one that is too large it makes None."""
+        return self._replies.deltas(request, write)
+
+    def answer(self, reading: Reading, outcome: Outcome) -> Result:
+        """Return what becomes of a request with its answer."""
+        request, verdict = reading.request, reading.verdict
+        fields = {**reading.fields, "seconds": outcome.seconds or None}
+        if request.ignored:
+            fields["ignored"] = ignored_fields(request.ignored)
+        if isinstance(outcome, Success):
+            usage = usage_of(outcome.result)
+            fields.update(input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"])
+        broken = outcome.message if isinstance(outcome, ModelFailure) else ""
+        if request.reply_to is None:
+            fields["unanswered"] = "no reply_to"
+            return Result(verdict, _outcome_word(outcome), fields=fields, broken=broken)
+        reply, outcome = self._replies.write(reading.dialect, request, outcome)
+        if isinstance(outcome, Failure):
+            fields["error"] = outcome.message[:_MAX_ERROR]
+        # Pieces that went out before are not in the reply, which says only how many they were.
+        whole = not (
+            isinstance(outcome, Success) and isinstance(outcome.result, CarriedAnswer) and outcome.result.streamed
+        )
+        return Result(verdict, _outcome_word(outcome), reply, fields, broken, repeatable=whole)
+
+
+def _outcome_word(outcome: Outcome) -> str:
+    """Return the word for counters and the log."""
+    if isinstance(outcome, Success):
+        return "answered"
+    # Ollama was not asked: the request had expired before its turn, which is no matter of the model.
+    return "expired" if outcome.code == "inference_timeout" and not outcome.started else outcome.code

@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lanes of a configuration, each with the settings that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._ollama.names import ModelName
+from ..domain.delivery import LaneSettings
+from .config import Config, LaneConfig
+
+#: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
+EMBED_PRIORITY = 10
+
+
+def configured_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[LaneSettings]:
+    """Return the lanes with the settings that they have.
+
+    :param found: lanes besides those that are listed.
+    """
+    limits = {ModelName.parse(name).key: limit for name, limit in config.model_concurrency.items()}
+    return [
+        LaneSettings(
+            lane,
+            deadline=lane.deadline if settings.deadline is None else settings.deadline,
+            priority=settings.priority
+            if settings.priority is not None
+            else (EMBED_PRIORITY if lane.type == "embed" else 0),
+            consumer_priority=settings.consumer_priority,
+            batch=config.embed_batch.count if lane.type == "embed" else 1,
+            limit=limits.get(ModelName.parse(lane.model).key),
+            terms=settings.terms,
+        )
+        for lane, settings in config.lane_table(found)
+    ]

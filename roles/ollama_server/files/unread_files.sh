@@ -1,0 +1,36 @@
+#!/bin/sh
+# Usage: unread_files.sh UNIT PATH...
+#
+# Prints what of each PATH was written after UNIT had read it, so that the process that runs does not know it. Nothing is
+# printed while UNIT does not run, and for a PATH that does not exist. A directory counts when something came or went in it.
+#
+# Times are systemd's own, in microseconds since the epoch: no text with a time zone has to be read. A file's time is that
+# of its last change (ctime), since a file that is moved into place, or copied with its date, has an older date.
+#
+# UNIT reads files when its main process is started. RELOADED=PATH names a file that it also reads when it is reloaded.
+set -u
+unit=$1
+shift
+
+object=/org/freedesktop/systemd1/unit/$(printf %s "$unit" | sed 's/-/_2d/g; s/\./_2e/g; s/@/_40/g')
+
+moment() { # moment INTERFACE PROPERTY
+    busctl get-property org.freedesktop.systemd1 "$object" "org.freedesktop.systemd1.$1" "$2" 2>/dev/null | cut -d ' ' -f 2
+}
+
+newer() { # newer MICROSECONDS PATH...
+    since=$(printf '@%d.%06d' "$(($1 / 1000000))" "$(($1 % 1000000))")
+    shift
+    find "$@" -newerct "$since" 2>/dev/null
+}
+
+case $(systemctl is-active "$unit") in active | reloading | activating | deactivating) ;; *) exit 0 ;; esac
+started=$(moment Service ExecMainStartTimestamp)
+[ "${started:-0}" -gt 0 ] || exit 0
+newer "$started" "$@"
+if [ -n "${RELOADED:-}" ]; then
+    # A reload changes the state of the unit, and so does a start.
+    changed=$(moment Unit StateChangeTimestamp)
+    newer "${changed:-$started}" "$RELOADED"
+fi
+exit 0

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests that state a version of the protocol, as the worker reads them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+
+import pytest
+from fleet_worker._fleet.dialects import served
+from fleet_worker.domain.protocol_settings import ProtocolSettings
+from fleet_worker.domain.verdicts import Verdict
+from fleet_worker.inference.request_reader import RequestReader
+from fleet_worker.inference.task import Reading
+
+from ..deliveries import delivery, lane_settings
+from ..protocol_requests import version2
+
+LANE = lane_settings("chat", "qwen3.5:27b", style="shared")
+
+
+def task(settings: Optional[ProtocolSettings] = None, **changes: Any) -> Reading:
+    protocol = settings or ProtocolSettings(instances=("default", "gpu-*"))
+    reader = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=protocol)
+    document = version2(**changes)
+    found = reader.read(
+        delivery(document, lane=LANE, reply_to=document["reply_to"], correlation_id=document["correlation_id"])
+    )
+    assert isinstance(found, Reading)
+    return found
+
+
+@pytest.mark.parametrize("instance", ["default", "gpu-01", "gpu-7"])
+def test_read_of_a_request_to_this_instance_serves_it(instance: str) -> None:
+    found = task(provider_instance=instance)
+    assert (found.failure, found.dialect.name, found.verdict) == (None, "version 2", Verdict.ACK)
+    assert found.fields["type"] == "chat"
+
+
+@pytest.mark.parametrize("instance", ["Default", "h200", "\x1b[31m"])
+def test_read_of_a_request_to_another_instance_refuses_it(instance: str) -> None:
+    failure = task(provider_instance=instance).failure
+    assert failure is not None and failure.code == "unknown_instance"
+    assert "instances" in failure.message and "\x1b" not in failure.message
+
+
+def test_read_of_a_request_to_any_instance_serves_it() -> None:
+    assert task(ProtocolSettings(instances=("*",)), provider_instance="h200").failure is None
+
+
+def test_read_of_a_version_that_is_not_served_refuses_it() -> None:
+    found = task(ProtocolSettings(dialects=served([])))
+    assert found.failure is not None and found.failure.code == "unsupported_type"
+
+
+def test_read_of_an_incomplete_envelope_asks_the_guard_nothing() -> None:
+    failure = task(provider_instance=None).failure
+    assert failure is not None and failure.code == "invalid_envelope"
+
+
+def test_identity_of_a_request_that_lost_its_properties_is_the_same() -> None:
+    document = version2()
+    whole = delivery(document, lane=LANE, message_id="llm_fleet_req_1", timestamp=1)
+    lost = delivery(document, lane=LANE, type=None, reply_to=None, correlation_id=None, headers={"x-retry-count": 1})
+    assert whole.identity == lost.identity is not None
+
+
+@pytest.mark.parametrize("field", ["idempotency_key", "correlation_id", "reply_to", "params"])
+def test_identity_of_a_request_with_another_body_differs(field: str) -> None:
+    other = version2(**{field: {"messages": []} if field == "params" else "other"})
+    assert delivery(version2(), lane=LANE).identity != delivery(other, lane=LANE).identity
+
+
+def test_identity_of_a_plain_request_that_mentions_a_version_needs_its_properties() -> None:
+    body = {"messages": [{"role": "user", "content": "x"}], "tracing": {"protocol_version": 2}}
+    one, other = (delivery(body, correlation_id=name, message_id=name) for name in ("a", "b"))
+    assert one.identity != other.identity
+
+
+def test_identity_on_another_lane_differs() -> None:
+    here = delivery(version2(), lane=LANE)
+    assert here.identity != replace(here, lane=lane_settings("chat", "qwen3.5:27b")).identity
+
+
+def test_identity_of_a_body_that_is_no_json_is_that_of_its_properties() -> None:
+    one = delivery(b'{"protocol_version"', correlation_id="a")
+    assert one.identity != delivery(b'{"protocol_version"', correlation_id="b").identity
+
+
+def test_identity_of_a_carried_request_is_never_its_body_alone() -> None:
+    one, other = (
+        delivery(version2(), lane=LANE, type="legionio.carried.request", message_id=name) for name in ("a", "b")
+    )
+    assert one.identity != other.identity

@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a unit has not read is found by its times; what each unit reads is in the list that is looked at.
+
+The Molecule scenario asks a real systemd; here `systemctl` and `busctl` answer as it does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "roles/ollama_server/files/unread_files.sh"
+WORKER = {
+    "fleet_worker_broker_addresses": ["hub"],
+    "fleet_worker_broker_password": "secret",
+    "fleet_worker_broker_client_key": "/etc/pki/worker.key",
+    "fleet_worker_ollama_headers": {"A": "b"},
+    "fleet_worker_updates_broker_password": "hidden",
+    "fleet_worker_updates_broker_client_key": "/etc/pki/updates.key",
+    "fleet_worker_lanes": [{"type": "chat", "model": "a"}],
+    "__fleet_worker_release": "1.0.0-0123456789",
+    "__fleet_worker_venv": "cp311-x86_64-0123456789",
+}
+
+
+def unread(tools: Path, *paths: Path, started: int, changed: int = 0, state: str = "active", **env: str) -> list[str]:
+    """Ask the script about a unit that was started, and that changed its state, so many microseconds after 1970."""
+    for name, text in {
+        "systemctl": f"echo {state}",
+        "busctl": f'case "$*" in *ExecMainStartTimestamp*) echo t {started};; *) echo t {changed or started};; esac',
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    command = ["sh", str(SCRIPT), "fleet-worker.service", *map(str, paths)]
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}", **env}
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout.splitlines()
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    return folder
+
+
+def microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Guam", "America/New_York"])
+def test_file_written_after_the_start_is_printed_in_any_time_zone(tmp_path: Path, tools: Path, zone: str) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("")
+    time.sleep(0.02)
+    started = microseconds()
+    time.sleep(0.02)
+    new.write_text("")
+    assert unread(tools, old, new, tmp_path / "missing", started=started, TZ=zone) == [str(new)]
+
+
+def test_file_moved_into_place_with_an_old_date_is_printed(tmp_path: Path, tools: Path) -> None:
+    renewed = tmp_path / "key"
+    started = microseconds()
+    time.sleep(0.02)
+    renewed.write_text("")
+    os.utime(renewed, (0, 0))
+    assert unread(tools, renewed, started=started) == [str(renewed)]
+
+
+def test_directory_that_lost_a_file_is_printed(tmp_path: Path, tools: Path) -> None:
+    folder = tmp_path / "unit.d"
+    folder.mkdir()
+    (folder / "50-overrides.conf").write_text("")
+    time.sleep(0.02)
+    started = microseconds()
+    time.sleep(0.02)
+    (folder / "50-overrides.conf").unlink()
+    assert unread(tools, folder, started=started) == [str(folder)]
+
+
+def test_nothing_is_printed_of_a_unit_that_does_not_run(tmp_path: Path, tools: Path) -> None:
+    (tmp_path / "new").write_text("")
+    assert unread(tools, tmp_path / "new", started=1, state="failed") == []
+    assert unread(tools, tmp_path / "new", started=0) == []
+
+
+def test_file_read_by_a_reload_is_printed_only_when_it_is_newer_than_that(tmp_path: Path, tools: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("")
+    time.sleep(0.02)
+    after = microseconds()
+    assert unread(tools, tools / "missing", started=1, changed=after, RELOADED=str(config)) == []
+    assert unread(tools, tools / "missing", started=1, changed=1, RELOADED=str(config)) == [str(config)]
+
+
+@pytest.mark.parametrize(
+    "role, template, unit, files",
+    [
+        ("ollama_server", "ollama.service.j2", "ollama", "__ollama_server_unit_files"),
+        ("fleet_worker", "fleet-worker.service.j2", "fleet-worker", "__fleet_worker_worker_files"),
+        ("fleet_worker", "fleet-updates.service.j2", "fleet-worker-updates", "__fleet_worker_updates_files"),
+    ],
+)
+def test_every_file_that_a_unit_reads_is_looked_at(
+    render: Any, evaluate: Any, role: str, template: str, unit: str, files: str
+) -> None:
+    options = WORKER if role == "fleet_worker" else {}
+    listed = evaluate(role, files, **options)
+    text = render(role, template, **options)
+    read = re.findall(r"^EnvironmentFile=-?(\S+)|^LoadCredential=[^:]+:(\S+)|--config (\S+)", text, re.MULTILINE)
+    wanted = {name for names in read for name in names if name}
+    wanted |= {f"/etc/systemd/system/{unit}.service", f"/etc/systemd/system/{unit}.service.d"}
+    wanted |= {path.split("/bin/")[0] for path in re.findall(r"^ExecStart=(\S+)", text, re.MULTILINE)}
+    assert len(wanted) > 3
+    assert [path for path in sorted(wanted) if not any(f"{path}/".startswith(f"{one}/") for one in listed)] == []
