@@ -125,7 +125,7 @@ error_code:
   sample: broadcast_failed
 """
 
-from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_updates import BROADCAST, broadcast
+from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_broadcast import BROADCAST, broadcast
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import BROKER
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 

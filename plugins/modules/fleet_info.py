@@ -198,7 +198,7 @@ error_code:
   sample: exchange_missing
 """
 
-from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_view import INFO, info
+from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_info import INFO, info
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import BROKER
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 

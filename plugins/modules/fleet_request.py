@@ -291,7 +291,7 @@ retriable:
   sample: true
 """
 
-from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_work import REQUEST, request
+from ansible_collections.legionio.ollama.plugins.module_utils._module.fleet_request import REQUEST, request
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import BROKER
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 

@@ -91,8 +91,8 @@ size:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import SERVER
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_blob import blob
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
-from ansible_collections.legionio.ollama.plugins.module_utils._module.server_work import blob
 
 SPEC = ArgumentSpec(
     {

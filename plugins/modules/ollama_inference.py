@@ -226,8 +226,8 @@ usage:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import SERVER
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_inference import inference
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
-from ansible_collections.legionio.ollama.plugins.module_utils._module.server_work import inference
 
 SPEC = ArgumentSpec(
     {

@@ -384,7 +384,7 @@ progress:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, SERVER
-from ansible_collections.legionio.ollama.plugins.module_utils._module.model_work import model
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_model import model
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
 SPEC = ArgumentSpec(

@@ -211,8 +211,8 @@ running:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import SERVER
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_model_info import info
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
-from ansible_collections.legionio.ollama.plugins.module_utils._module.server_work import info
 
 SPEC = ArgumentSpec(
     {

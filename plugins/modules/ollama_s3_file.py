@@ -163,7 +163,7 @@ error_code:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3
-from ansible_collections.legionio.ollama.plugins.module_utils._module.mirror_work import handle_file
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_file import handle_file
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
 

@@ -295,7 +295,7 @@ error_code:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, STORE
-from ansible_collections.legionio.ollama.plugins.module_utils._module.mirror_work import import_models
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_import import import_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
 

@@ -123,7 +123,7 @@ broken:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import S3
-from ansible_collections.legionio.ollama.plugins.module_utils._module.mirror_work import list_models
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_info import list_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
 

@@ -239,7 +239,7 @@ error_code:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, STORE
-from ansible_collections.legionio.ollama.plugins.module_utils._module.mirror_work import publish_models
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_publish import publish_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
 

@@ -307,8 +307,8 @@ error_code:
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, SERVER, STORE
+from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_sync import sync_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
-from ansible_collections.legionio.ollama.plugins.module_utils._module.sync_work import sync_models
 
 
 def main() -> None:

@@ -13,7 +13,9 @@ import pytest
 ROOM = "ansible_collections.legionio.ollama.plugins.module_utils"
 
 
-@pytest.mark.parametrize("work, needs_a_client", [("mirror_work", False), ("sync_work", True)])
+@pytest.mark.parametrize(
+    "work, needs_a_client", [("ollama_s3_import", False), ("ollama_s3_publish", False), ("ollama_s3_sync", True)]
+)
 def test_only_a_sync_loads_the_client_of_ollama(work: str, needs_a_client: bool) -> None:
     program = f"import sys, {ROOM}._module.{work}; print('{ROOM}._ollama.client' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -2,57 +2,79 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The work of the module that syncs.
-
-Apart from that of the other mirror modules, since it needs a client of Ollama, which would cost each of them its start.
-"""
+"""The work of ollama_s3_sync: models of the mirror on a running server, through its API."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models import model_sync
 from .._mirror.models.plan import ADD, Plan
+from .._mirror.s3.settings import S3Settings
 from .._mirror.state.lock import LockWait
+from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
+from .._ollama.names import ModelName
 from .._ollama.retry import RetryPolicy
 from .._ollama.safe_fs import DirectoryError
 from .._ollama.store import Store, StoreSettings
-from .mirror_work import (
-    imported,
-    naming_the_mirror,
-    partial_import,
-    remarked,
-    transfer_mirror,
-    transfer_names,
-    transfer_options,
-)
+from .groups import s3_settings
 from .progress import telling
-from .server_work import connect
+from .s3_options import endpoint_in_failures, mirror_of, model_names, server_remarks, transfer_options
+from .s3_results import imported, partial_import
+from .server_options import connect
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """What a task asks for."""
+
+    names: list[ModelName]
+    models_path: str
+    mirror: S3Settings
+    transfer: TransferOptions
+    verify_always: bool
+    policy: RetryPolicy
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> SyncOptions:
+        """Read the parameters of the module.
+
+        :raises CollectionError: for a value that makes no sense.
+        """
+        return cls(
+            names=model_names(params),
+            models_path=params["models_path"],
+            mirror=s3_settings(params),
+            transfer=transfer_options(params),
+            verify_always=params["verify"] == "always",
+            policy=RetryPolicy(params["retries"]),
+        )
 
 
 def sync_models(module: AnsibleModule) -> dict[str, Any]:
     """Make models present on a running server."""
-    params = module.params
-    names = transfer_names(params)
+    options = SyncOptions.from_params(module.params)
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(_reachable(params["models_path"]))
+        store = stack.enter_context(_reachable(options.models_path))
         client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
         tally = stack.enter_context(telling(module))
-        stack.enter_context(naming_the_mirror(params))
-        mirror = transfer_mirror(params)
+        stack.enter_context(endpoint_in_failures(options.mirror))
+        mirror = mirror_of(options.mirror, options.transfer)
         syncer = model_sync.Syncer(
             mirror,
             store,
-            names,
+            options.names,
             client=client,
             pusher=pusher,
-            policy=RetryPolicy(params["retries"]),
-            verify_always=params["verify"] == "always",
-            options=transfer_options(params),
+            policy=options.policy,
+            verify_always=options.verify_always,
+            options=options.transfer,
             wait=LockWait(module.warn),
             tally=tally,
         )
@@ -60,7 +82,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         if module.check_mode or not plan.changed:
             if store.exists and not module.check_mode:
                 syncer.remember()
-            return {**_synced(module, plan, syncer, None), **remarked(module, mirror)}
+            return {**_synced(module, plan, syncer, None), **server_remarks(module, mirror)}
         try:
             plan = syncer.apply()
         except CollectionError as error:
@@ -74,7 +96,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
                 ],
             }
             raise
-        return {**_synced(module, plan, syncer, syncer.report), **remarked(module, mirror)}
+        return {**_synced(module, plan, syncer, syncer.report), **server_remarks(module, mirror)}
 
 
 def _reachable(path: str) -> Store:

@@ -16,7 +16,7 @@ from .._fleet.errors import FleetError, InvalidQuestionError
 from .._fleet.requester import Requester
 from .._ollama.names import ModelName
 from .argspec import ArgumentSpec
-from .fleet_work import broker_settings
+from .broker_options import broker_settings
 
 BROADCAST = ArgumentSpec(
     {

@@ -2,24 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the modules of the action group ``fleet`` do: they talk to workers through the broker."""
+"""The work of fleet_request: one question to a worker, through the broker."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._fleet.arrivals import StreamSummary
-from .._fleet.broker import TLS_PORT, Address, BrokerSettings, BrokerTlsSettings
 from .._fleet.dialects import dialect_named
-from .._fleet.errors import InvalidBrokerError, InvalidQuestionError, NoFleetQueueError
+from .._fleet.errors import InvalidQuestionError, NoFleetQueueError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.messages import Question
 from .._fleet.requester import Requester, RoundTrip
 from .argspec import ArgumentSpec
+from .broker_options import broker_settings
+from .images import encoded_image
 
 #: Options that become part of the request under their own names, as Ollama's API has them.
 _ARGUMENTS = (
@@ -70,38 +70,6 @@ REQUEST = ArgumentSpec(
 )
 
 
-def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
-    """Return the settings of the broker that a module was given.
-
-    :raises InvalidBrokerError: when the address cannot be read.
-    """
-    tls = BrokerTlsSettings(
-        validate=params["broker_validate_certs"],
-        ca_path=params["broker_ca_path"],
-        client_cert=params["broker_client_cert"],
-        client_key=params["broker_client_key"],
-    )
-    if params["broker_url"]:
-        return BrokerSettings.from_url(params["broker_url"], tls)
-    port = params["broker_port"]
-    encrypted = bool(port == TLS_PORT or tls.ca_path or tls.client_cert)
-    addresses = tuple(_address(host, port, encrypted) for host in params["broker_host"])
-    if not addresses:
-        raise InvalidBrokerError("No broker is given", remedy="Set broker_host to at least one host")
-    credentials: dict[str, Any] = {}
-    if params["broker_username"]:
-        credentials = {"username": params["broker_username"], "password": params["broker_password"]}
-    elif tls.client_cert:
-        credentials = {"username": None}
-    return BrokerSettings(addresses, vhost=params["broker_vhost"] or "/", tls=tls if encrypted else None, **credentials)
-
-
-def _address(host: str, port: Optional[int], encrypted: bool) -> Address:
-    if host.count(":") > 1 and not host.startswith("["):
-        host = f"[{host}]"
-    return Address.parse(f"{host}:{port}" if port else host, tls=encrypted)
-
-
 def request(module: AnsibleModule) -> dict[str, Any]:
     """Ask one question; in check mode, only look whether there is somebody to ask."""
     params = module.params
@@ -134,25 +102,13 @@ def request(module: AnsibleModule) -> dict[str, Any]:
 def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {name: params[name] for name in _ARGUMENTS if params[name] is not None}
     if params["images"]:
-        images = [_image(path) for path in params["images"]]
+        images = [encoded_image(path) for path in params["images"]]
         if params["type"] == "chat":
             *earlier, last = arguments["messages"]
             arguments["messages"] = [*earlier, {**last, "images": [*last.get("images", []), *images]}]
         else:
             arguments["images"] = images
     return arguments
-
-
-def _image(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return base64.b64encode(file.read()).decode("ascii")
-    except OSError as error:
-        raise InvalidQuestionError(
-            f"The image {path} cannot be read: {error.strerror}",
-            remedy="Give the path of a file on the host that the module runs on",
-            path=path,
-        ) from error
 
 
 def _queue(requester: Requester, entry: Lane) -> dict[str, int]:

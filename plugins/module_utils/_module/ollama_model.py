@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What ollama_model does: plan the steps that lead to the wanted state, then take them, or only tell them."""
+"""The work of ollama_model: plan the steps that lead to the wanted state, then take them, or only report them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from .._ollama.names import ModelName, spellings
 from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds, runner_options
 from .._ollama.retry import RetryPolicy
 from .._ollama.uploads import digest_and_size
+from .ollama_model_info import described_model, loaded
 from .progress import telling
-from .server_work import connect, described_model, loaded
+from .server_options import connect
 
 #: Options that mean nothing in other states; a task that gives them there is mistaken.
 _STATE_OF = {"source": "present", "create": "present", "push": "present", "keep_alive": "loaded", "options": "loaded"}
@@ -58,14 +59,72 @@ class ServerPlan:
         self.changed = self.changed or changes
 
 
+@dataclass(frozen=True)
+class ModelOptions:
+    """What a task asks for.
+
+    :ivar state: ``present``, ``absent``, ``loaded`` or ``unloaded``.
+    :ivar source: the model to copy.
+    :ivar spec: the model to create.
+    :ivar force: create the model also if the server has one like it.
+    :ivar keep_alive: as Ollama takes it; None leaves the time to the server.
+    :ivar retries: how often a pull is tried again.
+    :ivar timeout: seconds within which an unloaded model has to be gone.
+    :ivar stall_timeout: seconds without progress after which a long call ends.
+    """
+
+    name: ModelName
+    state: str
+    pull: str
+    source: Optional[ModelName]
+    spec: Optional[ModelSpec]
+    force: bool
+    push: bool
+    insecure: bool
+    keep_alive: Any
+    runner_options: dict[str, Any]
+    retries: int
+    timeout: float
+    stall_timeout: float
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> ModelOptions:
+        """Read the parameters of the module.
+
+        :raises CollectionError: for a value that makes no sense, alone or in this state.
+        """
+        _require_state(params)
+        alive = keep_alive(params["keep_alive"])
+        if keep_alive_seconds(alive) == 0:
+            raise InvalidOptionError(
+                "keep_alive is 0, which unloads the model at once", remedy="Use state=unloaded", option="keep_alive"
+            )
+        create = params["create"]
+        return cls(
+            name=ModelName.parse(params["name"]),
+            state=params["state"],
+            pull=params["pull"],
+            source=ModelName.parse(params["source"]) if params["source"] else None,
+            spec=_model_spec(create) if create else None,
+            force=bool(create and create["force"]),
+            push=params["push"],
+            insecure=params["insecure"],
+            keep_alive=alive,
+            runner_options=runner_options(params["options"] or {}),
+            retries=params["retries"],
+            timeout=params["timeout"],
+            stall_timeout=params["stall_timeout"],
+        )
+
+
 def model(module: AnsibleModule) -> dict[str, Any]:
     """Make a model of a server what the task says."""
-    _check_options(module.params)
+    options = ModelOptions.from_params(module.params)
     with connect(module) as client, telling(module) as tally:
-        return _Work(module, client, tally).result()
+        return _ModelTask(options, client, tally, check_mode=module.check_mode).result()
 
 
-def _check_options(params: Mapping[str, Any]) -> None:
+def _require_state(params: Mapping[str, Any]) -> None:
     for option, state in _STATE_OF.items():
         if params[option] and params["state"] != state:
             raise InvalidOptionError(
@@ -75,16 +134,16 @@ def _check_options(params: Mapping[str, Any]) -> None:
             )
 
 
-class _Work:
+class _ModelTask:
     """One task on one server."""
 
-    def __init__(self, module: AnsibleModule, client: OllamaClient, tally: ByteCounter) -> None:
-        self._params = module.params
-        self._check_mode = module.check_mode
+    def __init__(self, options: ModelOptions, client: OllamaClient, tally: ByteCounter, *, check_mode: bool) -> None:
+        self._options = options
+        self._check_mode = check_mode
         self._client = client
         self._tally = tally
-        self._long = LongCalls(client, stall_timeout=module.params["stall_timeout"], tally=tally)
-        self._name = ModelName.parse(module.params["name"])
+        self._long = LongCalls(client, stall_timeout=options.stall_timeout, tally=tally)
+        self._name = options.name
         self._digests: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
         self._models = listed(client.tags())
@@ -93,12 +152,12 @@ class _Work:
         self._shown = self._found.shown if self._found else self._name.short
 
     def result(self) -> dict[str, Any]:
-        """Plan, act unless in check mode, and tell."""
-        plan = getattr(self, f"_{self._params['state']}")()
+        """Plan, act unless in check mode, and report."""
+        plan = getattr(self, f"_plan_{self._options.state}")()
         digest_before = self._found.digest if self._found else None
         if self._check_mode:
             model = described_model(self._found, self._running()) if self._found else None
-            return self._told(plan, plan.changed, [says for says, _step in plan.steps], digest_before, model)
+            return self._reported(plan, plan.changed, [says for says, _step in plan.steps], digest_before, model)
         done: list[str] = []
         try:
             for says, step in plan.steps:
@@ -108,7 +167,7 @@ class _Work:
             error.result = {"changed": bool(done) and plan.changed, "actions": done}
             raise
         after = find(listed(self._client.tags()), self._name)
-        return self._told(
+        return self._reported(
             plan,
             self._changed(plan, after),
             done,
@@ -117,11 +176,11 @@ class _Work:
         )
 
     def _changed(self, plan: ServerPlan, after: Optional[ListedModel]) -> bool:
-        if self._params["state"] != "present" or self._params["push"]:
+        if self._options.state != "present" or self._options.push:
             return plan.changed
         return (after.digest if after else None) != (self._found.digest if self._found else None)
 
-    def _told(
+    def _reported(
         self,
         plan: ServerPlan,
         changed: bool,
@@ -139,7 +198,7 @@ class _Work:
             "model": model,
             "diff": {"before": plan.before, "after": after if changed else plan.before},
         }
-        if self._params["state"] == "loaded" and not self._check_mode:
+        if self._options.state == "loaded" and not self._check_mode:
             running = self._running()
             result["running"] = loaded(running) if running else None
         return result
@@ -149,7 +208,7 @@ class _Work:
         seen = dict(planned)
         if model and "digest" in planned:
             seen.update({key: model[key] for key in ("name", "digest", "size")})
-        if model and self._params["create"]:
+        if model and self._options.spec:
             seen.update(_parts(self._client.show(model["name"])))
         return seen
 
@@ -161,19 +220,19 @@ class _Work:
 
     # state: present
 
-    def _present(self) -> ServerPlan:
+    def _plan_present(self) -> ServerPlan:
         before = self._identity(self._found)
         plan = ServerPlan(before, {"name": self._shown, "digest": None, "size": None})
-        if self._params["create"]:
-            self._plan_creation(plan, self._params["create"])
-        elif self._params["source"]:
-            self._plan_copy(plan, ModelName.parse(self._params["source"]))
+        if self._options.spec:
+            self._plan_creation(plan, self._options.spec)
+        elif self._options.source:
+            self._plan_copy(plan, self._options.source)
         elif self._needs_pull(self._found, self._shown):
             plan.add(f"pull {self._shown}", lambda: self._pull(self._shown))
         else:
             plan.after = dict(before)
-        if self._params["push"]:
-            plan.add(f"push {self._shown}", lambda: self._long.push(self._shown, insecure=self._params["insecure"]))
+        if self._options.push:
+            plan.add(f"push {self._shown}", lambda: self._long.push(self._shown, insecure=self._options.insecure))
         return plan
 
     def _needs_pull(self, found: Optional[ListedModel], name: str) -> bool:
@@ -181,7 +240,7 @@ class _Work:
 
         :raises ModelNotFoundError: when it is missing, and must not be.
         """
-        if self._params["pull"] == "always" or (found is None and self._params["pull"] == "not_present"):
+        if self._options.pull == "always" or (found is None and self._options.pull == "not_present"):
             return True
         if found is None:
             raise ModelNotFoundError(
@@ -194,8 +253,7 @@ class _Work:
         return False
 
     def _pull(self, name: str) -> None:
-        policy = RetryPolicy(self._params["retries"])
-        self._long.pull(name, insecure=self._params["insecure"], policy=policy)
+        self._long.pull(name, insecure=self._options.insecure, policy=RetryPolicy(self._options.retries))
 
     def _plan_copy(self, plan: ServerPlan, source: ModelName) -> None:
         found = find(self._models, source)
@@ -214,36 +272,35 @@ class _Work:
             plan.after.update(digest=found.digest, size=found.size)
         plan.add(f"copy {shown} to {self._shown}", lambda: self._client.copy(shown, self._shown))
 
-    def _plan_creation(self, plan: ServerPlan, create: Mapping[str, Any]) -> None:
-        recipe = _recipe(create)
+    def _plan_creation(self, plan: ServerPlan, spec: ModelSpec) -> None:
         origin: Optional[dict[str, Any]] = None
-        if recipe.origin:
-            found = find(self._models, recipe.origin)
-            shown = found.shown if found else recipe.origin.short
+        if spec.origin:
+            found = find(self._models, spec.origin)
+            shown = found.shown if found else spec.origin.short
             if self._needs_pull(found, shown):
                 plan.add(f"pull {shown}", lambda: self._pull(shown))
             else:
                 origin = self._client.show(shown)
-        compared = recipe.origin is None or origin is not None
+        compared = spec.origin is None or origin is not None
         if self._found:
             there = self._client.show(self._shown)
             plan.before.update(_parts(there))
-            differences = model_spec.differences(recipe, there, origin, self._digest_of) if compared else ["origin"]
-            if not differences and not create["force"]:
+            differences = model_spec.differences(spec, there, origin, self._digest_of) if compared else ["origin"]
+            if not differences and not self._options.force:
                 plan.after = dict(plan.before)
                 return
         if compared:
             plan.after.update(
-                model_spec.wanted(recipe, origin), weights=model_spec.wanted_weights(recipe, origin, self._digest_of)
+                model_spec.wanted(spec, origin), weights=model_spec.wanted_weights(spec, origin, self._digest_of)
             )
-        plan.add(f"create {self._shown}", lambda: self._create(recipe))
+        plan.add(f"create {self._shown}", lambda: self._create(spec))
 
-    def _create(self, recipe: ModelSpec) -> None:
-        for path in recipe.paths:
+    def _create(self, spec: ModelSpec) -> None:
+        for path in spec.paths:
             digest = self._digest_of(path)
             self._tally.expect(f"{self._shown}, {os.path.basename(path)}", self._sizes[path])
             self._client.push_blob(digest, path, on_bytes=self._tally.add)
-        self._long.create(self._shown, recipe.request(self._digest_of))
+        self._long.create(self._shown, spec.request(self._digest_of))
 
     def _digest_of(self, path: str) -> str:
         if path not in self._digests:
@@ -252,7 +309,7 @@ class _Work:
 
     # state: absent
 
-    def _absent(self) -> ServerPlan:
+    def _plan_absent(self) -> ServerPlan:
         plan = ServerPlan(self._identity(self._found), {})
         # Several may differ in case only. The server takes each name for any of them, and deletes one at a time.
         found = spellings(self._name, [model.name for model in self._models])
@@ -263,7 +320,7 @@ class _Work:
 
     # state: loaded, unloaded
 
-    def _loaded(self) -> ServerPlan:
+    def _plan_loaded(self) -> ServerPlan:
         if self._found is None:
             raise ModelNotFoundError(
                 f"{self._client.url} does not have the model {self._shown}, so it cannot be loaded",
@@ -272,13 +329,8 @@ class _Work:
                 remedy="Make it present first",
                 name=self._shown,
             )
-        alive = keep_alive(self._params["keep_alive"])
+        alive, options = self._options.keep_alive, self._options.runner_options
         seconds = keep_alive_seconds(alive)
-        if seconds == 0:
-            raise InvalidOptionError(
-                "keep_alive is 0, which unloads the model at once", remedy="Use state=unloaded", option="keep_alive"
-            )
-        options = runner_options(self._params["options"] or {})
         running = self._running()
         forever = None if seconds is None else seconds == float("inf")
         context = options.get("num_ctx")
@@ -314,7 +366,7 @@ class _Work:
                 raise
             self._client.embed(input=[], **terms)  # before Ollama 0.6.4 a model does not tell what it can do
 
-    def _unloaded(self) -> ServerPlan:
+    def _plan_unloaded(self) -> ServerPlan:
         running = self._running()
         plan = ServerPlan({"loaded": running is not None}, {"loaded": False})
         if running:
@@ -323,11 +375,11 @@ class _Work:
 
     def _unload(self, name: str) -> None:
         self._client.generate(model=name, keep_alive=0)
-        deadline = time.monotonic() + self._params["timeout"]
+        deadline = time.monotonic() + self._options.timeout
         while self._running():
             if time.monotonic() > deadline:
                 raise OllamaError(
-                    f"{name} is still loaded {self._params['timeout']:g} seconds after it was to be unloaded",
+                    f"{name} is still loaded {self._options.timeout:g} seconds after it was to be unloaded",
                     remedy="It answers requests still; end those, or allow more time (timeout)",
                     name=name,
                 )
@@ -350,7 +402,7 @@ def _stays_for_good(running: ListedModel) -> bool:
     return year.isdigit() and int(year) > dt.date.today().year + 100
 
 
-def _recipe(create: Mapping[str, Any]) -> ModelSpec:
+def _model_spec(create: Mapping[str, Any]) -> ModelSpec:
     files = {str(name): str(path) for name, path in (create["files"] or {}).items()}
     if create["directory"]:
         files = _files_below(create["directory"])

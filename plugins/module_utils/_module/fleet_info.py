@@ -17,7 +17,7 @@ from .._fleet.observing import Register, RegistryEntry
 from .._fleet.registry import EXCHANGE
 from .._fleet.requester import Requester
 from .argspec import ArgumentSpec
-from .fleet_work import broker_settings
+from .broker_options import broker_settings
 
 INFO = ArgumentSpec(
     {

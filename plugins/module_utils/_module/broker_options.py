@@ -1,0 +1,45 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The options of group ``fleet`` that say where the broker is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from .._fleet.broker import TLS_PORT, Address, BrokerSettings, BrokerTlsSettings
+from .._fleet.errors import InvalidBrokerError
+
+
+def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
+    """Return the settings of the broker that a module was given.
+
+    :raises InvalidBrokerError: when the address cannot be read.
+    """
+    tls = BrokerTlsSettings(
+        validate=params["broker_validate_certs"],
+        ca_path=params["broker_ca_path"],
+        client_cert=params["broker_client_cert"],
+        client_key=params["broker_client_key"],
+    )
+    if params["broker_url"]:
+        return BrokerSettings.from_url(params["broker_url"], tls)
+    port = params["broker_port"]
+    encrypted = bool(port == TLS_PORT or tls.ca_path or tls.client_cert)
+    addresses = tuple(_address(host, port, encrypted) for host in params["broker_host"])
+    if not addresses:
+        raise InvalidBrokerError("No broker is given", remedy="Set broker_host to at least one host")
+    credentials: dict[str, Any] = {}
+    if params["broker_username"]:
+        credentials = {"username": params["broker_username"], "password": params["broker_password"]}
+    elif tls.client_cert:
+        credentials = {"username": None}
+    return BrokerSettings(addresses, vhost=params["broker_vhost"] or "/", tls=tls if encrypted else None, **credentials)
+
+
+def _address(host: str, port: Optional[int], encrypted: bool) -> Address:
+    if host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"
+    return Address.parse(f"{host}:{port}" if port else host, tls=encrypted)

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The work of ollama_s3_file: one object of a bucket as a file, or one file as an object."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._mirror.models.single_file import Deposit, Fetch
+from .._mirror.s3.layout import refuse_unsafe_parts
+from .._mirror.s3.mirror import Mirror
+from .._mirror.s3.settings import S3Settings
+from .._ollama.digests import parse_digest
+from .._ollama.safe_fs import Ownership
+from .diffs import file_diff
+from .groups import s3_settings
+from .progress import telling
+from .s3_options import endpoint_in_failures, server_remarks
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What a task asks for.
+
+    :ivar published: the file is to be in the bucket, not the object on disk.
+    :ivar digest: the digest that the content must have; None for any.
+    """
+
+    key: str
+    path: str
+    published: bool
+    digest: Optional[str]
+    mirror: S3Settings
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> FileOptions:
+        """Read the parameters of the module.
+
+        :raises CollectionError: for a checksum or a key that cannot be one.
+        """
+        digest = _digest(params["checksum"])
+        key = params["key"].lstrip("/")
+        refuse_unsafe_parts("key", key.split("/"))
+        return cls(key, params["path"], params["state"] == "published", digest, s3_settings(params))
+
+
+def handle_file(module: AnsibleModule) -> dict[str, Any]:
+    """Make one object of the bucket present as a file, or one file present in the bucket."""
+    options = FileOptions.from_params(module.params)
+    mirror = Mirror(options.mirror)
+    path = options.path
+    transferred = 0
+    with telling(module) as tally, endpoint_in_failures(options.mirror):
+        if options.published:
+            deposit = Deposit(mirror, options.key, path, options.digest, tally=tally)
+            plan = deposit.plan()
+            if plan.changed and not module.check_mode:
+                transferred = deposit.apply(plan)
+        else:
+            fetch = Fetch(mirror, options.key, path, options.digest, on_wait=module.warn, tally=tally)
+            plan = fetch.plan()
+            if plan.changed and not module.check_mode:
+                transferred = fetch.apply(plan, _ownership_of(path))
+    changed = plan.changed
+    if not options.published and os.path.exists(path):
+        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+    where = mirror.settings.url(options.key) if options.published else path
+    return {
+        "changed": changed,
+        "key": options.key,
+        "path": path,
+        "checksum": plan.after,
+        "size": plan.size,
+        "bytes_transferred": transferred,
+        **server_remarks(module, mirror),
+        **({"diff": file_diff(where, plan.before, plan.after, plan.size)} if module._diff else {}),
+    }
+
+
+def _digest(checksum: Optional[str]) -> Optional[str]:
+    if not checksum:
+        return None
+    return parse_digest(checksum if checksum.startswith("sha256") else f"sha256:{checksum}")
+
+
+def _ownership_of(path: str) -> Ownership:
+    """Return the owner and mode of the file that will be replaced, or of a new file by default."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return Ownership(None, None, 0o666 & ~mask, None)
+    root = os.geteuid() == 0
+    return Ownership(
+        state.st_uid if root else None, state.st_gid if root else None, stat.S_IMODE(state.st_mode) & 0o777, None
+    )

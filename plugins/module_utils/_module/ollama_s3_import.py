@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The work of ollama_s3_import: models of the mirror in a store on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._mirror.models import model_import
+from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
+from .._mirror.s3.settings import S3Settings
+from .._mirror.state.lock import LockWait, exclusive
+from .._mirror.transfer.options import TransferOptions
+from .._ollama.errors import CollectionError
+from .._ollama.names import ModelName, spellings
+from .._ollama.store import Store, StoreSettings
+from .groups import s3_settings, store_settings
+from .progress import telling
+from .s3_options import endpoint_in_failures, mirror_of, model_names, prune_scope, server_remarks, transfer_options
+from .s3_results import imported, partial_import, removed
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a task asks for.
+
+    :ivar absent: the models are to be removed.
+    :ivar lock_timeout: seconds to wait for another importer.
+    """
+
+    names: list[ModelName]
+    absent: bool
+    prune_scope: list[str]
+    store: StoreSettings
+    mirror: S3Settings
+    transfer: TransferOptions
+    verify_always: bool
+    lock_timeout: float
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> ImportOptions:
+        """Read the parameters of the module.
+
+        :raises CollectionError: for a value that makes no sense.
+        """
+        absent = params["state"] == "absent"
+        return cls(
+            names=model_names(params),
+            absent=absent,
+            prune_scope=[] if absent else prune_scope(params),
+            store=store_settings(params),
+            mirror=s3_settings(params),
+            transfer=transfer_options(params),
+            verify_always=params["verify"] == "always",
+            lock_timeout=params["lock_timeout"],
+        )
+
+
+def import_models(module: AnsibleModule) -> dict[str, Any]:
+    """Make models present in a store, or absent from it."""
+    options = ImportOptions.from_params(module.params)
+    if options.absent:
+        with Store(options.store) as store, telling(module):
+            return _remove_from_store(module, store, options)
+    with Store(options.store) as store, telling(module) as tally, endpoint_in_failures(options.mirror):
+        mirror = mirror_of(options.mirror, options.transfer)
+        importer = model_import.Importer(
+            mirror,
+            store,
+            options.names,
+            prune=options.prune_scope,
+            verify_always=options.verify_always,
+            options=options.transfer,
+            wait=LockWait(module.warn, options.lock_timeout),
+            tally=tally,
+        )
+        plan = importer.plan()
+        if module.check_mode or not plan.changed:
+            if not module.check_mode:
+                importer.remember()
+            return {**imported(module, plan, store.path, None), **server_remarks(module, mirror)}
+        try:
+            plan = importer.apply()
+        except CollectionError as error:
+            error.result = partial_import(importer.report)
+            raise
+        return {**imported(module, plan, store.path, importer.report), **server_remarks(module, mirror)}
+
+
+def _remove_from_store(module: AnsibleModule, store: Store, options: ImportOptions) -> dict[str, Any]:
+    present = store.names()
+    # Ollama takes all spellings for the same model, and would go on serving one that stays.
+    names = [found for name in options.names for found in spellings(name, present) or [name]]
+    plan = plan_removal(store, names)
+    removal = Removal()
+    if plan.changed:
+        store.must_be_writable()
+    if plan.changed and not module.check_mode:
+        with exclusive(store.workspace, store.ownership, module.warn, within=options.lock_timeout):
+            plan = plan_removal(store, names)
+            removal = carry_out_removal(store, plan)
+    return removed(module, plan, store.path, removal)

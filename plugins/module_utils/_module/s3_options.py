@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""What the options of the modules that talk to a mirror mean, beyond their types."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._mirror.s3.mirror import READERS, Mirror
+from .._mirror.s3.settings import S3Settings
+from .._mirror.transfer.options import TransferOptions
+from .._ollama.errors import CollectionError
+from .._ollama.names import ModelName
+
+#: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
+CHUNK_SIZES = (1024 * 1024, 64 * 1024 * 1024)
+
+#: Bytes a second. Below it servers take the connection for dead; 10 is what "10M" becomes when its unit is forgotten.
+LEAST_BANDWIDTH = 64 * 1024
+
+
+class OptionError(CollectionError):
+    """Options that fit their types, but not each other or their meaning."""
+
+    code = "invalid_option"
+
+
+def model_names(params: Mapping[str, Any]) -> list[ModelName]:
+    """Return the models that a task names, each once.
+
+    :raises InvalidNameError: if a name cannot be one.
+    """
+    given = [params["name"]] if params["name"] is not None else params["models"]
+    return list(dict.fromkeys(ModelName.parse(text) for text in given))
+
+
+def prune_scope(params: Mapping[str, Any]) -> list[str]:
+    """Return the patterns of the models that a task may remove; none if it does not prune.
+
+    :raises OptionError: if pruning would leave no model.
+    """
+    if not params["prune"]:
+        return []
+    if not params["models"]:
+        raise OptionError(
+            "prune would remove every model, since models is empty",
+            remedy="List the models that stay, or remove models by name with state=absent",
+        )
+    scope: list[str] = params["prune_scope"]
+    return scope
+
+
+def transfer_options(params: Mapping[str, Any]) -> TransferOptions:
+    """Return how an import or a sync uses the network.
+
+    :raises OptionError: if a value is out of its range.
+    """
+    _require_within(params, "concurrency", 1, 64)
+    _require_within(params, "chunk_size", *CHUNK_SIZES)
+    return TransferOptions(params["concurrency"], params["chunk_size"], max_bandwidth(params))
+
+
+def max_bandwidth(params: Mapping[str, Any]) -> Optional[int]:
+    """Return the bytes a second that a task may use; None for no limit.
+
+    :raises OptionError: if the limit is too low for a server to keep the connection.
+    """
+    rate: Optional[int] = params["max_bandwidth"]
+    if rate is not None and rate < LEAST_BANDWIDTH:
+        raise OptionError(
+            f"max_bandwidth is {rate} bytes a second, and must be {LEAST_BANDWIDTH} or more",
+            remedy="Correct max_bandwidth, for example 20M for 20 MiB a second",
+        )
+    return rate
+
+
+def mirror_of(settings: S3Settings, transfer: TransferOptions) -> Mirror:
+    """Return a mirror with as many connections as a transfer uses."""
+    return Mirror(settings, connections=max(transfer.concurrency, READERS))
+
+
+@contextlib.contextmanager
+def endpoint_in_failures(settings: S3Settings) -> Iterator[None]:
+    """Add the server of the mirror to the details of a failure that does not name it."""
+    try:
+        yield
+    except CollectionError as error:
+        error.details.setdefault("endpoint", settings.where)
+        raise
+
+
+def server_remarks(module: AnsibleModule, mirror: Mirror) -> dict[str, str]:
+    """Warn of the peculiarities of a mirror's server; return the part that belongs into the result."""
+    for remark in mirror.remarks:
+        module.warn(remark)
+    return {"msg": ". ".join(mirror.remarks)} if mirror.remarks else {}
+
+
+def _require_within(params: Mapping[str, Any], option: str, least: int, most: int) -> None:
+    if not least <= params[option] <= most:
+        raise OptionError(
+            f"{option} is {params[option]}, and must be between {least} and {most}", remedy=f"Correct {option}"
+        )

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The results of the modules that talk to a mirror: plans and reports as return values."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._mirror.models import model_import
+from .._mirror.models.model_removal import Removal
+from .._mirror.models.plan import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
+from .diffs import plan_diff
+
+
+def removed(module: AnsibleModule, plan: Plan, where: str, removal: Removal) -> dict[str, Any]:
+    """Return what a removal did, or in check mode would do."""
+    blobs = [blob for blob in plan.of(REMOVE) if module.check_mode or blob.digest in removal.digests]
+    for warning in removal.warnings:
+        module.warn(warning)
+    return {
+        **_planned(module, plan, where),
+        "blobs_removed": len(blobs),
+        "bytes_freed": sum(blob.size for blob in blobs),
+    }
+
+
+def imported(
+    module: AnsibleModule, plan: Plan, where: str, report: Optional[model_import.ImportReport]
+) -> dict[str, Any]:
+    """Return what an import or a sync did, or without a report would do."""
+    done = report or model_import.ImportReport(
+        downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
+        removed=[blob.digest for blob in plan.of(REMOVE)],
+        bytes_received=plan.bytes_to_transfer,
+    )
+    for warning in done.warnings:
+        module.warn(warning)
+    return {
+        **_planned(module, plan, where),
+        **_progress(done),
+        "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
+        "bytes_freed": sum(blob.size for blob in plan.of(REMOVE) if blob.digest in done.removed),
+        "repaired": [{"digest": blob.digest, "reason": blob.reason} for blob in plan.of(REPLACE)],
+    }
+
+
+def partial_import(report: model_import.ImportReport) -> dict[str, Any]:
+    """Return what a failed import did."""
+    return {
+        "changed": bool(report.models or report.downloaded or report.removed),
+        **_progress(report),
+        "models_completed": [name.short for name in report.models],
+        "errors": [{"error": str(error), "error_code": error.code, **error.details} for error in report.failures],
+    }
+
+
+def average_rate(count: int, seconds: float) -> int:
+    """Return bytes a second."""
+    return int(count / seconds) if seconds else 0
+
+
+def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
+    for warning in plan.warnings:
+        module.warn(warning)
+    return {
+        "changed": plan.changed,
+        "models": [_model(model) for model in plan.models],
+        **({"diff": plan_diff(plan, where)} if module._diff else {}),
+    }
+
+
+def _progress(report: model_import.ImportReport) -> dict[str, Any]:
+    return {
+        "blobs_downloaded": len(report.downloaded),
+        "blobs_removed": len(report.removed),
+        "bytes_downloaded": report.bytes_received,
+        "bytes_resumed": report.bytes_resumed,
+        "resumed": report.resumed,
+        "seconds": round(report.seconds, 3),
+        "rate": average_rate(report.bytes_received, report.seconds),
+    }
+
+
+def _model(model: ModelChange) -> dict[str, Any]:
+    return {
+        "name": model.name.short,
+        "full_name": model.name.full,
+        "action": model.action,
+        "digest": model.after.digest if model.after else None,
+        "previous_digest": model.before,
+        "size": model.after.size if model.after else None,
+    }

@@ -1,0 +1,34 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The options of group ``server``, and the client that they describe."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._ollama.client import OllamaClient
+from .._ollama.transport import TlsSettings
+
+
+def connect(module: AnsibleModule, *, retries: Optional[int] = None) -> OllamaClient:
+    """Return a client of the server that the module was given, with the options of group ``server``.
+
+    :param retries: instead of what the options say.
+    """
+    params = module.params
+    return OllamaClient(
+        params["host"],
+        read_timeout=params["timeout"],
+        retries=params["retries"] if retries is None else retries,
+        headers={str(name): str(value) for name, value in (params["headers"] or {}).items()},
+        tls=TlsSettings(
+            validate_certs=params["validate_certs"],
+            ca_path=params["ca_path"] or None,
+            client_cert=params["client_cert"] or None,
+            client_key=params["client_key"] or None,
+        ),
+    )
