@@ -273,8 +273,8 @@ def decode(
 def json_object(text: str) -> Optional[dict[str, Any]]:
     """Return the JSON object that a text is; None when it is none."""
     try:
-        value = _DECODER.decode(text)
-    except (ValueError, RecursionError):
+        value = read_json(text, _DECODER)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
