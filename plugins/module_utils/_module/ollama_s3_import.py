@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror.models import model_import
+from .._mirror.models.model_import import ModelImport
 from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
 from .._mirror.s3.settings import S3Settings
 from .._mirror.state.lock import LockWait, exclusive
@@ -70,7 +70,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             return _remove_from_store(module, store, options)
     with Store(options.store) as store, telling(module) as tally, endpoint_in_failures(options.mirror):
         mirror = mirror_of(options.mirror, options.transfer)
-        importer = model_import.Importer(
+        importer = ModelImport(
             mirror,
             store,
             options.names,

@@ -13,7 +13,8 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror.models import model_sync
+from .._mirror.models.import_report import SyncReport
+from .._mirror.models.model_sync import ModelSync, ServerAccess
 from .._mirror.models.plan import ADD, Plan
 from .._mirror.s3.settings import S3Settings
 from .._mirror.state.lock import LockWait
@@ -66,13 +67,11 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         tally = stack.enter_context(telling(module))
         stack.enter_context(endpoint_in_failures(options.mirror))
         mirror = mirror_of(options.mirror, options.transfer)
-        syncer = model_sync.Syncer(
+        syncer = ModelSync(
             mirror,
             store,
             options.names,
-            client=client,
-            pusher=pusher,
-            policy=options.policy,
+            ServerAccess(client, pusher, options.policy),
             verify_always=options.verify_always,
             options=options.transfer,
             wait=LockWait(module.warn),
@@ -108,9 +107,7 @@ def _reachable(path: str) -> Store:
         return Store.out_of_reach(settings, error.message)
 
 
-def _synced(
-    module: AnsibleModule, plan: Plan, syncer: model_sync.Syncer, report: Optional[model_sync.SyncReport]
-) -> dict[str, Any]:
+def _synced(module: AnsibleModule, plan: Plan, syncer: ModelSync, report: Optional[SyncReport]) -> dict[str, Any]:
     pushed = len(report.pushed) if report else len(plan.of(ADD))
     return {
         **imported(module, plan, syncer.where, report),

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from .._mirror.models import model_import
+from .._mirror.models.import_report import ImportReport
 from .._mirror.models.model_removal import Removal
 from .._mirror.models.plan import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
 from .diffs import plan_diff
@@ -28,11 +28,9 @@ def removed(module: AnsibleModule, plan: Plan, where: str, removal: Removal) -> 
     }
 
 
-def imported(
-    module: AnsibleModule, plan: Plan, where: str, report: Optional[model_import.ImportReport]
-) -> dict[str, Any]:
+def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[ImportReport]) -> dict[str, Any]:
     """Return what an import or a sync did, or without a report would do."""
-    done = report or model_import.ImportReport(
+    done = report or ImportReport(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
         removed=[blob.digest for blob in plan.of(REMOVE)],
         bytes_received=plan.bytes_to_transfer,
@@ -48,7 +46,7 @@ def imported(
     }
 
 
-def partial_import(report: model_import.ImportReport) -> dict[str, Any]:
+def partial_import(report: ImportReport) -> dict[str, Any]:
     """Return what a failed import did."""
     return {
         "changed": bool(report.models or report.downloaded or report.removed),
@@ -73,7 +71,7 @@ def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
     }
 
 
-def _progress(report: model_import.ImportReport) -> dict[str, Any]:
+def _progress(report: ImportReport) -> dict[str, Any]:
     return {
         "blobs_downloaded": len(report.downloaded),
         "blobs_removed": len(report.removed),

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_removal import (
     carry_out_removal,
     plan_removal,
@@ -116,7 +116,7 @@ class AnySequence(RuleBasedStateMachine):
             self.damaged -= set(self.present[name].blobs)
         # The next run has nothing to do.
         with Store(StoreSettings(str(self.path))) as store:
-            assert not Importer(self.mirror, store, [ModelName.parse(name) for name in names]).plan().changed
+            assert not ModelImport(self.mirror, store, [ModelName.parse(name) for name in names]).plan().changed
 
     @rule(
         names=st.lists(st.sampled_from(NAMES), min_size=1, unique=True),
@@ -205,7 +205,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def run_import(self, names, prune, always, concurrency):
         with Store(StoreSettings(str(self.path))) as store:
-            importer = Importer(
+            importer = ModelImport(
                 self.mirror,
                 store,
                 [ModelName.parse(name) for name in names],

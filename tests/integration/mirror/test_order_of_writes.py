@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 from mirror_lab import Model, assert_sound
@@ -29,7 +29,7 @@ def test_content_before_names_and_blobs_before_the_manifest(mirror, path, monkey
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", moved)
     with Store(StoreSettings(str(path))) as store:
-        Importer(mirror, store, [ModelName.parse("many")]).apply()
+        ModelImport(mirror, store, [ModelName.parse("many")]).apply()
     assert_sound(path, model)
     blobs = [digest.replace(":", "-") for digest in model.blobs]
     for name in blobs:

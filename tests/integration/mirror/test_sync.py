@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 import services
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_sync import Syncer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_sync import ModelSync, ServerAccess
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.client import OllamaClient
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
@@ -288,7 +288,7 @@ def test_what_cannot_be_read_is_returned_as_unverified(sync, settings, model, se
             os.seteuid(NOBODY)
             with Store(StoreSettings(str(server.models_path))) as store:
                 policy = RetryPolicy(0)
-                syncer = Syncer(mirror, store, [model.parsed], client=client, pusher=client, policy=policy)
+                syncer = ModelSync(mirror, store, [model.parsed], ServerAccess(client, client, policy))
                 plan = syncer.plan()
             os.write(writer, json.dumps([plan.changed, syncer.report.unverified]).encode())
         except BaseException as error:  # noqa: BLE001 - nothing of the tests may go on in the child

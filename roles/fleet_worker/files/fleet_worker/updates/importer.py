@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, NodeReport, Order
-from .._mirror.models.model_import import Importer
+from .._mirror.models.model_import import ModelImport
 from .._mirror.models.plan import ADD, KEEP, REPLACE
 from .._mirror.s3.mirror import Mirror
 from .._mirror.s3.settings import S3Settings
@@ -75,7 +75,7 @@ class BroadcastImporter:
             name = self.check(order)
             with Store(self._store) as store:
                 mirror = Mirror(self._mirror)
-                importer = Importer(mirror, store, [name])
+                importer = ModelImport(mirror, store, [name])
                 plan = importer.plan()
                 if order.function == IMPORT and plan.changed:
                     plan = importer.apply()

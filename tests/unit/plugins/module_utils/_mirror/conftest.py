@@ -20,6 +20,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.range_r
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 MOMENT = datetime(2026, 11, 25, 10, 30, 59, tzinfo=timezone.utc)
 DATE = "Wed, 25 Nov 2026 10:30:59 GMT"
@@ -130,3 +131,48 @@ class MemoryMirror(Mirror):
 def memory_mirror():
     """An empty mirror in memory."""
     return MemoryMirror()
+
+
+class MemoryServer:
+    """A client of an Ollama that has a directory as its store, and takes uploads without a network.
+
+    :ivar errors: raised by the next uploads, one each.
+    :ivar hidden: digests of manifests that it lists in place of the real ones, by the short names of models.
+    """
+
+    url = "http://ollama.lab:11434"
+
+    def __init__(self, path):
+        self.path = path
+        self.errors = []
+        self.hidden = {}
+
+    def file(self, digest):
+        return self.path / "blobs" / digest.replace(":", "-")
+
+    def tags(self):
+        with Store(StoreSettings(str(self.path))) as store:
+            found = {name.short: digest_of(store.manifest(name)) for name in store.names()}
+        found.update(self.hidden)
+        return {"models": [{"name": name, "digest": digest} for name, digest in found.items()]}
+
+    def has_blob(self, digest):
+        return self.file(digest).exists()
+
+    def push_blob(self, digest, source, *, size, call):
+        if self.errors:
+            raise self.errors.pop(0)
+        if self.has_blob(digest):
+            return False
+        content = b"".join(bytes(piece) for piece in source)
+        self.file(digest).write_bytes(content)
+        return True
+
+
+@pytest.fixture
+def memory_server(tmp_path):
+    """An Ollama with an empty store."""
+    path = tmp_path / "models"
+    (path / "blobs").mkdir(parents=True)
+    (path / "manifests").mkdir()
+    return MemoryServer(path)

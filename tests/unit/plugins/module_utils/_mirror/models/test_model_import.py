@@ -10,7 +10,7 @@ import os
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import WrongDigestError
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_removal import (
     carry_out_removal,
     plan_removal,
@@ -32,7 +32,7 @@ def store(tmp_path, memory_mirror):
     """A store that has the model."""
     memory_mirror.put(NAME.full, b"shared", b"own")
     with Store(StoreSettings(str(tmp_path / "models"))) as opened:
-        Importer(memory_mirror, opened, [NAME]).apply()
+        ModelImport(memory_mirror, opened, [NAME]).apply()
         yield opened
 
 
@@ -62,9 +62,9 @@ def test_models_of_every_shape_come_and_go(tmp_path, memory_mirror, changes):
     for part in (b"weights", b"{}"):  # the mirror need not have the one without content
         memory_mirror.objects[memory_mirror.layout.blob_key(digest_of(part))] = part
     with Store(StoreSettings(str(tmp_path / "models"))) as store:
-        Importer(memory_mirror, store, [NAME]).apply()
+        ModelImport(memory_mirror, store, [NAME]).apply()
         assert store.manifest(NAME) == raw
-        assert not Importer(memory_mirror, store, [NAME], verify_always=True).plan().changed
+        assert not ModelImport(memory_mirror, store, [NAME], verify_always=True).plan().changed
         needed = Manifest.parse(raw).blobs
         assert len(store.blobs.names()) == len(needed) >= 2
         assert len(carry_out_removal(store, plan_removal(store, [NAME])).digests) == len(needed)
@@ -75,7 +75,7 @@ def test_a_list_of_manifests_is_refused_and_nothing_is_created(tmp_path, memory_
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
     memory_mirror.objects[memory_mirror.layout.manifest_key(NAME)] = json.dumps(index).encode()
     with Store(StoreSettings(str(tmp_path / "models"))) as store, pytest.raises(UnsupportedManifestError) as caught:
-        Importer(memory_mirror, store, [NAME]).plan()
+        ModelImport(memory_mirror, store, [NAME]).plan()
     assert "s3://models/" in caught.value.message
     assert list(tmp_path.iterdir()) == []
 
@@ -83,10 +83,10 @@ def test_a_list_of_manifests_is_refused_and_nothing_is_created(tmp_path, memory_
 def test_prune_says_where_it_cannot_look_into(store, memory_mirror, tmp_path):
     link = tmp_path / "models/manifests/hf.co"
     link.symlink_to(tmp_path / "a disk that is not mounted")
-    (warning,) = Importer(memory_mirror, store, [NAME], prune=["*"]).plan().warnings
+    (warning,) = ModelImport(memory_mirror, store, [NAME], prune=["*"]).plan().warnings
     assert "prune" in warning
     assert str(link) in warning
-    assert not Importer(memory_mirror, store, [NAME]).plan().warnings
+    assert not ModelImport(memory_mirror, store, [NAME]).plan().warnings
 
 
 def test_a_damaged_blob_is_named_by_its_object_and_publishing_alone_is_no_remedy(store, memory_mirror):
@@ -94,7 +94,7 @@ def test_a_damaged_blob_is_named_by_its_object_and_publishing_alone_is_no_remedy
     key = memory_mirror.layout.blob_key(digest_of(b"new"))
     memory_mirror.objects[key] = b"bad"
     with pytest.raises(WrongDigestError) as caught:
-        Importer(memory_mirror, store, [NAME]).apply()
+        ModelImport(memory_mirror, store, [NAME]).apply()
     assert f"s3://models/{key}" in caught.value.message
     assert "remove it from the bucket" in caught.value.remedy
 
@@ -112,7 +112,7 @@ def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(store, memor
 
     monkeypatch.setattr(os, "access", refuse)
     with pytest.raises(NotPermittedError) as caught:
-        Importer(memory_mirror, store, [NAME]).plan()
+        ModelImport(memory_mirror, store, [NAME]).plan()
     assert str(tmp_path / "models" / part) in caught.value.message
 
 
@@ -121,10 +121,10 @@ def test_a_store_that_cannot_be_created_is_named_in_the_plan(tmp_path, memory_mi
     monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
     path = tmp_path / "not there/models"
     with Store(StoreSettings(str(path))) as store, pytest.raises(NotPermittedError) as caught:
-        Importer(memory_mirror, store, [NAME]).plan()
+        ModelImport(memory_mirror, store, [NAME]).plan()
     assert str(path) in caught.value.message
 
 
 def test_a_read_only_store_in_which_nothing_changes_is_no_failure(store, memory_mirror, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
-    assert not Importer(memory_mirror, store, [NAME]).plan().changed
+    assert not ModelImport(memory_mirror, store, [NAME]).plan().changed

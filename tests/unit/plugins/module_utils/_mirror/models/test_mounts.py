@@ -9,7 +9,7 @@ import os
 import subprocess
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.partial_file import INTERVAL
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
@@ -46,7 +46,7 @@ def bring(memory_mirror, tmp_path):
     def bring():
         path = tmp_path / "models"
         with Store(StoreSettings(str(path))) as store:
-            importer = Importer(memory_mirror, store, [NAME])
+            importer = ModelImport(memory_mirror, store, [NAME])
             assert importer.apply().changed
             assert store.manifest(NAME) == raw
             assert not importer.plan().changed
@@ -96,7 +96,7 @@ def test_the_room_is_asked_of_the_file_system_of_the_blobs(mounted, memory_mirro
     memory_mirror.put(NAME.full, SMALL, LARGE)
     mounted(tmp_path / "models/blobs", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
     with Store(StoreSettings(str(tmp_path / "models"))) as store, pytest.raises(DiskFullError) as caught:
-        Importer(memory_mirror, store, [NAME]).plan()
+        ModelImport(memory_mirror, store, [NAME]).plan()
     assert str(tmp_path / "models/blobs") in caught.value.message
 
 
@@ -110,6 +110,6 @@ def test_what_was_begun_on_the_file_system_of_the_blobs_is_gone_on_with(mounted,
         assert store.partials.path == str(folder)
         (folder / f"{stem}.partial").write_bytes(LARGE[:INTERVAL])
         (folder / f"{stem}.journal").write_text(f"{INTERVAL} {digest_of(LARGE[:INTERVAL]).split(':')[1]}\n")
-        importer = Importer(memory_mirror, store, [NAME])
+        importer = ModelImport(memory_mirror, store, [NAME])
         importer.apply()
     assert importer.report.bytes_resumed == INTERVAL

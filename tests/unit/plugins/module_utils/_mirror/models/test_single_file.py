@@ -8,10 +8,16 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import WrongDigestError
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.single_file import Fetch
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import ObjectMissingError, WrongDigestError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.single_file import (
+    Deposit,
+    Fetch,
+    UnverifiableError,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import (
+    DirectoryError,
+    DiskFullError,
     NotPermittedError,
     Ownership,
     UnsafePathError,
@@ -88,3 +94,102 @@ def test_any_name_that_the_file_system_allows_can_be_had(fetch, tmp_path, length
     assert download.apply(download.plan(), Ownership(None, None, 0o644, None)) == len(CONTENT)
     assert path.read_bytes() == CONTENT
     assert list(tmp_path.iterdir()) == [path]
+
+
+def save(fetch, path):
+    download = fetch(path)
+    return download.apply(download.plan(), Ownership(None, None, 0o644, None))
+
+
+def test_fetch_present_file_is_not_requested_again(fetch, tmp_path, memory_mirror):
+    save(fetch, tmp_path / "a.bin")
+    count = len(memory_mirror.store.requests)
+    assert not fetch(tmp_path / "a.bin").plan().changed
+    assert len(memory_mirror.store.requests) == count
+
+
+def test_fetch_file_that_came_meanwhile_is_left_alone(fetch, tmp_path):
+    download = fetch(tmp_path / "a.bin")
+    plan = download.plan()
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    assert download.apply(plan, Ownership(None, None, 0o644, None)) == 0
+
+
+def test_fetch_missing_object_is_named(memory_mirror, tmp_path):
+    with pytest.raises(ObjectMissingError, match="s3://models/absent does not exist"):
+        Fetch(memory_mirror, "absent", str(tmp_path / "a"), None).plan()
+
+
+def test_fetch_missing_folder_is_named(fetch, tmp_path):
+    with pytest.raises(DirectoryError, match="does not exist"):
+        fetch(tmp_path / "no/a.bin").plan()
+
+
+def test_fetch_object_without_any_digest_is_unverifiable(memory_mirror, tmp_path):
+    memory_mirror.objects["plain"] = b"content"
+    memory_mirror.store.digests["plain"] = ""
+    with pytest.raises(UnverifiableError):
+        Fetch(memory_mirror, "plain", str(tmp_path / "a"), None).plan()
+
+
+def test_fetch_recorded_digest_that_is_not_the_wanted_one_is_refused(memory_mirror, tmp_path):
+    memory_mirror.objects["plain"] = b"content"
+    with pytest.raises(WrongDigestError, match="is recorded with digest") as caught:
+        Fetch(memory_mirror, "plain", str(tmp_path / "a"), DIGEST).plan()
+    assert caught.value.details["found"] == digest_of(b"content")
+
+
+def test_fetch_too_little_room_is_refused_with_the_numbers(fetch, tmp_path, monkeypatch):
+    disk = os.statvfs(tmp_path)
+    full = os.statvfs_result((disk.f_bsize, 1, disk.f_blocks, 0, 0, *list(disk)[5:10]))
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: full)
+    with pytest.raises(DiskFullError, match=r"needs 1\.0 kB at .* and 0 B are free"):
+        fetch(tmp_path / "a.bin").plan()
+
+
+@pytest.fixture
+def deposit(memory_mirror, tmp_path):
+    """Return an upload of one file."""
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    return lambda digest=None: Deposit(memory_mirror, "up/a.bin", str(tmp_path / "a.bin"), digest)
+
+
+def test_deposit_new_object_is_sent_once(deposit, memory_mirror):
+    plan = deposit(DIGEST).plan()
+    assert (plan.before, plan.after, plan.size) == (None, DIGEST, len(CONTENT))
+    assert deposit().apply(plan) == len(CONTENT)
+    assert memory_mirror.objects["up/a.bin"] == CONTENT
+    assert not deposit().plan().changed
+
+
+def test_deposit_other_digest_than_the_checksum_is_refused(deposit):
+    with pytest.raises(WrongDigestError, match="has the digest"):
+        deposit(digest_of(b"other")).plan()
+
+
+@pytest.mark.parametrize("content", [b"short", b"y" * len(CONTENT)])
+def test_deposit_other_object_is_replaced(deposit, memory_mirror, content):
+    memory_mirror.objects["up/a.bin"] = content
+    plan = deposit().plan()
+    assert plan.changed
+    assert plan.before in ("unknown", digest_of(content))
+
+
+def test_deposit_object_without_a_digest_is_kept_by_its_etag(deposit, memory_mirror):
+    memory_mirror.objects["up/a.bin"] = CONTENT
+    memory_mirror.store.digests["up/a.bin"] = ""
+    assert not deposit().plan().changed
+
+
+def test_deposit_file_that_changes_meanwhile_is_not_sent(deposit, memory_mirror, tmp_path):
+    plan = deposit().plan()
+    (tmp_path / "a.bin").write_bytes(b"z" * len(CONTENT))
+    with pytest.raises(WrongDigestError) as caught:
+        deposit().apply(plan)
+    assert "The file changed" in caught.value.remedy
+    assert "up/a.bin" not in memory_mirror.objects
+
+
+def test_deposit_directory_is_refused(memory_mirror, tmp_path):
+    with pytest.raises(DirectoryError, match="is not a regular file"):
+        Deposit(memory_mirror, "up", str(tmp_path), None).plan()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_publish import ModelPublisher
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
@@ -23,31 +23,31 @@ def store(tmp_path, memory_mirror):
     """A store that has the model in lower case."""
     memory_mirror.put(LOWER.full, b"shared", b"old")
     with Store(StoreSettings(str(tmp_path / "models"))) as opened:
-        Importer(memory_mirror, opened, [LOWER]).apply()
+        ModelImport(memory_mirror, opened, [LOWER]).apply()
         yield opened
 
 
 def test_a_model_is_imported_under_the_name_that_the_store_has(store, memory_mirror):
     new = memory_mirror.put(MIXED.full, b"shared", b"new")
-    plan = Importer(memory_mirror, store, [MIXED]).apply()
+    plan = ModelImport(memory_mirror, store, [MIXED]).apply()
     assert store.names() == [LOWER]
     assert store.manifest(LOWER) == new
     assert [str(MIXED) in warning and str(LOWER) in warning for warning in plan.warnings] == [True]
-    again = Importer(memory_mirror, store, [MIXED]).plan()
+    again = ModelImport(memory_mirror, store, [MIXED]).plan()
     assert not again.changed
     assert not again.warnings
 
 
 def test_prune_keeps_the_model_in_the_spelling_that_the_store_has(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
-    Importer(memory_mirror, store, [MIXED], prune=["*"]).apply()
+    ModelImport(memory_mirror, store, [MIXED], prune=["*"]).apply()
     assert store.names() == [LOWER]
 
 
 def test_two_names_that_ollama_takes_for_one_are_refused(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
     with pytest.raises(InvalidNameError, match="same model"):
-        Importer(memory_mirror, store, [MIXED, LOWER]).plan()
+        ModelImport(memory_mirror, store, [MIXED, LOWER]).plan()
 
 
 def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written(tmp_path, memory_mirror):
@@ -55,9 +55,9 @@ def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written
     memory_mirror.put(MIXED.full, b"shared", b"new")
     settings = StoreSettings(str(tmp_path / "models"))
     with Store(settings) as store, Store(settings) as other:
-        waiting = Importer(memory_mirror, store, [MIXED])
+        waiting = ModelImport(memory_mirror, store, [MIXED])
         assert waiting.plan().models[0].name == MIXED
-        Importer(memory_mirror, other, [LOWER]).apply()
+        ModelImport(memory_mirror, other, [LOWER]).apply()
         waiting.apply()
     with Store(settings) as store:
         assert store.names() == [LOWER]
@@ -66,7 +66,7 @@ def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written
 def test_two_spellings_that_a_store_has_are_said(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
     store.write_manifest(MIXED, store.manifest(LOWER))
-    (warning,) = Importer(memory_mirror, store, [LOWER]).plan().warnings
+    (warning,) = ModelImport(memory_mirror, store, [LOWER]).plan().warnings
     assert f"The store has {LOWER} and {MIXED}" in warning
 
 

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import Importer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.single_file import Fetch
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state import claims
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.claims import Identity, claimed
@@ -198,7 +198,7 @@ def test_two_imports_into_one_store_bring_each_blob_once(memory_mirror, tmp_path
 
     def bring(_number):
         with Store(StoreSettings(str(tmp_path / "models"))) as store:
-            importer = Importer(memory_mirror, store, [name])
+            importer = ModelImport(memory_mirror, store, [name])
             assert importer.plan().changed
             together.wait(60)
             importer.apply()

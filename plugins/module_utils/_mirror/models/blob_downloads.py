@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Downloads of blobs from the mirror into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Callable
+
+from ..._ollama.byte_counter import ByteCounter
+from ..._ollama.digests import blob_file_name
+from ..._ollama.store import Store
+from ..errors import WrongDigestError
+from ..transfer.bandwidth import Bandwidth
+from ..transfer.engine import Engine, Transfer
+from ..transfer.options import TransferOptions
+from ..transfer.partial_file import BLOCK, PartialFile, kept_bytes
+from ..transfer.sources import ObjectSource
+from .import_report import ImportReport
+from .plan import BlobChange
+from .wanted_models import WantedModels
+
+
+class BlobDownloads:
+    """Downloads the blobs of some models, and counts their bytes.
+
+    :param options: how to use the network; one bandwidth limit holds for all downloads together.
+    :param tally: counts the bytes for the progress display.
+    """
+
+    def __init__(
+        self, wanted: WantedModels, store: Store, options: TransferOptions, tally: ByteCounter, report: ImportReport
+    ) -> None:
+        self._wanted = wanted
+        self._store = store
+        self._concurrency = options.concurrency
+        # Direct output writes whole blocks.
+        self._chunk_size = -(-options.chunk_size // BLOCK) * BLOCK
+        self._bandwidth = Bandwidth(options.max_bandwidth)
+        self._tally = tally
+        self._report = report
+        self._users: Mapping[str, str] = {}
+
+    def expect(self, blobs: Sequence[BlobChange], users: Mapping[str, str]) -> None:
+        """Tell the tally which blobs will come.
+
+        :param users: the name of a model that uses a blob, by the blob's digest.
+        """
+        self._users = users
+        if blobs:
+            begun = kept_bytes(self._store.partials)
+            kept = sum(begun.get(blob_file_name(blob.digest), 0) for blob in blobs)
+            self._tally.expect(users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
+
+    def transfer(self, blob: BlobChange) -> Transfer:
+        """Return the transfer of a blob from the mirror into the store by way of a partial file."""
+        name = blob_file_name(blob.digest)
+        store = self._store
+        target = PartialFile(store.partials, name, blob.size, store.ownership, store.blobs, name)
+        return Transfer(blob.digest, blob.size, self._wanted.source(blob), target)
+
+    def run(self, transfers: Sequence[Transfer], arrived: Callable[[Transfer], None]) -> None:
+        """Carry some transfers out. A failure that concerns one blob is left in the ``error`` of its transfer.
+
+        :param arrived: receives each transfer whose blob is in place, on several threads.
+        :raises CollectionError: if no transfer can go on.
+        """
+        try:
+            Engine(
+                concurrency=self._concurrency,
+                chunk_size=self._chunk_size,
+                bandwidth=self._bandwidth,
+                on_bytes=lambda transfer, count: self._tally.add(count, self._users[transfer.digest]),
+                on_done=arrived,
+            ).run(transfers)
+        finally:
+            self._store.sync_blobs()
+            self._report.bytes_received += sum(transfer.received for transfer in transfers)
+            self._report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
+        for transfer in transfers:
+            if isinstance(transfer.error, WrongDigestError) and isinstance(transfer.source, ObjectSource):
+                transfer.source.name_damage(transfer.error)

@@ -1,0 +1,194 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The execution of an import's plan.
+
+The order keeps the store sound whenever the power fails or Ollama prunes: blobs before the manifest that names them,
+each synced and renamed into place as a whole, and after the manifests another plan, which shows whether all blobs are
+still present.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Callable, Protocol
+
+from ..._ollama.digests import blob_file_name
+from ..._ollama.errors import CollectionError
+from ..._ollama.safe_fs import DirectoryError
+from ..._ollama.store import Store
+from ..state.lock import LockWait, exclusive
+from ..transfer.engine import Transfer
+from ..transfer.partial_file import ABANDONED_AFTER, remove_abandoned
+from .blob_inspector import BlobInspector
+from .import_planner import ImportPlanner
+from .import_report import ImportReport
+from .model_removal import carry_out_removal
+from .plan import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
+from .wanted_models import digests
+
+#: How often blobs that vanish during their import are fetched again. Ollama prunes when it starts and when a model is
+#: removed; more prunings than this in one import are no accident.
+ROUNDS = 3
+
+
+class StoreRaceError(CollectionError):
+    """Something removes blobs as fast as they are imported."""
+
+    code = "store_race"
+
+
+class Delivery(Protocol):
+    """The way by which blobs get from the mirror into the store."""
+
+    def deliver(
+        self, blobs: Sequence[BlobChange], users: Mapping[str, str], arrived: Callable[[Transfer], None]
+    ) -> None:
+        """Bring some blobs. A blob that cannot be brought becomes a failure of the report.
+
+        :param users: the name of a model that uses a blob, by the blob's digest.
+        :param arrived: receives the transfer of each blob that is in place, on several threads.
+        :raises CollectionError: if no blob can be brought any more.
+        """
+
+    def is_complete(self, model: ModelChange) -> bool:
+        """Return whether the store has all blobs of a model of which each was present or has arrived."""
+
+
+class ImportRun:
+    """Carries out what a planner plans."""
+
+    def __init__(
+        self,
+        store: Store,
+        planner: ImportPlanner,
+        inspector: BlobInspector,
+        delivery: Delivery,
+        report: ImportReport,
+        wait: LockWait,
+    ) -> None:
+        self._store = store
+        self._planner = planner
+        self._inspector = inspector
+        self._delivery = delivery
+        self._report = report
+        self._wait = wait
+        self._lock = threading.Lock()
+
+    def apply(self) -> Plan:
+        """Plan once more, alone with the store, and carry the plan out. Return that plan.
+
+        :raises CollectionError: the first failure, after everything was done that the failures do not concern.
+        """
+        start = time.monotonic()
+        try:
+            self._store.prepare()
+            workspace, ownership = self._store.workspace, self._store.ownership
+            with exclusive(workspace, ownership, self._wait.on_wait, within=self._wait.within):
+                plan = self._apply_until_stable()
+        finally:
+            self._report.seconds = time.monotonic() - start
+        if self._report.failures:
+            raise self._report.failures[0]
+        return plan
+
+    def _apply_until_stable(self) -> Plan:
+        """Carry plans out until a new plan has nothing to do; return the first plan."""
+        plan = todo = self._planner.plan()
+        for _round in range(ROUNDS):
+            self._carry_out(todo)
+            if self._report.failures:
+                break
+            todo = self._planner.plan()
+            if not todo.changed:
+                break
+        else:
+            raise StoreRaceError(
+                f"Blobs of {self._store.path} were removed while they were imported, {ROUNDS} times in a row",
+                remedy="Find out what removes them: an Ollama that starts over and over, or another task",
+            )
+        self._inspector.remember()
+        self._remove_abandoned()
+        return plan
+
+    def _remove_abandoned(self) -> None:
+        """Remove the partial files that earlier runs left, except those of the models of this run."""
+        manifests = self._planner.manifests.values()
+        mine = {blob_file_name(blob.digest) for manifest in manifests for blob in manifest.blobs}
+        # With an exact set of models, no later run finishes other blobs. A file that cannot be removed is no failure.
+        with contextlib.suppress(DirectoryError):
+            for directory in dict.fromkeys((self._store.workspace, self._store.partials)):
+                remove_abandoned(directory, mine, 0.0 if self._planner.prune else ABANDONED_AFTER)
+
+    def _carry_out(self, plan: Plan) -> None:
+        if any(model.action in (ADD, REPLACE) for model in plan.models):
+            self._keep_from_pruning(plan)
+        if plan.access:
+            self._change_access(plan)
+        blobs = plan.of(ADD, REPLACE)
+        coming = {blob.digest for blob in blobs}
+        # A model is complete as soon as its own blobs are; the blobs of other models do not concern it.
+        lacking = {model: coming & digests(model.after) for model in plan.models if model.after}
+        for model, lacked in lacking.items():
+            if not lacked:
+                self._complete(model)
+
+        def arrived(transfer: Transfer) -> None:
+            with self._lock:
+                self._inspector.note(transfer.digest)
+                self._report.downloaded.append(transfer.digest)
+                if transfer.resumed:
+                    self._report.resumed.append(transfer.digest)
+                for model, lacked in lacking.items():
+                    if transfer.digest in lacked:
+                        lacked.remove(transfer.digest)
+                        if not lacked:
+                            self._complete(model)
+
+        self._delivery.deliver(blobs, self._users(), arrived)
+        if not self._report.failures:
+            removal = carry_out_removal(self._store, plan)
+            self._report.removed += removal.digests
+            self._report.warnings += removal.warnings
+
+    def _users(self) -> dict[str, str]:
+        manifests = self._planner.manifests.items()
+        return {blob.digest: name.short for name, manifest in manifests for blob in manifest.blobs}
+
+    def _complete(self, model: ModelChange) -> None:
+        """Write the manifest of a model whose blobs have arrived, unless some vanished: the next round brings them."""
+        if not self._delivery.is_complete(model):
+            return
+        if model.after and model.action != KEEP:
+            # The disk must know the names of all blobs before that of the manifest.
+            self._store.sync_blobs()
+            self._store.write_manifest(model.name, model.after.raw)
+        if model.name not in self._report.models:
+            self._report.models.append(model.name)
+
+    def _change_access(self, plan: Plan) -> None:
+        asked = self._store.asked_ownership
+        if asked is None:
+            return
+        for blob in plan.of(KEEP):
+            self._store.blobs.set_access(blob_file_name(blob.digest), asked)
+            self._inspector.note(blob.digest)
+        for model in plan.models:
+            if model.action == KEEP:
+                self._store.set_manifest_access(model.name, asked)
+
+    def _keep_from_pruning(self, plan: Plan) -> None:
+        """Touch the blobs that no manifest names yet: Ollama spares blobs younger than an hour (v0.21)."""
+        users = self._store.references().users
+        for blob in plan.of(KEEP):
+            if blob.digest not in users:
+                descriptor = self._store.open_blob(blob.digest)
+                if descriptor is not None:
+                    with contextlib.closing(os.fdopen(descriptor)), contextlib.suppress(PermissionError):
+                        os.utime(descriptor)
+                    self._inspector.note(blob.digest)

@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The models that an import asks a mirror for: their manifests, and the objects that hold their blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ..._ollama.manifests import Layer, Manifest, ManifestError
+from ..._ollama.names import ModelName
+from ..errors import MirrorIncompleteError
+from ..s3.mirror import READERS, Mirror
+from ..s3.objects import ObjectState
+from ..transfer.sources import ObjectSource
+from . import catalog
+from .plan import BlobChange
+
+
+class WantedModels:
+    """Some models of a mirror. Each manifest and each object's state is requested once."""
+
+    def __init__(self, mirror: Mirror, names: Sequence[ModelName]) -> None:
+        self._mirror = mirror
+        self.names = tuple(dict.fromkeys(names))
+        self._manifests: dict[ModelName, Manifest] = {}
+        self._objects: dict[str, ObjectState] = {}
+
+    def manifests(self) -> Mapping[ModelName, Manifest]:
+        """Return the manifest of each model.
+
+        :raises ModelMissingError: if the mirror lacks a model.
+        :raises ManifestError: if a manifest is damaged.
+        """
+        if not self._manifests:
+            with ThreadPoolExecutor(READERS) as pool:
+                self._manifests = dict(zip(self.names, pool.map(self._manifest, self.names)))
+        return self._manifests
+
+    def _manifest(self, name: ModelName) -> Manifest:
+        raw = self._mirror.manifest(name)
+        if raw is None:
+            raise catalog.missing(self._mirror, name)
+        try:
+            return Manifest.parse(raw)
+        except ManifestError as error:
+            url = self._mirror.settings.url(self._mirror.layout.manifest_key(name))
+            error.message = f"{url}: {error.message}"
+            error.details["name"] = name.full
+            error.details["endpoint"] = self._mirror.settings.where
+            raise
+
+    def find_blobs(self, blobs: Sequence[BlobChange], manifests: Mapping[ModelName, Manifest]) -> None:
+        """Find the objects of some blobs. An empty blob needs no object.
+
+        :param manifests: the manifests that name the blobs, for the message.
+        :raises MirrorIncompleteError: if the mirror lacks a blob, or has it with another size.
+        """
+        unknown = [blob.digest for blob in blobs if blob.digest not in self._objects and blob.size]
+        self._objects.update(catalog.blobs(self._mirror, unknown))
+        for blob in blobs:
+            state = self._objects.get(blob.digest)
+            if blob.size and (state is None or state.size != blob.size):
+                users = [name.short for name, manifest in manifests.items() if blob.digest in digests(manifest)]
+                there = "does not have it" if state is None else f"has {state.size} bytes of it"
+                url = self._mirror.settings.url(self._mirror.layout.blob_key(blob.digest))
+                raise MirrorIncompleteError(
+                    f"Model {users[0]} needs {url} of {blob.size} bytes, and the mirror {there}",
+                    remedy="Publish the model again from a sound store",
+                    digest=blob.digest,
+                    name=users[0],
+                )
+
+    def source(self, blob: BlobChange) -> ObjectSource:
+        """Return the object that holds a blob, which :meth:`find_blobs` has found, as a source of the engine."""
+        # The engine requests nothing of an empty blob, so that its object need not exist.
+        empty = ObjectState(self._mirror.layout.blob_key(blob.digest), 0, "", None)
+        return ObjectSource(self._mirror, self._objects[blob.digest] if blob.size else empty)
+
+
+def digests(manifest: Manifest) -> set[str]:
+    """Return the digests of the blobs that a manifest names."""
+    return {blob.digest for blob in manifest.blobs}
+
+
+def distinct_blobs(manifests: Mapping[ModelName, Manifest]) -> list[Layer]:
+    """Return every blob of several models once.
+
+    :raises ManifestError: if two manifests give a blob different sizes.
+    """
+    found: dict[str, Layer] = {}
+    for name, manifest in manifests.items():
+        for blob in manifest.blobs:
+            if found.setdefault(blob.digest, blob).size != blob.size:
+                raise ManifestError(
+                    f"The manifest of {name} gives {blob.digest} {blob.size} bytes, and that of another model "
+                    f"{found[blob.digest].size}",
+                    remedy="Publish both models again",
+                    digest=blob.digest,
+                    name=name.full,
+                )
+    return list(found.values())
