@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the daemon's links to the shared rooms complete: one for each file of _ollama, _mirror and _fleet.
+"""Keep the daemon's links to the shared rooms complete: one for each file of _http, _ollama, _mirror and _fleet.
 
 The daemon's package has the same files as the modules, by links, so that git holds one copy. A link to each folder
 would do, and would need no care; ansible-test allows only links to files.
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 UTILS = "plugins/module_utils"
 DAEMON = "roles/fleet_worker/files/fleet_worker"
-ROOMS = ("_ollama", "_mirror", "_fleet")
+ROOMS = ("_http", "_ollama", "_mirror", "_fleet")
 
 
 def wanted(root: Path) -> dict[str, str]:

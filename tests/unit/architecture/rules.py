@@ -24,11 +24,13 @@ DAEMON = "roles/fleet_worker/files/fleet_worker"
 
 # Which rooms a room may look into, and which packages it may use when they are there.
 MAY_IMPORT: dict[str, set[str]] = {
+    "_http": {"_http"},
     "_ollama": {"_ollama"},
-    "_mirror": {"_mirror", "_ollama"},
+    "_mirror": {"_http", "_mirror", "_ollama"},
     "_fleet": {"_fleet", "_ollama"},
 }
 MAY_USE: dict[str, set[str]] = {
+    "_http": set(),
     "_ollama": {"requests", "urllib3"},
     "_mirror": {"boto3", "botocore", "s3transfer", "urllib3"},
     "_fleet": {"pika"},

@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import quote, urlsplit
 
+from ..._http.endpoint import BlockingResponse, Endpoint
 from .client import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT
-from .http import Endpoint, S3Response
 from .layout import url_path
 from .object_list import Page, read_page
 from .objects import compression
@@ -133,7 +133,7 @@ class PlainReads:
 
     def _ask(
         self, method: str, path: str, query: str = "", headers: Optional[Mapping[str, str]] = None
-    ) -> Optional[S3Response]:
+    ) -> Optional[BlockingResponse]:
         endpoint = self._endpoint
         if endpoint is None:
             return None
@@ -206,7 +206,7 @@ def _tls(settings: S3Settings) -> SSLContext:
     return context
 
 
-def _read(answer: S3Response, limit: int) -> Optional[bytes]:
+def _read(answer: BlockingResponse, limit: int) -> Optional[bytes]:
     try:
         return answer.read(limit)
     except OSError:

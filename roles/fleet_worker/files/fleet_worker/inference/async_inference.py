@@ -13,7 +13,15 @@ from functools import partial
 from typing import Callable, Optional
 
 from .._fleet.messages import Request, Success
-from .._ollama.api_errors import CallCancelledError, ConnectionLostError, OllamaError, ServerUnreachableError
+from .._http.errors import HttpError
+from .._http.response_parser import ResponseParser
+from .._ollama.api_errors import (
+    CallCancelledError,
+    ConnectionLostError,
+    OllamaError,
+    ServerUnreachableError,
+    UnexpectedAnswerError,
+)
 from .._ollama.client import Inference, OllamaClient
 from .answer_check import check_answer
 from .availability import OllamaAvailability
@@ -73,7 +81,7 @@ class AsyncInference:
         try:
             if isinstance(answer, OllamaError):
                 raise answer
-            result = inference.result_of(answer, answer.body())
+            result = inference.result_of(answer, _body_of(answer))
             if request.carried is None:
                 check_answer(request.call, request.arguments, result)
             return Success(result, started, time.monotonic() - begun)
@@ -83,3 +91,10 @@ class AsyncInference:
             return None  # a thread waits for it
         except OllamaError as error:
             return self._availability.conclude(error, task, started, time.monotonic() - begun)
+
+
+def _body_of(answer: ResponseParser) -> bytes:
+    try:
+        return answer.body()
+    except HttpError as error:
+        raise UnexpectedAnswerError(f"The answer of Ollama cannot be read: {error}") from error

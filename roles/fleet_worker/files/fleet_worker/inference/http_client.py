@@ -26,6 +26,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, Optional, Union
 
+from .._http.errors import HttpError
+from .._http.response_parser import ResponseParser
 from .._ollama.api_errors import (
     CallCancelledError,
     ConnectionLostError,
@@ -38,7 +40,6 @@ from .._ollama.hosts import ServerAddress
 from .._ollama.sockets import new_socket
 from .._ollama.transport import HttpRequest
 from ..logs.defects import contained
-from .http_response import ResponseParser
 
 #: Bytes that are received at a time, and how often in one turn of the loop: others wait meanwhile.
 _PIECE = 65536
@@ -271,7 +272,7 @@ class _OllamaConnection:
         except OSError as error:
             text = error.strerror or str(error)
             asked.fail(ConnectionLostError(f"The connection to {self._asker.address.url} broke: {text}"))
-        except ValueError as error:
+        except HttpError as error:
             asked.fail(UnexpectedAnswerError(f"What answers at {self._asker.address.url} does not speak HTTP: {error}"))
         return False
 

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional, Union
 import pytest
 from fleet_worker._fleet.dialects import typed
 from fleet_worker._fleet.dialects.base import ReplyIdentity
+from fleet_worker._http.response_parser import ResponseParser
 from fleet_worker._ollama.api_errors import (
     CallCancelledError,
     ConnectionLostError,
@@ -25,7 +26,6 @@ from fleet_worker._ollama.transport import HttpRequest
 from fleet_worker.domain.lane_terms import LaneTerms
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.inference.handler import HandlerSettings, RequestHandler
-from fleet_worker.inference.http_response import ResponseParser
 from fleet_worker.inference.tries import Later
 
 from ..deliveries import delivery, lane_settings

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Callable, Union
 
 import pytest
+from fleet_worker._http.response_parser import ResponseParser
 from fleet_worker._ollama.api_errors import (
     CallCancelledError,
     ConnectionLostError,
@@ -25,7 +26,6 @@ from fleet_worker._ollama.api_errors import (
 from fleet_worker._ollama.hosts import parse_host
 from fleet_worker._ollama.transport import HttpRequest
 from fleet_worker.inference.http_client import HttpClient, PendingRequest
-from fleet_worker.inference.http_response import ResponseParser
 from fleet_worker.runtime.event_loop import EventLoop
 
 from ..turning import turn_until

@@ -9,8 +9,9 @@ import gzip
 import zlib
 
 import pytest
-from fleet_worker._ollama.api_errors import UnexpectedAnswerError
-from fleet_worker.inference.http_response import MAX_HEAD, ResponseParser
+from ansible_collections.legionio.ollama.plugins.module_utils._http.errors import HttpError
+from ansible_collections.legionio.ollama.plugins.module_utils._http.response_head import MAX_HEAD
+from ansible_collections.legionio.ollama.plugins.module_utils._http.response_parser import ResponseParser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,7 +99,7 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nX: y\r\n folded\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
-        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -113,21 +114,125 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * MAX_HEAD,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"x" * MAX_HEAD,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno trailer\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a\nb\r\nc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a\rb\r\nc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \x0b2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nETag: a\r\nEtag: b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\nContent-Length: 40\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
 def test_what_is_no_answer(answer: bytes) -> None:
-    with pytest.raises(ValueError, match=r"it|chunk|head"):
+    with pytest.raises(HttpError, match=r"it|chunk|head"):
         ResponseParser().feed(answer)
 
 
-@given(st.binary(max_size=200), st.booleans())
-def test_whatever_comes(data: bytes, begins_well: bool) -> None:
-    response = ResponseParser()
+#: What a hostile, or a broken, server puts together.
+PARTS = st.one_of(
+    st.sampled_from(
+        [
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.0 200 OK\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\n",
+            b"HTTP/1.1 304 Not Modified\r\n",
+            b"Content-Length: 3\r\n",
+            b"Content-Length: 0\r\n",
+            b"content-length:\t7 \r\n",
+            b"Content-Length: 3\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: identity\r\n",
+            b"Connection: close\r\n",
+            b"Content-Encoding: gzip\r\n",
+            b"X: y\r\n",
+            b" folded\r\n",
+            b"X: y\r",
+            b"\r\n",
+            b"\n",
+            b"3\r\nabc\r\n",
+            b"3;a=b\r\nabc\r\n",
+            b"3;a\nb\r\nabc\r\n",
+            b"0\r\n",
+            b"0\r\nTrailer: x\r\n\r\n",
+            b"abc",
+            LENGTH,
+            CHUNKS,
+        ]
+    ),
+    st.binary(max_size=20),
+)
+
+
+def outcome(pieces: list[bytes], *, bodiless: bool) -> object:
+    """What becomes of an answer that comes in pieces, after which the connection ends."""
+    response = ResponseParser(bodiless=bodiless)
     try:
-        if response.feed((b"HTTP/1.1 200 OK\r\n" if begins_well else b"") + data) or response.end():
-            response.body()
-    except (ValueError, UnexpectedAnswerError):
-        pass
+        complete = False
+        for piece in pieces:
+            complete = response.feed(piece)
+        reusable = response.reusable
+        if not complete and not response.end():
+            return "incomplete"
+        body: object
+        try:
+            body = response.body()
+        except HttpError:
+            body = "compressed, and cannot be read"
+        return response.status, response.reason, dict(response.headers), body, complete and reusable
+    except HttpError:
+        return "refused"
+
+
+@given(st.lists(PARTS, max_size=9), st.lists(st.integers(1, 200), max_size=9), st.booleans())
+def test_parser_with_any_bytes_in_any_pieces_comes_to_the_same(
+    parts: list[bytes], cuts: list[int], bodiless: bool
+) -> None:
+    data = b"".join(parts)
+    edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
+    pieces = [data[start:end] for start, end in zip(edges, edges[1:])]
+    whole = outcome([data], bodiless=bodiless)
+    assert outcome(pieces, bodiless=bodiless) == whole
+    assert outcome([data[at : at + 1] for at in range(len(data))], bodiless=bodiless) == whole
+
+
+def test_parser_fed_after_its_end_takes_nothing_and_gives_the_connection_up() -> None:
+    response = read(LENGTH)
+    assert response.feed(b"") and response.reusable
+    assert response.feed(b"HTTP/1.1 200 OK\r\n") and not response.reusable
+    assert response.body() == b'{"a": "bc"}'
+
+
+def test_parser_before_the_head_is_there_has_no_status() -> None:
+    response = ResponseParser()
+    assert not response.feed(b"HTTP/1.1 200 OK\r\n")
+    assert (response.status, response.reason, dict(response.headers)) == (0, "", {})
+
+
+def test_parser_of_an_answer_to_head_expects_no_body() -> None:
+    response = ResponseParser(bodiless=True)
+    assert response.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+    assert (response.body(), response.reusable) == (b"", True)
+
+
+def test_parser_of_a_body_that_ends_with_the_connection_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{ResponseParser.__module__}.MAX_BODY", 10)
+    response = ResponseParser()
+    assert not response.feed(b"HTTP/1.1 200 OK\r\n\r\n0123456789")
+    with pytest.raises(HttpError, match="more than 10 bytes"):
+        response.feed(b"x")
+
+
+def test_parser_of_an_answer_that_is_large_when_decompressed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{ResponseParser.__module__}.MAX_BODY", 1000)
+    body = gzip.compress(bytes(10_000))
+    response = read(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    with pytest.raises(HttpError, match="too large"):
+        response.body()
 
 
 def test_a_bodiless_answer() -> None:
@@ -154,5 +259,5 @@ def test_a_compressed_answer_is_understood(coding: str, compress: object) -> Non
 )
 def test_a_compressed_answer_that_cannot_be_understood(coding: str, body: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with pytest.raises(UnexpectedAnswerError):
+    with pytest.raises(HttpError):
         read(head.encode() + body).body()

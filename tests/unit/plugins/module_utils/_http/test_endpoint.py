@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers as servers and networks send them, from a server that says what it is told to say."""
+"""The driver that waits: answers as servers and networks send them, from a server with a script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.http import Endpoint, WireError
+from ansible_collections.legionio.ollama.plugins.module_utils._http.endpoint import Endpoint, WireError
 
 
 class Server:
@@ -109,8 +109,6 @@ def test_what_was_not_read_to_its_end_is_not_mixed_up_with_the_next_answer():
     [
         b"",
         b"HTTP/1.1 200",
-        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\nok",
@@ -135,6 +133,36 @@ def test_what_is_not_simple_is_refused(said):
     server = Server([[said]])
     with pytest.raises(WireError):
         server.endpoint().ask("GET", "/", {})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nConnection: Close, x\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+    ],
+)
+def test_endpoint_with_an_answer_after_which_nothing_is_certain_connects_anew(said):
+    wrong = b"HTTP/1.1 500 The connection was used again\r\nContent-Length: 0\r\n\r\n"
+    server = Server([[said], [wrong]], [[said]])
+    endpoint = server.endpoint()
+    for _request in range(2):
+        answer = endpoint.ask("GET", "/", {})
+        assert (answer.status, body(answer)) == (200, b"ok")
+
+
+def test_endpoint_with_interim_answers_reads_the_answer_behind_them():
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    server = Server([[interim, 0.02, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]])
+    answer = server.endpoint().ask("GET", "/", {})
+    assert (answer.status, body(answer)) == (200, b"ok")
+
+
+def test_endpoint_with_an_answer_to_head_that_says_no_length_refuses_it():
+    server = Server([[b"HTTP/1.1 200 OK\r\n\r\n"]])
+    with pytest.raises(WireError, match="known length"):
+        server.endpoint().ask("HEAD", "/", {})
 
 
 def test_an_answer_cut_short():

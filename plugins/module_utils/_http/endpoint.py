@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""HTTP for requests without a body, and for answers of a known length: what an object costs beside its bytes.
+"""Answers received by a thread that waits: a driver of the parser for requests without a body.
 
-http.client reads an answer's headers as those of a mail, which takes longer than all else that a small object needs,
-and it looks whether bytes are there before it takes any. Here an answer's head is split at its lines, and its body is
-received where it belongs, by as few calls as the system allows. Whatever is not as simple as that is refused, for the
-SDK to try.
+Only the head goes through the parser. A body of a known length is received where it belongs, by as few calls as the
+system allows: what an answer costs beside its bytes. An answer of any other length is refused, for whoever can try
+again by other means.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import select
 import socket
 import struct
@@ -24,12 +22,14 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Optional
 
+from .errors import HttpError
+from .response_head import HeadParser, HttpHead
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: Bytes. S3 servers send heads of 300 to 1,000 bytes; what is larger than the limit is none.
+#: Bytes of a head that are received at a time. S3 servers send heads of 300 to 1,000 bytes.
 _HEAD = 4096
-_MAX_HEAD = 65536
 
 #: Bytes that one call waits for at least and at most, and the seconds that it should take: few calls where bytes come
 #: fast, and where they come slowly, not long without a word of how far it is, or without a look whether to stop.
@@ -38,16 +38,8 @@ _MOST = 2 * 1024 * 1024
 _PATIENCE = 0.2
 
 
-#: A head: the status, and headers, each on one line. Who reads a value that goes on in the next line, or a space before
-#: a colon, in another way than the server finds another end of the body.
-_HEADS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2})(?: [^\r\n\0]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*)")
-_LENGTH = re.compile(r"[0-9]{1,15}")
-#: Headers of which a second one contradicts the first.
-_SINGLE = ("content-length", "transfer-encoding", "content-range", "etag")
-
-
 class WireError(OSError):
-    """There is no answer, or none that can be read here."""
+    """There is no answer, or one that this driver does not support."""
 
 
 class Endpoint:
@@ -65,10 +57,10 @@ class Endpoint:
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._tls = tls
-        self._idle: deque[_S3Connection] = deque()  # threads may append and pop at once (collections.deque)
+        self._idle: deque[_Connection] = deque()  # threads may append and pop at once (collections.deque)
         self._process = os.getpid()
 
-    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> S3Response:
+    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> BlockingResponse:
         """Send a request, and return the answer when its head is there.
 
         :param target: path and query, quoted.
@@ -84,8 +76,7 @@ class Endpoint:
             connection = connection or self._connect()
             try:
                 connection.socket.sendall(request)
-                status, told = connection.head()
-                return S3Response(self, connection, status, told, bodiless=method == "HEAD")
+                return BlockingResponse(self, connection, connection.head(bodiless=method == "HEAD"))
             except OSError:
                 connection.close()
                 if fresh:
@@ -95,7 +86,7 @@ class Endpoint:
                 connection.close()
                 raise
 
-    def _reusable(self) -> Optional[_S3Connection]:
+    def _reusable(self) -> Optional[_Connection]:
         """Return an open connection on which nothing is under way."""
         if self._process != os.getpid():
             # After a fork, two processes on one connection would get each other's answers.
@@ -109,46 +100,48 @@ class Endpoint:
                 return connection
             connection.close()
 
-    def _connect(self) -> _S3Connection:
+    def _connect(self) -> _Connection:
         made = socket.create_connection(self._place, self._connect_timeout)
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 made = self._tls.wrap_socket(made, server_hostname=self._place[0])
                 made.settimeout(self._silence)
-                return _S3Connection(made, patient=False)
+                return _Connection(made, patient=False)
             # The system's own timeout, not Python's, which would have to ask before each call whether bytes are there,
             # and could not have the system wait for many.
             made.settimeout(None)
             timeout = struct.pack("@ll", int(self._silence), 0)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-            return _S3Connection(made, patient=True)
+            return _Connection(made, patient=True)
         except BaseException:
             made.close()
             raise
 
-    def take_back(self, connection: _S3Connection) -> None:
+    def take_back(self, connection: _Connection) -> None:
         """Keep a connection whose answer was read to its end."""
         self._idle.append(connection)
 
 
-class S3Response:
-    """One answer. Its body is read once, in order."""
+class BlockingResponse:
+    """One answer. Its body is read once, in order.
 
-    def __init__(
-        self, endpoint: Endpoint, connection: _S3Connection, status: int, headers: dict[str, str], *, bodiless: bool
-    ) -> None:
-        """:param headers: their names in lower case."""
-        self.status = status
-        self.headers = headers
-        length = headers.get("content-length", "0" if status == 204 else "")
-        if "transfer-encoding" in headers or not _LENGTH.fullmatch(length):
+    :ivar headers: looked up without regard to case.
+    :ivar length: bytes of the body, or of the one that an answer to ``HEAD`` announces.
+    """
+
+    def __init__(self, endpoint: Endpoint, connection: _Connection, head: HttpHead) -> None:
+        """:raises WireError: when the answer does not say how long it is."""
+        if head.body_length is None or (head.length is None and head.status != 204):
             raise WireError(errno.EPROTO, "the answer is not of a known length")
-        self.length = int(length)
+        self.status = head.status
+        self.length = head.length or 0
+        self.headers: Mapping[str, str] = head.fields
         self._endpoint = endpoint
         self._connection = connection
-        self._left = 0 if bodiless else self.length
+        self._keeps_open = head.keeps_open
+        self._left = head.body_length
 
     def readinto(self, view: memoryview) -> int:
         """Receive bytes, and return how many; 0 at the end, be it too early."""
@@ -174,13 +167,13 @@ class S3Response:
 
     def close(self) -> None:
         """Be done: the connection is used again if all was read and the server agrees, else it is cut."""
-        if self._left or self.headers.get("connection", "").lower() == "close":
-            self._connection.close()
-        else:
+        if self._keeps_open and not self._left and not self._connection.said_more:
             self._endpoint.take_back(self._connection)
+        else:
+            self._connection.close()
 
 
-class _S3Connection:
+class _Connection:
     """An open connection.
 
     :param patient: whether one call of the system can wait for all bytes that are wanted.
@@ -205,9 +198,18 @@ class _S3Connection:
         waiting.register(self.socket, select.POLLIN)
         return not waiting.poll(0)
 
-    def head(self) -> tuple[int, dict[str, str]]:
-        """Receive the head of an answer; return its status, and its headers by their names in lower case."""
-        head = b""
+    @property
+    def said_more(self) -> bool:
+        """Whether bytes have come that nobody has read. After the end of an answer nobody asked for them."""
+        return bool(self._rest)
+
+    def head(self, *, bodiless: bool) -> HttpHead:
+        """Receive the head of an answer.
+
+        :param bodiless: whether the request was one for the head alone.
+        :raises OSError: when there is no answer, or none of HTTP/1.
+        """
+        parser = HeadParser(bodiless=bodiless)
         while True:
             try:
                 received = self.socket.recv(_HEAD)
@@ -215,24 +217,13 @@ class _S3Connection:
                 raise _silent() from error
             if not received:
                 raise WireError(errno.ECONNRESET, "the server hung up")
-            head += received
-            end = head.find(b"\r\n\r\n")
-            if end >= 0:
-                break
-            if len(head) > _MAX_HEAD:
-                raise WireError(errno.EPROTO, "the answer has no end to its head")
-        self._rest = memoryview(head)[end + 4 :]
-        match = _HEADS.fullmatch(head, 0, end)
-        if match is None:
-            raise WireError(errno.EPROTO, "the answer is not one of HTTP/1.1, or has a header that is none")
-        headers: dict[str, str] = {}
-        for line in match[2].decode("latin-1").split("\r\n")[1:]:
-            name, _colon, value = line.partition(":")
-            name = name.lower()
-            if name in headers and name in _SINGLE:
-                raise WireError(errno.EPROTO, f"the answer has the header {name} more than once")
-            headers[name] = value.strip()
-        return int(match[1]), headers
+            try:
+                head = parser.feed(received)
+            except HttpError as error:
+                raise WireError(errno.EPROTO, f"the answer is not one of HTTP/1: {error}") from error
+            if head is not None:
+                self._rest = memoryview(parser.rest)
+                return head
 
     def readinto(self, view: memoryview) -> int:
         if self._rest:

@@ -1,1 +1,0 @@
-../../../../../../plugins/module_utils/_mirror/s3/http.py
