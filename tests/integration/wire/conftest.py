@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pika
 import pytest
@@ -37,11 +37,16 @@ def broker_with_topology(broker: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def start_worker(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A context manager that runs a worker with the given configuration, from READY to its end; yields its log."""
+    """A context manager that runs a worker with the given configuration, from READY to its end; yields its log.
+
+    ``secrets`` are further credentials, by their names.
+    """
 
     @contextlib.contextmanager
-    def started(broker: Any, **configuration: Any) -> Iterator[Path]:
+    def started(broker: Any, secrets: Optional[dict[str, str]] = None, **configuration: Any) -> Iterator[Path]:
         directory = tmp_path_factory.mktemp("worker")
+        for name, secret in (secrets or {}).items():
+            (directory / name).write_text(secret)
         (directory / "broker-password").write_text(broker.password)
         config = directory / "fleet-worker.yml"
         config.write_text(

@@ -19,7 +19,7 @@ from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packe
 FILES = Path(__file__).resolve().parents[3] / "roles/fleet_worker/files"
 BASE: dict[str, Any] = {
     "fleet_worker_broker_addresses": ["hub:5672"],
-    "fleet_worker_broker_password": "secret",
+    "fleet_worker_broker_password": "s3cret",
     "fleet_worker_lanes": [
         {"type": "chat", "model": "smollm2:135m"},
         {"type": "embed", "model": "all-minilm", "style": "shared"},
@@ -72,7 +72,7 @@ def test_what_the_role_writes_is_accepted(render: Any, release: Path, tmp_path: 
     config.write_text(render("fleet_worker", "fleet-worker.yml.j2", **{**BASE, **options}))
     checked = check(release, config)
     assert checked.returncode == 0, checked.stdout
-    assert "secret" not in config.read_text()
+    assert "s3cret" not in config.read_text()
 
 
 def test_free_settings_win_and_leave_their_neighbours(render: Any) -> None:

@@ -33,6 +33,7 @@ WRONG: dict[str, dict[str, Any]] = {
         "fleet_worker_updates_endpoint_url": "http://user:s3cret@s3",
         "fleet_worker_ollama_headers": {"A": "s3cret\n"},
         "fleet_worker_index_url": "https://user:s3cret @pypi",
+        "fleet_worker_cluster_secret": "s3cret",
     },
     "ollama_server": {"ollama_server_url": "ftp://user:s3cret@host/ollama.tgz?sign=s3cret"},
 }
@@ -122,6 +123,7 @@ def test_no_task_shows_a_secret(role: str) -> None:
         ("fleet_worker", "fleet_worker_find_links"),
         ("fleet_worker", "fleet_worker_ollama_headers"),
         ("fleet_worker", "fleet_worker_broker_password"),
+        ("fleet_worker", "fleet_worker_cluster_secret"),
         ("fleet_worker", "fleet_worker_updates_secret_key"),
         ("ollama_server", "ollama_server_s3_secret_key"),
     ],
@@ -172,6 +174,22 @@ def test_headers_for_ollama_are_no_part_of_the_configuration(render: Any) -> Non
     more = {"__fleet_worker_tree": {"digest": "0" * 16}, "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"}}
     unit = render("fleet_worker", "fleet-worker.service.j2", **options, **more)
     assert "LoadCredential=ollama-headers:/etc/legionio/credentials/fleet-worker/ollama-headers" in unit
+
+
+def test_the_cluster_secret_is_no_part_of_the_configuration(render: Any) -> None:
+    options = {
+        "fleet_worker_broker_addresses": ["hub:5672"],
+        "fleet_worker_broker_password": "x",
+        "fleet_worker_lanes": [{"type": "chat", "model": "smollm2:135m"}],
+        "fleet_worker_cluster_secret": "s3cret" * 11,
+    }
+    text = render("fleet_worker", "fleet-worker.yml.j2", **options)
+    assert "s3cret" not in text
+    protocol = yaml.safe_load(text)["protocol"]
+    assert (protocol["secret_credential"], protocol["tokens"]) == ("cluster-secret", None)
+    more = {"__fleet_worker_tree": {"digest": "0" * 16}, "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"}}
+    unit = render("fleet_worker", "fleet-worker.service.j2", **options, **more)
+    assert "LoadCredential=cluster-secret:/etc/legionio/credentials/fleet-worker/cluster-secret" in unit
 
 
 def test_pip_takes_its_sources_from_the_file_of_the_role(tmp_path: Path) -> None:

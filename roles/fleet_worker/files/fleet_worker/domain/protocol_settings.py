@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from .._fleet.dialects import NUMBERED
 from .._fleet.dialects.base import Dialect
+from .._fleet.tokens import TokenSettings
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,14 @@ class ProtocolSettings:
 
     :ivar dialects: those of the versions that are served, and the refusal of the others.
     :ivar instances: patterns of the instances that this node is, in the way of file names.
+    :ivar tokens: how tokens are checked; None when nobody looks at them.
+    :ivar unsigned: whether requests without a token are served, too.
     """
 
     dialects: tuple[Dialect, ...] = NUMBERED
     instances: tuple[str, ...] = ("default",)
+    tokens: Optional[TokenSettings] = None
+    unsigned: bool = True
 
 
 #: When nothing is set.

@@ -13,7 +13,7 @@ from .._fleet.dialects import dialect_of
 from .._fleet.dialects.base import Dialect
 from .._fleet.dialects.carried import on_terms as carried_on_terms
 from .._fleet.json_size import MAX_VALUES
-from .._fleet.messages import Failure, Message, Request, decode
+from .._fleet.messages import Failure, Request, decode
 from .._fleet.trust import ANSWER_TYPES, refusal
 from ..domain.delivery import Delivery, LaneSettings
 from ..domain.lane_terms import LaneTerms
@@ -54,10 +54,10 @@ class RequestReader:
 
     def read(self, delivery: Delivery) -> Union[Reading, Result]:
         """Parse and check a request. If the request must not be answered, return its result instead."""
-        message, lane = delivery.message, delivery.lane
+        message = delivery.message
         if message.properties.type in ANSWER_TYPES:
             return Result(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
-        dialect, request, undecodable = self._understood(message, lane)
+        dialect, request, undecodable = self._understood(delivery)
         fields: dict[str, Any] = {
             "dialect": dialect.name,
             "correlation_id": request.correlation_id,
@@ -75,13 +75,14 @@ class RequestReader:
         verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
         return Reading(dialect, request, fields, undecodable or request.failure, verdict)
 
-    def _understood(self, message: Message, lane: LaneSettings) -> tuple[Dialect, Request, Optional[Failure]]:
+    def _understood(self, delivery: Delivery) -> tuple[Dialect, Request, Optional[Failure]]:
         """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
+        message, lane = delivery.message, delivery.lane
         document, undecodable = decode(message, self._max_bytes, max_values=MAX_VALUES)
         dialect = dialect_of(message.properties, message.headers, document, self._numbered)
         request = dialect.read(message, document, lane.lane)
         if dialect.numbered and request.failure is None:
-            request = replace(request, failure=self._guard.refusal(document))
+            request = replace(request, failure=self._guard.refusal(document, delivery))
         return dialect, self.on_terms(request, lane, lane.terms), undecodable
 
     def on_terms(self, request: Request, lane: LaneSettings, terms: LaneTerms) -> Request:

@@ -30,6 +30,7 @@ from pydantic import (
 
 from .._fleet.broker import Address
 from .._fleet.lanes import Lane, check_collisions, lane
+from .._fleet.tokens import AUDIENCE, ISSUER
 from .._fleet.trust import REPLY_QUEUES
 from .._ollama.errors import CollectionError
 from .._ollama.header_fields import check_header
@@ -240,6 +241,21 @@ class ProtocolConfig(Section):
     versions: list[Literal[2]] = [2]
     #: Patterns of the instances that this node is to such requesters; ``*`` is any. None: ``default`` and the node.
     instances: Optional[Annotated[list[Name], Field(min_length=1)]] = None
+    #: The cluster secret of LegionIO, which signs their tokens.
+    secret_credential: Optional[CredentialName] = None
+    #: Whether a request needs a token. None: ``required`` with a secret, and ``ignored`` without.
+    tokens: Optional[Literal["ignored", "optional", "required"]] = None
+    #: Who signs, and for whom.
+    issuer: Name = ISSUER
+    audience: Name = AUDIENCE
+
+    @model_validator(mode="after")
+    def _tokens_can_be_checked(self) -> ProtocolConfig:
+        if self.tokens in ("optional", "required") and self.secret_credential is None:
+            raise ValueError(
+                f"tokens is {self.tokens} and there is no secret_credential; add it, or set tokens to ignored"
+            )
+        return self
 
 
 class AutoLanesConfig(LaneDefaultsConfig):

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import pytest
 from fleet_worker._fleet.dialects import served
+from fleet_worker._fleet.tokens import TokenSettings, sign
 from fleet_worker.domain.protocol_settings import ProtocolSettings
 from fleet_worker.domain.verdicts import Verdict
 from fleet_worker.inference.request_reader import RequestReader
@@ -58,6 +59,51 @@ def test_read_of_a_version_that_is_not_served_refuses_it() -> None:
 def test_read_of_an_incomplete_envelope_asks_the_guard_nothing() -> None:
     failure = task(provider_instance=None).failure
     assert failure is not None and failure.code == "invalid_envelope"
+
+
+SECRET = "ab" * 32
+REQUIRED = ProtocolSettings(tokens=TokenSettings(SECRET), unsigned=False)
+OPTIONAL = ProtocolSettings(tokens=TokenSettings(SECRET), unsigned=True)
+
+
+def signed(secret: str = SECRET, **changes: Any) -> dict[str, Any]:
+    document = version2(**changes)
+    return {**document, "signed_token": sign(document, TokenSettings(secret))}
+
+
+@pytest.mark.parametrize(
+    "settings, document, code",
+    [
+        (REQUIRED, signed(), None),
+        (REQUIRED, version2(), "invalid_token"),
+        (REQUIRED, signed("cd" * 32), "invalid_token"),
+        (REQUIRED, {**signed(), "model": "qwen3-5-27b"}, "invalid_token"),
+        (OPTIONAL, signed(), None),
+        (OPTIONAL, version2(), None),
+        (OPTIONAL, signed("cd" * 32), "invalid_token"),
+        (ProtocolSettings(), version2(signed_token="anything"), None),
+    ],
+)
+def test_read_of_a_request_with_and_without_a_token(
+    settings: ProtocolSettings, document: dict[str, Any], code: Optional[str]
+) -> None:
+    failure = task(settings, **document).failure
+    assert (failure and failure.code) == code
+
+
+def test_read_of_a_token_that_another_request_has_brought_refuses_it() -> None:
+    reader = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=REQUIRED)
+    document = signed()
+
+    def failure(changed: dict[str, Any]) -> Any:
+        found = reader.read(delivery(changed, lane=LANE, correlation_id=None, reply_to=None))
+        assert isinstance(found, Reading)
+        return found.failure
+
+    assert failure(document) is None
+    assert failure(document) is None, "it came again"
+    replayed = failure({**document, "ttl": 999})
+    assert replayed.code == "invalid_token" and "another request" in replayed.message
 
 
 def test_identity_of_a_request_that_lost_its_properties_is_the_same() -> None:

@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Signed tokens: what proves that a request of protocol version 2 or 3 comes from somebody who has the cluster secret.
+
+A token is a JWT (HS256) that repeats the fields of its request as claims. The claims are compared with the body after
+both were parsed, so that the order of keys is free, and value by value as JSON has them: ``1``, ``1.0`` and ``true``
+are three values. Ruby makes the same differences inside of objects.
+
+A token has the whole prompt in it. Nothing here puts a part of one into a message.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from .._ollama.errors import CollectionError, MissingDependencyError
+from .._ollama.numbers import finite
+
+#: The algorithm is never taken from a token. LegionIO's cluster secret is shared, hence a signature with one key.
+ALGORITHM = "HS256"
+
+#: What the issuer of legion-llm and the worker of lex-llm call themselves unless they are told otherwise.
+ISSUER = "legion-llm"
+AUDIENCE = "lex-llm-fleet-worker"
+
+#: In the place of a token in a request that has none.
+UNSIGNED = "unsigned"
+
+#: Seconds for which a token of ours is good, at least, as of legion-llm's (dispatch.token_ttl_seconds).
+LIFE = 180.0
+
+#: Seconds by which the clocks of two machines may differ. A token of ours says that it is good since then, because the
+#: library of LegionIO's workers allows nothing.
+LEEWAY = 30.0
+
+#: Seconds for which a token may be good, at most. For as long as that it is remembered.
+LONGEST_LIFE = 3600.0
+
+#: Characters of a token, and of its header, which is parsed before the signature is known to be right. A request has at
+#: most 1 MiB for LegionIO.
+MAX_TOKEN = 1024 * 1024
+MAX_TOKEN_HEADER = 2048
+
+#: Characters of a secret. HS256 wants as many bytes as its hash has (RFC 7518, 3.2); LegionIO's has 64.
+SHORTEST_SECRET = 32
+
+#: The fields of a request that its token repeats, those that are numbers, and those that it repeats if they are there.
+SIGNED = (
+    "request_id",
+    "correlation_id",
+    "idempotency_key",
+    "operation",
+    "provider",
+    "provider_instance",
+    "model",
+    "reply_to",
+    "expires_at",
+    "message_context",
+    "params",
+    "caller",
+    "trace_context",
+)
+_NUMBER = "timeout_seconds"
+_EXACT = ("execution_contract", "offering_id")
+
+
+class TokenError(CollectionError):
+    """A token does not prove that its request may be served."""
+
+    code = "invalid_token"
+
+
+class TokenExpiredError(TokenError):
+    """A token was good once."""
+
+    code = "token_expired"
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """Who signs for whom.
+
+    :ivar secret: the cluster secret as LegionIO writes it, in hexadecimal digits; its text is the key.
+    """
+
+    secret: str = field(repr=False)
+    issuer: str = ISSUER
+    audience: str = AUDIENCE
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a token has shown.
+
+    :ivar token_id: its ``jti``.
+    :ivar expires: seconds since 1970, after which it shows nothing any more.
+    """
+
+    token_id: str
+    expires: float
+
+
+def _library() -> Any:
+    try:
+        import jwt
+    except ImportError as error:
+        raise MissingDependencyError("PyJWT", "sign requests and check their tokens") from error
+    return jwt
+
+
+def sign(document: Mapping[str, Any], settings: TokenSettings) -> str:
+    """Return the token of a request.
+
+    :param document: the body, complete but for its token.
+    :raises MissingDependencyError: without PyJWT.
+    """
+    now = int(time.time())
+    seconds = finite(document.get(_NUMBER)) or 0.0
+    claims = {
+        "iss": settings.issuer,
+        "aud": settings.audience,
+        "iat": now,
+        "nbf": now - int(LEEWAY),
+        "exp": now + int(max(LIFE, min(seconds + LEEWAY, LONGEST_LIFE - LEEWAY))),
+        "jti": str(uuid.uuid4()),
+        **{name: document[name] for name in (*SIGNED, _NUMBER)},
+        **{name: document[name] for name in _EXACT if name in document},
+    }
+    return encoded(claims, settings.secret)
+
+
+def encoded(claims: Mapping[str, Any], secret: str) -> str:
+    """Return claims as a token, with the header that LegionIO's tokens have."""
+    # Without a type, which PyJWT would add.
+    token: str = _library().encode(dict(claims), secret, algorithm=ALGORITHM, headers={"typ": ""})
+    return token
+
+
+def check(token: str, document: Mapping[str, Any], settings: TokenSettings, received: float) -> Proof:
+    """Check the token of a request.
+
+    :param document: the body, whose envelope is complete.
+    :param received: when the request came, seconds since 1970. How long it has waited here since is not its fault.
+    :raises TokenExpiredError: when the token was good once.
+    :raises TokenError: when it is none to this request.
+    :raises MissingDependencyError: without PyJWT.
+    """
+    if token == UNSIGNED:
+        raise TokenError("the request is not signed, and this worker serves signed requests alone")
+    if len(token) > MAX_TOKEN or len(token.partition(".")[0]) > MAX_TOKEN_HEADER:
+        raise TokenError("the token is too large")
+    claims = _claims(token, settings, LEEWAY + max(0.0, time.time() - received))
+    expires = finite(claims["exp"])
+    if expires is None:
+        raise TokenError("the token has no claim exp that is a number")
+    if expires - received > LONGEST_LIFE:
+        raise TokenError(f"the token is good for more than {LONGEST_LIFE:g} s, which is longer than it is remembered")
+    for name in (*SIGNED, *_EXACT):
+        if not _same(claims.get(name), document.get(name)):
+            raise TokenError(f"the claim {name} is not what the request says")
+    if finite(claims.get(_NUMBER)) != finite(document[_NUMBER]):
+        raise TokenError(f"the claim {_NUMBER} is not what the request says")
+    return Proof(claims["jti"], expires + LEEWAY)
+
+
+def _claims(token: str, settings: TokenSettings, leeway: float) -> Mapping[str, Any]:
+    """Return the claims of a token whose signature, times, issuer and audience are right."""
+    jwt = _library()
+    try:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            settings.secret,
+            algorithms=[ALGORITHM],
+            audience=settings.audience,
+            issuer=settings.issuer,
+            leeway=leeway,
+            options={"require": ["iss", "aud", "nbf", "exp", "jti"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise TokenExpiredError("the token has expired") from None
+    except jwt.ImmatureSignatureError:
+        raise TokenError("the token is not good yet; compare the clocks of requester and worker") from None
+    except jwt.InvalidIssuerError:
+        raise TokenError(f"the token is not issued by {settings.issuer} (protocol.issuer)") from None
+    except jwt.InvalidAudienceError:
+        raise TokenError(f"the token is not for {settings.audience} (protocol.audience)") from None
+    except jwt.MissingRequiredClaimError as error:
+        raise TokenError(f"the token has no claim {error.claim}") from None
+    except jwt.InvalidSignatureError:
+        raise TokenError("the signature of the token is wrong; compare the cluster secrets") from None
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        raise TokenError(f"the token is none that {ALGORITHM} has signed") from None
+    if not isinstance(claims["jti"], str) or not claims["jti"]:
+        raise TokenError("the token has no claim jti")
+    return MappingProxyType(dict(claims))
+
+
+def _same(claim: Any, value: Any) -> bool:
+    """Whether two values are the same JSON, but for the order of keys. To Python, 1 and true are equal."""
+    if isinstance(claim, str) or isinstance(value, str):
+        return type(claim) is type(value) and bool(claim == value)
+    try:
+        return json.dumps(claim, sort_keys=True) == json.dumps(value, sort_keys=True)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests of protocol version 2, signed with nothing but a standard library, at a worker that wants them signed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .legionio_requester import CHAT_MODEL, Requester, signed
+
+SECRET = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def worker(broker_with_topology: Any, ollama: Any, start_worker: Any) -> Iterator[Path]:
+    with start_worker(
+        broker_with_topology,
+        secrets={"cluster-secret": SECRET + "\n"},
+        ollama={"host": ollama.url},
+        lanes=[{"type": "chat", "model": CHAT_MODEL, "style": "shared"}],
+        exchanges=["llm.fleet"],
+        protocol={"secret_credential": "cluster-secret"},
+    ) as log:
+        yield log
+
+
+@pytest.fixture
+def requester(broker_with_topology: Any, worker: Path) -> Iterator[Requester]:
+    requester = Requester(broker_with_topology.amqp_url)
+    yield requester
+    requester.close()
+
+
+def test_a_signed_request_is_answered(requester: Requester) -> None:
+    assert "Paris" in requester.answer(signed(requester.request(), SECRET))["content"]
+
+
+def test_a_signed_request_that_comes_again_gets_the_same_answer(requester: Requester) -> None:
+    document = signed(requester.request(), SECRET)
+    first = requester.answer(document)
+    assert requester.answer(document) == first
+    lost = {"type": None, "correlation_id": None, "reply_to": None, "message_id": None, "headers": {"x-retry-count": 1}}
+    assert requester.answer(document, **lost) == first
+
+
+def refused(requester: Requester, document: dict[str, Any]) -> str:
+    body = requester.answer(document)
+    assert (body["code"], body["error_class"], body["retryable"]) == ("policy_error", "PolicyError", False)
+    return str(body["message"])
+
+
+def test_a_request_without_a_token_is_refused(requester: Requester) -> None:
+    assert "not signed" in refused(requester, requester.request())
+
+
+@pytest.mark.parametrize(
+    "secret, changes, text",
+    [
+        ("cd" * 32, {}, "signature"),
+        (SECRET, {"aud": "another-worker"}, "not for"),
+        (SECRET, {"iss": "another-issuer"}, "not issued by"),
+        (SECRET, {"exp": int(time.time()) - 3600}, "expired"),
+        (SECRET, {"nbf": int(time.time()) + 3600}, "clocks"),
+        (SECRET, {"model": "llama3"}, "claim model"),
+        (SECRET, {"params": {"messages": []}}, "claim params"),
+        (SECRET, {"algorithm": "none"}, "HS256"),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_a_request_with_a_wrong_token_is_refused(
+    requester: Requester, secret: str, changes: dict[str, Any], text: str
+) -> None:
+    assert text in refused(requester, signed(requester.request(), secret, **changes))
+
+
+def test_the_token_of_another_request_is_refused(requester: Requester, worker: Path) -> None:
+    document = signed(requester.request(), SECRET)
+    requester.answer(document)
+    assert "another request" in refused(requester, {**document, "ttl": 5})
+    assert "the capital" not in worker.read_text() and document["signed_token"][:40] not in worker.read_text()
+
+
+def test_an_oversized_token_is_refused(requester: Requester) -> None:
+    assert "too large" in refused(requester, requester.request(signed_token="x" * (2 * 1024 * 1024)))
+
+
+def test_older_dialects_need_no_token(requester: Requester) -> None:
+    document = {
+        "request_type": "chat",
+        "model": CHAT_MODEL,
+        "messages": [{"role": "user", "content": "Hello"}],
+        "reply_to": requester.reply_to,
+        "correlation_id": "c-1",
+    }
+    requester.publish(document)
+    properties, body = requester.reply()
+    assert (properties.type, properties.correlation_id) == ("llm.fleet.response", "c-1")
+    assert body["message"]["content"]
