@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
+
+sys.path.insert(0, str(Path(__file__).parent))
+# Variables of the roles use filters and lookups.
+init_plugin_loader()
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -30,6 +37,15 @@ Evaluate = Callable[..., Any]
 Render = Callable[..., str]
 
 
+@functools.cache
+def declared(role: str, part: str) -> Mapping[str, Any]:
+    """Return the variables of a part of a role, as Ansible reads them."""
+    loaded: Mapping[str, Any] = DataLoader().load_from_file(
+        str(ROLES / role / part / "main.yml"), trusted_as_template=True
+    )
+    return loaded
+
+
 @pytest.fixture
 def evaluate() -> Evaluate:
     """Return the value that a variable has in a role, given other values of its options and other facts.
@@ -43,7 +59,7 @@ def evaluate() -> Evaluate:
         loader = DataLoader()
         variables: dict[str, Any] = {}
         for part in ("defaults", "vars"):
-            variables.update(loader.load_from_file(str(ROLES / role / part / "main.yml"), trusted_as_template=True))
+            variables.update(declared(role, part))
         variables.update(
             options,
             ansible_facts={} if bare else {**FACTS, **(facts or {})},

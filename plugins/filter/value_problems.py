@@ -1,0 +1,132 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter that holds the values of a role's options against what they are declared as."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: value_problems
+short_description: What is wrong with the kinds of a role's values
+version_added: 1.0.0
+author:
+  - The legionio.ollama authors (@legionio)
+description:
+  - Compares the values of options with their declarations in an argument spec, and returns a sentence for each that does not fit.
+  - Ansible's own validation of a role converts before it judges, and the role does not get what was converted. So a text is no list
+    here, nothing is no value, and a text has no line breaks and no other control characters.
+  - The values are not part of the sentences, since they may be secrets.
+positional: options
+options:
+  _input:
+    description: The values by their names.
+    type: dict
+    required: true
+  options:
+    description: The options of an argument spec by their names.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Refuse values of the wrong kind
+  vars:
+    values: {web_ports: "80,443"}
+    options: {web_ports: {type: list, elements: int}}
+  ansible.builtin.assert:
+    that: values | legionio.ollama.value_problems(options) == []
+"""
+
+RETURN = r"""
+_value:
+  description: The sentences, without a full stop.
+  type: list
+  elements: str
+  sample: ["web_ports must be a list, but is a text"]
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable
+
+#: What Ansible takes for a boolean.
+BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"})
+CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+NAMES = {
+    "bool": "true or false",
+    "dict": "a dictionary",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "path": "a text",
+    "str": "a text",
+}
+
+
+def value_problems(values: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each value that does not fit its option."""
+    return [
+        f"{name} {problem}"
+        for name, option in options.items()
+        if name in values
+        for problem in problems_of(values[name], option)
+    ]
+
+
+def problems_of(value: Any, option: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the value of one option; at most one sentence."""
+    kind = option.get("type", "str")
+    if not fits(value, kind):
+        yield f"must be {NAMES.get(kind, kind)}, but is {shown(value)}"
+        return
+    elements = option.get("elements")
+    if kind == "list" and elements:
+        for place, one in enumerate(value, start=1):
+            if not fits(one, elements):
+                yield f"must have {NAMES.get(elements, elements)} in each entry, but entry {place} is {shown(one)}"
+                return
+    texts = value if kind == "list" else [value]
+    if any(isinstance(one, str) and CONTROL.search(one) for one in texts):
+        yield "has a line break or another control character; remove it (what was read from a file may need the filter trim)"
+        return
+    choices = option.get("choices")
+    if choices and any(one not in choices for one in texts):
+        yield f"must be one of {', '.join(map(str, choices))}"
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Return whether a value is of a kind of Ansible's argument specs."""
+    if kind == "bool":
+        return isinstance(value, bool) or (isinstance(value, (int, str)) and str(value).lower() in BOOLEANS)
+    if kind in ("int", "float"):
+        form = r"[+-]?[0-9]{1,18}" if kind == "int" else r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?"
+        return (
+            isinstance(value, (int, float, str))
+            and not isinstance(value, bool)
+            and bool(re.fullmatch(form, str(value)))
+        )
+    if kind == "list":
+        return isinstance(value, (list, tuple))
+    if kind == "dict":
+        return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    if kind in ("str", "path"):
+        return isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    return True
+
+
+def shown(value: Any) -> str:
+    """Return what a value is, and not the value."""
+    if value is None:
+        return "empty"
+    for kind, name in ((bool, "true or false"), (str, "a text"), ((int, float), "a number"), (Mapping, "a dictionary")):
+        if isinstance(value, kind):
+            return name
+    return "a list" if isinstance(value, (list, tuple)) else "something else"
+
+
+class FilterModule:
+    """Entry point that Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters of this file by name."""
+        return {"value_problems": value_problems}

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A configuration of the worker, or of its updates, judged on the controller before anything on a node changes.
+
+Its form is that of a schema which the worker's own classes have written; its meaning is judged by the shared code that
+the worker uses too. A test holds this against the worker's own judgement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable
+
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcasts import queue_of
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker import Address
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import check_collisions, lane
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.header_fields import check_header
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts import parse_host
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.option_ranges import RANGED
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.options import keep_alive
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.patterns import NamePattern
+from ansible_collections.legionio.ollama.plugins.plugin_utils._json_schema import Problem, schema_problems
+
+#: Stands for the name of a node that its configuration leaves to the node.
+SOME_NODE = "node"
+#: Seconds that a deadline must leave before the broker takes a request back.
+MARGIN = 10
+
+
+def config_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Problem]:
+    """Return the keys of a configuration that the worker would refuse, each with the reason."""
+    config = dict(config)
+    if config.get("lanes") == "auto":
+        config |= {"lanes": [], "auto_lanes": config.get("auto_lanes") or {}}
+    found = schema_problems(config, schema)
+    if not found:
+        meant = updates_problems if "mirror" in config else worker_problems
+        found = [*broker_problems(config["broker"]), *meant(config)]
+    return found
+
+
+def broker_problems(broker: Mapping[str, Any]) -> Iterator[Problem]:
+    for text in broker["addresses"]:
+        yield from _refused("broker.addresses", Address.parse, text, tls=False)
+    tls = broker.get("tls") or {}
+    if tls.get("client_key_credential") and not tls.get("client_cert"):
+        yield "broker.tls", "client_key_credential needs client_cert"
+    if broker.get("username", "") is None and not tls.get("client_cert"):
+        yield "broker", "username is empty and there is no tls.client_cert"
+
+
+def worker_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    ollama = config.get("ollama") or {}
+    yield from _refused("ollama.host", parse_host, ollama.get("host", "localhost"))
+    for name, text in ollama.get("headers", {}).items():
+        yield from _refused("ollama.headers", check_header, name, text)
+    for name in config.get("model_concurrency", {}):
+        yield from _refused("model_concurrency", ModelName.parse, name)
+    exchanges = config.get("exchanges", [])
+    if len(set(exchanges)) != len(exchanges):
+        yield "exchanges", "an exchange is listed twice"
+    listen = (config.get("metrics") or {}).get("listen")
+    match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})?", listen or "x:1")
+    if match is None or not 0 < int(match[1] or 0) < 65536:
+        yield "metrics.listen", "must be host:port"
+    yield from _lane_problems(config)
+
+
+def _lane_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    auto = config.get("auto_lanes")
+    if not config["lanes"] and auto is None:
+        yield "lanes", "there is none; list at least one, or set lanes to auto"
+    node = config.get("node", SOME_NODE)
+    lanes, entries = [], [(f"lanes.{place}", entry) for place, entry in enumerate(config["lanes"])]
+    for key, entry in [*entries, *([("auto_lanes", auto)] if auto is not None else [])]:
+        yield from _settings_problems(key, entry)
+    for name in ("allow", "deny") if auto is not None else ():
+        for pattern in auto.get(name, ()):  # type: ignore[union-attr]
+            yield from _refused(f"auto_lanes.{name}", NamePattern.parse, pattern)
+    for key, entry in entries:
+        style, window = entry.get("style", "model"), entry.get("context_window")
+        window = window if window is None else int(float(window))
+        try:
+            made = lane(entry["type"], entry["model"], style=style, context_window=window, node=node)
+        except CollectionError as error:
+            yield key, str(error)
+            continue
+        lanes.append(made)
+        yield from _deadline_problems(key, entry.get("deadline"), made.ack_timeout)
+    yield from _refused("lanes", check_collisions, lanes)
+    for style in (auto or {}).get("styles", ["model"]):
+        example = lane("chat", "any", style=style, node=SOME_NODE)
+        yield from _deadline_problems("auto_lanes.deadline", (auto or {}).get("deadline"), example.ack_timeout)
+
+
+def _deadline_problems(key: str, deadline: Any, ack_timeout: Any) -> Iterator[Problem]:
+    if deadline is not None and ack_timeout and float(deadline) > ack_timeout - MARGIN:
+        yield key, f"the deadline {deadline} is too long; set {ack_timeout - MARGIN:g} seconds or less"
+
+
+def _settings_problems(key: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _refused(f"{key}.keep_alive", keep_alive, entry.get("keep_alive"))
+    for name, (least, most) in entry.get("option_ranges", {}).items():
+        if name not in RANGED:
+            yield f"{key}.option_ranges", f"{name} is no option with a range; choose of {', '.join(sorted(RANGED))}"
+        elif float(least) > float(most):
+            yield f"{key}.option_ranges", f"the range of {name} begins with {least}, above its end"
+
+
+def updates_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    yield from _refused("node", queue_of, config.get("node", SOME_NODE))
+    if "@" in (config["mirror"].get("endpoint_url") or ""):
+        yield "mirror.endpoint_url", "has a user or a password"
+    for pattern in config["models"]:
+        yield from _refused("models", NamePattern.parse, pattern)
+
+
+def _refused(key: str, check: Callable[..., Any], *values: Any, **options: Any) -> Iterator[Problem]:
+    try:
+        check(*values, **options)
+    except CollectionError as error:
+        yield key, f"{error.message}; {error.remedy}" if error.remedy else error.message

@@ -1,0 +1,197 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role refuses on the controller what the worker would refuse on the node, and nothing else.
+
+Every value of a whole configuration is made wrong in turn; the worker's own judgement is what counts.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.filter.config_problems import config_problems
+
+ROLE = Path(__file__).resolve().parents[3] / "roles/fleet_worker"
+sys.path[:0] = [str(ROLE / "files"), str(ROLE.parents[1] / "tests/tools")]
+
+import config_schemas  # noqa: E402
+from fleet_worker.settings.config import Config, ConfigError, checked  # noqa: E402
+from fleet_worker.updates.config import UpdatesConfig  # noqa: E402
+
+SCHEMAS = json.loads((ROLE / "meta/config_schemas.json").read_text())
+TLS = {"ca_path": "/ca", "client_cert": "/cert", "client_key_credential": "key", "validate": True}
+BROKER = {
+    "addresses": ["hub", "[::1]:5671"],
+    "vhost": "/",
+    "username": "worker",
+    "password_credential": "broker-password",
+    "heartbeat": 30,
+    "tls": TLS,
+}
+LOG = {"format": "json", "level": "info"}
+SHARED = {
+    "type": "chat",
+    "model": "llama3",
+    "style": "shared",
+    "context_window": 4096,
+    "deadline": 120,
+    "priority": 5,
+    "consumer_priority": 10,
+    "keep_alive": "10m",
+    "option_ranges": {"num_predict": [1, 4096]},
+}
+WORKER: dict[str, Any] = {
+    "node": "gpu-01",
+    "broker": BROKER,
+    "ollama": {
+        "host": "http://127.0.0.1:11434",
+        "connect_timeout": 10,
+        "headers": {"Authorization": "x"},
+        "headers_credential": "headers",
+        "exclusive": True,
+        "interval": 15,
+        "patience": 30,
+    },
+    "concurrency": 2,
+    "model_concurrency": {"llama3:70b": 1},
+    "embed_batch": {"count": 32, "bytes": 262144},
+    "broken_model": {"failures": 3, "pause": 30, "longest": 600},
+    "duplicate_window": 600,
+    "starvation": 10,
+    "drain_timeout": 300,
+    "exchanges": ["llm.request", "llm.fleet"],
+    "legacy_reply_exchange": "agent",
+    "reply_queues": ["llm.fleet.reply.*"],
+    "max_reply_bytes": 1048576,
+    "max_request_bytes": 1048576,
+    "allow_runner_options": False,
+    "lanes": [SHARED, {"type": "embed", "model": "all-minilm"}, {"type": "chat", "model": "x", "style": "offering"}],
+    "auto_lanes": {
+        "allow": ["*"],
+        "deny": ["*:70b"],
+        "styles": ["model", "shared"],
+        "types": ["chat"],
+        "context_window": 4096,
+        "deadline": 120,
+        "priority": 1,
+        "consumer_priority": 1,
+        "keep_alive": -1,
+        "option_ranges": {"temperature": [0, 1.5]},
+    },
+    "status_socket": "/run/fleet-worker/status.sock",
+    "registry": {"enabled": True, "heartbeat_interval": 30},
+    "metrics": {"listen": "127.0.0.1:9469"},
+    "log": LOG,
+}
+UPDATES: dict[str, Any] = {
+    "node": "gpu-01",
+    "broker": BROKER,
+    "exchange": "lex.ollama",
+    "mirror": {
+        "bucket": "models",
+        "prefix": "ollama/models",
+        "endpoint_url": "https://s3",
+        "region": "x",
+        "access_key_credential": "a",
+        "secret_key_credential": "b",
+        "addressing_style": "auto",
+        "validate": True,
+        "ca_path": "/ca",
+    },
+    "models_path": "/models",
+    "models": ["llama3*"],
+    "reply_queues": ["llm.fleet.reply.*"],
+    "log": LOG,
+}
+KINDS: dict[str, tuple[type, dict[str, Any]]] = {"worker": (Config, WORKER), "updates": (UpdatesConfig, UPDATES)}
+
+#: What any value may be replaced by.
+WRONG: tuple[Any, ...] = (
+    None, "", "text", "5", "a\nb", "x" * 300, 'a"b', "100%", "$HOME", "{{ x }}", "ä", "*", "a:", -1, 0, 1, 5, 281,
+    1.5, 10**12, True, False, [], ["a", "a"], [1], [2, 1], {}, {"unknown": 1}, {"num_predict": [2, 1]},
+    "chats", "10 minutes",
+)  # fmt: skip
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every value of a document."""
+    if path:
+        yield path
+    for key, one in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from places(one, (*path, key))
+
+
+def changed(document: dict[str, Any], path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> dict[str, Any]:
+    made = copy.deepcopy(document)
+    parent: Any = made
+    for key in path[:-1]:
+        parent = parent[key]
+    change(parent, path[-1])
+    return made
+
+
+def wrong_documents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield documents with one value replaced, removed, or with a neighbour that nobody knows."""
+    for path in places(document):
+        name = ".".join(map(str, path))
+        for value in WRONG:
+
+            def replace(parent: Any, key: Any, value: Any = value) -> None:
+                parent[key] = copy.deepcopy(value)
+
+            yield f"{name}={value!r}", changed(document, path, replace)
+        yield f"{name} removed", changed(document, path, lambda parent, key: parent.pop(key))
+        if isinstance(path[-1], str):
+            yield f"{name} and another", changed(document, path, lambda parent, _key: parent.update(another=1))
+
+
+def refused_by_the_worker(kind: str, document: dict[str, Any]) -> list[str]:
+    try:
+        checked(KINDS[kind][0], document)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_document_with_one_wrong_value_is_judged_as_the_worker_judges(kind: str) -> None:
+    refused = differences = 0
+    for name, document in wrong_documents(KINDS[kind][1]):
+        ours, theirs = config_problems(document, SCHEMAS[kind]), refused_by_the_worker(kind, document)
+        refused += bool(theirs)
+        if bool(ours) != bool(theirs):
+            differences += 1
+            print(f"{name}: the role says {ours}, the worker {theirs}")
+    assert differences == 0
+    assert refused > 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_document_is_accepted_and_has_every_key(kind: str) -> None:
+    """A key that is new in the worker fails here until the sweep above has a value for it."""
+    model, document = KINDS[kind]
+    assert (config_problems(document, SCHEMAS[kind]), refused_by_the_worker(kind, document)) == ([], [])
+    shown = checked(model, document).model_dump(by_alias=True)  # type: ignore[type-var]
+    assert {path for path in places(shown) if isinstance(path[-1], str) and "lanes" not in path} <= set(
+        places(document)
+    )
+    assert set(shown["lanes"][0] if kind == "worker" else ()) <= set(SHARED)
+
+
+def test_problem_names_the_variable_and_never_more_than_twenty() -> None:
+    document = {**WORKER, "lanes": [{**SHARED, "deadline": -1}] * 30}
+    found = config_problems(document, SCHEMAS["worker"], {"lanes": "fleet_worker_lanes"})
+    assert len(found) == 20
+    assert found[0].startswith("fleet_worker_lanes (lanes.0.deadline) must be more than 0")
+
+
+def test_schemas_are_those_that_the_worker_writes() -> None:
+    """Otherwise: tests/tools/config_schemas.py says how to write them again."""
+    assert (ROLE / "meta/config_schemas.json").read_text() == config_schemas.text()

@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every variable of every role, wrong in every way that its declaration tells, is refused by the role's preflight.
+
+The cases are made from the argument specs, so that a new variable is among them by itself. The preflight is run on
+hosts that nobody can reach: what is refused is refused before a host is asked for anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError
+from ansible_collections.legionio.ollama.plugins.filter.value_problems import value_problems
+from sound_values import SOUND
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+
+#: Wrong for every option of the type.
+KINDS: dict[str, tuple[Any, ...]] = {
+    "bool": (None, "", "maybe", 7, [], {}, "yes\nno"),
+    "dict": (None, "", "a=b", 5, ["a"], True, {1: "a"}),
+    "int": (None, "", "many", "1\n", -1, 10**12, 1.5, [], {}, True, "{{ 1 }}", "5%"),
+    "list": (None, "", "a,b", 5, {}, True),
+    "str": (None, [], ["a"], {}, True, "two\nlines", "bell\x07"),
+}
+#: Wrong for every list whose elements are of the type.
+ELEMENTS: dict[str, tuple[Any, ...]] = {
+    "dict": (["a"], [None], [["a"]], [1], [{}], [{"unknown": 1}]),
+    "str": ([None], [{}], [["a"]], ["two\nlines"], [True]),
+}
+PATHS = ("relative", "/with space", '/with"quote', "/with%percent")
+#: Wrong by what an option means, which the end of its name tells.
+MEANINGS: dict[str, tuple[Any, ...]] = {
+    "_root": ("", *PATHS),
+    "_home": ("", *PATHS),
+    "_models_path": ("", *PATHS),
+    "_link": PATHS,
+    "_ca_path": ("relative",),
+    "_client_key": PATHS,
+    "_client_cert": PATHS,
+    "_user": ("two words", "per%cent", "dollar$HOME", "{{ user }}", 'quo"te'),
+    "_owner": ("", "two words", "per%cent"),
+    "_group": ("", "two words", "per%cent"),
+    "_endpoint_url": ("ftp://host", "host", "https://with space"),
+    "_memory_max": ("2 GB", "lots", "-1", "{{ x }}"),
+    "_overrides": (
+        {"Service": "Nice=5"},
+        {"Service": {"Nice": "5\nUser=root"}},
+        {"Service": {"Nice": None}},
+        {"a]b": {}},
+    ),
+    "_environment": ({"A B": "x"}, {"A": "x\ny"}, {"A": None}, {"A": ["x"]}, {"HOME": "x"}),
+    "_listen": ("9469", "host:99999", "host:{{ port }}"),
+}
+#: Nested values and those of one option alone.
+OWN: dict[str, tuple[Any, ...]] = {
+    "fleet_worker_lanes": tuple(
+        [{"type": "chat", "model": "llama3", **wrong}]
+        for wrong in (
+            {"type": "chats"}, {"model": None}, {"model": ""}, {"model": "two words"}, {"model": "a\nb"},
+            {"deadline": -1}, {"deadline": "long"}, {"style": "own"}, {"priority": 101}, {"unknown": 1},
+            {"keep_alive": "for ever"},
+            {"option_ranges": {"num_predict": [2, 1]}}, {"context_window": 4096}, {"style": "shared", "deadline": 300},
+        )
+    ),
+    "fleet_worker_auto_lanes_settings": ({"model": "x"}, {"types": ["chats"]}, {"deadline": -1}, {"keep_alive": []}),
+    "fleet_worker_auto_lanes_allow": ([], [""], ["a/b/c/d"]),
+    "fleet_worker_auto_lanes_styles": ([], ["own"]),
+    "fleet_worker_model_concurrency": ({"a": 0}, {"a": "x"}, {"two words": 1}, {"a": None}),
+    "fleet_worker_broker_addresses": ([], ["amqp://hub"], ["hub:99999"], ["a b"], [""]),
+    "fleet_worker_config": ({"unknown": 1}, {"ollama": {"patience": "x"}}, {"lanes": [{"type": "chat"}]}, {"log": 1}),
+    "fleet_worker_exchanges": ([], ["a", "a"], ["x" * 300]),
+    "fleet_worker_ollama_headers": ({"A": "x\ny"}, {"a b": "c"}),
+    "fleet_worker_ollama_host": ("", "gpu", "ftp://gpu", "http://user:pass@gpu"),
+    "fleet_worker_name": ("", "Upper", "ollama", "x-updates", "with space", "per%cent"),
+    "fleet_worker_updates_models": ([], [""], ["a/b/c/d"]),
+    "ollama_models_names": ([""], ["a", "a"], ["two words"]),
+    "ollama_server_checksum": ("", "sha256:1", "md5:" + "0" * 32),
+    "ollama_server_host": ("", "127.0.0.1", "a b:1"),
+    "ollama_server_models_mode": ("rwx", "9999", 7),
+    "ollama_server_version": ("", "../x", "a b", "{{ v }}"),
+}  # fmt: skip
+#: What brings the other options into use.
+IN_USE: dict[str, dict[str, Any]] = {
+    **SOUND,
+    "fleet_worker": {
+        **SOUND["fleet_worker"],
+        "fleet_worker_auto_lanes": True,
+        "fleet_worker_updates": True,
+        "fleet_worker_updates_models": ["llama3*"],
+        "fleet_worker_updates_bucket": "models",
+        "fleet_worker_updates_broker_password": "secret",
+        "fleet_worker_broker_tls": True,
+    },
+}
+ROLE_NAMES = sorted(path.name for path in ROLES.iterdir() if path.name in IN_USE)
+
+
+def options_of(role: str) -> dict[str, Any]:
+    options: dict[str, Any] = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())["argument_specs"][
+        "main"
+    ]["options"]
+    return options
+
+
+def wrong_values(name: str, option: dict[str, Any]) -> Iterator[Any]:
+    kind = option["type"]
+    yield from KINDS[kind]
+    if kind == "list":
+        yield from ELEMENTS[option["elements"]]
+    if "choices" in option:
+        yield ["neither"] if kind == "list" else "neither"
+    for end, values in MEANINGS.items():
+        if name.endswith(end):
+            yield from values
+    yield from OWN.get(name, ())
+
+
+def cases() -> Iterator[tuple[str, str, Any]]:
+    for role in ROLE_NAMES:
+        for name, option in options_of(role).items():
+            for value in wrong_values(name, option):
+                yield role, name, value
+
+
+def test_every_option_is_in_the_sweep() -> None:
+    assert {name for _role, name, _value in cases()} == {name for role in ROLE_NAMES for name in options_of(role)}
+    assert set(OWN) <= {name for role in ROLE_NAMES for name in options_of(role)}
+
+
+@pytest.mark.parametrize("role", ROLE_NAMES)
+def test_every_wrong_value_is_refused_by_a_message_that_names_the_variable(evaluate: Any, role: str) -> None:
+    passed = []
+    known = options_of(role)
+    for which, name, value in cases():
+        if which != role:
+            continue
+        problems = value_problems({name: value}, known)
+        if not problems:
+            try:
+                problems = evaluate(role, f"__{role}_problems", **{**IN_USE[role], name: value})
+            except AnsibleError as error:
+                passed.append(f"{name}={value!r} breaks the check itself: {str(error)[:200]}")
+                continue
+        if not any(name in problem for problem in problems):
+            passed.append(f"{name}={value!r} is told as {problems}")
+    assert passed == [], "\n".join(passed)
+
+
+@pytest.mark.parametrize("role", ROLE_NAMES)
+def test_values_of_the_sweep_are_sound_but_for_the_wrong_one(evaluate: Any, role: str) -> None:
+    assert evaluate(role, f"__{role}_problems", **IN_USE[role]) == []
+
+
+CHOSEN = [
+    ("ollama_server", "ollama_server_device_groups", "render,video"),
+    ("ollama_server", "ollama_server_host", "127.0.0.1"),
+    ("ollama_server", "ollama_server_versoin", "1"),
+    ("ollama_models", "ollama_models_names", None),
+    ("ollama_models", "ollama_models_names", [""]),
+    ("fleet_worker", "fleet_worker_lanes", "chat"),
+    ("fleet_worker", "fleet_worker_lanes", [{"type": "chats", "model": None}]),
+    ("fleet_worker", "fleet_worker_config", {"unknown": 1}),
+]
+PLAY = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.include_role:
+            name: legionio.ollama.{{ role }}
+            tasks_from: preflight
+      rescue:
+        - ansible.builtin.meta: noop
+"""
+
+
+@pytest.mark.parametrize("mode", [[], ["--check"]])
+def test_preflight_refuses_before_it_asks_the_host(tmp_path: Path, mode: list[str]) -> None:
+    # An address for documentation: who asks the host finds nobody.
+    hosts = {
+        f"case{place}": {**IN_USE[role], name: value, "role": role, "ansible_host": "192.0.2.1"}
+        for place, (role, name, value) in enumerate(CHOSEN)
+    }
+    (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(PLAY)
+    command = ["ansible-playbook", "--inventory", str(tmp_path / "inventory.yml"), str(tmp_path / "play.yml"), *mode]
+    shown = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    refusals = dict(re.findall(r"^fatal: \[(case\d+)\]: FAILED! => (.*)", shown, re.MULTILINE))
+    for place, (_role, name, _value) in enumerate(CHOSEN):
+        assert name in refusals.get(f"case{place}", ""), shown
+    assert "unreachable=1" not in shown
