@@ -11,9 +11,10 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._fleet.broadcaster import broadcast as send_broadcast
 from .._fleet.broadcasts import ACCEPTED, DONE, EXCHANGE, FAILED, IMPORT, PLAN, NodeReport, Order
+from .._fleet.broker_connection import BrokerConnection
 from .._fleet.errors import FleetError, InvalidQuestionError
-from .._fleet.requester import Requester
 from .._ollama.names import ModelName
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
@@ -73,13 +74,14 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
     if nodes is not None and not nodes:
         raise InvalidQuestionError("nodes is empty, so nobody is told anything", remedy="Name nodes, or leave it out")
     order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
-    with Requester(broker_settings(params)) as requester:
+    with BrokerConnection(broker_settings(params)) as connection:
         reports = _Reports(nodes, params["discovery"])
-        correlation_id = requester.broadcast(
+        correlation_id = send_broadcast(
+            connection,
             order,
             exchange=params["exchange"],
             seconds=params["timeout"],
-            heard=reports.add,
+            on_report=reports.add,
             enough=reports.complete,
         )
     return _told(module, reports, correlation_id)

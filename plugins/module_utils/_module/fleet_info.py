@@ -11,11 +11,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._fleet.broker_connection import BrokerConnection
 from .._fleet.errors import InvalidQuestionError
+from .._fleet.exchange_listener import listen
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.observing import Register, RegistryEntry
 from .._fleet.registry import EXCHANGE
-from .._fleet.requester import Requester
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
 
@@ -51,14 +52,14 @@ def info(module: AnsibleModule) -> dict[str, Any]:
         )
     asked = {entry.queue: entry for entry in map(_lane, params["lanes"])}
     register = Register()
-    with Requester(broker_settings(params)) as requester:
+    with BrokerConnection(broker_settings(params)) as connection:
         if params["listen"]:
-            requester.listen(EXCHANGE, "llm.registry.#", params["listen"], register.add)
+            listen(connection, EXCHANGE, "llm.registry.#", params["listen"], register.add)
         queues = list(dict.fromkeys([*asked, *(said.queue for said in register.said)]))
         return {
             "changed": False,
-            "broker": {name: requester.broker.get(name) for name in _BROKER},
-            "lanes": [_described(requester, queue, asked, register) for queue in queues],
+            "broker": {name: connection.server_properties.get(name) for name in _BROKER},
+            "lanes": [_described(connection, queue, asked, register) for queue in queues],
             "nodes": _nodes(register),
         }
 
@@ -73,8 +74,10 @@ def _lane(options: Mapping[str, Any]) -> Lane:
     )
 
 
-def _described(requester: Requester, queue: str, asked: Mapping[str, Lane], register: Register) -> dict[str, Any]:
-    state = requester.queue_state(queue)
+def _described(
+    connection: BrokerConnection, queue: str, asked: Mapping[str, Lane], register: Register
+) -> dict[str, Any]:
+    state = connection.queue_state(queue)
     said = [one for one in register.said if one.queue == queue]
     known = asked.get(queue)
     return {

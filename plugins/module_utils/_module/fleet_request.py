@@ -12,6 +12,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from .._fleet.arrivals import StreamSummary
+from .._fleet.broker_connection import BrokerConnection
 from .._fleet.dialects import dialect_named
 from .._fleet.errors import InvalidQuestionError, NoFleetQueueError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
@@ -86,10 +87,10 @@ def request(module: AnsibleModule) -> dict[str, Any]:
         )
     question = Question(params["type"], params["model"], _arguments(params), params["timeout"], stream=params["stream"])
     found = {"changed": False, "lane": entry.queue, "exchange": params["exchange"]}
-    with Requester(broker_settings(params), direct=params["reply_queue"] == "direct") as requester:
+    with BrokerConnection(broker_settings(params)) as connection:
         if module.check_mode:
-            return {**found, "queue": _queue(requester, entry)}
-        answered = requester.ask(
+            return {**found, "queue": _queue(connection, entry)}
+        answered = Requester(connection, direct=params["reply_queue"] == "direct").ask(
             question,
             dialect_named(params["dialect"]),
             exchange=params["exchange"],
@@ -111,8 +112,8 @@ def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _queue(requester: Requester, entry: Lane) -> dict[str, int]:
-    state = requester.queue_state(entry.queue)
+def _queue(connection: BrokerConnection, entry: Lane) -> dict[str, int]:
+    state = connection.queue_state(entry.queue)
     if state is None:
         raise NoFleetQueueError(
             f"There is no queue {entry.queue}",

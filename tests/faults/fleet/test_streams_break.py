@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 
 import pika
 import pytest
-from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, answer, channel_to, eventually, raise_alarm
+from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, answer, asking, channel_to, eventually, raise_alarm
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.lanes import lane
@@ -109,7 +109,7 @@ def test_a_requester_that_leaves_ends_the_inference(shared_broker: Any, scripted
     assert "outcome=requester_gone" in worker.wait_log("event=request")
     # Settled, not given back: neither this node nor another begins it again, and the slot is free.
     assert waiting(shared_broker) == 0
-    with Requester(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
+    with asking(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
         question = Question("chat", CHAT_MODEL, {"messages": MESSAGES}, 30)
         answered = requester.ask(question, dialect_named("typed"), exchange="llm.request", routing_key=CHAT, seconds=30)
     assert answered.answer.text == "Good morning."
@@ -131,7 +131,7 @@ def test_the_other_node_answers_in_full_when_a_worker_is_killed(
             first.kill()
             start(shared_broker, second.url)
 
-    with Requester(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
+    with asking(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
         answered = ask(requester, told)
     assert (answered.answer.text, answered.answer.node) == ("All of it.", "gpu-1")
     assert answered.stream is not None
@@ -167,7 +167,7 @@ def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
         eventually(lambda: worker.status()["counters"].get("deltas", 0) >= 20, "deltas that find the queue full", 60)
         enough.set()
         # The other slot is not in its way.
-        with Requester(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
+        with asking(BrokerSettings.from_url(shared_broker.amqp_url)) as requester:
             question = Question("chat", CHAT_MODEL, {"messages": MESSAGES}, 30)
             answered = requester.ask(
                 question, dialect_named("typed"), exchange="llm.request", routing_key=CHAT, seconds=30

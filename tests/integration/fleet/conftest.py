@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fleet_parts import ScriptedOllama, WorkerProcess, channel_to, configuration, delete_queues, set_up_broker
+from fleet_parts import ScriptedOllama, WorkerProcess, asking, channel_to, configuration, delete_queues, set_up_broker
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.requester import Requester
 
@@ -63,5 +63,5 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
 
 @pytest.fixture
 def requester(clean_broker: Any) -> Iterator[Requester]:
-    with Requester(BrokerSettings.from_url(clean_broker.amqp_url)) as asking:
-        yield asking
+    with asking(BrokerSettings.from_url(clean_broker.amqp_url)) as made:
+        yield made

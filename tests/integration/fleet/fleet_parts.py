@@ -31,6 +31,9 @@ from services import free_port
 SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
 sys.path.insert(0, str(SOURCES))
 
+from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
+from fleet_worker._fleet.broker_connection import BrokerConnection  # noqa: E402
+from fleet_worker._fleet.requester import Requester  # noqa: E402
 from fleet_worker._fleet.topology import definitions  # noqa: E402
 from fleet_worker.observe.status import ask as ask_status  # noqa: E402
 
@@ -191,6 +194,13 @@ class Slow:
         for _one in range(number):
             if not self.begun.acquire(timeout=within):
                 raise AssertionError(f"no request reached Ollama within {within} s")
+
+
+@contextlib.contextmanager
+def asking(settings: BrokerSettings, *, direct: bool = False) -> Iterator[Requester]:
+    """Provide a requester over a connection of its own."""
+    with BrokerConnection(settings) as connection:
+        yield Requester(connection, direct=direct)
 
 
 #: Makes the I/O thread of a worker hang, and nothing else of it, on SIGUSR2.

@@ -14,8 +14,9 @@ from typing import Any, Callable
 
 import pika
 import pytest
-from fleet_parts import ODD_TABLE, channel_to, eventually, raw_tables
+from fleet_parts import ODD_TABLE, asking, channel_to, eventually, raw_tables
 from fleet_worker._fleet.broker import Address, BrokerSettings, BrokerTlsSettings
+from fleet_worker._fleet.broker_connection import BrokerConnection, QueueState
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import (
     BrokerForbiddenError,
@@ -31,7 +32,7 @@ from fleet_worker._fleet.errors import (
     NoFleetQueueError,
 )
 from fleet_worker._fleet.messages import Question
-from fleet_worker._fleet.requester import QueueState, Requester
+from fleet_worker._fleet.requester import Requester
 
 QUESTION = Question("chat", "m:1", {"messages": [{"role": "user", "content": "Hi"}]}, 20)
 TYPED, PLAIN = dialect_named("typed"), dialect_named("0.3.1")
@@ -101,7 +102,7 @@ def typed_response(_request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def test_an_answer_comes_back_with_its_node(clean_broker: Any, settings: BrokerSettings) -> None:
-    with RubyWorker(clean_broker, "ruby", typed_response) as worker, Requester(settings) as requester:
+    with RubyWorker(clean_broker, "ruby", typed_response) as worker, asking(settings) as requester:
         for _time in range(3):
             answered = ask(requester, "ruby")
             assert (answered.answer.text, answered.answer.node) == ("Good morning.", "ruby-01")
@@ -119,7 +120,7 @@ def test_an_answer_with_a_header_that_pika_cannot_read_is_an_answer(
     def odd(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         return typed_response(request)[0], {"type": "llm.fleet.response", "headers": ODD_TABLE}
 
-    with raw_tables(), RubyWorker(clean_broker, "ruby", odd), Requester(settings) as requester:
+    with raw_tables(), RubyWorker(clean_broker, "ruby", odd), asking(settings) as requester:
         for _time in range(2):
             assert ask(requester, "ruby").answer.text == "Good morning."
 
@@ -132,7 +133,7 @@ def test_an_error_of_the_worker_is_raised(clean_broker: Any, settings: BrokerSet
 
     with (
         RubyWorker(clean_broker, "ruby", reply),
-        Requester(settings) as requester,
+        asking(settings) as requester,
         pytest.raises(FleetAnswerError, match="ruby-01 reports ollama_unavailable: it is down") as caught,
     ):
         ask(requester, "ruby")
@@ -146,14 +147,14 @@ def test_an_answer_to_somebody_else_is_not_ours(clean_broker: Any, settings: Bro
             channel.basic_publish("", request["reply_to"], b'{"message": {"content": "wrong"}}', stray)
         return typed_response(request)
 
-    with RubyWorker(clean_broker, "ruby", reply), Requester(settings) as requester:
+    with RubyWorker(clean_broker, "ruby", reply), asking(settings) as requester:
         assert ask(requester, "ruby").answer.text == "Good morning."
 
 
 @pytest.mark.parametrize("exchange", ["", "llm.request"])
 @pytest.mark.every_version
 def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: BrokerSettings) -> None:
-    with Requester(settings) as requester:
+    with asking(settings) as requester:
         began = time.monotonic()
         with pytest.raises(NoFleetQueueError, match="No queue takes a request"):
             ask(requester, "llm.request.ollama.chat.none", exchange)
@@ -166,7 +167,7 @@ def test_a_full_lane_is_told_at_once(clean_broker: Any, settings: BrokerSettings
         arguments = {"x-queue-type": "quorum", "x-max-length": 0, "x-overflow": "reject-publish"}
         channel.queue_declare("llm.full", durable=True, arguments=arguments)
         for _time in range(20):  # a quorum queue notices a moment late that it is full
-            with Requester(settings) as requester, contextlib.suppress(FleetTimeoutError):
+            with asking(settings) as requester, contextlib.suppress(FleetTimeoutError):
                 with pytest.raises(FleetBackpressureError, match="it is full"):
                     ask(requester, "llm.full", seconds=0.1)
                 return
@@ -174,7 +175,7 @@ def test_a_full_lane_is_told_at_once(clean_broker: Any, settings: BrokerSettings
 
 
 def test_no_answer_is_told_with_what_the_queue_looks_like(clean_broker: Any, settings: BrokerSettings) -> None:
-    with channel_to(clean_broker) as channel, Requester(settings) as requester:
+    with channel_to(clean_broker) as channel, asking(settings) as requester:
         channel.queue_declare("llm.quiet", auto_delete=True)
         with pytest.raises(
             FleetTimeoutError, match=r"within 0\.5 s .* its queue has 0 consumers and 1 requests waiting"
@@ -189,26 +190,26 @@ def test_no_answer_is_told_with_what_the_queue_looks_like(clean_broker: Any, set
 
 
 def test_an_exchange_that_is_not_there_is_named(settings: BrokerSettings) -> None:
-    with Requester(settings) as requester:
+    with asking(settings) as requester:
         for _time in range(2):
             with pytest.raises(ExchangeMissingError, match=r"The exchange 'llm\.nowhere' does not exist"):
                 ask(requester, "a", "llm.nowhere")
 
 
 def test_a_request_that_is_too_large_is_not_sent(settings: BrokerSettings) -> None:
-    with Requester(settings) as requester, pytest.raises(InvalidQuestionError, match="1048576 are allowed"):
+    with asking(settings) as requester, pytest.raises(InvalidQuestionError, match="1048576 are allowed"):
         requester.ask(
             Question("generate", "m", {"prompt": "x" * 1048576}, 5), TYPED, exchange="", routing_key="q", seconds=5
         )
 
 
 def test_a_queue_is_looked_at_without_touching_it(clean_broker: Any, settings: BrokerSettings) -> None:
-    with channel_to(clean_broker) as channel, Requester(settings) as requester:
+    with channel_to(clean_broker) as channel, BrokerConnection(settings) as connection:
         channel.queue_declare("llm.seen", auto_delete=True)
         channel.basic_publish("", "llm.seen", b"{}")
-        assert requester.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
-        assert requester.queue_state("llm.unseen") is None
-        assert requester.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
+        assert connection.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
+        assert connection.queue_state("llm.unseen") is None
+        assert connection.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
         channel.queue_delete("llm.seen")
 
 
@@ -223,14 +224,14 @@ def test_refusals_of_the_broker_are_told_apart(settings: BrokerSettings) -> None
         ({"addresses": (Address("no.such.host.invalid", 5672),)}, BrokerUnreachableError, "its name is unknown"),
         ({"tls": BrokerTlsSettings()}, BrokerTlsError, "The encryption of the connection"),
     ):
-        with pytest.raises(kind, match=text), Requester(dataclasses.replace(settings, **changes)):
+        with pytest.raises(kind, match=text), asking(dataclasses.replace(settings, **changes)):
             raise AssertionError(f"connected with {changes}")
 
 
 def test_the_second_address_is_used_when_the_first_is_gone(clean_broker: Any, settings: BrokerSettings) -> None:
     addresses = (Address(settings.addresses[0].host, 1), *settings.addresses)
-    with Requester(dataclasses.replace(settings, addresses=addresses)) as requester:
-        assert requester.queue_state("llm.unseen") is None
+    with BrokerConnection(dataclasses.replace(settings, addresses=addresses)) as connection:
+        assert connection.queue_state("llm.unseen") is None
 
 
 @pytest.mark.every_version
@@ -239,7 +240,7 @@ def test_a_user_who_may_not_publish_is_told(clean_broker: Any, settings: BrokerS
     try:
         clean_broker.ctl("set_permissions", "reader", "^llm.fleet.reply", "^llm.fleet.reply", ".*")
         reader = dataclasses.replace(settings, username="reader", password="reader")
-        with Requester(reader) as requester, pytest.raises(BrokerForbiddenError, match="'reader'"):
+        with asking(reader) as requester, pytest.raises(BrokerForbiddenError, match="'reader'"):
             ask(requester, "a", "llm.request")
     finally:
         clean_broker.ctl("delete_user", "reader")
@@ -251,7 +252,7 @@ def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: 
     try:
         clean_broker.ctl("set_permissions", "asker", "^$", "^(amq.default|llm.request)$", "^$")
         asker = dataclasses.replace(settings, username="asker", password="asker")
-        with channel_to(clean_broker) as channel, Requester(asker, direct=True) as requester:
+        with channel_to(clean_broker) as channel, asking(asker, direct=True) as requester:
             channel.queue_declare("llm.direct", auto_delete=True)
 
             answered = threading.Event()
@@ -274,13 +275,13 @@ def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: 
             thread.start()
             assert ask(requester, "llm.direct", dialect=PLAIN).answer.text == "Hi"
             thread.join()
-            with Requester(asker) as other, pytest.raises(BrokerForbiddenError):
+            with asking(asker) as other, pytest.raises(BrokerForbiddenError):
                 ask(other, "llm.direct")
     finally:
         clean_broker.ctl("delete_user", "asker")
 
 
 def test_nothing_is_left_behind(clean_broker: Any, settings: BrokerSettings) -> None:
-    with RubyWorker(clean_broker, "ruby", typed_response), Requester(settings) as requester:
+    with RubyWorker(clean_broker, "ruby", typed_response), asking(settings) as requester:
         ask(requester, "ruby")
     eventually(lambda: not any("llm.fleet.reply" in queue for queue in clean_broker.queues()), "its queue is gone")

@@ -14,7 +14,8 @@ from typing import Any, Callable, Optional
 
 import pika
 import pytest
-from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, channel_to, eventually
+from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, WorkerProcess, asking, channel_to, eventually
+from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import FleetAnswerError, InvalidQuestionError
 from fleet_worker._fleet.lanes import lane
@@ -310,7 +311,7 @@ def test_direct_reply_queues_take_deltas(
     scripted.behave = Telling(stepwise=False)
     start(clean_broker, scripted.url).wait_ready()
     deltas: list[Delta] = []
-    with Requester(requester._settings, direct=True) as direct:
+    with asking(BrokerSettings.from_url(clean_broker.amqp_url), direct=True) as direct:
         assert ask(direct, on_delta=deltas.append).answer.text == "".join(WORDS)
     assert "".join(delta.content for delta in deltas) == "".join(WORDS)
 

@@ -21,13 +21,13 @@ from typing import Any, Callable, Optional
 import pytest
 import services
 import trustme
-from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, channel_to, set_up_broker
+from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, asking, channel_to, set_up_broker
 from fleet_worker._fleet.broker import Address, BrokerSettings, BrokerTlsSettings
+from fleet_worker._fleet.broker_connection import BrokerConnection
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import BrokerLoginRefusedError, BrokerTlsError, BrokerUnreachableError
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Question
-from fleet_worker._fleet.requester import Requester
 
 Start = Callable[..., WorkerProcess]
 CHAT = lane("chat", CHAT_MODEL).queue
@@ -122,7 +122,7 @@ def forwarder(tls_broker: Any) -> Iterator[int]:
 
 
 def ask(settings: BrokerSettings) -> str:
-    with Requester(settings) as requester:
+    with asking(settings) as requester:
         question = Question("chat", CHAT_MODEL, {"messages": [{"role": "user", "content": "Hello"}]}, 30)
         answered = requester.ask(question, dialect_named("typed"), exchange="llm.request", routing_key=CHAT, seconds=30)
         return str(answered.answer.text)
@@ -196,7 +196,7 @@ def test_the_certificate_logs_in_by_itself(
 
 
 def test_a_certificate_that_nobody_is_called_by(settings: BrokerSettings) -> None:
-    with pytest.raises(BrokerLoginRefusedError) as caught, Requester(dataclasses.replace(settings, username=None)):
+    with pytest.raises(BrokerLoginRefusedError) as caught, asking(dataclasses.replace(settings, username=None)):
         pass
     assert "refuses the login of the client certificate" in caught.value.message
     assert "rabbitmq_auth_mechanism_ssl" in caught.value.remedy
@@ -206,8 +206,8 @@ def test_the_next_address_is_taken_when_the_first_cannot_be_trusted(
     tls_broker: Any, party: Party, settings: BrokerSettings, forwarder: int, start_tls: Any
 ) -> None:
     addresses = (Address("127.0.0.1", forwarder), *settings.addresses)
-    with Requester(dataclasses.replace(settings, addresses=addresses)) as requester:
-        assert requester.queue_state("llm.unseen") is None
+    with BrokerConnection(dataclasses.replace(settings, addresses=addresses)) as connection:
+        assert connection.queue_state("llm.unseen") is None
     own = party.client("worker-by-certificate")
     start_tls(own["client_key"], addresses=[str(one) for one in addresses], tls=tls_section(party)).wait_ready()
 
@@ -289,7 +289,7 @@ def test_what_is_wrong_is_named_with_its_remedy(
     changed = change(settings, party, stranger, forwarder)
     assert changed.tls is not None
     wanted = message.format(**dataclasses.asdict(changed.tls))
-    with pytest.raises(BrokerTlsError) as caught, Requester(changed):
+    with pytest.raises(BrokerTlsError) as caught, asking(changed):
         pass
     assert wanted in caught.value.message
     assert str(changed.addresses[0]) in caught.value.message
@@ -307,7 +307,7 @@ def test_what_is_wrong_is_named_with_its_remedy(
 
 
 def test_a_tls_port_is_named_to_one_who_speaks_no_tls(settings: BrokerSettings) -> None:
-    with pytest.raises(BrokerUnreachableError) as caught, Requester(dataclasses.replace(settings, tls=None)):
+    with pytest.raises(BrokerUnreachableError) as caught, asking(dataclasses.replace(settings, tls=None)):
         pass
     assert "before it says a word" in caught.value.message
     assert "AMQP over TLS at 5671" in caught.value.remedy
@@ -318,7 +318,7 @@ def test_a_broker_whose_certificate_has_expired(
 ) -> None:
     tls_broker.use_tls(*party.server(tls_broker.host, PAST))
     try:
-        with pytest.raises(BrokerTlsError) as caught, Requester(settings):
+        with pytest.raises(BrokerTlsError) as caught, asking(settings):
             pass
         assert f"The certificate of the broker {settings.addresses[0]} has expired" in caught.value.message
         assert "Renew it at the broker" in caught.value.remedy
@@ -345,8 +345,8 @@ def test_a_certificate_that_expires_under_a_running_worker_is_told_and_its_succe
 
 def test_not_validating_is_a_choice(settings: BrokerSettings, stranger: Party, forwarder: int) -> None:
     changed = dataclasses.replace(settings, addresses=(Address("127.0.0.1", forwarder),))
-    with Requester(with_tls(changed, validate=False, ca_path=stranger.ca_path)) as requester:
-        assert requester.queue_state("llm.unseen") is None
+    with BrokerConnection(with_tls(changed, validate=False, ca_path=stranger.ca_path)) as connection:
+        assert connection.queue_state("llm.unseen") is None
 
 
 def test_a_key_that_cannot_be_read_is_an_error_of_the_settings(

@@ -22,9 +22,11 @@ from fleet_parts import (
     ScriptedOllama,
     Slow,
     WorkerProcess,
+    asking,
     channel_to,
     eventually,
 )
+from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.dialects import dialect_named
 from fleet_worker._fleet.errors import FleetAnswerError
 from fleet_worker._fleet.lanes import lane
@@ -109,7 +111,7 @@ def test_direct_reply_to_is_answered(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     start(clean_broker, scripted.url).wait_ready()
-    with Requester(requester._settings, direct=True) as direct:
+    with asking(BrokerSettings.from_url(clean_broker.amqp_url), direct=True) as direct:
         assert ask(direct).answer.text == "Good morning."
 
 

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""A broadcast to all nodes, and the reports of those that take it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from typing import Callable, Optional
+
+from .broadcasts import KEY, NodeReport, Order, order_message, read_report
+from .broker_connection import BrokerConnection
+from .errors import NoFleetQueueError
+from .messages import Message
+from .reply_channel import PublishedMessage, ReplyChannel
+
+#: Seconds between two looks whether the reports are enough: that may be a matter of time.
+LOOK_AGAIN = 0.25
+
+
+class _PublishedOrder(PublishedMessage):
+    def __init__(self, message_id: Optional[str]) -> None:
+        super().__init__(message_id)
+        self.reports: deque[NodeReport] = deque()
+
+    def arrive(self, message: Message) -> None:
+        report = read_report(message)
+        if report is not None:
+            self.reports.append(report)
+
+
+def broadcast(
+    connection: BrokerConnection,
+    order: Order,
+    *,
+    exchange: str,
+    seconds: float,
+    on_report: Callable[[NodeReport], None],
+    enough: Callable[[], bool],
+) -> str:
+    """Send an order to every node, and take the reports; return the correlation id.
+
+    :param seconds: how long to wait for reports, at most.
+    :param on_report: called in this thread with each report.
+    :param enough: asked again and again whether the reports are complete.
+    :raises NoFleetQueueError: if no node listens.
+    :raises BrokerError: if the broker cannot be used.
+    """
+    replies = ReplyChannel(connection)
+    replies.open()
+    correlation_id = f"bcast_{uuid.uuid4()}"
+    message = order_message(order, correlation_id, replies.reply_to, seconds)
+    published = _PublishedOrder(message.properties.message_id)
+
+    def complete() -> bool:
+        while published.reports:
+            on_report(published.reports.popleft())
+        return enough()
+
+    with replies.waiting(correlation_id, published):
+        try:
+            replies.publish(message, published, exchange, KEY + order.function)
+        except NoFleetQueueError as error:
+            error.remedy = "Check the exchange, and that the updates run on the nodes (fleet-worker updates)"
+            raise
+        deadline = time.monotonic() + seconds
+        while not complete() and connection.gone is None and time.monotonic() < deadline:
+            connection.wait_until(complete, min(LOOK_AGAIN, deadline - time.monotonic()))
+        connection.require_open()
+    return correlation_id
