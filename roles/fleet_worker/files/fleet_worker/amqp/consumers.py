@@ -29,6 +29,7 @@ from ..domain.delivery import Delivery, LaneSettings, delivery_count
 from ..domain.settlement import Settlement
 from ..logs.log import Log
 from .getters import GetRequest, Getters
+from .reconnecting import ReconnectingConnection
 
 LOG = Log()
 
@@ -48,6 +49,7 @@ MANY = 20
 class Consumers:
     """Gets requests out of lanes.
 
+    :param link: the connection to the broker.
     :param delivered: called with each request that a consumer has got.
     :param got: called with the lane that was asked, its request or None, and how many requests it still has.
     :param cancelled: called with a lane, and whether it was its second consumer, when the broker has confirmed its end.
@@ -60,6 +62,7 @@ class Consumers:
 
     def __init__(
         self,
+        link: ReconnectingConnection,
         settings: BrokerSettings,
         *,
         delivered: Callable[[Delivery], None],
@@ -68,13 +71,13 @@ class Consumers:
         lane_lost: Callable[[LaneSettings, str, float], None],
         closed: Callable[[BrokerError], None],
     ) -> None:
+        self._link = link
         self._settings = settings
         self._delivered = delivered
         self._got = got
         self._cancelled = cancelled
         self._lane_lost = lane_lost
         self._closed = closed
-        self._connection: Any = None
         self._channel: Any = None
         self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
         #: Lanes that consumers were asked for, until the broker has said that there is one.
@@ -85,21 +88,20 @@ class Consumers:
         self._unproven: dict[tuple[str, bool], tuple[LaneSettings, int]] = {}
         #: How often in a row the broker has refused to let us read each queue.
         self._refusals: dict[str, int] = {}
-        self._getters = Getters(GETTERS, self._received)
-        self._probers = Getters(PROBERS, self._received, once=True)
+        self._getters = Getters(link, GETTERS, self._received)
+        self._probers = Getters(link, PROBERS, self._received, once=True)
 
     @property
     def is_open(self) -> bool:
         """Whether lanes can be consumed and asked."""
         return self._channel is not None and bool(self._channel.is_open)
 
-    def open(self, connection: Any, ready: Callable[[], None]) -> None:
+    def open(self, ready: Callable[[], None]) -> None:
         """Open the channels of a new connection."""
-        self._connection = connection
         self._readable.clear()
         self.open_consumers(ready)
-        self._getters.open(connection)
-        self._probers.open(connection)
+        self._getters.open()
+        self._probers.open()
 
     def open_consumers(self, ready: Callable[[], None]) -> None:
         """Open the channel of the consumers, anew when the broker has closed it."""
@@ -109,7 +111,7 @@ class Consumers:
             self._channel = channel
             ready()
 
-        channel = self._connection.channel(on_open_callback=opened)
+        channel = self._link.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_cancel_callback(self._on_cancelled_by_broker)
         channel.add_callback(self._on_cancel_ok, [spec.Basic.CancelOk], one_shot=False)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from functools import partial
 from typing import Any, Callable
 
 from pika.exceptions import ChannelClosedByBroker
@@ -20,6 +19,7 @@ from .._fleet.broker import BrokerSettings, channel_error
 from .._fleet.control import cancelled_id, control_queue_of
 from .._fleet.pika_messages import from_pika
 from ..logs.log import Log
+from .reconnecting import ReconnectingConnection
 
 LOG = Log()
 
@@ -35,28 +35,31 @@ MAX_REMEMBERED = 10_000
 class ControlQueue:
     """Takes cancellations.
 
-    :param loop: of the I/O thread.
+    :param link: the connection to the broker.
     :param node: name of the node.
     :param cancel: called with the correlation id of a request that nobody waits for any more.
     """
 
-    def __init__(self, loop: Any, settings: BrokerSettings, node: str, cancel: Callable[[str], None]) -> None:
-        self._loop = loop
+    def __init__(
+        self, link: ReconnectingConnection, settings: BrokerSettings, node: str, cancel: Callable[[str], None]
+    ) -> None:
+        self._link = link
         self._settings = settings
         self._queue = control_queue_of(node)
         self._cancel = cancel
-        self._connection: Any = None
         self._refusal = ""
         self._cancelled: OrderedDict[str, float] = OrderedDict()
 
-    def open(self, connection: Any) -> None:
-        """Use a new connection."""
-        self._connection = connection
-        self._open(connection)
+    def open(self) -> None:
+        """Use a new connection, which has a new queue."""
 
-    def connection_lost(self) -> None:
-        """The connection is gone, and the queue with it."""
-        self._connection = None
+        def opened(channel: Any) -> None:
+            channel.queue_declare(
+                self._queue, exclusive=True, auto_delete=True, callback=lambda _frame: self._consume(channel)
+            )
+
+        channel = self._link.channel(on_open_callback=opened)
+        channel.add_on_close_callback(self._on_closed)
 
     def is_cancelled(self, correlation_id: object) -> bool:
         """Whether the request of this id was cancelled a short while ago."""
@@ -64,18 +67,6 @@ class ControlQueue:
         while self._cancelled and next(iter(self._cancelled.values())) < now - REMEMBERED:
             self._cancelled.popitem(last=False)
         return correlation_id in self._cancelled
-
-    def _open(self, connection: Any) -> None:
-        if connection is not self._connection or not connection.is_open:
-            return
-
-        def opened(channel: Any) -> None:
-            channel.queue_declare(
-                self._queue, exclusive=True, auto_delete=True, callback=lambda _frame: self._consume(channel)
-            )
-
-        channel = connection.channel(on_open_callback=opened)
-        channel.add_on_close_callback(self._on_closed)
 
     def _consume(self, channel: Any) -> None:
         channel.basic_consume(self._queue, self._arrived, auto_ack=True)
@@ -93,11 +84,10 @@ class ControlQueue:
             LOG.exception("defect", queue=self._queue)
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        connection = self._connection
-        if connection is None or not isinstance(error, ChannelClosedByBroker):
+        if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):
             return
         reason = str(channel_error(error.reply_code, error.reply_text, self._settings))
         if reason != self._refusal:  # said once, not every half minute
             self._refusal = reason
             LOG.warning("control_queue_refused", queue=self._queue, error=reason)
-        self._loop.call_later(RETRY, partial(self._open, connection))
+        self._link.call_later(RETRY, self.open)

@@ -17,6 +17,7 @@ from .._fleet.broker import BrokerSettings, channel_error
 from .._fleet.errors import BrokerError
 from .._fleet.lanes import Lane
 from .._fleet.topology import declare_error
+from .reconnecting import ReconnectingConnection
 
 Done = Callable[[dict[str, Optional[BrokerError]]], None]
 
@@ -28,9 +29,14 @@ class Declaration:
     """
 
     def __init__(
-        self, connection: Any, lanes: Sequence[Lane], exchanges: Sequence[str], settings: BrokerSettings, done: Done
+        self,
+        link: ReconnectingConnection,
+        lanes: Sequence[Lane],
+        exchanges: Sequence[str],
+        settings: BrokerSettings,
+        done: Done,
     ) -> None:
-        self._connection = connection
+        self._link = link
         self._waiting = list(lanes)
         self._exchanges = exchanges
         self._settings = settings
@@ -43,7 +49,7 @@ class Declaration:
         self._open()
 
     def _open(self) -> None:
-        channel = self._connection.channel(on_open_callback=self._on_open)
+        channel = self._link.channel(on_open_callback=self._on_open)
         channel.add_on_close_callback(self._on_closed)
 
     def _on_open(self, channel: Any) -> None:

@@ -21,6 +21,7 @@ from pika import spec
 from pika.exceptions import ChannelClosedByBroker
 
 from ..domain.delivery import Delivery, LaneSettings
+from .reconnecting import ReconnectingConnection
 
 #: Makes a delivery of what pika gives to a callback; None when the message was rejected.
 Receive = Callable[[LaneSettings, Any, Any, Any, bytes], Optional[Delivery]]
@@ -50,21 +51,21 @@ class _Getter:
 class Getters:
     """A number of channels, and the questions that wait for one.
 
+    :param link: the connection to the broker.
     :param receive: makes deliveries.
     :param once: whether a channel that a delivery came by is asked no more.
     """
 
-    def __init__(self, number: int, receive: Receive, *, once: bool = False) -> None:
+    def __init__(self, link: ReconnectingConnection, number: int, receive: Receive, *, once: bool = False) -> None:
+        self._link = link
         self._number = number
         self._receive = receive
         self._once = once
-        self._connection: Any = None
         self._idle: list[_Getter] = []
         self._questions: deque[GetRequest] = deque()
 
-    def open(self, connection: Any) -> None:
+    def open(self) -> None:
         """Open the channels of a new connection. Questions to the one before are forgotten."""
-        self._connection = connection
         self._idle.clear()
         self._questions.clear()
         for _number in range(self._number):
@@ -83,7 +84,7 @@ class Getters:
             self._idle.append(getter)
             self._ask()
 
-        channel = self._connection.channel(on_open_callback=opened)
+        channel = self._link.channel(on_open_callback=opened)
         channel.add_callback(lambda _frame: self._answered(getter, None, 0), [spec.Basic.GetEmpty], one_shot=False)
         channel.add_on_close_callback(lambda _channel, error: self._closed(getter, error))
 
@@ -111,7 +112,7 @@ class Getters:
         self._ask()
 
     def _closed(self, getter: _Getter, error: BaseException) -> None:
-        if not isinstance(error, ChannelClosedByBroker) or not self._connection.is_open:
+        if not isinstance(error, ChannelClosedByBroker) or not self._link.is_open:
             return
         question, getter.asked = getter.asked, None
         if question is not None or not self._once:

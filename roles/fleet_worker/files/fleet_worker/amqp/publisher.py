@@ -30,6 +30,7 @@ from .._fleet.pika_messages import to_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.publication import Done, Publication
 from ..logs.log import Log
+from .reconnecting import ReconnectingConnection
 from .reply_probe import ReplyProbe
 from .suspects import Suspects
 
@@ -55,6 +56,7 @@ class ConfirmingPublisher:
     """Publishes answers over one channel.
 
     :param loop: of the I/O thread.
+    :param link: the connection to the broker.
     :param forbidden: called when the broker does not let us publish at all: nothing can be answered then.
     :param probe: publishes answers that could cost the connection.
     """
@@ -62,17 +64,18 @@ class ConfirmingPublisher:
     def __init__(
         self,
         loop: Any,
+        link: ReconnectingConnection,
         settings: BrokerSettings,
         *,
         forbidden: Callable[[BrokerError], None],
         probe: Optional[ReplyProbe] = None,
     ) -> None:
         self._loop = loop
+        self._link = link
         self._probe = ReplyProbe(loop) if probe is None else probe
         self._settings = settings
         self._forbidden = forbidden
         self._suspects = Suspects()
-        self._connection: Any = None
         self._channel: Any = None
         self._tag = 0
         self._unconfirmed: dict[int, _Answer] = {}
@@ -90,9 +93,8 @@ class ConfirmingPublisher:
         """Answers that are not settled."""
         return len(self._unconfirmed) + len(self._queue) + len(self._resting) + len(self._probing)
 
-    def open(self, connection: Any, ready: Callable[[], None]) -> None:
+    def open(self, ready: Callable[[], None]) -> None:
         """Open the channel."""
-        self._connection = connection
         self._channel = None
         self._tag = 0
 
@@ -105,7 +107,7 @@ class ConfirmingPublisher:
             ready()
             self._send()
 
-        channel = connection.channel(on_open_callback=opened)
+        channel = self._link.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._on_closed)
 
     def publish(self, reply: Reply, done: Done, tries: int = TRIES) -> None:
@@ -114,11 +116,11 @@ class ConfirmingPublisher:
         :param tries: how often, when it is refused.
         """
         answer = _Answer(reply, done, tries)
-        if self._connection is None:
+        if not self._link.is_connected:
             _tell(answer, Publication.LOST)
         elif self._probe.is_needed(reply):
             self._probing.append(answer)
-            self._probe.publish(self._connection.params, reply, partial(self._probed, answer))
+            self._probe.publish(self._link.parameters, reply, partial(self._probed, answer))
         else:
             self._queue.append(answer)
             self._send()
@@ -140,7 +142,7 @@ class ConfirmingPublisher:
         code = None if reason is None else reason.details.get("amqp_code")
         if isinstance(code, int) and code >= ENDED_FOR_AN_ERROR:
             self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
-        self._connection = self._channel = None
+        self._channel = None
         self._one_at_a_time = False
         self._probe.abandon()
         lost = [*self._unconfirmed.values(), *self._queue, *self._resting, *self._probing]
@@ -220,8 +222,7 @@ class ConfirmingPublisher:
             self._send()
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        connection = self._connection
-        if connection is None or not isinstance(error, ChannelClosedByBroker):
+        if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):
             return
         self._channel = None
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
@@ -232,8 +233,8 @@ class ConfirmingPublisher:
         culprit = interrupted.pop() if len(interrupted) == 1 else None
         self._queue.extendleft(reversed(interrupted))
         self._one_at_a_time = True
-        if connection.is_open:
-            self.open(connection, lambda: None)
+        if self._link.is_open:
+            self.open(lambda: None)
         if culprit is not None:
             _tell(culprit, Publication.UNACCEPTABLE)
 

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The connection to the broker: made again for as long as the worker lives, at one address after the other.
 
+Whoever has channels has this object, and not the connection of the moment: so nobody keeps one that is gone.
+
 Everything here runs on the I/O thread.
 """
 
@@ -55,6 +57,7 @@ class ReconnectingConnection:
         self._lost = lost
         self._failed = failed
         self._connection: Any = None
+        self._connected = False
         self._index = 0
         self._failures = 0
         self._useful_since: Optional[float] = None
@@ -66,6 +69,38 @@ class ReconnectingConnection:
     def address(self) -> str:
         """The address in use, or tried."""
         return str(self._settings.addresses[self._index])
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection: from ``opened`` until ``lost``."""
+        return self._connected
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that is not closing."""
+        return self._connected and bool(self._connection.is_open)
+
+    @property
+    def parameters(self) -> Any:
+        """pika's parameters of the connection."""
+        return self._connection.params
+
+    def channel(self, *, on_open_callback: Callable[[Any], None]) -> Any:
+        """Open a channel; return pika's object for it."""
+        return self._connection.channel(on_open_callback=on_open_callback)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        """Call back after so many seconds, if the connection is then still the same, and open.
+
+        :return: the timer, for the loop's ``remove_timeout``.
+        """
+        connection = self._connection
+
+        def call_if_current() -> None:
+            if self.is_open and connection is self._connection:
+                callback()
+
+        return self._loop.call_later(seconds, call_if_current)
 
     def start(self) -> None:
         """Connect, and stay connected."""
@@ -125,6 +160,7 @@ class ReconnectingConnection:
         if self._closed is not None or connection is not self._connection:
             connection.close()
             return
+        self._connected = True
         self._opened(connection)
 
     def _on_open_error(self, connection: Any, error: BaseException) -> None:
@@ -152,6 +188,7 @@ class ReconnectingConnection:
             return
         reason = self._reason or connection_error(error, self._settings, self._settings.addresses[self._index])
         self._reason = None
+        self._connected = False
         self._lost(reason)
         if self._closed is not None:
             self._closed()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
@@ -25,6 +25,7 @@ from .._fleet.pika_messages import to_pika
 from .._fleet.registry import AVAILABLE, DEGRADED, EXCHANGE, HEARTBEAT, UNAVAILABLE, Offering, Trouble
 from ..domain.delivery import LaneSettings
 from ..logs.log import Log
+from .reconnecting import ReconnectingConnection
 
 LOG = Log()
 
@@ -39,23 +40,35 @@ NO_TROUBLE = None
 UNDECIDED = Trouble("undecided", "")
 
 
+@dataclass(frozen=True)
+class RegistrySettings:
+    """What the registry is told of the node.
+
+    :ivar node: name of the node.
+    :ivar slots: requests that it runs at the same time.
+    :ivar interval: seconds between two events of a lane of which nothing new is to be told; None to tell nothing.
+    """
+
+    node: str
+    slots: int
+    interval: Optional[float] = None
+
+
 class RegistryPublisher:
     """Sends the registry events of one worker.
 
-    :param node: name of the node.
-    :param slots: requests that it runs at the same time.
-    :param interval: seconds between two events of a lane of which nothing new is to be told; None to tell nothing.
+    :param link: the connection to the broker.
     """
 
     def __init__(
-        self, loop: Any, settings: BrokerSettings, *, node: str, slots: int, interval: Optional[float]
+        self, loop: Any, link: ReconnectingConnection, settings: BrokerSettings, registry: RegistrySettings
     ) -> None:
         self._loop = loop
+        self._link = link
         self._settings = settings
-        self._node = node
-        self._slots = slots
-        self._interval = interval
-        self._connection: Any = None
+        self._node = registry.node
+        self._slots = registry.slots
+        self._interval = registry.interval
         self._channel: Any = None
         self._timer: Any = None
         self._ready: Callable[[], None] = lambda: None
@@ -70,19 +83,17 @@ class RegistryPublisher:
         self._waiting: dict[LaneSettings, str] = {}
         self.counters: Counter[str] = Counter()
 
-    def open(self, connection: Any, ready: Callable[[], None]) -> None:
+    def open(self, ready: Callable[[], None]) -> None:
         """Use a new connection.
 
         :param ready: called when lanes can be told of.
         """
         if self._interval is not None:
-            self._connection = connection
             self._ready = ready
             self._open()
 
     def connection_lost(self) -> None:
         """The connection is gone, and with it everything that was under way."""
-        self._connection = None
         self._forget()
 
     def block(self, blocked: bool) -> None:
@@ -120,7 +131,7 @@ class RegistryPublisher:
             # At a moment of its own, so that the nodes of a fleet that comes back together do not tell in step.
             self._beat_later(random.uniform(0.5, 1.0))  # noqa: S311 - nothing to guess
 
-        channel = self._connection.channel(on_open_callback=opened)
+        channel = self._link.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._on_closed)
 
     def _beat_later(self, intervals: float = 1.0) -> None:
@@ -172,8 +183,7 @@ class RegistryPublisher:
         self._send()
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        connection = self._connection
-        if connection is None or not isinstance(error, ChannelClosedByBroker):
+        if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):
             return
         self._forget()
         self.counters["refused"] += 1
@@ -181,11 +191,7 @@ class RegistryPublisher:
         if str(reason) != self._refusal:  # said once, not once a minute
             self._refusal = str(reason)
             LOG.warning("registry_refused", exchange=EXCHANGE, error=self._refusal)
-        self._timer = self._loop.call_later(RETRY, partial(self._again, connection))
-
-    def _again(self, connection: Any) -> None:
-        if connection is self._connection and connection.is_open:
-            self._open()
+        self._timer = self._link.call_later(RETRY, self._open)
 
     def _forget(self) -> None:
         if self._timer is not None:

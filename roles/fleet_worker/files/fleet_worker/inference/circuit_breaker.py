@@ -15,6 +15,20 @@ from dataclasses import dataclass
 from typing import Optional
 
 
+@dataclass(frozen=True)
+class BreakerSettings:
+    """When a model is given up, and for how long.
+
+    :ivar failures: in a row, after which a model is paused.
+    :ivar pause: seconds of the first pause.
+    :ivar longest: seconds of a pause, at most.
+    """
+
+    failures: int
+    pause: float
+    longest: float
+
+
 @dataclass
 class _ModelFailures:
     failures: int = 0
@@ -26,17 +40,13 @@ class _ModelFailures:
 
 
 class CircuitBreaker:
-    """Keeps count of the models of one Ollama. Times are seconds of any clock that only goes forward. For one thread.
+    """Keeps count of the models of one Ollama. For one thread.
 
-    :param failures: in a row, after which a model is paused.
-    :param pause: seconds of the first pause.
-    :param longest: seconds of a pause, at most.
+    Times are seconds of any clock that only goes forward.
     """
 
-    def __init__(self, failures: int, pause: float, longest: float) -> None:
-        self._failures = failures
-        self._pause = pause
-        self._longest = longest
+    def __init__(self, settings: BreakerSettings) -> None:
+        self._settings = settings
         self._models: dict[str, _ModelFailures] = {}
 
     def failed(self, model: str, reason: str, now: float) -> bool:
@@ -44,7 +54,7 @@ class CircuitBreaker:
         state = self._models.setdefault(model, _ModelFailures())
         state.failures += 1
         state.reason = reason
-        if state.probing or now < state.until or (state.failures < self._failures and not state.pauses):
+        if state.probing or now < state.until or (state.failures < self._settings.failures and not state.pauses):
             return False  # also what was started before a pause and ends in it
         state.probing = True
         return True
@@ -56,7 +66,7 @@ class CircuitBreaker:
             return None
         state.probing = False
         state.reason = reason
-        seconds = min(self._longest, self._pause * 2.0 ** min(state.pauses, 20))
+        seconds = min(self._settings.longest, self._settings.pause * 2.0 ** min(state.pauses, 20))
         state.pauses += 1
         state.until = now + seconds
         return seconds

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from functools import partial
 from typing import Any, Callable
 
@@ -19,6 +18,7 @@ from ..domain.delivery import LaneSettings
 from ..domain.verdicts import Result
 from ..logs.defects import contained
 from ..logs.log import Log
+from ..observe.counts import CountedEvent
 from .circuit_breaker import CircuitBreaker
 from .probe import Finding, Probed
 
@@ -30,7 +30,7 @@ class ModelTrust:
 
     :param loop: of the I/O thread.
     :param probe: finds out whether Ollama runs the model of a lane; waits.
-    :param counters: of the worker; ``probes`` and ``model_pauses`` are counted here.
+    :param count: counts probes and pauses.
     :param changed: called when a model was given up, and when its pause is over.
     """
 
@@ -39,13 +39,13 @@ class ModelTrust:
         loop: Any,
         breaker: CircuitBreaker,
         probe: Callable[[LaneSettings], Probed],
-        counters: Counter[str],
+        count: Callable[[CountedEvent], None],
         changed: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._breaker = breaker
         self._probe = probe
-        self._counters = counters
+        self._count = count
         self._changed = changed
 
     def reason(self, model: str) -> str:
@@ -62,7 +62,7 @@ class ModelTrust:
             if self._breaker.succeeded(model):
                 LOG.info("model_recovered", model=lane.lane.model)
         elif result.broken and self._breaker.failed(model, result.broken, time.monotonic()):
-            self._counters["probes"] += 1
+            self._count(CountedEvent.PROBES)
             LOG.info("model_probed", model=lane.lane.model, error=printable(result.broken))
             try:
                 threading.Thread(target=self._run, args=(lane,), name="probe", daemon=True).start()
@@ -90,6 +90,6 @@ class ModelTrust:
         seconds = self._breaker.confirmed(model, printable(probed.reason), time.monotonic())
         if seconds is not None:
             LOG.warning("model_broken", model=name, pause=seconds, error=printable(probed.reason))
-            self._counters["model_pauses"] += 1
+            self._count(CountedEvent.MODEL_PAUSES)
             self._loop.call_later(seconds + 0.01, self._changed)
             self._changed()

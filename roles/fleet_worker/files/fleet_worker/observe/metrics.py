@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -22,7 +22,9 @@ from prometheus_client.registry import Collector
 from .. import __version__
 from ..logs.log import Log
 from . import metrics_http
+from .counts import CountedEvent, Counts
 from .listener import Listener
+from .worker_status import LaneReport, WorkerStatus
 
 LOG = Log()
 
@@ -32,24 +34,24 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 1
 #: Seconds or tokens of one request. More is no count but a mistake, and would hide every other one in a sum.
 LARGEST = 1e9
 
-#: What the counters of the worker count; a name with a colon is a metric with the label that stands here first.
-_COUNTED = {
-    "connections": ("", "Connections to the broker that were opened; all but the first are reconnects"),
-    "deliveries": ("", "Requests taken from the broker, redeliveries included"),
-    "redeliveries": ("", "Requests that the broker had given out before"),
-    "answered_again": ("", "Redelivered requests whose answer was still there and was sent again"),
-    "joined": ("", "Redelivered requests whose first delivery was still being worked on"),
-    "model_switches": ("", "Requests that ran after one for another model, which Ollama may have had to load"),
-    "busy": ("", "Times that a request gave its slot up because Ollama was too busy for it"),
-    "tried_alone": ("", "Requests that were tried once more, alone, because the runner of their model had ended"),
-    "probes": ("", "Requests of the worker's own, to find out whether Ollama runs a model that others failed at"),
-    "model_pauses": ("", "Times that the lanes of a model were paused because Ollama cannot run it"),
-    "reply": (
-        "result",
-        "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost",
-    ),
-    "registry_events": ("event", "Events sent to the registry"),
+#: What events of the worker mean, where the name does not say enough.
+_EVENTS = {
+    CountedEvent.CONNECTIONS: "Connections to the broker that were opened; all but the first are reconnects",
+    CountedEvent.DELIVERIES: "Requests taken from the broker, redeliveries included",
+    CountedEvent.REDELIVERIES: "Requests that the broker had given out before",
+    CountedEvent.ANSWERED_AGAIN: "Redelivered requests whose answer was still there and was sent again",
+    CountedEvent.JOINED: "Redelivered requests whose first delivery was still being worked on",
+    CountedEvent.MODEL_SWITCHES: "Requests that ran after one for another model, which Ollama may have had to load",
+    CountedEvent.BUSY: "Times that a request gave its slot up because Ollama was too busy for it",
+    CountedEvent.TRIED_ALONE: "Requests that were tried once more, alone, because the runner of their model had ended",
+    CountedEvent.PROBES: "Requests of the worker's own, to find out whether Ollama runs a model that others failed at",
+    CountedEvent.MODEL_PAUSES: "Times that the lanes of a model were paused because Ollama cannot run it",
 }
+_REPLIES = "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost"
+_REGISTRY_EVENTS = "Events sent to the registry"
+
+#: Returns how the worker is; None when its I/O thread does not answer. Called from any thread.
+Ask = Callable[[], Optional[WorkerStatus]]
 
 
 class Metrics:
@@ -101,13 +103,13 @@ class Metrics:
             found = self._series[key] = metric.labels(*labels)
         return found
 
-    def serve(self, listen: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+    def serve(self, listen: str, ask: Ask) -> None:
         """Answer Prometheus. A worker that cannot works all the same, and says so.
 
         :param listen: ``host:port``.
-        :param snapshot: asks the worker how it is; called from any thread.
+        :param ask: asks the worker how it is.
         """
-        self.registry.register(_Standing(self._node, snapshot))
+        self.registry.register(_Standing(self._node, ask))
         try:
             listener = Listener(_bound(listen), self._answer, name="metrics")
             listener.start()
@@ -152,23 +154,22 @@ def _amount(value: Any) -> Optional[float]:
 class _Standing(Collector):
     """How the worker is at the moment it is asked."""
 
-    def __init__(self, node: str, snapshot: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, node: str, ask: Ask) -> None:
         self._node = node
-        self._snapshot = snapshot
+        self._ask = ask
 
     def describe(self) -> Iterator[Metric]:
         """Return nothing, so that nobody is asked while the metrics are registered."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        state = self._snapshot()
+        status = self._ask()
         yield InfoMetricFamily("fleet_worker", "The worker", value={"version": __version__, "node": self._node})
         yield from _process()
-        answers = "error" not in state
-        yield _gauge("io_thread_responding", "1 while the main loop turns", answers)
-        if not answers:
+        yield _gauge("io_thread_responding", "1 while the main loop turns", status is not None)
+        if status is None:
             return
-        yield _gauge("start_time_seconds", "When the worker was started, in seconds since 1970", state["since"])
+        yield _gauge("start_time_seconds", "When the worker was started, in seconds since 1970", status.since)
         for name, text in (
             ("ready", "1 once the worker has come up"),
             ("connected", "1 while there is a connection to the broker"),
@@ -178,40 +179,43 @@ class _Standing(Collector):
             ("slots", "Requests that may run at the same time"),
             ("held", "Requests that were taken and wait for a slot"),
         ):
-            yield _gauge(name, text, state[name])
-        yield from _lanes(state["lanes"])
-        yield from _counted(state["counters"])
+            yield _gauge(name, text, getattr(status, name))
+        yield from _lanes(status.lanes)
+        yield from _counted(status.counts)
 
 
-def _lanes(lanes: list[dict[str, Any]]) -> Iterator[Metric]:
+def _lanes(lanes: Sequence[LaneReport]) -> Iterator[Metric]:
     states = GaugeMetricFamily("fleet_worker_lanes", "Lanes by how requests come", labels=["state"])
     for name in ("push", "pull", "paused", "degraded"):
-        states.add_metric([name], sum(lane["state"] == name for lane in lanes))
+        states.add_metric([name], sum(lane.state == name for lane in lanes))
     yield states
-    served = GaugeMetricFamily(
+    taking = GaugeMetricFamily(
         "fleet_worker_lane_served", "1 while the lane is served, 0 while it is paused", labels=["lane"]
     )
     running = GaugeMetricFamily("fleet_worker_in_flight", "Requests of the lane that are being served", labels=["lane"])
     labels = ["lane", "model", "type", "style"]
     about = GaugeMetricFamily("fleet_worker_lane_info", "What a lane is; always 1", labels=labels)
     for lane in lanes:
-        served.add_metric([lane["queue"]], lane["state"] in ("push", "pull"))
-        running.add_metric([lane["queue"]], lane["running"])
-        about.add_metric([lane["queue"], lane["model"], lane["type"], lane["style"]], 1)
-    yield from (served, running, about)
+        taking.add_metric([lane.queue], lane.state in ("push", "pull"))
+        running.add_metric([lane.queue], lane.running)
+        about.add_metric([lane.queue, lane.model, lane.type, lane.style], 1)
+    yield from (taking, running, about)
 
 
-def _counted(counters: dict[str, int]) -> Iterator[Metric]:
-    families: dict[str, CounterMetricFamily] = {}
-    for counter, value in counters.items():
-        name, _colon, what = counter.partition(":")
-        if name == "outcome":
-            continue  # told by lane
-        label, text = _COUNTED.get(name, ("kind" if what else "", name.replace("_", " ").capitalize()))
-        full = f"fleet_worker_{'replies' if name == 'reply' else name}"
-        family = families.setdefault(full, CounterMetricFamily(full, text, labels=[label] if label else []))
-        family.add_metric([what] if label else [], value)
-    yield from families.values()
+def _counted(counts: Counts) -> Iterator[Metric]:
+    for event, number in counts.events.items():
+        text = _EVENTS.get(event, event.value.replace("_", " ").capitalize())
+        yield CounterMetricFamily(f"fleet_worker_{event.value}", text, value=number)
+    replies = {publication.value: number for publication, number in counts.replies.items()}
+    for name, label, text, numbers in (
+        ("replies", "result", _REPLIES, replies),
+        ("registry_events", "event", _REGISTRY_EVENTS, counts.registry_events),
+    ):
+        family = CounterMetricFamily(f"fleet_worker_{name}", text, labels=[label])
+        for value, number in numbers.items():
+            family.add_metric([value], number)
+        if numbers:
+            yield family
 
 
 def _process() -> Iterator[Metric]:

@@ -7,30 +7,31 @@ from __future__ import annotations
 
 import queue
 import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from .. import __version__
-from .._fleet.dialects.base import ReplyIdentity as WorkerIdentity
+from .._fleet.dialects.base import ReplyIdentity
 from .._ollama.client import OllamaClient
 from .._ollama.errors import CollectionError
 from .._ollama.hosts import parse_host
 from .._ollama.text import printable
-from ..amqp.registry_publisher import RegistryPublisher
+from ..amqp.registry_publisher import RegistrySettings
 from ..domain.delivery import LaneSettings
-from ..exit_codes import EXIT_CONFIG
-from ..inference.circuit_breaker import CircuitBreaker
+from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
+from ..inference.circuit_breaker import BreakerSettings
 from ..inference.handler import HandlerSettings, RequestHandler
 from ..inference.health import Health, OllamaState
 from ..inference.http_client import HttpClient
-from ..inference.result_cache import ResultCache
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics
+from ..observe.recorder import RequestRecorder
 from ..observe.status import TIMEOUT, StatusServer
+from ..observe.worker_status import WorkerStatus
 from ..runtime.event_loop import EventLoop
-from ..runtime.supervisor import RoundThread, Supervisor
+from ..runtime.run_loop import run_loop
+from ..runtime.supervisor import Supervisor
 from ..runtime.systemd import Notifier
 from ..runtime.thread_pool import ThreadPool
 from ..runtime.watchdog import Watchdog
@@ -40,13 +41,11 @@ from ..settings.broker import broker_settings
 from ..settings.config import Config, ConfigError, load
 from ..settings.lanes import configured_lanes
 from ..settings.protocol import protocol_settings
+from ..worker.settings import WorkerSettings
 from ..worker.worker import Worker
 from .host_lock import SUFFIX, Claim
 
 LOG = Log()
-
-#: What the process leaves with after a defect.
-EXIT_BROKEN = 1
 
 #: To stop, twice to stop at once; to read the configuration again.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -93,7 +92,6 @@ class Service:
         self._error: Optional[CollectionError] = None
         self._loop = EventLoop()
         self._supervisor = Supervisor()
-        self._notifier = Notifier()
         self._config = config
         self._state: Optional[OllamaState] = None
         self._claim = (
@@ -123,7 +121,7 @@ class Service:
         self._pool = ThreadPool(config.concurrency)
         self._allow(lanes)
         terms = HandlerSettings(
-            worker=WorkerIdentity(config.node, config.legacy_reply_exchange),
+            worker=ReplyIdentity(config.node, config.legacy_reply_exchange),
             reply_queues=tuple(config.reply_queues),
             max_request=config.max_request_bytes,
             max_reply=config.max_reply_bytes,
@@ -132,53 +130,27 @@ class Service:
             protocol=protocol_settings(config),
         )
         self._metrics = Metrics(config.node)
-        self._metrics_listen = config.metrics.listen
-        settings = broker_settings(config.broker, f"fleet-worker {config.node}")
         self._worker = Worker(
             self._loop,
-            settings=settings,
-            lanes=lanes,
-            exchanges=config.exchanges,
-            slots=config.concurrency,
-            starvation=config.starvation,
-            batch_bytes=config.embed_batch.bytes,
-            results=ResultCache(keep=config.duplicate_window),
-            breaker=CircuitBreaker(
-                config.broken_model.failures, config.broken_model.pause, config.broken_model.longest
-            ),
-            drain_timeout=config.drain_timeout,
-            server=RequestHandler(terms, client, self._health, asker),
-            pool=self._pool,
-            notifier=self._notifier,
-            announcer=RegistryPublisher(
-                self._loop,
-                settings,
-                node=config.node,
-                slots=config.concurrency,
-                interval=config.registry.heartbeat_interval if config.registry.enabled else None,
-            ),
-            metrics=self._metrics,
-            ended=self._ended,
-            watchdog=Watchdog(self._notifier, self._supervisor),
+            worker_settings(config, lanes),
+            RequestHandler(terms, client, self._health, asker),
+            self._pool,
+            RequestRecorder(self._metrics),
+            Watchdog(Notifier(), self._supervisor),
+            self._ended,
         )
-        self._status = StatusServer(config.status_socket, self._snapshot)
+        self._status = StatusServer(config.status_socket, self._document)
 
     def run(self) -> Optional[CollectionError]:
         """Work; return the error that ended it, None after a drain."""
-        # Blocked before the first thread starts, because threads inherit this: one thread alone waits for signals.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        signals = RoundThread("signals", lambda: signal.sigwait(SIGNALS), self._on_signal)
-        signals.start()
-        self._pool.start()
-        self._health.start()
-        self._status.start()
-        if self._metrics_listen is not None:
-            self._metrics.serve(self._metrics_listen, self._snapshot)
-        self._supervisor.watch(signals, self._health.thread, *self._pool.threads)
-        self._supervisor.watch(*(part.listener.thread for part in (self._status, self._metrics) if part.listener))
-        io_thread = threading.Thread(target=self._turn, name="io")
-        io_thread.start()
-        io_thread.join()
+        self.broken = not run_loop(
+            self._loop,
+            self._supervisor,
+            signals=SIGNALS,
+            on_signal=self._on_signal,
+            start_threads=self._start_threads,
+            start=self._worker.start,
+        )
         self._status.stop()
         self._metrics.stop()
         self._health.stop()
@@ -187,26 +159,21 @@ class Service:
             self._claim.close()
         return self._error
 
-    def _turn(self) -> None:
-        """Run the loop; in the I/O thread."""
-        try:
-            self._worker.start()
-            self._loop.start()
-        except Exception:
-            # A defect of ours. The process ends, the broker has back what was in flight, and systemd starts it anew.
-            LOG.exception("broken")
-            self.broken = True
+    def _start_threads(self) -> None:
+        self._pool.start()
+        self._health.start()
+        self._status.start()
+        if self._config.metrics.listen is not None:
+            self._metrics.serve(self._config.metrics.listen, self._ask_worker)
+        self._supervisor.watch(self._health.thread, *self._pool.threads)
+        self._supervisor.watch(*(part.listener.thread for part in (self._status, self._metrics) if part.listener))
 
     def _ended(self, error: Optional[CollectionError]) -> None:
         self._error = error
         self._loop.stop()
 
     def _on_signal(self, number: int) -> None:
-        """React to a signal; in a thread of its own.
-
-        Not in a signal handler: it could interrupt a thread that holds a lock which the handler needs, such as that of
-        the log, and then wait for ever.
-        """
+        """React to a signal; in a thread of its own."""
         if number == signal.SIGHUP:
             self._read_again()
         else:
@@ -230,7 +197,7 @@ class Service:
             _refuse_reload(error)
 
     def _reload(self, config: Config) -> None:
-        """Serve the lanes of a new configuration. Work in flight goes on as it was begun."""
+        """Have the worker take the lanes of a new configuration. Work in flight goes on as it was begun."""
         old = self._config
         others = [name for name in Config.model_fields if name not in RELOADED]
         left = [name for name in others if getattr(config, name) != getattr(old, name)]
@@ -239,12 +206,12 @@ class Service:
         self._config = old.model_copy(update={name: getattr(config, name) for name in RELOADED})
         LOG.info("reloaded")
         if old.auto_lanes is None and config.auto_lanes is not None:
-            self._serve(configured_lanes(config))
+            self._set_lanes(configured_lanes(config))
             self._health.ask_abilities()  # and the others when they are known
         else:
             self._assign()
 
-    def _serve(self, lanes: Sequence[LaneSettings]) -> None:
+    def _set_lanes(self, lanes: Sequence[LaneSettings]) -> None:
         self._allow(lanes)
         self._worker.set_lanes(lanes)
 
@@ -254,12 +221,12 @@ class Service:
         self._pool.allow(longest + self._config.ollama.patience + OVERTIME)
 
     def _assign(self) -> None:
-        """Have the worker serve the lanes that there are now."""
+        """Have the worker take requests from the lanes that there are now."""
         auto = self._config.auto_lanes
         if auto is None:
-            self._serve(configured_lanes(self._config))
+            self._set_lanes(configured_lanes(self._config))
         elif self._state is not None and self._state.up:
-            self._serve(configured_lanes(self._config, lanes_of(self._state.abilities, auto)))
+            self._set_lanes(configured_lanes(self._config, lanes_of(self._state.abilities, auto)))
 
     def _health_changed(self, state: OllamaState) -> None:
         def take_over() -> None:
@@ -272,14 +239,42 @@ class Service:
 
         self._loop.add_callback_threadsafe(take_over)
 
-    def _snapshot(self) -> dict[str, Any]:
-        """Ask the I/O thread how the worker is; in the thread of the status server."""
-        answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._loop.add_callback_threadsafe(lambda: answer.put(self._worker.snapshot()))
+    def _ask_worker(self) -> Optional[WorkerStatus]:
+        """Ask the I/O thread how the worker is; in any other thread. Return None when there is no answer in time."""
+        answer: queue.SimpleQueue[WorkerStatus] = queue.SimpleQueue()
+        self._loop.add_callback_threadsafe(lambda: answer.put(self._worker.status()))
         try:
             return answer.get(timeout=TIMEOUT)
         except queue.Empty:
+            return None
+
+    def _document(self) -> dict[str, Any]:
+        """Return the status document; in the thread of the status server."""
+        status = self._ask_worker()
+        if status is None:
             return {"ready": False, "error": f"The I/O thread did not answer within {TIMEOUT:g} s"}
+        return status.document()
+
+
+def worker_settings(config: Config, lanes: Sequence[LaneSettings]) -> WorkerSettings:
+    """Return what the worker is to do.
+
+    :param lanes: those that it begins with.
+    """
+    broken = config.broken_model
+    return WorkerSettings(
+        broker=broker_settings(config.broker, f"fleet-worker {config.node}"),
+        lanes=tuple(lanes),
+        exchanges=tuple(config.exchanges),
+        registry=RegistrySettings(
+            config.node, config.concurrency, config.registry.heartbeat_interval if config.registry.enabled else None
+        ),
+        breaker=BreakerSettings(broken.failures, broken.pause, broken.longest),
+        starvation=config.starvation,
+        batch_bytes=config.embed_batch.bytes,
+        drain_timeout=config.drain_timeout,
+        duplicate_window=config.duplicate_window,
+    )
 
 
 def _refuse_reload(error: Exception) -> None:

@@ -18,11 +18,12 @@ TICK = 1.0
 class Watchdog:
     """Feeds the watchdog while the loop of the process turns and every helper thread does its work.
 
+    :ivar notifier: tells systemd how the process is.
     :param supervisor: knows the helper threads.
     """
 
     def __init__(self, notifier: Notifier, supervisor: Supervisor) -> None:
-        self._notifier = notifier
+        self.notifier = notifier
         self._supervisor = supervisor
         self._logged = ""
 
@@ -34,7 +35,7 @@ class Watchdog:
     @property
     def seconds(self) -> float:
         """Seconds from one call of :meth:`feed` to the next."""
-        interval = self._notifier.watchdog_interval
+        interval = self.notifier.watchdog_interval
         return TICK if interval is None else min(TICK, interval / 4)
 
     def feed(self) -> None:
@@ -42,11 +43,11 @@ class Watchdog:
 
         The loop of the process calls this, so that a loop that hangs gives no sign either.
         """
-        self._notifier.resend()
+        self.notifier.resend()
         trouble = self.trouble
         if trouble and not self._logged:
             LOG.error("thread_stalled", error=trouble, remedy="the watchdog of systemd restarts the process")
-            self._notifier.status(f"{trouble}; the watchdog restarts the process")
+            self.notifier.status(f"{trouble}; the watchdog restarts the process")
         self._logged = trouble
-        if self._notifier.watchdog_interval is not None and not trouble:
-            self._notifier.alive()
+        if self.notifier.watchdog_interval is not None and not trouble:
+            self.notifier.alive()

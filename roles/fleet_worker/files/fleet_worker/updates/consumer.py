@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import threading
 from functools import partial
 from typing import Any, Optional
 
@@ -38,10 +37,12 @@ from .._ollama.errors import CollectionError
 from ..amqp.publisher import ConfirmingPublisher
 from ..amqp.reconnecting import ReconnectingConnection
 from ..domain.publication import Publication
+from ..domain.settlement import Settlement
 from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
 from ..logs.log import Log, set_up
 from ..runtime.event_loop import EventLoop
-from ..runtime.supervisor import RoundThread, Supervisor
+from ..runtime.run_loop import run_loop
+from ..runtime.supervisor import Supervisor
 from ..runtime.systemd import Notifier
 from ..runtime.thread_pool import ThreadPool
 from ..runtime.watchdog import Watchdog
@@ -96,11 +97,10 @@ class BroadcastConsumer:
         self._notifier = notifier
         self._watchdog = watchdog
         self._link = ReconnectingConnection(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
-        self._publisher = ConfirmingPublisher(loop, settings, forbidden=self._link.give_up)
-        self._connection: Any = None
+        self._publisher = ConfirmingPublisher(loop, self._link, settings, forbidden=self._link.give_up)
         self._leaving = False
         #: Of each broadcast under way, what the broker has given out of it.
-        self._running: dict[str, list[tuple[Any, int]]] = {}
+        self._running: dict[str, list[Settlement]] = {}
         self.queue = queue_of(node)
 
     def start(self) -> None:
@@ -120,10 +120,9 @@ class BroadcastConsumer:
         self._loop.call_later(GOODBYE, self._loop.stop)
         self._link.close(self._loop.stop)
 
-    def _opened(self, connection: Any) -> None:
+    def _opened(self, _connection: Any) -> None:
         LOG.info("connected", broker=self._link.address)
-        self._connection = connection
-        self._publisher.open(connection, lambda: None)
+        self._publisher.open(lambda: None)
         self._listen()
 
     def _listen(self) -> None:
@@ -139,7 +138,7 @@ class BroadcastConsumer:
             channel.basic_qos(prefetch_count=PREFETCH, callback=lambda _frame: None)
             channel.basic_consume(self.queue, self._heard, callback=lambda _frame: self._ready())
 
-        channel = self._connection.channel(on_open_callback=opened)
+        channel = self._link.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(lambda _frame: self._cancelled(channel))
 
@@ -155,28 +154,18 @@ class BroadcastConsumer:
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
         LOG.error("queue_refused", queue=self.queue, error=str(reason))
         self._notifier.status(str(reason))
-        self._listen_later(RETRY)
+        self._link.call_later(RETRY, self._listen)
 
     def _cancelled(self, channel: Any) -> None:
         """The broker has ended the consumer: the queue was deleted."""
         LOG.warning("queue_lost", queue=self.queue)
         self._notifier.status(f"the queue {self.queue} was deleted; it is declared again soon")
         channel.close()
-        self._listen_later(RETRY_DELETED)
-
-    def _listen_later(self, seconds: float) -> None:
-        connection = self._connection
-
-        def again() -> None:
-            if connection is self._connection and connection.is_open:
-                self._listen()
-
-        self._loop.call_later(seconds, again)
+        self._link.call_later(RETRY_DELETED, self._listen)
 
     def _lost(self, error: BrokerError) -> None:
         if not self._leaving:
             LOG.warning("connection_lost", error=str(error))
-        self._connection = None
         self._publisher.connection_lost(error)
         self._notifier.status(str(error))
 
@@ -185,39 +174,38 @@ class BroadcastConsumer:
         self._notifier.status(str(error))
 
     def _heard(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        settlement = Settlement(channel, method.delivery_tag)
         try:
-            self._take(channel, method, properties, body)
+            self._take(from_pika(properties, body), settlement)
         except Exception:
             # A defect of ours. The message must not come back to meet it again and again.
             LOG.exception("defect")
-            channel.basic_reject(method.delivery_tag, requeue=False)
+            settlement.reject()
 
-    def _take(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        message = from_pika(properties, body)
-        delivery = (channel, method.delivery_tag)
+    def _take(self, message: Message, settlement: Settlement) -> None:
         identity = _identity(message)
         if identity and identity in self._running:
-            self._running[identity].append(delivery)
+            self._running[identity].append(settlement)
             return
         reply_to = message.properties.reply_to
         if reply_to is not None and refusal(reply_to, self._allowed):
             LOG.warning("reply_to_refused", reply_to=reply_to)
-            channel.basic_reject(method.delivery_tag, requeue=False)
+            settlement.reject()
             return
         try:
             order = read_order(message)
             if order.nodes is not None and self._node not in order.nodes:
-                channel.basic_ack(method.delivery_tag)
+                settlement.ack()
                 return
             self._updates.check(order)
         except CollectionError as error:
             LOG.warning("broadcast_refused", error=str(error))
             report = NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})
-            self._report(message, report, [delivery])
+            self._report(message, report, [settlement])
             return
-        identity = identity or f"{id(channel)}:{method.delivery_tag}"
+        identity = identity or f"{id(settlement)}"
         self._report(message, NodeReport(self._node, ACCEPTED), [])
-        self._running[identity] = [delivery]
+        self._running[identity] = [settlement]
         self._notifier.status(f"{order.function} of {order.model}")
         self._pool.submit(partial(self._carry_out, order, message, identity))
 
@@ -230,15 +218,14 @@ class BroadcastConsumer:
         self._notifier.status(f"listening to {self._exchange}")
         self._report(message, report, self._running.pop(identity))
 
-    def _report(self, message: Message, report: NodeReport, deliveries: list[tuple[Any, int]]) -> None:
+    def _report(self, message: Message, report: NodeReport, settlements: list[Settlement]) -> None:
         """Report, and acknowledge once that is confirmed."""
 
         def published(publication: Optional[Publication]) -> None:
             if publication is Publication.LOST:
                 return
-            for channel, tag in deliveries:
-                if channel.is_open:
-                    channel.basic_ack(tag)
+            for settlement in settlements:
+                settlement.ack()
 
         reply_to = message.properties.reply_to
         if reply_to is None:  # LegionIO's own broadcasts expect no answer
@@ -282,29 +269,14 @@ def run(config: UpdatesConfig) -> int:
     except CollectionError as error:
         LOG.error("gave_up", error=str(error), code=error.code)
         return EXIT_CONFIG
-    broken = threading.Event()
-
-    def turn() -> None:
-        """Run the loop; in the I/O thread."""
-        try:
-            updater.start()
-            loop.start()
-        except Exception:
-            # A defect of ours. The process ends, the broker has back what was under way, and systemd starts it anew.
-            LOG.exception("broken")
-            broken.set()
-
-    def on_signal(_number: int) -> None:
-        """React to a signal. Not in a signal handler, which could interrupt a thread whose lock it needs."""
-        loop.add_callback_threadsafe(updater.stop)
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    signals = RoundThread("signals", lambda: signal.sigwait(SIGNALS), on_signal)
-    supervisor.watch(signals, *pool.threads)
-    pool.start()
-    signals.start()
-    turning = threading.Thread(target=turn, name="io")
-    turning.start()
-    turning.join()
+    supervisor.watch(*pool.threads)
+    ended_well = run_loop(
+        loop,
+        supervisor,
+        signals=SIGNALS,
+        on_signal=lambda _number: loop.add_callback_threadsafe(updater.stop),
+        start_threads=pool.start,
+        start=updater.start,
+    )
     LOG.info("ended")
-    return EXIT_BROKEN if broken.is_set() else 0
+    return 0 if ended_well else EXIT_BROKEN

@@ -80,6 +80,7 @@ class Broker:
         self.channels: list[Channel] = []
         self.said: list[tuple[Any, ...]] = []
         self.intake = Consumers(
+            self,  # type: ignore[arg-type]
             BrokerSettings(addresses=()),
             delivered=lambda delivery: self.said.append(("delivered", delivery.lane)),
             got=lambda lane, delivery, more: self.said.append(("got", lane, delivery is not None, more)),
@@ -88,7 +89,7 @@ class Broker:
             closed=lambda _error: self.said.append(("closed",)),
         )
         self._opening: list[Any] = []
-        self.intake.open(self, lambda: None)
+        self.intake.open(lambda: None)
         self.open()
 
     def channel(self, on_open_callback: Callable[[Any], None]) -> Channel:

@@ -49,12 +49,12 @@ class Channel:
 
 
 class Connection:
-    """A connection whose channels open at once."""
+    """A connection, and what keeps it, whose channels open at once."""
 
-    is_open = True
-    params = None
+    parameters = None
 
     def __init__(self) -> None:
+        self.is_open = self.is_connected = True
         self.channels: list[Channel] = []
 
     def channel(self, on_open_callback: Callable[[Any], None]) -> Channel:
@@ -68,15 +68,19 @@ class Wire:
 
     def __init__(self) -> None:
         self.loop = ManualLoop()
+        self.connection = Connection()
         self.publisher = ConfirmingPublisher(
-            self.loop, BrokerSettings(addresses=()), forbidden=lambda _reason: self.told.append(("", "forbidden"))
+            self.loop,
+            self.connection,  # type: ignore[arg-type]
+            BrokerSettings(addresses=()),
+            forbidden=lambda _reason: self.told.append(("", "forbidden")),
         )
         self.told: list[tuple[str, str]] = []
         self.connect()
 
     def connect(self) -> None:
-        self.connection = Connection()
-        self.publisher.open(self.connection, lambda: None)
+        self.connection.is_open = self.connection.is_connected = True
+        self.publisher.open(lambda: None)
         self.open()
 
     def open(self) -> None:
@@ -103,7 +107,7 @@ class Wire:
         channel.closed(channel, ChannelClosedByBroker(code, "PRECONDITION_FAILED"))
 
     def end_connection(self, reason: Any = ENDED) -> None:
-        self.channel.is_open = self.connection.is_open = False
+        self.channel.is_open = self.connection.is_open = self.connection.is_connected = False
         self.publisher.connection_lost(reason)
 
 

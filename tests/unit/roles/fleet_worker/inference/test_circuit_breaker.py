@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from fleet_worker.inference.circuit_breaker import CircuitBreaker
+from fleet_worker.inference.circuit_breaker import BreakerSettings, CircuitBreaker
 
 
 def test_breaker_after_failures_in_a_row_wants_one_probe() -> None:
-    breaker = CircuitBreaker(3, 10.0, 35.0)
+    breaker = CircuitBreaker(BreakerSettings(3, 10.0, 35.0))
     assert [breaker.failed("m", "no memory", now) for now in (0.0, 1.0, 2.0, 3.0)] == [False, False, True, False]
     assert breaker.reason("m", 4.0) == "", "nothing is paused before the probe has failed"
 
 
 def test_breaker_with_a_failed_probe_pauses_longer_each_time() -> None:
-    breaker = CircuitBreaker(1, 10.0, 35.0)
+    breaker = CircuitBreaker(BreakerSettings(1, 10.0, 35.0))
     assert breaker.failed("m", "x", 0.0)
     assert breaker.confirmed("m", "no memory", 2.0) == 10.0
     assert "no memory" in breaker.reason("m", 11.9)
@@ -33,7 +33,7 @@ def test_breaker_with_a_failed_probe_pauses_longer_each_time() -> None:
 
 
 def test_breaker_with_a_request_answered_during_the_probe_does_not_pause() -> None:
-    breaker = CircuitBreaker(1, 10.0, 35.0)
+    breaker = CircuitBreaker(BreakerSettings(1, 10.0, 35.0))
     assert breaker.failed("m", "x", 0.0)
     breaker.succeeded("m")
     assert breaker.confirmed("m", "x", 1.0) is None
@@ -41,14 +41,14 @@ def test_breaker_with_a_request_answered_during_the_probe_does_not_pause() -> No
 
 
 def test_breaker_with_a_probe_that_says_nothing_counts_anew() -> None:
-    breaker = CircuitBreaker(2, 10.0, 35.0)
+    breaker = CircuitBreaker(BreakerSettings(2, 10.0, 35.0))
     assert [breaker.failed("m", "x", 0.0), breaker.failed("m", "x", 0.0)] == [False, True]
     breaker.unconfirmed("m")
     assert [breaker.failed("m", "x", 1.0), breaker.failed("m", "x", 1.0)] == [False, True]
 
 
 def test_breaker_with_a_success_between_failures_starts_over() -> None:
-    breaker = CircuitBreaker(2, 10.0, 10.0)
+    breaker = CircuitBreaker(BreakerSettings(2, 10.0, 10.0))
     for now in (0.0, 1.0, 2.0):
         assert not breaker.failed("m", "x", now)
         breaker.succeeded("m")

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from fleet_worker._ollama.api_errors import ApiError, DeadlineExceededError, OllamaError
 from fleet_worker.domain.verdicts import Result, Verdict
-from fleet_worker.inference.circuit_breaker import CircuitBreaker
+from fleet_worker.inference.circuit_breaker import BreakerSettings, CircuitBreaker
 from fleet_worker.inference.model_trust import ModelTrust
 from fleet_worker.inference.probe import TRIES, Finding, Probed, probe
+from fleet_worker.observe.counts import CountedEvent
 
 from ..deliveries import lane_settings
 
@@ -58,7 +59,7 @@ class Court:
     """What a worker's trust in models comes to, with a probe that ends at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, probed: Probed) -> None:
-        self.counters: Counter[str] = Counter()
+        self.counts: Counter[CountedEvent] = Counter()
         self.changes = 0
         loop = SimpleNamespace(add_callback_threadsafe=lambda callback: callback(), call_later=lambda *_: None)
         monkeypatch.setattr(
@@ -66,8 +67,11 @@ class Court:
             lambda target, args, **_options: SimpleNamespace(start=lambda: target(*args)),
         )
         self.trust = ModelTrust(
-            loop, CircuitBreaker(3, 30.0, 600.0), lambda _lane: probed, self.counters, self._changed
+            loop, CircuitBreaker(BreakerSettings(3, 30.0, 600.0)), lambda _lane: probed, self._count, self._changed
         )
+
+    def _count(self, event: CountedEvent) -> None:
+        self.counts[event] += 1
 
     def _changed(self) -> None:
         self.changes += 1
@@ -80,7 +84,7 @@ class Court:
 def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     court = Court(monkeypatch, Probed(Finding.RUNS))
     court.judge("inference_failed", "odd", times=7)
-    assert court.counters == {"probes": 2}
+    assert court.counts == {CountedEvent.PROBES: 2}
     assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
     assert court.changes == 0
 
@@ -88,7 +92,7 @@ def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: p
 def test_model_trust_with_a_probe_that_fails_pauses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     court = Court(monkeypatch, Probed(Finding.FAILS, "no memory\n"))
     court.judge("inference_failed", "odd", times=3)
-    assert court.counters == {"probes": 1, "model_pauses": 1}
+    assert court.counts == {CountedEvent.PROBES: 1, CountedEvent.MODEL_PAUSES: 1}
     reason = court.trust.reason("registry.ollama.ai/library/m:1")
     assert "no memory\\n" in reason
     assert court.changes == 1
@@ -99,7 +103,7 @@ def test_model_trust_with_a_probe_that_fails_pauses_the_model(monkeypatch: pytes
 def test_model_trust_with_failures_that_are_the_requests_own_probes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     court = Court(monkeypatch, Probed(Finding.FAILS))
     court.judge("inference_failed", times=10)
-    assert court.counters == {}
+    assert court.counts == {}
 
 
 def test_model_trust_with_a_probe_that_raises_pauses_nothing_and_probes_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,5 +114,5 @@ def test_model_trust_with_a_probe_that_raises_pauses_nothing_and_probes_again(mo
 
     court.trust._probe = broken
     court.judge("inference_failed", "odd", times=7)
-    assert court.counters["model_pauses"] == 0
-    assert court.counters["probes"] >= 2
+    assert court.counts[CountedEvent.MODEL_PAUSES] == 0
+    assert court.counts[CountedEvent.PROBES] >= 2

@@ -7,42 +7,48 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from fleet_worker.domain.publication import Publication
+from fleet_worker.observe.counts import CountedEvent, Counts
 from fleet_worker.observe.metrics import Metrics, _Standing
+from fleet_worker.observe.worker_status import LaneReport, RequestReport, WorkerStatus
 
 ROOT = Path(__file__).resolve().parents[5]
 RULES = ROOT / "docs/monitoring/fleet-worker.rules.yml"
 DASHBOARD = ROOT / "docs/monitoring/fleet-worker.dashboard.json"
 GUIDE = (ROOT / "docs/operations.md").read_text()
 
-STATE: dict[str, Any] = {
-    "since": 1.0,
-    **dict.fromkeys(("ready", "connected", "blocked", "draining", "ollama_up", "slots", "held"), 1),
-    "lanes": [{"queue": "q", "state": "push", "running": 1, "model": "m", "type": "chat", "style": "model"}],
-    "counters": {
-        "connections": 1,
-        "deliveries": 1,
-        "redeliveries": 1,
-        "answered_again": 1,
-        "joined": 1,
-        "model_switches": 1,
-        "reply:confirmed": 1,
-        "outcome:answered": 1,
-        "registry_events:offering_heartbeat": 1,
-    },
-}
+STATUS = WorkerStatus(
+    summary="",
+    thread_trouble="",
+    ready=True,
+    connected=True,
+    blocked=True,
+    draining=True,
+    ollama_up=True,
+    broker="b:1",
+    since=1.0,
+    slots=1,
+    held=1,
+    lanes=(LaneReport("q", "m", "chat", "model", None, "push", "", 1),),
+    in_flight=(RequestReport("q", "c-1", 1.0),),
+    rates={},
+    counts=Counts(
+        Counter(CountedEvent), Counter({"answered": 1}), Counter(Publication), Counter({"offering_heartbeat": 1})
+    ),
+)
 
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
     """The names that Prometheus gets, each with its labels."""
     metrics = Metrics("gpu-01")
-    metrics.registry.register(_Standing("gpu-01", lambda: STATE))
+    metrics.registry.register(_Standing("gpu-01", lambda: STATUS))
     metrics.ended("q", "answered", {"waited": 1.0, "here": 1.0, "seconds": 1.0, "input_tokens": 1, "output_tokens": 1})
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():

@@ -40,7 +40,7 @@ class Answers:
 
 def deliver(worker: Worker) -> Channel:
     channel = Channel()
-    worker._delivered(delivery({"a": 1}, lane=LANE, channel=channel, message_id="m"))
+    worker.delivered(delivery({"a": 1}, lane=LANE, channel=channel, message_id="m"))
     return channel
 
 
@@ -49,48 +49,48 @@ def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     answers = Answers(Later(0.0, "full", alone=alone), ANSWERED)
-    monkeypatch.setattr(worker._server, "serve", answers, raising=False)
+    monkeypatch.setattr(worker._runner._handler, "serve", answers, raising=False)
     channel = deliver(worker)
-    turn_until(worker._loop, lambda: channel.settled and not worker._jobs)
+    turn_until(worker._loop, lambda: channel.settled and not worker._requests)
     assert channel.settled == [("ack", 1)]
     assert answers.tasks[0] is answers.tasks[1], "what was tried is known"
-    assert worker._waiting_room.reason(worker._model_of(LANE.queue)) == ""
+    assert worker._waiting_room.reason(LANE.model_key) == ""
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
 
 
 def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker._server, "serve", Answers(Later(600.0, "full")), raising=False)
+    monkeypatch.setattr(worker._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
     channel = deliver(worker)
     turn_until(worker._loop, worker._waiting_room.pausing)
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
-    assert "full" in worker._waiting_room.reason(worker._model_of(LANE.queue))
-    assert "0 running, 0 held, 1 waiting for a busy Ollama" in worker.summary()
+    assert "full" in worker._waiting_room.reason(LANE.model_key)
+    assert "0 running, 0 held, 1 waiting for a busy Ollama" in worker.status().summary
     assert channel.settled == []
     worker.drain()
     assert channel.settled == [("nack", 1, True)]
-    assert worker._jobs == []
+    assert not worker._requests
 
 
 def test_worker_that_cannot_let_a_request_wait_gives_it_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker._server, "serve", Answers(Later(600.0, "full")), raising=False)
+    monkeypatch.setattr(worker._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
     monkeypatch.setattr(worker._waiting_room, "admit", raises)
     channel = deliver(worker)
     turn_until(worker._loop, lambda: channel.settled)
     assert channel.settled == [("nack", 1, True)]
-    assert worker._jobs == []
+    assert not worker._requests
 
 
 def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks: list[Callable[[], None]] = []
-    monkeypatch.setattr(worker._pool, "submit", tasks.append)
+    monkeypatch.setattr(worker._runner._pool, "submit", tasks.append)
     expired = Result(Verdict.ACK, "inference_timeout")
-    monkeypatch.setattr(worker._server, "expired", lambda _delivery: expired, raising=False)
-    monkeypatch.setattr(worker._server, "embed_together", lambda *_arguments: {}, raising=False)
-    monkeypatch.setattr(worker._server, "serve", Answers(ANSWERED), raising=False)
+    monkeypatch.setattr(worker._runner._handler, "expired", lambda _delivery: expired, raising=False)
+    monkeypatch.setattr(worker._runner._handler, "embed_together", lambda *_arguments: {}, raising=False)
+    monkeypatch.setattr(worker._runner._handler, "serve", Answers(ANSWERED), raising=False)
     hasty, patient = Channel(), Channel()
     made = [
         delivery({}, lane=lane_settings("embed", deadline=deadline), channel=channel, message_id=str(deadline))
@@ -103,4 +103,4 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
     task()
     turn_until(worker._loop, lambda: patient.settled)
     assert (hasty.settled, patient.settled) == ([("ack", 1)], [("ack", 1)])
-    assert not any("_overdue" in repr(entry[-1].callback) for entry in worker._loop._timers)
+    assert not any("_answer_overdue" in repr(entry[-1].callback) for entry in worker._loop._timers)

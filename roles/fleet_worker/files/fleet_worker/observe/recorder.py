@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of requests, written to the log, the counts, the metrics and the rates. For the I/O thread."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Callable, Optional
+
+from ..domain.delivery import Delivery
+from ..domain.publication import Publication
+from ..domain.verdicts import Result
+from ..logs.log import Log
+from .counts import CountedEvent, Counts
+from .metrics import Metrics
+from .rates import Rates
+
+LOG = Log()
+
+#: What makes an answer no answer for the requester.
+_NOT_TAKEN = (Publication.REFUSED, Publication.UNACCEPTABLE)
+
+
+class RequestRecorder:
+    """Keeps the books of one worker.
+
+    :param metrics: what Prometheus gets.
+    :param clock: seconds of the monotonic clock.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._rates = Rates(clock)
+        self._counts = Counts()
+        self._last_model = ""
+
+    def count(self, event: CountedEvent, number: int = 1) -> None:
+        """Count something that has happened; with 0 it is known, and has not happened."""
+        self._counts.events[event] += number
+
+    def count_reply(self, publication: Publication) -> None:
+        """Count a published answer that does not end its request."""
+        self._counts.replies[publication] += 1
+
+    def arrived(self, delivery: Delivery) -> None:
+        """A request has come from the broker."""
+        self.count(CountedEvent.DELIVERIES)
+        self.count(CountedEvent.REDELIVERIES, int(bool(delivery.count)))
+
+    def started(self, model: str, requests: int) -> None:
+        """Requests were started as one."""
+        if requests > 1:
+            self.count(CountedEvent.BATCHED, requests)
+        self.count(CountedEvent.MODEL_SWITCHES, int(self._last_model not in ("", model)))
+        self._last_model = model
+
+    def settled(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
+        """A request has come to its end here.
+
+        :param publication: what became of its answer; None if there was none.
+        """
+        self._counts.outcomes[result.outcome] += 1
+        if publication is not None:
+            self._counts.replies[publication] += 1
+        self._record(delivery, result, publication)
+
+    def abandoned(self, delivery: Delivery, result: Result) -> None:
+        """The broker has a request back, and what became of it here is of no use."""
+        self._record(delivery, result, Publication.LOST)
+
+    def counts(self, registry_events: Counter[str]) -> Counts:
+        """Return the counts of this moment, together with those of the registry."""
+        kept = self._counts
+        return replace(
+            kept,
+            events=kept.events.copy(),
+            outcomes=kept.outcomes.copy(),
+            replies=kept.replies.copy(),
+            registry_events=registry_events.copy(),
+        )
+
+    def rates(self, spans: Sequence[tuple[str, int]] = (("1m", 60), ("5m", 300))) -> dict[str, dict[str, Any]]:
+        """Return how much was done of late.
+
+        :param spans: names, and the seconds they stand for.
+        """
+        return {name: self._rates.over(seconds) for name, seconds in spans}
+
+    def _record(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
+        # What is raised here costs the request nothing.
+        try:
+            queue = delivery.lane.queue
+            fields = {"waited": delivery.waited, "here": self._clock() - delivery.received_monotonic, **result.fields}
+            answered = result.outcome == "answered" and publication not in _NOT_TAKEN
+            log = LOG.info if answered else LOG.warning
+            reply = None if publication is None else publication.value
+            log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)
+            outcome = "connection_lost" if publication is Publication.LOST else result.outcome
+            self._metrics.ended(queue, outcome, fields)
+            tokens, seconds = fields.get("output_tokens") or 0, fields.get("seconds") or 0.0
+            self._rates.add(answered=answered, tokens=tokens, inference=seconds)
+        except Exception:
+            LOG.exception("defect", lane=delivery.lane.queue)

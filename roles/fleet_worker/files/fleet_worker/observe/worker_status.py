@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the worker is, as its status document and its metrics tell it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from .counts import Counts
+
+
+@dataclass(frozen=True)
+class LaneReport:
+    """How a lane is.
+
+    :ivar state: ``push``, ``pull``, ``paused`` or ``degraded``.
+    :ivar reason: why the lane takes no requests; empty when it does.
+    :ivar running: requests of the lane that are in flight.
+    """
+
+    queue: str
+    model: str
+    type: str
+    style: str
+    context_window: Optional[int]
+    state: str
+    reason: str
+    running: int
+
+
+@dataclass(frozen=True)
+class RequestReport:
+    """A request in flight; ``seconds`` since it was started."""
+
+    lane: str
+    correlation_id: Optional[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """How the worker is at one moment. The fields stand in the order of the document.
+
+    :ivar summary: a line for people.
+    :ivar thread_trouble: which helper thread does not do its work; empty when all do.
+    :ivar since: when the worker was started, in seconds since 1970.
+    """
+
+    summary: str
+    thread_trouble: str
+    ready: bool
+    connected: bool
+    blocked: bool
+    draining: bool
+    ollama_up: bool
+    broker: str
+    since: float
+    slots: int
+    held: int
+    lanes: tuple[LaneReport, ...]
+    in_flight: tuple[RequestReport, ...]
+    rates: dict[str, dict[str, Any]]
+    counts: Counts
+
+    def document(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "counts"}
+        return {
+            **named,
+            "lanes": [asdict(lane) for lane in self.lanes],
+            "in_flight": [asdict(request) for request in self.in_flight],
+            "counters": self.counts.document(),
+        }

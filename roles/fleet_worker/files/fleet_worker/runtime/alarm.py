@@ -1,0 +1,36 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One timer that is moved."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Optional
+
+
+class Alarm:
+    """Calls back at one time of the monotonic clock, which may be changed.
+
+    :param loop: that calls back.
+    """
+
+    def __init__(self, loop: Any, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._timer: Any = None
+        self._at: Optional[float] = None
+
+    def set(self, at: Optional[float]) -> None:
+        """Call back then, and not when it was said before; None for not at all."""
+        if at == self._at:
+            return
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+        self._at, self._timer = at, None
+        if at is not None:
+            self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._ring)
+
+    def _ring(self) -> None:
+        self._at = self._timer = None
+        self._callback()

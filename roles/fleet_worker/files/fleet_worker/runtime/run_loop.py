@@ -1,0 +1,60 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The frame of a process: signals come to a thread of their own, and the loop turns in the I/O thread until it ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Collection
+from typing import Callable
+
+from ..logs.log import Log
+from .event_loop import EventLoop
+from .supervisor import RoundThread, Supervisor
+
+LOG = Log()
+
+
+def run_loop(
+    loop: EventLoop,
+    supervisor: Supervisor,
+    *,
+    signals: Collection[signal.Signals],
+    on_signal: Callable[[int], None],
+    start_threads: Callable[[], None],
+    start: Callable[[], None],
+) -> bool:
+    """Turn a loop until it is stopped. Called in the main thread.
+
+    Signals are waited for, and not handled: a handler could interrupt a thread that holds a lock which the handler
+    needs, such as that of the log, and then wait for ever.
+
+    :param supervisor: watches the thread of the signals.
+    :param on_signal: called with each of these signals, in that thread.
+    :param start_threads: starts the other threads of the process.
+    :param start: called on the I/O thread before the loop turns.
+    :return: whether it ended without a defect of ours.
+    """
+    # Blocked before the first thread starts, because threads inherit this: one thread alone waits for signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    waiting = RoundThread("signals", lambda: signal.sigwait(signals), on_signal)
+    supervisor.watch(waiting)
+    waiting.start()
+    start_threads()
+    broken = threading.Event()
+
+    def turn() -> None:
+        try:
+            start()
+            loop.start()
+        except Exception:
+            # A defect of ours. The process ends, the broker has back what was in flight, and systemd starts it anew.
+            LOG.exception("broken")
+            broken.set()
+
+    turning = threading.Thread(target=turn, name="io")
+    turning.start()
+    turning.join()
+    return not broken.is_set()

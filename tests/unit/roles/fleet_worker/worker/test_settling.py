@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A request is acknowledged last: after its answer was confirmed, and not when the confirm is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+pytest.importorskip("prometheus_client")
+
+from fleet_worker._fleet.dialects.headers import REDELIVERED
+from fleet_worker._fleet.messages import Message, Properties, Reply
+from fleet_worker.domain.delivery import Delivery
+from fleet_worker.domain.publication import Done, Publication
+from fleet_worker.domain.verdicts import Result, Verdict
+from fleet_worker.observe.metrics import Metrics
+from fleet_worker.observe.recorder import RequestRecorder
+from fleet_worker.worker.settling import ReplySettler
+
+from ..deliveries import Channel, delivery
+
+REPLY = Reply("", "llm.fleet.reply.a", Message(Properties(), {}, b"{}"))
+SHORT = Reply("", "llm.fleet.reply.a", Message(Properties(type="error"), {}, b"{}"))
+ANSWERED = Result(Verdict.ACK, "answered", REPLY)
+TOO_LARGE = Result(Verdict.ACK, "payload_too_large", SHORT)
+
+
+class Desk:
+    """A settler, and what it did."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[Reply, Done]] = []
+        self.settled: list[Delivery] = []
+        self.done = 0
+        self.channel = Channel()
+        self.recorder = RequestRecorder(Metrics("gpu-01"))
+        self.settler = ReplySettler(
+            lambda reply, done: self.published.append((reply, done)),
+            self.recorder,
+            lambda _delivery: TOO_LARGE,
+            self.settled.append,
+            self._count,
+        )
+
+    def _count(self) -> None:
+        self.done += 1
+
+    def delivery(self, **options: Any) -> Delivery:
+        return delivery(channel=self.channel, **options)
+
+    def tell(self, publication: Publication) -> None:
+        _reply, done = self.published.pop(0)
+        done(publication)
+
+    def counts(self) -> dict[str, int]:
+        return self.recorder.counts(Counter()).document()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.mark.parametrize("publication", [Publication.CONFIRMED, Publication.RETURNED, Publication.REFUSED])
+def test_answer_settles_the_request_when_the_broker_has_said_what_became_of_it(
+    desk: Desk, publication: Publication
+) -> None:
+    one = desk.delivery()
+    desk.settler.answer([one], ANSWERED)
+    assert desk.channel.settled == [] and desk.done == 0
+    desk.tell(publication)
+    assert desk.channel.settled == [("ack", 1)] and desk.settled == [one] and desk.done == 1
+    assert desk.counts() == {"outcome:answered": 1, f"reply:{publication.value}": 1}
+
+
+def test_answer_whose_confirm_is_lost_leaves_the_request_unsettled(desk: Desk) -> None:
+    desk.settler.answer([desk.delivery()], ANSWERED)
+    desk.tell(Publication.LOST)
+    assert desk.channel.settled == [] and desk.settled == [] and desk.done == 1
+    assert desk.counts() == {"outcome:answered": 1, "reply:lost": 1}
+
+
+def test_answer_that_no_broker_takes_is_followed_by_an_error_and_settled_once(desk: Desk) -> None:
+    desk.settler.answer([desk.delivery()], ANSWERED)
+    desk.tell(Publication.UNACCEPTABLE)
+    assert [reply for reply, _done in desk.published] == [SHORT] and desk.channel.settled == []
+    desk.tell(Publication.UNACCEPTABLE)
+    assert desk.channel.settled == [("ack", 1)] and desk.done == 1
+    assert desk.counts() == {"outcome:payload_too_large": 1, "reply:unacceptable": 2}
+
+
+def test_answer_to_a_redelivery_is_marked_with_the_largest_count(desk: Desk) -> None:
+    desk.settler.answer([desk.delivery(), desk.delivery(tag=2, count=3)], ANSWERED)
+    ((reply, _done),) = desk.published
+    assert reply.message.headers[REDELIVERED] == 3
+    desk.tell(Publication.CONFIRMED)
+    assert desk.channel.settled == [("ack", 1), ("ack", 2)]
+
+
+@pytest.mark.parametrize(
+    "verdict, settled", [(Verdict.REJECT, ("reject", 1, False)), (Verdict.REQUEUE, ("nack", 1, True))]
+)
+def test_answer_without_a_reply_settles_at_once(desk: Desk, verdict: Verdict, settled: Any) -> None:
+    desk.settler.answer([desk.delivery()], Result(verdict, "word"))
+    assert desk.channel.settled == [settled] and desk.published == [] and desk.done == 1
+
+
+def test_settle_on_a_channel_that_is_gone_reports_nothing(desk: Desk) -> None:
+    one = desk.delivery()
+    desk.channel.is_open = False
+    desk.settler.settle(one, Verdict.ACK)
+    assert desk.settled == [] and desk.channel.settled == []
