@@ -14,7 +14,8 @@ from ..._ollama.digests import blob_file_name
 from ..._ollama.store import Store
 from ..errors import WrongDigestError
 from ..transfer.bandwidth import Bandwidth
-from ..transfer.engine import Engine, Transfer
+from ..transfer.blob_transfer import Transfer
+from ..transfer.engine import Engine
 from ..transfer.options import TransferOptions
 from ..transfer.partial_file import BLOCK, PartialFile, kept_bytes
 from ..transfer.sources import ObjectSource

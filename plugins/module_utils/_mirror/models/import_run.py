@@ -23,7 +23,7 @@ from ..._ollama.errors import CollectionError
 from ..._ollama.safe_fs import DirectoryError
 from ..._ollama.store import Store
 from ..state.lock import LockWait, exclusive
-from ..transfer.engine import Transfer
+from ..transfer.blob_transfer import Transfer
 from ..transfer.partial_file import ABANDONED_AFTER, remove_abandoned
 from .blob_inspector import BlobInspector
 from .import_planner import ImportPlanner

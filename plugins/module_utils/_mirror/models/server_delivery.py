@@ -16,7 +16,7 @@ from ..._ollama.client import OllamaClient
 from ..._ollama.errors import CollectionError
 from ..._ollama.retry import RetryPolicy
 from ..._ollama.store import Store
-from ..transfer.engine import Transfer
+from ..transfer.blob_transfer import Transfer
 from ..transfer.server_upload import ServerTarget
 from .blob_downloads import BlobDownloads
 from .blob_inspector import BlobInspector

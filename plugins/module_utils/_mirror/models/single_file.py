@@ -21,7 +21,8 @@ from ..s3.mirror import Mirror
 from ..s3.objects import ObjectState
 from ..state.claims import claimed
 from ..support.format import in_bytes
-from ..transfer.engine import Engine, Transfer
+from ..transfer.blob_transfer import Transfer
+from ..transfer.engine import Engine
 from ..transfer.hashing import digest_of_file
 from ..transfer.multipart_upload import part_sizes, upload
 from ..transfer.partial_file import LONGEST_SUFFIX, PartialFile, held

@@ -13,7 +13,7 @@ from ..._ollama.digests import digest_of
 from ..._ollama.manifests import Layer, Manifest
 from ..._ollama.names import ModelName
 from ..._ollama.store import Store
-from ..transfer.engine import Transfer
+from ..transfer.blob_transfer import Transfer
 from .blob_downloads import BlobDownloads
 from .blob_inspector import BlobInspector
 from .import_report import ImportReport

@@ -28,7 +28,7 @@ from typing import Optional
 
 from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
 from ..._ollama.store import TEMPORARY
-from .engine import Hash
+from .blob_transfer import Hash
 
 #: Bytes between two lines of the journal. A resumed download repeats at most so much, and what was in flight.
 INTERVAL = 16 * 1024 * 1024

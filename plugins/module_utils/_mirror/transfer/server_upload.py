@@ -22,7 +22,7 @@ from typing import Callable, Optional
 from ..._ollama.api_errors import UploadSourceError
 from ..._ollama.calls import Call
 from ..._ollama.client import OllamaClient
-from .engine import Hash
+from .blob_transfer import Hash
 
 #: Bytes sent between two looks at the clock: the client's timeout is that of one piece.
 PIECE = 1024 * 1024

@@ -1,75 +1,24 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalog of a mirror: its models, its blobs, and what somebody may have meant."""
+
 from __future__ import annotations
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorSettingsError
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.catalog import matches, nearest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.layout import Layout
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.support.format import in_bytes
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidDigestError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
+    MirrorAccessError,
+    MirrorUnreachableError,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.catalog import (
+    blobs,
+    matches,
+    missing,
+    models,
+    nearest,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
-from hypothesis import given
-from hypothesis import strategies as st
-
-DIGEST = "sha256:" + "a" * 64
-
-
-@pytest.mark.parametrize(
-    "prefix, root",
-    [
-        ("ollama/models", "ollama/models/"),
-        ("/ollama/models/", "ollama/models/"),
-        ("ollama//models", "ollama/models/"),
-        ("///ollama////models//", "ollama/models/"),
-        ("my models", "my models/"),
-        ("", ""),
-        ("/", ""),
-        ("//", ""),
-        ("a", "a/"),
-        ("a/.b/..c", "a/.b/..c/"),
-    ],
-)
-def test_keys_lie_below_the_prefix(prefix, root):
-    layout = Layout.below(prefix)
-    name = ModelName.parse("hf.co/user/repo:Q4")
-    assert layout.manifest_key(name) == f"{root}manifests/hf.co/user/repo/Q4"
-    assert layout.blob_key(DIGEST) == f"{root}blobs/sha256-{'a' * 64}"
-    assert layout.name_of(layout.manifest_key(name)) == name
-
-
-@pytest.mark.parametrize("prefix", [".", "..", "a/../b", "a/./b", "/a/..", "models\n", "a\tb", "a\x00"])
-def test_a_prefix_that_is_another_place_in_a_path_is_refused(prefix):
-    with pytest.raises(MirrorSettingsError, match="prefix is"):
-        Layout.below(prefix)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "p/manifests/registry.ollama.ai/library/llama3",
-        "p/manifests/registry.ollama.ai/library/llama3/a/b",
-        "p/manifests/registry.ollama.ai/library/llama3/.DS_Store",
-        "p/manifests/registry.ollama.ai/library/../latest",
-        "p/manifests//library/llama3/latest",
-        "p/manifests/registry.ollama.ai/library/llama3/",
-        "q/manifests/registry.ollama.ai/library/llama3/latest",
-        "p/blobs/registry.ollama.ai/library/llama3/latest",
-    ],
-)
-def test_other_keys_are_nobodys_manifest(key):
-    assert Layout.below("p").name_of(key) is None
-
-
-@given(st.text())
-def test_no_digest_leads_out_of_the_blobs(text):
-    try:
-        key = Layout.below("p").blob_key(text)
-    except InvalidDigestError:
-        return
-    assert key.startswith("p/blobs/sha256-")
-    assert "/" not in key[len("p/blobs/") :]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +37,7 @@ def test_no_digest_leads_out_of_the_blobs(text):
         ("Llama3", "llama3", False),
     ],
 )
-def test_patterns(name, pattern, found):
+def test_matches_name_by_its_short_or_full_form(name, pattern, found):
     assert matches(ModelName.parse(name), [pattern]) is found
     assert matches(ModelName.parse(name), ["nothing", pattern]) is found
     assert matches(ModelName.parse(name), [])
@@ -104,21 +53,67 @@ def test_patterns(name, pattern, found):
         ("qwen", []),
     ],
 )
-def test_what_somebody_may_have_meant(absent, likely):
+def test_nearest_absent_name_gives_the_likeliest_first(absent, likely):
     present = [ModelName.parse(text) for text in ("llama3:8b", "llama3:70b", "nomic-embed-text", "phi4:14b")]
     assert nearest(ModelName.parse(absent), present, 2) == likely
 
 
-@pytest.mark.parametrize(
-    "count, text",
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (98_363_023, "98.4 MB"),
-        (4_661_224_676, "4.7 GB"),
-        (5e12, "5.0 TB"),
-    ],
-)
-def test_bytes_for_people(count, text):
-    assert in_bytes(count) == text
+def test_models_sound_and_broken_ones_are_listed_by_name(memory_mirror):
+    raw = memory_mirror.put("b", b"weights")
+    memory_mirror.objects[memory_mirror.layout.manifest_key(ModelName.parse("a"))] = b"{"
+    broken, sound = models(memory_mirror)
+    assert (broken.name.short, broken.manifest) == ("a:latest", None)
+    assert broken.problem
+    assert (sound.name.short, sound.manifest.raw, sound.problem) == ("b:latest", raw, "")
+    assert [found.name.short for found in models(memory_mirror, ["b"])] == ["b:latest"]
+
+
+def test_models_model_that_was_removed_since_it_was_listed_is_left_out(memory_mirror, monkeypatch):
+    memory_mirror.put("a", b"weights")
+    monkeypatch.setattr(memory_mirror, "manifest", lambda name: None)
+    assert models(memory_mirror) == []
+
+
+def test_models_server_that_cannot_be_reached_is_an_error(memory_mirror, monkeypatch):
+    memory_mirror.put("a", b"weights")
+
+    def refuse(key, limit):
+        raise MirrorUnreachableError("down")
+
+    monkeypatch.setattr(memory_mirror.store, "get", refuse)
+    with pytest.raises(MirrorUnreachableError):
+        models(memory_mirror)
+
+
+@pytest.mark.parametrize("count, requests", [(32, {"head"}), (33, {"page"})])
+def test_blobs_many_are_listed_and_few_are_asked_for(memory_mirror, count, requests):
+    contents = [bytes([number]) for number in range(count)]
+    memory_mirror.put("a", *contents)
+    found = blobs(memory_mirror, [digest_of(content) for content in contents])
+    assert len(found) == count
+    assert {name for name, _key in memory_mirror.store.requests} == requests
+
+
+def test_blobs_list_that_is_denied_is_made_up_for_by_requests(memory_mirror, monkeypatch):
+    contents = [bytes([number]) for number in range(40)]
+    memory_mirror.put("a", *contents)
+
+    def refuse(prefix, token, after):
+        raise MirrorAccessError("no")
+
+    monkeypatch.setattr(memory_mirror.store, "page", refuse)
+    assert len(blobs(memory_mirror, [digest_of(content) for content in contents])) == 40
+
+
+@pytest.mark.parametrize("listable", [True, False])
+def test_missing_model_remedy_names_what_is_alike_if_that_can_be_listed(memory_mirror, monkeypatch, listable):
+    memory_mirror.put("llama3:8b", b"weights")
+
+    def refuse(prefix, token, after):
+        raise MirrorAccessError("no")
+
+    if not listable:
+        monkeypatch.setattr(memory_mirror.store, "page", refuse)
+    error = missing(memory_mirror, ModelName.parse("lama3:8b"))
+    assert ("llama3:8b" in error.remedy) is listable
+    assert "s3://models/ollama/models/ has no model lama3:8b" in error.message

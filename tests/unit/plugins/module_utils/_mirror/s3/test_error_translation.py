@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import sys
 import traceback
 
 import botocore.exceptions as sdk
 import pytest
 import urllib3.exceptions
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.client import check, connect
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.error_translation import translate, translated
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import MissingDependencyError
 
 SETTINGS = S3Settings("models", endpoint_url="https://s3.example.com", access_key="key", secret_key="very secret")
 
@@ -183,95 +180,3 @@ def test_a_typed_error_is_left_alone():
 def test_codes_are_unique():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MirrorError)]
     assert len({kind.code for kind in kinds}) == len(kinds)
-
-
-@pytest.fixture
-def bare(monkeypatch, tmp_path):
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
-    config = tmp_path / "config"
-    config.write_text("[profile there]\nregion = eu-west-3\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-
-
-def region(**settings):
-    return connect(S3Settings("b", access_key="a", secret_key="b", **settings)).meta.region_name
-
-
-def test_the_region_comes_from_the_first_who_knows(bare, monkeypatch):
-    assert region() == "us-east-2"
-    assert region(profile="there") == "eu-west-3"
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
-    assert region() == "ap-south-1"
-    monkeypatch.setenv("AWS_REGION", "ap-south-2")
-    assert region(profile="there") == "ap-south-2"
-    assert region(region="us-west-1") == "us-west-1"
-
-
-@pytest.mark.parametrize(
-    "style, endpoint, url",
-    [
-        ("auto", "http://s3.example.com", "http://s3.example.com/models/k"),
-        ("virtual", "http://s3.example.com", "http://models.s3.example.com/k"),
-        ("path", None, "https://s3.us-east-2.amazonaws.com/models/k"),
-        ("auto", None, "https://models.s3.us-east-2.amazonaws.com/k"),
-        ("auto", "https://s3.us-east-2.amazonaws.com", "https://s3.us-east-2.amazonaws.com/models/k"),
-    ],
-)
-def test_how_a_bucket_is_addressed(bare, style, endpoint, url):
-    client = connect(
-        S3Settings("models", endpoint_url=endpoint, addressing_style=style, access_key="a", secret_key="b")
-    )
-    asked = []
-
-    def stop(request, **_more):
-        asked.append(request.url)
-        raise InterruptedError
-
-    client.meta.events.register("before-send.s3.GetObject", stop)
-    with pytest.raises(InterruptedError):
-        client.get_object(Bucket="models", Key="k")
-    assert asked == [url]
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["s3.example.com", "ftp://s3.example.com", "https://", "http://key:secret@host", "http://host:x", ""]
-)
-def test_what_is_no_endpoint_is_refused(bare, endpoint):
-    with pytest.raises(errors.MirrorSettingsError) as caught:
-        connect(S3Settings("b", endpoint_url=endpoint))
-    assert "secret@" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "name", ["access_key", "secret_key", "session_token", "region", "bucket", "endpoint_url", "profile"]
-)
-@pytest.mark.parametrize("value", ["http://very-secret\n", " http://very-secret", "http://very-\x00secret"])
-def test_setting_no_request_can_carry_is_named_without_its_value(bare, name, value):
-    settings = {"bucket": "b", name: value}
-    with pytest.raises(errors.MirrorSettingsError, match=f"^{name} ") as caught:
-        check(S3Settings(**settings))
-    assert "very-" not in str(caught.value)
-
-
-def test_server_of_a_profile_is_called_by_its_address(bare):
-    assert S3Settings("b", found_url="http://s3.lab:7070").where == "http://s3.lab:7070"
-    assert S3Settings("b", found_url="https://s3.us-east-2.amazonaws.com").where == "AWS S3"
-    assert S3Settings("b", endpoint_url="http://a", found_url="http://a").where == "http://a"
-    assert "profile lab" in S3Settings("b", profile="lab").where
-
-
-def test_a_bucket_name_that_cannot_be(bare):
-    client = connect(S3Settings("b", access_key="a", secret_key="b"))
-    with pytest.raises(errors.MirrorSettingsError), translated(SETTINGS, "read"):
-        client.get_object(Bucket="no bucket/at all", Key="k")
-
-
-def test_without_the_sdk_the_remedy_is_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "botocore.config", None)
-    with pytest.raises(MissingDependencyError, match="boto3"):
-        connect(S3Settings("b"))
-
-
-def test_settings_do_not_show_secrets():
-    assert "very secret" not in repr(SETTINGS)

@@ -21,13 +21,13 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     ObjectMissingError,
     WrongDigestError,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.engine import (
     ATTEMPTS,
     MEMORY,
     PIECE,
     REPLACEMENTS,
     Engine,
-    Transfer,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DiskFullError
 from hypothesis import HealthCheck, given, settings
@@ -208,7 +208,7 @@ def test_memory_is_bounded_when_one_request_is_slow():
 def test_buffers_never_exceed_the_memory_that_is_allowed():
     for chunk_size in (1 << 20, 8 << 20, 64 << 20):
         runner = Engine(concurrency=64, chunk_size=chunk_size)
-        assert runner._unallocated * chunk_size <= max(MEMORY, 2 * chunk_size)
+        assert runner._buffers.count * chunk_size <= max(MEMORY, 2 * chunk_size)
 
 
 def test_it_goes_on_where_an_earlier_run_was():

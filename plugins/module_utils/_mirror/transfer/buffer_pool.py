@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The buffers of the download engine: their number bounds the memory of a download."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Optional
+
+
+class BufferPool:
+    """A fixed number of buffers. It has no lock: the engine's lock guards every call.
+
+    :param count: the number of buffers, at most. A buffer is allocated when it is first needed.
+    :param size: bytes of a buffer; direct output wants whole pages, so that a buffer may be longer.
+    """
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count = count
+        self._size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._free: list[mmap.mmap] = []
+        self._allocated = 0
+
+    def take(self) -> Optional[mmap.mmap]:
+        """Return a buffer; ``None`` if all are in use."""
+        if self._free:
+            return self._free.pop()
+        if self._allocated == self.count:
+            return None
+        self._allocated += 1
+        return mmap.mmap(-1, self._size)
+
+    def give_back(self, buffer: mmap.mmap) -> None:
+        """Take back a buffer that nobody uses any more."""
+        self._free.append(buffer)
