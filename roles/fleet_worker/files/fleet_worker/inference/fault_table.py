@@ -87,9 +87,11 @@ _STATUSES = {
     405: Fault.NODE,
     407: Fault.NODE,
     408: Fault.NODE,
+    429: Fault.NODE,  # busy
     499: Fault.NODE,
     501: Fault.REQUEST,  # this model makes no embeddings
     502: Fault.NODE,
+    503: Fault.NODE,  # busy
     504: Fault.NODE,
 }
 

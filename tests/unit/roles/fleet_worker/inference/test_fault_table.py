@@ -14,6 +14,7 @@ from fleet_worker._ollama.api_errors import (
     IncompleteResponseError,
     InvalidRequestError,
     OllamaError,
+    ServerBusyError,
     UnexpectedAnswerError,
     UnsendableRequestError,
 )
@@ -71,6 +72,8 @@ def test_fault_of_an_error_of_the_api(status: int, text: str, fault: Fault) -> N
     "found, fault, code, retriable",
     [
         (ConnectionLostError("cut"), Fault.NODE, "inference_failed", True),
+        (ServerBusyError("full", status=503, server_message="full"), Fault.NODE, "inference_failed", True),
+        (ServerBusyError("full", status=429, server_message="full"), Fault.NODE, "inference_failed", True),
         (UnexpectedAnswerError("a page"), Fault.NODE, "inference_failed", True),
         (UnexpectedAnswerError("a page", status=413), Fault.NODE, "payload_too_large", False),
         (AccessDeniedError("no", status=401, server_message="grammar"), Fault.NODE, "inference_failed", True),

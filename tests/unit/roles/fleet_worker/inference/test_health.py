@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+import threading
+import time
+from typing import Any, Callable
 
 import pytest
 from fleet_worker._ollama.api_errors import ServerUnreachableError
@@ -134,3 +136,69 @@ def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connection
     assert len(let_go) == 2
     assert states[-1].why_down.startswith("The worker cannot ask Ollama: This process may not open more files")
     assert "Ollama is down" not in states[-1].why_down
+
+
+def down_then_up(states: list[OllamaState], let_down: threading.Event) -> Health:
+    """Watch an Ollama that is up until an event is set, and the states that are told."""
+
+    class Client:
+        def tags(self, *, call: Any) -> dict[str, Any]:
+            if let_down.is_set():
+                raise ServerUnreachableError("No connection")
+            return {"models": [{"name": "a:1", "digest": "d"}]}
+
+        def show(self, model: str, *, call: Any) -> dict[str, Any]:
+            return {"capabilities": ["completion"]}
+
+    return Health(Client(), states.append, interval=600.0)  # type: ignore[arg-type]
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    ends = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def test_health_looks_at_once_and_again_when_a_request_suspects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet_worker.inference.health.INTERVAL_DOWN", 0.01)
+    states: list[OllamaState] = []
+    let_down = threading.Event()
+    watched = down_then_up(states, let_down)
+    watched.start()
+    assert watched.wait(10), "the first look does not wait for the interval"
+    let_down.set()
+    watched.suspect(ServerUnreachableError("cut"))
+    assert not watched.wait(0.05)
+    let_down.clear()
+    assert watched.wait(10)
+    wait_until(lambda: len(states) > 2 and states[-1].up)
+    assert [state.up for state in (states[0], states[1], states[-1])] == [True, False, True]
+    watched.ask_abilities()
+    wait_until(lambda: states[-1].abilities)
+    assert states[-1].abilities == (("a:1", ("completion",)),)
+    watched.stop()
+
+
+def test_health_that_stops_lets_who_waits_go_on_and_says_no_more() -> None:
+    states: list[OllamaState] = []
+    let_down = threading.Event()
+    let_down.set()
+    watched = down_then_up(states, let_down)
+    waited: list[bool] = []
+    waiter = threading.Thread(target=lambda: waited.append(watched.wait(60)))
+    waiter.start()
+    watched.stop()
+    waiter.join(10)
+    assert waited == [False]
+    watched.suspect(ServerUnreachableError("cut"))
+    assert not states
+
+
+def test_health_with_more_abilities_than_fit_a_look_asks_the_rest_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client({"a:1": {"capabilities": ["completion"]}})
+    health = Health(client, lambda _state: None, interval=1, with_abilities=True)  # type: ignore[arg-type]
+    monkeypatch.setattr("fleet_worker.inference.health.ABILITIES_TIMEOUT", -1.0)
+    assert health._ask().abilities == ()
+    monkeypatch.undo()
+    assert dict(health._ask().abilities) == {"a:1": ("completion",)}

@@ -1,23 +1,22 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model is given up only if a tiny request of our own fails, too."""
+"""A tiny request of our own, which finds out whether Ollama can run a model."""
 
 from __future__ import annotations
 
-from collections import Counter
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fleet_worker._ollama.api_errors import ApiError, DeadlineExceededError, OllamaError
-from fleet_worker.domain.verdicts import Result, Verdict
-from fleet_worker.inference.circuit_breaker import BreakerSettings, CircuitBreaker
-from fleet_worker.inference.model_trust import ModelTrust
-from fleet_worker.inference.probe import TRIES, Finding, Probed, probe
-from fleet_worker.observe.counts import CountedEvent
+from fleet_worker.domain.lane_terms import LaneTerms
+from fleet_worker.inference.blocking_inference import BlockingInference
+from fleet_worker.inference.probe import TIMEOUT, TRIES, Finding, ModelProbe, probe
+from fleet_worker.inference.request_reader import RequestReader
 
 from ..deliveries import lane_settings
+from .scripted import Script, Step, Watch, availability, said
 
 
 def error(text: str, status: int = 500) -> ApiError:
@@ -55,64 +54,45 @@ def test_probe_finds_out_whether_a_model_runs(errors: Any, finding: Finding, tim
     assert asked.times == times
 
 
-class Court:
-    """What a worker's trust in models comes to, with a probe that ends at once."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, probed: Probed) -> None:
-        self.counts: Counter[CountedEvent] = Counter()
-        self.changes = 0
-        loop = SimpleNamespace(add_callback_threadsafe=lambda callback: callback(), call_later=lambda *_: None)
-        monkeypatch.setattr(
-            "fleet_worker.inference.model_trust.threading.Thread",
-            lambda target, args, **_options: SimpleNamespace(start=lambda: target(*args)),
-        )
-        self.trust = ModelTrust(
-            loop, CircuitBreaker(BreakerSettings(3, 30.0, 600.0)), lambda _lane: probed, self._count, self._changed
-        )
-
-    def _count(self, event: CountedEvent) -> None:
-        self.counts[event] += 1
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def judge(self, outcome: str, broken: str = "", times: int = 1) -> None:
-        for _time in range(times):
-            self.trust.judge(lane_settings(), Result(Verdict.ACK, outcome, broken=broken))
+ANSWERS = {
+    "chat": {"message": {"role": "assistant", "content": "Hi"}, "done": True, "eval_count": 1},
+    "generate": {"response": "Hi", "done": True, "eval_count": 1},
+    "embed": {"embeddings": [[1.0]]},
+}
 
 
-def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    court = Court(monkeypatch, Probed(Finding.RUNS))
-    court.judge("inference_failed", "odd", times=7)
-    assert court.counts == {CountedEvent.PROBES: 2}
-    assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
-    assert court.changes == 0
+def model_probe(script: Script) -> ModelProbe:
+    reader = RequestReader((), 1000, runner_options=False)
+    return ModelProbe(reader, BlockingInference(script.client, availability(Watch())))
 
 
-def test_model_trust_with_a_probe_that_fails_pauses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    court = Court(monkeypatch, Probed(Finding.FAILS, "no memory\n"))
-    court.judge("inference_failed", "odd", times=3)
-    assert court.counts == {CountedEvent.PROBES: 1, CountedEvent.MODEL_PAUSES: 1}
-    reason = court.trust.reason("registry.ollama.ai/library/m:1")
-    assert "no memory\\n" in reason
-    assert court.changes == 1
-    court.judge("answered")
-    assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
+@pytest.mark.parametrize("kind", ["chat", "generate", "embed"])
+def test_model_probe_asks_as_little_as_can_be_on_the_terms_of_the_lane(kind: str) -> None:
+    script = Script(said(ANSWERS[kind]))
+    lane = replace(lane_settings(kind), terms=LaneTerms(keep_alive="10m", option_ranges=(("num_predict", 5.0, 9.0),)))
+    assert model_probe(script).run(lane).finding is Finding.RUNS
+    (body,) = script.bodies
+    assert (body["model"], body["keep_alive"]) == ("m:1", "10m")
+    assert kind == "embed" or body["options"]["num_predict"] == 1, "the ranges are for requesters"
+    assert script.calls[0].total_timeout == TIMEOUT
 
 
-def test_model_trust_with_failures_that_are_the_requests_own_probes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    court = Court(monkeypatch, Probed(Finding.FAILS))
-    court.judge("inference_failed", times=10)
-    assert court.counts == {}
+@pytest.mark.parametrize(
+    "step, finding",
+    [
+        (said({"error": "requires more system memory"}, 500), Finding.FAILS),
+        (said({"error": "server busy"}, 503), Finding.UNKNOWN),
+        (said({"message": {"content": ""}, "done": True}), Finding.UNKNOWN),
+    ],
+)
+def test_model_probe_says_what_ollama_said(step: Step, finding: Finding) -> None:
+    probed = model_probe(Script(step)).run(lane_settings())
+    assert probed.finding is finding and probed.reason
 
 
-def test_model_trust_with_a_probe_that_raises_pauses_nothing_and_probes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    court = Court(monkeypatch, Probed(Finding.RUNS))
+def test_model_probe_with_a_defect_knows_nothing() -> None:
+    def broken() -> Any:
+        raise LookupError("a defect")
 
-    def broken(_lane: object) -> Probed:
-        raise ValueError("a defect")
-
-    court.trust._probe = broken
-    court.judge("inference_failed", "odd", times=7)
-    assert court.counts[CountedEvent.MODEL_PAUSES] == 0
-    assert court.counts[CountedEvent.PROBES] >= 2
+    probed = model_probe(Script(broken)).run(lane_settings())
+    assert (probed.finding, probed.reason) == (Finding.UNKNOWN, "LookupError")
