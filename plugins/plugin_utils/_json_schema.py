@@ -37,8 +37,12 @@ def _problems(value: Any, schema: Mapping[str, Any], key: str, named: Mapping[st
         return
     if not _is(value, schema.get("type")):
         yield key, f"must be {_NAMES.get(schema['type'], schema['type'])}, but is {_shown(value)}"
+    elif "const" in schema and (
+        value != schema["const"] or isinstance(value, (bool, str)) != isinstance(schema["const"], (bool, str))
+    ):
+        yield key, f"must be {schema['const']}"
     elif "enum" in schema and value not in schema["enum"]:
-        yield key, f"must be one of {', '.join(schema['enum'])}"
+        yield key, f"must be one of {', '.join(map(str, schema['enum']))}"
     elif schema.get("type") == "object":
         yield from _object_problems(value, schema, key, named)
     elif schema.get("type") == "array":

@@ -68,6 +68,9 @@ def worker_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})?", listen or "x:1")
     if match is None or not 0 < int(match[1] or 0) < 65536:
         yield "metrics.listen", "must be host:port"
+    protocol = config.get("protocol") or {}
+    if protocol.get("tokens") in ("optional", "required") and protocol.get("secret_credential") is None:
+        yield "protocol", f"tokens is {protocol['tokens']} and there is no secret_credential"
     yield from _lane_problems(config)
 
 

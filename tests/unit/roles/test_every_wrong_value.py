@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
 #: Wrong for every list whose elements are of the type.
 ELEMENTS: dict[str, tuple[Any, ...]] = {
     "dict": (["a"], [None], [["a"]], [1], [{}], [{"unknown": 1}]),
+    "int": (["a"], [None], [{}], [1.5]),
     "str": ([None], [{}], [["a"]], ["two\nlines"], [True]),
 }
 PATHS = ("relative", "/with space", '/with"quote', "/with%percent")
