@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an answer of Ollama is one to what was asked: of the right parts, of the right types, and not empty.
+"""Checks that an answer of Ollama fits the request: the right parts, of the right types, and not empty.
 
 Ollama itself is reliable in this. A proxy, another server that speaks its API, or a model of a cloud is not always; and
 a requester that is told "success" looks no further.
@@ -26,7 +26,7 @@ def check_answer(call: str, asked: Mapping[str, Any], result: Mapping[str, Any])
     :param call: ``chat``, ``generate`` or ``embed``.
     :param asked: what Ollama was sent.
     :param result: the document that came, of a stream the joined one.
-    :raises UnexpectedAnswerError: when it is no answer to that.
+    :raises UnexpectedAnswerError: when the answer does not fit.
     """
     if call == "embed":
         check_vectors(result.get("embeddings"), _texts_in(asked.get("input")), counted(asked.get("dimensions")))

@@ -71,7 +71,7 @@ class AsyncInference:
             )
         except ValueError:
             return False  # headers of the configuration that cannot be sent; the client says which
-        task.stop.ends(pending.cancel)
+        task.stop.cancel_by(pending.cancel)
         return True
 
     def _conclusion(

@@ -45,7 +45,7 @@ class BlockingInference:
         begun, started = time.monotonic(), time.time()
 
         def ask() -> dict[str, Any]:
-            call = task.stop.begin(task.call_seconds)
+            call = task.stop.begin_call(task.call_seconds)
             if request.carried is not None:
                 return self._carrier.run(request.carried, task.delivery.lane.lane.model, call, task.deltas.pieces)
             if not task.deltas.wanted:

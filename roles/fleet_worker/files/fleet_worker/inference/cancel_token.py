@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ends the work on a request, from any thread."""
+"""What cancel_by the work on a request, from any thread."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ class CancelToken:
         """What becomes of a request whose work was ended: another node may still do it, if anybody waits for it."""
         return Verdict.ACK if self.abandoned else Verdict.REQUEUE
 
-    def begin(self, seconds: float) -> Call:
-        """Return the terms of the next call to Ollama."""
+    def begin_call(self, seconds: float) -> Call:
+        """Return the terms of the next call to Ollama, which this token ends.
+
+        :param seconds: for the whole call.
+        """
         call = Call(read_timeout=seconds, total_timeout=seconds)
-        self.ends(call.cancel)
+        self.cancel_by(call.cancel)
         return call
 
-    def ends(self, cancel: Callable[[], None]) -> None:
-        """Say what ends the work from now on."""
+    def cancel_by(self, cancel: Callable[[], None]) -> None:
+        """Set what ends the work from now on. If the work was stopped before, end this at once."""
         with self._lock:
             self._cancel = cancel
             stopped = self.stopped

@@ -50,7 +50,7 @@ class CircuitBreaker:
         self._models: dict[str, _ModelFailures] = {}
 
     def failed(self, model: str, reason: str, now: float) -> bool:
-        """Ollama could not run a model, it seems. Return whether a probe is to find out."""
+        """Count a failure to run a model. Return whether a probe has to find out more."""
         state = self._models.setdefault(model, _ModelFailures())
         state.failures += 1
         state.reason = reason
@@ -72,13 +72,13 @@ class CircuitBreaker:
         return seconds
 
     def unconfirmed(self, model: str) -> None:
-        """The probe has not come to an end that says anything: counting begins anew."""
+        """The probe found out nothing: counting begins anew."""
         state = self._models.get(model)
         if state is not None:
             state.probing, state.failures = False, 0
 
     def succeeded(self, model: str) -> bool:
-        """Ollama has run a model. Return whether it had been given up."""
+        """Ollama has run a model. Return whether the model was paused before."""
         state = self._models.pop(model, None)
         return state is not None and state.pauses > 0
 

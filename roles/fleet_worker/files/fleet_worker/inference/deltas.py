@@ -69,7 +69,7 @@ class DeltaPublisher:
     # In the thread that serves the request.
 
     def use(self, write: Write) -> None:
-        """Deltas are wanted, and made by ``write``."""
+        """Have deltas sent, made by ``write``."""
         self._write = write
 
     def carry(self, write: WritePiece) -> None:
@@ -81,11 +81,11 @@ class DeltaPublisher:
         return self._write is not None
 
     def start_over(self) -> None:
-        """What is added from now on is the beginning of the answer."""
+        """Begin the answer anew, as another attempt."""
         with self._lock:
             self._attempt = uuid.uuid4().hex[:16]
             self._sequence = 0
-            self._forget()
+            self._clear_waiting()
             self._given_up = False
 
     def add(self, event: Event) -> None:
@@ -97,14 +97,14 @@ class DeltaPublisher:
             # What tool calls take is not text, and little; it is counted so that nothing is free.
             self._size += len(event.text) + len(event.thinking) + sum(len(str(call)) for call in event.tool_calls)
             if self._size > MAX_WAITING:
-                self._forget()
+                self._clear_waiting()
                 self._given_up = True
                 # A number that nothing is sent under: the requester sees that what it has is not everything.
                 self._sequence += 1
             if self._given_up or self._look_asked:
                 return
             self._look_asked = True
-        self._loop.add_callback_threadsafe(self._look)
+        self._loop.add_callback_threadsafe(self._send_when_due)
 
     # On the I/O thread.
 
@@ -115,7 +115,7 @@ class DeltaPublisher:
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send what is left; return the answer, which says how many deltas precede it."""
-        self._send()
+        self._send_waiting()
         self._finished = True
         if self.pieces.begun:
             return self.pieces.finish(answer)
@@ -124,24 +124,24 @@ class DeltaPublisher:
         headers = {**answer.message.headers, ATTEMPT: self._attempt, DELTAS: self._sequence}
         return replace(answer, message=replace(answer.message, headers=headers))
 
-    def _look(self) -> None:
+    def _send_when_due(self) -> None:
         """Send what waits, unless it is too early or too much is on its way."""
         wait = self._not_before - time.monotonic()
         if wait > 0 and not self._finished:
-            self._loop.call_later(wait, self._look)
+            self._loop.call_later(wait, self._send_when_due)
             return
         with self._lock:
             self._look_asked = False
         if self._unconfirmed < UNCONFIRMED:
-            self._send()
+            self._send_waiting()
 
-    def _send(self) -> None:
+    def _send_waiting(self) -> None:
         with self._lock:
             if self._finished or not self._waiting or self._write is None:
                 return
             write, attempt, sequence, events = self._write, self._attempt, self._sequence, self._waiting
             self._sequence += 1
-            self._forget()
+            self._clear_waiting()
         reply = contained(lambda: write(_delta(attempt, sequence, events)), self._give_up)
         if reply is None:
             return
@@ -163,15 +163,15 @@ class DeltaPublisher:
             if self._look_asked or not self._waiting:
                 return
             self._look_asked = True
-        self._look()
+        self._send_when_due()
 
     def _give_up(self, _error: Optional[Exception]) -> None:
         """Send no more deltas of this attempt. The requester misses the one that was not sent."""
         with self._lock:
-            self._forget()
+            self._clear_waiting()
             self._given_up = True
 
-    def _forget(self) -> None:
+    def _clear_waiting(self) -> None:
         self._waiting = []
         self._size = 0
 

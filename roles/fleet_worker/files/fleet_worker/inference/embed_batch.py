@@ -113,7 +113,7 @@ class EmbedBatches:
         begun, started = time.monotonic(), time.time()
 
         def ask() -> dict[str, Any]:
-            call = stop.begin(max(task.call_seconds for task in batch.tasks))
+            call = stop.begin_call(max(task.call_seconds for task in batch.tasks))
             return self._inference.answer("embed", arguments, call)
 
         try:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether Ollama answers, and which models it has.
 
-A thread of its own asks: now and then, at once when a request has met an Ollama that did not answer, and more often
-until it answers again. An answer that cannot be read means that Ollama is down, whatever is wrong with the answer.
+A thread of its own asks now and then. It asks at once when a request got no answer, and more often until Ollama answers
+again. An answer that cannot be read means that Ollama is down, whatever is wrong with the answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_MODELS = 10000
 
 @dataclass(frozen=True)
 class OllamaState:
-    """How Ollama is.
+    """The state of Ollama.
 
     :ivar reason: why it is not up.
     :ivar own_fault: whether the reason lies in this process and not in Ollama.
@@ -91,10 +91,10 @@ class Health:
         self._lock = threading.Lock()
         self._state: Optional[OllamaState] = None
         self._up = threading.Event()
-        self._look = threading.Event()
-        self._look.set()  # the first look is at once
+        self._look_wanted = threading.Event()
+        self._look_wanted.set()  # the first look is at once
         self._stopped = threading.Event()
-        self.thread = RoundThread("health", self._wait, lambda _looked: self._round())
+        self.thread = RoundThread("health", self._wait_for_look, lambda _looked: self._look())
 
     def start(self) -> None:
         self.thread.start()
@@ -104,45 +104,45 @@ class Health:
         with self._lock:
             self.thread.stop()
             self._stopped.set()
-            self._look.set()
+            self._look_wanted.set()
             self._up.set()
 
     def suspect(self, error: CollectionError) -> None:
-        """A request has found Ollama not answering: it counts as down, at once, until it has answered again.
+        """A request got no answer: Ollama counts as down, at once, until it has answered again.
 
         At once, because a request that is given back must not find the same worker consuming.
         """
-        self._set(self._down(error))
-        self._look.set()
+        self._set_state(self._state_down(error))
+        self._look_wanted.set()
 
     def ask_abilities(self) -> None:
         """From now on, beginning at once, ask what each model can."""
         self._with_abilities = True
-        self._look.set()
+        self._look_wanted.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait until Ollama is up; return whether it is."""
         return self._up.wait(max(0.0, seconds)) and not self._stopped.is_set()
 
-    def _wait(self) -> None:
+    def _wait_for_look(self) -> None:
         state = self._state
         if state is None or state.up:
-            self._look.wait(self._interval)
+            self._look_wanted.wait(self._interval)
         else:
             self._stopped.wait(INTERVAL_DOWN)
 
-    def _round(self) -> None:
-        self._look.clear()
+    def _look(self) -> None:
+        self._look_wanted.clear()
         try:
-            state = self._ask()
+            state = self._ask_state()
         except Exception as error:
             # Whatever an answer holds, it costs this look only.
             reason = f"its answer cannot be read ({type(error).__name__}: {printable(error)})"
             LOG.exception("health_failed", error=reason)
             state = OllamaState(up=False, reason=reason)
-        self._set(state)
+        self._set_state(state)
 
-    def _set(self, state: OllamaState) -> None:
+    def _set_state(self, state: OllamaState) -> None:
         with self._lock:
             if self._stopped.is_set():
                 return
@@ -154,11 +154,11 @@ class Health:
                 self._state = state
                 self._changed(state)
 
-    def _ask(self) -> OllamaState:
+    def _ask_state(self) -> OllamaState:
         try:
             listed = self._client.tags(call=_call()).get("models")
         except CollectionError as error:
-            return self._down(error)
+            return self._state_down(error)
         if listed is None:  # what a store without models is in some versions
             listed = []
         if not isinstance(listed, list):
@@ -176,7 +176,7 @@ class Health:
             abilities=tuple(sorted({name: abilities for (name, _digest), abilities in self._known.items()}.items())),
         )
 
-    def _down(self, error: CollectionError) -> OllamaState:
+    def _state_down(self, error: CollectionError) -> OllamaState:
         limit = exhausted(error)
         if limit is None:
             return OllamaState(up=False, reason=printable(error.message, 500))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An Ollama on this machine, asked from the I/O thread.
+"""The HTTP client of the I/O thread, for an Ollama on this machine: the driver of the parser that never waits.
 
 To hand a request to a thread and to take its answer back costs two switches between threads and two wake-ups, which
 together are most of what a short inference costs this worker. An Ollama nearby needs none of it: what there is to wait
@@ -48,7 +48,7 @@ _PIECES = 16
 #: What a name or a value of a header cannot have in it.
 _UNFIT = re.compile("[\r\n\0]")
 
-#: What Ollama has answered, or why it has not; and whom that is told.
+#: The answer, or the error; and the callback that receives it.
 HttpResult = Union[ResponseParser, OllamaError]
 OnResult = Callable[[HttpResult], None]
 
@@ -56,15 +56,17 @@ OnResult = Callable[[HttpResult], None]
 class HttpClient:
     """Asks one Ollama, over connections that are kept.
 
-    :param loop: pika's.
+    :param loop: of the I/O thread.
     :param address: one that :meth:`suits`.
+    :ivar idle: connections that wait for the next request.
+    :ivar unanswered: requests under way.
     """
 
     def __init__(self, loop: Any, address: ServerAddress) -> None:
         self.loop = loop
         self.address = address
         self.idle: list[_OllamaConnection] = []
-        self.under_way: set[PendingRequest] = set()
+        self.unanswered: set[PendingRequest] = set()
         # The name means both; the one that was refused last is tried last.
         self._hosts = deque(["127.0.0.1", "::1"] if address.host == "localhost" else [address.host])
         self._heads: dict[Any, bytes] = {}
@@ -72,31 +74,31 @@ class HttpClient:
 
     @staticmethod
     def suits(address: ServerAddress) -> bool:
-        """Whether an address is asked from here: without TLS, a proxy, or a name that somebody has to be asked for."""
+        """Whether this client can ask at an address: plain HTTP to loopback, without TLS, a proxy or a DNS lookup."""
         return address.scheme == "http" and address.is_loopback
 
-    def ask(self, request: HttpRequest, seconds: float, told: OnResult) -> PendingRequest:
+    def ask(self, request: HttpRequest, seconds: float, on_result: OnResult) -> PendingRequest:
         """Send a request.
 
         :param seconds: for the whole of it.
-        :param told: called once, on a later turn of the loop, with the complete answer, or with what went wrong:
+        :param on_result: called once, on a later turn of the loop, with the complete answer, or with what went wrong:
             :class:`ServerUnreachableError`, :class:`ConnectionLostError`, :class:`UnexpectedAnswerError`, and
             :class:`DeadlineExceededError` or :class:`CallCancelledError` for what ended it.
         :raises ValueError: for headers that cannot be sent.
         """
         content = request.body if isinstance(request.body, bytes) else b""
         data = b"%sContent-Length: %d\r\n\r\n%s" % (self._head(request), len(content), content)
-        asked = PendingRequest(self, seconds, told)
-        self.under_way.add(asked)
+        pending = PendingRequest(self, seconds, on_result)
+        self.unanswered.add(pending)
         try:
             connection = self.idle.pop() if self.idle else _OllamaConnection(self)
         except OSError as error:
-            asked.fail(self.unreachable(error))
-            return asked
-        connection.send(data, asked)
-        if asked.deadline < self._alarm_at:
-            self._wake_at(asked.deadline)
-        return asked
+            pending.fail(self.unreachable(error))
+            return pending
+        connection.send(data, pending)
+        if pending.deadline < self._alarm_at:
+            self._set_alarm(pending.deadline)
+        return pending
 
     @property
     def host(self) -> str:
@@ -128,70 +130,73 @@ class HttpClient:
             head = self._heads[key] = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
         return head
 
-    def _wake_at(self, deadline: float) -> None:
+    def _set_alarm(self, deadline: float) -> None:
         self._alarm_at = deadline
-        self.loop.call_later(max(0.0, deadline - time.monotonic()), partial(self._look_at_deadlines, deadline))
+        self.loop.call_later(max(0.0, deadline - time.monotonic()), partial(self._fail_overdue, deadline))
 
-    def _look_at_deadlines(self, alarm_at: float) -> None:
-        """End what has taken too long. One timer is for all of them: nearly all requests end long before."""
+    def _fail_overdue(self, alarm_at: float) -> None:
+        """Fail the requests whose time is over. One timer serves all of them, since nearly all end long before."""
         if alarm_at != self._alarm_at:
             return  # an earlier one was set since
         now = time.monotonic()
-        for asked in [asked for asked in self.under_way if asked.deadline <= now]:
-            asked.fail(deadline_exceeded(asked.seconds))
+        for pending in [pending for pending in self.unanswered if pending.deadline <= now]:
+            pending.fail(deadline_exceeded(pending.seconds))
         self._alarm_at = math.inf
-        if self.under_way:
-            self._wake_at(min(asked.deadline for asked in self.under_way))
+        if self.unanswered:
+            self._set_alarm(min(pending.deadline for pending in self.unanswered))
 
 
 class PendingRequest:
-    """One request that was sent, until its end is told."""
+    """One request that was sent, until its callback is called."""
 
-    def __init__(self, asker: HttpClient, seconds: float, told: OnResult) -> None:
-        self._asker = asker
-        self._told: Optional[OnResult] = told
+    def __init__(self, client: HttpClient, seconds: float, on_result: OnResult) -> None:
+        self._client = client
+        self._on_result: Optional[OnResult] = on_result
         self.seconds = seconds
         self.deadline = time.monotonic() + seconds
         self.connection: Optional[_OllamaConnection] = None
 
     def cancel(self) -> None:
-        """End it: Ollama stops working on it."""
+        """End the request: Ollama stops working on it."""
         self.fail(CallCancelledError("The call was cancelled"))
 
     def fail(self, error: OllamaError) -> None:
-        """End it for a reason, which is told on a later turn: whoever ends it may be in the middle of something."""
-        told = self._over()
-        if told is not None:
-            self._asker.loop.add_callback_threadsafe(partial(told, error))
+        """End the request for a reason.
+
+        The callback gets it on a later turn, since who ends a request may be in the middle of something.
+        """
+        on_result = self._let_go()
+        if on_result is not None:
+            self._client.loop.add_callback_threadsafe(partial(on_result, error))
 
     def succeed(self, response: ResponseParser) -> None:
-        told = self._over()
-        if told is not None:
-            # A defect is one of whoever asked; the connection and the others go on.
-            contained(partial(told, response), lambda _error: None)
+        on_result = self._let_go()
+        if on_result is not None:
+            # A defect of the callback: the connection and the other requests go on.
+            contained(partial(on_result, response), lambda _error: None)
 
-    def _over(self) -> Optional[OnResult]:
-        """Let go of the connection; return whom to tell, None when it was over already."""
-        told, self._told = self._told, None
+    def _let_go(self) -> Optional[OnResult]:
+        """Cut the connection; return the callback, None when it was called before."""
+        on_result, self._on_result = self._on_result, None
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.reset()
-        self._asker.under_way.discard(self)
-        return told
+        self._client.unanswered.discard(self)
+        return on_result
 
 
 class _OllamaConnection:
     """A connection to Ollama. It serves one request at a time, and waits for the next one among the idle ones."""
 
-    def __init__(self, asker: HttpClient) -> None:
-        self._asker = asker
-        self._loop = asker.loop
-        self._asked: Optional[PendingRequest] = None
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+        self._loop = client.loop
+        self._pending: Optional[PendingRequest] = None
         self._unsent: Union[bytes, memoryview] = b""
         self._response = ResponseParser()
-        self._socket = new_socket(socket.AF_INET6 if ":" in asker.host else socket.AF_INET)
+        self._socket = new_socket(socket.AF_INET6 if ":" in client.host else socket.AF_INET)
         try:
-            result = self._socket.connect_ex((asker.host, asker.address.port))
+            result = self._socket.connect_ex((client.host, client.address.port))
             if result not in (0, errno.EINPROGRESS):
                 raise OSError(result, os.strerror(result))
             # For as long as it lives: the end of an idle one is noticed at once, and a request changes nothing here.
@@ -200,17 +205,17 @@ class _OllamaConnection:
             self._socket.close()
             raise
 
-    def send(self, data: bytes, asked: PendingRequest) -> None:
-        self._asked, self._response = asked, ResponseParser()
-        asked.connection = self
+    def send(self, data: bytes, pending: PendingRequest) -> None:
+        self._pending, self._response = pending, ResponseParser()
+        pending.connection = self
         self._unsent = data
-        self._send(asked)
+        self._send_rest(pending)
         if self._unsent:
             self._loop.update_handler(self._socket.fileno(), self._loop.READ | self._loop.WRITE)
 
     def reset(self) -> None:
         """End it so that Ollama notices at once, also one that writes faster than it was read."""
-        self._asked = None
+        self._pending = None
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_WHEN_CLOSED)
         self.close()
@@ -220,27 +225,27 @@ class _OllamaConnection:
         self._socket.close()
 
     def _on_events(self, _descriptor: int, events: int) -> None:
-        asked = self._asked
-        if asked is None:
-            # Nothing was asked: it is the end, or worse.
-            self._asker.idle.remove(self)
+        pending = self._pending
+        if pending is None:
+            # Data on an idle connection: Ollama closed it, or sent something that nobody asked for.
+            self._client.idle.remove(self)
             self.close()
             return
         if self._unsent:
-            self._send(asked)
-            if not self._unsent and asked.connection is self:
+            self._send_rest(pending)
+            if not self._unsent and pending.connection is self:
                 self._loop.update_handler(self._socket.fileno(), self._loop.READ)
-        if events & self._loop.READ and asked.connection is self:
-            self._receive(asked)
+        if events & self._loop.READ and pending.connection is self:
+            self._receive(pending)
 
-    def _send(self, asked: PendingRequest) -> None:
+    def _send_rest(self, pending: PendingRequest) -> None:
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
             return  # also while it is connecting
         except ConnectionRefusedError as error:
             self._unsent = b""
-            asked.fail(self._asker.unreachable(error))
+            pending.fail(self._client.unreachable(error))
             return
         except OSError:
             # Ollama has hung up, and may have said before why. What it said, or that it said nothing, is read next.
@@ -248,12 +253,12 @@ class _OllamaConnection:
             return
         self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
 
-    def _receive(self, asked: PendingRequest) -> None:
+    def _receive(self, pending: PendingRequest) -> None:
         # What is raised by whoever gets the answer is no fault of the answer, so it is given outside of all this.
-        if self._complete(asked):
-            self._answered(asked)
+        if self._receive_answer(pending):
+            self._finish(pending)
 
-    def _complete(self, asked: PendingRequest) -> bool:
+    def _receive_answer(self, pending: PendingRequest) -> bool:
         """Receive what has come; return whether the answer is complete."""
         try:
             for _turn in range(_PIECES):
@@ -261,23 +266,25 @@ class _OllamaConnection:
                 if self._response.feed(data) if data else self._response.end():
                     return True
                 if not data:
-                    asked.fail(ConnectionLostError(f"{self._asker.address.url} closed the connection"))
+                    pending.fail(ConnectionLostError(f"{self._client.address.url} closed the connection"))
                     return False
                 if len(data) < _PIECE:
                     return False
         except BlockingIOError:
             return False
         except ConnectionRefusedError as error:
-            asked.fail(self._asker.unreachable(error))
+            pending.fail(self._client.unreachable(error))
         except OSError as error:
             text = error.strerror or str(error)
-            asked.fail(ConnectionLostError(f"The connection to {self._asker.address.url} broke: {text}"))
+            pending.fail(ConnectionLostError(f"The connection to {self._client.address.url} broke: {text}"))
         except HttpError as error:
-            asked.fail(UnexpectedAnswerError(f"What answers at {self._asker.address.url} does not speak HTTP: {error}"))
+            pending.fail(
+                UnexpectedAnswerError(f"What answers at {self._client.address.url} does not speak HTTP: {error}")
+            )
         return False
 
-    def _answered(self, asked: PendingRequest) -> None:
+    def _finish(self, pending: PendingRequest) -> None:
         if self._response.reusable and not self._unsent:
-            self._asked = asked.connection = None
-            self._asker.idle.append(self)
-        asked.succeed(self._response)
+            self._pending = pending.connection = None
+            self._client.idle.append(self)
+        pending.succeed(self._response)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which models are trusted: what requests, and then a probe, have found out about them.
+"""Whether Ollama can run its models: what requests, and then a probe, found out about each.
 
 Everything here runs on the I/O thread, but for the probe, which waits for Ollama in a thread of its own.
 """
@@ -65,20 +65,20 @@ class ModelTrust:
             self._count(CountedEvent.PROBES)
             LOG.info("model_probed", model=lane.lane.model, error=printable(result.broken))
             try:
-                threading.Thread(target=self._run, args=(lane,), name="probe", daemon=True).start()
+                threading.Thread(target=self._run_probe, args=(lane,), name="probe", daemon=True).start()
             except RuntimeError as error:  # no more threads
-                self._probed(lane, Probed(Finding.UNKNOWN, str(error)))
+                self._record_finding(lane, Probed(Finding.UNKNOWN, str(error)))
 
-    def _run(self, lane: LaneSettings) -> None:
+    def _run_probe(self, lane: LaneSettings) -> None:
         """Probe; in a thread of its own."""
         # The breaker waits for a finding, and would wait for ever.
         probed = contained(
             lambda: self._probe(lane),
             lambda error: Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}"),
         )
-        self._loop.add_callback_threadsafe(partial(self._probed, lane, probed))
+        self._loop.add_callback_threadsafe(partial(self._record_finding, lane, probed))
 
-    def _probed(self, lane: LaneSettings, probed: Probed) -> None:
+    def _record_finding(self, lane: LaneSettings, probed: Probed) -> None:
         model, name = lane.model_key, lane.lane.model
         if probed.finding is not Finding.FAILS:
             if probed.finding is Finding.RUNS:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers that were made, kept for a while: a request that is delivered again is answered again, not worked out again.
+"""Recent answers, kept for a while: a request that is delivered again gets the same answer without more work.
 
 That happens when the connection breaks between the end of the work and the acknowledgement, and when a requester sends
 a request twice.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was tried for a request, and when it is tried again.
+"""What was tried for a request, and when the request is tried again.
 
 A request that has to wait gives its slot up, so that the requests of other models are served meanwhile.
 """
@@ -56,9 +56,9 @@ class Tries:
         self._busy_since: Optional[float] = None
 
     def busy(self, reason: str, patience: float, seconds_left: float) -> Optional[Later]:
-        """Ollama was too busy for it; return when it is tried again, None when it has waited long enough.
+        """Ollama was too busy for the request; return when it is tried again, None when it has waited long enough.
 
-        :param patience: seconds for which it waits in all.
+        :param patience: seconds for which the request waits in all.
         :param seconds_left: until nobody waits for its answer any more.
         """
         now = time.monotonic()
@@ -69,9 +69,9 @@ class Tries:
         return Later(pause, reason) if pause < min(self._busy_since + patience - now, seconds_left) else None
 
     def runner_end(self, reason: str, seconds_left: float) -> Optional[Later]:
-        """The runner that served it ended; return when it is tried again, None when that happened before.
+        """The runner ended under the request; return when it is tried again, None when that happened before.
 
-        It is tried again alone. If the runner ends once more, nobody but this request can be the reason.
+        The request is tried again alone. If the runner ends once more, only this request can be the reason.
         """
         again = None if self.runner_ended or seconds_left <= RUNNER_PAUSE else Later(0.0, reason, alone=True)
         self.runner_ended = True

@@ -11,7 +11,7 @@ from fleet_worker.inference.cancel_token import CancelToken
 
 def test_stop_ends_the_call_under_way() -> None:
     token = CancelToken()
-    call = token.begin(5.0)
+    call = token.begin_call(5.0)
     assert (call.read_timeout, call.total_timeout, call.cancelled) == (5.0, 5.0, False)
     token.stop()
     assert call.cancelled and token.stopped and not token.abandoned
@@ -21,12 +21,12 @@ def test_stop_ends_the_call_under_way() -> None:
 def test_stop_before_the_call_ends_it_at_once() -> None:
     token = CancelToken()
     token.stop()
-    assert token.begin(5.0).cancelled
+    assert token.begin_call(5.0).cancelled
 
 
 def test_stop_ends_only_the_last_call() -> None:
     token = CancelToken()
-    first, second = token.begin(5.0), token.begin(5.0)
+    first, second = token.begin_call(5.0), token.begin_call(5.0)
     token.stop()
     assert (first.cancelled, second.cancelled) == (False, True)
 
@@ -34,7 +34,7 @@ def test_stop_ends_only_the_last_call() -> None:
 def test_abandon_ends_the_work_for_good() -> None:
     token = CancelToken()
     ended: list[bool] = []
-    token.ends(lambda: ended.append(True))
+    token.cancel_by(lambda: ended.append(True))
     token.abandon()
     assert ended == [True]
     assert token.stopped and token.abandoned

@@ -159,7 +159,7 @@ def test_a_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: W
 @pytest.mark.parametrize("text", [["a", "list"], None, 7])
 def test_a_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire: Wire, text: Any) -> None:
     wire.deltas._waiting = [Event("delta", {}, text=text)]
-    wire.deltas._look()
+    wire.deltas._send_when_due()
     wire.say("b")
     wire.loop.turn(1)
     assert wire.sent == []

@@ -43,15 +43,15 @@ def test_what_a_model_can_is_asked_once_and_told_by_older_servers_too() -> None:
     client = Client(shown)
     states: list[OllamaState] = []
     health = Health(client, states.append, interval=1, with_abilities=True)  # type: ignore[arg-type]
-    first = health._ask()
+    first = health._ask_state()
     assert dict(first.abilities) == {"a:1": ("completion", "tools"), "b:1": ("embedding",), "c:1": ("completion",)}
     assert first.has(ModelName.parse("D:1").key), "what is not known yet is there all the same"
     shown["d:1"] = {"capabilities": ["embedding"]}
     client.asked.clear()
-    assert dict(health._ask().abilities)["d:1"] == ("embedding",)
+    assert dict(health._ask_state().abilities)["d:1"] == ("embedding",)
     assert client.asked == ["d:1"]
     del shown["a:1"]
-    assert "a:1" not in dict(health._ask().abilities)
+    assert "a:1" not in dict(health._ask_state().abilities)
 
 
 class Odd:
@@ -107,7 +107,7 @@ class Odd:
 def test_health_odd_list_of_models_is_a_state(answer: Any, up: bool, with_abilities: bool) -> None:
     states: list[OllamaState] = []
     health = Health(Odd(answer), states.append, interval=1, with_abilities=with_abilities)  # type: ignore[arg-type]
-    health._round()
+    health._look()
     assert [state.up for state in states] == [up]
     assert states[0].up or states[0].reason
     assert states[0].reason.isprintable()
@@ -121,7 +121,7 @@ def test_health_odd_abilities_are_a_state(shown: Any) -> None:
     client = Odd({"models": [{"name": "a"}]})
     client.show = lambda model, *, call: shown  # type: ignore[method-assign]
     states: list[OllamaState] = []
-    Health(client, states.append, interval=1, with_abilities=True)._round()  # type: ignore[arg-type]
+    Health(client, states.append, interval=1, with_abilities=True)._look()  # type: ignore[arg-type]
     assert len(states) == 1
 
 
@@ -131,7 +131,7 @@ def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connection
     let_go: list[bool] = []
     states: list[OllamaState] = []
     health = Health(Odd(failure), states.append, interval=1, let_go=lambda: let_go.append(True))  # type: ignore[arg-type]
-    health._round()
+    health._look()
     health.suspect(failure)
     assert len(let_go) == 2
     assert states[-1].why_down.startswith("The worker cannot ask Ollama: This process may not open more files")
@@ -199,6 +199,6 @@ def test_health_with_more_abilities_than_fit_a_look_asks_the_rest_in_the_next(mo
     client = Client({"a:1": {"capabilities": ["completion"]}})
     health = Health(client, lambda _state: None, interval=1, with_abilities=True)  # type: ignore[arg-type]
     monkeypatch.setattr("fleet_worker.inference.health.ABILITIES_TIMEOUT", -1.0)
-    assert health._ask().abilities == ()
+    assert health._ask_state().abilities == ()
     monkeypatch.undo()
-    assert dict(health._ask().abilities) == {"a:1": ("completion",)}
+    assert dict(health._ask_state().abilities) == {"a:1": ("completion",)}

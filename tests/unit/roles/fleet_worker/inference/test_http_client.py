@@ -37,7 +37,7 @@ Script = Callable[[socket.socket], object]
 
 
 class Lab:
-    """A server that does as it is told, one connection after the other each in its thread, and an asker."""
+    """A server that does as it is told, one connection after the other each in its thread, and an client."""
 
     def __init__(self) -> None:
         self.loop = EventLoop()
@@ -66,8 +66,8 @@ class Lab:
         threading.Thread(target=accept, daemon=True).start()
         return HttpClient(self.loop, parse_host(f"127.0.0.1:{listener.getsockname()[1]}"))
 
-    def ask(self, asker: HttpClient, request: HttpRequest = HELLO, seconds: float = 10.0) -> PendingRequest:
-        return asker.ask(request, seconds, self.told.append)
+    def ask(self, client: HttpClient, request: HttpRequest = HELLO, seconds: float = 10.0) -> PendingRequest:
+        return client.ask(request, seconds, self.told.append)
 
     def outcome(self) -> Any:
         """Turn until something is told, and a little longer: nothing may be told twice."""
@@ -112,14 +112,14 @@ def always(answer: bytes) -> Script:
 
 def test_a_request_and_its_answer(lab: Lab) -> None:
     seen: list[bytes] = []
-    asker = lab.serve(lambda sock: (seen.append(receive(sock)), sock.sendall(OK)))
-    lab.ask(asker)
+    client = lab.serve(lambda sock: (seen.append(receive(sock)), sock.sendall(OK)))
+    lab.ask(client)
     answer = lab.outcome()
     assert (answer.status, answer.body()) == (200, b"{}")
     head, _end, body = seen[0].partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"POST /api/chat HTTP/1.1",
-        b"Host: 127.0.0.1:%d" % asker.address.port,
+        b"Host: 127.0.0.1:%d" % client.address.port,
         b"User-Agent: tests",
         b"Content-Length: 14",
     ]
@@ -127,23 +127,23 @@ def test_a_request_and_its_answer(lab: Lab) -> None:
 
 
 def test_a_connection_serves_many_requests_and_as_many_as_needed_at_a_time(lab: Lab) -> None:
-    asker = lab.serve(always(OK))
+    client = lab.serve(always(OK))
     for _number in range(3):
-        lab.ask(asker)
+        lab.ask(client)
         lab.outcome()
     assert lab.accepted == 1
     for _number in range(3):
-        lab.ask(asker)
+        lab.ask(client)
     turn_until(lab.loop, lambda: len(lab.told) == 3)
     assert lab.accepted == 3
 
 
 def test_a_connection_that_ends_while_idle_is_forgotten(lab: Lab) -> None:
-    asker = lab.serve(lambda sock: (receive(sock), sock.sendall(OK)))
+    client = lab.serve(lambda sock: (receive(sock), sock.sendall(OK)))
     for _number in range(3):
-        lab.ask(asker)
+        lab.ask(client)
         assert isinstance(lab.outcome(), ResponseParser)
-        turn_until(lab.loop, lambda: not asker.idle)
+        turn_until(lab.loop, lambda: not client.idle)
     assert lab.accepted == 3
 
 
@@ -151,8 +151,8 @@ def test_a_large_request_and_a_large_answer(lab: Lab) -> None:
     large = b"x" * 20_000_000
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(large)
     seen: list[int] = []
-    asker = lab.serve(lambda sock: (seen.append(len(receive(sock))), sock.sendall(head + large)))
-    lab.ask(asker, HttpRequest("POST", "/api/embed", large))
+    client = lab.serve(lambda sock: (seen.append(len(receive(sock))), sock.sendall(head + large)))
+    lab.ask(client, HttpRequest("POST", "/api/embed", large))
     assert lab.outcome().body() == large
     assert seen[0] > len(large)
 
@@ -164,11 +164,11 @@ def test_an_early_answer_to_a_large_request_is_heard(lab: Lab) -> None:
         sock.recv(1000)
         sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}")
 
-    asker = lab.serve(script)
+    client = lab.serve(script)
     for _number in range(10):
-        lab.ask(asker, HttpRequest("POST", "/api/embed", b"x" * 20_000_000))
+        lab.ask(client, HttpRequest("POST", "/api/embed", b"x" * 20_000_000))
         assert lab.outcome().status == 413
-        assert not asker.idle
+        assert not client.idle
 
 
 def test_nobody_there(lab: Lab) -> None:
@@ -184,11 +184,11 @@ def test_the_name_of_this_machine_means_both_of_its_addresses(lab: Lab) -> None:
     except OSError:
         pytest.skip("there is no IPv6 here")
     threading.Thread(target=lambda: always(OK)(listener.accept()[0]), daemon=True).start()
-    asker = HttpClient(lab.loop, parse_host(f"localhost:{listener.getsockname()[1]}"))
-    lab.ask(asker)
+    client = HttpClient(lab.loop, parse_host(f"localhost:{listener.getsockname()[1]}"))
+    lab.ask(client)
     assert isinstance(lab.outcome(), ServerUnreachableError)
     for _number in range(2):
-        lab.ask(asker)
+        lab.ask(client)
         assert isinstance(lab.outcome(), ResponseParser)
 
 
@@ -245,33 +245,33 @@ def test_time_is_up(lab: Lab) -> None:
         except OSError:
             ended.set()
 
-    asker = lab.serve(slowly)
+    client = lab.serve(slowly)
     begun = time.monotonic()
-    lab.ask(asker, seconds=60.0)
-    lab.ask(asker, seconds=0.2)
+    lab.ask(client, seconds=60.0)
+    lab.ask(client, seconds=0.2)
     error = lab.outcome()
     assert isinstance(error, DeadlineExceededError)
     assert 0.2 <= time.monotonic() - begun < 5
     assert "within 0.2 seconds" in error.message
     assert ended.wait(5)
-    assert len(asker.under_way) == 1, "the other one goes on"
+    assert len(client.unanswered) == 1, "the other one goes on"
 
 
 def test_deadlines_in_any_order(lab: Lab) -> None:
-    asker = lab.serve(waiting(threading.Event()))
+    client = lab.serve(waiting(threading.Event()))
     for seconds in (0.3, 0.1, 0.2):
-        lab.ask(asker, seconds=seconds)
+        lab.ask(client, seconds=seconds)
     turn_until(lab.loop, lambda: len(lab.told) == 3)
     assert [error.message.split()[-2] for error in lab.told] == ["0.1", "0.2", "0.3"]  # type: ignore[union-attr]
-    assert asker._alarm_at == math.inf, "there is nothing more to look at"
+    assert client._alarm_at == math.inf, "there is nothing more to look at"
 
 
 def test_headers_that_cannot_be_sent(lab: Lab) -> None:
-    asker = lab.serve(always(OK))
+    client = lab.serve(always(OK))
     for value in ("a\r\nb", "a\nb", "snowman \N{SNOWMAN}"):
         with pytest.raises(ValueError, match=r"line break|latin-1"):
-            lab.ask(asker, HttpRequest("POST", "/api/chat", b"", {"X": value}))
-    assert not asker.under_way
+            lab.ask(client, HttpRequest("POST", "/api/chat", b"", {"X": value}))
+    assert not client.unanswered
 
 
 @pytest.mark.parametrize(
