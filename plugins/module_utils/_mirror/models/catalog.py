@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What models a mirror has."""
+"""The catalog of a mirror: its models, its blobs, and names that a user may have meant."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from ..errors import OF_THE_WHOLE_MIRROR, ListError, MirrorAccessError, MirrorEr
 from ..s3.mirror import READERS, Mirror
 from ..s3.objects import ObjectState
 
-#: Blobs from which on one listing is cheaper than asking for each: a page of it has 1,000 objects.
+#: With more blobs than this, one list is cheaper than a request for each blob: a page of a list has 1,000 objects.
 _LISTED_FROM = 32
 
-
-#: From which likeness on, of 1, a name is worth mentioning.
+#: The least likeness, from 0 to 1, of a name that is worth a mention.
 _ALIKE = 0.6
 
 
 class Listed(NamedTuple):
     """A model of a mirror.
 
-    :param modified: ``None`` when the server does not say it.
-    :param manifest: ``None`` when it cannot be read; then ``problem`` says why.
+    :param modified: when the manifest was written; ``None`` if the server does not report it.
+    :param manifest: ``None`` if the manifest cannot be read; then ``problem`` says why.
     """
 
     name: ModelName
@@ -42,9 +41,9 @@ class Listed(NamedTuple):
 
 
 def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
-    """Return the models whose names match any of the patterns, or all of them, sorted by name.
+    """Return the models whose names match any of the patterns, or all models, sorted by name.
 
-    A manifest that cannot be read is reported in its place.
+    A model whose manifest cannot be read is in the list, with its problem.
     """
     found = {mirror.layout.name_of(entry.key): entry.modified for entry in mirror.entries(mirror.layout.manifests)}
     wanted = [(name, found[name]) for name in sorted(filter(None, found)) if matches(name, patterns)]
@@ -53,14 +52,14 @@ def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
 
 
 def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
-    """Return the states of those of the blobs that the mirror has, by digest.
+    """Return the states of the blobs that the mirror has, by digest.
 
-    What a list lacks, or says too little of, is asked for by itself.
+    A blob that the list lacks, or describes too briefly, is requested by itself.
     """
     keys = {mirror.layout.blob_key(digest): digest for digest in digests}
     found: dict[str, ObjectState] = {}
     if len(keys) > _LISTED_FROM:
-        # Listing is a right of its own, and not every server's list is whole.
+        # A key may lack the right to list, and the lists of some servers are not whole.
         with contextlib.suppress(MirrorAccessError, ListError):
             for entry in mirror.entries(mirror.layout.blobs):
                 if entry.key in keys and entry.size is not None:
@@ -72,19 +71,19 @@ def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
 
 
 def matches(name: ModelName, patterns: Sequence[str]) -> bool:
-    """Return whether a name matches any of the patterns, or there are none.
+    """Return whether a name matches any of the patterns, or there are no patterns.
 
-    :raises InvalidNameError: for a pattern that no name can match; ``_ollama/patterns.py`` says what patterns mean.
+    :raises InvalidNameError: for a pattern that no name can match; ``_ollama/patterns.py`` defines patterns.
     """
     return not patterns or matches_any(name, patterns)
 
 
 def missing(mirror: Mirror, absent: ModelName) -> ModelMissingError:
-    """Return the error for a model that a mirror lacks; it names what is there that is like it."""
+    """Return the error for a model that a mirror lacks. The remedy names similar models of the mirror."""
     place = mirror.settings.url(mirror.layout.root)
     try:
         near = nearest(absent, mirror.names())
-    except MirrorError:  # listing is a right of its own; without it there is less to say
+    except MirrorError:  # a key may lack the right to list
         near = []
     if near:
         remedy = f"Did you mean {' or '.join(near)}? Otherwise publish it with ollama_s3_publish"
@@ -94,10 +93,10 @@ def missing(mirror: Mirror, absent: ModelName) -> ModelMissingError:
 
 
 def nearest(absent: ModelName, present: Iterable[ModelName], count: int = 3) -> list[str]:
-    """Return the names that somebody may have meant, the likeliest first."""
+    """Return the names that a user may have meant, the likeliest first."""
 
     def likeness(name: ModelName) -> float:
-        # The model counts most: who mistypes it means another tag of it less often than the same tag of another model.
+        # The model counts most: a user mistypes its name more often than they mean the same tag of another model.
         model = difflib.SequenceMatcher(None, name.model, absent.model).ratio()
         return 0.8 * model + 0.2 * difflib.SequenceMatcher(None, name.full, absent.full).ratio()
 

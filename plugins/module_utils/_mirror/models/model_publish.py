@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Publish: make models of a store present in the mirror, blobs first and the manifest last.
 
-What is skipped was written by us with the digest beside it, or has the ETag that the blob would have. Any other object
-of unknown origin is written again, because nothing but reading it whole would tell whether it is right.
+An object is skipped if this collection wrote it with its digest beside it, or if it has the ETag that the blob would
+have. Any other object is written again: only reading the whole object would show whether it is right.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class NotInStoreError(CollectionError):
 
 @dataclass
 class PublishReport:
-    """What a publication has done so far."""
+    """The progress of a publication: what it has done when it ends or fails."""
 
     models: list[ModelName] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
@@ -56,10 +56,11 @@ class PublishReport:
 class ModelPublisher:
     """One publication of some models of a store.
 
-    :param prune: remove other models of the mirror whose names match any of these patterns, and what the models
-        themselves needed before and nobody needs now.
-    :param max_bandwidth: in bytes a second.
-    :param tally: counts the bytes.
+    :param prune: remove other models of the mirror whose names match any of these patterns, and the blobs that only
+        the replaced manifests name.
+    :param max_bandwidth: bytes per second; ``None`` for no limit.
+    :param tally: counts the bytes for the progress display.
+    :ivar report: what the publication has done so far.
     """
 
     def __init__(
@@ -81,14 +82,14 @@ class ModelPublisher:
         self.report = PublishReport()
 
     def plan(self) -> Plan:
-        """Decide what is to be sent.
+        """Decide what to send.
 
-        :raises NotInStoreError: when the store lacks a model or a blob.
+        :raises NotInStoreError: if the store lacks a model or a blob.
         """
         manifests = {name: self._manifest(name) for name in self._names}
         blobs = {blob.digest: blob for manifest in manifests.values() for blob in manifest.blobs}
         with ThreadPoolExecutor(READERS) as pool:
-            # The manifests first: the answer to a GET says what is wrong with key or bucket, that to a HEAD does not.
+            # The manifests first: an answer to GET explains what is wrong with key or bucket, one to HEAD does not.
             published = list(pool.map(self._mirror.manifest, manifests))
             changes = tuple(pool.map(self._blob_change, blobs.values()))
         for change in changes:
@@ -100,7 +101,7 @@ class ModelPublisher:
         ]
         going: dict[ModelName, bytes] = {}
         if self._prune:
-            # Without it nothing goes: somebody may just be importing what a model was before.
+            # Without prune nothing is removed: a node may be importing the previous version of a model.
             going = {model.name: raw for model, raw in zip(models, published) if raw and model.action == REPLACE}
             others = [name for name in self._mirror.names() if name not in manifests and matches(name, self._prune)]
             for name in others:
@@ -117,10 +118,10 @@ class ModelPublisher:
         )
 
     def _doubles(self, models: Sequence[ModelChange]) -> Iterator[str]:
-        """Yield a warning for each new model that Ollama takes for another one of the mirror."""
+        """Yield a warning for each new model that Ollama takes for another model of the mirror."""
         new = [model.name for model in models if model.action == ADD]
         if new:
-            with contextlib.suppress(MirrorAccessError, ListError):  # listing is a right of its own
+            with contextlib.suppress(MirrorAccessError, ListError):  # a key may lack the right to list
                 present = self._mirror.names()
                 for name in new:
                     for other in spellings(name, present):
@@ -130,10 +131,10 @@ class ModelPublisher:
                         )
 
     def apply(self, plan: Plan) -> None:
-        """Send what the plan says; :attr:`report` tells what was done."""
+        """Carry a plan out; :attr:`report` has the progress."""
         start = time.monotonic()
         try:
-            # Models one after the other, so that a failure leaves those before it complete.
+            # One model after the other, so that a failure leaves the earlier models complete.
             todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
             self._tally.expect(plan.models[0].name.short, plan.bytes_to_transfer)
             for model in plan.models:
@@ -183,9 +184,9 @@ class ModelPublisher:
             )
 
     def _must_be_readable(self, digest: str) -> None:
-        """Make sure that a blob can be read, before any other is sent.
+        """Make sure that a blob can be read, before any blob is sent.
 
-        :raises DirectoryError: when it may not be read, or is no regular file.
+        :raises DirectoryError: if this process may not read the blob, or it is no regular file.
         """
         descriptor = self._store.open_blob(digest)
         if descriptor is not None:
@@ -198,7 +199,7 @@ class ModelPublisher:
         return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
 
     def _problem(self, blob: Layer) -> Optional[str]:
-        """Return what is wrong with a blob of the mirror: nothing, that it is not there (empty), or what else."""
+        """Return why a blob must be sent: empty if the mirror lacks it; ``None`` if the mirror has a sound one."""
         state = self._mirror.state(self._mirror.layout.blob_key(blob.digest))
         if state is None:
             return ""

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Removal of models, from a store or from a mirror: manifests first, then the blobs that nothing names any more.
+"""Removal of models, from a store or from a mirror: manifests first, then the blobs that no manifest names any more.
 
-A blob goes only when the list of the models that remain is whole: it holds every model that was read a moment before,
-and each of its manifests can be read. Otherwise all blobs stay, and a warning says why: room is cheaper than a model.
+Blobs are removed only if the list of the remaining models is whole: the list holds every model that was read a moment
+before, and each of its manifests can be read. Otherwise all blobs stay, and a warning says why: disk space is cheaper
+than a model.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from ..._ollama.names import ModelName
 from ..._ollama.references import References
 from .plan import KEEP, REMOVE, BlobChange, ModelChange, Plan
 
-#: Why a blob stays that no known model names.
+#: The reason to keep a blob that no known model names.
 _MAY_BE_NAMED = "a manifest that cannot be read may name it"
 
 
 class NotRemovedError(CollectionError):
-    """The removal of a manifest was confirmed, and it is still there."""
+    """The server confirmed the removal of a manifest that is still there."""
 
     code = "not_removed"
 
 
 class Shelf(Protocol):
-    """What holds models: a store or a mirror."""
+    """A store or a mirror, which holds models."""
 
     @property
     def where(self) -> str:
-        """Return how messages call it."""
+        """Return the name of the shelf in messages."""
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
-        """Return the bytes of a manifest, sound or not; ``None`` when there is none."""
+        """Return the bytes of a manifest, sound or not; ``None`` if there is none."""
 
     def references(self, *, without: Collection[ModelName] = ()) -> References:
-        """Return which models name which blobs, and why others may that are not known."""
+        """Return which models name which blobs, and every reason why the answer may be incomplete."""
 
     def remove_manifest(self, name: ModelName) -> bool:
         """Remove a manifest; return whether it may have been there."""
@@ -52,10 +53,10 @@ class Shelf(Protocol):
 
 
 class Unused(NamedTuple):
-    """What becomes of the blobs of manifests that go.
+    """The changes to the blobs of manifests that are removed or replaced.
 
-    :param warnings: why some are kept.
-    :param listed: the models that were there, as in :attr:`Plan.listed`.
+    :param warnings: why some blobs are kept.
+    :param listed: the models that were present, as in :attr:`Plan.listed`.
     """
 
     blobs: tuple[BlobChange, ...] = ()
@@ -64,10 +65,10 @@ class Unused(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """What a removal did.
+    """The result of a removal.
 
-    :param digests: of the blobs that went.
-    :param warnings: why some that should have gone are kept.
+    :param digests: the digests of the blobs that were removed.
+    :param warnings: why some blobs that should have been removed are kept.
     """
 
     digests: tuple[str, ...] = ()
@@ -75,7 +76,7 @@ class Removal(NamedTuple):
 
 
 def plan_removal(shelf: Shelf, names: Collection[ModelName]) -> Plan:
-    """Decide what goes when some models go."""
+    """Plan the removal of some models."""
     present = {name: raw for name in dict.fromkeys(names) for raw in (shelf.manifest(name),) if raw is not None}
     unused = unused_blobs(shelf, present, {})
     return Plan(
@@ -90,24 +91,24 @@ def plan_removal(shelf: Shelf, names: Collection[ModelName]) -> Plan:
 
 
 def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping[ModelName, Manifest]) -> Unused:
-    """Return what happens to the blobs of manifests that go.
+    """Return the changes to the blobs of manifests that are removed or replaced.
 
-    :param going: manifests that are removed or replaced, as they are now.
-    :param coming: manifests that will be there.
+    :param going: the present bytes of these manifests.
+    :param coming: the manifests that will be present.
     """
     candidates: dict[str, Layer] = {}
     unknown = []
     for name, raw in going.items():
         try:
             candidates.update((blob.digest, blob) for blob in Manifest.parse(raw).blobs)
-        except ManifestError as error:  # it goes all the same
+        except ManifestError as error:  # the manifest itself is removed all the same
             unknown.append(f"The blobs of {name} are kept, since nothing tells which they are: {error.message}")
     for manifest in coming.values():
         for blob in manifest.blobs:
             candidates.pop(blob.digest, None)
     if not candidates:
         return Unused(warnings=tuple(unknown))
-    # The manifests that go were read a moment ago: a list without them is not whole.
+    # These manifests were read a moment ago, so that a list without them is not whole.
     found = _references(shelf, known=set(going), without=set(going) | set(coming))
     unused = [blob for blob in candidates.values() if blob.digest not in found.users]
     if unused and found.doubts:
@@ -121,16 +122,16 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
 
 
 def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
-    """Remove what a plan says.
+    """Carry out the removals of a plan.
 
-    Blobs stay that another model has begun to name meanwhile, or that a model may name which cannot be looked into.
+    A blob stays if another model has begun to name it meanwhile, or if a manifest that cannot be read may name it.
 
-    :raises NotRemovedError: when a manifest is still there though its removal was confirmed.
+    :raises NotRemovedError: if a manifest is still there although the server confirmed its removal.
     """
     removed = {model.name for model in plan.models if model.action == REMOVE}
     for name in sorted(removed):
         shelf.remove_manifest(name)
-        # S3 says of everything that it is gone, and so does a proxy that has not asked the server.
+        # S3 confirms the removal of anything, and so does a proxy that has not asked the server.
         if shelf.manifest(name) is not None:
             raise NotRemovedError(
                 f"{shelf.where} said that the manifest of {name} is removed, and the manifest is still there",
@@ -150,9 +151,9 @@ def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
 
 
 def _references(shelf: Shelf, *, known: Collection[ModelName], without: Collection[ModelName] = ()) -> References:
-    """Return what a shelf's manifests refer to, with a doubt when its list lacks a model that is there.
+    """Return the references of a shelf, with a doubt if its list lacks a model that is there.
 
-    :param known: models that were there a moment ago.
+    :param known: models that were present a moment ago.
     """
     found = shelf.references(without=without)
     for name in sorted(set(known) - found.names):

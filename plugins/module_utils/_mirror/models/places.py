@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The names under which models of a mirror are written to a store.
 
-Ollama looks names up without regard to case, and a mirror does not. A second manifest whose name differs in case only
-would have Ollama serve now one and now the other.
+Ollama ignores case when it looks a name up, and a mirror does not. With two manifests whose names differ in case only,
+Ollama would serve either of them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .plan import ADD, REPLACE, ModelChange
 
 
 def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dict[ModelName, ModelName]:
-    """Return the asked name of each model by its name in the store, which may be another spelling.
+    """Return the requested name of each model by its name in the store, which may be another spelling.
 
     :param present: the models of the store.
-    :raises InvalidNameError: when Ollama takes two of the asked names for one model.
+    :raises InvalidNameError: if Ollama takes two of the requested names for one model.
     """
     places: dict[ModelName, ModelName] = {}
     for name in names:
@@ -39,9 +39,10 @@ def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dic
 def warnings_of(
     models: Iterable[ModelChange], places: Mapping[ModelName, ModelName], present: Collection[ModelName]
 ) -> Iterator[str]:
-    """Yield what should be known of names that differ in case only.
+    """Yield a warning for each model whose name differs from another one in case only.
 
-    :param places: as :func:`places_of` returns them, and ``present`` as it takes them.
+    :param places: the result of :func:`places_of`.
+    :param present: the models of the store.
     """
     changed = {model.name for model in models if model.action in (ADD, REPLACE)}
     for place, name in places.items():

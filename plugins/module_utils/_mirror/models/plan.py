@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Plans: what will be done to a store or a mirror, decided before anything is done.
+"""Plans: the changes to a store or a mirror, decided before anything is changed.
 
-The same plan is what check mode returns, what the diff shows and what is carried out.
+Check mode returns a plan, the diff shows it, and a run carries it out.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ REMOVE = "remove"
 
 @dataclass(frozen=True)
 class BlobChange:
-    """What happens to one blob.
+    """The change to one blob.
 
     :param size: in bytes.
-    :param reason: why it is replaced, or kept although nothing planned for uses it; else empty.
+    :param reason: why the blob is replaced, or kept although no model of the plan uses it; else empty.
     """
 
     digest: str
@@ -37,10 +37,10 @@ class BlobChange:
 
 @dataclass(frozen=True)
 class ModelChange:
-    """What happens to one manifest.
+    """The change to one manifest.
 
-    :param before: the digest of what is there, or ``None``.
-    :param after: what will be there, or ``None``.
+    :param before: the digest of the present manifest, or ``None``.
+    :param after: the manifest that will be present, or ``None``.
     """
 
     name: ModelName
@@ -49,7 +49,7 @@ class ModelChange:
 
     @property
     def action(self) -> str:
-        """What becomes of the manifest."""
+        """The change: add, replace, keep or remove."""
         if self.after is None:
             return REMOVE if self.before else KEEP
         if self.before is None:
@@ -59,7 +59,7 @@ class ModelChange:
 
 @dataclass(frozen=True)
 class AccessChange:
-    """What happens to owner, group and mode of one file; ``before`` and ``after`` as people write them."""
+    """The change to owner, group and mode of one file; ``before`` and ``after`` are texts for people."""
 
     path: str
     before: str
@@ -68,10 +68,10 @@ class AccessChange:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that will happen, each blob and each model once.
+    """All changes, each blob and each model once.
 
-    :param warnings: what should be known although nothing can be done about it here.
-    :param listed: the models that were there when it was decided which blobs go.
+    :param warnings: facts that a user should know, and that the plan does not change.
+    :param listed: the models that were present when the plan decided which blobs go.
     """
 
     models: tuple[ModelChange, ...] = ()
@@ -82,17 +82,17 @@ class Plan:
 
     @property
     def changed(self) -> bool:
-        """Whether anything will be different afterwards."""
+        """Whether the plan changes anything."""
         actions = {model.action for model in self.models} | {blob.action for blob in self.blobs}
         return bool(self.access) or bool(actions - {KEEP})
 
     def of(self, *actions: str) -> list[BlobChange]:
-        """Return the blobs to which one of these happens."""
+        """Return the blobs with one of these actions."""
         return [blob for blob in self.blobs if blob.action in actions]
 
     @property
     def bytes_to_transfer(self) -> int:
-        """Bytes of the blobs that must come or go over the network."""
+        """Bytes of the blobs that the network carries."""
         return sum(blob.size for blob in self.of(ADD, REPLACE))
 
     @property

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Single files: an object of the bucket on this machine, or a file of this machine in the bucket."""
+"""Single files: download an object of the bucket to a file, or upload a file to an object of the bucket."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from ..transfer.multipart_upload import part_sizes, upload
 from ..transfer.partial_file import LONGEST_SUFFIX, PartialFile, held
 from ..transfer.sources import ObjectSource
 
-#: Bytes that a file's name may have on nearly every file system.
+#: The longest name of a file in bytes, on nearly every file system.
 _NAME_MAX = 255
 
 
 class UnverifiableError(MirrorError):
-    """Nothing tells which digest an object should have."""
+    """No source says which digest an object should have."""
 
     code = "mirror_unverifiable"
 
 
 @dataclass(frozen=True)
 class FilePlan:
-    """What happens to one file or object.
+    """The change to one file or object.
 
-    :param before: the digest of what is there, or ``None``.
-    :param after: the digest of what will be there.
-    :param size: in bytes, of what will be there.
+    :param before: the digest of the present content, or ``None``.
+    :param after: the digest of the wanted content.
+    :param size: bytes of the wanted content.
     """
 
     before: Optional[str]
@@ -53,7 +53,7 @@ class FilePlan:
 
     @property
     def changed(self) -> bool:
-        """Whether anything will be different afterwards."""
+        """Whether the plan changes anything."""
         return self.before != self.after
 
 
@@ -71,9 +71,9 @@ class Fetch:
         tally: Optional[ByteCounter] = None,
     ) -> None:
         """
-        :param digest: that the content must have; without it, the one recorded with the object.
-        :param on_wait: is told when another process has to be waited for that brings the same file.
-        :param tally: counts the bytes.
+        :param digest: the digest that the content must have; without it, the one recorded with the object.
+        :param on_wait: receives a message if another process that brings the same file has to be waited for.
+        :param tally: counts the bytes for the progress display.
         """
         self._on_wait = on_wait
         self._tally = tally or ByteCounter()
@@ -85,12 +85,12 @@ class Fetch:
         self._object: Optional[ObjectState] = None
 
     def plan(self) -> FilePlan:
-        """Decide what is to be done. With a digest, the mirror is asked only if the file is not as it should be.
+        """Decide what to do. With a digest, the mirror is asked only if the file has other content.
 
-        :raises ObjectMissingError: when there is no such object.
-        :raises UnverifiableError: when nothing tells its digest.
-        :raises DigestMismatchError: when the digest recorded with it is not the one that is wanted.
-        :raises DiskFullError: when there is too little room.
+        :raises ObjectMissingError: if there is no such object.
+        :raises UnverifiableError: if no source says which digest the object should have.
+        :raises WrongDigestError: if another digest is recorded with the object.
+        :raises DiskFullError: if there is too little room.
         """
         with self._directory() as directory:
             self._must_be_replaceable(directory)
@@ -147,9 +147,9 @@ class Fetch:
         return directory
 
     def _must_be_replaceable(self, directory: Directory) -> None:
-        """Make sure that a file can take the place, before anything is transferred.
+        """Make sure that a file can be put at the path, before anything is transferred.
 
-        :raises UnsafePathError: when something else than a file, or a link to one, is there or is asked for.
+        :raises UnsafePathError: if the path names a directory or a special file.
         """
         state = directory.stat(self._name) if self._name else os.fstat(directory.descriptor)
         if stat.S_ISDIR(state.st_mode if state else 0) or self._path.endswith("/"):
@@ -167,10 +167,10 @@ class Fetch:
             )
 
     def _stem(self, directory: Directory, digest: str) -> str:
-        """Return what the names of partial file and journal begin with; they need room behind it."""
+        """Return the beginning of the names of partial file and journal, short enough for their endings."""
         stem = f".{self._name}.{digest.split(':')[1][:16]}"
         longest = _NAME_MAX
-        with contextlib.suppress(OSError):  # a directory that may not be read does not say it
+        with contextlib.suppress(OSError):  # a directory that may not be read does not report its limit
             longest = os.fpathconf(directory.descriptor, "PC_NAME_MAX")
         if len(os.fsencode(stem)) + LONGEST_SUFFIX <= longest:
             return stem
@@ -210,8 +210,8 @@ class Deposit:
         self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[ByteCounter] = None
     ) -> None:
         """
-        :param digest: that the file must have, if anything is known of it.
-        :param tally: counts the bytes.
+        :param digest: the digest that the file must have, if it is known.
+        :param tally: counts the bytes for the progress display.
         """
         self._tally = tally or ByteCounter()
         self._mirror = mirror
@@ -220,9 +220,9 @@ class Deposit:
         self._digest = digest
 
     def plan(self) -> FilePlan:
-        """Decide what is to be done.
+        """Decide what to do.
 
-        :raises DigestMismatchError: when the file has not the digest that it must have.
+        :raises WrongDigestError: if the file has another digest than it must have.
         """
         descriptor, size = self._open()
         try:
@@ -243,7 +243,7 @@ class Deposit:
             return FilePlan(None, found, size)
         if state.size != size:
             return FilePlan("unknown", found, size)
-        # An object of unknown digest whose ETag says nothing is written again: only reading it whole would tell.
+        # An object whose metadata and ETag say nothing is written again: only reading the whole object would show more.
         before = state.digest or (found if self._has_etag_of(state.etag, found) else "unknown")
         return FilePlan(before, found, size)
 
@@ -261,7 +261,7 @@ class Deposit:
         try:
             self._tally.expect(self._key, size)
             upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
-        except WrongDigestError as error:  # a moment ago it had the right one
+        except WrongDigestError as error:  # a moment ago the file had the right digest
             error.remedy = "The file changed while it was being sent; run again when nothing writes to it any more"
             raise
         finally:
@@ -280,7 +280,7 @@ class Deposit:
 
 
 def _digest_in(directory: Directory, name: str) -> tuple[Optional[str], int]:
-    """Return digest and size of a file; ``None`` when there is none."""
+    """Return digest and size of a file; ``None`` and 0 if there is none."""
     state = directory.stat(name)
     if state is None or not stat.S_ISREG(state.st_mode):
         return None, 0

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Bodies of requests: what a server may want beside them, and what it answers when it does not take them."""
+"""Request bodies: the checksums that some servers want, and the errors of servers that refuse a body."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any, Callable
 
 from ..._ollama.errors import MissingDependencyError
 
-#: How servers ask for a checksum: a bucket with Object Lock takes nothing without one.
+#: The words with which servers ask for a checksum. A bucket with Object Lock needs one with every object.
 _WANTS_CHECKSUM = re.compile(r"content-?md5|x-amz-checksum", re.IGNORECASE)
 _CHECKSUM_CODES = {"MissingContentMD5", "InvalidRequest"}
 
 
 class BodySender:
-    """Sends bodies to one server, each as it turned out to want them. Safe for use by several threads.
+    """Sends request bodies to one server, with checksums once the server has asked for one. Safe for several threads.
 
-    A checksum costs processor time, and some servers refuse one, so that it is sent where it is asked for.
+    A checksum costs processor time, and some servers refuse one.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class BodySender:
     def send(self, call: Callable[..., Any], content: bytes, **which: Any) -> Any:
         """Make a call of the SDK with a body, and return its answer.
 
-        :raises Exception: what the SDK raises.
+        :raises Exception: the SDK's error.
         """
         try:
             from botocore.exceptions import ClientError, ConnectionClosedError
@@ -46,7 +46,8 @@ class BodySender:
             if checked or not _asks_for_checksum(error.response):
                 raise
         except ConnectionClosedError:
-            # A server that does not want a body may hang up on it before its answer is read. Asked first, it says why.
+            # A server that refuses a body may hang up before its answer is read. With a file as the body, the SDK sends
+            # Expect: 100-continue, and the server explains why.
             return call(Body=io.BytesIO(content), **which, **more)
         answer = call(Body=content, **which, **_checksum(content))
         self._wants_checksum = True
@@ -60,5 +61,5 @@ def _asks_for_checksum(response: Any) -> bool:
 
 
 def _checksum(content: bytes) -> dict[str, str]:
-    # It guards against accidents on the way, not against anybody.
+    # The checksum protects against accidents on the way, not against attacks.
     return {"ContentMD5": base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode("ascii")}

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The connection to an S3 server.
+"""The connection to an S3 server: botocore's client.
 
-It is botocore's client, which boto3's is too: the layer that boto3 adds (resources, its transfer manager) is not used
-here, and not loading it makes a run in which nothing changes noticeably shorter.
+boto3 adds resources and a transfer manager to botocore. Nothing here uses them, and a run in which nothing changes is
+noticeably shorter if they are not loaded.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ..errors import MirrorSettingsError
 from .error_translation import translated
 from .settings import S3Settings
 
-#: Where a bucket is meant to be when nothing says so: the default of lex-ollama's S3 client.
+#: The region of a bucket if no source names one: the default of lex-ollama's S3 client.
 DEFAULT_REGION = "us-east-2"
 
-#: Seconds until a connection must stand, and for which an open one may be silent.
+#: The longest time in seconds to open a connection, and the longest silence on an open one.
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
 
-#: Tries of one request, the first included. botocore's mode "standard" waits between them: a random part of 1, 2, 4 and
-#: so on up to 20 seconds.
+#: Tries of one request, the first included. Between two tries, botocore's mode "standard" waits a random part of 1, 2,
+#: 4 and so on, up to 20 seconds.
 ATTEMPTS = 5
 
 
 def connect(settings: S3Settings, *, connections: int = 10) -> Any:
     """Return an S3 client; nothing is sent yet.
 
-    :param connections: how many requests will be under way at once, at most.
-    :raises MissingDependencyError: when boto3 is not there.
-    :raises MirrorSettingsError: when the settings cannot be right.
+    :param connections: the number of requests that run at the same time, at most.
+    :raises MissingDependencyError: if boto3 is not installed.
+    :raises MirrorSettingsError: if the settings cannot be right.
     """
     check(settings)
     try:
@@ -54,8 +54,8 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
         "max_pool_connections": connections,
         "s3": {"addressing_style": _addressing_style(settings)},
     }
-    # Since 1.36 the SDK adds checksums that older MinIO, Ceph and others refuse; before, it does not know the options.
-    # What we transfer is verified by SHA-256 in any case.
+    # Since 1.36 the SDK adds checksums that older MinIO, Ceph and others refuse; older SDKs do not know the options.
+    # Every transfer is verified by SHA-256 anyway.
     for name in ("request_checksum_calculation", "response_checksum_validation"):
         if name in botocore.config.Config.OPTION_DEFAULTS:
             options[name] = "when_required"
@@ -76,20 +76,20 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
 
 
 def _addressing_style(settings: S3Settings) -> str:
-    # Left to itself, botocore takes the path for an endpoint, unless it thinks that the endpoint is one of AWS's.
+    # By default, botocore puts the bucket into the path for an endpoint, unless it takes the endpoint for one of AWS's.
     if settings.addressing_style == "auto" and settings.endpoint_url:
         return "path"
     return settings.addressing_style
 
 
-#: Settings that are sent, or that the SDK builds a request from.
+#: Settings that are sent, or from which the SDK builds a request.
 _WRITTEN_INTO_REQUESTS = ("access_key", "secret_key", "session_token", "region", "bucket", "endpoint_url", "profile")
 
 
 def _must_be_sendable(name: str, value: Optional[str]) -> None:
-    """Refuse a setting that no request can carry, without showing its value: some are secrets.
+    """Refuse a setting that no request can carry. The message does not show its value, which may be a secret.
 
-    :raises MirrorSettingsError: for what a file or a lookup adds to a value, such as a line feed at its end.
+    :raises MirrorSettingsError: for a value with a character that a file or a lookup adds, such as a line feed.
     """
     if not value:
         return
@@ -109,10 +109,10 @@ def _missing() -> MissingDependencyError:
 
 
 def check(settings: S3Settings) -> None:
-    """Look at what can be seen before anything is asked: whether the SDK is there and the settings can be right.
+    """Check, before anything is sent, that the SDK is installed and the settings can be right.
 
-    :raises MissingDependencyError: when boto3 is not there.
-    :raises MirrorSettingsError: when the settings cannot be right.
+    :raises MissingDependencyError: if boto3 is not installed.
+    :raises MirrorSettingsError: if the settings cannot be right.
     """
     if find_spec("botocore") is None:
         raise _missing()

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Where things lie in a mirror: the layout of a models directory, below a prefix of the bucket.
+"""The layout of a mirror: the layout of a models directory, below a prefix of the bucket.
 
-It is the layout that lex-ollama reads, and that a copy of a models directory has.
+lex-ollama reads this layout, and a copy of a models directory has it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import MirrorSettingsError
 class Layout:
     """The keys of one mirror.
 
-    :param root: what all keys begin with: empty, or ending in a slash.
+    :param root: the beginning of all keys: empty, or ending in a slash.
     """
 
     root: str
@@ -34,10 +34,10 @@ class Layout:
     def below(cls, prefix: str) -> Layout:
         """Return the layout below a prefix.
 
-        :param prefix: as a person writes it. Slashes around it do not count, and several in a row count as one: a
-            server that keeps objects as files has them as one, and would list nothing under two.
-        :raises MirrorSettingsError: for a prefix that names another place when it is read as a path, or that no key
-            can have.
+        :param prefix: as a person writes it. Slashes at both ends are ignored, and several slashes in a row count as
+            one: a server that keeps objects as files has one, and would list nothing under two.
+        :raises MirrorSettingsError: for a prefix that no key can have, or that names another place if it is read as a
+            path.
         """
         parts = [part for part in prefix.split("/") if part]
         refuse_unsafe_parts("prefix", parts)
@@ -45,12 +45,12 @@ class Layout:
 
     @property
     def manifests(self) -> str:
-        """What the keys of all manifests begin with."""
+        """The beginning of the keys of all manifests."""
         return f"{self.root}manifests/"
 
     @property
     def blobs(self) -> str:
-        """What the keys of all blobs begin with."""
+        """The beginning of the keys of all blobs."""
         return f"{self.root}blobs/"
 
     def manifest_key(self, name: ModelName) -> str:
@@ -62,7 +62,7 @@ class Layout:
         return self.blobs + blob_file_name(digest)
 
     def name_of(self, key: str) -> Optional[ModelName]:
-        """Return whose manifest a key is; ``None`` when it is nobody's."""
+        """Return the model whose manifest has a key; ``None`` if the key is not that of a manifest."""
         parts = key[len(self.manifests) :].split("/")
         if not key.startswith(self.manifests) or len(parts) != 4:
             return None
@@ -72,13 +72,13 @@ class Layout:
             return None
 
     def may_be_manifest(self, key: str) -> bool:
-        """Return whether a key that is no model's lies where manifests do, or may be one in a strange encoding."""
+        """Return whether a key without a model is at the place of a manifest, or may be one in a strange encoding."""
         parts = key[len(self.manifests) :].split("/")
         return key.startswith(self.manifests) and (len(parts) == 4 or "%" in key) and bool(parts[-1])
 
 
 def refuse_unsafe_parts(option: str, parts: Sequence[str]) -> None:
-    """Refuse what URLs and file systems read as another place than it says.
+    """Refuse a key or a prefix that URLs and file systems read as another place.
 
     :param option: the name of the setting, for the message.
     :raises MirrorSettingsError: for the parts ``.`` and ``..``, and for characters that are not printable.
@@ -92,5 +92,5 @@ def refuse_unsafe_parts(option: str, parts: Sequence[str]) -> None:
 
 
 def url_path(key: str) -> str:
-    """Return a key as the SDK writes it into a URL."""
+    """Return a key in the form that the SDK writes into a URL."""
     return quote(key, safe="/~")

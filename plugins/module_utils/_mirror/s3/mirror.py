@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A mirror: the objects of a bucket, with typed errors. Everything that is asked of S3 is asked here."""
+"""A mirror: the models that a bucket holds, over an object store."""
 
 from __future__ import annotations
 
@@ -36,15 +36,19 @@ from .settings import S3Settings
 if TYPE_CHECKING:
     from .bodies import BodySender
 
-#: Manifests read, or objects asked for, at once. They are small, so that waiting for the answer is all that they cost.
+#: Manifests that are read, or objects whose state is requested, at the same time. They are small, so that most of their
+#: time is a wait for the answer.
 READERS = 8
 
 
 class Mirror:
-    """The objects of one mirror. Safe for use by several threads.
+    """The models and objects of one mirror. Safe for use by several threads.
 
-    :ivar remarks: what is peculiar about the server, and should be known although the work goes on.
-    :ivar drops_metadata: whether it was seen not to keep the digest that is recorded with an object.
+    The first half is about models, the second half about single objects.
+
+    :ivar layout: which key each manifest and each blob has.
+    :ivar remarks: peculiarities of the server that a user should know although the work goes on.
+    :ivar drops_metadata: whether the server was seen to drop the digest that is recorded with an object.
     """
 
     def __init__(self, settings: S3Settings, *, connections: int = 10, objects: Optional[ObjectStore] = None) -> None:
@@ -69,7 +73,7 @@ class Mirror:
 
     @property
     def where(self) -> str:
-        """The server, as messages call it."""
+        """The server, as messages name it."""
         return self.settings.where
 
     @property
@@ -83,11 +87,11 @@ class Mirror:
         return self._objects.sender
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
-        """Return the bytes of a manifest, sound or not; ``None`` when there is none.
+        """Return the bytes of a manifest, sound or not; ``None`` if the mirror lacks it.
 
-        Of an object larger than a manifest can be, the beginning is returned, which no reader accepts.
+        If the object is larger than any manifest, the beginning is returned, which no reader accepts.
 
-        :raises NotS3Error: when a web page is sent in its place.
+        :raises NotS3Error: if something sends a web page in place of the manifest.
         """
         key = self.layout.manifest_key(name)
         try:
@@ -100,9 +104,9 @@ class Mirror:
         return content
 
     def _must_be_gone(self, error: ObjectMissingError) -> None:
-        """Make sure that it is an S3 server that says that an object is not there.
+        """Make sure that it was an S3 server that reported an object as missing.
 
-        :raises NotS3Error: when something else answers 404, such as a proxy whose server restarts.
+        :raises NotS3Error: if something else answered 404, such as a proxy whose server restarts.
         """
         if error.details.get("s3_code") != "NoSuchKey":
             raise NotS3Error(
@@ -112,15 +116,15 @@ class Mirror:
             ) from error
 
     def names(self) -> list[ModelName]:
-        """Return the names of all models, by their keys alone.
+        """Return the names of all models. They follow from the keys; no manifest is read.
 
-        :raises ListError: when not all of them can be listed.
+        :raises ListError: if the list is not whole.
         """
         found = (self.layout.name_of(entry.key) for entry in self.entries(self.layout.manifests))
         return [name for name in found if name is not None]
 
     def references(self, *, without: Collection[ModelName] = ()) -> References:
-        """Return which models name which blobs.
+        """Return which models name which blobs, and every reason why the answer may be incomplete.
 
         :param without: models whose manifests do not count.
         """
@@ -137,7 +141,7 @@ class Mirror:
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
-        # Somebody removed them since they were listed, or else the list does not spell keys as they are.
+        # Either somebody removed these manifests after the list was made, or the list spells their keys wrongly.
         for name in sorted(gone and gone & self._listed().names):
             where = self.settings.url(self.layout.manifest_key(name))
             found.doubts.append(
@@ -147,7 +151,7 @@ class Mirror:
         return found
 
     def _listed(self) -> References:
-        """Return the models by their keys alone, with a doubt for each reason why there may be others."""
+        """Return the models that are listed, and a doubt for each reason why there may be others."""
         found = References()
         try:
             for entry in self.entries(self.layout.manifests):
@@ -164,12 +168,12 @@ class Mirror:
         return found
 
     def remove_manifest(self, name: ModelName) -> bool:
-        """Remove a manifest. Whether it was there is not told by S3."""
+        """Remove a manifest. S3 does not report whether it existed."""
         self.remove(self.layout.manifest_key(name))
         return True
 
     def remove_blob(self, digest: str) -> bool:
-        """Remove a blob. Whether it was there is not told by S3."""
+        """Remove a blob. S3 does not report whether it existed."""
         self.remove(self.layout.blob_key(digest))
         return True
 
@@ -178,7 +182,7 @@ class Mirror:
         return self._objects.get(key, limit)
 
     def state(self, key: str) -> Optional[ObjectState]:
-        """Return the state of an object; ``None`` when there is none, or not even the bucket."""
+        """Return the state of an object; ``None`` if there is no such object, or not even the bucket."""
         try:
             headers = self._objects.head(key)
         except ObjectMissingError:
@@ -194,9 +198,9 @@ class Mirror:
             return None
 
     def find(self, key: str) -> Optional[ObjectState]:
-        """Return the state of an object; ``None`` when there is none in the bucket, which was made sure of.
+        """Return the state of an object; ``None`` if the bucket exists and has no such object.
 
-        :raises BucketMissingError: when there is no such bucket.
+        :raises BucketMissingError: if there is no such bucket.
         """
         state = self.state(key)
         if state is None:
@@ -207,12 +211,12 @@ class Mirror:
         return state
 
     def _state_by_reading(self, key: str) -> ObjectState:
-        """Ask for the first byte of an object, where HEAD does not do.
+        """Return the state of an object by reading its first byte, if HEAD did not help.
 
-        An answer to HEAD has no body that could say what is wrong, proxies refuse HEAD, and some servers leave the size
-        out of its answer.
+        An answer to HEAD has no body that could explain an error, proxies refuse HEAD, and some servers leave the size
+        out of their answer to it.
 
-        :raises MirrorError: what is wrong, or that the server does not say how large the object is.
+        :raises MirrorError: the server's error, or that the server does not report the object's size.
         """
         headers = self._objects.first_byte(key)
         state = state_of(key, headers)
@@ -227,7 +231,7 @@ class Mirror:
         return state
 
     def entries(self, prefix: str) -> ObjectList:
-        """Return the list of all objects whose keys begin with a prefix; it is asked for as it is iterated over."""
+        """Return the list of all objects whose keys begin with a prefix. Each page is requested when it is needed."""
 
         def ask(token: str, after: str) -> Optional[Page]:
             return self._objects.page(prefix, token, after)
@@ -237,9 +241,9 @@ class Mirror:
     def open(self, key: str, start: int, stop: int, size: int, etag: str) -> ObjectStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive, of an object.
 
-        :param size: of the whole object.
-        :param etag: that it must have; empty for any.
-        :raises ObjectChangedError: when the object is not of that size and ETag (any more).
+        :param size: bytes of the whole object.
+        :param etag: the ETag that the object must have; empty for any.
+        :raises ObjectChangedError: if the object has another size or another ETag.
         """
         url = self.settings.url(key)
         match = if_match(etag) if self._honours_etags else {}
@@ -253,9 +257,9 @@ class Mirror:
         return stream
 
     def refuses_its_etag(self, state: ObjectState) -> bool:
-        """Return whether the server refuses to send an object for the ETag that it gives to it, as was just seen.
+        """Return whether the server has just refused an object for the very ETag that it gives to the object.
 
-        Then objects are read without: whether the bytes are right their digest says.
+        From then on, objects are read without an ETag; their digests show whether the bytes are right.
         """
         if not self._honours_etags:
             return True
@@ -275,15 +279,15 @@ class Mirror:
     def write(self, key: str, content: bytes, digest: str) -> None:
         """Write a small object as a whole, with its digest beside it.
 
-        :raises NotS3Error: when something else has answered, and the object is not there.
+        :raises NotS3Error: if something else has answered, and the object is not there.
         """
         if not self._objects.put(key, content, digest):
             self.must_be_written(key, len(content))
 
     def must_be_written(self, key: str, size: int) -> None:
-        """Make sure that an object was written, where the answer does not prove it.
+        """Make sure that an object was written, if the answer does not prove it.
 
-        :raises NotS3Error: when it is not there, or has another size.
+        :raises NotS3Error: if the object is not there, or has another size.
         """
         state = self.find(key)
         if state is None or state.size != size:
@@ -297,8 +301,8 @@ class Mirror:
             )
 
     def look_at_written(self, key: str, digest: str) -> None:
-        """Remark it when the server has dropped the digest that was recorded with an object."""
-        with contextlib.suppress(MirrorError):  # the right to read is another one than that to write
+        """Add a remark if the server has dropped the digest that was recorded with an object."""
+        with contextlib.suppress(MirrorError):  # a key may have the right to write and not the right to read
             state = self.state(key)
             if state is not None and state.digest != digest and not self.drops_metadata:
                 self.drops_metadata = True
@@ -309,5 +313,5 @@ class Mirror:
                 )
 
     def remove(self, key: str) -> None:
-        """Remove an object. Whether it was there is not told by S3."""
+        """Remove an object. S3 does not report whether it existed."""
         self._objects.delete(key)

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Lists of objects: read from the server's XML in one place, and only believed when they are whole.
+"""Lists of objects, read from the server's XML and trusted only if they are whole.
 
-A list decides what a mirror may lose: a blob that no listed manifest names is removed. Servers differ in how they write
-a key (a space is ``+`` on AWS and MinIO, ``%20`` on others, a space on VersityGW), some give no token for the next
-page, and proxies answer in their place. So a list that cannot be shown to be whole ends in :class:`ListError`.
+A list decides which blobs a mirror loses: a blob that no listed manifest names is removed. Servers write keys in
+different ways (a space is ``+`` on AWS and MinIO, ``%20`` on others, a space on VersityGW), some give no token for the
+next page, and proxies answer in their place. So a list that may not be whole ends with a :class:`ListError`.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from urllib.parse import unquote, unquote_plus
 from ..._ollama.text import printable
 from ..errors import ListError
 
-#: Pages in a row that may bring no new key. A server that hides deleted objects may send some.
+#: Pages in a row without a new key, at most. A server that hides deleted objects may send some.
 _IDLE_PAGES = 100
 
-#: Keys of one list. A mirror of 10,000 models has fewer; a server that never ends is stopped here.
+#: Keys of one list, at most. A mirror of 10,000 models has fewer; a list that never ends is stopped here.
 _MOST_KEYS = 2_000_000
 
-#: What URL encoding leaves as it is, in any server's hands, and the escapes that it makes.
+#: The characters that no server's URL encoding changes, and the escapes that URL encoding makes.
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~*'()!/+-]|%[0-9A-Fa-f]{2})*")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 class Entry(NamedTuple):
-    """What a list says of one object.
+    """The description of one object in a list.
 
-    :param key: whole, and as it is, not as the server encoded it.
-    :param size: in bytes; ``None`` when the server leaves it out or writes nonsense, as with ``modified``.
-    :param etag: empty when the server leaves it out.
+    :param key: the whole key, decoded.
+    :param size: in bytes; ``None`` if the server leaves it out or writes nonsense.
+    :param etag: empty if the server leaves it out.
+    :param modified: ``None`` if the server leaves it out or writes nonsense.
     """
 
     key: str
@@ -51,11 +52,11 @@ class Entry(NamedTuple):
 class Page:
     """One page of a list, with keys and prefix as the server encoded them.
 
-    :param prefix: that the server says it has looked for.
-    :param encoding: that the server says it uses.
-    :param truncated: whether more follows; ``None`` when the server does not say it.
-    :param token: for the next page; empty when there is none.
-    :param count: of the entries, as the server counts them.
+    :param prefix: the prefix that the server reports.
+    :param encoding: the encoding that the server reports.
+    :param truncated: whether more pages follow; ``None`` if the server does not report it.
+    :param token: the continuation token of the next page; empty if there is none.
+    :param count: the number of entries that the server reports.
     """
 
     entries: tuple[Entry, ...]
@@ -67,7 +68,7 @@ class Page:
 
 
 def read_page(content: bytes) -> Optional[Page]:
-    """Read an answer to ListObjectsV2; return ``None`` when it is none."""
+    """Read an answer to ListObjectsV2; return ``None`` if it is not a list."""
     from xml.etree import ElementTree
 
     try:
@@ -103,10 +104,10 @@ def read_page(content: bytes) -> Optional[Page]:
 class ObjectList:
     """All objects whose keys begin with a prefix.
 
-    :param ask: return the page of a token, or that which begins after a key, or the first one when both are empty;
-        ``None`` when what the server answers is no list.
-    :param server: how messages call the server.
-    :param url: how messages call the prefix.
+    :param ask: takes a continuation token and a key, of which one or both are empty; returns the page of that token, or
+        the page that begins after that key, or the first page; ``None`` if the server's answer is not a list.
+    :param server: the server, as messages name it.
+    :param url: the prefix, as messages name it.
     """
 
     def __init__(self, prefix: str, ask: Callable[[str, str], Optional[Page]], server: str, url: str) -> None:
@@ -120,7 +121,7 @@ class ObjectList:
     def __iter__(self) -> Iterator[Entry]:
         """Yield every object once.
 
-        :raises ListError: as soon as the list cannot be whole; what was yielded before is a part of it only.
+        :raises ListError: as soon as the list cannot be whole; the objects before that are only a part of it.
         """
         token, after, idle = "", "", 0
         while True:
@@ -148,7 +149,7 @@ class ObjectList:
                 after = self._last(page, fresh, after)
 
     def _fresh(self, page: Page) -> list[Entry]:
-        """Return the entries of a page that no page before had, decoded."""
+        """Return the entries of a page that no earlier page had, with decoded keys."""
         if page.count is not None and page.count > len(page.entries):
             raise self._error(
                 f"{self._server} counts {page.count} objects in a page of the list, and the page has"
@@ -165,11 +166,11 @@ class ObjectList:
         return fresh
 
     def _decoder(self, page: Page) -> Callable[[str], str]:
-        """Return how the server's keys are decoded: in the way that gives the prefix that was asked for."""
+        """Return the function that decodes the server's keys: the one whose results begin with the requested prefix."""
         keys = [entry.key for entry in page.entries]
         raw = [page.prefix, *keys]
         encoded = all(_ENCODED.fullmatch(text) for text in raw) and any(_ESCAPE.search(text) for text in raw)
-        # Only a server that writes a space as + escapes a plus sign, and only one that does not writes %20.
+        # A server that writes a space as + escapes a plus sign; a server that writes a space as %20 does not.
         ways = (unquote, unquote_plus) if any("%20" in text for text in raw) else (unquote_plus, unquote)
         decoders: tuple[Callable[[str], str], ...]
         decoders = (*ways, str) if encoded or page.encoding == "url" else (str, *ways)
@@ -185,10 +186,10 @@ class ObjectList:
         )
 
     def _last(self, page: Page, fresh: list[Entry], after: str) -> str:
-        """Return the key after which the next page begins, where there is no token for it."""
+        """Return the key after which the next page begins, if there is no token for it."""
         keys = [key.encode("utf-8", "surrogatepass") for key in (after, *(entry.key for entry in fresh))]
         if not fresh or len(fresh) < len(page.entries) or keys != sorted(keys):
-            # The server gives the same page again, or keys in no order: there is no telling what was left out.
+            # The server sends the same page again, or unordered keys: nobody can know which keys are missing.
             raise self._error(
                 f"{self._server} lists {len(self._seen)} objects, says that there may be more, and gives no token to"
                 " ask for them",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The bytes of one answer, as the transfer engine reads them."""
+"""The stream of bytes from one answer to the transfer engine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ class Body(Protocol):
     """The body of an answer."""
 
     def readinto(self, view: memoryview) -> int:
-        """Receive bytes, and return how many; 0 at the end, be it too early."""
+        """Receive bytes, and return how many; 0 at the end, even if the end comes too early."""
 
     def close(self) -> None:
-        """Be done: the connection is used again if all was read, else it is cut."""
+        """Release the connection for the next request if the whole body was read, else close it."""
 
 
 class ObjectStream:
-    """The bytes of one answer."""
+    """The bytes of one answer, with typed errors.
+
+    :param length: bytes that the answer must have.
+    :param url: the object, as messages name it.
+    """
 
     def __init__(self, body: Body, length: int, settings: S3Settings, url: str) -> None:
         self._body = body
@@ -37,7 +41,7 @@ class ObjectStream:
     def readinto(self, view: memoryview) -> int:
         """Receive some bytes, at least one, and return how many.
 
-        :raises MirrorUnreachableError: when the connection breaks, or the answer is too short.
+        :raises MirrorUnreachableError: if the connection breaks, or the answer is too short.
         """
         with translated(self._settings, f"read {self._url}"):
             count = self._body.readinto(view)
@@ -47,5 +51,5 @@ class ObjectStream:
         return count
 
     def close(self) -> None:
-        """Be done with the answer."""
+        """Release the answer."""
         self._body.close()

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the headers of an answer say of an object, read in one place, with or without the SDK.
+"""The headers that describe an object, read in one place, with or without the SDK.
 
-Servers and proxies leave headers out, weaken them or write nonsense. A header that can be done without is done without:
-the size is in the manifest too, and whether the bytes are right the digest says.
+Servers and proxies leave headers out, weaken them or write nonsense. A missing header is tolerated if that is possible:
+the manifest has the size too, and the digest shows whether the bytes are right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 from ..._ollama.digests import parse_digest
 from ..._ollama.errors import InvalidDigestError
 
-#: Metadata of an object that we wrote: the SHA-256 of its content, in hexadecimal digits.
+#: The metadata of an object that this collection wrote: the SHA-256 of its content, in hexadecimal digits.
 DIGEST_METADATA = "sha256"
 _DIGEST_HEADER = f"x-amz-meta-{DIGEST_METADATA}"
 
@@ -28,17 +28,18 @@ _RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)"
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG = re.compile(r'"?([\x21\x23-\x7e]+)"?')
 
-#: Encodings in which content is other bytes than it was. ``aws-chunked`` is what some servers keep of an upload.
+#: Values of Content-Encoding that leave the bytes as they are. Some servers keep ``aws-chunked`` of an upload.
 _HARMLESS_ENCODINGS = {"", "identity", "aws-chunked", "utf-8"}
 
 
 class ObjectState(NamedTuple):
-    """What a mirror says of an object, without its content.
+    """The description of an object, without its content.
 
     :param size: in bytes.
-    :param etag: changes when the object does; it is no digest of the content. Empty when the server does not say it.
-    :param modified: ``None`` when the server does not say it.
-    :param digest: as recorded when we wrote it; ``None`` when somebody else did, or nobody asked.
+    :param etag: changes when the object changes; it is no digest of the content. Empty if the server does not send it.
+    :param modified: when the object was written; ``None`` if the server does not send it.
+    :param digest: the digest that this collection recorded; ``None`` if another tool wrote the object, or if the
+        description comes from a list.
     """
 
     key: str
@@ -49,10 +50,11 @@ class ObjectState(NamedTuple):
 
 
 class ByteRange(NamedTuple):
-    """What a Content-Range header says.
+    """The content of a Content-Range header.
 
-    :param first: and ``last``, of the bytes that were sent; ``None`` when none are.
-    :param size: of the whole object; ``None`` when the server does not know it.
+    :param first: the first byte that was sent; ``None`` if none was.
+    :param last: the last byte that was sent; ``None`` if none was.
+    :param size: bytes of the whole object; ``None`` if the server does not know it.
     """
 
     first: Optional[int]
@@ -61,9 +63,9 @@ class ByteRange(NamedTuple):
 
 
 def state_of(key: str, headers: Mapping[str, str]) -> Optional[ObjectState]:
-    """Return what headers say of an object; ``None`` when not even its size.
+    """Return the description of an object by its headers; ``None`` if they lack its size.
 
-    :param headers: of an answer to HEAD, or to GET for a range, with names in lower case.
+    :param headers: the headers of an answer to HEAD, or to GET for a range, with names in lower case.
     """
     told = byte_range(headers)
     size = content_length(headers) if told is None else told.size
@@ -81,7 +83,7 @@ def digest_metadata(digest: str) -> dict[str, str]:
 
 
 def recorded_digest(text: Optional[str]) -> Optional[str]:
-    """Return the digest that is recorded with an object; ``None`` for what is none.
+    """Return the digest that is recorded with an object; ``None`` if the text is not a digest.
 
     Other tools write the digits in upper case, or "sha256:" before them.
     """
@@ -93,13 +95,13 @@ def recorded_digest(text: Optional[str]) -> Optional[str]:
 
 
 def content_length(headers: Mapping[str, str]) -> Optional[int]:
-    """Return how many bytes an answer has; ``None`` when the server does not say it."""
+    """Return how many bytes an answer has; ``None`` if the server does not send a valid length."""
     text = headers.get("content-length", "").strip()
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def byte_range(headers: Mapping[str, str]) -> Optional[ByteRange]:
-    """Return which bytes of an object an answer has; ``None`` when the server does not say it."""
+    """Return which bytes of an object an answer has; ``None`` if the server does not send a valid range."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None:
         return None
@@ -108,14 +110,14 @@ def byte_range(headers: Mapping[str, str]) -> Optional[ByteRange]:
 
 
 def compression(headers: Mapping[str, str]) -> str:
-    """Return how the content of an answer is encoded, when it is other bytes than the object has; else nothing."""
+    """Return the encoding of an answer whose bytes differ from those of the object; empty if they do not differ."""
     encoding = headers.get("content-encoding", "").strip().lower()
     coded = [part for part in (part.strip() for part in encoding.split(",")) if part not in _HARMLESS_ENCODINGS]
     return ", ".join(coded)
 
 
 def if_match(etag: str) -> dict[str, str]:
-    """Return the header that asks for an object only while it has an ETag; none for an ETag that cannot match.
+    """Return the header that requests an object only while it has an ETag; no header if the ETag cannot match.
 
     A weak ETag never matches (RFC 9110, 13.1.1). Some lists have ETags without quotes.
     """
@@ -124,7 +126,7 @@ def if_match(etag: str) -> dict[str, str]:
 
 
 def _moment(text: str) -> Optional[datetime]:
-    """Return the moment that a header names; ``None`` when it is not written as it should be (RFC 9110, 5.6.7)."""
+    """Return the time in a header; ``None`` if it does not have the form of RFC 9110, 5.6.7."""
     found = _DATE.fullmatch(text)
     if found is None or found[2] not in _MONTHS:
         return None

@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Reading from a mirror without the SDK, where everything that the SDK would find out is known.
+"""Reads from a mirror without the SDK, if the settings already say everything that the SDK would find out.
 
-To import the SDK, have it read its description of S3 and build a client takes 0.4 s of processor time, and a GET
-through it 1.5 ms, most of it for what is the same each time. That is more than a thousand small blobs need, and twice
-what all else needs when nothing changes. So when the settings say where the server is and who we are, and nothing in
-the environment says anything else, reading requests are made here. They are tried once: whatever is not answered with
-content is left to the SDK, which knows about redirects, busy servers and skewed clocks, and whose errors become ours.
+Importing the SDK, reading its description of S3 and building a client takes 0.4 s of processor time; a GET through the
+SDK takes 1.5 ms, mostly for steps that repeat for each request. That is more than a thousand small blobs need, and
+twice as much as the rest of a run in which nothing changes. So if the settings name the server and the credentials, and
+the environment changes neither, this file makes the read requests. Each request is made once. If the answer has no
+content, the SDK makes the request again: the SDK handles redirects, busy servers and skewed clocks, and its errors are
+translated.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from .sigv4 import Signer
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: Variables that the SDK listens to and that change nothing when endpoint, keys and authorities are given, or that are
-#: asked for here too. Any other one of its own may change everything.
+#: Variables of the SDK that change nothing if endpoint, keys and authorities are given, or that this file reads too.
+#: Any other variable of the SDK may change everything.
 _HARMLESS = {
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -47,10 +48,10 @@ _HARMLESS = {
 }
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
-#: Answers after which nothing more is tried here: the server wants something that only the SDK can give it.
+#: Statuses after which all requests go to the SDK: the server wants something that only the SDK can give.
 _NEVER_AGAIN = {301, 302, 307, 308, 400, 401, 403, 501}
 
-#: Bytes. A page of a listing has 1,000 keys of at most 1,024 bytes, which can become three each by quoting.
+#: Bytes. A page of a list has 1,000 keys of at most 1,024 bytes, and quoting can make three bytes of each.
 _MAX_PAGE = 8 * 1024 * 1024
 
 _USER_AGENT = "legionio.ollama"
@@ -65,7 +66,7 @@ class PlainReads:
     """
 
     def __init__(self, settings: S3Settings, environ: Optional[Mapping[str, str]] = None) -> None:
-        """:param environ: the environment, if not that of this process."""
+        """:param environ: the environment; without it, that of this process."""
         self._endpoint: Optional[Endpoint] = None
         if not _plain(settings, os.environ if environ is None else environ):
             return
@@ -79,7 +80,7 @@ class PlainReads:
         self._base = f"{url.path.rstrip('/')}/{settings.bucket}"
         region = settings.asked_region or DEFAULT_REGION
         self._signer = Signer(settings.access_key or "", settings.secret_key or "", settings.session_token, region)
-        with contextlib.suppress(OSError):  # the SDK will say what is wrong with a certificate
+        with contextlib.suppress(OSError):  # the SDK explains what is wrong with a certificate
             self._endpoint = Endpoint(
                 host,
                 url.port or usual,
@@ -90,11 +91,11 @@ class PlainReads:
 
     @property
     def possible(self) -> bool:
-        """Whether anything is tried here, rather than left to the SDK."""
+        """Whether this reader makes any requests."""
         return self._endpoint is not None
 
     def get(self, key: str, limit: int) -> Optional[bytes]:
-        """Return the content of a small object, at most so many bytes of it."""
+        """Return the content of a small object, at most ``limit`` bytes of it."""
         answer = self._ask("GET", f"/{url_path(key)}")
         return None if answer is None else _read(answer, limit)
 
@@ -108,7 +109,7 @@ class PlainReads:
         return None if answer is None else RangeResponse(answer, answer.status, answer.headers)
 
     def head(self, key: str) -> Optional[Mapping[str, str]]:
-        """Return the headers in which the server says what an object is, by their names in lower case."""
+        """Return the headers that describe an object, by their names in lower case."""
         answer = self._ask("HEAD", f"/{url_path(key)}")
         if answer is None:
             return None
@@ -118,8 +119,8 @@ class PlainReads:
     def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
         """Return a page of the list of the objects whose keys begin with a prefix.
 
-        :param token: of this page; empty for the first.
-        :param after: the key that it begins after, or empty.
+        :param token: the page's continuation token; empty for the first page.
+        :param after: the key after which the page begins, or empty.
         """
         asked = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
         if token:
@@ -139,7 +140,7 @@ class PlainReads:
             return None
         path = self._base + path
         sent = self._signer.signed(method, self._host, path, query, headers or {})
-        # Unsigned, since proxies may change them.
+        # These two are not signed, since proxies may change them.
         sent["accept-encoding"] = "identity"
         sent["user-agent"] = _USER_AGENT
         try:
@@ -156,18 +157,18 @@ class PlainReads:
 
 
 def _odd(headers: Mapping[str, str]) -> bool:
-    """Return whether an answer may be no content of the mirror: a web page, or what a proxy has compressed."""
+    """Return whether an answer may not be the mirror's content: a web page, or an answer that a proxy compressed."""
     return headers.get("content-type", "").startswith("text/html") or bool(compression(headers))
 
 
 def _plain(settings: S3Settings, environ: Mapping[str, str]) -> bool:
-    """Return whether the SDK would do nothing but what the settings say."""
+    """Return whether the SDK would do exactly what the settings say."""
     if not (settings.endpoint_url and settings.access_key and settings.secret_key) or settings.profile:
         return False
     if settings.addressing_style not in ("auto", "path") or not _BUCKET.fullmatch(settings.bucket):
         return False
     if settings.endpoint_url.startswith("https:") and settings.validate_certs and not settings.ca_path:
-        return False  # whom the SDK trusts then is its own affair
+        return False  # the SDK has its own list of trusted authorities
     if any(name.startswith("AWS_") and name not in _HARMLESS for name in environ):
         return False
     if any(name.lower() in _PROXIES for name in environ):
@@ -189,9 +190,9 @@ def _empty(path: str) -> bool:
 
 
 def _tls(settings: S3Settings) -> SSLContext:
-    """Return how to encrypt, trusting whom the settings say.
+    """Return the TLS settings, with the authorities that the settings trust.
 
-    :raises OSError: when the authorities' certificates cannot be read.
+    :raises OSError: if the authorities' certificates cannot be read.
     """
     import ssl
 

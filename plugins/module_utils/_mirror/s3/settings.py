@@ -16,9 +16,9 @@ from ..._ollama.text import SHOWN, printable
 
 @dataclass(frozen=True)
 class S3Settings:
-    """Where the mirror is, and who we are to it.
+    """The place of the mirror, and the credentials for it.
 
-    What is ``None`` is found as the SDK finds it: environment, profile, role of the instance.
+    For a setting that is ``None``, the SDK's sources count: environment, profile, role of the instance.
     """
 
     bucket: str
@@ -32,12 +32,12 @@ class S3Settings:
     addressing_style: str = "auto"
     validate_certs: bool = True
     ca_path: Optional[str] = None
-    #: Of the SDK's client, where ``endpoint_url`` does not say it: from a profile, or one of AWS's.
+    #: The URL of the SDK's client, if ``endpoint_url`` does not give it: from a profile, or one of AWS's.
     found_url: Optional[str] = None
 
     @property
     def where(self) -> str:
-        """The server, as messages call it."""
+        """The server, as messages name it."""
         if self.endpoint_url or not self.found_url:
             return self.endpoint_url or (f"the S3 server of profile {self.profile}" if self.profile else "AWS S3")
         host = urlsplit(self.found_url).hostname or ""
@@ -45,7 +45,7 @@ class S3Settings:
 
     @property
     def keys_of(self) -> str:
-        """Where the credentials come from, as messages call it."""
+        """The source of the credentials, as messages name it."""
         if self.access_key:
             return "access_key, secret_key and session_token" if self.session_token else "access_key and secret_key"
         if self.profile:
@@ -53,9 +53,9 @@ class S3Settings:
         return "the credentials of the AWS_* environment, of the SDK's files or of the instance's role"
 
     def concealed(self, text: str, limit: int = SHOWN) -> str:
-        """Return a foreign text as it can be shown: printable, cut, and without the secrets that are known here.
+        """Return a foreign text in a form that can be shown: printable, cut, and without the known secrets.
 
-        :param limit: characters that are shown.
+        :param limit: characters that are shown, at most.
         """
         variables = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         for secret in (self.secret_key, self.session_token, *(os.environ.get(name) for name in variables)):
@@ -65,9 +65,9 @@ class S3Settings:
 
     @property
     def asked_region(self) -> Optional[str]:
-        """The region by option or environment; botocore knows only the second of the two variables."""
+        """The region from the option or the environment; botocore knows only the second of the two variables."""
         return self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
 
     def url(self, key: str) -> str:
-        """Return how messages call an object."""
+        """Return the name of an object in messages."""
         return f"s3://{self.bucket}/{key}"

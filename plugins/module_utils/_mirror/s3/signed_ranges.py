@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Ranges of objects without the ceremony of the SDK.
+"""Range requests that are signed by the SDK and sent past the rest of it.
 
-A GET through the SDK costs about 1.5 ms of processor time, most of it for what is the same each time: validation,
+A GET through the SDK costs about 1.5 ms of processor time, mostly for steps that repeat for each request: validation,
 endpoint rules, events, retry bookkeeping. For a thousand small blobs that is more than everything else together, and
-Python does one at a time. So the first request goes through the SDK and is watched; those that follow are built like
-it, signed by the SDK's signer with the credentials of the moment, and sent over the SDK's connections, with its proxies
-and certificates. Whatever is not answered with content is left to the SDK, which knows about redirects, busy servers
-and expired credentials, and whose errors become ours.
+Python does one at a time. So the SDK makes the first request, and this file watches it. The requests that follow are
+built like the first one, signed by the SDK's signer with its current credentials, and sent over the SDK's connections,
+with its proxies and certificates. If the answer has no content, the SDK makes the request again: the SDK handles
+redirects, busy servers and expired credentials, and its errors are translated.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .range_response import RangeResponse
 
 _OPERATION = "s3.GetObject"
 
-#: Names of the signature of version 4, without which nothing is quick: older ones sign the path in another way.
+#: The names of signature version 4. Older signatures sign the path in another way, so that only this one is repeated.
 _SIGNATURES = ("v4", "s3v4")
 
 
 class _UrlTemplate(NamedTuple):
-    """What is the same in all requests: how URLs begin, and how they are signed."""
+    """The parts that all requests have in common: how URLs begin, and how they are signed."""
 
-    base: str  # of a request that was only seen so far: the whole URL
+    base: str  # the whole URL, until learn() cuts the key off
     signer: Any
     signing_name: str
     region: str
@@ -110,7 +110,7 @@ class SignedRanges:
         request_signer: Any,
         **_more: Any,
     ) -> None:
-        # As the signer does it: a redirect to another region, and rules of the endpoint, are in the context.
+        # The signer does the same: the context holds a redirect to another region and rules of the endpoint.
         context = request.context.get("signing", {})
         if signature_version in _SIGNATURES:
             self._seen.last = _UrlTemplate(
@@ -124,30 +124,33 @@ class SignedRanges:
 
 
 class SdkBody:
-    """The body of an answer of the SDK, received without a copy in between where its parts allow it."""
+    """The body of an answer of the SDK. It is received without a copy if the SDK's parts allow that."""
 
     def __init__(self, raw: Any, length: Optional[int]) -> None:
-        """:param raw: urllib3's answer. :param length: of the body, in bytes, if the server says it."""
+        """
+        :param raw: urllib3's answer.
+        :param length: bytes of the body; ``None`` if the server does not report them.
+        """
         from http.client import HTTPResponse
 
         self._raw = raw
         self._left = length
-        # urllib3 copies what http.client could put in place; this attribute of it has been there in all its versions.
+        # urllib3 copies bytes that http.client could put in place. All versions of urllib3 have this attribute.
         answer = getattr(raw, "_fp", None)
         self._receive: Callable[[memoryview], int] = (
             answer.readinto if isinstance(answer, HTTPResponse) else self._read_and_copy
         )
 
     def readinto(self, view: memoryview) -> int:
-        """Receive bytes, and return how many; 0 at the end, be it too early."""
+        """Receive bytes, and return how many; 0 at the end, even if the end comes too early."""
         count = self._receive(view)
         if self._left is not None:
             self._left -= count
         return count
 
     def close(self) -> None:
-        """Be done: the connection is used again if all was read, else it is cut."""
-        if self._left != 0:  # or nobody knows where its end is
+        """Release the connection for the next request if the whole body was read, else close it."""
+        if self._left != 0:  # a body of unknown length may have more bytes
             self._raw.close()
         self._raw.release_conn()
 

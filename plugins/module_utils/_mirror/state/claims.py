@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Claims: files by which processes keep out of each other's way where locks do nothing.
+"""Claims: files that keep processes from working at the same time on file systems whose locks do nothing.
 
 ``flock`` lets everybody pass on Lustre, GPFS and some NFS mounts, fails on NFS without a lock daemon, and does not
-reach the other host where a mount keeps locks local. A claim needs nothing but that a file which was created is listed
-from then on: each process creates one of its own, and has the right only if no other claim of a living process is
-there. When two begin at once both may give way, and both try again after pauses of different length.
+reach other hosts if a mount keeps locks local. A claim needs only a file system that lists a file as soon as it is
+created. Each process creates a claim of its own, and may go on only if there is no claim of another living process. If
+two processes begin at the same time, both may withdraw; both try again after pauses of different length.
 
-A claim says whose it is. On the same machine the holder is looked for. A holder on another host cannot be seen; it
-writes to its claim every few seconds, and counts as gone when it has not for minutes.
+A claim names its process. A process on the same machine is looked up. A process on another host cannot be looked up: it
+writes to its claim every few seconds, and counts as gone if it has not done so for minutes.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ from ..._ollama.text import printable
 _ENDING = ".claim"
 _TOKEN = 8
 
-#: Seconds between two signs of life, and after which a holder that cannot be looked for counts as gone.
+#: Seconds between two signs of life, and seconds without one after which a process on another host counts as gone.
 _BEAT = 15.0
 _GONE_AFTER = 300.0
 
-#: Seconds of the longest pause between two tries.
+#: The longest pause between two tries in seconds.
 _PAUSE = 2.0
 
 #: The pid namespace of a machine itself, not of a container (Linux, include/linux/proc_ns.h, PROC_PID_INIT_INO).
 _OF_THE_MACHINE = "pid:[4026531836]"
 
-#: Bytes of a claim that are read.
+#: Bytes of a claim that are read, at most.
 _MOST = 1000
 
 
 class Identity(NamedTuple):
-    """A process, for whoever shares the file system.
+    """The identity of a process, for other processes that share the file system.
 
-    :param boot: changes with each start of the machine; empty when the system does not say it.
-    :param namespace: in which the number of the process means it.
-    :param began: the moment when the process began, so that another one with its number is told from it.
+    :param boot: changes with each start of the machine; empty if the system does not report it.
+    :param namespace: the pid namespace in which the number is valid.
+    :param process: the number of the process.
+    :param began: when the process began; it distinguishes the process from a later one with the same number.
     """
 
     host: str
@@ -62,7 +63,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def own(cls) -> Identity:
-        """Return that of this process."""
+        """Return the identity of this process."""
         namespace = ""
         with contextlib.suppress(OSError):
             namespace = os.readlink("/proc/self/ns/pid")
@@ -71,17 +72,17 @@ class Identity(NamedTuple):
 
     @classmethod
     def read(cls, content: bytes) -> Optional[Identity]:
-        """Return that of a claim; ``None`` when it is not, or not yet, written as we write it."""
+        """Return the identity in a claim; ``None`` if the claim is incomplete or was not written by this collection."""
         fields = content.decode("utf-8", "replace").split("\n")
         return cls(*fields[:5]) if len(fields) == 6 else None
 
     @property
     def line(self) -> bytes:
-        """What a claim holds."""
+        """The content of a claim."""
         return "\n".join((*self, "")).encode()
 
     def gone(self, me: Identity) -> Optional[bool]:
-        """Return whether the process has ended; ``None`` when that cannot be seen from here."""
+        """Return whether the process has ended; ``None`` if this machine cannot know it."""
         if not (self.boot and me.boot and self.began and self.process.isdecimal()):
             return None
         if self.boot != me.boot:
@@ -92,15 +93,16 @@ class Identity(NamedTuple):
 
 
 class StoreBusyError(DirectoryError):
-    """Another process has kept this one out of a store for longer than is waited."""
+    """Another process has held a store for longer than this process waits."""
 
     code = "store_busy"
 
 
 def busy(holder: str, path: str, seconds: float) -> StoreBusyError:
-    """Return the error for something that another process holds for too long.
+    """Return the error for a lock or a claim that another process holds for too long.
 
-    :param holder: such as ``process 4711``.
+    :param holder: the process, such as ``process 4711``.
+    :param seconds: how long this process has waited.
     """
     return StoreBusyError(
         f"After {seconds:.0f} s {path} is still held by {holder}",

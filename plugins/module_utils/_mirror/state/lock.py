@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""One at a time: the lock that an importer holds while it changes a store."""
+"""The lock that an importer holds while it changes a store, so that one importer works at a time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FILE = "lock"
 
 _CLAIM = "importer"
 
-#: What the system says where locks are not to be had, as on NFS without a lock daemon.
+#: Errors of a file system without locks, such as NFS without a lock daemon.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
-#: Seconds that the holder has to say who it is, which it does right after it has taken the lock.
+#: Seconds within which the holder writes its process number, which it does right after it has taken the lock.
 _SAYS_WITHIN = 1.0
 
-#: Seconds that a holder is waited for. An import of a few models takes less, and one that stands still gives up by
-#: itself much earlier; but any process of a user who may write to the store can take the lock and keep it.
+#: The longest wait for a holder in seconds. An import of a few models takes less, and an import that stands still gives
+#: up much earlier; but any process of a user who may write to the store can take the lock and keep it.
 WAIT_WITHIN = 6 * 3600.0
 
 #: Seconds of the longest pause between two tries.
@@ -54,14 +54,14 @@ class LockWait:
 def exclusive(
     directory: Directory, ownership: Ownership, on_wait: Callable[[str], None], *, within: float = WAIT_WITHIN
 ) -> Iterator[None]:
-    """Hold the lock of a directory; wait for it while another process holds it.
+    """Hold the lock of a directory; wait while another process holds the lock.
 
-    The system gives it back when the process ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
 
-    :param on_wait: is told once, before the waiting, who holds the lock, and once after it for how long it took.
-    :param within: seconds to wait, at most.
-    :raises StoreBusyError: when another process holds the lock for longer. The message names the process.
-    :raises UnsafePathError: when a directory is in the place of the lock.
+    :param on_wait: receives a message before the wait, which names the holder, and a message after it, with its length.
+    :param within: the longest wait in seconds.
+    :raises StoreBusyError: if another process holds the lock for longer. The message names the process.
+    :raises UnsafePathError: if a directory is in the place of the lock.
     """
     path = directory.join(_FILE)
     deadline = time.monotonic() + within
@@ -83,11 +83,11 @@ def exclusive(
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         try:
-            # Not every file system's locks keep others out, nor reach the other hosts that share it.
+            # The locks of some file systems keep nobody out, or do not reach the other hosts that share the store.
             with claimed(directory, _CLAIM, ownership, on_wait, deadline=deadline):
                 yield
         finally:
-            with contextlib.suppress(OSError):  # the next one must not be taken for this one before it says who it is
+            with contextlib.suppress(OSError):  # the next holder must not be reported under this process's number
                 os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
@@ -114,10 +114,10 @@ def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], deadlin
 
 
 def _holder(descriptor: int) -> str:
-    """Return who holds the lock. It may have taken it this very moment."""
+    """Return the holder of the lock, which may have taken it a moment ago."""
     deadline = time.monotonic() + _SAYS_WITHIN
     while True:
-        # The system knows it; what the file says is for a system that does not tell, and anybody may have written it.
+        # The system knows the holder. The file is for systems that do not report it, and anybody may have written it.
         process = _locker(descriptor) or os.pread(descriptor, 20, 0).decode("ascii", "replace")
         if process.isdecimal():
             return f"process {process}"
@@ -127,7 +127,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _with_user(holder: str) -> str:
-    """Return a holder with the user that it runs as, where that can be seen."""
+    """Return a holder with the user that it runs as, if the system shows it."""
     number = holder.rpartition(" ")[2]
     with contextlib.suppress(OSError, KeyError):
         return f"{holder} of the user {pwd.getpwuid(os.stat(f'/proc/{number}').st_uid).pw_name}"
@@ -135,13 +135,13 @@ def _with_user(holder: str) -> str:
 
 
 def _locker(descriptor: int) -> str:
-    """Return the number of the process that holds the lock of a file, as Linux lists it; empty when it does not."""
+    """Return the number of the process that holds the lock of a file; empty if Linux does not list it."""
     state = os.fstat(descriptor)
     file = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
     with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii", errors="replace") as locks:
         for line in locks:
             fields = line.split()
-            # "1: FLOCK ADVISORY WRITE 4711 fd:01:131 0 EOF"; one that waits has an arrow after its number.
+            # "1: FLOCK ADVISORY WRITE 4711 fd:01:131 0 EOF"; a waiting process has an arrow after its number.
             if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == file and fields[4].isdecimal():
                 return fields[4] if fields[4] != "0" else ""
     return ""

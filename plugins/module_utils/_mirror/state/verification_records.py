@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Records of verified blobs: which files were found to have their digest, and what they looked like then.
+"""Records of verified blobs: which files had their digest when they were hashed, and their state at that time.
 
-Hashing 40 GB takes most of a minute; looking at a file's state takes a microsecond. A file whose size, times and inode
-are as they were when it was last hashed is trusted to be as it was. The device is not compared: after a reboot it may
-have another number on NFS, btrfs and overlay file systems. Whoever can write the store can write the records too, and
-gains nothing by it.
+Hashing 40 GB takes most of a minute; reading a file's state takes a microsecond. A file is trusted to be unchanged if
+its size, times and inode are the same as when it was last hashed. The device is not compared: after a reboot, file
+systems such as NFS, btrfs and overlay may give it another number. A user who can write the store can write the records
+too, and gains nothing by that.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ Signature = tuple[int, int, int, int]
 
 
 def signature(state: os.stat_result) -> Signature:
-    """Return what must be unchanged for a file to be trusted unread."""
+    """Return the values that must be unchanged for a file to be trusted without reading it."""
     return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
 
 
 class VerificationRecords:
-    """What is recorded of one store, and what this run adds; only :meth:`save` writes."""
+    """The records of one store, and those that this run adds. Only :meth:`save` writes."""
 
     def __init__(self, workspace: Optional[Directory], *, believe: bool = True) -> None:
-        """Read what is there.
+        """Read the records.
 
-        :param workspace: where the records lie; ``None`` when there is no such directory yet.
-        :param believe: whether an earlier run's records count, or only what this run finds.
+        :param workspace: the directory with the records; ``None`` if there is none yet.
+        :param believe: whether the records of earlier runs count, or only those of this run.
         """
         self._believed = _read(workspace) if believe else {}
         self._found: dict[str, Signature] = {}
 
     def knows(self, digest: str, state: os.stat_result) -> bool:
-        """Return whether the file of a blob is as it was when it was verified."""
+        """Return whether the file of a blob is unchanged since it was verified."""
         return signature(state) in (self._found.get(digest), self._believed.get(digest))
 
     def note(self, digest: str, state: os.stat_result) -> None:
@@ -58,13 +58,13 @@ class VerificationRecords:
 
     @property
     def outdated(self) -> bool:
-        """Whether this run found what is not recorded."""
+        """Whether this run has verified files that are not recorded."""
         return any(self._believed.get(digest) != seen for digest, seen in self._found.items())
 
     def save(self, workspace: Directory, present: Container[str], ownership: Ownership) -> None:
-        """Write the records, whole or not at all; what others recorded meanwhile stays.
+        """Write the records, whole or not at all. Records that other processes wrote meanwhile stay.
 
-        :param present: the names of the files of all blobs; whatever else is recorded is dropped.
+        :param present: the file names of all blobs; records of other files are dropped.
         """
         merged = {**_read(workspace), **self._found}
         kept = {digest: seen for digest, seen in sorted(merged.items()) if digest.replace(":", "-") in present}

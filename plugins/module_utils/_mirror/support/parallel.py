@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The same work on many things, several at once."""
+"""The same work on many items, on several threads."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _Result = TypeVar("_Result")
 
 
 def each(work: Callable[[_Item], _Result], items: Sequence[_Item], threads: int) -> list[_Result]:
-    """Return what the work makes of each item, in their order.
+    """Return the result of the work on each item, in the order of the items.
 
-    Threads take items as they get done with others. An executor would be told of each item, which takes 0.1 ms; for a
-    thousand small ones that is more than the work.
+    Each thread takes the next item when it has finished one. An executor needs 0.1 ms to submit an item; for a thousand
+    small items that is more than the work.
 
-    :raises Exception: what the work raised first; then nothing more is begun.
+    :raises Exception: the first error of the work; then no more items are begun.
     """
     todo = deque(enumerate(items))  # threads may pop at once (collections.deque)
     done: dict[int, _Result] = {}

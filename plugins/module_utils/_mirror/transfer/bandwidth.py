@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A limit of bytes a second that all requests of a task share: a bucket of tokens that may run into debt."""
+"""A limit of bytes per second that all requests of a task share: a token bucket that may run into debt."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import threading
 import time
 from typing import Callable, Optional
 
-#: Seconds of silence after which as many bytes may come at once as would have come in them.
+#: Seconds of silence that count: after a longer silence, the bytes of so many seconds may come at once.
 BURST = 0.25
 
-#: Bytes received between two looks at the limit, so that several connections do not together bring much at once.
+#: Bytes that a connection receives between two checks of the limit, so that several connections stay close to it.
 PIECE = 64 * 1024
 
 
 class Bandwidth:
-    """The limit. Several threads use it at once.
+    """The limit. Several threads use it at the same time.
 
-    :param rate: in bytes a second; ``None`` for no limit.
+    :param rate: bytes per second; ``None`` for no limit.
+    :param clock: returns seconds, always growing.
     """
 
     def __init__(self, rate: Optional[int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,7 +32,7 @@ class Bandwidth:
         self._paid_until = clock()
 
     def spend(self, count: int) -> float:
-        """Account for bytes that have come, or are about to go; return how many seconds to wait until others may."""
+        """Account for bytes that were received or will be sent; return the seconds to wait before the next bytes."""
         if not self.limited:
             return 0.0
         with self._lock:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The upload engine: a file goes to the mirror in parts, several at once, and every byte is hashed on its way.
+"""The upload engine: a file goes to the mirror in parts, several at the same time, and every byte is hashed on its way.
 
-Parts are read and hashed in order, one thread after the other, and sent side by side. The upload is completed only if
-the whole had the digest that it should have; else it is aborted, and the mirror never had an object with damaged
-content.
+Threads read and hash parts in order, one thread after the other, and send them at the same time. The upload is
+completed only if the whole file has the expected digest; otherwise it is aborted, so that the mirror never has an
+object with damaged content.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from ..s3.mirror import Mirror
 from ..s3.objects import digest_metadata
 from .bandwidth import Bandwidth
 
-#: Bytes of a part, unless the object would have more parts than S3 allows: 10,000 (Amazon S3 quotas).
+#: Bytes of a part, unless the object would have more parts than S3 allows, which are 10,000 (Amazon S3 quotas).
 PART_SIZE = 16 * 1024 * 1024
 MAX_PARTS = 10_000
 
-#: Bytes of a part when the bandwidth is limited, which holds from part to part: the least that S3 allows.
+#: Bytes of a part if the bandwidth is limited: the least that S3 allows, since the limit acts between two parts.
 LIMITED_PART_SIZE = 5 * 1024 * 1024
 
-#: Parts under way at once; each is held in memory.
+#: Parts that are sent at the same time; each is held in memory.
 CONCURRENCY = 3
 
 
 def part_sizes(size: int) -> tuple[int, int]:
-    """Return how many bytes a part of an object has, and how many when the bandwidth is limited.
+    """Return how many bytes a part of an object has, and how many if the bandwidth is limited.
 
-    :param size: of the object, in bytes.
+    :param size: bytes of the object.
     """
     least = -(-size // MAX_PARTS)
     return max(PART_SIZE, least), max(LIMITED_PART_SIZE, least)
@@ -61,8 +61,10 @@ def upload(
 ) -> None:
     """Send an open file to the mirror, with its digest beside it.
 
-    :param path: of the file, for messages.
-    :raises DigestMismatchError: when the file's content has another digest; the mirror is as it was then.
+    :param size: bytes of the file.
+    :param path: the path of the file, for messages.
+    :param on_bytes: receives the number of bytes that were sent.
+    :raises WrongDigestError: if the file has another digest; then the mirror is unchanged.
     """
     bandwidth = bandwidth or Bandwidth(None)
     part_size = part_sizes(size)[bandwidth.limited]
@@ -86,7 +88,7 @@ def upload(
 
 
 def _begin(mirror: Mirror, key: str, digest: str) -> dict[str, str]:
-    """Begin an upload of parts; return the parameters that name it."""
+    """Begin a multipart upload; return the parameters that name it."""
     url = mirror.settings.url(key)
     with translated(mirror.settings, f"write {url}"):
         begun = mirror.client.create_multipart_upload(
@@ -103,7 +105,7 @@ def _begin(mirror: Mirror, key: str, digest: str) -> dict[str, str]:
 
 
 def _abort(mirror: Mirror, which: dict[str, str], error: BaseException) -> None:
-    """Have the server forget the parts of an upload that failed; what failed is what is reported, not the clean-up."""
+    """Have the server drop the parts of a failed upload. A failure of this clean-up only extends the remedy."""
     try:
         with translated(mirror.settings, "end the upload"):
             mirror.client.abort_multipart_upload(**which)
@@ -119,8 +121,8 @@ def _abort(mirror: Mirror, which: dict[str, str], error: BaseException) -> None:
 def _complete(mirror: Mirror, which: dict[str, str], etags: dict[int, str], size: int, digest: str) -> None:
     """Make an object of the parts.
 
-    The answer can be lost after the server has done it; the SDK then asks again, for an upload that is no more. So the
-    object itself is looked at before that counts as a failure.
+    The answer can be lost after the server has made the object; the SDK then repeats the request, and the upload no
+    longer exists. So the object itself is checked before that counts as a failure.
     """
     listed = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
     try:
@@ -157,7 +159,7 @@ def _etag(mirror: Mirror, key: str, answer: Any) -> str:
 
 
 class _Parts:
-    """The parts of a file, handed out in order and hashed as they are."""
+    """The parts of a file, which threads take in order and which are hashed meanwhile."""
 
     def __init__(self, descriptor: int, size: int, part_size: int, path: str) -> None:
         self._descriptor = descriptor
@@ -169,14 +171,14 @@ class _Parts:
         self._offset = 0
 
     def next(self) -> Optional[tuple[int, bytes]]:
-        """Return the next part and its number from 1 on; ``None`` after the last."""
+        """Return the next part and its number, which begins with 1; ``None`` after the last part."""
         with self._lock, explained("read", self._path):
             if self._offset >= self._size:
                 return None
             number = self._offset // self._part_size + 1
             wanted = min(self._part_size, self._size - self._offset)
             content = os.pread(self._descriptor, wanted, self._offset)
-            if len(content) < wanted:  # the file became shorter; the digest will tell
+            if len(content) < wanted:  # the file became shorter; verify() will fail
                 self._offset = self._size
             self._offset += len(content)
             self._seen.update(content)

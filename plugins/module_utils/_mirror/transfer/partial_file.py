@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Partial files: what a download has written so far, and the journal by which a later run goes on.
+"""Partial files: the bytes that a download has written so far, and the journal that lets a later run continue.
 
-The journal of a partial file holds digests of ever longer beginnings of the content, which cost nothing, since the
-hash of the whole passes there anyway. A later run hashes the file again and goes on behind the longest beginning whose
-digest still is what the journal says. So neither file is trusted, and neither has to be synced while it grows: what a
-power failure took or damaged, and what lies behind a hole, is simply fetched again.
+The journal of a partial file holds digests of ever longer beginnings of the content. They cost nothing, since the hash
+of the whole content passes these points anyway. A later run hashes the file again, and continues behind the longest
+beginning whose digest agrees with the journal. So neither file is trusted, and neither is synced while it grows: bytes
+that a power failure took or damaged, and bytes behind a hole, are fetched again.
 
-Large files are written past the page cache where the file system can (O_DIRECT). It saves the processor a copy and the
-cache its content: an import of 40 GB must not drive out the model that is being served meanwhile.
+Large files are written past the page cache if the file system allows it (O_DIRECT). That saves the processor a copy,
+and it keeps the cache: an import of 40 GB must not evict the model that is being served meanwhile.
 """
 
 from __future__ import annotations
@@ -30,34 +30,37 @@ from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
 from ..._ollama.store import TEMPORARY
 from .blob_transfer import Hash
 
-#: Bytes between two lines of the journal. A resumed download repeats at most so much, and what was in flight.
+#: Bytes between two lines of the journal. A resumed download repeats at most these, and the bytes that were in flight.
 INTERVAL = 16 * 1024 * 1024
 
-#: Bytes. What direct output wants addresses and lengths to be multiples of; no disk in use has larger blocks.
+#: Bytes. Direct output needs addresses and lengths that are multiples of this; no disk in use has larger blocks.
 BLOCK = 4096
 
-#: Seconds, a week. What was interrupted so long ago, and is not part of what is imported now, only takes room.
+#: Seconds, a week. A download that was interrupted so long ago, and that this run does not need, only takes room.
 ABANDONED_AFTER = 7 * 24 * 3600.0
 
-#: Bytes read at once to hash again what is there.
+#: Bytes that are read at once when a partial file is hashed again.
 _BLOCK = 1024 * 1024
 
-#: Bytes. A blob of 1 TB has a journal of 5 MB; more is not read.
+#: Bytes of a journal that are read, at most. A blob of 1 TB has a journal of 5 MB.
 _MAX_JOURNAL = 16 * 1024 * 1024
 
 _LINE = re.compile(rb"(\d{1,14}) ([0-9a-f]{64})\n")
 
 
 class PartialFile:
-    """A file that grows in one directory until it can take its place in another; a target of the transfer engine."""
+    """A file that grows in one directory until it is moved to another: a :class:`Target` of the transfer engine."""
 
     def __init__(
         self, directory: Directory, stem: str, size: int, ownership: Ownership, destination: Directory, name: str
     ) -> None:
-        """Say where to grow, and where to go in the end.
-
-        :param stem: what the names of file and journal in the directory begin with.
-        :param destination: the directory, and ``name`` the place in it, to take when complete.
+        """
+        :param directory: where the file grows.
+        :param stem: the beginning of the names of file and journal in the directory.
+        :param size: bytes of the complete file.
+        :param ownership: owner, group and mode of the file.
+        :param destination: the directory to which the complete file is moved.
+        :param name: the name of the complete file.
         """
         self._directory = directory
         self._partial = partial_name(stem)
@@ -68,14 +71,14 @@ class PartialFile:
         self._name = name
         self._descriptor = -1
         self._journal_descriptor = -1
-        self._noted = 0  # bytes of the content that the journal tells of
+        self._noted = 0  # bytes of the content that the journal covers
         self._journaled = 0  # bytes of the journal
         self._passed: tuple[int, Hash] = (0, hashlib.sha256())
         self._direct = False
         self._in_turn = threading.Lock()
 
     def begin(self) -> tuple[int, Hash]:
-        """Open what an earlier run left, or a new file; return how much of it is good, and the hash that saw it."""
+        """Open the file of an earlier run, or a new one; return how many of its bytes are good, and their hash."""
         journaled = self._size > INTERVAL
         self._descriptor = self._directory.create_file(self._partial, self._ownership, keep=journaled)
         offset, seen = 0, hashlib.sha256()
@@ -92,43 +95,43 @@ class PartialFile:
         return offset, seen
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Write bytes at their place; any number of threads may do so."""
+        """Write bytes at their place. Several threads call this at the same time."""
         with explained("write", self._directory.join(self._partial)):
             if self._direct:
                 try:
-                    # Whole blocks; what is too much at the end of the file is cut off in the end.
+                    # Whole blocks; commit() cuts off the excess at the end of the file.
                     _write(self._descriptor, offset, _whole_blocks(data))
                     return
                 except OSError as error:
                     if error.errno != errno.EINVAL:
                         raise
                     self._leave_direct()
-            # Through the cache the system lets one at a time write to a file, and has the others try again and again.
+            # Through the cache, the system lets one thread at a time write to a file, and the others spin.
             with self._in_turn:
                 _write(self._descriptor, offset, data)
 
     def reached(self, length: int, data: memoryview) -> None:
-        """Do nothing: the bytes are at their place, whatever their order."""
+        """Do nothing: :meth:`write` has put the bytes at their place."""
 
     def passed(self, length: int, data: memoryview, seen: Hash) -> None:
-        """Add a line to the journal when it is time."""
+        """Add a line to the journal, once every ``INTERVAL`` bytes."""
         self._passed = length, seen
         if self._journal_descriptor >= 0 and length >= self._noted + INTERVAL:
             self._note()
 
     def cut(self, length: int) -> bool:
-        """Drop what was written behind the first so many bytes; return whether more would be of use to a later run."""
+        """Drop the bytes behind ``length``; return whether a later run could use more bytes."""
         with explained("write", self._directory.join(self._partial)):
             os.ftruncate(self._descriptor, length)
         return self._journal_descriptor >= 0
 
     def commit(self) -> None:
-        """Make sure that the content is on the disk, and put the file in place.
+        """Sync the content to the disk, and move the file to its destination.
 
-        That the disk knows the place, too, is for the caller: once for many files (:meth:`Directory.sync`).
+        The caller syncs the destination directory, once for many files (:meth:`Directory.sync`).
         """
         with explained("write", self._directory.join(self._partial)):
-            if self._journal_descriptor >= 0:  # direct output may have filled the last block
+            if self._journal_descriptor >= 0:  # direct output may have written more than the last bytes
                 os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
         journaled = self._journal_descriptor >= 0
@@ -138,12 +141,12 @@ class PartialFile:
             self._directory.remove(self._journal)
 
     def suspend(self) -> None:
-        """Keep file and journal for a later run; without a journal the file is worth nothing."""
+        """Keep file and journal for a later run. A file without a journal is removed: no run could continue it."""
         worthless = self._descriptor >= 0 and self._size <= INTERVAL
         if self._journal_descriptor >= 0 and self._passed[0] > self._noted:
-            # The error that suspends is worth more than one about the journal.
+            # The error that ended the transfer is more useful than one about the journal.
             with contextlib.suppress(DirectoryError):
-                # No later run looks behind what has passed. On a full disk it makes room for the line.
+                # A later run does not use bytes behind this point; on a full disk, the cut makes room for the line.
                 self.cut(self._passed[0])
                 self._note()
         self._close()
@@ -160,7 +163,7 @@ class PartialFile:
         length, seen = self._passed
         line = f"{length} {seen.hexdigest()}\n".encode()
         with explained("write", self._directory.join(self._journal)):
-            # Half a line, which is all that may fit on a full disk, is written over the next time.
+            # On a full disk only half a line may fit; the next line overwrites it.
             if os.pwrite(self._journal_descriptor, line, self._journaled) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._noted = length
@@ -176,10 +179,10 @@ class PartialFile:
     def _go_direct(self, offset: int) -> None:
         flag = getattr(os, "O_DIRECT", 0)
         if flag and offset % BLOCK == 0:
-            with contextlib.suppress(OSError):  # not every file system can
+            with contextlib.suppress(OSError):  # some file systems have no direct output
                 fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | flag)
                 self._direct = True
-                # Within the length of the file several threads can write at once.
+                # Several threads can write at the same time only within the length of the file.
                 os.ftruncate(self._descriptor, self._size)
 
     def _leave_direct(self) -> None:
@@ -187,7 +190,7 @@ class PartialFile:
         self._direct = False
 
     def _verified(self) -> tuple[int, hashlib._Hash, int]:
-        """Return the length of the longest good beginning, its hash, and the length of the journal up to there."""
+        """Return the length of the longest good beginning, its hash, and the length of the journal up to it."""
         good = (0, hashlib.sha256(), 0)
         with explained("read", self._directory.join(self._journal)):
             length = min(os.fstat(self._journal_descriptor).st_size, _MAX_JOURNAL)
@@ -207,7 +210,7 @@ class PartialFile:
                 good = position, seen.copy(), lines
 
 
-#: Bytes behind the stem in the longest of the names that are made of it.
+#: Bytes, at most, of the endings that are added to a stem.
 LONGEST_SUFFIX = 32
 
 
@@ -222,28 +225,28 @@ def journal_name(stem: str) -> str:
 
 
 def held(directory: Optional[Directory], stem: str) -> int:
-    """Return how many bytes of the disk a partial file already has."""
+    """Return how many bytes of the disk a partial file occupies."""
     state = directory.stat(partial_name(stem)) if directory else None
     return state.st_blocks * 512 if state else 0  # st_blocks counts units of 512 bytes (stat(2))
 
 
 def kept_bytes(directory: Optional[Directory]) -> dict[str, int]:
-    """Return how many bytes of the disk each partial file of a directory has, by the stem of its name."""
+    """Return how many bytes of the disk each partial file of a directory occupies, by the stem of its name."""
     stems = [name.rpartition(".")[0] for name in directory.names() if name.endswith(".partial")] if directory else []
     return {stem: held(directory, stem) for stem in stems}
 
 
 def remove_abandoned(directory: Directory, kept: Collection[str], older_than: float) -> None:
-    """Remove what interrupted downloads have left that nobody will go on with.
+    """Remove partial files and journals that no run will continue.
 
-    :param kept: what the names of files and journals begin with that are left alone.
-    :param older_than: seconds since they were written to.
+    :param kept: stems whose files and journals are kept.
+    :param older_than: seconds since the last write to a file that is removed, at least.
     """
     for name in directory.names():
         stem, _dot, kind = name.rpartition(".")
         least = older_than
         if name.startswith(TEMPORARY):
-            least = ABANDONED_AFTER  # another process may be about to put it in place
+            least = ABANDONED_AFTER  # another process may be about to move it
         elif kind not in ("partial", "journal") or stem in kept:
             continue
         state = directory.stat(name)
@@ -252,7 +255,7 @@ def remove_abandoned(directory: Directory, kept: Collection[str], older_than: fl
 
 
 def _whole_blocks(data: memoryview) -> memoryview:
-    """Return the bytes and as many of those behind them in their buffer as fill the last block."""
+    """Return the bytes and those behind them in their buffer that fill the last block."""
     length = -(-len(data) // BLOCK) * BLOCK
     return data if length == len(data) else memoryview(data.obj)[:length]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""An object of the mirror as a source of the transfer engine."""
+"""Objects of the mirror as sources of the transfer engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..s3.objects import ObjectState
 
 
 class ObjectSource:
-    """The content of one object, as it was when its state was asked for."""
+    """The content of one object, as its state describes it."""
 
     def __init__(self, mirror: Mirror, state: ObjectState) -> None:
         self._mirror = mirror
@@ -25,7 +25,7 @@ class ObjectSource:
     def open(self, start: int, stop: int) -> ObjectStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive.
 
-        :raises ObjectChangedError: when it is no longer the object that it was at first.
+        :raises ObjectChangedError: if another object has taken its place.
         """
         state = self._state
         try:
@@ -36,7 +36,7 @@ class ObjectSource:
         return self._mirror.open(state.key, start, stop, state.size, "")
 
     def name_damage(self, error: WrongDigestError, *, checksum_given: bool = False) -> None:
-        """Say in an error which object has other content than it should have, and what to do about it.
+        """Name the damaged object in an error, and the remedy.
 
         :param checksum_given: whether a person gave the digest, rather than a manifest or the mirror.
         """
@@ -47,13 +47,17 @@ class ObjectSource:
         if checksum_given and self._state.digest is None:
             error.remedy = "Correct checksum or key, or publish the right file"
         else:
-            # Publishing alone would not do: what is there has the right size and the right digest recorded with it.
+            # Publishing alone would not help: the damaged object has the right size and the right recorded digest.
             error.remedy = (
                 "The object, or what a proxy makes of it, is damaged: remove it from the bucket and publish it again"
             )
 
     def refresh(self) -> None:
-        """Accept the object that is there now, if it can still be the same content."""
+        """Read from the object that is there now, if it can still have the same content.
+
+        :raises ObjectMissingError: if the object was removed.
+        :raises ObjectChangedError: if the object has another size.
+        """
         with self._lock:
             url = self._mirror.settings.url(self._state.key)
             state = self._mirror.find(self._state.key)
