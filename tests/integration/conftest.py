@@ -5,11 +5,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
-
 from fixtures import broker, fresh_broker, leave_in_order, model_store, ollama, pytest_generate_tests, s3
 
 __all__ = ["broker", "fresh_broker", "model_store", "ollama", "pytest_generate_tests", "s3"]

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 
+from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
+
+# Before any test imports the collection: what Python itself has loaded, the loader of Ansible does not know.
+init_plugin_loader()
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

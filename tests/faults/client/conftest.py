@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-TESTS = Path(__file__).resolve().parents[2]
-for folder in (TESTS / "lab", TESTS / "integration" / "server", Path(__file__).resolve().parent):
-    sys.path.insert(0, str(folder))
-
-import services  # noqa: E402
-from fixtures import leave_in_order, model_store  # noqa: E402
-from registry import Registry, running_registry  # noqa: E402
+import services
+from fixtures import leave_in_order, model_store
+from registry import Registry, running_registry
 
 __all__ = ["model_store"]
 

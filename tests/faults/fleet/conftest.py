@@ -6,21 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import pika
 import pytest
-
-TESTS = Path(__file__).resolve().parents[2]
-for folder in (TESTS / "lab", TESTS / "integration" / "fleet", TESTS / "integration" / "mirror"):
-    sys.path.insert(0, str(folder))
-
-import services  # noqa: E402
-from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3  # noqa: E402
-from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker  # noqa: E402
+import services
+from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3
+from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker
 
 __all__ = ["broker", "fresh_broker", "pytest_generate_tests", "s3"]
 

@@ -8,24 +8,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
-import sys
-from pathlib import Path
 
+import depth
+import faulty_proxy
+import mirror_lab
+import module_in_process
+import odd_s3.server
 import pytest
-
-TESTS = Path(__file__).resolve().parents[2]
-for folder in (TESTS / "lab", TESTS / "integration" / "mirror", Path(__file__).resolve().parent):
-    sys.path.insert(0, str(folder))
-
-import depth  # noqa: E402
-import faulty_proxy  # noqa: E402
-import mirror_lab  # noqa: E402
-import module_in_process  # noqa: E402
-import odd_s3.server  # noqa: E402
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror  # noqa: E402
-from fixtures import s3  # noqa: E402
-from hypothesis import HealthCheck  # noqa: E402
-from hypothesis import settings as hypothesis  # noqa: E402
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from fixtures import s3
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 __all__ = ["s3"]
 

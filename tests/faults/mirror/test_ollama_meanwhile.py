@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import services
 from faulty_proxy import Fault
 from mirror_lab import Model, assert_sound, digest_of, finish_module, journal, large_and_many, until_noted
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration" / "server"))
-
 from registry import running_registry
 
 LARGE = os.urandom(100 * 1024 * 1024)

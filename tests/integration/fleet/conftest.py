@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from fleet_parts import ScriptedOllama, WorkerProcess, asking, channel_to, configuration, delete_queues, set_up_broker
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.requester import Requester

@@ -29,13 +29,12 @@ import yaml
 from services import free_port
 
 SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
-sys.path.insert(0, str(SOURCES))
 
-from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
-from fleet_worker._fleet.broker_connection import BrokerConnection  # noqa: E402
-from fleet_worker._fleet.requester import Requester  # noqa: E402
-from fleet_worker._fleet.topology import definitions  # noqa: E402
-from fleet_worker.observe.status import ask as ask_status  # noqa: E402
+from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker._fleet.broker_connection import BrokerConnection
+from fleet_worker._fleet.requester import Requester
+from fleet_worker._fleet.topology import definitions
+from fleet_worker.observe.status import ask as ask_status
 
 CHAT_MODEL = "smollm2:135m"
 EMBED_MODEL = "all-minilm:latest"

@@ -19,14 +19,11 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 import yaml
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from fleet_parts import ODD_TABLE, channel_to, delete_queues, eventually, raw_tables
 from fleet_worker._fleet.topology import updates_permissions
-from updater_parts import Updater, updates_configuration
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mirror"))
-
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from mirror_lab import Model, assert_sound, digest_of, new_bucket
+from updater_parts import Updater, updates_configuration
 
 SMALL = "smollm2:135m"
 LOGIN = ("broker_host", "broker_port", "broker_username", "broker_password")

@@ -5,22 +5,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from broker_scripts import DLX, TICK, ModelPlayer, Player, RandomScript, Script, Seen, play_to_model
+from depth import rounds
 from fleet_worker._fleet.broker import BrokerSettings, parameters
 from fleet_worker.amqp.connection import Connection
 from fleet_worker.runtime.event_loop import EventLoop
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "simulation"))
-
-from broker_scripts import DLX, TICK, ModelPlayer, Player, RandomScript, Script, Seen, play_to_model
-from depth import rounds
 from quorum_queue import Series
 
 pytestmark = pytest.mark.every_version

@@ -6,14 +6,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import mirror_lab
+import pytest
 import s3_servers
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 

@@ -11,24 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import faulty_proxy
+import mirror_lab
+import playing
 import pytest
-
-TESTS = Path(__file__).resolve().parents[2]
-for folder in (
-    TESTS / "faults/mirror",
-    TESTS / "integration/mirror",
-    TESTS / "integration/server",
-    Path(__file__).parent,
-):
-    sys.path.insert(0, str(folder))
-
-import faulty_proxy  # noqa: E402
-import mirror_lab  # noqa: E402
-import playing  # noqa: E402
-import services  # noqa: E402
-import sshd  # noqa: E402
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings  # noqa: E402
-from depth import choose_versions  # noqa: E402
+import services
+import sshd
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
+from depth import choose_versions
 
 
 @pytest.fixture

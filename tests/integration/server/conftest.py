@@ -18,8 +18,6 @@ from typing import Any, Callable
 
 import pytest
 import services
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 from depth import choose_versions
 from registry import Registry, running_registry
 

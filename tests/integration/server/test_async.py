@@ -15,7 +15,7 @@ import ollama as official
 import pytest
 import services
 from registry import Registry
-from test_examples import play
+from server_play import play
 
 NAME = "registry.example.com:5000/team/smollm2:135m"
 PULL: dict[str, Any] = {"legionio.ollama.ollama_model": {"name": NAME, "insecure": True}, "register": "pull"}

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import services
 import yaml
+from server_play import play
 
 MODULES = ("ollama_blob", "ollama_inference", "ollama_model", "ollama_model_info")
 
@@ -24,27 +22,6 @@ MODULES = ("ollama_blob", "ollama_inference", "ollama_model", "ollama_model_info
 def examples(module: str) -> str:
     text: str = importlib.import_module(f"ansible_collections.legionio.ollama.plugins.modules.{module}").EXAMPLES
     return text
-
-
-def play(
-    path: Path, tasks: list[dict[str, Any]], host: str, variables: dict[str, Any]
-) -> subprocess.CompletedProcess[str]:
-    book = path / "play.yml"
-    content = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars": {"ansible_python_interpreter": sys.executable, **variables},
-        "module_defaults": {"group/legionio.ollama.server": {"host": host}},
-        "tasks": tasks,
-    }
-    book.write_text(yaml.safe_dump([content], sort_keys=False))
-    return subprocess.run(
-        ["ansible-playbook", "-i", "localhost,", "-c", "local", str(book)],
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("module", MODULES)

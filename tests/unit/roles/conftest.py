@@ -8,19 +8,15 @@ from __future__ import annotations
 import functools
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 
-sys.path.insert(0, str(Path(__file__).parent))
 # Variables of the roles use filters and lookups.
-init_plugin_loader()
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
@@ -19,11 +18,10 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.filter.config_problems import config_problems
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/fleet_worker"
-sys.path[:0] = [str(ROLE / "files"), str(ROLE.parents[1] / "tests/tools")]
 
-import config_schemas  # noqa: E402
-from fleet_worker.settings.config import Config, ConfigError, checked  # noqa: E402
-from fleet_worker.updates.config import UpdatesConfig  # noqa: E402
+import config_schemas
+from fleet_worker.settings.config import Config, ConfigError, checked
+from fleet_worker.updates.config import UpdatesConfig
 
 SCHEMAS = json.loads((ROLE / "meta/config_schemas.json").read_text())
 TLS = {"ca_path": "/ca", "client_cert": "/cert", "client_key_credential": "key", "validate": True}

@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[5] / "tests/lab"))
 
 from .memory_ollama import MemoryOllama, served
 

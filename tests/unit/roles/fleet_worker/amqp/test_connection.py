@@ -16,10 +16,10 @@ import pytest
 
 pika = pytest.importorskip("pika")
 
-from fleet_worker.amqp.connection import Connection, FrameTooLargeError  # noqa: E402
-from fleet_worker.runtime.event_loop import EventLoop  # noqa: E402
+from fleet_worker.amqp.connection import Connection, FrameTooLargeError
+from fleet_worker.runtime.event_loop import EventLoop
 
-from ..turning import turn_until  # noqa: E402
+from ..turning import turn_until
 
 GREETING = b"AMQP\x00\x00\x09\x01"
 

@@ -11,12 +11,12 @@ import pytest
 
 pika = pytest.importorskip("pika")
 
-from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
-from fleet_worker.amqp.consumers import Consumers  # noqa: E402
-from pika import spec  # noqa: E402
-from pika.exceptions import ChannelClosedByBroker  # noqa: E402
+from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker.amqp.consumers import Consumers
+from pika import spec
+from pika.exceptions import ChannelClosedByBroker
 
-from ..deliveries import lane_settings  # noqa: E402
+from ..deliveries import lane_settings
 
 GOOD, OTHER, BAD = lane_settings("chat", "good:1"), lane_settings("chat", "other:1"), lane_settings("chat", "bad:1")
 REFUSAL = ChannelClosedByBroker(403, "ACCESS_REFUSED - access to queue refused")

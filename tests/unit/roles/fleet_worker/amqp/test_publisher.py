@@ -11,14 +11,14 @@ import pytest
 
 pika = pytest.importorskip("pika")
 
-from fleet_worker._fleet.broker import BrokerSettings  # noqa: E402
-from fleet_worker._fleet.errors import BrokerError  # noqa: E402
-from fleet_worker._fleet.messages import Message, Properties, Reply  # noqa: E402
-from fleet_worker.amqp.publisher import PAUSES, ConfirmingPublisher  # noqa: E402
-from fleet_worker.domain.publication import Publication  # noqa: E402
-from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError  # noqa: E402
+from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker._fleet.errors import BrokerError
+from fleet_worker._fleet.messages import Message, Properties, Reply
+from fleet_worker.amqp.publisher import PAUSES, ConfirmingPublisher
+from fleet_worker.domain.publication import Publication
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
-from ..manual_loop import ManualLoop  # noqa: E402
+from ..manual_loop import ManualLoop
 
 ENDED = BrokerError("501 FRAME_ERROR", amqp_code=501)
 DIRECT = "amq.rabbitmq.reply-to.g1h2AA1yZXBseUA5MjQ4ODg0AAADIgAAAABrCqep.UOVzIlU0e0LHRLKcQA3huw=="
