@@ -26,15 +26,14 @@ from typing import Any, Callable, Optional, Union
 import pika
 import pika.data
 import yaml
-from services import free_port
-
-SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
-
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.broker_connection import BrokerConnection
 from fleet_worker._fleet.requester import Requester
 from fleet_worker._fleet.topology import definitions
 from fleet_worker.observe.status import ask as ask_status
+from services import free_port
+
+SOURCES = Path(__file__).resolve().parents[3] / "roles" / "fleet_worker" / "files"
 
 CHAT_MODEL = "smollm2:135m"
 EMBED_MODEL = "all-minilm:latest"

@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import config_schemas
 import pytest
 from ansible_collections.legionio.ollama.plugins.filter.config_problems import config_problems
-
-ROLE = Path(__file__).resolve().parents[3] / "roles/fleet_worker"
-
-import config_schemas
 from fleet_worker.settings.config import Config, ConfigError, checked
 from fleet_worker.updates.config import UpdatesConfig
+
+ROLE = Path(__file__).resolve().parents[3] / "roles/fleet_worker"
 
 SCHEMAS = json.loads((ROLE / "meta/config_schemas.json").read_text())
 TLS = {"ca_path": "/ca", "client_cert": "/cert", "client_key_credential": "key", "validate": True}

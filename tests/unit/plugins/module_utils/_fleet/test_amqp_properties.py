@@ -9,6 +9,7 @@ import datetime
 import struct
 from typing import Any
 
+import pika
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.amqp_properties import (
     MAX_VALUES,
@@ -17,8 +18,6 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.amqp_proper
 )
 from hypothesis import given
 from hypothesis import strategies as st
-
-pika = pytest.importorskip("pika")
 
 HEADERS, CORRELATION_ID = 1 << 13, 1 << 10
 

@@ -12,10 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pika
 import pytest
-
-pika = pytest.importorskip("pika")
-
 from fleet_worker.amqp.connection import Connection, FrameTooLargeError
 from fleet_worker.runtime.event_loop import EventLoop
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+import pika
 import pytest
-
-pika = pytest.importorskip("pika")
-
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker.amqp.consumers import Consumers
 from pika import spec

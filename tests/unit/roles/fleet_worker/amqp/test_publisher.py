@@ -8,9 +8,6 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-
-pika = pytest.importorskip("pika")
-
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.errors import BrokerError
 from fleet_worker._fleet.messages import Message, Properties, Reply

@@ -10,9 +10,6 @@ import struct
 from typing import Any, Callable, Optional
 
 import pytest
-
-pytest.importorskip("pika")
-
 from fleet_worker._fleet.messages import Message, Properties, Reply
 from fleet_worker.amqp.reply_probe import PATIENCE, ReplyProbe
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker

@@ -8,9 +8,6 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-
-pytest.importorskip("pika")
-
 from fleet_worker._fleet.errors import BrokerError
 from fleet_worker._fleet.registry import Trouble
 from fleet_worker.amqp.registry_publisher import NO_TROUBLE, UNDECIDED

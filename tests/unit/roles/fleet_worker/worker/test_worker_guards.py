@@ -11,7 +11,6 @@ from typing import Any, Callable
 
 import pytest
 
-pytest.importorskip("pika")
 pytest.importorskip("prometheus_client")
 
 from fleet_worker._fleet.broker import Address, BrokerSettings

@@ -9,7 +9,6 @@ from typing import Any, Callable, Union
 
 import pytest
 
-pytest.importorskip("pika")
 pytest.importorskip("prometheus_client")
 
 from fleet_worker.domain.verdicts import Result, Verdict
