@@ -52,7 +52,7 @@ SIGNED = {
     ],
     ids=["no configuration", "signed", "OCI"],
 )
-def test_models_of_every_shape_come_and_go(tmp_path, memory_mirror, changes):
+def test_apply_model_of_any_shape_is_imported_and_removed_whole(tmp_path, memory_mirror, changes):
     """With a blob without content and one that is named twice; what a signature names is no part of the model."""
     layers = [
         {"mediaType": "x", "digest": digest_of(part), "size": len(part)} for part in (b"", b"weights", b"weights")
@@ -71,7 +71,7 @@ def test_models_of_every_shape_come_and_go(tmp_path, memory_mirror, changes):
         assert store.blobs.names() == []
 
 
-def test_a_list_of_manifests_is_refused_and_nothing_is_created(tmp_path, memory_mirror):
+def test_plan_list_of_manifests_is_refused_and_nothing_is_created(tmp_path, memory_mirror):
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
     memory_mirror.objects[memory_mirror.layout.manifest_key(NAME)] = json.dumps(index).encode()
     with Store(StoreSettings(str(tmp_path / "models"))) as store, pytest.raises(UnsupportedManifestError) as caught:
@@ -80,7 +80,7 @@ def test_a_list_of_manifests_is_refused_and_nothing_is_created(tmp_path, memory_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_prune_says_where_it_cannot_look_into(store, memory_mirror, tmp_path):
+def test_plan_prune_of_an_unreadable_directory_is_a_warning(store, memory_mirror, tmp_path):
     link = tmp_path / "models/manifests/hf.co"
     link.symlink_to(tmp_path / "a disk that is not mounted")
     (warning,) = ModelImport(memory_mirror, store, [NAME], prune=["*"]).plan().warnings
@@ -89,7 +89,7 @@ def test_prune_says_where_it_cannot_look_into(store, memory_mirror, tmp_path):
     assert not ModelImport(memory_mirror, store, [NAME]).plan().warnings
 
 
-def test_a_damaged_blob_is_named_by_its_object_and_publishing_alone_is_no_remedy(store, memory_mirror):
+def test_apply_damaged_blob_is_named_by_its_object_with_the_remedy(store, memory_mirror):
     memory_mirror.put(NAME.full, b"shared", b"new")
     key = memory_mirror.layout.blob_key(digest_of(b"new"))
     memory_mirror.objects[key] = b"bad"
@@ -100,7 +100,7 @@ def test_a_damaged_blob_is_named_by_its_object_and_publishing_alone_is_no_remedy
 
 
 @pytest.mark.parametrize("part", ["blobs", "manifests", ".legionio-ollama"])
-def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(store, memory_mirror, tmp_path, monkeypatch, part):
+def test_plan_directory_that_may_not_be_written_to_is_refused(store, memory_mirror, tmp_path, monkeypatch, part):
     memory_mirror.put(NAME.full, b"shared", b"new")
     barred = os.stat(tmp_path / "models" / part).st_ino
     access = os.access
@@ -116,7 +116,7 @@ def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(store, memor
     assert str(tmp_path / "models" / part) in caught.value.message
 
 
-def test_a_store_that_cannot_be_created_is_named_in_the_plan(tmp_path, memory_mirror, monkeypatch):
+def test_plan_store_that_cannot_be_created_is_refused(tmp_path, memory_mirror, monkeypatch):
     memory_mirror.put(NAME.full, b"new")
     monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
     path = tmp_path / "not there/models"
@@ -125,6 +125,6 @@ def test_a_store_that_cannot_be_created_is_named_in_the_plan(tmp_path, memory_mi
     assert str(path) in caught.value.message
 
 
-def test_a_read_only_store_in_which_nothing_changes_is_no_failure(store, memory_mirror, monkeypatch):
+def test_plan_unchanged_read_only_store_is_no_failure(store, memory_mirror, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
     assert not ModelImport(memory_mirror, store, [NAME]).plan().changed

@@ -75,7 +75,7 @@ def shelf():
     return Shelf({A: manifest(SHARED, OWN), B: manifest(SHARED)})
 
 
-def test_a_model_goes_with_what_nobody_else_needs(shelf):
+def test_removal_model_takes_the_blobs_that_only_it_names(shelf):
     plan = plan_removal(shelf, [A])
     assert [blob.digest for blob in plan.of(REMOVE)] == [OWN]
     assert plan.listed == {A, B}
@@ -83,7 +83,7 @@ def test_a_model_goes_with_what_nobody_else_needs(shelf):
     assert shelf.blobs == {SHARED}
 
 
-def test_a_manifest_that_cannot_be_read_keeps_every_blob_and_is_named(shelf):
+def test_removal_unreadable_manifest_keeps_every_blob_and_is_named(shelf):
     shelf.barred = {B}
     plan = plan_removal(shelf, [A])
     assert not plan.of(REMOVE)
@@ -96,7 +96,7 @@ def test_a_manifest_that_cannot_be_read_keeps_every_blob_and_is_named(shelf):
     assert shelf.blobs == {SHARED, OWN}
 
 
-def test_a_list_without_the_model_that_was_just_read_keeps_every_blob(shelf):
+def test_removal_list_without_a_model_just_read_keeps_every_blob(shelf):
     shelf.hidden = {A, B}
     plan = plan_removal(shelf, [A])
     assert not plan.of(REMOVE)
@@ -104,7 +104,7 @@ def test_a_list_without_the_model_that_was_just_read_keeps_every_blob(shelf):
     assert "lacks a:latest" in warning
 
 
-def test_a_list_that_loses_a_model_after_the_plan_keeps_every_blob(shelf):
+def test_removal_list_that_loses_a_model_after_the_plan_keeps_every_blob(shelf):
     plan = plan_removal(shelf, [A])
     shelf.hidden = {B}
     removal = carry_out_removal(shelf, plan)
@@ -113,7 +113,7 @@ def test_a_list_that_loses_a_model_after_the_plan_keeps_every_blob(shelf):
     assert shelf.blobs == {SHARED, OWN}
 
 
-def test_a_list_without_the_model_that_was_just_written_keeps_every_blob(shelf):
+def test_removal_list_without_a_model_just_written_keeps_every_blob(shelf):
     coming = {C: Manifest.parse(manifest(SHARED))}
     unused = unused_blobs(shelf, {A: shelf.models[A]}, coming)
     assert [blob.digest for blob in unused.blobs if blob.action == REMOVE] == [OWN]
@@ -126,7 +126,7 @@ def test_a_list_without_the_model_that_was_just_written_keeps_every_blob(shelf):
     assert carry_out_removal(shelf, written).digests == ()
 
 
-def test_a_removal_that_is_confirmed_and_not_done_is_an_error(shelf, monkeypatch):
+def test_removal_that_is_confirmed_and_not_done_is_an_error(shelf, monkeypatch):
     monkeypatch.setattr(shelf, "remove_manifest", lambda name: True)
     with pytest.raises(NotRemovedError) as caught:
         carry_out_removal(shelf, plan_removal(shelf, [A]))
@@ -135,20 +135,20 @@ def test_a_removal_that_is_confirmed_and_not_done_is_an_error(shelf, monkeypatch
     assert shelf.blobs == {SHARED, OWN}
 
 
-def test_a_model_that_somebody_else_removed_meanwhile_is_no_doubt(shelf):
+def test_removal_model_that_somebody_else_removed_is_no_doubt(shelf):
     plan = plan_removal(shelf, [A])
     del shelf.models[B]
     assert carry_out_removal(shelf, plan).digests == (OWN,)
 
 
-def test_a_blob_that_a_model_began_to_name_meanwhile_stays(shelf):
+def test_removal_blob_that_another_model_began_to_name_stays(shelf):
     plan = plan_removal(shelf, [A])
     shelf.models[C] = manifest(OWN)
     assert carry_out_removal(shelf, plan) == ((), ())
     assert OWN in shelf.blobs
 
 
-def test_what_a_broken_manifest_named_is_left_alone(shelf):
+def test_removal_blobs_of_a_damaged_manifest_stay(shelf):
     shelf.models[C] = b""
     plan = plan_removal(shelf, [C])
     assert not plan.blobs
@@ -161,7 +161,7 @@ DIGESTS = [digest_of(bytes([number])) for number in range(4)]
 
 
 @given(st.data())
-def test_no_blob_that_a_model_needs_ever_goes(data):
+def test_removal_any_sequence_never_removes_a_needed_blob(data):
     """Whatever a list leaves out before and after the removal, as long as it does not lack all but what is removed."""
     models = data.draw(
         st.dictionaries(

@@ -35,37 +35,37 @@ def fetch(memory_mirror):
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_a_directory_as_path_is_refused_in_the_plan(fetch, tmp_path, ending):
+def test_fetch_directory_as_path_is_refused_in_the_plan(fetch, tmp_path, ending):
     with pytest.raises(UnsafePathError) as caught:
         fetch(f"{tmp_path}{ending}").plan()
     assert f"{tmp_path} is a directory" in caught.value.message
     assert str(tmp_path / "a.bin") in caught.value.remedy
 
 
-def test_a_path_that_ends_in_a_slash_is_refused_though_nothing_is_there(fetch, tmp_path):
+def test_fetch_path_that_ends_in_a_slash_is_refused(fetch, tmp_path):
     with pytest.raises(UnsafePathError, match="must name the file"):
         fetch(f"{tmp_path}/new/").plan()
 
 
-def test_the_root_directory_is_refused(fetch):
+def test_fetch_root_directory_is_refused(fetch):
     with pytest.raises(UnsafePathError, match="is a directory"):
         fetch("/").plan()
 
 
-def test_a_link_to_a_directory_is_refused(fetch, tmp_path):
+def test_fetch_link_to_a_directory_is_refused(fetch, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
     with pytest.raises(UnsafePathError, match="is a directory"):
         fetch(tmp_path / "link").plan()
 
 
-def test_a_pipe_or_a_device_is_never_replaced(fetch, tmp_path):
+def test_fetch_pipe_or_device_is_never_replaced(fetch, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UnsafePathError, match="not a regular file"):
         fetch(tmp_path / "pipe").plan()
 
 
-def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(fetch, tmp_path, monkeypatch):
+def test_fetch_directory_that_may_not_be_written_to_is_refused_in_the_plan(fetch, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
     with pytest.raises(NotPermittedError) as caught:
         fetch(tmp_path / "f").plan()
@@ -73,7 +73,7 @@ def test_a_directory_that_may_not_be_written_to_is_seen_in_the_plan(fetch, tmp_p
 
 
 @pytest.mark.parametrize("recorded, remedy", [(None, "Correct checksum"), (DIGEST, "remove it from the bucket")])
-def test_other_content_than_the_checksum_says_is_named_with_what_helps(
+def test_fetch_other_content_than_the_checksum_is_named_with_the_remedy(
     fetch, tmp_path, memory_mirror, monkeypatch, recorded, remedy
 ):
     state = memory_mirror.state("releases/a.bin")._replace(digest=recorded)
@@ -88,7 +88,7 @@ def test_other_content_than_the_checksum_says_is_named_with_what_helps(
 
 
 @pytest.mark.parametrize("length", [1, 200, 235, 255])
-def test_any_name_that_the_file_system_allows_can_be_had(fetch, tmp_path, length):
+def test_fetch_any_name_that_the_file_system_allows_is_possible(fetch, tmp_path, length):
     path = tmp_path / ("m" * length)
     download = fetch(path)
     assert download.apply(download.plan(), Ownership(None, None, 0o644, None)) == len(CONTENT)

@@ -105,7 +105,7 @@ def tls_error(verify_message, reason=""):
         (answer("Odd\n\x1b", 400, "\u202e"), errors.MirrorError, "Odd\\n\\x1b: \\u202e"),
     ],
 )
-def test_each_failure_has_its_own_message(error, kind, says):
+def test_translate_each_failure_has_its_own_message(error, kind, says):
     typed = translate(error, SETTINGS, "read s3://models/key")
     assert typed.__class__ is kind  # not one of its kinds: the most general one would say less
     assert str(typed).startswith("Could not read s3://models/key: ")
@@ -116,7 +116,7 @@ def test_each_failure_has_its_own_message(error, kind, says):
 
 
 @pytest.mark.parametrize("doing", ["read", "list", "write", "remove"])
-def test_denied_access_names_the_right_for_what_was_done(doing):
+def test_translate_denied_access_names_the_missing_right(doing):
     says = str(translate(answer("AccessDenied", 403), SETTINGS, f"{doing} s3://models/key"))
     rights = {"read": "s3:GetObject", "list": "s3:ListBucket", "write": "s3:PutObject", "remove": "s3:DeleteObject"}
     assert rights[doing] in says
@@ -126,7 +126,7 @@ def test_denied_access_names_the_right_for_what_was_done(doing):
 
 @pytest.mark.parametrize("code, status", [("NoSuchKey", 404), ("404", 404), ("InvalidRange", 416), ("412", 412)])
 @pytest.mark.parametrize("doing", ["write", "remove", "list"])
-def test_code_of_reading_says_nothing_of_what_is_not_read(code, status, doing):
+def test_translate_code_of_reading_is_ignored_for_other_requests(code, status, doing):
     typed = translate(answer(code, status), SETTINGS, f"{doing} s3://models/key")
     assert typed.__class__ is errors.MirrorError
     assert f"answered {status} {code}" in str(typed)
@@ -141,7 +141,7 @@ def test_code_of_reading_says_nothing_of_what_is_not_read(code, status, doing):
         ({}, "environment"),
     ],
 )
-def test_wrong_credentials_remedy_names_where_they_come_from(settings, source):
+def test_translate_wrong_credentials_remedy_names_their_source(settings, source):
     settings = S3Settings("models", **settings)
     assert source in str(translate(answer("InvalidAccessKeyId", 403), settings, "read x"))
 
@@ -156,7 +156,7 @@ def test_wrong_credentials_remedy_names_where_they_come_from(settings, source):
         answer("Odd", 400, "the token very secret is odd"),
     ],
 )
-def test_secret_in_the_text_of_an_exception_is_shown_nowhere(error):
+def test_translate_secret_in_the_text_of_an_exception_is_hidden(error):
     with pytest.raises(errors.MirrorError) as caught, translated(SETTINGS, "read x"):
         raise error
     shown = "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
@@ -164,19 +164,19 @@ def test_secret_in_the_text_of_an_exception_is_shown_nowhere(error):
     assert not isinstance(caught.value, errors.MirrorSettingsError) or "very secret" not in shown
 
 
-def test_a_defect_of_our_own_stays_one():
+def test_translated_own_defect_is_not_translated():
     assert translate(TypeError("defect"), SETTINGS, "x") is None
     with pytest.raises(TypeError), translated(SETTINGS, "x"):
         raise TypeError
 
 
-def test_a_typed_error_is_left_alone():
+def test_translated_typed_error_is_left_alone():
     error = errors.ObjectMissingError("gone")
     with pytest.raises(errors.ObjectMissingError) as caught, translated(SETTINGS, "x"):
         raise error
     assert caught.value is error
 
 
-def test_codes_are_unique():
+def test_known_server_codes_are_unique():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MirrorError)]
     assert len({kind.code for kind in kinds}) == len(kinds)

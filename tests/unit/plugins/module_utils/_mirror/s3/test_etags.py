@@ -50,11 +50,11 @@ def descriptor(tmp_path_factory):
         ("", False),
     ],
 )
-def test_is_of_file_only_for_an_etag_made_of_md5s(descriptor, etag, shows):
+def test_is_of_file_only_an_etag_of_md5s_counts(descriptor, etag, shows):
     assert etags.is_of_file(etag, descriptor, len(CONTENT), DIGEST, (7 * MIB + 1,)) is shows
 
 
-def test_is_of_file_damaged_file_is_not_what_its_object_is_held_against(descriptor):
+def test_is_of_file_damaged_file_is_not_compared(descriptor):
     etag = md5(CONTENT).hexdigest()
     assert not etags.is_of_file(etag, descriptor, len(CONTENT), "sha256:" + "0" * 64)
 
@@ -63,7 +63,7 @@ def test_is_of_file_file_that_became_shorter_shows_nothing(descriptor):
     assert not etags.is_of_file(md5(CONTENT).hexdigest(), descriptor, len(CONTENT) + 1, DIGEST)
 
 
-def test_md5_of_parts_is_what_servers_make_of_them():
+def test_md5_of_parts_gives_the_etag_that_servers_make():
     size = 8 * MIB
     parts = [
         {"PartNumber": number, "ETag": f'"{md5(CONTENT[start : start + size]).hexdigest()}"'}

@@ -65,7 +65,7 @@ class Server:
         return [entry.key for entry in ObjectList(prefix, self.ask, "http://s3.lab", "s3://models/p/")]
 
 
-def test_an_entry_tells_what_the_server_says():
+def test_read_page_entry_has_the_servers_values():
     moment = datetime(2026, 11, 25, 10, 30, 59, tzinfo=timezone.utc)
     for space in ("", SPACE):
         assert read_page(page("k", space=space)).entries == (Entry("k", 3, '"e"', moment),)
@@ -73,14 +73,14 @@ def test_an_entry_tells_what_the_server_says():
 
 @pytest.mark.parametrize("size", [None, "", "many", "-1", "9" * 30])
 @pytest.mark.parametrize("modified", [None, "", "yesterday"])
-def test_an_entry_tells_what_is_left_out_or_nonsense(size, modified):
+def test_read_page_missing_or_nonsensical_value_is_none(size, modified):
     assert read_page(page("k", size=size, modified=modified, etag=None)).entries == (Entry("k", None, "", None),)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"<html/>", b"<ListBucketResult", b"\xff\xfe", b"<Error><Code>x</Code></Error>"]
 )
-def test_what_is_no_list_is_not_read(content):
+def test_read_page_other_document_is_none(content):
     assert read_page(content) is None
     with pytest.raises(ListError, match="no list of objects"):
         Server({("", ""): content}).keys()
@@ -90,7 +90,7 @@ def test_what_is_no_list_is_not_read(content):
 @pytest.mark.parametrize("encoding", ["url", "", None])
 @pytest.mark.parametrize("prefix", ["my models/", "a+b/", "50%25/", "p/", "ä ö/", ""])
 @pytest.mark.parametrize("echoed", [True, False])
-def test_keys_are_decoded_as_the_server_encoded_them(encode, encoding, prefix, echoed):
+def test_list_keys_are_decoded_as_the_server_encoded_them(encode, encoding, prefix, echoed):
     keys = [f"{prefix}manifests/{host}/library/x/latest" for host in ("registry.ollama.ai", "localhost:5000")]
     content = page(*keys, prefix=prefix if echoed else None, encoding=encoding, encode=encode)
     assert Server({("", ""): content}).keys(prefix) == keys
@@ -100,12 +100,12 @@ def test_keys_are_decoded_as_the_server_encoded_them(encode, encoding, prefix, e
     st.text("abAB01 +%/:-_.~é", min_size=1, max_size=12).filter(lambda text: set(text) & set(" +")),
     st.sampled_from(list(ENCODINGS.values())[:3]),
 )
-def test_any_prefix_with_a_space_or_a_plus_sign_tells_the_encoding(prefix, encode):
+def test_list_prefix_with_a_space_or_a_plus_sign_shows_the_encoding(prefix, encode):
     key = f"{prefix}/manifests/localhost:5000/library/x/latest"
     assert Server({("", ""): page(key, prefix=prefix, encode=encode)}).keys(prefix) == [key]
 
 
-def test_a_list_of_another_prefix_is_an_error():
+def test_list_of_another_prefix_is_an_error():
     with pytest.raises(ListError, match="begin with 'p/'") as caught:
         Server({("", ""): page("q/a", prefix="p/")}).keys()
     assert "s3://models/p/" in caught.value.message
@@ -113,18 +113,18 @@ def test_a_list_of_another_prefix_is_an_error():
         Server({("", ""): page(prefix="other/")}).keys()
 
 
-def test_an_entry_without_a_key_is_an_error():
+def test_list_entry_without_a_key_is_an_error():
     with pytest.raises(ListError):
         Server({("", ""): page("p/a", "")}).keys()
 
 
-def test_pages_follow_each_other_by_token():
+def test_list_pages_follow_each_other_by_token():
     server = Server({("", ""): page("p/a", truncated="true", token="n"), ("n", ""): page("p/b")})
     assert server.keys() == ["p/a", "p/b"]
 
 
 @pytest.mark.parametrize("truncated", ["true", "True", " TRUE ", "1", "", None])
-def test_without_a_token_the_list_goes_on_behind_the_last_key(truncated):
+def test_list_without_a_token_continues_after_the_last_key(truncated):
     first = page("p/a", "p/b", truncated=truncated)
     rest = page("p/c", truncated=truncated)
     server = Server({("", ""): first, ("", "p/b"): rest, ("", "p/c"): page()})
@@ -132,50 +132,50 @@ def test_without_a_token_the_list_goes_on_behind_the_last_key(truncated):
 
 
 @pytest.mark.parametrize("truncated", ["true", None])
-def test_a_server_that_gives_the_first_page_again_and_again_is_an_error(truncated):
+def test_list_first_page_again_and_again_is_an_error(truncated):
     with pytest.raises(ListError, match="no token"):
         Server({"else": page("p/a", "p/b", truncated=truncated)}).keys()
 
 
-def test_keys_in_no_order_and_no_token_are_an_error():
+def test_list_unordered_keys_without_a_token_are_an_error():
     with pytest.raises(ListError, match="no token"):
         Server({("", ""): page("p/b", "p/a", truncated="true"), "else": page()}).keys()
     with pytest.raises(ListError, match="no token"):
         Server({("", ""): page("p/b", truncated="true"), "else": page("p/a", truncated="true")}).keys()
 
 
-def test_a_token_that_comes_round_is_an_error():
+def test_list_token_that_returns_is_an_error():
     pages = {"else": lambda number: page(f"p/{number}", truncated="true", token=str(number % 3))}
     with pytest.raises(ListError, match="again and again"):
         Server(pages).keys()
 
 
-def test_new_tokens_for_pages_that_bring_nothing_end_in_an_error():
+def test_list_pages_without_new_keys_end_in_an_error():
     pages = {"else": lambda number: page("p/a", truncated="true", token=str(number))}
     with pytest.raises(ListError, match="again and again"):
         Server(pages).keys()
 
 
-def test_pages_that_overlap_give_every_key_once():
+def test_list_overlapping_pages_give_every_key_once():
     server = Server({("", ""): page("p/a", "p/b", truncated="true", token="n"), ("n", ""): page("p/b", "p/c")})
     assert server.keys() == ["p/a", "p/b", "p/c"]
 
 
-def test_a_page_that_is_empty_though_more_follow_is_not_the_end():
+def test_list_empty_page_before_more_pages_is_not_the_end():
     server = Server({("", ""): page(truncated="true", token="n"), ("n", ""): page("p/b")})
     assert server.keys() == ["p/b"]
 
 
-def test_a_token_beside_the_word_that_nothing_follows_is_followed():
+def test_list_token_on_the_last_page_is_followed():
     server = Server({("", ""): page("p/a", token="n"), ("n", ""): page("p/b", token="n")})
     assert server.keys() == ["p/a", "p/b"]
 
 
-def test_fewer_entries_than_the_server_counts_are_an_error():
+def test_list_fewer_entries_than_the_server_counts_are_an_error():
     with pytest.raises(ListError, match="counts 3 objects"):
         Server({("", ""): page("p/a", "p/b", count="3")}).keys()
 
 
 @pytest.mark.parametrize("count", ["2", "1", "0", "", "nonsense", None])
-def test_other_counts_do_not_matter(count):
+def test_list_other_counts_are_ignored(count):
     assert Server({("", ""): page("p/a", "p/b", count=count)}).keys() == ["p/a", "p/b"]

@@ -39,7 +39,7 @@ MOMENT = datetime(2026, 11, 25, 10, 30, 59, tzinfo=timezone.utc)
         ({"endpoint_url": "https://127.0.0.1", "ca_path": "/nonexistent"}, False),
     ],
 )
-def test_only_where_the_settings_say_everything(changes, possible):
+def test_possible_only_if_the_settings_say_everything(changes, possible):
     assert PlainReads(dataclasses.replace(SETTINGS, **changes), NOWHERE).possible is possible
 
 
@@ -53,12 +53,12 @@ def test_only_where_the_settings_say_everything(changes, possible):
         ({"HTTPS_PROXY": "http://proxy"}, False),
     ],
 )
-def test_not_where_the_environment_says_more(environ, possible):
+def test_possible_not_if_the_environment_says_more(environ, possible):
     assert PlainReads(SETTINGS, {**NOWHERE, **environ}).possible is possible
 
 
 @pytest.mark.parametrize("which", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
-def test_not_where_a_file_says_more(tmp_path, which):
+def test_possible_not_if_a_file_says_more(tmp_path, which):
     file = tmp_path / "config"
     file.touch()
     assert PlainReads(SETTINGS, {**NOWHERE, which: str(file)}).possible
@@ -112,7 +112,7 @@ def answering(monkeypatch):
         ("http://[::1]:7070", "[::1]:7070"),
     ],
 )
-def test_how_the_server_is_called(host, sent):
+def test_host_header_has_the_port_only_if_it_is_unusual(host, sent):
     assert PlainReads(dataclasses.replace(SETTINGS, endpoint_url=host), NOWHERE)._host == sent
 
 
@@ -120,7 +120,7 @@ def test_how_the_server_is_called(host, sent):
     "endpoint, target",
     [("http://s3.lab/below/it/", "/below/it/models/a%20b"), ("http://[::1]:7070/x", "/x/models/a%20b")],
 )
-def test_an_endpoint_may_have_a_path(monkeypatch, endpoint, target):
+def test_get_endpoint_with_a_path_keeps_the_path(monkeypatch, endpoint, target):
     reads = PlainReads(dataclasses.replace(SETTINGS, endpoint_url=endpoint), NOWHERE)
     asked = []
     monkeypatch.setattr(
@@ -131,7 +131,7 @@ def test_an_endpoint_may_have_a_path(monkeypatch, endpoint, target):
 
 
 @pytest.mark.parametrize("status", [404, 412, 416, 429, 500, 503])
-def test_what_is_refused_is_for_the_sdk(answering, status):
+def test_get_refused_request_is_left_to_the_sdk(answering, status):
     reads, asked = answering(Answered(status), Answered(200, body=b"content"))
     assert reads.get("key", 100) is None
     assert reads.get("some key", 3) == b"con"
@@ -139,7 +139,7 @@ def test_what_is_refused_is_for_the_sdk(answering, status):
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 403])
-def test_where_the_sdk_is_needed_it_is_asked_from_then_on(answering, status):
+def test_range_status_that_needs_the_sdk_ends_plain_reads(answering, status):
     reads, asked = answering(Answered(status))
     assert reads.range("key", {"Range": "bytes=0-1", "If-Match": '"e"'}) is None
     assert reads.range("key", {"Range": "bytes=0-1", "If-Match": '"e"'}) is None
@@ -147,7 +147,7 @@ def test_where_the_sdk_is_needed_it_is_asked_from_then_on(answering, status):
     assert not reads.possible
 
 
-def test_what_breaks_is_for_the_sdk(answering):
+def test_get_broken_connection_is_left_to_the_sdk(answering):
     reads, _asked = answering(ConnectionResetError(), Answered(200, body=b"x"))
     assert reads.get("key", 100) is None
     assert reads.get("key", 100) == b"x"
@@ -163,7 +163,7 @@ def test_head_returns_headers_by_lower_case_names(answering):
 @pytest.mark.parametrize(
     "headers", [{"content-type": "text/html; charset=utf-8"}, {"content-encoding": "gzip"}, {"content-encoding": "br"}]
 )
-def test_page_or_compressed_answer_is_for_the_sdk(answering, headers):
+def test_reads_web_page_or_compressed_answer_is_left_to_the_sdk(answering, headers):
     reads, _asked = answering(Answered(200, headers, b"x"), Answered(200, headers), Answered(206, headers, b"x"))
     assert reads.get("key", 100) is None
     assert reads.head("key") is None
@@ -177,7 +177,7 @@ def listing(*keys, following=""):
     return f"<ListBucketResult>{entries}{ending}</ListBucketResult>".encode()
 
 
-def test_a_page_of_a_list_is_asked_for_by_its_token_or_by_the_key_before(answering):
+def test_page_is_requested_by_its_token_or_by_the_key_before(answering):
     reads, asked = answering(*(Answered(200, body=listing("a")) for _page in range(3)))
     for token, after in (("", ""), ("n/1=", ""), ("", "a b/c")):
         assert [entry.key for entry in reads.page("a b/", token, after).entries] == ["a"]
@@ -189,12 +189,12 @@ def test_a_page_of_a_list_is_asked_for_by_its_token_or_by_the_key_before(answeri
 
 
 @pytest.mark.parametrize("answer", [Answered(503), ConnectionResetError(), Answered(200, body=b"<ListBucketResult><")])
-def test_a_page_that_does_not_come_is_for_the_sdk(answering, answer):
+def test_page_that_does_not_come_is_left_to_the_sdk(answering, answer):
     reads, _asked = answering(answer)
     assert reads.page("", "", "") is None
 
 
-def test_the_sdk_goes_on_with_a_list_where_it_broke_off(answering):
+def test_page_list_that_breaks_off_is_continued_by_the_sdk(answering):
     plain, _requests = answering(Answered(200, body=listing("a", "b", following="n")), Answered(503))
     asked = []
 
@@ -209,7 +209,7 @@ def test_the_sdk_goes_on_with_a_list_where_it_broke_off(answering):
     assert asked == [{"Bucket": "models", "Prefix": "", "EncodingType": "url", "ContinuationToken": "n"}]
 
 
-def test_the_sdk_is_not_loaded_for_what_does_not_need_it(monkeypatch):
+def test_mirror_sdk_is_not_loaded_without_need(monkeypatch):
     for name in os.environ:
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

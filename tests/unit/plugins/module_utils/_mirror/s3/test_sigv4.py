@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 
-def test_the_example_of_the_documentation():
+def test_signed_example_of_the_documentation_has_its_signature():
     """https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "Example: GET Object"."""
     signer = Signer("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", None, "us-east-1")
     signed = signer.signed(
@@ -42,7 +42,7 @@ def test_the_example_of_the_documentation():
         ("/bucket", "continuation-token=a%2Fb%3D&encoding-type=url&list-type=2&prefix=models%2F"),
     ],
 )
-def test_signed_as_the_sdk_signs(path, query, token):
+def test_signed_any_request_has_the_sdks_signature(path, query, token):
     url = f"http://127.0.0.1:7070{path}" + (f"?{query}" if query else "")
     request = AWSRequest(method="GET", url=url, headers={"If-Match": '"abc"', "Range": "bytes=0-9"})
     S3SigV4Auth(Credentials("key", "secret", token), "s3", "eu-north-1").add_auth(request)

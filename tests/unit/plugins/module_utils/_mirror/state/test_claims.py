@@ -42,7 +42,7 @@ def directory(tmp_path):
         yield opened
 
 
-def test_nobody_waits_for_nobody_and_nothing_is_left(directory):
+def test_claimed_alone_nobody_waits_and_nothing_is_left(directory):
     told = []
     for _turn in range(2):
         with claimed(directory, "x", OURS, told.append):
@@ -51,13 +51,13 @@ def test_nobody_waits_for_nobody_and_nothing_is_left(directory):
     assert directory.names() == []
 
 
-def test_what_fails_under_a_claim_gives_it_back(directory):
+def test_claimed_error_inside_releases_the_claim(directory):
     with pytest.raises(ZeroDivisionError), claimed(directory, "x", OURS, print):
         raise ZeroDivisionError
     assert directory.names() == []
 
 
-def test_claims_of_different_stems_do_not_concern_each_other(directory):
+def test_claimed_other_stem_is_no_obstacle(directory):
     told = []
     for one, other in (("x", "x.y"), ("x.y", "x"), ("a", "b")):
         with claimed(directory, one, OURS, told.append), claimed(directory, other, OURS, told.append):
@@ -92,7 +92,7 @@ ELSEWHERE = ME._replace(host="elsewhere", boot="another", process="17")
         (ME._replace(namespace="pid:[7]"), 301),
     ],
 )
-def test_the_claim_of_a_process_that_is_gone_does_not_count(directory, monkeypatch, identity, age):
+def test_claimed_claim_of_a_dead_process_is_ignored(directory, monkeypatch, identity, age):
     monkeypatch.setattr(Identity, "own", lambda: ME._replace(namespace=claims._OF_THE_MACHINE))
     if identity.namespace == ME.namespace:
         identity = identity._replace(namespace=claims._OF_THE_MACHINE)
@@ -115,7 +115,7 @@ def test_the_claim_of_a_process_that_is_gone_does_not_count(directory, monkeypat
         (ME, b"\xff\n" * 9),
     ],
 )
-def test_the_claim_of_a_process_that_may_live_is_waited_for(directory, identity, content):
+def test_claimed_claim_of_a_process_that_may_live_is_waited_for(directory, identity, content):
     begun_by(identity, directory, content=content)
     told = []
 
@@ -131,7 +131,7 @@ def test_the_claim_of_a_process_that_may_live_is_waited_for(directory, identity,
     assert told[1].startswith("Waited ")
 
 
-def test_a_claim_shows_signs_of_life(directory, monkeypatch):
+def test_claimed_claim_shows_signs_of_life(directory, monkeypatch):
     monkeypatch.setattr(claims, "_BEAT", 0.01)
     with claimed(directory, "x", OURS, print):
         (name,) = directory.names()
@@ -143,7 +143,7 @@ def test_a_claim_shows_signs_of_life(directory, monkeypatch):
             time.sleep(0.01)
 
 
-def test_many_at_once_have_their_turns_one_by_one(directory):
+def test_claimed_many_at_once_take_turns(directory):
     inside, seen = [], []
 
     def turn(number):
@@ -169,7 +169,7 @@ LOCKS = {"nothing": lambda *_arguments: None, "ENOLCK": refuse(errno.ENOLCK), "E
 
 
 @pytest.mark.parametrize("flock", LOCKS.values(), ids=list(LOCKS))
-def test_an_importer_waits_for_another_though_locks_do_nothing(directory, monkeypatch, flock):
+def test_exclusive_without_working_locks_waits_all_the_same(directory, monkeypatch, flock):
     monkeypatch.setattr(fcntl, "flock", flock)
     release, held, told = threading.Event(), threading.Event(), []
 
@@ -190,7 +190,7 @@ def test_an_importer_waits_for_another_though_locks_do_nothing(directory, monkey
     assert f"Waiting for process {os.getpid()} on " in told[0]
 
 
-def test_two_imports_into_one_store_bring_each_blob_once(memory_mirror, tmp_path, monkeypatch):
+def test_import_two_at_once_bring_each_blob_once(memory_mirror, tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", LOCKS["nothing"])
     content = bytes(INTERVAL + 1)
     raw = memory_mirror.put("llama3", content)
@@ -211,7 +211,7 @@ def test_two_imports_into_one_store_bring_each_blob_once(memory_mirror, tmp_path
     assert (tmp_path / "models/blobs" / digest_of(content).replace(":", "-")).read_bytes() == content
 
 
-def test_two_downloads_to_one_path_bring_it_once(memory_mirror, tmp_path):
+def test_fetch_two_at_once_bring_the_file_once(memory_mirror, tmp_path):
     content = bytes(INTERVAL + 1)
     memory_mirror.objects["a.bin"] = content
     together = threading.Barrier(2)

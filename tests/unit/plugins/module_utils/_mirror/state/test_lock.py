@@ -54,7 +54,7 @@ def take(directory, tell):
     return False
 
 
-def test_nobody_waits_for_nobody(tmp_path):
+def test_lock_alone_nobody_waits(tmp_path):
     told = []
     with Directory.open(str(tmp_path)) as directory:
         assert take(directory, told.append)
@@ -62,14 +62,14 @@ def test_nobody_waits_for_nobody(tmp_path):
     assert told == []
 
 
-def test_who_has_let_go_is_not_named_any_more(tmp_path):
+def test_lock_holder_that_released_is_not_named_any_more(tmp_path):
     with Directory.open(str(tmp_path)) as directory:
         assert take(directory, print)
     assert (tmp_path / "lock").read_bytes() == b""
 
 
 @pytest.mark.parametrize("says", ["at once", "late"])
-def test_a_second_one_waits_and_says_so(tmp_path, says):
+def test_lock_second_process_waits_and_reports_it(tmp_path, says):
     told = []
     with Directory.open(str(tmp_path)) as directory, hold(tmp_path / "lock", says=says) as holder:
 
@@ -82,7 +82,7 @@ def test_a_second_one_waits_and_says_so(tmp_path, says):
     assert told[1].startswith("Waited ")
 
 
-def test_a_killed_holder_holds_nothing(tmp_path):
+def test_lock_of_a_killed_holder_is_free(tmp_path):
     told = []
     with Directory.open(str(tmp_path)) as directory, hold(tmp_path / "lock") as holder:
         holder.kill()

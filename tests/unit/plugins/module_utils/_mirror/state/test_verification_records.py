@@ -36,7 +36,7 @@ def save(records, workspace, *digests):
     records.save(workspace, [digest.replace(":", "-") for digest in digests], OURS)
 
 
-def test_what_was_verified_is_known_in_the_next_run(workspace, blob):
+def test_records_verified_blob_is_known_in_the_next_run(workspace, blob):
     records = VerificationRecords(workspace)
     assert not records.knows(DIGEST, blob.stat())
     records.note(DIGEST, blob.stat())
@@ -50,7 +50,7 @@ def test_what_was_verified_is_known_in_the_next_run(workspace, blob):
 
 
 @pytest.mark.parametrize("touch", ["content", "time", "mode", "replaced"])
-def test_a_file_that_was_touched_is_not_known(workspace, blob, tmp_path, touch):
+def test_records_touched_file_is_not_known(workspace, blob, tmp_path, touch):
     records = VerificationRecords(workspace)
     records.note(DIGEST, blob.stat())
     time.sleep(0.02)  # the clock of a file system of old goes in steps of up to 10 ms
@@ -67,7 +67,7 @@ def test_a_file_that_was_touched_is_not_known(workspace, blob, tmp_path, touch):
     assert not records.knows(DIGEST, blob.stat())
 
 
-def test_the_device_does_not_matter(workspace, blob):
+def test_records_other_device_number_is_ignored(workspace, blob):
     """After a reboot it has another number on NFS, btrfs and overlay file systems."""
     fields = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
     state = SimpleNamespace(**{name: getattr(blob.stat(), name) for name in fields})
@@ -77,7 +77,7 @@ def test_the_device_does_not_matter(workspace, blob):
     assert records.knows(DIGEST, state)
 
 
-def test_what_others_recorded_meanwhile_stays_and_what_is_gone_goes(workspace, blob):
+def test_save_records_of_others_stay_and_those_of_missing_files_go(workspace, blob):
     first, second = VerificationRecords(workspace), VerificationRecords(workspace)
     first.note(DIGEST, blob.stat())
     second.note(OTHER, blob.stat())
@@ -91,7 +91,7 @@ def test_what_others_recorded_meanwhile_stays_and_what_is_gone_goes(workspace, b
     assert not VerificationRecords(workspace).knows(DIGEST, blob.stat())
 
 
-def test_an_earlier_run_need_not_be_believed(workspace, blob):
+def test_records_of_earlier_runs_can_be_ignored(workspace, blob):
     records = VerificationRecords(workspace)
     records.note(DIGEST, blob.stat())
     save(records, workspace, DIGEST)
@@ -116,7 +116,7 @@ def test_an_earlier_run_need_not_be_believed(workspace, blob):
         b"[" * 100_000,
     ],
 )
-def test_a_damaged_record_is_no_record(workspace, blob, tmp_path, content):
+def test_records_damaged_file_is_no_record(workspace, blob, tmp_path, content):
     (tmp_path / "verified.json").write_bytes(content)
     records = VerificationRecords(workspace)
     assert not records.knows(DIGEST, blob.stat())
@@ -127,5 +127,5 @@ def test_a_damaged_record_is_no_record(workspace, blob, tmp_path, content):
     assert sorted(os.listdir(tmp_path)) == [DIGEST.replace(":", "-"), "verified.json"]
 
 
-def test_without_a_directory_nothing_is_known(blob):
+def test_records_without_a_directory_are_empty(blob):
     assert not VerificationRecords(None).knows(DIGEST, blob.stat())

@@ -18,11 +18,11 @@ class Clock:
         return self.now
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_spend_without_a_limit_needs_no_wait() -> None:
     assert Bandwidth(None).spend(10**12) == 0.0
 
 
-def test_who_spends_what_is_not_there_waits_until_it_is() -> None:
+def test_spend_more_than_the_rate_has_to_wait() -> None:
     clock = Clock()
     limit = Bandwidth(1000, clock)
     assert limit.spend(500) == pytest.approx(0.5)
@@ -31,14 +31,14 @@ def test_who_spends_what_is_not_there_waits_until_it_is() -> None:
     assert limit.spend(0) == 0.0
 
 
-def test_silence_is_saved_up_for_a_moment_only() -> None:
+def test_spend_after_silence_may_burst_for_a_moment_only() -> None:
     clock = Clock()
     limit = Bandwidth(1000, clock)
     clock.now += 3600
     assert limit.spend(1000) == pytest.approx(1.0 - BURST)
 
 
-def test_a_day_of_pieces_keeps_the_rate() -> None:
+def test_spend_a_day_of_pieces_keeps_the_rate() -> None:
     clock = Clock()
     limit = Bandwidth(1_000_000, clock)
     for _piece in range(1000):

@@ -155,7 +155,7 @@ def engine(**options):
     return Engine(**{"chunk_size": 1000, "longest_pause": 0.0, **options})
 
 
-def test_blobs_of_all_sizes_arrive_whole():
+def test_run_blobs_of_all_sizes_arrive_whole():
     rng = random.Random(1)
     transfers = [transfer(rng.randbytes(size)) for size in (0, 1, 999, 1000, 1001, 50_000, 7, 0)]
     done = []
@@ -172,7 +172,7 @@ def test_blobs_of_all_sizes_arrive_whole():
     assert transfers[0].source.asked == []
 
 
-def test_a_large_blob_comes_in_several_requests_at_once():
+def test_run_large_blob_is_requested_in_parallel_ranges():
     together = threading.Barrier(4, timeout=10)
     waits = [lambda source: together.wait()] * 4
     each = transfer(os.urandom(10_000), waits)
@@ -181,14 +181,14 @@ def test_a_large_blob_comes_in_several_requests_at_once():
     assert each.target.state == "committed"
 
 
-def test_small_blobs_come_side_by_side():
+def test_run_small_blobs_come_in_parallel():
     together = threading.Barrier(4, timeout=10)
     transfers = [transfer(os.urandom(10), [lambda source: together.wait()]) for _blob in range(4)]
     engine(concurrency=4).run(transfers)
     assert all(each.target.state == "committed" for each in transfers)
 
 
-def test_memory_is_bounded_when_one_request_is_slow():
+def test_run_slow_request_does_not_let_buffers_grow():
     """While the first chunk does not come, only as many others are asked for as there are buffers."""
     release = threading.Event()
     each = transfer(os.urandom(100_000), [lambda source: release.wait(10)])
@@ -205,13 +205,13 @@ def test_memory_is_bounded_when_one_request_is_slow():
     assert each.target.state == "committed"
 
 
-def test_buffers_never_exceed_the_memory_that_is_allowed():
+def test_buffers_any_options_stay_within_the_memory_limit():
     for chunk_size in (1 << 20, 8 << 20, 64 << 20):
         runner = Engine(concurrency=64, chunk_size=chunk_size)
         assert runner._buffers.count * chunk_size <= max(MEMORY, 2 * chunk_size)
 
 
-def test_it_goes_on_where_an_earlier_run_was():
+def test_run_partial_blob_is_resumed():
     content = os.urandom(10_000)
     each = transfer(content, there=content[:4321])
     engine().run([each])
@@ -221,7 +221,7 @@ def test_it_goes_on_where_an_earlier_run_was():
     assert min(each.source.asked) == (4321, 5321)
 
 
-def test_a_complete_file_of_an_earlier_run_is_only_put_in_place():
+def test_run_complete_partial_blob_is_only_committed():
     content = os.urandom(3000)
     each = transfer(content, there=content)
     engine().run([each])
@@ -229,7 +229,7 @@ def test_a_complete_file_of_an_earlier_run_is_only_put_in_place():
     assert each.target.state == "committed"
 
 
-def test_a_broken_answer_is_asked_for_from_where_it_broke():
+def test_run_broken_answer_is_resumed_where_it_broke():
     each = transfer(os.urandom(1000), [300, 0, 200])
     engine().run([each])
     assert each.source.asked == [(0, 1000), (300, 1000), (300, 1000), (500, 1000)]
@@ -238,7 +238,7 @@ def test_a_broken_answer_is_asked_for_from_where_it_broke():
 
 
 @pytest.mark.parametrize("error", [MirrorUnreachableError("gone"), MirrorBusyError("slow down")])
-def test_transient_failures_are_tried_again_a_bounded_number_of_times(error):
+def test_run_transient_failure_is_retried_a_bounded_number_of_times(error):
     each = transfer(os.urandom(10), [error] * (ATTEMPTS - 1))
     engine().run([each])
     assert each.target.state == "committed"
@@ -250,13 +250,13 @@ def test_transient_failures_are_tried_again_a_bounded_number_of_times(error):
     assert each.target.state == "suspended"
 
 
-def test_tries_are_counted_anew_after_each_byte_that_comes():
+def test_run_received_byte_resets_the_count_of_tries():
     each = transfer(os.urandom(100), [1] * 50)
     engine().run([each])
     assert each.target.state == "committed"
 
 
-def test_the_pause_between_tries_is_cut_short_by_a_failure_elsewhere():
+def test_run_failure_elsewhere_ends_the_pause_between_tries():
     patient = transfer(os.urandom(10), [MirrorUnreachableError("gone")] * ATTEMPTS)
     hopeless = transfer(os.urandom(10), [lambda source: time.sleep(0.2), MirrorCredentialsError("expired")])
     hopeless.source.script = [MirrorCredentialsError("expired")]
@@ -266,7 +266,7 @@ def test_the_pause_between_tries_is_cut_short_by_a_failure_elsewhere():
     assert time.monotonic() - start < 5
 
 
-def test_what_concerns_all_stops_all_and_keeps_what_came():
+def test_run_failure_of_all_stops_all_and_keeps_received_bytes():
     first = transfer(os.urandom(5000), [None, None, MirrorCredentialsError("expired")])
     second = transfer(os.urandom(5000))
     with pytest.raises(MirrorCredentialsError):
@@ -276,7 +276,7 @@ def test_what_concerns_all_stops_all_and_keeps_what_came():
     assert second.target.state == "new"
 
 
-def test_a_full_disk_stops_all():
+def test_run_full_disk_stops_all():
     first = transfer(os.urandom(5000), fails=DiskFullError("full"))
     second = transfer(os.urandom(50_000))
     with pytest.raises(DiskFullError):
@@ -284,7 +284,7 @@ def test_a_full_disk_stops_all():
     assert first.target.state == "suspended"
 
 
-def test_on_a_full_disk_what_lies_behind_a_gap_gives_way_to_what_closes_it():
+def test_run_full_disk_drops_bytes_behind_a_gap_to_close_the_gap():
     """The first range comes last, and finds no room; all that is in memory is still good for a later run."""
     each = transfer(os.urandom(9_000))
     each.target.room = 4_000
@@ -301,7 +301,7 @@ def test_on_a_full_disk_what_lies_behind_a_gap_gives_way_to_what_closes_it():
     assert bytes(each.target.content) == each.source.content[:4_000]
 
 
-def test_a_range_of_which_a_part_came_is_kept_in_whole_pages():
+def test_run_incomplete_range_is_kept_in_whole_pages():
     size = 5 * mmap.PAGESIZE
     each = transfer(os.urandom(size), [2 * mmap.PAGESIZE + 100, MirrorCredentialsError("expired")])
     with pytest.raises(MirrorCredentialsError):
@@ -311,7 +311,7 @@ def test_a_range_of_which_a_part_came_is_kept_in_whole_pages():
 
 
 @pytest.mark.parametrize("error", [ObjectMissingError("gone"), WrongDigestError("damaged")])
-def test_what_concerns_one_blob_does_not_stop_the_others(error):
+def test_run_failure_of_one_blob_does_not_stop_the_others(error):
     first = transfer(os.urandom(50_000), [None, None, error])
     second = transfer(os.urandom(50_000))
     engine(concurrency=3).run([first, second])
@@ -321,7 +321,7 @@ def test_what_concerns_one_blob_does_not_stop_the_others(error):
     assert second.target.state == "committed"
 
 
-def test_a_transfer_that_fails_is_let_go_only_when_nobody_works_on_it():
+def test_run_failed_transfer_is_suspended_after_its_last_thread():
     """Else a descriptor would be closed, and perhaps be another file's by then, while a thread still writes to it."""
     writing = threading.Event()
     each = transfer(os.urandom(50_000))
@@ -339,7 +339,7 @@ def test_a_transfer_that_fails_is_let_go_only_when_nobody_works_on_it():
     assert other.target.state == "committed"
 
 
-def test_wrong_content_is_thrown_away():
+def test_run_wrong_content_is_discarded():
     each = transfer(os.urandom(5000), actual=os.urandom(5000))
     other = transfer(b"other")
     engine().run([each, other])
@@ -350,7 +350,7 @@ def test_wrong_content_is_thrown_away():
     assert other.target.state == "committed"
 
 
-def test_an_object_that_was_replaced_by_the_same_bytes_is_read_on():
+def test_run_object_replaced_by_the_same_bytes_is_read_on():
     each = transfer(os.urandom(5000), [None, ObjectChangedError("changed"), None])
     engine(concurrency=1).run([each])
     assert each.source.refreshed == 1
@@ -358,14 +358,14 @@ def test_an_object_that_was_replaced_by_the_same_bytes_is_read_on():
     assert each.received == 5000
 
 
-def test_an_object_that_is_replaced_all_the_time_is_given_up():
+def test_run_object_that_is_replaced_all_the_time_is_a_failure():
     each = transfer(os.urandom(5000), [ObjectChangedError("changed")] * 100)
     engine(concurrency=1).run([each])
     assert isinstance(each.error, ObjectChangedError)
     assert each.source.refreshed == REPLACEMENTS
 
 
-def test_a_mixture_of_two_objects_is_started_over_once():
+def test_run_mixture_of_two_objects_is_started_over_once():
     """The first half came from an object that was damaged, and was replaced by a sound one."""
     content = os.urandom(4000)
     each = transfer(content, actual=os.urandom(4000))
@@ -382,7 +382,7 @@ def test_a_mixture_of_two_objects_is_started_over_once():
     assert each.received == 8000
 
 
-def test_a_beginning_that_turns_out_wrong_is_fetched_again():
+def test_run_wrong_resumed_bytes_are_fetched_again():
     content = os.urandom(4000)
     each = transfer(content, there=b"x" * 2000)
     engine().run([each])
@@ -390,7 +390,7 @@ def test_a_beginning_that_turns_out_wrong_is_fetched_again():
     assert bytes(each.target.content) == content
 
 
-def test_a_failure_of_the_one_who_is_told_is_not_lost():
+def test_run_error_of_a_callback_is_raised():
     def fail(transfer):
         raise DiskFullError("no room for the manifest")
 
@@ -398,7 +398,7 @@ def test_a_failure_of_the_one_who_is_told_is_not_lost():
         engine(on_done=fail).run([transfer(b"content")])
 
 
-def test_an_answer_is_read_in_pieces():
+def test_run_answer_is_read_in_pieces():
     """So that a failure elsewhere is noticed in the middle of a chunk."""
     assert PIECE <= 2 << 20
 
@@ -419,7 +419,7 @@ def test_an_answer_is_read_in_pieces():
     ),
     resumed=st.floats(0, 1),
 )
-def test_whatever_happens_a_blob_is_whole_or_not_there(sizes, concurrency, chunk_size, faults, resumed):
+def test_run_any_faults_leave_a_blob_whole_or_absent(sizes, concurrency, chunk_size, faults, resumed):
     rng = random.Random(repr(sizes))
     transfers = []
     for size in sizes:

@@ -56,7 +56,7 @@ def interrupted(directory, content, length):
 CONTENT = os.urandom(10_000)
 
 
-def test_a_file_grows_and_takes_its_place(directory, tmp_path):
+def test_commit_grown_file_takes_its_place(directory, tmp_path):
     target = partial(directory, CONTENT)
     offset, seen = target.begin()
     assert (offset, seen.hexdigest()) == (0, hashlib.sha256().hexdigest())
@@ -68,7 +68,7 @@ def test_a_file_grows_and_takes_its_place(directory, tmp_path):
 
 
 @pytest.mark.parametrize("length, kept", [(0, 0), (999, 0), (1000, 1000), (5_432, 5_000), (9_999, 9_000)])
-def test_what_a_killed_process_wrote_is_kept_up_to_the_last_line_of_the_journal(directory, length, kept):
+def test_begin_after_a_kill_keeps_bytes_up_to_the_last_journal_line(directory, length, kept):
     target = partial(directory, CONTENT)
     target.begin()
     write(target, CONTENT, 0, length)
@@ -82,14 +82,14 @@ def test_what_a_killed_process_wrote_is_kept_up_to_the_last_line_of_the_journal(
 
 
 @pytest.mark.parametrize("length", [0, 1, 999, 1000, 5_432, 9_999])
-def test_what_is_suspended_is_kept_to_its_last_byte(directory, length):
+def test_suspend_keeps_every_hashed_byte(directory, length):
     interrupted(directory, CONTENT, length)
     offset, seen = partial(directory, CONTENT).begin()
     assert offset == length
     assert seen.hexdigest() == hashlib.sha256(CONTENT[:length]).hexdigest()
 
 
-def test_what_lies_behind_a_gap_can_be_dropped_for_what_closes_it(directory, tmp_path):
+def test_cut_bytes_behind_a_gap_make_room_to_close_the_gap(directory, tmp_path):
     target = partial(directory, CONTENT)
     target.begin()
     write(target, CONTENT, 0, 2_000)
@@ -101,7 +101,7 @@ def test_what_lies_behind_a_gap_can_be_dropped_for_what_closes_it(directory, tmp
     assert partial(directory, CONTENT).begin()[0] == 3_000
 
 
-def test_it_can_be_interrupted_again_and_again(directory, tmp_path):
+def test_begin_interrupted_many_times_still_ends_whole(directory, tmp_path):
     position = 0
     while position < len(CONTENT):
         target = partial(directory, CONTENT)
@@ -136,7 +136,7 @@ def journal_lines(*offsets):
         (journal_lines(1000, 20_000), 1000),
     ],
 )
-def test_a_journal_is_believed_only_as_far_as_it_agrees_with_the_file(directory, tmp_path, journal, kept):
+def test_begin_journal_counts_only_as_far_as_it_agrees_with_the_file(directory, tmp_path, journal, kept):
     interrupted(directory, CONTENT, 5_000)
     (tmp_path / "blob.journal").write_bytes(journal)
     target = partial(directory, CONTENT)
@@ -148,7 +148,7 @@ def test_a_journal_is_believed_only_as_far_as_it_agrees_with_the_file(directory,
 
 
 @pytest.mark.parametrize("damage, kept", [(500, 0), (1500, 1000), (4999, 4000)])
-def test_a_damaged_beginning_is_kept_up_to_the_damage(directory, tmp_path, damage, kept):
+def test_begin_damaged_file_is_kept_up_to_the_damage(directory, tmp_path, damage, kept):
     interrupted(directory, CONTENT, 5_000)
     with (tmp_path / "blob.partial").open("r+b") as file:
         file.seek(damage)
@@ -156,7 +156,7 @@ def test_a_damaged_beginning_is_kept_up_to_the_damage(directory, tmp_path, damag
     assert partial(directory, CONTENT).begin()[0] == kept
 
 
-def test_a_file_that_lost_its_end_in_a_power_failure(directory, tmp_path):
+def test_begin_file_that_lost_its_end_is_kept_up_to_the_last_sound_line(directory, tmp_path):
     interrupted(directory, CONTENT, 5_000)
     os.truncate(tmp_path / "blob.partial", 3_210)
     target = partial(directory, CONTENT)
@@ -164,7 +164,7 @@ def test_a_file_that_lost_its_end_in_a_power_failure(directory, tmp_path):
     assert os.stat(tmp_path / "blob.partial").st_size == 3_000
 
 
-def test_a_journal_of_other_content_is_not_believed(directory):
+def test_begin_journal_of_other_content_is_ignored(directory):
     interrupted(directory, CONTENT, 5_000)
     other = os.urandom(5_000)
     target = partial(directory, other)
@@ -174,13 +174,13 @@ def test_a_journal_of_other_content_is_not_believed(directory):
     assert partial(directory, other).begin()[0] == 0
 
 
-def test_a_longer_file_than_the_blob_is_cut(directory, tmp_path):
+def test_begin_file_longer_than_the_blob_is_cut(directory, tmp_path):
     interrupted(directory, CONTENT, 5_000)
     target = partial(directory, CONTENT[:2_500])
     assert target.begin()[0] == 2_000
 
 
-def test_a_small_file_has_no_journal_and_is_not_kept(directory, tmp_path):
+def test_suspend_small_file_is_removed(directory, tmp_path):
     target = PartialFile(directory, "blob", 5, OURS, directory, "final")
     target.begin()
     target.write(0, memoryview(b"12"))
@@ -189,7 +189,7 @@ def test_a_small_file_has_no_journal_and_is_not_kept(directory, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_discarding_leaves_nothing(directory, tmp_path):
+def test_discard_leaves_nothing(directory, tmp_path):
     interrupted(directory, CONTENT, 5_000)
     target = partial(directory, CONTENT)
     target.begin()
@@ -199,7 +199,7 @@ def test_discarding_leaves_nothing(directory, tmp_path):
     target.discard()
 
 
-def test_descriptors_are_given_back(directory):
+def test_descriptors_any_ending_closes_them(directory):
     before = len(os.listdir("/proc/self/fd"))
     for _round in range(5):
         target = partial(directory, CONTENT)
@@ -208,14 +208,14 @@ def test_descriptors_are_given_back(directory):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_the_partial_file_holds_counts_as_room(directory):
+def test_held_partial_file_counts_its_disk_space(directory):
     assert held(directory, "blob") == 0
     assert held(None, "blob") == 0
     interrupted(directory, CONTENT, 9_000)
     assert held(directory, "blob") >= 9_000
 
 
-def test_large_pieces_go_past_the_page_cache_where_that_is_possible(directory, tmp_path):
+def test_write_large_pieces_go_past_the_page_cache(directory, tmp_path):
     """Whole blocks from whole pages do; the end of the file, which is no whole block, comes out right all the same."""
     content = os.urandom(3 * 4096 + 17)
     target = partial(directory, content)
@@ -229,7 +229,7 @@ def test_large_pieces_go_past_the_page_cache_where_that_is_possible(directory, t
     assert (tmp_path / "final").read_bytes() == content
 
 
-def test_a_hole_is_not_part_of_the_beginning(directory, tmp_path):
+def test_begin_bytes_behind_a_hole_are_dropped(directory, tmp_path):
     """The pieces behind a gap were written when the process died; they come again."""
     target = partial(directory, CONTENT)
     target.begin()
@@ -241,7 +241,7 @@ def test_a_hole_is_not_part_of_the_beginning(directory, tmp_path):
     assert os.stat(tmp_path / "blob.partial").st_size == 2_000
 
 
-def test_a_file_system_that_refuses_direct_output_in_the_middle(directory, tmp_path, monkeypatch):
+def test_write_refused_direct_output_falls_back_to_the_cache(directory, tmp_path, monkeypatch):
     pwrite = os.pwrite
     refused = []
 
@@ -259,7 +259,7 @@ def test_a_file_system_that_refuses_direct_output_in_the_middle(directory, tmp_p
     assert refused in ([], [0])  # nothing is refused where the flag could not be set at all
 
 
-def test_without_direct_output_one_thread_at_a_time_writes(directory, tmp_path, monkeypatch):
+def test_write_without_direct_output_one_thread_at_a_time_writes(directory, tmp_path, monkeypatch):
     """The system lets only one write; those who wait for it there burn a processor each."""
     pwrite, another, writing, most = os.pwrite, threading.Event(), [], []
 

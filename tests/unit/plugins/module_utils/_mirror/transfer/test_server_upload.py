@@ -53,7 +53,7 @@ def send(made, pieces):
         made.passed(length, memoryview(piece), hashlib.sha256())
 
 
-def test_all_but_the_last_byte_goes_before_the_digest_is_known(kept):
+def test_commit_sends_the_last_byte_only_then(kept):
     client = Client()
     made = target(client, kept)
     send(made, PIECES)
@@ -63,7 +63,7 @@ def test_all_but_the_last_byte_goes_before_the_digest_is_known(kept):
     assert kept == [True]
 
 
-def test_bytes_are_hashed_while_they_are_sent(kept):
+def test_reached_returns_while_the_bytes_are_sent(kept):
     """What is reached goes without a wait, and has gone when it passed."""
     client = Client()
     client.may_take.clear()
@@ -76,7 +76,7 @@ def test_bytes_are_hashed_while_they_are_sent(kept):
     made.suspend()
 
 
-def test_what_is_suspended_is_broken_off(kept):
+def test_suspend_aborts_the_upload(kept):
     client = Client()
     made = target(client, kept)
     send(made, PIECES[:2])
@@ -86,7 +86,7 @@ def test_what_is_suspended_is_broken_off(kept):
     assert isinstance(made._error, UploadSourceError)
 
 
-def test_a_refusal_ends_the_sending(kept):
+def test_passed_refused_upload_raises_the_servers_error(kept):
     made = target(Client(UploadSourceError("refused")), kept)
     with pytest.raises(UploadSourceError, match="refused"):
         send(made, PIECES)

@@ -55,7 +55,7 @@ def mirror(monkeypatch):
     return made
 
 
-def test_a_manifest_is_gone_only_when_an_s3_server_says_so(mirror):
+def test_manifest_missing_only_if_an_s3_server_says_so(mirror):
     absent = ModelName.parse("absent")
     assert mirror.manifest(absent) is None
     for code in (None, "404", "NotFound"):
@@ -73,7 +73,7 @@ def test_a_manifest_is_gone_only_when_an_s3_server_says_so(mirror):
         ObjectMissingError("a page with 404", s3_code=None),
     ],
 )
-def test_a_manifest_that_cannot_be_read_is_a_doubt_and_is_listed_as_broken(mirror, error):
+def test_references_unreadable_manifest_is_a_doubt_and_is_listed_as_broken(mirror, error):
     mirror.objects[mirror.layout.manifest_key(B)] = error
     found = mirror.references()
     assert found.users == {digest_of(b"1"): [A]}
@@ -85,7 +85,7 @@ def test_a_manifest_that_cannot_be_read_is_a_doubt_and_is_listed_as_broken(mirro
     assert error.message in listed[1].problem
 
 
-def test_a_mirror_that_does_not_answer_is_an_error_however_many_models_it_has(mirror):
+def test_references_unreachable_mirror_is_an_error(mirror):
     mirror.objects[mirror.layout.manifest_key(B)] = MirrorUnreachableError("does not answer")
     with pytest.raises(MirrorUnreachableError):
         mirror.references()
@@ -93,7 +93,7 @@ def test_a_mirror_that_does_not_answer_is_an_error_however_many_models_it_has(mi
         models(mirror)
 
 
-def test_a_list_that_may_not_be_whole_is_a_doubt(mirror):
+def test_references_incomplete_list_is_a_doubt(mirror):
     mirror.truncated = True
     found = mirror.references()
     assert found.names == {A, B}
@@ -112,7 +112,7 @@ def test_a_list_that_may_not_be_whole_is_a_doubt(mirror):
         ("a/b/c/d/e", False),
     ],
 )
-def test_a_key_where_manifests_lie_that_is_no_models_is_a_doubt(mirror, key, doubtful):
+def test_references_key_that_may_be_a_manifest_is_a_doubt(mirror, key, doubtful):
     """Be it that its name is no model's, or that the server does not find it as it lists it."""
     mirror.objects[mirror.layout.manifests + key] = b""
     found = mirror.references()
@@ -120,7 +120,7 @@ def test_a_key_where_manifests_lie_that_is_no_models_is_a_doubt(mirror, key, dou
     assert bool(found.doubts) is doubtful
 
 
-def test_a_model_that_was_removed_since_it_was_listed_is_no_doubt(mirror, monkeypatch):
+def test_references_model_that_was_removed_since_it_was_listed_is_no_doubt(mirror, monkeypatch):
     read = mirror.read
 
     def read_late(key, limit):
@@ -144,7 +144,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("key", HOSTILE)
-def test_hostile_names_in_a_bucket_harm_neither_lists_nor_messages(mirror, key):
+def test_names_hostile_keys_harm_neither_lists_nor_messages(mirror, key):
     mirror.objects[mirror.layout.manifests + key] = b""
     mirror.objects[f"{mirror.layout.manifests}registry.ollama.ai/library/a/{key}"] = b""
     assert [entry.name for entry in models(mirror)] == [A, B]
@@ -152,7 +152,7 @@ def test_hostile_names_in_a_bucket_harm_neither_lists_nor_messages(mirror, key):
         assert doubt.isprintable()
 
 
-def test_a_model_behind_a_delete_marker_is_gone():
+def test_manifest_behind_a_delete_marker_is_missing():
     class Client:
         def get_object(self, **_which):
             meta = {"HTTPStatusCode": 404, "HTTPHeaders": {"x-amz-delete-marker": "true"}}
@@ -162,7 +162,7 @@ def test_a_model_behind_a_delete_marker_is_gone():
     assert Mirror(SETTINGS, objects=SdkObjects(SETTINGS, client=Client())).manifest(A) is None
 
 
-def test_blobs_that_a_list_lacks_are_asked_for_by_themselves(mirror, monkeypatch):
+def test_blobs_that_a_list_lacks_are_requested_one_by_one(mirror, monkeypatch):
     asked = []
 
     def find(key):

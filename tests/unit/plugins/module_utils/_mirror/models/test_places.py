@@ -27,7 +27,7 @@ def store(tmp_path, memory_mirror):
         yield opened
 
 
-def test_a_model_is_imported_under_the_name_that_the_store_has(store, memory_mirror):
+def test_import_other_spelling_keeps_the_name_of_the_store(store, memory_mirror):
     new = memory_mirror.put(MIXED.full, b"shared", b"new")
     plan = ModelImport(memory_mirror, store, [MIXED]).apply()
     assert store.names() == [LOWER]
@@ -38,19 +38,19 @@ def test_a_model_is_imported_under_the_name_that_the_store_has(store, memory_mir
     assert not again.warnings
 
 
-def test_prune_keeps_the_model_in_the_spelling_that_the_store_has(store, memory_mirror):
+def test_import_prune_keeps_the_spelling_of_the_store(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
     ModelImport(memory_mirror, store, [MIXED], prune=["*"]).apply()
     assert store.names() == [LOWER]
 
 
-def test_two_names_that_ollama_takes_for_one_are_refused(store, memory_mirror):
+def test_plan_two_names_that_ollama_takes_for_one_are_refused(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
     with pytest.raises(InvalidNameError, match="same model"):
         ModelImport(memory_mirror, store, [MIXED, LOWER]).plan()
 
 
-def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written(tmp_path, memory_mirror):
+def test_apply_spelling_that_came_during_the_wait_is_kept(tmp_path, memory_mirror):
     memory_mirror.put(LOWER.full, b"shared", b"old")
     memory_mirror.put(MIXED.full, b"shared", b"new")
     settings = StoreSettings(str(tmp_path / "models"))
@@ -63,14 +63,14 @@ def test_a_spelling_that_came_while_the_import_waited_is_the_one_that_is_written
         assert store.names() == [LOWER]
 
 
-def test_two_spellings_that_a_store_has_are_said(store, memory_mirror):
+def test_plan_two_spellings_in_the_store_are_a_warning(store, memory_mirror):
     memory_mirror.put(MIXED.full, b"shared", b"new")
     store.write_manifest(MIXED, store.manifest(LOWER))
     (warning,) = ModelImport(memory_mirror, store, [LOWER]).plan().warnings
     assert f"The store has {LOWER} and {MIXED}" in warning
 
 
-def test_a_blob_that_may_not_be_read_is_seen_before_anything_is_sent(store, memory_mirror, monkeypatch):
+def test_publish_unreadable_blob_is_refused_before_anything_is_sent(store, memory_mirror, monkeypatch):
     memory_mirror.objects.clear()
 
     def refuse(self, name):
@@ -83,7 +83,7 @@ def test_a_blob_that_may_not_be_read_is_seen_before_anything_is_sent(store, memo
     assert not memory_mirror.objects
 
 
-def test_publishing_a_second_spelling_is_said(store, memory_mirror):
+def test_publish_second_spelling_is_a_warning(store, memory_mirror):
     for key in [key for key in memory_mirror.objects if "minilm" in key]:
         del memory_mirror.objects[key]
     memory_mirror.put(MIXED.full, b"shared", b"other")

@@ -67,19 +67,19 @@ def bring(memory_mirror, tmp_path):
 TMPFS = ("-t", "tmpfs", "-o", "size=40m", "tmpfs")
 
 
-def test_blobs_on_a_file_system_of_their_own(mounted, bring, tmp_path):
+def test_import_blobs_on_their_own_file_system_arrive(mounted, bring, tmp_path):
     mounted(tmp_path / "models/blobs", *TMPFS)
     bring()
 
 
-def test_blobs_that_are_a_directory_mounted_from_elsewhere_on_the_same_file_system(mounted, bring, tmp_path):
+def test_import_blobs_in_a_bind_mount_of_the_same_file_system_arrive(mounted, bring, tmp_path):
     (tmp_path / "data").mkdir()
     mounted(tmp_path / "models/blobs", "--bind", tmp_path / "data")
     bring()
     assert (tmp_path / "data" / WORKSPACE).is_dir()
 
 
-def test_blobs_that_are_a_link_to_a_larger_disk(mounted, bring, tmp_path):
+def test_import_blobs_behind_a_link_to_another_disk_arrive(mounted, bring, tmp_path):
     mounted(tmp_path / "disk", *TMPFS)
     mounted(tmp_path / "models", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs")
     (tmp_path / "models/blobs").symlink_to(tmp_path / "disk")
@@ -87,12 +87,12 @@ def test_blobs_that_are_a_link_to_a_larger_disk(mounted, bring, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["manifests", "manifests/registry.ollama.ai", "manifests/registry.ollama.ai/library"])
-def test_manifests_on_a_file_system_of_their_own(mounted, bring, tmp_path, part):
+def test_import_manifests_on_their_own_file_system_arrive(mounted, bring, tmp_path, part):
     mounted(tmp_path / "models" / part, *TMPFS)
     bring()
 
 
-def test_the_room_is_asked_of_the_file_system_of_the_blobs(mounted, memory_mirror, tmp_path):
+def test_plan_room_is_that_of_the_file_system_of_the_blobs(mounted, memory_mirror, tmp_path):
     memory_mirror.put(NAME.full, SMALL, LARGE)
     mounted(tmp_path / "models/blobs", "-t", "tmpfs", "-o", "size=1m", "tmpfs")
     with Store(StoreSettings(str(tmp_path / "models"))) as store, pytest.raises(DiskFullError) as caught:
@@ -100,7 +100,7 @@ def test_the_room_is_asked_of_the_file_system_of_the_blobs(mounted, memory_mirro
     assert str(tmp_path / "models/blobs") in caught.value.message
 
 
-def test_what_was_begun_on_the_file_system_of_the_blobs_is_gone_on_with(mounted, memory_mirror, tmp_path):
+def test_import_partial_file_on_the_file_system_of_the_blobs_is_resumed(mounted, memory_mirror, tmp_path):
     memory_mirror.put(NAME.full, LARGE)
     mounted(tmp_path / "models/blobs", *TMPFS)
     with Store(StoreSettings(str(tmp_path / "models"))) as store:
