@@ -39,11 +39,14 @@ class RequestRunner:
         self._batch_bytes = batch_bytes
 
     def run(self, requests: Sequence[InFlightRequest], ended: Ended, free: Callable[[], None]) -> None:
-        """Have requests worked on that were started as one.
+        """Have requests worked on that were started as one. Of none, only the slot becomes free.
 
         :param ended: called with each of them.
-        :param free: called once, on the I/O thread, when the slot that they take together is free.
+        :param free: called once, on a later turn of the loop, when the slot that they take together is free.
         """
+        if not requests:
+            self._loop.add_callback_threadsafe(free)
+            return
         if len(requests) > 1:
             self._watch_deadlines(requests, ended)
         elif self._begin_on_loop(requests[0], ended, free):

@@ -89,11 +89,11 @@ class Metrics:
         """
         self._of(self._requests, lane, outcome).inc()
         for histogram, name in ((self._waiting, "waited"), (self._here, "here"), (self._inference, "seconds")):
-            seconds = _amount(fields.get(name))
+            seconds = amount(fields.get(name))
             if seconds is not None:
                 self._of(histogram, lane).observe(seconds)
         for direction in ("input", "output"):
-            self._of(self._tokens, lane, direction).inc(_amount(fields.get(f"{direction}_tokens")) or 0)
+            self._of(self._tokens, lane, direction).inc(amount(fields.get(f"{direction}_tokens")) or 0)
 
     def _of(self, metric: Any, *labels: str) -> Any:
         """Return the series with these labels. The library finds it under a lock, and checks the labels each time."""
@@ -144,8 +144,8 @@ def _bound(listen: str) -> socket.socket:
     return sock
 
 
-def _amount(value: Any) -> Optional[float]:
-    """Return what a metric can take of a number that somebody else has counted; None of one that nothing can have."""
+def amount(value: Any) -> Optional[float]:
+    """Return a number that somebody else has counted, to be summed up; None for one that nothing can have."""
     if not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
         return None
     return float(value)

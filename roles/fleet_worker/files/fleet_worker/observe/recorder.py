@@ -16,7 +16,7 @@ from ..domain.publication import Publication
 from ..domain.verdicts import Result
 from ..logs.log import Log
 from .counts import CountedEvent, Counts
-from .metrics import Metrics
+from .metrics import Metrics, amount
 from .rates import Rates
 
 LOG = Log()
@@ -102,7 +102,7 @@ class RequestRecorder:
             log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)
             outcome = "connection_lost" if publication is Publication.LOST else result.outcome
             self._metrics.ended(queue, outcome, fields)
-            tokens, seconds = fields.get("output_tokens") or 0, fields.get("seconds") or 0.0
-            self._rates.add(answered=answered, tokens=tokens, inference=seconds)
+            tokens, seconds = (amount(fields.get(name)) or 0.0 for name in ("output_tokens", "seconds"))
+            self._rates.add(answered=answered, tokens=int(tokens), inference=seconds)
         except Exception:
             LOG.exception("defect", lane=delivery.lane.queue)

@@ -105,3 +105,62 @@ def test_attempt_that_came_about_is_not_abandoned(heard: Heard) -> None:
     attempt.is_open = True
     heard.loop.fire(longest=ATTEMPT)
     assert heard.failed == []
+
+
+def open_connection(heard: Heard) -> Any:
+    attempt = Attempt.made[-1]
+    attempt.is_open = True  # type: ignore[misc]
+    attempt.callbacks["on_open_callback"](attempt)
+    return attempt
+
+
+def lose(attempt: Any) -> None:
+    attempt.is_open, attempt.is_closed = False, True
+    attempt.callbacks["on_close_callback"](attempt, OSError("gone"))
+
+
+def test_link_is_connected_from_opened_to_lost(heard: Heard) -> None:
+    seen: list[tuple[bool, bool]] = []
+    heard.link._lost = lambda _error: seen.append((heard.link.is_connected, heard.link.is_open))
+    assert not heard.link.is_connected and not heard.link.is_open
+    heard.link.start()
+    assert not heard.link.is_connected
+    attempt = open_connection(heard)
+    assert heard.link.is_connected and heard.link.is_open
+    attempt.is_open = False
+    assert heard.link.is_connected and not heard.link.is_open, "it is closing"
+    lose(attempt)
+    assert seen == [(False, False)]
+
+
+def test_call_later_over_the_same_connection_calls_back(heard: Heard) -> None:
+    called: list[str] = []
+    heard.link.start()
+    open_connection(heard)
+    heard.link.call_later(5.0, lambda: called.append("one"))
+    heard.loop.fire(longest=5.0)
+    assert called == ["one"]
+
+
+def test_call_later_after_the_connection_is_gone_or_another_calls_nobody(heard: Heard) -> None:
+    called: list[str] = []
+    heard.link.start()
+    first = open_connection(heard)
+    for seconds in (40.0, 50.0):
+        heard.link.call_later(seconds, lambda: called.append("late"))
+    lose(first)
+    waiting = [entry for entry in heard.loop.waiting if entry[0] == 40.0]
+    for _seconds, callback in waiting:
+        callback()
+    heard.loop.fire(longest=30.0)
+    second = open_connection(heard)
+    assert second is not first and heard.link.is_open
+    heard.loop.fire(longest=50.0)
+    assert called == []
+
+
+def test_call_later_without_a_connection_calls_nobody(heard: Heard) -> None:
+    called: list[str] = []
+    heard.link.call_later(1.0, lambda: called.append("never"))
+    heard.loop.fire(longest=1.0)
+    assert called == []

@@ -9,9 +9,6 @@ from collections import Counter
 from typing import Any, Optional
 
 import pytest
-
-pytest.importorskip("prometheus_client")
-
 from fleet_worker.domain.publication import Publication
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.observe import recorder as recorder_module
@@ -108,3 +105,11 @@ def test_counts_of_a_moment_do_not_change_later(book: Book) -> None:
     taken = book.recorder.counts(Counter())
     book.recorder.count(CountedEvent.DELTAS)
     assert taken.document() == {}
+
+
+def test_settled_with_numbers_that_nobody_can_have_counted_leaves_the_rates_readable(book: Book) -> None:
+    odd = Result(Verdict.ACK, "answered", fields={"seconds": float("nan"), "output_tokens": 10**400})
+    book.recorder.settled(delivery(), odd, None)
+    rate = book.recorder.rates()["1m"]
+    assert (rate["requests_per_second"], rate["output_tokens_per_second"]) == (1.0, 0.0)
+    assert rate["mean_inference_seconds"] == 0.0

@@ -9,9 +9,6 @@ from collections import Counter
 from typing import Any
 
 import pytest
-
-pytest.importorskip("prometheus_client")
-
 from fleet_worker._fleet.dialects.headers import REDELIVERED
 from fleet_worker._fleet.messages import Message, Properties, Reply
 from fleet_worker.domain.delivery import Delivery

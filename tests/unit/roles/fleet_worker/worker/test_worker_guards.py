@@ -105,7 +105,7 @@ def deliver(worker: Worker) -> list[tuple[Any, ...]]:
         ("_recorder._metrics", "ended"),
         ("_recorder._rates", "add"),
         ("_requests._cache", "put"),
-        ("_trust", "judge"),
+        ("_flow._trust", "judge"),
     ],
 )
 def test_worker_whose_part_raises_settles_the_request_once(
@@ -148,7 +148,7 @@ def test_answer_whose_deliveries_are_gone_is_published_while_there_is_a_connecti
         channel.is_open = False
         return Result(Verdict.ACK, outcome, reply)
 
-    monkeypatch.setattr(worker._runner._handler, "serve", serve)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", serve)
     monkeypatch.setattr(worker._session.publisher, "publish", lambda sending, _done: sent.append(sending))
     monkeypatch.setattr(worker._session._link, "_connected", connected)
     request = delivery({"a": 1}, lane=LANE, channel=channel, message_id="m")
@@ -175,7 +175,7 @@ def test_answer_that_the_broker_does_not_take_is_followed_by_an_error(
         done(told.pop(0))
 
     monkeypatch.setattr(
-        worker._runner._handler, "serve", lambda *_request, **_more: Result(Verdict.ACK, "answered", large)
+        worker._flow._runner._handler, "serve", lambda *_request, **_more: Result(Verdict.ACK, "answered", large)
     )
     monkeypatch.setattr(worker._session.publisher, "publish", publish)
     assert deliver(worker) == [("ack", 1)]

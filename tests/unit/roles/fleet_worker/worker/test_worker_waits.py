@@ -48,7 +48,7 @@ def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, alone: bool
 ) -> None:
     answers = Answers(Later(0.0, "full", alone=alone), ANSWERED)
-    monkeypatch.setattr(worker._runner._handler, "serve", answers, raising=False)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", answers, raising=False)
     channel = deliver(worker)
     turn_until(worker._loop, lambda: channel.settled and not worker._requests)
     assert channel.settled == [("ack", 1)]
@@ -60,7 +60,7 @@ def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
 def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
     channel = deliver(worker)
     turn_until(worker._loop, worker._waiting_room.pausing)
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
@@ -73,7 +73,7 @@ def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
 
 
 def test_worker_that_cannot_let_a_request_wait_gives_it_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
     monkeypatch.setattr(worker._waiting_room, "admit", raises)
     channel = deliver(worker)
     turn_until(worker._loop, lambda: channel.settled)
@@ -85,17 +85,17 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks: list[Callable[[], None]] = []
-    monkeypatch.setattr(worker._runner._pool, "submit", tasks.append)
+    monkeypatch.setattr(worker._flow._runner._pool, "submit", tasks.append)
     expired = Result(Verdict.ACK, "inference_timeout")
-    monkeypatch.setattr(worker._runner._handler, "expired", lambda _delivery: expired, raising=False)
-    monkeypatch.setattr(worker._runner._handler, "embed_together", lambda *_arguments: {}, raising=False)
-    monkeypatch.setattr(worker._runner._handler, "serve", Answers(ANSWERED), raising=False)
+    monkeypatch.setattr(worker._flow._runner._handler, "expired", lambda _delivery: expired, raising=False)
+    monkeypatch.setattr(worker._flow._runner._handler, "embed_together", lambda *_arguments: {}, raising=False)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", Answers(ANSWERED), raising=False)
     hasty, patient = Channel(), Channel()
     made = [
         delivery({}, lane=lane_settings("embed", deadline=deadline), channel=channel, message_id=str(deadline))
         for channel, deadline in ((hasty, 0.01), (patient, 600.0))
     ]
-    worker._start(Start("m", tuple(made)))
+    worker._flow.start(Start("m", tuple(made)))
     turn_until(worker._loop, lambda: hasty.settled)
     assert (hasty.settled, patient.settled) == ([("ack", 1)], [])
     (task,) = tasks

@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way of a request through the worker: it is admitted, started, finished, and answered.
+
+A request may go some of the way twice: it can give its slot up and want one again, and it can be delivered again. For
+the I/O thread.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Optional, Union
+
+from ..amqp.session import BrokerSession
+from ..domain.delivery import Delivery, LaneSettings
+from ..domain.verdicts import Result, Verdict
+from ..inference.in_flight import Admission, InFlightRequest, InFlightRequests
+from ..inference.model_trust import ModelTrust
+from ..inference.runner import RequestRunner
+from ..inference.tries import Later
+from ..logs.log import Log
+from ..observe.counts import CountedEvent
+from ..observe.recorder import RequestRecorder
+from ..scheduling.scheduler import Start
+from .dispatcher import Dispatcher
+from .settling import ReplySettler
+from .waiting_room import WaitingRoom
+
+LOG = Log()
+
+#: What becomes of a request that waits when the worker, or its lane, goes.
+GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
+
+#: What becomes of a request whose requester has cancelled it before it began.
+CANCELLED = Result(Verdict.ACK, "requester_gone")
+
+#: What becomes of a request that met a defect of ours: it must not come back to meet it again and again.
+DEFECT = Result(Verdict.REJECT, "defect")
+
+
+class RequestFlow:
+    """Sends each request on to the part that is next.
+
+    :param dispatcher: says when a request starts.
+    :param settler: answers requests, and settles them.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        session: BrokerSession,
+        requests: InFlightRequests,
+        runner: RequestRunner,
+        settler: ReplySettler,
+        waiting_room: WaitingRoom,
+        trust: ModelTrust,
+        recorder: RequestRecorder,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._session = session
+        self._requests = requests
+        self._runner = runner
+        self._settler = settler
+        self._waiting_room = waiting_room
+        self._trust = trust
+        self._recorder = recorder
+        self._leaving = False
+
+    # Admission.
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A consumer has got a request."""
+        if self._admit(delivery):
+            self._dispatcher.delivered(delivery)
+
+    def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
+        """A lane was asked for a request; None when it had none."""
+        if delivery is None or self._admit(delivery):
+            self._dispatcher.got(lane, delivery, more)
+        else:
+            self._dispatcher.answered(lane)
+
+    def _admit(self, delivery: Delivery) -> bool:
+        """Whether a request that has just come needs a slot."""
+        self._recorder.arrived(delivery)
+        self._dispatcher.taken(delivery)
+        try:
+            return self._is_new(delivery)
+        except Exception:
+            LOG.exception("defect", lane=delivery.lane.queue)
+            self._settler.conclude([delivery], DEFECT)
+            return False
+
+    def _is_new(self, delivery: Delivery) -> bool:
+        """Whether nothing is known of a request. A duplicate is answered, or shares the answer to come."""
+        if self._session.is_cancelled(delivery):
+            self._settler.conclude([delivery], CANCELLED)
+            return False
+        admitted = self._requests.admit(delivery)
+        if admitted.result is not None:
+            self._recorder.count(CountedEvent.ANSWERED_AGAIN)
+            self._settler.answer([delivery], admitted.result)
+        elif admitted.admission is not Admission.NEW:
+            self._recorder.count(CountedEvent.JOINED)
+            if admitted.admission is Admission.COPY:
+                self._settler.settle(delivery, Verdict.ACK)
+        return admitted.admission is Admission.NEW
+
+    # Start.
+
+    def start(self, action: Start) -> None:
+        """Start requests. Whatever happens, each of them is handled or rejected, and their slot becomes free."""
+        try:
+            self._start(action)
+        except Exception:
+            LOG.exception("defect", model=action.model)
+            self._requests.remove_all_of(action.items)
+            for item in action.items:
+                self._settler.conclude(item.deliveries if isinstance(item, InFlightRequest) else [item], DEFECT)
+            self._runner.run([], self.finish, partial(self._dispatcher.finished, action.model))
+
+    def _start(self, action: Start) -> None:
+        requests = [item for item in action.items if isinstance(item, InFlightRequest)]
+        deliveries = [item for item in action.items if not isinstance(item, InFlightRequest)]
+        # A delivery without its channel comes again. Another one may have a twin that was held and started before.
+        requests += (self._requests.begin(each) for each in deliveries if each.is_live and self._is_new(each))
+        if requests:
+            self._recorder.started(action.model, len(requests))
+        self._runner.run(requests, self.finish, partial(self._dispatcher.finished, action.model))
+
+    # End.
+
+    def finish(self, request: InFlightRequest, result: Union[Result, Later]) -> None:
+        """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
+        if request not in self._requests:
+            return  # its time was over before
+        if isinstance(result, Later):
+            try:
+                self._let_wait(request, result)
+                return
+            except Exception:
+                LOG.exception("defect", lane=request.lane.queue)
+                result = GIVEN_BACK
+        result = self._requests.finish(request, result)
+        try:
+            self._waiting_room.leave(request)
+            self._trust.judge(request.lane, result)
+        except Exception:
+            LOG.exception("defect", lane=request.lane.queue)
+        live = [delivery for delivery in request.deliveries if delivery.is_live]
+        if live:
+            self._settler.answer(live, result)
+        elif result.outcome == "answered" and result.repeatable and self._session.is_connected:
+            # The broker has the request, and gives it out again. Who waits for the answer has it sooner this way.
+            self._settler.answer(request.deliveries[-1:], result)
+        else:
+            self._recorder.abandoned(request.deliveries[-1], result)
+
+    def _let_wait(self, request: InFlightRequest, later: Later) -> None:
+        """A request gives its slot up, and wants one again."""
+        if self._leaving:
+            self.finish(request, GIVEN_BACK)
+        elif later.alone:
+            self._recorder.count(CountedEvent.TRIED_ALONE)
+            self._dispatcher.again(request, alone=True)
+        else:
+            self._recorder.count(CountedEvent.BUSY)
+            self._waiting_room.admit(request, request.lane.model_key, later)
+
+    def give_back(self, item: Any) -> None:
+        """Return a delivery, or a request that had given its slot up, to its queue."""
+        if isinstance(item, InFlightRequest):
+            self.finish(item, GIVEN_BACK)
+        else:
+            self._settler.settle(item, Verdict.REQUEUE)
+
+    def cancel(self, correlation_id: str) -> None:
+        """Nobody waits for the answer to a request any more."""
+        number = self._requests.abandon(correlation_id)
+        if number:
+            self._recorder.count(CountedEvent.CANCELLED, number)
+
+    def leave(self) -> None:
+        """From now on no request waits for a slot that it had given up."""
+        self._leaving = True
+        for request in self._waiting_room.pausing():
+            self.finish(request, GIVEN_BACK)

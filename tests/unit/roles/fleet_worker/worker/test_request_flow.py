@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a request that is known, cancelled, or not to be started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fleet_worker.domain.verdicts import Result, Verdict
+from fleet_worker.scheduling.scheduler import Start
+from fleet_worker.worker.worker import Worker
+
+from ..deliveries import Channel, delivery
+from ..turning import turn_until
+from .test_worker_guards import LANE, worker
+
+__all__ = ["worker"]
+
+
+def request(channel: Channel, tag: int = 1, **options: Any) -> Any:
+    return delivery({"a": 1}, lane=LANE, channel=channel, tag=tag, **{"message_id": "m", **options})
+
+
+def counters(worker: Worker) -> dict[str, int]:
+    counted: dict[str, int] = worker.status().document()["counters"]
+    return counted
+
+
+def idle(worker: Worker) -> bool:
+    return not worker._requests and worker._scheduler.running == 0
+
+
+def test_request_that_was_cancelled_in_its_lane_is_settled_and_not_started(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker._session, "is_cancelled", lambda _delivery: True)
+    channel = Channel()
+    worker.delivered(request(channel))
+    assert channel.settled == [("ack", 1)]
+    assert counters(worker) == {"deliveries": 1, "redeliveries": 0, "outcome:requester_gone": 1}
+
+
+def test_request_that_was_answered_gets_the_same_answer_without_a_slot(worker: Worker) -> None:
+    channel = Channel()
+    worker.delivered(request(channel))
+    turn_until(worker._loop, lambda: idle(worker))
+    worker.got(LANE, request(channel, 2, count=1), 0)
+    assert channel.settled == [("ack", 1), ("ack", 2)]
+    assert counters(worker)["answered_again"] == 1 and idle(worker)
+
+
+def test_request_in_flight_that_is_cancelled_ends_its_work_for_good(worker: Worker) -> None:
+    running = worker._requests.begin(request(Channel(), correlation_id="c-9"))
+    worker.request_cancelled("other")
+    assert not running.stop.stopped
+    worker.request_cancelled("c-9")
+    assert running.stop.abandoned and counters(worker) == {"cancelled": 1}
+
+
+def test_copy_of_a_request_in_flight_is_settled_at_once(worker: Worker) -> None:
+    channel = Channel()
+    worker._requests.begin(request(channel))
+    worker.delivered(request(channel, 2))
+    assert channel.settled == [("ack", 2)] and counters(worker)["joined"] == 1
+
+
+def test_start_of_a_delivery_whose_channel_is_gone_frees_the_slot(worker: Worker) -> None:
+    channel = Channel()
+    channel.is_open = False
+    freed: list[str] = []
+    worker._dispatcher.finished = freed.append  # type: ignore[method-assign]
+    worker._flow.start(Start("m", (request(channel),)))
+    turn_until(worker._loop, lambda: freed)
+    assert freed == ["m"] and channel.settled == [] and not worker._requests
+
+
+def test_request_that_is_given_back_before_it_began_returns_to_its_queue(worker: Worker) -> None:
+    channel = Channel()
+    worker._flow.give_back(request(channel))
+    assert channel.settled == [("nack", 1, True)] and counters(worker) == {}
+
+
+def test_request_that_is_given_back_in_flight_returns_and_is_logged(worker: Worker) -> None:
+    channel = Channel()
+    worker._flow.give_back(worker._requests.begin(request(channel)))
+    assert channel.settled == [("nack", 1, True)] and counters(worker) == {"outcome:given_back": 1}
+
+
+def test_result_of_a_request_that_is_over_already_settles_nothing(worker: Worker) -> None:
+    channel = Channel()
+    over = worker._requests.begin(request(channel))
+    worker._flow.finish(over, Result(Verdict.ACK, "inference_timeout"))
+    worker._flow.finish(over, Result(Verdict.REJECT, "answered"))
+    assert channel.settled == [("ack", 1)]
