@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,8 @@ STANDARD = set(sys.stdlib_module_names) - {"tomllib"}
 
 # A module is an argument spec and a call. Statements of main(), in lines; design says "about fifteen".
 LONGEST_MAIN = 30
+# Parameters of a constructor, at most, besides self.
+MOST_THINGS = 8
 
 
 def python_files(folder: Path) -> Iterator[Path]:
@@ -360,6 +363,53 @@ def texts_are_read_within_bounds(root: Path) -> list[str]:
                 elif isinstance(node, ast.ImportFrom) and node.module in {"json", "yaml"}:
                     found.append(f"{path.relative_to(root)}:{node.lineno}: {node.module} is imported as a whole only")
     return found
+
+
+def constructors_take_few_things(root: Path) -> list[str]:
+    """A constructor of a shared room takes at most eight things; more of them belong into a value of their own."""
+    found = []
+    for room in MAY_IMPORT:
+        for path in python_files(root / UTILS / room):
+            for kind in classes(parse(path)):
+                for method in methods(kind):
+                    given = method.args
+                    count = len(given.posonlyargs) + len(given.args) - 1 + len(given.kwonlyargs)
+                    if method.name == "__init__" and count > MOST_THINGS:
+                        found.append(f"{path.relative_to(root)}:{method.lineno}: {kind.name} takes {count} things")
+    return found
+
+
+def no_private_method_is_overridden(root: Path) -> list[str]:
+    """A class does not override a private method of another class: what differs is handed over as a part.
+
+    Bases are known by their names alone.
+    """
+    kinds: dict[str, list[tuple[str, ast.ClassDef]]] = {}
+    for room in (root / UTILS, root / DAEMON):
+        for path in python_files(room):
+            if not path.is_symlink():
+                for kind in classes(parse(path)):
+                    kinds.setdefault(kind.name, []).append((f"{path.relative_to(root)}:{kind.lineno}", kind))
+    found = []
+    for name, places_of_name in kinds.items():
+        for place, kind in places_of_name:
+            bases = [base.id for base in kind.bases if isinstance(base, ast.Name)]
+            inherited = {one for base in bases for _place, above in kinds.get(base, ()) for one in private(above)}
+            found += [f"{place}: {name} overrides {method}" for method in sorted(private(kind) & inherited)]
+    return found
+
+
+def classes(tree: ast.Module) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def methods(kind: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [node for node in kind.body if isinstance(node, ast.FunctionDef)]
+
+
+def private(kind: ast.ClassDef) -> set[str]:
+    """The names of a class's private methods; those with two underscores are Python's."""
+    return {method.name for method in methods(kind) if re.match(r"_[^_]", method.name)}
 
 
 def modules_are_thin(root: Path) -> list[str]:

@@ -27,6 +27,8 @@ ALL: tuple[Rule, ...] = (
     rules.no_file_imports_itself,
     rules.packages_import_in_order,
     rules.texts_are_read_within_bounds,
+    rules.constructors_take_few_things,
+    rules.no_private_method_is_overridden,
     rules.modules_are_thin,
 )
 
@@ -192,6 +194,18 @@ WORKER = f"{rules.DAEMON}/x.py"
         (rules.texts_are_read_within_bounds, FLEET, "_DECODER.decode('[]')", "DECODER.decode reads without"),
         (rules.texts_are_read_within_bounds, WORKER, "import yaml\nyaml.safe_load('')", "yaml.safe_load reads without"),
         (rules.texts_are_read_within_bounds, MIRROR, "from json import loads", "imported as a whole only"),
+        (
+            rules.constructors_take_few_things,
+            MIRROR,
+            "class A:\n    def __init__(self, a, b, c, d, *, e, f, g, h=1, i=2): ...",
+            "x.py:2: A takes 9 things",
+        ),
+        (
+            rules.no_private_method_is_overridden,
+            MIRROR,
+            "class A:\n    def _f(self): ...\nclass B(A):\n    def _f(self): ...",
+            "x.py:3: B overrides _f",
+        ),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "def help(): ...\n", "nothing but documentation"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "class A: ...\n", "nothing but documentation"),
         (rules.modules_are_thin, "plugins/modules/thing.py", MODULE + "x = 1\n", "nothing but documentation"),
