@@ -58,7 +58,7 @@ class AsyncInference:
             inference = (
                 self._client.inference(request.call, request.arguments)
                 if request.carried is None
-                else self._carrier.inference(request.carried, task.delivery.lane.lane.model)
+                else self._carrier.inference(request.carried, task.model)
             )
         except OllamaError:
             return False  # the request cannot be sent as it is; the client says why

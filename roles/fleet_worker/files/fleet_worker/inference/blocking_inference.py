@@ -47,7 +47,7 @@ class BlockingInference:
         def ask() -> dict[str, Any]:
             call = task.stop.begin_call(task.call_seconds)
             if request.carried is not None:
-                return self._carrier.run(request.carried, task.delivery.lane.lane.model, call, task.deltas.pieces)
+                return self._carrier.run(request.carried, task.model, call, task.deltas.pieces)
             if not task.deltas.wanted:
                 return self.answer(request.call, request.arguments, call)
             result = _streamed(self._streams[request.call](call=call, **request.arguments), task.deltas)

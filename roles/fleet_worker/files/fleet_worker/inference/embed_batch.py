@@ -73,7 +73,7 @@ class EmbedBatches:
                 if len(batch.tasks) > 1:
                     conclusions.update(self._embed(batch))
 
-        contained(run, lambda _error: None, lane=tasks[0].lane)  # a defect must cost nobody an answer
+        contained(run, lambda _error: None, lane=tasks[0].queue)  # a defect must cost nobody an answer
         return conclusions
 
     def _batches(self, tasks: Sequence[Task], max_bytes: int) -> Iterator[_Batch]:

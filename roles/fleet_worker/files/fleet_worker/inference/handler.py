@@ -101,14 +101,14 @@ class RequestHandler:
         :return: whether the work was begun. If not, a thread has to handle the request.
         """
         # serve() meets the same defect, and knows what to do about it.
-        return contained(lambda: self._begin(task, ended), lambda _error: False, lane=task.lane)
+        return contained(lambda: self._begin(task, ended), lambda _error: False, lane=task.queue)
 
     def serve(self, task: Task, conclusion: Optional[Conclusion] = None) -> Union[Result, Later]:
         """Handle a request; in a thread that may wait.
 
         :param conclusion: what the work came to already, together with other requests.
         """
-        return contained(lambda: self._serve(task, conclusion), partial(self._defect, task.delivery), lane=task.lane)
+        return contained(lambda: self._serve(task, conclusion), partial(self._defect, task.delivery), lane=task.queue)
 
     def embed_together(self, tasks: Sequence[Task], max_bytes: int) -> dict[Task, Conclusion]:
         """Make embeddings for those requests that can be served together, and return what came of each of them.
@@ -148,7 +148,7 @@ class RequestHandler:
             conclusion = conclude()
             return None if conclusion is None else self._results.conclude(reading, conclusion, task.stop)
 
-        ended(contained(result, partial(self._defect, task.delivery), lane=task.lane))
+        ended(contained(result, partial(self._defect, task.delivery), lane=task.queue))
 
     def _serve(self, task: Task, conclusion: Optional[Conclusion]) -> Union[Result, Later]:
         reading = self._reader.read_once(task)

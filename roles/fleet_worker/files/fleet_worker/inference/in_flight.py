@@ -9,19 +9,18 @@ import enum
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable, Optional
 
 from .._fleet.messages import Reply
 from ..domain.delivery import Delivery, LaneSettings
 from ..domain.publication import Done
 from ..domain.verdicts import Result
-from ..logs.log import Log
+from ..logs.defects import contained
 from .cancel_token import CancelToken
 from .deltas import DeltaPublisher
 from .result_cache import ResultCache
 from .task import Task
-
-LOG = Log()
 
 
 class InFlightRequest:
@@ -146,14 +145,11 @@ class InFlightRequests:
         The result is kept for redeliveries if it is an answer. A defect in that costs the request nothing.
         """
         self.remove(request)
-        try:
-            fields = {**result.fields, "deltas": request.deltas.count}
-            result = replace(result, reply=request.deltas.finish(result.reply), fields=fields)
-            if result.outcome == "answered" and result.repeatable:
-                self._cache.put(request.delivery.identity, result)
-        except Exception:
-            LOG.exception("defect", lane=request.lane.queue)
-        return result
+        queue = request.lane.queue
+        whole = contained(partial(_with_deltas, request, result), lambda _error: result, lane=queue)
+        if whole.outcome == "answered" and whole.repeatable:
+            contained(partial(self._cache.put, request.delivery.identity, whole), lambda _error: None, lane=queue)
+        return whole
 
     def remove(self, request: InFlightRequest) -> None:
         """A request is in flight no more."""
@@ -179,3 +175,9 @@ class InFlightRequests:
         """End the work on all requests; their threads give them back."""
         for request in self:
             request.stop.stop()
+
+
+def _with_deltas(request: InFlightRequest, result: Result) -> Result:
+    """Send the deltas that are left; return the result with a reply that says how many they were."""
+    fields = {**result.fields, "deltas": request.deltas.count}
+    return replace(result, reply=request.deltas.finish(result.reply), fields=fields)

@@ -58,9 +58,14 @@ class Task:
         self.reading: Union[Reading, Result, None] = None
 
     @property
-    def lane(self) -> str:
+    def queue(self) -> str:
         """The queue that the request came from."""
         return self.delivery.lane.queue
+
+    @property
+    def model(self) -> str:
+        """The model of the lane."""
+        return self.delivery.lane.lane.model
 
     @property
     def seconds_left(self) -> float:

@@ -57,7 +57,7 @@ def body(answer):
     return content
 
 
-def test_a_request_and_its_answer():
+def test_ask_sends_the_request_and_returns_the_answer():
     server = Server([[b'HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nETag: "x"\r\n\r\nhello']])
     answer = server.endpoint().ask("GET", "/b/k?a=b", {"host": "h", "range": "bytes=0-4"})
     assert (answer.status, answer.length, answer.headers["etag"]) == (206, 5, '"x"')
@@ -65,7 +65,7 @@ def test_a_request_and_its_answer():
     assert server.requests == [b"GET /b/k?a=b HTTP/1.1\r\nhost: h\r\nrange: bytes=0-4\r\n\r\n"]
 
 
-def test_heads_and_bodies_in_any_pieces_over_one_connection():
+def test_endpoint_with_answers_in_any_pieces_reads_them_over_one_connection():
     whole = b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000)
     server = Server([[whole[:10], 0.02, whole[10:30], 0.02, whole[30:]]] * 3)
     endpoint = server.endpoint()
@@ -73,7 +73,7 @@ def test_heads_and_bodies_in_any_pieces_over_one_connection():
         assert body(endpoint.ask("GET", "/", {})) == bytes(300_000)
 
 
-def test_an_answer_to_head_has_no_body():
+def test_ask_for_the_head_expects_no_body():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n"
     server = Server([[head], [head]])
     endpoint = server.endpoint()
@@ -83,7 +83,7 @@ def test_an_answer_to_head_has_no_body():
 
 
 @pytest.mark.parametrize("ending", [b"", b"\r\nConnection: Close"])
-def test_a_connection_that_was_closed_meanwhile_is_opened_anew(ending):
+def test_endpoint_with_a_connection_that_was_closed_meanwhile_connects_anew(ending):
     answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 2" + ending + b"\r\n\r\nok"]
     server = Server([answer], [answer], [answer])
     endpoint = server.endpoint()
@@ -92,7 +92,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_anew(ending):
         time.sleep(0.02)
 
 
-def test_what_was_not_read_to_its_end_is_not_mixed_up_with_the_next_answer():
+def test_endpoint_with_a_body_that_was_not_read_to_its_end_connects_anew():
     server = Server(
         [[b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabcdef"]],
         [[b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\ng"]],
@@ -129,7 +129,7 @@ def test_what_was_not_read_to_its_end_is_not_mixed_up_with_the_next_answer():
         b"x" * 100_000,
     ],
 )
-def test_what_is_not_simple_is_refused(said):
+def test_ask_with_an_answer_of_uncertain_or_unknown_length_raises(said):
     server = Server([[said]])
     with pytest.raises(WireError):
         server.endpoint().ask("GET", "/", {})
@@ -165,7 +165,7 @@ def test_endpoint_with_an_answer_to_head_that_says_no_length_refuses_it():
         server.endpoint().ask("HEAD", "/", {})
 
 
-def test_an_answer_cut_short():
+def test_read_of_an_answer_cut_short_raises():
     server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc"]])
     answer = server.endpoint().ask("GET", "/", {})
     with pytest.raises(WireError, match="early"):
@@ -173,13 +173,13 @@ def test_an_answer_cut_short():
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc"])
-def test_a_server_that_falls_silent(said):
+def test_endpoint_with_a_server_that_falls_silent_times_out(said):
     server = Server([[said, 5.0]])
     with pytest.raises(TimeoutError):
         server.endpoint(silence=1).ask("GET", "/", {}).read(6)
 
 
-def test_nobody_there():
+def test_ask_without_a_server_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
     with pytest.raises(ConnectionRefusedError):
@@ -187,14 +187,14 @@ def test_nobody_there():
 
 
 @pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "ü"])
-def test_a_header_that_would_be_two(value):
+def test_ask_with_a_header_that_would_be_two_raises(value):
     server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]])
     with pytest.raises(WireError):
         server.endpoint().ask("GET", "/", {"a": value})
     assert not server.requests
 
 
-def test_where_bytes_come_slowly_each_call_waits_for_fewer():
+def test_readinto_of_bytes_that_come_slowly_waits_for_fewer():
     size, step = 1_500_000, 50_000  # 500 kB a second
     server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *[0.1, bytes(step)] * (size // step)]])
     answer = server.endpoint().ask("GET", "/", {})
@@ -207,7 +207,7 @@ def test_where_bytes_come_slowly_each_call_waits_for_fewer():
     assert sum(waits[-5:]) / 5 < 0.5
 
 
-def test_what_a_server_says_unasked_is_no_answer():
+def test_endpoint_with_unasked_bytes_on_an_idle_connection_connects_anew():
     """As a proxy does before it hangs up on a connection that nobody uses."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
@@ -219,7 +219,7 @@ def test_what_a_server_says_unasked_is_no_answer():
     assert (again.status, body(again)) == (200, b"ok")
 
 
-def test_a_forked_process_has_connections_of_its_own():
+def test_endpoint_in_a_forked_process_connects_anew():
     """What a child leaves unread when it is killed must not answer the next question of its parent."""
     first = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nparent"
     childs = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nchild"

@@ -34,14 +34,14 @@ def read(answer: bytes, *cuts: int) -> ResponseParser:
 
 
 @given(st.sampled_from([LENGTH, CHUNKS, INTERIM]), st.lists(st.integers(1, 60), max_size=8))
-def test_pieces_do_not_matter(answer: bytes, cuts: list[int]) -> None:
+def test_parser_with_an_answer_in_any_pieces_reads_it(answer: bytes, cuts: list[int]) -> None:
     response = read(answer, *(cut for cut in cuts if cut < len(answer)))
     assert (response.status, response.reason, response.body()) == (200, "OK", b'{"a": "bc"}')
     assert response.reusable
 
 
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=20), st.integers(1, 100))
-def test_chunks_of_any_size(chunks: list[bytes], size: int) -> None:
+def test_parser_with_chunks_of_any_size_joins_them(chunks: list[bytes], size: int) -> None:
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer += b"".join(b"%X\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
     assert read(answer, *range(size, len(answer), size)).body() == b"".join(chunks)
@@ -57,13 +57,13 @@ def test_chunks_of_any_size(chunks: list[bytes], size: int) -> None:
         CHUNKS + b"more",
     ],
 )
-def test_a_connection_that_must_not_be_used_again(answer: bytes) -> None:
+def test_parser_of_an_answer_that_ends_the_connection_is_not_reusable(answer: bytes) -> None:
     response = read(answer)
     assert response.body() == b'{"a": "bc"}'
     assert not response.reusable
 
 
-def test_an_answer_that_ends_with_the_connection() -> None:
+def test_parser_of_a_body_without_length_is_complete_at_the_end() -> None:
     response = ResponseParser()
     assert not response.feed(b'HTTP/1.0 200 OK\r\n\r\n{"a":')
     assert not response.feed(b" 1}")
@@ -73,7 +73,7 @@ def test_an_answer_that_ends_with_the_connection() -> None:
 
 
 @pytest.mark.parametrize("answer", [LENGTH, CHUNKS, INTERIM])
-def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
+def test_parser_of_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
     for end in range(len(answer)):
         response = ResponseParser()
         assert not response.feed(answer[:end])
@@ -127,7 +127,7 @@ def test_an_answer_that_is_cut_is_not_complete(answer: bytes) -> None:
         b"HTTP/1.1 102 Processing\r\nContent-Length: 40\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
-def test_what_is_no_answer(answer: bytes) -> None:
+def test_parser_of_bytes_that_are_no_certain_answer_raises(answer: bytes) -> None:
     with pytest.raises(HttpError, match=r"it|chunk|head"):
         ResponseParser().feed(answer)
 
@@ -235,19 +235,19 @@ def test_parser_of_an_answer_that_is_large_when_decompressed_is_bounded(monkeypa
         response.body()
 
 
-def test_a_bodiless_answer() -> None:
+def test_parser_of_an_answer_without_content_has_no_body() -> None:
     response = read(b"HTTP/1.1 204 No Content\r\n\r\n")
     assert (response.status, response.body(), response.reusable) == (204, b"", True)
 
 
-def test_headers_and_a_reason_for_who_explains_an_error() -> None:
+def test_parser_offers_headers_and_reason() -> None:
     response = read(b"HTTP/1.1 302\r\nLOCATION: http://elsewhere\r\nContent-Length: 0\r\n\r\n")
     assert response.headers.get("Location") == "http://elsewhere"
     assert response.reason == "Found"
 
 
 @pytest.mark.parametrize("coding, compress", [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_a_compressed_answer_is_understood(coding: str, compress: object) -> None:
+def test_body_that_is_compressed_is_decompressed(coding: str, compress: object) -> None:
     body = compress(b'{"a": 1}')  # type: ignore[operator]
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
     assert read(head.encode() + body).body() == b'{"a": 1}'
@@ -257,7 +257,7 @@ def test_a_compressed_answer_is_understood(coding: str, compress: object) -> Non
     "coding, body",
     [("gzip", b"{}"), ("gzip", gzip.compress(b"{}")[:-4]), ("br", b"{}"), ("deflate", b"")],
 )
-def test_a_compressed_answer_that_cannot_be_understood(coding: str, body: bytes) -> None:
+def test_body_that_is_badly_compressed_raises(coding: str, body: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
     with pytest.raises(HttpError):
         read(head.encode() + body).body()

@@ -64,7 +64,7 @@ def headers(answer: Optional[Reply]) -> Any:
     return answer.message.headers
 
 
-def test_the_first_goes_at_once_and_the_next_together(wire: Wire) -> None:
+def test_deltas_first_goes_at_once_and_the_next_go_together(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()
     wire.say("b", "c")
@@ -75,7 +75,7 @@ def test_the_first_goes_at_once_and_the_next_together(wire: Wire) -> None:
     assert [delta.sequence for delta in wire.sent] == [0, 1]
 
 
-def test_no_more_than_some_are_on_their_way(wire: Wire) -> None:
+def test_deltas_unconfirmed_are_bounded(wire: Wire) -> None:
     for _number in range(3 * UNCONFIRMED):
         wire.say("x")
         wire.loop.turn(1)
@@ -85,7 +85,7 @@ def test_no_more_than_some_are_on_their_way(wire: Wire) -> None:
     assert wire.texts[-1] == "x" * (2 * UNCONFIRMED)
 
 
-def test_a_broker_that_takes_nothing_costs_bounded_memory(wire: Wire) -> None:
+def test_deltas_with_a_broker_that_takes_nothing_cost_bounded_memory(wire: Wire) -> None:
     for _number in range(UNCONFIRMED):
         wire.say("x")
         wire.loop.turn(1)
@@ -102,7 +102,7 @@ def test_a_broker_that_takes_nothing_costs_bounded_memory(wire: Wire) -> None:
     assert len(wire.sent) == UNCONFIRMED
 
 
-def test_what_is_left_goes_before_the_answer(wire: Wire) -> None:
+def test_finish_sends_the_waiting_pieces_before_the_answer(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()
     wire.say("b")
@@ -118,7 +118,7 @@ def test_what_is_left_goes_before_the_answer(wire: Wire) -> None:
     assert len(wire.sent) == 2
 
 
-def test_a_delta_that_is_too_large_is_missed_and_the_next_goes(wire: Wire) -> None:
+def test_delta_that_is_too_large_is_missed_and_the_next_goes(wire: Wire) -> None:
     wire.deltas.use(lambda delta: None if delta.content == "large" else wire.write(delta))
     for word in ("a", "large", "b"):
         wire.say(word)
@@ -127,7 +127,7 @@ def test_a_delta_that_is_too_large_is_missed_and_the_next_goes(wire: Wire) -> No
     assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 3
 
 
-def test_a_returned_delta_says_that_nobody_is_there(wire: Wire) -> None:
+def test_delta_that_is_returned_reports_the_requester_gone(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()
     wire.confirm(Publication.RETURNED)
@@ -135,7 +135,7 @@ def test_a_returned_delta_says_that_nobody_is_there(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("publication", [Publication.REFUSED, Publication.LOST])
-def test_a_delta_that_is_lost_is_left_out(wire: Wire, publication: Publication) -> None:
+def test_delta_that_is_lost_is_left_out(wire: Wire, publication: Publication) -> None:
     wire.say("a")
     wire.loop.turn()
     wire.confirm(publication)
@@ -144,7 +144,7 @@ def test_a_delta_that_is_lost_is_left_out(wire: Wire, publication: Publication) 
     assert (wire.texts, wire.gone) == (["a", "b"], 0)
 
 
-def test_a_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: Wire) -> None:
+def test_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: Wire) -> None:
     """Each further one would cost the channel of everybody again."""
     wire.say("a")
     wire.loop.turn()
@@ -157,7 +157,7 @@ def test_a_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: W
 
 
 @pytest.mark.parametrize("text", [["a", "list"], None, 7])
-def test_a_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire: Wire, text: Any) -> None:
+def test_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire: Wire, text: Any) -> None:
     wire.deltas._waiting = [Event("delta", {}, text=text)]
     wire.deltas._send_when_due()
     wire.say("b")
@@ -166,7 +166,7 @@ def test_a_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire:
     assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-deltas"] == 1, "the requester sees that one is missing"
 
 
-def test_another_try_is_another_attempt(wire: Wire) -> None:
+def test_start_over_begins_another_attempt(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()
     wire.say("never sent")
@@ -179,7 +179,7 @@ def test_another_try_is_another_attempt(wire: Wire) -> None:
     assert headers(wire.deltas.finish(ANSWER))["x-legion-fleet-attempt"] == wire.sent[1].attempt
 
 
-def test_without_a_stream_nothing_is_touched() -> None:
+def test_finish_without_a_stream_leaves_the_answer_as_it_is() -> None:
     deltas = DeltaPublisher(ManualLoop(), lambda _reply, _done: None, lambda: None)
     assert deltas.wanted is False and deltas.count is None
     assert deltas.finish(ANSWER) is ANSWER

@@ -35,7 +35,7 @@ CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 ANSWER = {"model": "m:1", "message": {"role": "assistant", "content": "Good morning."}, "done": True, "eval_count": 2}
 
 
-class Asker:
+class Http:
     """Takes questions, and tells what a test wants to have told."""
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Desk:
     """A handler, and what it has said of the last request; nothing yet, None for a thread, or what became of it."""
 
     def __init__(self, patience: float = 0.0) -> None:
-        self.asker = Asker()
+        self.http = Http()
         self.ended: list[Union[Result, Later, None]] = []
         self.client = OllamaClient("127.0.0.1:1", retries=0, connect_timeout=1)
         self.health = SimpleNamespace(suspect=lambda _reason: None, wait=lambda _seconds: False)
         self.settings = HandlerSettings(
             ReplyIdentity("gpu-01"), ("llm.fleet.reply.*",), 10_000_000, 1000, patience, False
         )
-        self.server = RequestHandler(self.settings, self.client, self.health, self.asker)  # type: ignore[arg-type]
+        self.handler = RequestHandler(self.settings, self.client, self.health, self.http)  # type: ignore[arg-type]
         self.task = task_of(delivery(CHAT))
 
     def begin(self, body: Any = None, **options: Any) -> bool:
@@ -73,10 +73,10 @@ class Desk:
 
     def begin_again(self) -> bool:
         self.ended.clear()
-        return self.server.begin(self.task, self.ended.append)
+        return self.handler.begin(self.task, self.ended.append)
 
     def serve(self, body: Any, **options: Any) -> Any:
-        return self.server.serve(task_of(delivery(body, **options)))
+        return self.handler.serve(task_of(delivery(body, **options)))
 
     def answer(self, document: Any, status: str = "200 OK") -> Any:
         return self.hear(json.dumps(document).encode(), status)
@@ -87,7 +87,7 @@ class Desk:
         return self.tell(response)
 
     def tell(self, told: Any) -> Any:
-        self.asker.told(told)
+        self.http.told(told)
         (served,) = self.ended
         return served
 
@@ -107,11 +107,11 @@ def reply(served: Optional[Result]) -> Any:
     return json.loads(served.reply.message.body)
 
 
-def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) -> None:
+def test_handler_with_fields_that_the_lane_decides_names_them_as_ignored(desk: Desk) -> None:
     lane = replace(lane_settings(), terms=LaneTerms(keep_alive="10m"))
     wanted = {"keep_alive": 0, "options": {"num_ctx": 10**6, "seed": 1}, "temperature": 2}
     assert desk.begin({**CHAT, **wanted}, lane=lane)
-    (request,) = desk.asker.requests
+    (request,) = desk.http.requests
     sent = {"model": "m:1", **CHAT, "options": {"seed": 1}, "keep_alive": "10m", "stream": False}
     assert json.loads(request.body) == sent  # type: ignore[arg-type]
     served = desk.answer(ANSWER)
@@ -129,22 +129,24 @@ def test_what_the_lane_decides_does_not_reach_ollama_and_is_named(desk: Desk) ->
         ({"template": "{{ range 1000000000 }}x{{ end }}"}, "unsupported_type"),
     ],
 )
-def test_what_would_hurt_others_is_refused_without_asking_ollama(desk: Desk, wanted: Any, code: str) -> None:
+def test_handler_with_a_request_that_would_hurt_others_refuses_it_without_asking_ollama(
+    desk: Desk, wanted: Any, code: str
+) -> None:
     one = task_of(delivery({**CHAT, **wanted}))
-    assert not desk.server.begin(one, desk.ended.append)
-    served = desk.server.serve(one)
+    assert not desk.handler.begin(one, desk.ended.append)
+    served = desk.handler.serve(one)
     assert (served.verdict, served.outcome) == (Verdict.ACK, code)
     error = reply(served)["error"]
     assert (error["code"], error["retriable"]) == (code, False)
     assert next(iter(wanted)) in error["message"]
 
 
-def test_a_request_is_asked_and_answered(desk: Desk) -> None:
+def test_begin_asks_ollama_and_answers(desk: Desk) -> None:
     assert desk.begin()
-    (request,) = desk.asker.requests
+    (request,) = desk.http.requests
     assert (request.method, request.path) == ("POST", "/api/chat")
     assert json.loads(request.body) == {"model": "m:1", **CHAT, "stream": False}  # type: ignore[arg-type]
-    assert 0 < desk.asker.seconds <= lane_settings().deadline
+    assert 0 < desk.http.seconds <= lane_settings().deadline
     served = desk.answer(ANSWER)
     assert served is not None
     assert (served.verdict, served.outcome) == (Verdict.ACK, "answered")
@@ -166,15 +168,15 @@ def test_a_request_is_asked_and_answered(desk: Desk) -> None:
         ({"messages": [float("inf")]}, {}),
     ],
 )
-def test_whatever_takes_more_is_left_to_a_thread(desk: Desk, body: Any, options: Any) -> None:
+def test_begin_of_a_request_that_takes_more_is_left_to_a_thread(desk: Desk, body: Any, options: Any) -> None:
     assert not desk.begin(body, **options)
-    assert not desk.asker.requests and not desk.ended
+    assert not desk.http.requests and not desk.ended
     # Which has something to say to it.
-    done = desk.server.serve(desk.task)
+    done = desk.handler.serve(desk.task)
     assert done.outcome != "answered"
 
 
-def test_without_an_asker_everything_is_left_to_threads(desk: Desk) -> None:
+def test_begin_without_a_client_on_the_loop_is_left_to_a_thread(desk: Desk) -> None:
     handler = RequestHandler(desk.settings, desk.client, desk.health)  # type: ignore[arg-type]
     assert not handler.begin(desk.task, desk.ended.append)
 
@@ -182,13 +184,13 @@ def test_without_an_asker_everything_is_left_to_threads(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "error", [ServerUnreachableError("nobody"), ConnectionLostError("cut")], ids=lambda error: type(error).__name__
 )
-def test_an_ollama_that_is_down_is_left_to_a_thread(desk: Desk, error: Exception) -> None:
+def test_begin_with_an_ollama_that_is_down_is_left_to_a_thread(desk: Desk, error: Exception) -> None:
     assert desk.begin()
     assert desk.tell(error) is None
 
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
-def test_server_with_a_busy_ollama_gives_the_slot_up_for_longer_each_time(status: str) -> None:
+def test_handler_with_a_busy_ollama_gives_the_slot_up_for_longer_each_time(status: str) -> None:
     desk, pauses = Desk(patience=30.0), []
     for _time in range(4):
         assert desk.begin_again()
@@ -199,7 +201,7 @@ def test_server_with_a_busy_ollama_gives_the_slot_up_for_longer_each_time(status
     assert pauses[0] < pauses[2] and pauses[1] < pauses[3]
 
 
-def test_server_with_a_busy_ollama_and_no_patience_lets_another_node_try(desk: Desk) -> None:
+def test_handler_with_a_busy_ollama_and_no_patience_lets_another_node_try(desk: Desk) -> None:
     assert desk.begin()
     assert verdict(desk.answer({"error": "server busy"}, "503 Service Unavailable")) is Verdict.REQUEUE
     assert desk.begin(count=1)
@@ -207,7 +209,7 @@ def test_server_with_a_busy_ollama_and_no_patience_lets_another_node_try(desk: D
     assert reply(served)["error"]["code"] == "ollama_unavailable"
 
 
-def test_server_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> None:
+def test_handler_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> None:
     assert desk.begin()
     text = {"error": "an error was encountered while running the model: unexpected EOF"}
     later = desk.answer(text, "500 Internal Server Error")
@@ -216,7 +218,7 @@ def test_server_with_a_runner_that_ended_tries_once_more_alone(desk: Desk) -> No
     assert not desk.begin_again(), "it waits a moment first, in a thread"
 
 
-def test_server_stopped_while_it_waits_gives_the_request_back() -> None:
+def test_handler_stopped_while_it_waits_gives_the_request_back() -> None:
     desk = Desk(patience=30.0)
     assert desk.begin()
     desk.task.stop.stop()
@@ -239,7 +241,9 @@ def test_server_stopped_while_it_waits_gives_the_request_back() -> None:
         ({**ANSWER, "message": {"content": "x" * 2000}}, "200 OK", "payload_too_large", False),
     ],
 )
-def test_what_ollama_has_against_it_is_told(desk: Desk, document: Any, status: str, outcome: str, broken: bool) -> None:
+def test_handler_with_a_refusal_of_ollama_answers_with_an_error(
+    desk: Desk, document: Any, status: str, outcome: str, broken: bool
+) -> None:
     assert desk.begin()
     served = desk.answer(document, status)
     assert served is not None
@@ -254,31 +258,31 @@ def test_what_ollama_has_against_it_is_told(desk: Desk, document: Any, status: s
         (UnexpectedAnswerError("SSH"), "inference_failed"),
     ],
 )
-def test_what_goes_wrong_is_told(desk: Desk, error: Exception, outcome: str) -> None:
+def test_handler_with_an_error_of_the_client_answers_with_an_error(desk: Desk, error: Exception, outcome: str) -> None:
     assert desk.begin()
     served = desk.tell(error)
     assert served is not None
     assert served.outcome == outcome
 
 
-def test_who_is_stopped_gives_the_request_back(desk: Desk) -> None:
+def test_handler_stopped_meanwhile_gives_the_request_back(desk: Desk) -> None:
     assert desk.begin()
     desk.task.stop.stop()
-    assert desk.asker.cancelled == 1
+    assert desk.http.cancelled == 1
     served = desk.tell(CallCancelledError("cancelled"))
     assert served is not None
     assert (served.verdict, served.outcome, served.reply) == (Verdict.REQUEUE, "given_back", None)
 
 
-def test_who_was_stopped_before_is_stopped_at_once(desk: Desk) -> None:
+def test_handler_stopped_before_cancels_at_once(desk: Desk) -> None:
     desk.task.stop.stop()
     assert desk.begin_again()
-    assert desk.asker.cancelled == 1
+    assert desk.http.cancelled == 1
 
 
 @pytest.mark.parametrize("error", [LookupError("secret"), RecursionError(), MemoryError(), ValueError("secret")])
 @pytest.mark.parametrize("options", [{}, {"type": None}, {"headers": {"x-legion-llm-stream": "delta"}}])
-def test_server_with_a_defect_answers_with_an_error(
+def test_handler_with_a_defect_answers_with_an_error(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception, options: Any
 ) -> None:
     def broken(*_arguments: Any) -> Any:
@@ -294,7 +298,7 @@ def test_server_with_a_defect_answers_with_an_error(
     assert "secret" not in told["message"]
 
 
-def test_server_that_cannot_read_a_request_answers_to_its_properties(
+def test_handler_that_cannot_read_a_request_answers_to_its_properties(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(message: Any, document: Any, served: Any) -> Any:
@@ -333,9 +337,7 @@ def nested(levels: int) -> Any:
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"headers": {"x-legion-llm-stream": "delta"}}])
-def test_server_with_half_a_surrogate_pair_in_what_ollama_is_sent_answers_with_an_error(
-    desk: Desk, body: Any, options: Any
-) -> None:
+def test_handler_with_half_a_surrogate_pair_answers_with_an_error(desk: Desk, body: Any, options: Any) -> None:
     assert not desk.begin(body, **options)
     served = desk.serve(body, **options)
     assert (reply(served)["error"]["code"], reply(served)["error"]["retriable"]) == ("unsupported_type", False)
@@ -345,7 +347,7 @@ def test_server_with_half_a_surrogate_pair_in_what_ollama_is_sent_answers_with_a
 
 @pytest.mark.parametrize("levels", [*range(900, 1000, 7), 100_000])
 @pytest.mark.parametrize("where", ["message_context", "format", "protocol_version", "model"])
-def test_server_with_a_request_of_any_depth_answers(desk: Desk, where: str, levels: int) -> None:
+def test_handler_with_a_request_of_any_depth_answers(desk: Desk, where: str, levels: int) -> None:
     body = b'{"messages": [{"role": "user", "content": "x"}], "%s": ' % where.encode()
     body += b'{"a":' * levels + b"1" + b"}" * levels + b"}"
     served = desk.answer(ANSWER) if desk.begin(body) else desk.serve(body)
@@ -354,7 +356,7 @@ def test_server_with_a_request_of_any_depth_answers(desk: Desk, where: str, leve
 
 
 @pytest.mark.parametrize("levels", [*range(900, 1000, 7), 100_000])
-def test_server_with_an_answer_of_any_depth_answers(desk: Desk, levels: int) -> None:
+def test_handler_with_an_answer_of_any_depth_answers(desk: Desk, levels: int) -> None:
     assert desk.begin()
     content = json.dumps(ANSWER).encode()[:-1] + b', "logprobs": ' + b"[" * levels + b"]" * levels + b"}"
     served = desk.hear(content)
@@ -363,26 +365,26 @@ def test_server_with_an_answer_of_any_depth_answers(desk: Desk, levels: int) -> 
 
 
 @pytest.mark.parametrize("eval_count", [-1, 10**400, "7", [7], 1.5])
-def test_server_with_a_count_that_is_none_counts_nothing(desk: Desk, eval_count: Any) -> None:
+def test_handler_with_a_token_count_that_is_no_number_counts_nothing(desk: Desk, eval_count: Any) -> None:
     assert desk.begin()
     served = desk.answer({**ANSWER, "eval_count": eval_count})
     assert served is not None
     assert (served.outcome, served.fields["output_tokens"]) == ("answered", 0)
 
 
-def test_server_whose_request_is_overdue_says_so(desk: Desk) -> None:
-    served = desk.server.expired(delivery(CHAT))
+def test_expired_answers_that_the_time_is_over(desk: Desk) -> None:
+    served = desk.handler.expired(delivery(CHAT))
     assert served.outcome == "inference_timeout"
     assert reply(served)["error"]["code"] == "inference_timeout"
 
 
-def test_server_with_an_answer_that_the_broker_does_not_take_says_so(desk: Desk) -> None:
-    served = desk.server.unacceptable(delivery(CHAT))
+def test_unacceptable_answers_that_the_answer_is_too_large(desk: Desk) -> None:
+    served = desk.handler.unacceptable(delivery(CHAT))
     assert (served.verdict, served.outcome) == (Verdict.ACK, "payload_too_large")
     assert reply(served)["error"]["code"] == "payload_too_large"
 
 
-def test_a_compressed_answer_that_is_none_is_told(desk: Desk) -> None:
+def test_handler_with_a_compressed_answer_that_is_broken_answers_with_an_error(desk: Desk) -> None:
     assert desk.begin()
     response = ResponseParser()
     response.feed(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")

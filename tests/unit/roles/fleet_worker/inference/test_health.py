@@ -33,7 +33,7 @@ class Client:
         return found
 
 
-def test_what_a_model_can_is_asked_once_and_told_by_older_servers_too() -> None:
+def test_health_asks_the_abilities_of_a_model_once_of_servers_of_any_age() -> None:
     shown: dict[str, Any] = {
         "a:1": {"capabilities": ["completion", "tools"]},
         "b:1": {"model_info": {"bert.pooling_type": 1}},

@@ -110,7 +110,7 @@ def always(answer: bytes) -> Script:
     return script
 
 
-def test_a_request_and_its_answer(lab: Lab) -> None:
+def test_ask_sends_the_request_and_gives_the_answer_to_the_callback(lab: Lab) -> None:
     seen: list[bytes] = []
     client = lab.serve(lambda sock: (seen.append(receive(sock)), sock.sendall(OK)))
     lab.ask(client)
@@ -126,7 +126,7 @@ def test_a_request_and_its_answer(lab: Lab) -> None:
     assert body == HELLO.body
 
 
-def test_a_connection_serves_many_requests_and_as_many_as_needed_at_a_time(lab: Lab) -> None:
+def test_ask_reuses_an_idle_connection_and_opens_others_when_none_is_idle(lab: Lab) -> None:
     client = lab.serve(always(OK))
     for _number in range(3):
         lab.ask(client)
@@ -138,7 +138,7 @@ def test_a_connection_serves_many_requests_and_as_many_as_needed_at_a_time(lab: 
     assert lab.accepted == 3
 
 
-def test_a_connection_that_ends_while_idle_is_forgotten(lab: Lab) -> None:
+def test_idle_connection_that_ends_is_not_used_again(lab: Lab) -> None:
     client = lab.serve(lambda sock: (receive(sock), sock.sendall(OK)))
     for _number in range(3):
         lab.ask(client)
@@ -147,7 +147,7 @@ def test_a_connection_that_ends_while_idle_is_forgotten(lab: Lab) -> None:
     assert lab.accepted == 3
 
 
-def test_a_large_request_and_a_large_answer(lab: Lab) -> None:
+def test_ask_with_a_large_request_and_a_large_answer_sends_and_receives_all(lab: Lab) -> None:
     large = b"x" * 20_000_000
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(large)
     seen: list[int] = []
@@ -157,7 +157,7 @@ def test_a_large_request_and_a_large_answer(lab: Lab) -> None:
     assert seen[0] > len(large)
 
 
-def test_an_early_answer_to_a_large_request_is_heard(lab: Lab) -> None:
+def test_ask_with_an_early_answer_to_a_large_request_receives_it(lab: Lab) -> None:
     """It says why the rest of the request is of no interest, and the connection is reset under the sender."""
 
     def script(sock: socket.socket) -> None:
@@ -171,14 +171,14 @@ def test_an_early_answer_to_a_large_request_is_heard(lab: Lab) -> None:
         assert not client.idle
 
 
-def test_nobody_there(lab: Lab) -> None:
+def test_ask_without_a_server_is_unreachable(lab: Lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     lab.ask(HttpClient(lab.loop, parse_host(f"127.0.0.1:{port}")))
     assert isinstance(lab.outcome(), ServerUnreachableError)
 
 
-def test_the_name_of_this_machine_means_both_of_its_addresses(lab: Lab) -> None:
+def test_ask_at_localhost_tries_both_addresses_in_turn(lab: Lab) -> None:
     try:
         listener = lab.stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
     except OSError:
@@ -193,12 +193,12 @@ def test_the_name_of_this_machine_means_both_of_its_addresses(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
-def test_a_connection_that_is_cut(lab: Lab, said: bytes) -> None:
+def test_ask_over_a_connection_that_is_cut_is_lost(lab: Lab, said: bytes) -> None:
     lab.ask(lab.serve(lambda sock: (receive(sock), sock.sendall(said))))
     assert isinstance(lab.outcome(), ConnectionLostError)
 
 
-def test_what_does_not_speak_http(lab: Lab) -> None:
+def test_ask_a_server_that_does_not_speak_http_is_unexpected(lab: Lab) -> None:
     lab.ask(lab.serve(lambda sock: (sock.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"), receive(sock))))
     assert isinstance(lab.outcome(), UnexpectedAnswerError)
 
@@ -214,7 +214,7 @@ def waiting(ended: threading.Event) -> Script:
     return script
 
 
-def test_who_cancels_ends_the_work(lab: Lab) -> None:
+def test_cancel_resets_the_connection_and_calls_back_once(lab: Lab) -> None:
     ended = threading.Event()
     asked = lab.ask(lab.serve(waiting(ended)))
     lab.loop.call_later(0.1, asked.cancel)
@@ -224,14 +224,14 @@ def test_who_cancels_ends_the_work(lab: Lab) -> None:
     assert ended.wait(5), "Ollama is told at once"
 
 
-def test_a_request_that_is_cancelled_at_once(lab: Lab) -> None:
+def test_cancel_at_once_calls_back_on_a_later_turn(lab: Lab) -> None:
     asked = lab.ask(lab.serve(always(OK)))
     asked.cancel()
     assert not lab.told, "not before a later turn"
     assert isinstance(lab.outcome(), CallCancelledError)
 
 
-def test_time_is_up(lab: Lab) -> None:
+def test_deadline_ends_a_request_whose_server_keeps_sending_a_little(lab: Lab) -> None:
     """Also for one whose server says a word now and then."""
     ended = threading.Event()
 
@@ -257,7 +257,7 @@ def test_time_is_up(lab: Lab) -> None:
     assert len(client.unanswered) == 1, "the other one goes on"
 
 
-def test_deadlines_in_any_order(lab: Lab) -> None:
+def test_deadlines_set_in_any_order_end_each_request_at_its_own(lab: Lab) -> None:
     client = lab.serve(waiting(threading.Event()))
     for seconds in (0.3, 0.1, 0.2):
         lab.ask(client, seconds=seconds)
@@ -266,7 +266,7 @@ def test_deadlines_in_any_order(lab: Lab) -> None:
     assert client._alarm_at == math.inf, "there is nothing more to look at"
 
 
-def test_headers_that_cannot_be_sent(lab: Lab) -> None:
+def test_ask_with_a_header_that_cannot_be_sent_raises(lab: Lab) -> None:
     client = lab.serve(always(OK))
     for value in ("a\r\nb", "a\nb", "snowman \N{SNOWMAN}"):
         with pytest.raises(ValueError, match=r"line break|latin-1"):
@@ -285,5 +285,5 @@ def test_headers_that_cannot_be_sent(lab: Lab) -> None:
         ("192.0.2.1", False),
     ],
 )
-def test_only_this_machine_without_tls(address: str, suits: bool) -> None:
+def test_suits_only_loopback_without_tls(address: str, suits: bool) -> None:
     assert HttpClient.suits(parse_host(address)) is suits

@@ -14,7 +14,7 @@ def answer(size: int = 1) -> Result:
     return Result(Verdict.ACK, "answered", Reply("", "q", Message(Properties(), {}, b"x" * size)))
 
 
-def test_an_answer_is_kept_for_its_time() -> None:
+def test_cache_keeps_an_answer_for_its_time() -> None:
     now = [0.0]
     results = ResultCache(lambda: now[0])
     first = answer()
@@ -26,14 +26,14 @@ def test_an_answer_is_kept_for_its_time() -> None:
     assert len(results) == 0
 
 
-def test_what_has_no_identity_is_not_kept() -> None:
+def test_cache_keeps_no_answer_without_identity() -> None:
     results = ResultCache()
     results.put(None, answer())
     assert len(results) == 0
     assert results.get(None) is None
 
 
-def test_number_and_bytes_are_bounded() -> None:
+def test_cache_bounds_number_and_bytes() -> None:
     results = ResultCache()
     for number in range(MAX_COUNT + 5):
         results.put(str(number), answer())
@@ -48,7 +48,7 @@ def test_number_and_bytes_are_bounded() -> None:
     assert results.get("huge") is None
 
 
-def test_a_second_answer_replaces_the_first() -> None:
+def test_cache_with_a_second_answer_replaces_the_first() -> None:
     results = ResultCache()
     results.put("a", answer(MAX_BYTES // 8))
     for _time in range(20):

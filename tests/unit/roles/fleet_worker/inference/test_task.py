@@ -20,7 +20,7 @@ def test_task_keeps_a_moment_for_the_answer() -> None:
     assert 9.0 < task.seconds_left < 10.0 - ANSWER_RESERVE + 0.001
     assert task.call_seconds == pytest.approx(task.seconds_left, abs=0.5)
     assert task.hopeless() is None
-    assert task.lane == lane_settings().queue
+    assert (task.queue, task.model) == (lane_settings().queue, "m:1")
 
 
 def test_task_whose_time_is_over_is_hopeless_and_still_has_some_for_a_call() -> None:
