@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.support.parallel import each
@@ -30,6 +31,7 @@ def test_each_first_error_ends_the_work(threads):
         begun.append(number)
         if number == 3:
             raise ValueError("three")
+        time.sleep(0.001)  # 10,000 of these would take seconds
 
     with pytest.raises(ValueError, match="three"):
         each(work, range(10_000), threads)
