@@ -103,7 +103,7 @@ class BrokerSession:
         self._exchanges = exchanges
         self._events = events
         self._link = link = ReconnectingConnection(
-            loop, settings, opened=self._opened, lost=self._lost, failed=events.session_failed
+            loop, settings, opened=self._connection_opened, lost=self._connection_lost, failed=events.session_failed
         )
         self.publisher = ConfirmingPublisher(loop, link, settings, forbidden=self._cannot_publish)
         self.consumers = Consumers(
@@ -166,26 +166,26 @@ class BrokerSession:
 
     # The connection.
 
-    def _opened(self, connection: Any) -> None:
+    def _connection_opened(self, connection: Any) -> None:
         LOG.info("connected", broker=self._link.address)
-        connection.add_on_connection_blocked_callback(lambda _connection, _frame: self._block(True))
-        connection.add_on_connection_unblocked_callback(lambda _connection, _frame: self._block(False))
+        connection.add_on_connection_blocked_callback(lambda _connection, _frame: self._set_blocked(True))
+        connection.add_on_connection_unblocked_callback(lambda _connection, _frame: self._set_blocked(False))
         self._events.session_opened()
         self.publisher.open(self._publisher_opened)
         self.consumers.open(self._events.session_changed)
         self.registry.open(self._events.session_changed)
         self._control.open()
 
-    def _lost(self, error: BrokerError) -> None:
+    def _connection_lost(self, error: BrokerError) -> None:
         self._publisher_is_open = False
         self._events.session_lost(error)
-        self._block(False)
+        self._set_blocked(False)
         self.publisher.connection_lost(error)
         self.registry.connection_lost()
         if not self._closed:
             self._events.session_changed()
 
-    def _block(self, blocked: bool) -> None:
+    def _set_blocked(self, blocked: bool) -> None:
         if blocked != self.blocked:
             LOG.warning("broker_blocked" if blocked else "broker_unblocked")
         self.blocked = blocked

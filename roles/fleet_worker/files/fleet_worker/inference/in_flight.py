@@ -97,6 +97,9 @@ class Admitted:
     result: Optional[Result] = None
 
 
+_NEW, _JOINED, _COPY = (Admitted(admission) for admission in (Admission.NEW, Admission.JOINED, Admission.COPY))
+
+
 class InFlightRequests:
     """The requests in flight of one worker, and the answers to those before them.
 
@@ -128,8 +131,8 @@ class InFlightRequests:
             return Admitted(Admission.CACHED, result)
         request = self._by_identity.get(delivery.identity or "")
         if request is None:
-            return Admitted(Admission.NEW)
-        return Admitted(Admission.JOINED if request.join(delivery) else Admission.COPY)
+            return _NEW
+        return _JOINED if request.join(delivery) else _COPY
 
     def begin(self, delivery: Delivery) -> InFlightRequest:
         """Put the request of a new delivery in flight."""

@@ -67,11 +67,11 @@ class RequestRecorder:
         self._counts.outcomes[result.outcome] += 1
         if publication is not None:
             self._counts.replies[publication] += 1
-        self._record(delivery, result, publication)
+        self._record_end(delivery, result, publication)
 
     def abandoned(self, delivery: Delivery, result: Result) -> None:
         """The broker has a request back, and what became of it here is of no use."""
-        self._record(delivery, result, Publication.LOST)
+        self._record_end(delivery, result, Publication.LOST)
 
     def counts(self, registry_events: Counter[str]) -> Counts:
         """Return the counts of this moment, together with those of the registry."""
@@ -91,7 +91,7 @@ class RequestRecorder:
         """
         return {name: self._rates.over(seconds) for name, seconds in spans}
 
-    def _record(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
+    def _record_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
         # What is raised here costs the request nothing.
         try:
             queue = delivery.lane.queue

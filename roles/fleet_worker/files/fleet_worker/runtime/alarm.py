@@ -29,8 +29,8 @@ class Alarm:
             self._loop.remove_timeout(self._timer)
         self._at, self._timer = at, None
         if at is not None:
-            self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._ring)
+            self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._call_back)
 
-    def _ring(self) -> None:
+    def _call_back(self) -> None:
         self._at = self._timer = None
         self._callback()

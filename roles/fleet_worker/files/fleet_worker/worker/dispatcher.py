@@ -37,7 +37,7 @@ class Dispatcher:
         self._scheduler = scheduler
         self._consumers = consumers
         self._lanes = {lane.queue: lane for lane in lanes}
-        self._alarm = Alarm(loop, self._wake)
+        self._alarm = Alarm(loop, self._tick_scheduler)
         self._start: Callable[[Start], None]
         self._give_back: Callable[[Any], None]
         self._freed: Callable[[], None]
@@ -58,11 +58,11 @@ class Dispatcher:
     def assign(self, lanes: Iterable[LaneSettings]) -> None:
         """Exactly these lanes there are from now on."""
         self._lanes = {lane.queue: lane for lane in lanes}
-        self._apply(self._scheduler.assign([lane.rule for lane in self._lanes.values()], time.monotonic()))
+        self._apply_actions(self._scheduler.assign([lane.rule for lane in self._lanes.values()], time.monotonic()))
 
     def open(self, queues: Iterable[str]) -> None:
         """Requests can be taken from exactly these lanes from now on."""
-        self._apply(self._scheduler.open(queues, time.monotonic()))
+        self._apply_actions(self._scheduler.open(queues, time.monotonic()))
 
     def declared(self, queues: Iterable[str]) -> None:
         """The queues of these lanes are there from now on."""
@@ -70,25 +70,25 @@ class Dispatcher:
 
     def lost(self, lane: LaneSettings) -> None:
         """The broker has ended the consumers of a lane by itself."""
-        self._apply(self._scheduler.lost(lane.queue, time.monotonic()))
+        self._apply_actions(self._scheduler.lost(lane.queue, time.monotonic()))
 
     def cancelled(self, lane: LaneSettings, hot: bool) -> None:
         """The broker has confirmed the end of a consumer."""
-        self._apply(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))
+        self._apply_actions(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))
 
     # Requests.
 
     def delivered(self, delivery: Delivery) -> None:
         """A consumer has got a request that is new."""
-        self._apply(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic()))
+        self._apply_actions(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic()))
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         """A lane was asked for a request, and had a new one, or None."""
-        self._apply(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more))
+        self._apply_actions(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more))
 
     def answered(self, lane: LaneSettings) -> None:
         """A lane was asked for a request, and the one that it had needs no slot."""
-        self._apply(self._scheduler.answered(lane.queue, time.monotonic()))
+        self._apply_actions(self._scheduler.answered(lane.queue, time.monotonic()))
 
     def taken(self, delivery: Delivery) -> None:
         """A request has come out of a lane, in whatever way."""
@@ -100,18 +100,18 @@ class Dispatcher:
 
     def again(self, request: InFlightRequest, *, alone: bool = False) -> None:
         """A request that has given its slot up wants one again."""
-        self._apply(self._scheduler.again(request.lane.queue, request, time.monotonic(), alone=alone))
+        self._apply_actions(self._scheduler.again(request.lane.queue, request, time.monotonic(), alone=alone))
 
     def finished(self, model: str) -> None:
         """The slot is free that requests of a model had."""
-        self._apply(self._scheduler.finished(model, time.monotonic()))
+        self._apply_actions(self._scheduler.finished(model, time.monotonic()))
         self._freed()
 
     # The broker and the process.
 
     def block(self, blocked: bool) -> None:
         """While answers cannot be sent nothing is started."""
-        self._apply(self._scheduler.block(blocked, time.monotonic()))
+        self._apply_actions(self._scheduler.block(blocked, time.monotonic()))
 
     def consumers_lost(self) -> None:
         """The consumers are gone. What is held stays if it can still be settled, or was in flight before."""
@@ -123,12 +123,12 @@ class Dispatcher:
 
     def drain(self) -> None:
         """Take nothing any more, and give back what was not started."""
-        self._apply(self._scheduler.drain(time.monotonic()))
+        self._apply_actions(self._scheduler.drain(time.monotonic()))
 
-    def _wake(self) -> None:
-        self._apply(self._scheduler.tick(time.monotonic()))
+    def _tick_scheduler(self) -> None:
+        self._apply_actions(self._scheduler.tick(time.monotonic()))
 
-    def _apply(self, actions: Iterable[Action]) -> None:
+    def _apply_actions(self, actions: Iterable[Action]) -> None:
         """Do what the scheduler says, and wake it when it wants to be woken."""
         for action in actions:
             if isinstance(action, Start):

@@ -71,17 +71,17 @@ class RequestFlow:
 
     def delivered(self, delivery: Delivery) -> None:
         """A consumer has got a request."""
-        if self._admit(delivery):
+        if self._admit_delivery(delivery):
             self._dispatcher.delivered(delivery)
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         """A lane was asked for a request; None when it had none."""
-        if delivery is None or self._admit(delivery):
+        if delivery is None or self._admit_delivery(delivery):
             self._dispatcher.got(lane, delivery, more)
         else:
             self._dispatcher.answered(lane)
 
-    def _admit(self, delivery: Delivery) -> bool:
+    def _admit_delivery(self, delivery: Delivery) -> bool:
         """Whether a request that has just come needs a slot."""
         self._recorder.arrived(delivery)
         self._dispatcher.taken(delivery)
@@ -109,29 +109,29 @@ class RequestFlow:
 
     # Start.
 
-    def start(self, action: Start) -> None:
+    def start_batch(self, action: Start) -> None:
         """Start requests. Whatever happens, each of them is handled or rejected, and their slot becomes free."""
         try:
-            self._start(action)
+            self._begin_requests(action)
         except Exception:
             LOG.exception("defect", model=action.model)
             self._requests.remove_all_of(action.items)
             for item in action.items:
                 self._settler.conclude(item.deliveries if isinstance(item, InFlightRequest) else [item], DEFECT)
-            self._runner.run([], self.finish, partial(self._dispatcher.finished, action.model))
+            self._runner.run([], self.finish_request, partial(self._dispatcher.finished, action.model))
 
-    def _start(self, action: Start) -> None:
+    def _begin_requests(self, action: Start) -> None:
         requests = [item for item in action.items if isinstance(item, InFlightRequest)]
         deliveries = [item for item in action.items if not isinstance(item, InFlightRequest)]
         # A delivery without its channel comes again. Another one may have a twin that was held and started before.
         requests += (self._requests.begin(each) for each in deliveries if each.is_live and self._is_new(each))
         if requests:
             self._recorder.started(action.model, len(requests))
-        self._runner.run(requests, self.finish, partial(self._dispatcher.finished, action.model))
+        self._runner.run(requests, self.finish_request, partial(self._dispatcher.finished, action.model))
 
     # End.
 
-    def finish(self, request: InFlightRequest, result: Union[Result, Later]) -> None:
+    def finish_request(self, request: InFlightRequest, result: Union[Result, Later]) -> None:
         """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
         if request not in self._requests:
             return  # its time was over before
@@ -160,7 +160,7 @@ class RequestFlow:
     def _let_wait(self, request: InFlightRequest, later: Later) -> None:
         """A request gives its slot up, and wants one again."""
         if self._leaving:
-            self.finish(request, GIVEN_BACK)
+            self.finish_request(request, GIVEN_BACK)
         elif later.alone:
             self._recorder.count(CountedEvent.TRIED_ALONE)
             self._dispatcher.again(request, alone=True)
@@ -171,11 +171,11 @@ class RequestFlow:
     def give_back(self, item: Any) -> None:
         """Return a delivery, or a request that had given its slot up, to its queue."""
         if isinstance(item, InFlightRequest):
-            self.finish(item, GIVEN_BACK)
+            self.finish_request(item, GIVEN_BACK)
         else:
             self._settler.settle(item, Verdict.REQUEUE)
 
-    def cancel(self, correlation_id: str) -> None:
+    def cancel_request(self, correlation_id: str) -> None:
         """Nobody waits for the answer to a request any more."""
         number = self._requests.abandon(correlation_id)
         if number:
@@ -185,4 +185,4 @@ class RequestFlow:
         """From now on no request waits for a slot that it had given up."""
         self._leaving = True
         for request in self._waiting_room.pausing():
-            self.finish(request, GIVEN_BACK)
+            self.finish_request(request, GIVEN_BACK)

@@ -100,8 +100,8 @@ class Worker:
         self._session = BrokerSession(loop, settings.broker, settings.exchanges, settings.registry, self)
         self._requests = InFlightRequests(loop, ResultCache(keep=settings.duplicate_window), self._publish_delta)
         self._dispatcher = Dispatcher(loop, self._scheduler, self._session.consumers, settings.lanes)
-        trust = ModelTrust(loop, CircuitBreaker(settings.breaker), handler.probe, recorder.count, self._update)
-        self._waiting_room = WaitingRoom(loop, self._dispatcher.again, self._update)
+        trust = ModelTrust(loop, CircuitBreaker(settings.breaker), handler.probe, recorder.count, self._review_lanes)
+        self._waiting_room = WaitingRoom(loop, self._dispatcher.again, self._review_lanes)
         self._board = LaneBoard(settings.lanes, trust.reason, self._waiting_room.reason)
         self._drain = Drain(settings.drain_timeout)
         settler = ReplySettler(
@@ -117,7 +117,7 @@ class Worker:
             trust,
             recorder,
         )
-        self._dispatcher.connect(self._flow.start, self._flow.give_back, freed=self._continue_drain)
+        self._dispatcher.connect(self._flow.start_batch, self._flow.give_back, freed=self._continue_drain)
         self._report = StatusReport(
             self._session,
             self._board,
@@ -134,7 +134,7 @@ class Worker:
     def start(self) -> None:
         """Begin."""
         self._session.start()
-        self._tick()
+        self._feed_watchdog()
 
     def health_changed(self, state: OllamaState) -> None:
         """Ollama was asked how it is."""
@@ -143,7 +143,7 @@ class Worker:
         elif not state.up:
             LOG.warning("ollama_not_asked" if state.own_fault else "ollama_down", reason=state.reason)
         self._board.ollama_is(state)
-        self._update()
+        self._review_lanes()
 
     def set_lanes(self, lanes: Sequence[LaneSettings]) -> None:
         """Have exactly these lanes from now on. What runs goes on; what is held for others is given back."""
@@ -156,19 +156,19 @@ class Worker:
         if not self._session.is_connected:
             self._board.disconnected(added, "no connection")
         elif added:
-            self._declare(added)
-        self._update()
+            self._declare_lanes(added)
+        self._review_lanes()
 
     def status(self) -> WorkerStatus:
         """Return how the worker is."""
         return self._report.status(ready=self._ready)
 
-    def _tick(self) -> None:
-        self._loop.call_later(self._watchdog.seconds, self._tick)
+    def _feed_watchdog(self) -> None:
+        self._loop.call_later(self._watchdog.seconds, self._feed_watchdog)
         self._watchdog.feed()
         self._continue_drain()
 
-    def _update(self) -> None:
+    def _review_lanes(self) -> None:
         """Take requests from exactly the lanes that can be served now; be ready once everything has come up."""
         usable = self._session.state is SessionState.USABLE
         self._dispatcher.open(self._board.serveable() if usable else ())
@@ -185,15 +185,15 @@ class Worker:
 
     def session_opened(self) -> None:
         self._recorder.count(CountedEvent.CONNECTIONS)
-        self._declare(self._board.lanes.values())
+        self._declare_lanes(self._board.lanes.values())
 
     def session_changed(self) -> None:
-        self._update()
+        self._review_lanes()
 
     def session_failed(self, error: FleetError) -> None:
         LOG.error("cannot_connect", error=str(error))
         if isinstance(error, HOPELESS) and not self._ready:
-            self._end(error)
+            self._close_session(error)
             return
         self._notifier.status(str(error))
 
@@ -207,7 +207,7 @@ class Worker:
         LOG.error("channel_closed", error=str(error), in_flight=len(self._requests))
         self._dispatcher.consumers_lost()
         self._dispatcher.declared(self._board.lanes)
-        self._update()
+        self._review_lanes()
 
     def broker_blocked(self, blocked: bool) -> None:
         self._dispatcher.block(blocked)
@@ -219,22 +219,22 @@ class Worker:
         """
         LOG.warning("lane_lost", lane=lane.queue, reason=reason, pause=pause)
         if self._board.lost(lane.queue, f"{reason}; it is tried again in {pause:.0f} s"):
-            self._declare_later([lane.queue], pause)
+            self._declare_lanes_later([lane.queue], pause)
         self._dispatcher.lost(lane)
-        self._update()
+        self._review_lanes()
 
-    def _declare(self, lanes: Iterable[LaneSettings]) -> None:
+    def _declare_lanes(self, lanes: Iterable[LaneSettings]) -> None:
         chosen = list(lanes)
         self._board.being_declared(chosen)
         self._session.declare(chosen, self._lanes_declared)
 
-    def _declare_later(self, queues: Iterable[str], seconds: float) -> None:
+    def _declare_lanes_later(self, queues: Iterable[str], seconds: float) -> None:
         chosen = list(queues)
 
         def declare_again() -> None:
             if self._session.state is not SessionState.CLOSED:
                 lanes = self._board.lanes
-                self._declare([lanes[queue] for queue in chosen if queue in lanes])
+                self._declare_lanes([lanes[queue] for queue in chosen if queue in lanes])
 
         self._session.call_later(seconds, declare_again)
 
@@ -243,12 +243,12 @@ class Worker:
         for queue, error in refused.items():
             LOG.error("lane_refused", lane=queue, error=str(error))
         if refused and not self._ready:
-            self._end(next(iter(refused.values())))
+            self._close_session(next(iter(refused.values())))
             return
         self._dispatcher.declared(declared)
         if refused:
-            self._declare_later(refused, RETRY_LANE)
-        self._update()
+            self._declare_lanes_later(refused, RETRY_LANE)
+        self._review_lanes()
 
     # Requests.
 
@@ -262,7 +262,7 @@ class Worker:
         self._dispatcher.cancelled(lane, hot)
 
     def request_cancelled(self, correlation_id: str) -> None:
-        self._flow.cancel(correlation_id)
+        self._flow.cancel_request(correlation_id)
 
     def _publish_answer(self, reply: Reply, done: Done) -> None:
         self._session.publisher.publish(reply, done)
@@ -278,7 +278,7 @@ class Worker:
         """Take nothing any more, finish and answer what runs, and end. A second time: end at once."""
         if self._drain.has_begun:
             LOG.warning("stopped", in_flight=len(self._requests))
-            self._end(None)
+            self._close_session(None)
             return
         LOG.info("draining", in_flight=len(self._requests), held=self._scheduler.held)
         self._drain.begin()
@@ -293,14 +293,14 @@ class Worker:
             return
         idle = not self._requests and not self._session.publisher.pending
         if self._drain.is_over(idle=idle, connected=self._session.is_connected):
-            self._end(None)
+            self._close_session(None)
             return
         if self._drain.phase is DrainPhase.OVERDUE:
             self._requests.stop_all()  # they are given back
         self._notifier.status(self._report.summary())
         self._notifier.extend(EXTENSION)
 
-    def _end(self, error: Optional[FleetError]) -> None:
+    def _close_session(self, error: Optional[FleetError]) -> None:
         """Close the connection, by which the broker has back whatever is not acknowledged."""
         if not self._drain.end():
             return

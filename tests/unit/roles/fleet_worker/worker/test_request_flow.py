@@ -71,7 +71,7 @@ def test_start_of_a_delivery_whose_channel_is_gone_frees_the_slot(worker: Worker
     channel.is_open = False
     freed: list[str] = []
     worker._dispatcher.finished = freed.append  # type: ignore[method-assign]
-    worker._flow.start(Start("m", (request(channel),)))
+    worker._flow.start_batch(Start("m", (request(channel),)))
     turn_until(worker._loop, lambda: freed)
     assert freed == ["m"] and channel.settled == [] and not worker._requests
 
@@ -91,6 +91,6 @@ def test_request_that_is_given_back_in_flight_returns_and_is_logged(worker: Work
 def test_result_of_a_request_that_is_over_already_settles_nothing(worker: Worker) -> None:
     channel = Channel()
     over = worker._requests.begin(request(channel))
-    worker._flow.finish(over, Result(Verdict.ACK, "inference_timeout"))
-    worker._flow.finish(over, Result(Verdict.REJECT, "answered"))
+    worker._flow.finish_request(over, Result(Verdict.ACK, "inference_timeout"))
+    worker._flow.finish_request(over, Result(Verdict.REJECT, "answered"))
     assert channel.settled == [("ack", 1)]

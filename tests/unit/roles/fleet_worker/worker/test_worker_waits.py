@@ -95,7 +95,7 @@ def test_worker_with_requests_served_as_one_answers_each_at_its_own_time(
         delivery({}, lane=lane_settings("embed", deadline=deadline), channel=channel, message_id=str(deadline))
         for channel, deadline in ((hasty, 0.01), (patient, 600.0))
     ]
-    worker._flow.start(Start("m", tuple(made)))
+    worker._flow.start_batch(Start("m", tuple(made)))
     turn_until(worker._loop, lambda: hasty.settled)
     assert (hasty.settled, patient.settled) == ([("ack", 1)], [])
     (task,) = tasks
