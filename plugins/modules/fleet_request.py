@@ -123,6 +123,36 @@ options:
     type: str
     choices: [typed, "0.3.1"]
     default: typed
+  protocol:
+    description:
+      - Version of LegionIO's newer protocol to ask in, instead of O(dialect). V(3) is not released by LegionIO, and workers serve it only where they are
+        set up to.
+      - It has no O(type=generate) and no O(stream). Its requesters publish to O(exchange=llm.fleet), to lanes of O(style=shared).
+      - A worker that serves no such version answers with an error that says so.
+    type: int
+    choices: [2, 3]
+  provider_instance:
+    description: The name that the worker goes by, used with O(protocol).
+    type: str
+    default: default
+  cluster_secret:
+    description:
+      - The cluster secret of LegionIO, used with O(protocol). With it the request is signed, which needs the package PyJWT for the interpreter that
+        runs the module.
+    type: str
+  token_issuer:
+    description: Who signs the request.
+    type: str
+    default: legion-llm
+  token_audience:
+    description: For whom the request is signed.
+    type: str
+    default: lex-llm-fleet-worker
+  encrypt:
+    description:
+      - Whether the request is encrypted with O(cluster_secret), used with O(protocol). It needs the package cryptography. The answer comes in clear.
+    type: bool
+    default: false
   reply_queue:
     description:
       - Where the answer comes to.
@@ -186,6 +216,19 @@ EXAMPLES = r"""
     timeout: 60
   vars:
     ansible_python_interpreter: /opt/legionio/fleet-worker/current/venv/bin/python
+
+- name: Ask as LegionIO's newer requesters do, signed with the cluster secret
+  legionio.ollama.fleet_request:
+    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    type: chat
+    model: llama3
+    style: shared
+    exchange: llm.fleet
+    protocol: 2
+    cluster_secret: "{{ legionio_cluster_secret }}"
+    messages:
+      - role: user
+        content: What is the capital of France?
 
 - name: Ask one node alone for data of a given shape
   legionio.ollama.fleet_request:

@@ -153,6 +153,7 @@ CODES: Mapping[str, tuple[str, bool, int]] = {
     "unknown_instance": ("validation", False, 404),
     "contract_violated": ("validation", False, 422),
     "offering_mismatch": ("validation", False, 404),
+    "undecryptable": ("validation", False, 422),
 }
 
 

@@ -14,10 +14,14 @@ from ansible.module_utils.basic import AnsibleModule
 from .._fleet.arrivals import StreamSummary
 from .._fleet.broker_connection import BrokerConnection
 from .._fleet.dialects import dialect_named
+from .._fleet.dialects.base import Dialect
+from .._fleet.dialects.protocol.asking import Asking, asking
+from .._fleet.encrypted_bodies import BodyCipher
 from .._fleet.errors import InvalidQuestionError, NoFleetQueueError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.messages import Question
 from .._fleet.requester import Requester, RoundTrip
+from .._fleet.tokens import AUDIENCE, ISSUER, TokenSettings
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
 from .images import encoded_image
@@ -58,6 +62,12 @@ REQUEST = ArgumentSpec(
         "node": {"type": "str"},
         "exchange": {"type": "str", "default": "llm.request"},
         "dialect": {"type": "str", "choices": ["typed", "0.3.1"], "default": "typed"},
+        "protocol": {"type": "int", "choices": [2, 3]},
+        "provider_instance": {"type": "str", "default": "default"},
+        "cluster_secret": {"type": "str", "no_log": True},
+        "token_issuer": {"type": "str", "default": ISSUER},
+        "token_audience": {"type": "str", "default": AUDIENCE},
+        "encrypt": {"type": "bool", "default": False},
         "reply_queue": {"type": "str", "choices": ["own", "direct"], "default": "own"},
         "stream": {"type": "bool", "default": False},
         "timeout": {"type": "float", "default": 300.0},
@@ -86,18 +96,37 @@ def request(module: AnsibleModule) -> dict[str, Any]:
             f"The timeout is {params['timeout']:g}", remedy="Give the seconds that an answer may take, more than 0"
         )
     question = Question(params["type"], params["model"], _arguments(params), params["timeout"], stream=params["stream"])
+    dialect = _dialect(params)
     found = {"changed": False, "lane": entry.queue, "exchange": params["exchange"]}
     with BrokerConnection(broker_settings(params)) as connection:
         if module.check_mode:
             return {**found, "queue": _queue(connection, entry)}
         answered = Requester(connection, direct=params["reply_queue"] == "direct").ask(
             question,
-            dialect_named(params["dialect"]),
+            dialect,
             exchange=params["exchange"],
             routing_key=entry.queue,
             seconds=params["timeout"],
         )
     return {**found, **_described(answered)}
+
+
+def _dialect(params: Mapping[str, Any]) -> Dialect:
+    """Return the dialect to ask in.
+
+    :raises InvalidQuestionError: when something is to be encrypted without a secret, or outside of the protocol.
+    :raises MissingDependencyError: when a package is needed that is not there.
+    """
+    version, secret = params["protocol"], params["cluster_secret"]
+    if params["encrypt"] and (version is None or not secret):
+        raise InvalidQuestionError(
+            "encrypt is set without protocol or cluster_secret", remedy="Set both of them, or encrypt to false"
+        )
+    if version is None:
+        return dialect_named(params["dialect"])
+    tokens = TokenSettings(secret, params["token_issuer"], params["token_audience"]) if secret else None
+    cipher = BodyCipher(secret) if params["encrypt"] else None
+    return asking(version, Asking(params["provider_instance"], tokens, cipher))
 
 
 def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:

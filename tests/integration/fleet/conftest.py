@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import pytest
 from fleet_parts import ScriptedOllama, WorkerProcess, asking, channel_to, configuration, delete_queues, set_up_broker
@@ -43,10 +43,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
     started: list[WorkerProcess] = []
 
     def starting(
-        broker: Any, ollama_url: str, *, password: str = "", environment: Any = None, **others: Any
+        broker: Any,
+        ollama_url: str,
+        *,
+        password: str = "",
+        environment: Any = None,
+        secrets: Optional[dict[str, str]] = None,
+        **others: Any,
     ) -> WorkerProcess:
         directory = tmp_path / f"worker-{len(started)}"
         directory.mkdir()
+        for name, secret in (secrets or {}).items():
+            (directory / name).write_text(secret)
         settings = configuration(broker, ollama_url, **others)
         worker = WorkerProcess(directory, settings, password=password or broker.password, **(environment or {}))
         started.append(worker)

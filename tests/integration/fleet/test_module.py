@@ -71,6 +71,45 @@ def test_a_real_model_answers_in_both_dialects(clean_broker: Any, ollama: Any, s
     assert "Paris" in offering["content"]
 
 
+SECRET = "ab" * 32
+PROTOCOL = {"secret_credential": "cluster-secret", "versions": [2, 3], "decrypt": True}
+
+
+def test_a_real_model_answers_in_both_versions(clean_broker: Any, ollama: Any, start: Start) -> None:
+    start(clean_broker, ollama.url, lanes=LANES, protocol=PROTOCOL, secrets={"cluster-secret": SECRET}).wait_ready()
+    for version in (2, 3):
+        signed = {"protocol": version, "cluster_secret": SECRET}
+        result = task(clean_broker, **CHAT, **signed)
+        assert "Paris" in result["content"], result
+        assert (result["node"], result["body"]["protocol_version"]) == ("gpu-01", version)
+        assert result["usage"]["input_tokens"] > 0 < result["usage"]["output_tokens"]
+        assert task(clean_broker, **CHAT, **signed, encrypt=True, reply_queue="direct")["content"] == result["content"]
+        result = task(clean_broker, type="embed", model=EMBED_MODEL, input=["a", "b"], **signed)
+        assert [len(vector) for vector in result["embeddings"]] == [384, 384]
+    refused = task(clean_broker, **CHAT, protocol=2)
+    assert (refused["error_code"], refused["fleet_code"], refused["retriable"]) == (
+        "fleet_answer",
+        "policy_error",
+        False,
+    )
+    assert "not signed" in refused["msg"]
+    refused = task(clean_broker, **CHAT, protocol=2, cluster_secret=SECRET, provider_instance="elsewhere")
+    assert (refused["fleet_code"], "elsewhere" in refused["msg"]) == ("configuration_error", True)
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"encrypt": True}, "encrypt is set without protocol or cluster_secret"),
+        ({"encrypt": True, "protocol": 2}, "encrypt is set without protocol or cluster_secret"),
+        ({"protocol": 2, "stream": True}, "has no streams"),
+    ],
+)
+def test_what_the_protocol_cannot_do_is_one_message(options: dict[str, Any], text: str, clean_broker: Any) -> None:
+    result = task(clean_broker, **CHAT, **options)
+    assert (result["error_code"], text in result["msg"]) == ("invalid_request", True), result
+
+
 def test_a_stream_tells_when_it_began(clean_broker: Any, ollama: Any, start: Start) -> None:
     start(clean_broker, ollama.url, lanes=LANES).wait_ready()
     options = {"seed": 1, "temperature": 0, "num_predict": 60}

@@ -12,13 +12,15 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import time
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pika
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MESSAGES = Path(__file__).resolve().parents[2] / "lab" / "legionio_messages"
 
@@ -55,8 +57,17 @@ class Requester:
         }
 
     def publish(
-        self, document: dict[str, Any], key: str = CHAT_KEY, exchange: str = "llm.fleet", **others: Any
+        self,
+        document: dict[str, Any],
+        key: str = CHAT_KEY,
+        exchange: str = "llm.fleet",
+        seal: Optional[str] = None,
+        **others: Any,
     ) -> None:
+        """Publish a request, encrypted with a secret if there is one."""
+        body, headers = json.dumps(document).encode(), {"legion_protocol_version": "2.0", "x-legion-version": "1.9.43"}
+        if seal is not None:
+            body, headers["iv"] = sealed(body, seal)
         properties = {
             "content_type": "application/json",
             "content_encoding": "identity",
@@ -68,19 +79,25 @@ class Requester:
             "delivery_mode": 1,
             "app_id": "lex-llm",
             "timestamp": int(time.time()),
-            "headers": {"legion_protocol_version": "2.0", "x-legion-version": "1.9.43"},
+            "headers": headers,
             **others,
         }
-        self._channel.basic_publish(
-            exchange, key, json.dumps(document).encode(), pika.BasicProperties(**properties), mandatory=True
-        )
+        self._channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties), mandatory=True)
 
     def reply(self, within: float = 60.0) -> tuple[pika.BasicProperties, dict[str, Any]]:
+        properties, body = self._next(self.reply_to, within)
+        return properties, json.loads(body)
+
+    def get(self, queue: str) -> bytes:
+        """Take a message out of any queue; return its body."""
+        return self._next(queue, 60.0)[1]
+
+    def _next(self, queue: str, within: float) -> tuple[pika.BasicProperties, bytes]:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
-            method, properties, body = self._channel.basic_get(self.reply_to, auto_ack=True)
+            method, properties, body = self._channel.basic_get(queue, auto_ack=True)
             if method is not None:
-                return properties, json.loads(body)
+                return properties, body
             self._connection.sleep(0.02)
         raise AssertionError(f"no reply within {within} s")
 
@@ -130,6 +147,14 @@ def signed(document: dict[str, Any], secret: str, algorithm: str = "HS256", **ch
     parts = b".".join(_base64(json.dumps(part).encode()) for part in ({"alg": algorithm}, claims))
     signature = b"" if algorithm == "none" else hmac.new(secret.encode(), parts, hashlib.sha256).digest()
     return {**document, "signed_token": (parts + b"." + _base64(signature)).decode()}
+
+
+def sealed(body: bytes, secret: str) -> tuple[bytes, str]:
+    """A body as legion-crypt encrypts it, and its header ``iv``."""
+    nonce = os.urandom(12)
+    both = AESGCM(hashlib.sha256(secret.encode()).digest()).encrypt(nonce, body, None)
+    parts = [base64.b64encode(part) for part in (both[:-16], both[-16:])]
+    return b"gcm:" + b":".join(parts), base64.b64encode(nonce).decode()
 
 
 def _base64(data: bytes) -> bytes:

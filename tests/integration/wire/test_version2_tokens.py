@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .legionio_requester import CHAT_MODEL, Requester, signed
+from .legionio_requester import CHAT_MODEL, Requester, accepted, signed
 
 SECRET = "ab" * 32
 
@@ -23,9 +23,9 @@ def worker(broker_with_topology: Any, ollama: Any, start_worker: Any) -> Iterato
         broker_with_topology,
         secrets={"cluster-secret": SECRET + "\n"},
         ollama={"host": ollama.url},
-        lanes=[{"type": "chat", "model": CHAT_MODEL, "style": "shared"}],
+        lanes=[{"type": "chat", "model": CHAT_MODEL, "style": "shared"}, {"type": "chat", "model": CHAT_MODEL}],
         exchanges=["llm.fleet"],
-        protocol={"secret_credential": "cluster-secret"},
+        protocol={"secret_credential": "cluster-secret", "decrypt": True, "versions": [2, 3]},
     ) as log:
         yield log
 
@@ -88,6 +88,41 @@ def test_the_token_of_another_request_is_refused(requester: Requester, worker: P
 
 def test_an_oversized_token_is_refused(requester: Requester) -> None:
     assert "too large" in refused(requester, requester.request(signed_token="x" * (2 * 1024 * 1024)))
+
+
+def test_an_encrypted_request_is_answered_in_clear(requester: Requester) -> None:
+    document = signed(requester.request(), SECRET)
+    requester.publish(document, seal=SECRET)
+    properties, body = requester.reply()
+    assert accepted(properties, body, document)
+    assert "Paris" in body["content"] and "iv" not in properties.headers
+
+
+def test_an_encrypted_request_that_cannot_be_read_is_dead_lettered(
+    requester: Requester, broker_with_topology: Any, worker: Path
+) -> None:
+    document = requester.request()
+    requester.publish(document, "llm.request.ollama.chat.smollm2.135m", seal="cd" * 32)
+    dead = requester.get("ollama.dlx.queue")
+    assert dead.startswith(b"gcm:")
+    line = next(line for line in worker.read_text().splitlines() if "outcome=undecryptable" in line)
+    assert "compare the cluster secrets" in line
+
+
+def test_version_3_is_answered_with_a_response(requester: Requester) -> None:
+    document = requester.request(
+        "stream_chat",
+        protocol_version=3,
+        execution_contract="exact_offering_v1",
+        offering_id=f"fleet:ollama:default:inference:{CHAT_MODEL}",
+        params={"messages": [{"id": "msg_1", "role": "user", "content": "What is the capital of France?"}]},
+    )
+    exact = {name: document[name] for name in ("execution_contract", "offering_id")}
+    requester.publish(signed(document, SECRET, **exact))
+    properties, body = requester.reply()
+    assert (properties.type, body["protocol_version"], body["operation"]) == ("llm.fleet.response", 3, "stream_chat")
+    assert "Paris" in body["response"]["text"] and body["response"]["stop_reason"] == "end_turn"
+    assert {name: body[name] for name in exact} == exact
 
 
 def test_older_dialects_need_no_token(requester: Requester) -> None:

@@ -4,7 +4,7 @@
 # (Debian 13).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-requirements=$here/../../../roles/fleet_worker/files/requirements.txt
+requirements=$here/../../../roles/fleet_worker/files/requirements-encryption.txt  # the others, and those of an option
 machine=$(uname -m)
 
 case $1 in

@@ -34,7 +34,7 @@ MAY_USE: dict[str, set[str]] = {
     "_http": set(),
     "_ollama": {"requests", "urllib3"},
     "_mirror": {"boto3", "botocore", "s3transfer", "urllib3"},
-    "_fleet": {"jwt", "pika"},
+    "_fleet": {"cryptography", "jwt", "pika"},
 }
 # Which packages of the daemon, and of the mirror, a package may look into: what it stands on. A file at the top that
 # many packages import, such as `errors`, is here like a package; what is not here may import everything and is imported

@@ -88,6 +88,7 @@ WORKER: dict[str, Any] = {
         "instances": ["default"],
         "secret_credential": "cluster-secret",
         "tokens": "required",
+        "decrypt": True,
         "issuer": "legion",
         "audience": "legion",
     },

@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from ..messages import Properties
 from . import carried, plain, typed, versioned
 from .base import Dialect, Document, Headers
-from .protocol import version2
+from .protocol import version2, version3
 
 #: Of requests that state a version of the protocol, in the order in which they are tried. They have the marks of the
 #: typed dialect too. The last one refuses what no other recognises.
 NUMBERED: tuple[Dialect, ...] = (
     carried.DIALECT,  # first: its body is a client's, and may look like anything
     version2.DIALECT,
+    version3.DIALECT,
     versioned.DIALECT,
 )
 
@@ -34,7 +35,7 @@ def dialect_of(
 ) -> Dialect:
     """Return the dialect of a request.
 
-    :param numbered: as :func:`served` returns them.
+    :param numbered: those of requests that state a version, as :func:`served` returns them.
     """
     candidates = UNNUMBERED if document.get("protocol_version") is None else numbered
     return next(dialect for dialect in candidates if dialect.recognises(properties, headers, document))

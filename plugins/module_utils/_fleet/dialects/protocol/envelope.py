@@ -70,7 +70,8 @@ class Version:
     """What one version of the protocol has of its own.
 
     :ivar operations: the call of Ollama for each operation that is served.
-    :ivar needs_contract: whether each request names an offering.
+    :ivar needs_contract: whether each request names an offering; its params are then checked for what must be there,
+        and for what must not be there twice.
     :ivar not_exact: operations that a request may not ask for when it names an offering.
     """
 
@@ -100,6 +101,7 @@ def read_request(version: Version, message: Message, document: Mapping[str, Any]
         or _contradictory(contradictions)
         or _unknown_operation(version, operation)
         or _wrong_offering(version, document, operation)
+        or _wrong_params(version, document["params"], operation)
         or _expired(document)
         or found.failure
     )
@@ -213,6 +215,23 @@ def _wrong_offering(version: Version, document: Mapping[str, Any], operation: st
     instance, model = document["provider_instance"], document["model"]
     if not offerings.means(offering, FAMILY, instance, kind, model):
         return Failure("offering_mismatch", "offering_id means another offering than provider_instance and model")
+    return None
+
+
+#: What the params of an operation must have in a version that is strict about them.
+_NEEDED: Mapping[str, str] = {"chat": "messages", "stream_chat": "messages", "embed": "text"}
+
+
+def _wrong_params(version: Version, params: Mapping[str, Any], operation: str) -> Optional[Failure]:
+    if not version.needs_contract:
+        return None
+    needed = _NEEDED.get(operation)
+    if needed is not None and params.get(needed) is None:
+        return Failure("contract_violated", f"params must contain {needed}")
+    inner = params.get("params")
+    doubled = sorted(params.keys() & inner.keys()) if isinstance(inner, dict) else []
+    if doubled:
+        return Failure("contract_violated", f"params must not contain {doubled[0][:100]} twice")
     return None
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
-from .._fleet.dialects import NUMBERED
+from .._fleet.dialects import served
 from .._fleet.dialects.base import Dialect
+from .._fleet.encrypted_bodies import BodyCipher
 from .._fleet.tokens import TokenSettings
 
 
@@ -21,12 +22,14 @@ class ProtocolSettings:
     :ivar instances: patterns of the instances that this node is, in the way of file names.
     :ivar tokens: how tokens are checked; None when nobody looks at them.
     :ivar unsigned: whether requests without a token are served, too.
+    :ivar cipher: what decrypts bodies; None when they are not decrypted.
     """
 
-    dialects: tuple[Dialect, ...] = NUMBERED
+    dialects: tuple[Dialect, ...] = served((2,))
     instances: tuple[str, ...] = ("default",)
     tokens: Optional[TokenSettings] = None
     unsigned: bool = True
+    cipher: Optional[BodyCipher] = field(default=None, repr=False)
 
 
 #: When nothing is set.

@@ -12,8 +12,9 @@ from typing import Any, Optional, Union
 from .._fleet.dialects import dialect_of
 from .._fleet.dialects.base import Dialect
 from .._fleet.dialects.carried import on_terms as carried_on_terms
+from .._fleet.encrypted_bodies import EncryptedBodyError, is_encrypted
 from .._fleet.json_size import MAX_VALUES
-from .._fleet.messages import Failure, Request, decode
+from .._fleet.messages import Failure, Message, Request, decode
 from .._fleet.trust import ANSWER_TYPES, refusal
 from ..domain.delivery import Delivery, LaneSettings
 from ..domain.lane_terms import LaneTerms
@@ -45,6 +46,7 @@ class RequestReader:
         self._runner_options = runner_options
         self._numbered = protocol.dialects
         self._guard = RequestGuard(protocol)
+        self._cipher = protocol.cipher
 
     def read_once(self, task: Task) -> Union[Reading, Result]:
         """Return the reading of a task, which is kept in the task; or the result of a task that is never answered."""
@@ -78,12 +80,27 @@ class RequestReader:
     def _understood(self, delivery: Delivery) -> tuple[Dialect, Request, Optional[Failure]]:
         """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
         message, lane = delivery.message, delivery.lane
+        undecryptable: Optional[Failure] = None
+        if is_encrypted(message):
+            message, undecryptable = self._decrypted(message)
         document, undecodable = decode(message, self._max_bytes, max_values=MAX_VALUES)
         dialect = dialect_of(message.properties, message.headers, document, self._numbered)
         request = dialect.read(message, document, lane.lane)
         if dialect.numbered and request.failure is None:
             request = replace(request, failure=self._guard.refusal(document, delivery))
-        return dialect, self.on_terms(request, lane, lane.terms), undecodable
+        return dialect, self.on_terms(request, lane, lane.terms), undecryptable or undecodable
+
+    def _decrypted(self, message: Message) -> tuple[Message, Optional[Failure]]:
+        """Return a message in clear, or why it cannot be read."""
+        if self._cipher is None:
+            return message, Failure(
+                "undecryptable",
+                "the body is encrypted, and this worker decrypts none (protocol.decrypt, fleet_worker_decrypt)",
+            )
+        try:
+            return self._cipher.decrypted(message), None
+        except EncryptedBodyError as error:
+            return message, Failure("undecryptable", error.message)
 
     def on_terms(self, request: Request, lane: LaneSettings, terms: LaneTerms) -> Request:
         """Return a request as Ollama is sent it."""

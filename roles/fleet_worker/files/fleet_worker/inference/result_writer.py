@@ -54,6 +54,8 @@ class ResultWriter:
         broken = outcome.message if isinstance(outcome, ModelFailure) else ""
         if request.reply_to is None:
             fields["unanswered"] = "no reply_to"
+            if isinstance(outcome, Failure):
+                fields["error"] = outcome.message[:_MAX_ERROR]
             return Result(verdict, _outcome_word(outcome), fields=fields, broken=broken)
         reply, outcome = self._replies.write(reading.dialect, request, outcome)
         if isinstance(outcome, Failure):

@@ -238,19 +238,24 @@ class ProtocolConfig(Section):
     """Requests that state a version of the protocol, which LegionIO's newer requesters send."""
 
     #: Those that are served; a request of another one is refused in words that its requester reads.
-    versions: list[Literal[2]] = [2]
+    #: Version 3 is not settled on LegionIO's side.
+    versions: list[Literal[2, 3]] = [2]
     #: Patterns of the instances that this node is to such requesters; ``*`` is any. None: ``default`` and the node.
     instances: Optional[Annotated[list[Name], Field(min_length=1)]] = None
     #: The cluster secret of LegionIO, which signs their tokens.
     secret_credential: Optional[CredentialName] = None
     #: Whether a request needs a token. None: ``required`` with a secret, and ``ignored`` without.
     tokens: Optional[Literal["ignored", "optional", "required"]] = None
+    #: Whether encrypted bodies are decrypted with the secret; it needs the package cryptography.
+    decrypt: bool = False
     #: Who signs, and for whom.
     issuer: Name = ISSUER
     audience: Name = AUDIENCE
 
     @model_validator(mode="after")
-    def _tokens_can_be_checked(self) -> ProtocolConfig:
+    def _secret_is_there(self) -> ProtocolConfig:
+        if self.decrypt and self.secret_credential is None:
+            raise ValueError("decrypt is set and there is no secret_credential; add it, or set decrypt to false")
         if self.tokens in ("optional", "required") and self.secret_credential is None:
             raise ValueError(
                 f"tokens is {self.tokens} and there is no secret_credential; add it, or set tokens to ignored"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Optional
 
 from .._fleet.dialects import served
+from .._fleet.encrypted_bodies import BodyCipher
 from .._fleet.tokens import SHORTEST_SECRET, TokenSettings
 from ..domain.protocol_settings import ProtocolSettings
 from . import credentials
@@ -18,6 +19,7 @@ def protocol_settings(config: Config) -> ProtocolSettings:
     """Return what requests that state a version of the protocol are served under.
 
     :raises CredentialError: when the cluster secret is not there, or is too short.
+    :raises MissingDependencyError: when encrypted bodies are to be decrypted, without the package cryptography.
     """
     protocol = config.protocol
     instances = ["default", config.node] if protocol.instances is None else protocol.instances
@@ -28,6 +30,7 @@ def protocol_settings(config: Config) -> ProtocolSettings:
         tuple(instances),
         TokenSettings(secret, protocol.issuer, protocol.audience) if checked and secret is not None else None,
         unsigned=not checked or protocol.tokens == "optional",
+        cipher=BodyCipher(secret) if protocol.decrypt and secret is not None else None,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any, Optional
 
 import pytest
 from fleet_worker._fleet.dialects import served
+from fleet_worker._fleet.encrypted_bodies import BodyCipher
+from fleet_worker._fleet.messages import Properties
 from fleet_worker._fleet.tokens import TokenSettings, sign
 from fleet_worker.domain.protocol_settings import ProtocolSettings
 from fleet_worker.domain.verdicts import Verdict
@@ -104,6 +106,34 @@ def test_read_of_a_token_that_another_request_has_brought_refuses_it() -> None:
     assert failure(document) is None, "it came again"
     replayed = failure({**document, "ttl": 999})
     assert replayed.code == "invalid_token" and "another request" in replayed.message
+
+
+def encrypted_reading(cipher: Optional[BodyCipher], secret: str = SECRET) -> Reading:
+    clear = delivery(version2(), lane=LANE)
+    message = replace(clear.message, properties=Properties(type="llm.fleet.request"))
+    sealed = replace(clear, message=BodyCipher(secret).encrypted(message))
+    protocol = ProtocolSettings(cipher=cipher)
+    found = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=protocol).read(sealed)
+    assert isinstance(found, Reading)
+    return found
+
+
+def test_read_of_an_encrypted_request_reads_what_is_in_it() -> None:
+    found = encrypted_reading(BodyCipher(SECRET))
+    assert (found.failure, found.dialect.name, found.verdict) == (None, "version 2", Verdict.ACK)
+
+
+@pytest.mark.parametrize(
+    "cipher, secret, text",
+    [(None, SECRET, "fleet_worker_decrypt"), (BodyCipher(SECRET), "cd" * 32, "another secret")],
+    ids=["no secret", "another secret"],
+)
+def test_read_of_a_request_that_cannot_be_decrypted_dead_letters_it(
+    cipher: Optional[BodyCipher], secret: str, text: str
+) -> None:
+    found = encrypted_reading(cipher, secret)
+    assert found.verdict is Verdict.REJECT
+    assert found.failure is not None and found.failure.code == "undecryptable" and text in found.failure.message
 
 
 def test_identity_of_a_request_that_lost_its_properties_is_the_same() -> None:

@@ -306,4 +306,5 @@ def test_the_codes_are_those_of_the_protocol() -> None:
         "unknown_instance": ("validation", False),
         "contract_violated": ("validation", False),
         "offering_mismatch": ("validation", False),
+        "undecryptable": ("validation", False),
     }

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Protocol version 3, of a branch of lex-llm (0.8.0) that is not released: as it stood in August 2026.
+
+Each request names an offering, and an answer is one object ``response``. What is not settled there: how an embedding
+and a count of tokens are answered, since no requester that asks for them is known. Here both are objects ``response``.
+
+Deliberate differences: those of version 2, and the operations that Ollama has nothing for are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...._ollama.usage import usage_of
+from ...lanes import Lane
+from ...messages import Failure, Message, Outcome, Properties, Reply, Request, Success
+from ..base import Dialect, Document, Headers, ReplyIdentity
+from . import replies
+from .canonical import canonical_calls, finish_reason
+from .envelope import Version, is_version, read_request, repeated
+
+VERSION = Version(
+    3,
+    # Answers come as one whole here, too.
+    {"chat": "chat", "stream_chat": "chat", "embed": "embed", "count_tokens": "chat"},
+    needs_contract=True,
+)
+
+#: The protocol's code for each of ours that is no failure of the provider.
+_CODES: Mapping[str, str] = {
+    "unknown_instance": "configuration_error",
+    "invalid_token": "policy_error",
+    "token_expired": "policy_error",
+    "unsupported_operation": "contract_error",
+    "unsupported_type": "contract_error",
+    "contract_violated": "contract_error",
+}
+
+
+def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
+    """Whether the body says so."""
+    return is_version(document, VERSION.number)
+
+
+def read(message: Message, document: Document, lane: Lane) -> Request:
+    """Read a request."""
+    return read_request(VERSION, message, document, lane)
+
+
+def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
+    """Write the answer: a response or an error."""
+    if isinstance(outcome, Failure):
+        code = _CODES.get(outcome.code, "provider_error")
+        # A field that is missing counts as a provider's failure that may go away, as in version 2.
+        retryable = outcome.code == "invalid_envelope" or (code == "provider_error" and outcome.retriable)
+        return replies.error(VERSION.number, request, worker, outcome, code, retryable=retryable)
+    body = {**repeated(VERSION.number, request), "response": _response(request, outcome)}
+    return replies.reply(request, worker, replies.RESPONSE, body)
+
+
+def _response(request: Request, success: Success) -> dict[str, Any]:
+    result = success.result
+    usage = usage_of(result)
+    counts = {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]}
+    response: dict[str, Any] = {
+        "text": "",
+        "tool_calls": [],
+        "usage": {**counts, "units": {}, "metadata": {}},
+        "stop_reason": "end_turn",
+        "model": request.document.get("model", request.model),
+        "routing": {},
+        "metadata": {},
+    }
+    if request.request_type == "count_tokens":
+        response["text"] = str(usage["input_tokens"])
+        response["usage"]["output_tokens"] = 0
+    elif request.call == "embed":
+        text, vectors = request.arguments.get("input"), result.get("embeddings")
+        single = isinstance(text, str) and isinstance(vectors, list) and len(vectors) == 1
+        response["text"] = text if isinstance(text, str) else ""
+        response["embedding"] = vectors[0] if single and vectors else vectors
+    else:
+        said = result.get("message")
+        said = said if isinstance(said, Mapping) else {}
+        calls = canonical_calls(said)
+        response["text"] = said.get("content") or ""
+        response["tool_calls"] = calls
+        response["stop_reason"] = finish_reason(result, calls=bool(calls))
+    return response
+
+
+DIALECT = Dialect("version 3", recognises, read, write, numbered=True)

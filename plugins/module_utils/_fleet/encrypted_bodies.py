@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Encrypted bodies, as LegionIO's requesters send them by default (setting ``fleet.compliance.encrypt_fleet``).
+
+AES-256-GCM with the SHA-256 of the cluster secret's text as key: the header ``iv`` has 12 bytes in base64, and the body
+is ``gcm:<base64>:<base64 of the tag>``. The property ``content_encoding`` often says ``identity`` all the same, so
+nobody looks at it. Nothing else that is read here begins like that, since no JSON does.
+
+Answers are never encrypted: LegionIO's requesters do not decrypt them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import replace
+from typing import Any
+
+from .._ollama.errors import CollectionError, MissingDependencyError
+from .messages import Message
+
+#: The header with the nonce.
+IV = "iv"
+
+_MARK = b"gcm:"
+_NONCE_SIZE = 12
+_TAG_SIZE = 16
+
+
+class EncryptedBodyError(CollectionError):
+    """A body cannot be decrypted."""
+
+    code = "undecryptable"
+
+
+def is_encrypted(message: Message) -> bool:
+    """Whether a body looks like an encrypted one."""
+    return message.body.startswith(_MARK)
+
+
+class BodyCipher:
+    """Decrypts and encrypts with one secret. For any number of threads.
+
+    :param secret: the cluster secret as LegionIO writes it, in hexadecimal digits; its text is what counts.
+    :raises MissingDependencyError: without the package cryptography.
+    """
+
+    def __init__(self, secret: str) -> None:
+        try:
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError as error:
+            raise MissingDependencyError("cryptography", "decrypt and encrypt requests") from error
+        self._cipher: Any = AESGCM(hashlib.sha256(secret.encode()).digest())
+        self._refused = InvalidTag
+
+    def decrypted(self, message: Message) -> Message:
+        """Return a message with the body in clear, as if it had come so.
+
+        :raises EncryptedBodyError: when that cannot be done.
+        """
+        parts = message.body.split(b":")
+        if len(parts) != 3:
+            raise EncryptedBodyError("the encrypted body has not the form gcm:<data>:<tag>")
+        nonce, data, tag = _decoded(message.headers.get(IV)), _decoded(parts[1]), _decoded(parts[2])
+        if nonce is None or len(nonce) != _NONCE_SIZE:
+            raise EncryptedBodyError(f"the header {IV} of the encrypted body has not {_NONCE_SIZE} bytes in base64")
+        if data is None or tag is None or len(tag) != _TAG_SIZE:
+            raise EncryptedBodyError("the encrypted body is not base64")
+        try:
+            body = self._cipher.decrypt(nonce, data + tag, None)
+        except self._refused:
+            raise EncryptedBodyError(
+                "the body was encrypted with another secret, or changed; compare the cluster secrets"
+            ) from None
+        properties = replace(message.properties, content_encoding="identity")
+        headers = {name: value for name, value in message.headers.items() if name != IV}
+        return Message(properties, headers, body)
+
+    def encrypted(self, message: Message) -> Message:
+        """Return a message with its body encrypted."""
+        nonce = os.urandom(_NONCE_SIZE)
+        return replace(
+            message,
+            headers={**message.headers, IV: base64.b64encode(nonce).decode("ascii")},
+            body=self.sealed(nonce, message.body),
+        )
+
+    def sealed(self, nonce: bytes, body: bytes) -> bytes:
+        """Return an encrypted body.
+
+        :param nonce: 12 bytes that no other body was encrypted with.
+        """
+        both = self._cipher.encrypt(nonce, body, None)
+        data, tag = both[:-_TAG_SIZE], both[-_TAG_SIZE:]
+        return _MARK + base64.b64encode(data) + b":" + base64.b64encode(tag)
+
+
+def _decoded(value: Any) -> Any:
+    """Return what base64 holds; None when it is none."""
+    if not isinstance(value, (str, bytes)):
+        return None
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return None
