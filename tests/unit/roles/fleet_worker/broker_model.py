@@ -14,7 +14,7 @@ import itertools
 from collections import Counter, deque
 from typing import Any, Callable, Optional
 
-from fleet_worker.domain.lane_rule import LaneRule
+from fleet_worker.domain.lane_rule import ALONE, LaneRule
 from fleet_worker.scheduling.scheduler import Cancel, Consume, Get, GiveBack, Scheduler, Start
 
 
@@ -26,7 +26,8 @@ class Request:
         self.given_back = 0
         #: When it first ends it gives its slot up: for how long, and whether it is to be alone then.
         self.again: Optional[tuple[float, bool]] = None
-        self.alone = False
+        #: Until when it waits to be alone; 0 when it does not.
+        self.alone_until = 0.0
 
 
 class _Consumer:
@@ -133,7 +134,7 @@ class Simulation:
                 self.at(self.now + self.latency, lambda action=action: self._get(action))
             elif isinstance(action, GiveBack):
                 action.item.given_back += 1
-                action.item.alone = False
+                action.item.alone_until = 0.0
                 self._release(action.item)
                 self.queues[action.item.queue].appendleft(action.item)
         self.max_held = max(self.max_held, self.scheduler.held)
@@ -147,10 +148,10 @@ class Simulation:
         for request in action.items:
             if request.started >= 0:
                 raise AssertionError("a request was started twice")
-            if self.running[rule.model] and (request.alone or rule.model in self.alone):
+            if self.running[rule.model] and (self.now < request.alone_until or rule.model in self.alone):
                 raise AssertionError("a request that is to be alone is not")
             request.started = self.now
-        if action.items[0].alone:
+        if self.now < action.items[0].alone_until:
             self.alone.add(rule.model)
         self.started += action.items
         self.batches.append(len(action.items))
@@ -171,12 +172,14 @@ class Simulation:
         self.perform(self.scheduler.finished(action.model, self.now))
 
     def _give_up_slot(self, request: Request) -> None:
-        pause, request.alone = request.again or (0.0, False)
+        pause, alone = request.again or (0.0, False)
         request.again, request.started = None, -1.0
-        self.at(
-            self.now + pause,
-            lambda: self.perform(self.scheduler.again(request.queue, request, self.now, alone=request.alone)),
-        )
+        self.at(self.now + pause, lambda: self._again(request, alone))
+
+    def _again(self, request: Request, alone: bool) -> None:
+        # A request that cannot start, because the broker blocks the worker, waits to be alone no longer than this.
+        request.alone_until = self.now + ALONE if alone else 0.0
+        self.perform(self.scheduler.again(request.queue, request, self.now, alone=alone))
 
     def _release(self, request: Request) -> None:
         consumer = self._source.pop(request)

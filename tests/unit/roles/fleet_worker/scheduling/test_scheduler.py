@@ -22,7 +22,7 @@ from fleet_worker.scheduling.scheduler import (
     Scheduler,
     Start,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ..broker_model import Request, Simulation
@@ -531,6 +531,15 @@ def rules_of(lanes: Any, limits: Any) -> list[LaneRule]:
     st.floats(0.001, 1.5),
     st.sampled_from([0.0001, 0.001, 0.02]),
     st.lists(st.sampled_from([None, None, None, (0.0, True), (0.3, False)]), min_size=1, max_size=8),
+)
+@example(  # a request waits to be alone for longer than it may, because the broker blocks the worker
+    lanes=[("m1", 0, None, 1)],
+    limits={},
+    slots=2,
+    steps=[(0.0, "publish", 0, 4), (1.0, "publish", 0, 3), (1.0, "block", 0, 1), (16.0, "publish", 0, 9)],
+    work=0.5,
+    latency=0.0001,
+    again=[None, None, None, None, None, (0.0, True)],
 )
 def test_whatever_happens(
     lanes: Any, limits: Any, slots: int, steps: Any, work: float, latency: float, again: Any
