@@ -72,8 +72,8 @@ class Declaration:
 
     def _bind(self, index: int) -> None:
         lane = self._lane
-        if lane is None:
-            return
+        if lane is None or not self._channel.is_open:
+            return  # also when the worker leaves: pika still hands on what the broker answers while it closes
         if index == len(self._exchanges):
             self._results[lane.queue] = None
             self._next()

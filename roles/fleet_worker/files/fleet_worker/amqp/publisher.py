@@ -9,6 +9,9 @@ they are sent one at a time until the backlog is gone: the one that costs the ch
 up. A publish can cost the whole connection, too. ``reply_probe.py`` keeps the known way to do that from happening, and
 ``suspects.py`` finds the culprit of any other.
 
+A confirm that does not come is not waited for: after ``CONFIRM_PATIENCE`` the answers without one are published again,
+over another channel, and say that they may have been there before.
+
 Whoever published is called when the state here is whole: a callback may publish again.
 
 Everything here runs on the I/O thread.
@@ -16,6 +19,7 @@ Everything here runs on the I/O thread.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from functools import partial
 from typing import Any, Callable, Optional
@@ -29,6 +33,7 @@ from .._fleet.messages import Reply
 from .._fleet.pika_messages import to_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.publication import Done, Publication
+from ..domain.verdicts import marked
 from ..logs.log import Log
 from .reconnecting import ReconnectingConnection
 from .reply_probe import ReplyProbe
@@ -43,10 +48,16 @@ TRIES = 4
 PAUSES = RetryPolicy(base=0.5, cap=2.0)
 
 
+#: Seconds for which the confirm of an answer is waited for. Longer than a queue takes to get a new leader, shorter than
+#: any requester waits.
+CONFIRM_PATIENCE = 30.0
+
+
 class _Answer:
     def __init__(self, reply: Reply, done: Done, tries: int) -> None:
         self.reply = reply
         self.done = done
+        self.sent = 0.0
         self.tries_left = tries
         self.refusals = 0
         self.returned = False
@@ -87,6 +98,8 @@ class ConfirmingPublisher:
         self._one_at_a_time = False
         #: Whether what is unconfirmed is one answer, which goes alone.
         self._sent_alone = False
+        self._blocked = False
+        self._alarm: Any = None
 
     @property
     def pending(self) -> int:
@@ -100,7 +113,7 @@ class ConfirmingPublisher:
 
         def opened(channel: Any) -> None:
             channel.add_on_return_callback(self._on_returned)
-            channel.confirm_delivery(self._on_confirmed, callback=lambda _frame: usable(channel))
+            channel.confirm_delivery(partial(self._heard, channel), callback=lambda _frame: usable(channel))
 
         def usable(channel: Any) -> None:
             self._channel = channel
@@ -166,9 +179,11 @@ class ConfirmingPublisher:
             elif self._put(reply):
                 answer.tries_left -= 1
                 answer.returned = False
+                answer.sent = time.monotonic()
                 self._tag += 1
                 self._unconfirmed[self._tag] = answer
                 self._sent_alone = alone
+                self._set_alarm()
             else:
                 _tell(answer, Publication.UNACCEPTABLE)
         if not self._queue and not self._unconfirmed:
@@ -192,6 +207,42 @@ class ConfirmingPublisher:
         for answer in self._unconfirmed.values():
             if answer.reply.message.properties.message_id == properties.message_id:
                 answer.returned = True
+
+    def block(self, blocked: bool) -> None:
+        """The broker takes no messages for now, or takes them again. Nothing is confirmed meanwhile."""
+        self._blocked = blocked
+        if not blocked:
+            for answer in self._unconfirmed.values():
+                answer.sent = time.monotonic()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is None and self._unconfirmed:
+            self._alarm = self._loop.call_later(CONFIRM_PATIENCE, self._look_for_overdue)
+
+    def _look_for_overdue(self) -> None:
+        """Publish again what has waited too long for its confirm."""
+        self._alarm = None
+        channel = self._channel
+        oldest = min((answer.sent for answer in self._unconfirmed.values()), default=None)
+        if oldest is None:
+            return
+        waited = time.monotonic() - oldest
+        if self._blocked or channel is None or not self._link.is_open or waited < CONFIRM_PATIENCE:
+            self._set_alarm()
+            return
+        LOG.warning("confirms_missing", answers=len(self._unconfirmed), remedy="they are published again")
+        again, self._unconfirmed = list(self._unconfirmed.values()), {}
+        for answer in again:
+            answer.reply = marked(answer.reply, 1)
+        self._queue.extendleft(reversed(again))
+        # A confirm that comes by the old channel after all must not be taken for one of the new.
+        self.open(lambda: None)
+        if channel.is_open:
+            channel.close()
+
+    def _heard(self, channel: Any, frame: Any) -> None:
+        if channel is self._channel:
+            self._on_confirmed(frame)
 
     def _on_confirmed(self, frame: Any) -> None:
         method = frame.method

@@ -190,6 +190,7 @@ class BrokerSession:
             LOG.warning("broker_blocked" if blocked else "broker_unblocked")
         self.blocked = blocked
         self.registry.block(blocked)
+        self.publisher.block(blocked)
         self._events.broker_blocked(blocked)
 
     # The channels.

@@ -57,11 +57,16 @@ class InFlightRequest:
 
         As long as an earlier delivery can still be settled, it alone keeps the request from being lost. A copy that
         were kept beside it would take memory, and a place among those that the broker sends before it waits.
+
+        A redelivery is no mere copy, even when the channel of the earlier delivery is open: a queue whose leader loses
+        sight of the node that a channel is on takes the channel's deliveries back, and the channel is never told.
         """
-        if any(earlier.is_live for earlier in self.deliveries):
+        live = [earlier for earlier in self.deliveries if earlier.is_live]
+        if live and not delivery.count:
             return False
         # The others are only settled.
-        self.deliveries[1:] = [delivery.without_body()]
+        self.deliveries[1:] = [earlier for earlier in live if earlier is not self.delivery]
+        self.deliveries.append(delivery.without_body())
         return True
 
     def alarm_in(self, seconds: float, overdue: Callable[[], None]) -> None:

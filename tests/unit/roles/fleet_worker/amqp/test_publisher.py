@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker._fleet.dialects.headers import REDELIVERED
 from fleet_worker._fleet.errors import BrokerError
 from fleet_worker._fleet.messages import Message, Properties, Reply
-from fleet_worker.amqp.publisher import PAUSES, ConfirmingPublisher
+from fleet_worker.amqp import publisher
+from fleet_worker.amqp.publisher import CONFIRM_PATIENCE, PAUSES, ConfirmingPublisher
 from fleet_worker.domain.publication import Publication
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
@@ -25,6 +28,7 @@ class Channel:
     def __init__(self) -> None:
         self.is_open = True
         self.sent: list[str] = []
+        self.headers: list[dict[str, Any]] = []
         self.raises: dict[str, Exception] = {}
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
@@ -37,12 +41,16 @@ class Channel:
         self.confirmed = confirmed
         callback(None)
 
-    def basic_publish(self, _exchange: str, key: str, _body: bytes, _properties: Any, mandatory: bool) -> None:
+    def close(self) -> None:
+        self.is_open = False
+
+    def basic_publish(self, _exchange: str, key: str, _body: bytes, properties: Any, mandatory: bool) -> None:
         if not self.is_open:
             raise ChannelWrongStateError("closed")
         if key in self.raises:
             raise self.raises[key]
         self.sent.append(key)
+        self.headers.append(properties.headers)
 
 
 class Connection:
@@ -225,6 +233,7 @@ def test_answer_that_is_refused_again_and_again_is_tried_after_growing_pauses(wi
         wire.confirm(number, "Nack")
         wire.loop.turn(PAUSES.cap)
     assert wire.told == [("full", "refused")]
+    pauses = [seconds for seconds in pauses if seconds < CONFIRM_PATIENCE]  # the other alarm is for the confirms
     assert pauses == sorted(pauses) and pauses[0] >= 0.25 and pauses[-1] >= 0.5
 
 
@@ -260,3 +269,47 @@ def test_channel_that_is_forbidden_ends_what_is_of_no_use(wire: Wire) -> None:
     assert wire.told == [("", "forbidden")]
     wire.publish("b")
     assert wire.channel.sent == ["a"]
+
+
+@pytest.fixture
+def timed(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """A publisher whose time is that of its loop."""
+    monkeypatch.setattr(publisher, "time", SimpleNamespace(monotonic=lambda: wire.loop.now))
+    return wire
+
+
+def test_confirm_that_does_not_come_has_its_answers_published_again_over_another_channel(timed: Wire) -> None:
+    timed.publish("a", "b", "c")
+    timed.confirm(2)
+    old = timed.channel
+    timed.loop.turn(CONFIRM_PATIENCE)
+    assert not old.is_open
+    timed.open()
+    assert timed.channel.sent == ["a", "c"]
+    assert all(headers[REDELIVERED] for headers in timed.channel.headers), "they may have been there before"
+    old.confirmed(type("Frame", (), {"method": type("Ack", (), {"delivery_tag": 3, "multiple": True})()})())
+    assert timed.told == [("b", "confirmed")], "a late confirm of the old channel says nothing about the new one"
+    timed.confirm(2, multiple=True)
+    assert timed.told[1:] == [("a", "confirmed"), ("c", "confirmed")] and not timed.publisher.pending
+
+
+def test_confirm_that_comes_late_but_in_time_costs_no_channel(timed: Wire) -> None:
+    timed.publish("a")
+    timed.loop.turn(CONFIRM_PATIENCE - 1)
+    timed.publish("b")
+    timed.confirm(1)
+    timed.loop.turn(2)
+    assert timed.channel.is_open and len(timed.connection.channels) == 1
+    timed.loop.turn(CONFIRM_PATIENCE)
+    assert len(timed.connection.channels) == 2, "b has waited long enough now"
+
+
+def test_confirm_during_an_alarm_is_waited_for_until_the_alarm_is_over(timed: Wire) -> None:
+    timed.publish("a")
+    timed.publisher.block(True)
+    timed.loop.turn(10 * CONFIRM_PATIENCE)
+    timed.publisher.block(False)
+    timed.loop.turn(CONFIRM_PATIENCE - 1)
+    assert len(timed.connection.channels) == 1
+    timed.loop.turn(CONFIRM_PATIENCE)
+    assert len(timed.connection.channels) == 2

@@ -20,15 +20,23 @@ def job(channel: Channel) -> InFlightRequest:
     return InFlightRequest(delivery({"a": 1}, channel=channel, message_id="m-1"), None, lambda *_arguments: None)
 
 
-def again(channel: Channel, tag: int) -> Any:
-    return delivery({"a": 1}, channel=channel, message_id="m-1", tag=tag, count=1)
+def again(channel: Channel, tag: int, count: int = 1) -> Any:
+    return delivery({"a": 1}, channel=channel, message_id="m-1", tag=tag, count=count)
 
 
 def test_join_of_copies_keeps_none_of_them() -> None:
     channel = Channel()
     under_way = job(channel)
-    assert [under_way.join(again(channel, tag)) for tag in range(2, 252)] == [False] * 250
+    assert [under_way.join(again(channel, tag, count=0)) for tag in range(2, 252)] == [False] * 250
     assert len(under_way.deliveries) == 1
+
+
+def test_join_of_a_redelivery_keeps_it_beside_one_that_the_broker_may_have_taken_back() -> None:
+    channel = Channel()
+    under_way = job(channel)
+    assert under_way.join(again(channel, 2))
+    assert all(kept.ack() for kept in under_way.deliveries)
+    assert channel.settled == [("ack", 1), ("ack", 2)]
 
 
 def test_join_after_a_lost_channel_keeps_the_new_delivery_without_its_body() -> None:
@@ -36,7 +44,7 @@ def test_join_after_a_lost_channel_keeps_the_new_delivery_without_its_body() -> 
     under_way = job(lost)
     body = under_way.deliveries[0].message.body
     lost.is_open = False
-    assert under_way.join(again(channel, 2)) and not under_way.join(again(channel, 3))
+    assert under_way.join(again(channel, 2)) and not under_way.join(again(channel, 3, count=0))
     first, second = under_way.deliveries
     assert (first.message.body, second.message.body) == (body, b"")
     assert second.ack() and channel.settled == [("ack", 2)]
