@@ -19,6 +19,10 @@ export QUESTION ?=
 CHECKS ?=
 STEPS ?=
 SCENARIO ?= default
+# Simulated fleets: how many seeds, the first of them, or one alone.
+SEEDS ?= 1000
+FIRST ?= 0
+SEED ?=
 # Names of benchmarks, and options of theirs (tests/bench --help), with which nothing is written.
 BENCH ?=
 BENCH_ARGS ?=
@@ -134,6 +138,10 @@ faults-client: stage parts parts-ollama ## of these, those of the client of Olla
 fuzz: stage parts ## 20,000 odd messages beside honest ones on each series of RabbitMQ; FUZZ_SEED=1 FUZZ_MESSAGES=500 chooses
 	@FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} FUZZ_MESSAGES=$${FUZZ_MESSAGES:-20000} $(IN_STAGE) \
 		pytest tests/faults/fleet/test_fuzz.py -rP --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
+.PHONY: simulate
+simulate: stage ## fleets in virtual time, one a seed, with the faults that the seed draws; SEEDS=1000 FIRST=0; SEED=7 shows one
+	@$(IN_STAGE) python tests/simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
 
 .PHONY: molecule
 molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default

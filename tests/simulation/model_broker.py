@@ -74,6 +74,8 @@ class QueueProcess:
         self.broker = broker
         self.queue = queue
         self.deleted = False
+        #: The connection that alone may use it, and with which it goes.
+        self.owner: Optional[ServerConnection] = None
         self.leaderless_until = 0.0
         self._last = 0.0
         self._alarm: Any = None
@@ -140,8 +142,8 @@ class ServerChannel:
         self._consumers: dict[str, QueueProcess] = {}
         self._tags = 0
         self._gets = 0
-        #: What was given out: delivery tag, and then queue, consumer, number of the delivery, and when.
-        self.unacked: dict[int, tuple[QueueProcess, Hashable, int, float]] = {}
+        #: What was given out: delivery tag, and then queue, consumer, number of the delivery, when, and the message.
+        self.unacked: dict[int, tuple[QueueProcess, Hashable, int, float, Entry]] = {}
         self._confirming = False
         self._published = 0
         self.broker.channels[self.id] = self
@@ -214,6 +216,9 @@ class ServerChannel:
             if method.passive:
                 raise ChannelError(404, f"NOT_FOUND - no queue '{name}' in vhost '/'", method)
             existing = self.broker.declare_queue(name, arguments)
+            existing.owner = self.connection if method.exclusive else None
+        elif existing.owner not in (None, self.connection):
+            raise ChannelError(405, f"RESOURCE_LOCKED - cannot obtain exclusive access to queue '{name}'", method)
         elif not method.passive and existing.queue.arguments != arguments:
             raise ChannelError(
                 406, f"PRECONDITION_FAILED - inequivalent arg for queue '{name}' in vhost '/': received", method
@@ -280,7 +285,7 @@ class ServerChannel:
                 self.send(spec.Basic.GetEmpty())
                 return
             number, entry, more = result
-            tag = self._give_out(queue, consumer, number)
+            tag = self._give_out(queue, consumer, number, entry)
             self.send(
                 spec.Basic.GetOk(
                     tag, QuorumQueue.shown_count(entry) > 0, entry.message.exchange, entry.message.routing_key, more
@@ -307,7 +312,8 @@ class ServerChannel:
             raise ChannelError(406, f"PRECONDITION_FAILED - unknown delivery tag {method.delivery_tag}", method)
         together: dict[tuple[QueueProcess, Hashable], list[int]] = {}
         for tag in tags:
-            queue, consumer, number, _since = self.unacked.pop(tag)
+            queue, consumer, number, _since, entry = self.unacked.pop(tag)
+            self.broker.on_settled(self, how.__name__, entry)
             together.setdefault((queue, consumer), []).append(number)
         # In the order of Erlang's terms: of one queue, gets before consumers.
         for (queue, consumer), numbers in sorted(
@@ -354,7 +360,7 @@ class ServerChannel:
             self.broker.counters["returned for a cancelled consumer"] += 1
             queue.command(partial(self._apply, QuorumQueue.requeue, queue, consumer, [number]))
             return
-        tag = self._give_out(queue, consumer, number)
+        tag = self._give_out(queue, consumer, number, entry)
         self.send(
             spec.Basic.Deliver(
                 consumer, tag, QuorumQueue.shown_count(entry) > 0, entry.message.exchange, entry.message.routing_key
@@ -362,9 +368,10 @@ class ServerChannel:
             _counted(entry),
         )
 
-    def _give_out(self, queue: QueueProcess, consumer: Hashable, number: int) -> int:
+    def _give_out(self, queue: QueueProcess, consumer: Hashable, number: int, entry: Entry) -> int:
         self._tags += 1
-        self.unacked[self._tags] = (queue, consumer, number, self.broker.clock.now)
+        self.unacked[self._tags] = (queue, consumer, number, self.broker.clock.now, entry)
+        self.broker.on_delivered(self, entry)
         return self._tags
 
     def queue_gone(self, queue: QueueProcess) -> None:
@@ -401,7 +408,7 @@ class ServerChannel:
         if not self.open:
             return
         if self.unacked:
-            queue, _consumer, _number, since = next(iter(self.unacked.values()))
+            queue, _consumer, _number, since, _entry = next(iter(self.unacked.values()))
             timeout = self.broker.consumer_timeout
             own = queue.queue.arguments.get("x-consumer-timeout")
             if own is not None and self.broker.series is Series.V4_0:
@@ -429,7 +436,9 @@ class ServerConnection:
         #: Whether bytes go through, in both directions. Neither end is told when they do not.
         self.whole = True
         self.heartbeat = heartbeat
-        self._heard = broker.clock.now
+        self.since = self._heard = broker.clock.now
+        #: What has come since this connection was blocked, for publishing during an alarm; None when it is not.
+        self._held_back: Optional[list[tuple[int, Any, Any]]] = None
         self._arrives = [0.0, 0.0]
         broker.connections.append(self)
         if heartbeat:
@@ -456,6 +465,11 @@ class ServerConnection:
         if not self.open:
             return
         self._heard = self.broker.clock.now
+        if self._held_back is None and self.broker.alarm and getattr(method, "NAME", "") == "Basic.Publish":
+            self._held_back = []
+        if self._held_back is not None:
+            self._held_back.append((number, method, content))
+            return
         if method is None:
             return
         if number == 0:
@@ -480,7 +494,7 @@ class ServerConnection:
         if not self.open:
             return
         self.send(0, None)
-        if self.broker.clock.now - self._heard > 2 * self.heartbeat:
+        if self._held_back is None and self.broker.clock.now - self._heard > 2 * self.heartbeat:
             self.broker.counters["heartbeats missed"] += 1
             self.lose()
             return
@@ -500,6 +514,16 @@ class ServerConnection:
                 self._carry(1, self.client.lost)
             self.end()
 
+    def stall(self, seconds: float) -> None:
+        """Everything that is sent from now on arrives when this is over."""
+        self._arrives = [max(arrives, self.broker.clock.now + seconds) for arrives in self._arrives]
+
+    def unblock(self) -> None:
+        """The alarm is over: read what has come meanwhile."""
+        held_back, self._held_back = self._held_back or [], None
+        for frame in held_back:
+            self._receive(*frame)
+
     def client_gone(self) -> None:
         """The client's end is gone."""
         if self.open and self.whole:
@@ -512,6 +536,8 @@ class ServerConnection:
             self.broker.connections.remove(self)
             for channel in self.channels.values():
                 channel.end()
+            for name in [name for name, queue in self.broker.queues.items() if queue.owner is self]:
+                self.broker.delete_queue(name)
 
 
 class ModelBroker:
@@ -543,14 +569,19 @@ class ModelBroker:
         self.queue_tick = QUEUE_TICK
         #: Queues without a queue: what is published to them is handed on at once.
         self.sinks: dict[str, Sink] = {}
+        self.sinks_stalled_until = 0.0
         #: Whether an alarm stops everybody who publishes.
         self.alarm = False
+        self.alarm_changed = 0.0
         #: The part of the confirms that come twice, and of those that never come.
         self.doubled_confirms = 0.0
         self.lost_confirms = 0.0
         self.counters: Counter[str] = Counter()
         #: Called with each message that leaves a queue without an acknowledgement: queue, reason, message.
         self.on_dead: Callable[[str, str, Entry], None] = lambda _queue, _reason, _entry: None
+        #: Called with each message that a channel sends to its client, and with each that its client has settled.
+        self.on_delivered: Callable[[ServerChannel, Entry], None] = lambda _channel, _entry: None
+        self.on_settled: Callable[[ServerChannel, str, Entry], None] = lambda _channel, _how, _entry: None
         self._numbers = 0
 
     def next_number(self) -> int:
@@ -611,8 +642,9 @@ class ModelBroker:
             self.clock.after(self.delay(self.latency.queue), lambda: done(True))
         for name in targets:
             if name in self.sinks:
-                self.clock.after(
-                    self.delay(self.latency.queue), partial(self._into_sink, self.sinks[name], published, answered)
+                self.clock.at(
+                    max(self.clock.now + self.delay(self.latency.queue), self.sinks_stalled_until),
+                    partial(self._into_sink, self.sinks[name], published, answered),
                 )
             else:
                 queue = self.queues[name]
@@ -701,10 +733,14 @@ class ModelBroker:
         self.up = True
 
     def set_alarm(self, on: bool) -> None:
-        """Memory or disk run short: who publishes is told to stop, or that it may go on."""
-        self.alarm = on
-        for connection in self.connections:
-            connection.send(0, spec.Connection.Blocked("low on memory") if on else spec.Connection.Unblocked())
+        """Memory or disk run short: nothing is read of who publishes all the same, until that is over."""
+        if on != self.alarm:
+            self.alarm = on
+            self.alarm_changed = self.clock.now
+            for connection in list(self.connections):
+                connection.send(0, spec.Connection.Blocked("low on memory") if on else spec.Connection.Unblocked())
+                if not on:
+                    connection.unblock()
 
 
 def _counted(entry: Entry, *, always: bool = False) -> Published:

@@ -81,7 +81,9 @@ class ModelConnection(Connection):
             raise pika.exceptions.ConnectionWrongStateError("closed")
         self.bytes_sent += 8
         if isinstance(frame_value, frame.ProtocolHeader):
-            self._hear(0, spec.Connection.Start(server_properties={"capabilities": _CAPABILITIES}, mechanisms="PLAIN"))
+            self._hear(
+                0, spec.Connection.Start(server_properties={"capabilities": _CAPABILITIES}, mechanisms="PLAIN EXTERNAL")
+            )
         elif isinstance(frame_value, frame.Heartbeat):
             self._say(0, None, None)
         elif frame_value.channel_number == 0 and self._answer_handshake(frame_value.method):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,10 @@ class Process:
         self.alive = True
         self.paused = False
         self.skew = 0.0
+        self.running_since = clock.now
+        #: What has come while it was paused, and which of its alarms were due.
         self._missed: deque[Callback] = deque()
+        self._missed_alarms: deque[Alarm] = deque()
         self._at_end: deque[Callback] = deque()
 
     def run(self, callback: Callback) -> None:
@@ -61,6 +65,8 @@ class Process:
             callback()
             while self._at_end:
                 self._at_end.popleft()()
+        except Exception:  # noqa: BLE001 - the loop of a daemon goes on
+            self.clock.raised.append(f"{self.name}: {traceback.format_exc()}")
         finally:
             self.clock.process = before
 
@@ -71,14 +77,28 @@ class Process:
     def pause(self) -> None:
         self.paused = True
 
+    def ring(self, alarm: Alarm) -> None:
+        """An alarm is due; one that is late can still be taken back."""
+        if self.alive and self.paused:
+            self._missed_alarms.append(alarm)
+            return
+        callback, alarm.callback = alarm.callback, None
+        if callback is not None:
+            self.run(callback)
+
     def go_on(self) -> None:
+        """Go on: as a loop does, with what has come first, and then with what is due."""
         self.paused = False
+        self.running_since = self.clock.now
         while self._missed and self.alive and not self.paused:
             self.run(self._missed.popleft())
+        while self._missed_alarms and self.alive and not self.paused:
+            self.ring(self._missed_alarms.popleft())
 
     def kill(self) -> None:
         self.alive = False
         self._missed.clear()
+        self._missed_alarms.clear()
         self._at_end.clear()
 
 
@@ -88,6 +108,8 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.events = 0
+        #: What processes have raised and not caught.
+        self.raised: list[str] = []
         #: Whose code runs.
         self.process: Optional[Process] = None
         self._due: list[tuple[float, int, Alarm]] = []
@@ -107,17 +129,22 @@ class Clock:
         due = self._due
         while due and due[0][0] <= until and not done():
             moment, _number, alarm = heapq.heappop(due)
-            callback, alarm.callback = alarm.callback, None
+            callback = alarm.callback
             if callback is None:
                 continue
             self.now = moment
             self.events += 1
             if alarm.process is None:
+                alarm.callback = None
                 callback()
             else:
-                alarm.process.run(callback)
+                alarm.process.ring(alarm)
         if not done():
             self.now = max(self.now, until)
+
+    def count(self, process: Process) -> int:
+        """Return how many alarms of a process are set."""
+        return sum(alarm.process is process and alarm.callback is not None for _at, _number, alarm in self._due)
 
     def monotonic(self) -> float:
         """Stands for ``time.monotonic``; never 0, which code may take for "never"."""

@@ -83,6 +83,7 @@ STEPS: tuple[Step, ...] = (
     Step("parts-ollama", 6.0, needs=("parts",)),
     Step("lint", 1.5),
     Step("unit", 2.0),
+    Step("simulate", 2.0),
     Step("sanity-2.19", 5.0),
     Step("sanity-2.21", 3.0),
     Step("build-check", 1.0),
