@@ -17,6 +17,8 @@ PYTEST_ARGS ?=
 # Free text, which reaches the recipe through the environment.
 export QUESTION ?=
 CHECKS ?=
+# Set, the unit tests count the lines that they run; `make test` sets it.
+COVERAGE ?=
 STEPS ?=
 SCENARIO ?= default
 # Simulated fleets: how many seeds, the first of them, or one alone.
@@ -80,7 +82,12 @@ sanity-2.21: stage ## the same on the newest ansible-core alone; needs Python 3.
 
 .PHONY: unit
 unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here and below
-	@$(IN_STAGE) pytest tests/unit --junitxml=$(REPORTS)/unit.xml $(PYTEST_ARGS)
+	@$(IN_STAGE) pytest tests/unit --junitxml=$(REPORTS)/unit.xml $(if $(COVERAGE),--cov --cov-report=json:$(REPORTS)/coverage.json) $(PYTEST_ARGS)
+	@$(if $(COVERAGE),python3 tests/tools/coverage_report.py $(REPORTS)/coverage.json)
+
+.PHONY: coverage
+coverage: ## the unit tests, and how many lines of each room they run; fails below 85 %
+	@$(MAKE) --no-print-directory unit COVERAGE=1
 
 .PHONY: integration
 integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama

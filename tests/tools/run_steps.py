@@ -115,6 +115,7 @@ def start(step: Step) -> None:
         step.process = subprocess.Popen(
             ["make", "--no-print-directory", step.name],
             cwd=ROOT,
+            env={**os.environ, "COVERAGE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -139,7 +140,7 @@ def finish(step: Step, code: int) -> None:
         say(f"----- {step.name} failed. Alone: make {step.name}")
     else:
         for line in lines:
-            if line.startswith(("NOT RUN", "SKIPPED")):
+            if line.startswith(("NOT RUN", "SKIPPED", "COVERAGE")):
                 say(f"        {line}")
 
 

@@ -9,8 +9,11 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Optional
 
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 from loopback_http import LoopbackServer, QuietHandler, serving
 
 
@@ -22,6 +25,7 @@ class MemoryOllama(LoopbackServer):
     :ivar shown: what `show` says of a model, besides its capabilities.
     :ivar loaded: the entry of `ps` of each model in memory.
     :ivar requests: method and path of every request that was not a question about the state.
+    :ivar directory: its store, if it has one on disk; uploads go there, and its models are listed.
     :ivar answers: the answer to an inference, by kind; the last line of its stream.
     """
 
@@ -32,6 +36,7 @@ class MemoryOllama(LoopbackServer):
         self.shown: dict[str, dict[str, Any]] = {}
         self.loaded: dict[str, dict[str, Any]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.directory: Optional[Path] = None
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.answers: dict[str, dict[str, Any]] = {}
@@ -70,10 +75,17 @@ class _Handler(QuietHandler):
         if self.path == "/api/version":
             self._answer({"version": "0.24.0"})
         elif self.path == "/api/tags":
-            self._answer({"models": [_entry(name, *entry) for name, entry in models.items()]})
+            self._answer({"models": [_entry(name, *entry) for name, entry in {**models, **self._on_disk()}.items()]})
         elif self.path == "/api/ps":
             found = [{**_entry(name, *models[name]), **entry} for name, entry in self.server.loaded.items()]
             self._answer({"models": found})
+
+    def _on_disk(self) -> dict[str, tuple[str, int]]:
+        if self.server.directory is None:
+            return {}
+        with Store(StoreSettings(str(self.server.directory))) as store:
+            manifests = {name.short: store.manifest(name) for name in store.names()}
+        return {name: (digest_of(raw).partition(":")[2], len(raw)) for name, raw in manifests.items()}
 
     def do_HEAD(self) -> None:
         self._answer(b"", 200 if self.path.rpartition("/")[2] in self.server.blobs else 404)
@@ -94,6 +106,8 @@ class _Handler(QuietHandler):
             self.server.requests.append(("POST", "blob"))
             if right:
                 self.server.blobs[digest] = content
+                if self.server.directory is not None:
+                    (self.server.directory / "blobs" / digest.replace(":", "-")).write_bytes(content)
             self._answer(
                 {} if right else {"error": f'digest mismatch, expected "{digest}", got "{got}"'}, 201 if right else 400
             )

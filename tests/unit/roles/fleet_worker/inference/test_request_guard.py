@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 from fleet_worker._fleet.dialects import served
@@ -74,22 +74,23 @@ def signed(secret: str = SECRET, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "settings, document, code",
+    "settings, write, code",
     [
-        (REQUIRED, signed(), None),
-        (REQUIRED, version2(), "invalid_token"),
-        (REQUIRED, signed("cd" * 32), "invalid_token"),
-        (REQUIRED, {**signed(), "model": "qwen3-5-27b"}, "invalid_token"),
-        (OPTIONAL, signed(), None),
-        (OPTIONAL, version2(), None),
-        (OPTIONAL, signed("cd" * 32), "invalid_token"),
-        (ProtocolSettings(), version2(signed_token="anything"), None),
+        (REQUIRED, signed, None),
+        (REQUIRED, version2, "invalid_token"),
+        (REQUIRED, lambda: signed("cd" * 32), "invalid_token"),
+        (REQUIRED, lambda: {**signed(), "model": "qwen3-5-27b"}, "invalid_token"),
+        (OPTIONAL, signed, None),
+        (OPTIONAL, version2, None),
+        (OPTIONAL, lambda: signed("cd" * 32), "invalid_token"),
+        (ProtocolSettings(), lambda: version2(signed_token="anything"), None),
     ],
 )
 def test_read_of_a_request_with_and_without_a_token(
-    settings: ProtocolSettings, document: dict[str, Any], code: Optional[str]
+    settings: ProtocolSettings, write: Callable[[], dict[str, Any]], code: Optional[str]
 ) -> None:
-    failure = task(settings, **document).failure
+    # Written here, for a token that is valid for a minute.
+    failure = task(settings, **write()).failure
     assert (failure and failure.code) == code
 
 

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""fleet_request, fleet_info and fleet_broadcast over a broker in memory: what they send, report and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcasts import (
+    ACCEPTED,
+    DONE,
+    FAILED,
+    NodeReport,
+    report_message,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects import dialect_named
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import ReplyIdentity
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message, Success
+from module_run import Run, run_module
+
+from .._fleet.memory_broker import MemoryBroker
+
+LANE = lane("chat", "m:1")
+TYPED = dialect_named("typed")
+CHAT = {"type": "chat", "model": "m:1", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def run(module: str, *, check: bool = False, **options: Any) -> Run:
+    return run_module(module, {"broker_host": ["hub"], **options}, check=check)
+
+
+def good_morning(message: Message) -> Iterator[Message]:
+    if message.properties.reply_to is not None:
+        request = TYPED.read(message, json.loads(message.body), LANE)
+        result = {"message": {"role": "assistant", "content": "Good morning."}, "prompt_eval_count": 3, "eval_count": 2}
+        yield TYPED.write(request, Success(result, 0.0, 1.0), ReplyIdentity("gpu-01")).message
+
+
+def test_request_returns_answer_node_and_usage(memory_broker: MemoryBroker, tmp_path: Path) -> None:
+    memory_broker.answers = good_morning
+    image = tmp_path / "x.png"
+    image.write_bytes(b"png")
+    result = run("fleet_request", images=[str(image)], **CHAT).result
+    assert (result["content"], result["node"], result["usage"]) == (
+        "Good morning.",
+        "gpu-01",
+        {"input_tokens": 3, "output_tokens": 2},
+    )
+    ((exchange, key, message),) = memory_broker.published
+    assert (exchange, key) == ("llm.request", LANE.queue) and "cG5n" in message.body.decode()
+
+
+def test_request_in_check_mode_only_looks_at_the_queue(memory_broker: MemoryBroker) -> None:
+    assert run("fleet_request", check=True, **CHAT).result["error_code"] == "no_fleet_queue"
+    memory_broker.queues[LANE.queue] = (3, 2)
+    assert run("fleet_request", check=True, **CHAT).result["queue"] == {"messages": 3, "consumers": 2}
+    assert memory_broker.published == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": 0}, {"model": ""}, {"images": ["/gone.png"]}, {"broker_host": []}, {"broker_host": ["http://hub"]}],
+)
+def test_request_options_that_make_no_sense_are_refused(memory_broker: MemoryBroker, options: dict[str, Any]) -> None:
+    assert run("fleet_request", **{**CHAT, **options}).typed
+    assert memory_broker.connection is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"broker_host": ["::1"], "broker_port": 5672, "broker_username": "u", "broker_password": "p"},
+        {"broker_host": ["hub"], "broker_port": 5671, "broker_vhost": "fleet"},
+        {"broker_host": None, "broker_url": "amqp://u:p@hub/fleet"},
+    ],
+)
+def test_request_reaches_the_broker_however_it_is_named(memory_broker: MemoryBroker, options: dict[str, Any]) -> None:
+    memory_broker.answers = good_morning
+    arguments = {
+        name: value for name, value in {"broker_host": ["hub"], **CHAT, **options}.items() if value is not None
+    }
+    assert run_module("fleet_request", arguments).result.get("content") == "Good morning."
+
+
+def test_info_reports_lanes_that_exist_and_that_do_not(memory_broker: MemoryBroker) -> None:
+    memory_broker.queues[LANE.queue] = (3, 2)
+    lanes = [{"type": "chat", "model": "m:1"}, {"type": "chat", "model": "n:1"}]
+    result = run("fleet_info", lanes=lanes).result
+    assert [(entry["exists"], entry["messages"], entry["consumers"]) for entry in result["lanes"]] == [
+        (True, 3, 2),
+        (False, 0, 0),
+    ]
+    assert result["broker"]["version"] == "4.0.5" and result["nodes"] == []
+    assert run("fleet_info", listen=-1).typed
+
+
+def reporting(*reports: NodeReport) -> Any:
+    def answers(message: Message) -> Iterator[Message]:
+        properties = message.properties
+        if properties.reply_to is not None and properties.correlation_id is not None:
+            for report in reports:
+                yield report_message(report, properties.reply_to, properties.correlation_id).message
+
+    return answers
+
+
+def test_broadcast_reports_each_node(memory_broker: MemoryBroker) -> None:
+    memory_broker.answers = reporting(
+        NodeReport("gpu-01", ACCEPTED),
+        NodeReport("gpu-01", DONE, {"changed": True, "before": None, "after": "sha256:a"}),
+        NodeReport("gpu-02", DONE, {"changed": False, "before": "sha256:a", "after": "sha256:a"}),
+    )
+    outcome = run("fleet_broadcast", name="a:1", nodes=["gpu-01", "gpu-02"])
+    assert outcome.changed and outcome.result["missing"] == []
+    assert {node: entry["state"] for node, entry in outcome.result["nodes"].items()} == {"gpu-01": DONE, "gpu-02": DONE}
+    assert outcome.result["diff"]["before"] == "gpu-01: absent\ngpu-02: sha256:a\n"
+
+
+def test_broadcast_in_check_mode_asks_for_the_plan(memory_broker: MemoryBroker) -> None:
+    memory_broker.answers = reporting(NodeReport("gpu-01", DONE, {"changed": True}))
+    assert run("fleet_broadcast", name="a:1", nodes=["gpu-01"], check=True).changed
+    assert json.loads(memory_broker.published[0][2].body)["function"] != "import"
+
+
+@pytest.mark.parametrize(
+    "reports, options, text",
+    [
+        (
+            [NodeReport("gpu-01", FAILED, error={"code": "x", "message": "the disk is full"})],
+            {"nodes": ["gpu-01"]},
+            "full",
+        ),
+        ([], {"nodes": ["gpu-01"], "timeout": 0.3}, "no report in time"),
+        ([], {"discovery": 0.3, "timeout": 0.6}, "No node has taken the broadcast"),
+    ],
+)
+def test_broadcast_that_a_node_does_not_carry_out_fails(
+    memory_broker: MemoryBroker, reports: list[NodeReport], options: dict[str, Any], text: str
+) -> None:
+    memory_broker.answers = reporting(*reports)
+    outcome = run("fleet_broadcast", name="a:1", **options)
+    assert outcome.result["error_code"] == "broadcast_failed" and text in outcome.result["msg"]
+    assert "nodes" in outcome.result
+
+
+@pytest.mark.parametrize("options", [{"name": "a b"}, {"timeout": 0}, {"discovery": 0}, {"nodes": []}])
+def test_broadcast_options_that_make_no_sense_are_refused(memory_broker: MemoryBroker, options: dict[str, Any]) -> None:
+    assert run("fleet_broadcast", **{"name": "a:1", **options}).typed
+    assert memory_broker.published == []
