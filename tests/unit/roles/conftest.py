@@ -23,6 +23,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 #: What the roles ask of a host, for one that they support.
 FACTS = {
     "architecture": "x86_64",
+    "hostname": "node1",
     "nodename": "node1",
     "os_family": "Debian",
     "packages": {},
@@ -60,6 +61,7 @@ def evaluate() -> Evaluate:
             options,
             ansible_facts={} if bare else {**FACTS, **(facts or {})},
             inventory_hostname="node1",
+            groups={},
             role_path=str(ROLES / role),
         )
         return Templar(loader=loader, variables=variables).template(variables[name])

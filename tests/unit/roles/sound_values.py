@@ -12,6 +12,11 @@ CHECKSUM = "sha256:" + "0" * 64
 SOUND: dict[str, dict[str, Any]] = {
     "ollama_server": {"ollama_server_version": "0.24.0", "ollama_server_checksum": CHECKSUM},
     "ollama_models": {"ollama_models_names": ["smollm2:135m"], "ollama_models_s3_bucket": "models"},
+    "fleet_broker": {
+        "fleet_broker_cluster": ["node1"],
+        "fleet_broker_worker_password": "secret",
+        "fleet_broker_requester_password": "other",
+    },
     "fleet_worker": {
         "fleet_worker_broker_addresses": ["hub", "hub:5672", "[::1]:5671"],
         "fleet_worker_broker_password": "secret",

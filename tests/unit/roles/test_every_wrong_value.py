@@ -60,10 +60,19 @@ MEANINGS: dict[str, tuple[Any, ...]] = {
         {"a]b": {}},
     ),
     "_environment": ({"A B": "x"}, {"A": "x\ny"}, {"A": None}, {"A": ["x"]}, {"HOME": "x"}),
+    "_tls_key": PATHS,
+    "_tls_cert": PATHS,
     "_listen": ("9469", "host:99999", "host:{{ port }}"),
 }
 #: Nested values and those of one option alone.
 OWN: dict[str, tuple[Any, ...]] = {
+    "fleet_broker_cluster": ([], ["node2"], ["node1", "node2"], ["node1", "node1", "node2"]),
+    "fleet_broker_certificate_users": (["nobody"],),
+    "fleet_broker_config": ({"A b": 1}, {"a": "x\ny"}, {"a": {}}),
+    "fleet_broker_erlang_cookie": ("too short",),
+    "fleet_broker_policies": ({"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1}),
+    "fleet_broker_requester_username": ("", "fleet-worker"),
+    "fleet_broker_worker_username": ("", "requester"),
     "fleet_worker_lanes": tuple(
         [{"type": "chat", "model": "llama3", **wrong}]
         for wrong in (
