@@ -15,7 +15,8 @@ from collections import Counter, deque
 from typing import Any, Callable, Optional
 
 from fleet_worker.domain.lane_rule import ALONE, LaneRule
-from fleet_worker.scheduling.scheduler import Cancel, Consume, Get, GiveBack, Scheduler, Start
+from fleet_worker.scheduling.actions import Cancel, Consume, Get, GiveBack, Start
+from fleet_worker.scheduling.scheduler import Scheduler
 
 
 class Request:

@@ -17,7 +17,8 @@ from ..amqp.consumers import Consumers
 from ..domain.delivery import Delivery, LaneSettings
 from ..inference.in_flight import InFlightRequest
 from ..runtime.alarm import Alarm
-from ..scheduling.scheduler import Action, Cancel, Consume, Get, Scheduler, Start
+from ..scheduling.actions import Action, Cancel, Consume, Get, Start
+from ..scheduling.scheduler import Scheduler
 
 
 class Dispatcher:

@@ -22,7 +22,7 @@ from ..inference.tries import Later
 from ..logs.log import Log
 from ..observe.counts import CountedEvent
 from ..observe.recorder import RequestRecorder
-from ..scheduling.scheduler import Start
+from ..scheduling.actions import Start
 from .dispatcher import Dispatcher
 from .settling import ReplySettler
 from .waiting_room import WaitingRoom

@@ -9,19 +9,8 @@ from typing import Any
 
 import pytest
 from fleet_worker.domain.lane_rule import ALONE, LaneRule
-from fleet_worker.scheduling.scheduler import (
-    DWELL,
-    HOLD,
-    PEEK,
-    SWEEP,
-    Cancel,
-    Consume,
-    Get,
-    GiveBack,
-    Mode,
-    Scheduler,
-    Start,
-)
+from fleet_worker.scheduling.actions import Cancel, Consume, Get, GiveBack, Mode, Start
+from fleet_worker.scheduling.scheduler import DWELL, HOLD, PEEK, SWEEP, Scheduler
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fleet_worker.domain.lane_rule import LaneRule
-from fleet_worker.scheduling.scheduler import Cancel, Consume, Get, GiveBack, Start
+from fleet_worker.scheduling.actions import Cancel, Consume, Get, GiveBack, Start
 from fleet_worker.worker.dispatcher import Dispatcher
 
 from ..deliveries import delivery, lane_settings

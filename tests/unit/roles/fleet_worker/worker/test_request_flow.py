@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fleet_worker.domain.verdicts import Result, Verdict
-from fleet_worker.scheduling.scheduler import Start
+from fleet_worker.scheduling.actions import Start
 from fleet_worker.worker.worker import Worker
 
 from ..deliveries import Channel, delivery

@@ -13,7 +13,7 @@ pytest.importorskip("prometheus_client")
 
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.inference.tries import Later
-from fleet_worker.scheduling.scheduler import Start
+from fleet_worker.scheduling.actions import Start
 from fleet_worker.worker.worker import Worker
 
 from ..deliveries import Channel, delivery, lane_settings

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scheduler asks for: each action is carried out by the worker, and answered by an event."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, Union
+
+
+@dataclass(frozen=True)
+class Consume:
+    """Begin to consume a lane; ``hot`` is the second consumer."""
+
+    queue: str
+    prefetch: int
+    hot: bool = False
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop consuming; answered by :meth:`Scheduler.cancelled`."""
+
+    queue: str
+    hot: bool = False
+
+
+@dataclass(frozen=True)
+class Get:
+    """Ask a lane for one request; answered by :meth:`Scheduler.got`."""
+
+    queue: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """Run requests of one lane as one; answered by :meth:`Scheduler.finished` with the model."""
+
+    model: str
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """Return a request that was not started to its queue. Only when the worker leaves, or the lane is withdrawn."""
+
+    item: Any
+
+
+Action = Union[Consume, Cancel, Get, Start, GiveBack]
+
+
+class Mode(enum.Enum):
+    """How requests come: asked for one by one, or sent by the broker."""
+
+    PULL = "pull"
+    PUSH = "push"

@@ -1,0 +1,110 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which lanes the broker sends requests from: one consumer a lane, and a second one for the lane that is hot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Optional
+
+from .actions import Action, Cancel, Consume
+from .lanes import LaneEntry
+from .slots import Slots
+
+
+class ConsumerPlan:
+    """The consumers as the broker has been asked for them.
+
+    :ivar hot: the lane with the second consumer, which can keep all slots busy.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self.hot: Optional[LaneEntry] = None
+        self._next_hot: Optional[LaneEntry] = None
+        self._slots = slots
+        #: Consumers that were cancelled, until the broker has said so.
+        self._cancelling: Counter[tuple[str, bool]] = Counter()
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether a consumer that was cancelled may still bring something."""
+        return bool(self._cancelling)
+
+    def consume(self, lane: LaneEntry) -> Consume:
+        """Give a lane its consumer."""
+        lane.consumed, lane.throttled = True, False
+        return Consume(lane.rule.queue, prefetch=1)
+
+    def cancel(self, lane: LaneEntry, now: float) -> list[Action]:
+        """Take the consumers of a lane away."""
+        actions: list[Action] = []
+        if self.hot is lane:
+            actions += self._cool()
+        if lane.consumed:
+            lane.consumed = False
+            lane.touched = now
+            self._cancelling[(lane.rule.queue, False)] += 1
+            actions.append(Cancel(lane.rule.queue))
+        return actions
+
+    def heat(self, lane: LaneEntry) -> list[Action]:
+        """Give a lane the second consumer, as soon as that of the lane that has it is gone."""
+        if self.hot is lane:
+            return []
+        if self.hot is not None or any(hot for _queue, hot in self._cancelling):
+            self._next_hot = lane
+            return self._cool()
+        self.hot, self._next_hot = lane, None
+        number = self._slots.number
+        slots = number if lane.rule.limit is None else min(number, lane.rule.limit)
+        return [Consume(lane.rule.queue, prefetch=2 * slots * lane.rule.batch - 1, hot=True)]
+
+    def deserves_heat(self, lane: LaneEntry) -> bool:
+        """Whether more requests of a lane that has just got one should come at once."""
+        slots, model = self._slots, lane.rule.model
+        if lane.rule.limit is not None and slots.running(model) + 1 >= lane.rule.limit:
+            return False  # its model will be full with what has just come
+        if model == slots.last_model:
+            return slots.free > 0
+        # A burst for a model that is not loaded: without this it would run one by one until the first is done.
+        return slots.free > 1 and slots.taken == 0
+
+    def note_cancelled(self, queue: str, hot: bool) -> Optional[LaneEntry]:
+        """Note that the broker has ended a consumer; return the lane that waits for the second consumer, if any."""
+        self._cancelling[(queue, hot)] -= 1
+        self._cancelling += Counter()  # forget what is down to nothing
+        waiting = self._next_hot
+        return waiting if hot and waiting is not None and waiting.consumed else None
+
+    def note_lost(self, lane: LaneEntry) -> None:
+        """Note that the broker has ended the consumers of a lane by itself."""
+        lane.consumed = False
+        if self.hot is lane:
+            self.hot = None
+
+    def may_still_bring(self, lane: LaneEntry) -> bool:
+        """Whether the broker may still send requests of a lane.
+
+        It would send what is given back too early at once to the consumer that is being cancelled. Each time costs the
+        request one of its few deliveries.
+        """
+        queue = lane.rule.queue
+        return lane.getting > 0 or self._cancelling[(queue, False)] > 0 or self._cancelling[(queue, True)] > 0
+
+    def is_cancelling(self, lane: LaneEntry) -> bool:
+        """Whether the first consumer of a lane was cancelled, and the broker has not said so."""
+        return self._cancelling[(lane.rule.queue, False)] > 0
+
+    def reset(self) -> None:
+        """Forget all consumers: their channel is gone."""
+        self.hot = self._next_hot = None
+        self._cancelling.clear()
+
+    def _cool(self) -> list[Action]:
+        if self.hot is None:
+            return []
+        queue = self.hot.rule.queue
+        self.hot = None
+        self._cancelling[(queue, True)] += 1
+        return [Cancel(queue, hot=True)]

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests that were taken from lanes and have not started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Callable
+
+from .lanes import LaneEntry
+
+
+@dataclass(frozen=True)
+class HeldRequest:
+    """A request without a slot.
+
+    :ivar since: when the request was taken.
+    :ivar alone_until: until when the request starts only if nothing else of its model runs; 0 if it need not be alone.
+    """
+
+    lane: LaneEntry
+    item: Any
+    since: float
+    alone_until: float = 0.0
+
+
+class HeldRequests:
+    """The held requests, the oldest first."""
+
+    def __init__(self) -> None:
+        self._held: list[HeldRequest] = []
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[HeldRequest]:
+        return iter(self._held)
+
+    def add(self, held: HeldRequest) -> None:
+        """Hold one request more."""
+        self._held.append(held)
+
+    def of_lane(self, lane: LaneEntry) -> list[HeldRequest]:
+        """Return the held requests of a lane, the oldest first."""
+        return [held for held in self._held if held.lane is lane]
+
+    def remove(self, requests: Iterable[HeldRequest]) -> None:
+        """Let requests go."""
+        for held in requests:
+            self._held.remove(held)
+
+    def keep(self, wanted: Callable[[HeldRequest], bool]) -> list[HeldRequest]:
+        """Let the requests go that are not wanted, and return them."""
+        gone = [held for held in self._held if not wanted(held)]
+        if gone:
+            self._held = [held for held in self._held if held not in gone]
+        return gone
+
+    def end_waits_to_be_alone(self, now: float) -> None:
+        """Let requests start beside others that have waited to be alone for as long as they may."""
+        self._held = [replace(held, alone_until=0.0) if 0 < held.alone_until <= now else held for held in self._held]
+
+    def models_to_be_alone(self) -> set[str]:
+        """Return the models of which a request waits to be alone."""
+        return {held.lane.rule.model for held in self._held if held.alone_until}

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lanes that the scheduler knows, and the state of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Optional
+
+from ..domain.lane_rule import LaneRule
+
+
+class LaneEntry:
+    """A lane of the scheduler.
+
+    :ivar open: requests of the lane can be handled.
+    :ivar consumed: the lane has its consumer.
+    :ivar throttled: the consumer was taken away because the model is full.
+    :ivar leaving: the lane is withdrawn, and is kept only until the broker has answered everything.
+    :ivar getting: answers to gets that are still to come.
+    :ivar unsettled: requests that came out of the lane and are not settled; its consumer may bring no more than its
+        prefetch.
+    :ivar empty: the sweep under way has found the lane empty.
+    :ivar visited: when the lane was last looked into.
+    :ivar touched: when the broker last saw a use of the queue; None while the queue is not declared.
+    """
+
+    def __init__(self, rule: LaneRule) -> None:
+        self.rule = rule
+        self.open = self.consumed = self.throttled = self.leaving = self.empty = False
+        self.getting = 0
+        self.unsettled = 0
+        self.visited = 0.0
+        self.touched: Optional[float] = None
+
+    def touch(self, now: float) -> None:
+        """Note that the broker saw a use of the queue."""
+        self.visited = now
+        if not self.leaving:
+            self.touched = now
+
+    def count_answer(self) -> None:
+        """Note that a get was answered."""
+        self.getting = max(0, self.getting - 1)
+
+    def keep_alive_at(self) -> Optional[float]:
+        """Return when the queue must be asked so that it does not expire; None if nothing has to be done."""
+        expires = self.rule.expires
+        if expires is None or self.touched is None or self.consumed or self.getting:
+            return None
+        return self.touched + expires / 3
+
+    def forget_channel(self) -> None:
+        """Note that the consumers are gone with their channel, and that the queue has to be declared again."""
+        self.open = self.consumed = self.empty = self.throttled = False
+        self.getting, self.unsettled, self.touched = 0, 0, None
+
+
+class LaneTable:
+    """Lanes by queue. Of hundreds of lanes few need a look at each event: those have lists of their own.
+
+    :ivar expiring: lanes whose queues expire.
+    :ivar leaving: lanes that are withdrawn.
+    :ivar batching: lanes of which several requests may start as one.
+    """
+
+    def __init__(self, rules: Iterable[LaneRule]) -> None:
+        self._by_queue = {rule.queue: LaneEntry(rule) for rule in rules}
+        self.index()
+
+    def __iter__(self) -> Iterator[LaneEntry]:
+        return iter(self._by_queue.values())
+
+    def __getitem__(self, queue: str) -> LaneEntry:
+        return self._by_queue[queue]
+
+    def get(self, queue: str) -> Optional[LaneEntry]:
+        """Return a lane; None if there is none of this queue."""
+        return self._by_queue.get(queue)
+
+    def replace(self, rules: Iterable[LaneRule]) -> None:
+        """Take over new rules. A new lane starts closed; an existing lane keeps its state."""
+        for rule in rules:
+            lane = self._by_queue.setdefault(rule.queue, LaneEntry(rule))
+            lane.rule, lane.leaving = rule, False
+        self.index()
+
+    def remove(self, lane: LaneEntry) -> None:
+        """Forget a lane."""
+        del self._by_queue[lane.rule.queue]
+        self.index()
+
+    def index(self) -> None:
+        """Find the lanes that need a look at each event."""
+        self.expiring = [lane for lane in self if lane.rule.expires is not None]
+        self.leaving = [lane for lane in self if lane.leaving]
+        self.batching = [lane for lane in self if lane.rule.batch > 1]
+        limited = {lane.rule.model for lane in self if lane.rule.limit is not None}
+        self.limited = [lane for lane in self if lane.throttled or lane.rule.model in limited]

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The slots of the worker: which model runs how often, and whether it may run once more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Optional
+
+from ..domain.lane_rule import ALONE
+from .held_requests import HeldRequest, HeldRequests
+from .lanes import LaneEntry
+
+
+class Slots:
+    """Room for a number of requests.
+
+    :ivar number: requests that may run at the same time.
+    :ivar blocked: nothing may start, because answers cannot be sent.
+    :ivar last_model: the model of the request that started last.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.blocked = False
+        self.last_model: Optional[str] = None
+        self._running: Counter[str] = Counter()
+        #: Models of which one request runs alone, with the end of that, and those of which one waits to.
+        self._runs_alone: dict[str, float] = {}
+        self._wants_alone: set[str] = set()
+
+    @property
+    def taken(self) -> int:
+        """Slots that are taken."""
+        return sum(self._running.values())
+
+    @property
+    def free(self) -> int:
+        """Slots in which a request may start."""
+        return 0 if self.blocked else self.number - self.taken
+
+    @property
+    def anybody_alone(self) -> bool:
+        """Whether a request runs alone with its model, or waits to."""
+        return bool(self._wants_alone or self._runs_alone)
+
+    def running(self, model: str) -> int:
+        """Return how many slots a model has taken."""
+        return self._running[model]
+
+    def full(self, lane: LaneEntry) -> bool:
+        """Whether the model of a lane has all the slots that it may have."""
+        model = lane.rule.model
+        if model in self._wants_alone or model in self._runs_alone:
+            return True
+        return lane.rule.limit is not None and self._running[model] >= lane.rule.limit
+
+    def may_start(self, held: HeldRequest) -> bool:
+        """Whether the model of a request has room for the request."""
+        return not self._running[held.lane.rule.model] if held.alone_until else not self.full(held.lane)
+
+    def start(self, held: HeldRequest, now: float) -> None:
+        """Take a slot for a request, or for a batch that begins with this request."""
+        self.last_model = held.lane.rule.model
+        self._running[self.last_model] += 1
+        if held.alone_until:
+            self._runs_alone[self.last_model] = now + ALONE
+
+    def finish(self, model: str) -> None:
+        """Free a slot."""
+        self._running[model] -= 1
+        self._running += Counter()  # forget what is down to nothing
+        self._runs_alone.pop(model, None)
+
+    def note_alone(self, held: HeldRequests, now: float) -> None:
+        """See which models have a request that is alone, or waits to be; neither lasts for longer than it may."""
+        self._runs_alone = {model: until for model, until in self._runs_alone.items() if now < until}
+        held.end_waits_to_be_alone(now)
+        self.note_waits(held)
+
+    def note_waits(self, held: HeldRequests) -> None:
+        """See which models have a request that waits to be alone."""
+        self._wants_alone = held.models_to_be_alone()
+
+    def alone_ends(self, held: HeldRequests) -> list[float]:
+        """Return when a request stops to be alone, or to wait for that."""
+        waits = [each.alone_until for each in held if each.alone_until] if self._wants_alone else []
+        return [*self._runs_alone.values(), *waits]
