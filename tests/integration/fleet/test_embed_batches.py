@@ -27,6 +27,8 @@ class Crowd:
         self.channel = channel
         self._reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
         channel.queue_declare(self._reply_to)
+        # A request that was asked is in its queue, so that the worker finds it there when its slot is free.
+        channel.confirm_delivery()
         self.answers: dict[str, dict[str, Any]] = {}
 
     def ask(self, name: str, text: Any, **body: Any) -> None:
