@@ -69,6 +69,8 @@ def worker_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     if match is None or not 0 < int(match[1] or 0) < 65536:
         yield "metrics.listen", "must be host:port"
     protocol = config.get("protocol") or {}
+    if protocol.get("decrypt") in (True, "true") and protocol.get("secret_credential") is None:
+        yield "protocol", "decrypt is set and there is no secret_credential"
     if protocol.get("tokens") in ("optional", "required") and protocol.get("secret_credential") is None:
         yield "protocol", f"tokens is {protocol['tokens']} and there is no secret_credential"
     yield from _lane_problems(config)
@@ -89,13 +91,24 @@ def _lane_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         style, window = entry.get("style", "model"), entry.get("context_window")
         window = window if window is None else int(float(window))
         try:
-            made = lane(entry["type"], entry["model"], style=style, context_window=window, node=node)
+            made = lane(
+                entry["type"],
+                entry["model"],
+                style=style,
+                context_window=window,
+                node=entry.get("instance") or node,
+                suffixes=entry.get("suffixes", ()),
+            )
         except CollectionError as error:
             yield key, str(error)
             continue
         lanes.append(made)
+        if entry.get("instance") is not None and style != "offering":
+            yield key, "instance is for lanes of style offering alone"
         yield from _deadline_problems(key, entry.get("deadline"), made.ack_timeout)
     yield from _refused("lanes", check_collisions, lanes)
+    suffixes = (auto or {}).get("suffixes", ())
+    yield from _refused("auto_lanes.suffixes", lane, "chat", "any", style="shared", suffixes=suffixes)
     for style in (auto or {}).get("styles", ["model"]):
         example = lane("chat", "any", style=style, node=SOME_NODE)
         yield from _deadline_problems("auto_lanes.deadline", (auto or {}).get("deadline"), example.ack_timeout)

@@ -16,6 +16,10 @@ There are three styles.
     ``llm.fleet.offering.<node>.<slug>.<kind>``: a lane of one node alone, with the arguments of a shared lane, so
     that this node can be asked and nobody else.
 
+LegionIO's newer requesters add suffixes to the key of a shared lane: ``.ctx<N>`` with the context window that they
+think the model has, ``.boundary.<name>`` and ``.elig.<fingerprint>`` by their policies. A key that no queue is bound to
+looks to them as if there were no worker. So the queue of a shared lane may be bound to several keys.
+
 The arguments are copied to the letter, because LegionIO deletes and recreates a queue whose arguments differ from those
 that it would give it.
 """
@@ -40,6 +44,14 @@ DEAD_LETTER_EXCHANGE = "ollama.dlx"
 
 #: AMQP 0-9-1 carries queue names and routing keys as short strings: bytes.
 MAX_KEY = 255
+
+#: A suffix of the key of a shared lane: each part of it may be missing, or all of it may be anything. A name has 1 to
+#: 64 characters for LegionIO.
+_SEGMENT = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
+_SUFFIX = re.compile(rf"#|(?=.)(?:ctx[1-9][0-9]{{0,8}})?(?:(?:^|\.)boundary\.{_SEGMENT})?(?:(?:^|\.)elig\.{_SEGMENT})?")
+
+#: The suffix that stands for any.
+ANY = "#"
 
 _MODEL_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE}
@@ -75,6 +87,7 @@ class Lane:
     :ivar kind: ``type`` in the style ``model``; ``embed`` or ``inference`` in the others.
     :ivar queue: name of the queue, and its routing key on every exchange.
     :ivar context_window: tokens; the runner option ``num_ctx`` of every request of the lane, when set.
+    :ivar more_keys: routing keys that the queue is bound to beside its own name.
     """
 
     style: str
@@ -83,6 +96,12 @@ class Lane:
     model: str
     queue: str
     context_window: Optional[int] = None
+    more_keys: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The routing keys that the queue is bound to on every exchange."""
+        return (self.queue, *self.more_keys)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -127,6 +146,7 @@ def lane(
     style: str = "model",
     context_window: Optional[int] = None,
     node: Optional[str] = None,
+    suffixes: Iterable[str] = (),
 ) -> Lane:
     """Make a lane.
 
@@ -134,6 +154,8 @@ def lane(
     :param model: the model as requesters spell it; ``llama3`` and ``llama3:latest`` are two lanes of style ``model``.
     :param context_window: tokens; part of the name of a shared inference lane.
     :param node: name of the node, for the style ``offering``.
+    :param suffixes: of further keys of a shared lane: ``ctx32768``, ``boundary.eu``, ``ctx32768.elig.0123abcd``, or
+        ``#`` for any.
     :raises InvalidNameError: when ``model`` is not a model name.
     :raises InvalidLaneError: when the lane cannot be a queue, or an option does not fit.
     """
@@ -151,14 +173,38 @@ def lane(
             name=model,
         )
     queue = _queue(style, kind, model, context_window, node)
-    size = len(queue.encode("utf-8"))
-    if size > MAX_KEY:
-        raise InvalidLaneError(
-            f"The lane for {model} would be called {queue}, which has {size} bytes; RabbitMQ allows {MAX_KEY}",
-            remedy="Give the model a shorter name, for example with ollama cp",
-            name=model,
-        )
-    return Lane(style, request_type, kind, model, queue, context_window)
+    more_keys = _more_keys(style, kind, model, queue, suffixes)
+    for key in (queue, *more_keys):
+        size = len(key.encode("utf-8"))
+        if size > MAX_KEY:
+            raise InvalidLaneError(
+                f"The lane for {model} would be called {key}, which has {size} bytes; RabbitMQ allows {MAX_KEY}",
+                remedy="Give the model a shorter name, for example with ollama cp",
+                name=model,
+            )
+    return Lane(style, request_type, kind, model, queue, context_window, more_keys)
+
+
+def _more_keys(style: str, kind: str, model: str, queue: str, suffixes: Iterable[str]) -> tuple[str, ...]:
+    keys: list[str] = []
+    for suffix in suffixes:
+        if style != "shared":
+            raise InvalidLaneError(
+                f"The lane for {model} has suffixes, which only lanes of style shared have",
+                remedy="Remove suffixes, or set style to shared",
+                name=model,
+            )
+        if not _SUFFIX.fullmatch(suffix):
+            raise InvalidLaneError(
+                f"The suffix {suffix!r} of the lane for {model} is none that requesters write",
+                remedy="Write ctx<N>, boundary.<name> and elig.<fingerprint>, in this order and with dots between them,"
+                " or # for any",
+                name=model,
+            )
+        key = f"{_queue(style, kind, model, None, None)}.{suffix}"
+        if key != queue and key not in keys:
+            keys.append(key)
+    return tuple(keys)
 
 
 def check_collisions(lanes: Iterable[Lane]) -> None:
@@ -182,6 +228,31 @@ def check_collisions(lanes: Iterable[Lane]) -> None:
             message = f"The models {first.model} and {entry.model} are both the queue {entry.queue}"
             remedy = "Serve one of them only, or copy one to a name that stays different"
         raise LaneCollisionError(message, remedy=remedy, queue=entry.queue)
+    _check_keys(seen.values())
+
+
+def _check_keys(lanes: Iterable[Lane]) -> None:
+    """Refuse a key that two queues would be bound to: each of them would get the request, and both would be served."""
+    listed = list(lanes)
+    for entry in [entry for entry in listed if entry.more_keys]:
+        for other in listed:
+            key = shared_key(entry, other)
+            if key is not None and other is not entry:
+                raise LaneCollisionError(
+                    f"The lanes {entry.queue} and {other.queue} would both get what is sent to {key}",
+                    remedy=f"Remove this suffix of {entry.queue}, or the other lane",
+                    queue=entry.queue,
+                )
+
+
+def shared_key(one: Lane, other: Lane) -> Optional[str]:
+    """Return a key of a lane, beside its name, that another lane has too; None when there is none."""
+    for key in one.more_keys:
+        base = key[: -len(ANY) - 1] if key.endswith(f".{ANY}") else None
+        for name in other.keys:
+            if name == key or (base is not None and (name == base or name.startswith(f"{base}."))):
+                return name
+    return None
 
 
 def _queue(style: str, kind: str, model: str, context_window: Optional[int], node: Optional[str]) -> str:

@@ -39,6 +39,10 @@ _STATUS = {AVAILABLE: "available", HEARTBEAT: "available", DEGRADED: "degraded",
 _CAPABILITIES = {"embed": "embedding", "generate": "completion", "chat": "chat"}
 
 
+#: What an event of version 2 says that a lane can, as lex-llm-ollama says it of a model that does not say itself.
+_ABILITIES = {"embed": ["embedding"], "generate": ["completion"], "chat": ["chat", "streaming", "tools", "vision"]}
+
+
 @dataclass(frozen=True)
 class Trouble:
     """Why a lane is not served.
@@ -82,7 +86,7 @@ class Offering:
         body = {
             "event_id": str(uuid.uuid4()),
             "event_type": event_type,
-            "occurred_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "occurred_at": _now(),
             "offering": {
                 "offering_id": ":".join(("ollama", slug(self.node), usage_type, slug(lane.model))),
                 "provider_family": "ollama",
@@ -117,5 +121,51 @@ class Offering:
                 "carried": CARRIED_VERSION,
             },
         }
-        properties = Properties(content_type="application/json", type=TYPE, app_id=APP_ID, delivery_mode=1)
-        return Reply(EXCHANGE, f"llm.registry.{event_type}", Message(properties, BASE, encode(body)))
+        return _published(event_type, body)
+
+    def version2_event(self, instance: str, trouble: Optional[Trouble], *, leaves: bool) -> Reply:
+        """Return the message of an event as lex-llm 0.4 to 0.7.6 sends it, made now.
+
+        It knows offerings that are available and that are not. It names no lane and no capacity.
+
+        :param instance: the name that the node goes by to requesters of that version.
+        :param leaves: whether the node leaves.
+        """
+        available = trouble is None and not leaves
+        event_type = AVAILABLE if available else UNAVAILABLE
+        health: dict[str, Any] = {
+            "ready": available,
+            "status": "available" if available else "unavailable",
+            "checked": True,
+        }
+        if trouble is not None:
+            health.update(error_class=trouble.kind, error=printable(trouble.text, 500))
+        metadata = {"extension": "lex_llm_ollama", "provider": "ollama", "model_name": self.lane.model}
+        body = {
+            "event_id": str(uuid.uuid4()),
+            "event_type": event_type,
+            "occurred_at": _now(),
+            "offering": {
+                "provider_family": "ollama",
+                "provider_instance": instance,
+                "transport": "http",
+                "model": self.lane.model,
+                "usage_type": "embedding" if self.lane.type == "embed" else "inference",
+                "capabilities": _ABILITIES[self.lane.type],
+                "limits": {} if self.lane.context_window is None else {"context_window": self.lane.context_window},
+                "metadata": metadata,
+            },
+            "runtime": {"node": self.node},
+            "health": health,
+            "metadata": metadata,
+        }
+        return _published(event_type, body)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _published(event_type: str, body: dict[str, Any]) -> Reply:
+    properties = Properties(content_type="application/json", type=TYPE, app_id=APP_ID, delivery_mode=1)
+    return Reply(EXCHANGE, f"llm.registry.{event_type}", Message(properties, BASE, encode(body)))

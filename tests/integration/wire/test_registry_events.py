@@ -100,9 +100,9 @@ class Ledger:
                 self._connection.sleep(0.02)
                 continue
             body = json.loads(content)
-            if event in ("", body["event_type"]) and lane in ("", body["lane"]):
+            if event in ("", body["event_type"]) and lane in ("", body.get("lane")):
                 return method, properties, body
-            seen.append((body["event_type"], body["lane"]))
+            seen.append((body["event_type"], body.get("lane")))
         raise AssertionError(f"no {event or 'event'} of {lane or 'any lane'} within {within} s, but {seen}")
 
     def left(self) -> list[str]:
@@ -339,3 +339,51 @@ def test_a_worker_that_is_killed_says_nothing_and_its_silence_tells(
         assert "offering_unavailable" not in ledger.left()  # but for what it had said in time
         time.sleep(2.5)
         assert ledger.left() == []
+
+
+def test_readers_of_version_2_are_told_of_changes_alone(
+    broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
+) -> None:
+    def of_version2() -> dict[str, Any]:
+        while True:
+            method, properties, body = ledger.next()
+            if "lane" not in body:
+                assert method.routing_key == f"llm.registry.{body['event_type']}"
+                assert (properties.type, properties.content_type) == ("llm.registry.event", "application/json")
+                assert UUID.fullmatch(body.pop("event_id")) and MOMENT.fullmatch(body.pop("occurred_at"))
+                return body
+
+    metadata = {"extension": "lex_llm_ollama", "provider": "ollama", "model_name": "qwen3.5:27b"}
+    expected = {
+        "event_type": "offering_available",
+        "offering": {
+            "provider_family": "ollama",
+            "provider_instance": "h200",
+            "transport": "http",
+            "model": "qwen3.5:27b",
+            "usage_type": "inference",
+            "capabilities": ["chat", "streaming", "tools", "vision"],
+            "limits": {"context_window": 32768},
+            "metadata": metadata,
+        },
+        "runtime": {"node": "gpu-01"},
+        "health": {"ready": True, "status": "available", "checked": True},
+        "metadata": metadata,
+    }
+    registry = {"heartbeat_interval": 1, "version2": True}
+    with worker(
+        start_worker, broker_with_topology, ollama, CHAT, registry=registry, protocol={"instances": ["*", "h200"]}
+    ):
+        assert of_version2() == expected
+        for _beat in range(3):
+            ledger.next("offering_heartbeat", CHAT_LANE)
+        models, ollama.models = ollama.models, []
+        lost = of_version2()
+        assert lost["event_type"] == "offering_unavailable"
+        assert (lost["health"]["ready"], lost["health"]["error_class"]) == (False, "model_not_loaded")
+        for _beat in range(2):
+            ledger.next("offering_degraded", CHAT_LANE)
+        ollama.models = models
+        assert of_version2() == expected
+    gone = of_version2()
+    assert (gone["event_type"], gone["health"]["status"]) == ("offering_unavailable", "unavailable")

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from .legionio_requester import CHAT_MODEL, CONVERSATION, EMBED_KEY, EMBED_MODEL, Requester
+from .legionio_requester import CHAT_KEY, CHAT_MODEL, CONVERSATION, EMBED_KEY, EMBED_MODEL, Requester
 
 
 @pytest.fixture(scope="module")
 def worker(broker_with_topology: Any, ollama: Any, start_worker: Any) -> Iterator[Any]:
     lanes = [
-        {"type": "chat", "model": CHAT_MODEL, "style": "shared"},
+        {"type": "chat", "model": CHAT_MODEL, "style": "shared", "suffixes": ["ctx8192", "ctx8192.boundary.eu"]},
         {"type": "embed", "model": EMBED_MODEL, "style": "shared"},
         {"type": "chat", "model": CHAT_MODEL},
     ]
@@ -147,6 +147,11 @@ def test_a_request_that_comes_again_after_its_answer_gets_the_same_answer(reques
         headers={"x-retry-count": 1},
     )
     assert again == first
+
+
+@pytest.mark.parametrize("suffix", ["ctx8192", "ctx8192.boundary.eu"])
+def test_a_key_with_the_requesters_own_context_window_reaches_the_worker(requester: Requester, suffix: str) -> None:
+    assert "Paris" in requester.answer(requester.request(), f"{CHAT_KEY}.{suffix}")["content"]
 
 
 def test_the_key_of_any_routing_style_reaches_the_worker(requester: Requester) -> None:

@@ -43,6 +43,8 @@ SHARED = {
     "consumer_priority": 10,
     "keep_alive": "10m",
     "option_ranges": {"num_predict": [1, 4096]},
+    "suffixes": ["ctx32768"],
+    "instance": None,
 }
 WORKER: dict[str, Any] = {
     "node": "gpu-01",
@@ -81,6 +83,7 @@ WORKER: dict[str, Any] = {
         "consumer_priority": 1,
         "keep_alive": -1,
         "option_ranges": {"temperature": [0, 1.5]},
+        "suffixes": ["ctx32768"],
     },
     "status_socket": "/run/fleet-worker/status.sock",
     "protocol": {
@@ -92,7 +95,7 @@ WORKER: dict[str, Any] = {
         "issuer": "legion",
         "audience": "legion",
     },
-    "registry": {"enabled": True, "heartbeat_interval": 30},
+    "registry": {"enabled": True, "version2": True, "heartbeat_interval": 30},
     "metrics": {"listen": "127.0.0.1:9469"},
     "log": LOG,
 }

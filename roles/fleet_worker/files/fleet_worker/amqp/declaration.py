@@ -74,13 +74,13 @@ class Declaration:
         lane = self._lane
         if lane is None or not self._channel.is_open:
             return  # also when the worker leaves: pika still hands on what the broker answers while it closes
-        if index == len(self._exchanges):
+        bindings = [(exchange, key) for exchange in self._exchanges for key in lane.keys]
+        if index == len(bindings):
             self._results[lane.queue] = None
             self._next()
             return
-        self._channel.queue_bind(
-            lane.queue, self._exchanges[index], lane.queue, callback=lambda _frame: self._bind(index + 1)
-        )
+        exchange, key = bindings[index]
+        self._channel.queue_bind(lane.queue, exchange, key, callback=lambda _frame: self._bind(index + 1))
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         lane = self._lane

@@ -21,6 +21,7 @@ from typing import Any, Callable, Optional
 from pika.exceptions import ChannelClosedByBroker
 
 from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.messages import Reply
 from .._fleet.pika_messages import to_pika
 from .._fleet.registry import AVAILABLE, DEGRADED, EXCHANGE, HEARTBEAT, UNAVAILABLE, Offering, Trouble
 from ..domain.delivery import LaneSettings
@@ -47,11 +48,13 @@ class RegistrySettings:
     :ivar node: name of the node.
     :ivar slots: requests that it runs at the same time.
     :ivar interval: seconds between two events of a lane of which nothing new is to be told; None to tell nothing.
+    :ivar instance: the name that the node goes by in events of version 2; None to send none of these.
     """
 
     node: str
     slots: int
     interval: Optional[float] = None
+    instance: Optional[str] = None
 
 
 class RegistryPublisher:
@@ -69,6 +72,7 @@ class RegistryPublisher:
         self._node = registry.node
         self._slots = registry.slots
         self._interval = registry.interval
+        self._instance = registry.instance
         self._channel: Any = None
         self._timer: Any = None
         self._ready: Callable[[], None] = lambda: None
@@ -79,6 +83,8 @@ class RegistryPublisher:
         self._unconfirmed: set[int] = set()
         #: How each lane was when it was last told of over this connection.
         self._told: dict[LaneSettings, Optional[Trouble]] = {}
+        #: The same for events of version 2, which say nothing that has not changed.
+        self._told_version2: dict[LaneSettings, tuple[bool, Optional[Trouble]]] = {}
         #: What is to be sent, oldest first.
         self._waiting: dict[LaneSettings, str] = {}
         self.counters: Counter[str] = Counter()
@@ -159,18 +165,31 @@ class RegistryPublisher:
             event = self._waiting.pop(lane)
             offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0)
             try:
-                message = offering.event(event, self._told.get(lane))
-                # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
-                self._channel.basic_publish(
-                    message.exchange, message.routing_key, message.message.body, to_pika(message.message)
-                )
+                for message in (offering.event(event, self._told.get(lane)), *self._version2(lane, offering, event)):
+                    # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
+                    self._channel.basic_publish(
+                        message.exchange, message.routing_key, message.message.body, to_pika(message.message)
+                    )
+                    self._tag += 1
+                    self._unconfirmed.add(self._tag)
             except Exception:
                 LOG.exception("defect", lane=lane.queue)
                 self.counters["skipped"] += 1
                 continue
-            self._tag += 1
-            self._unconfirmed.add(self._tag)
             self.counters[event] += 1
+
+    def _version2(self, lane: LaneSettings, offering: Offering, event: str) -> list[Reply]:
+        """Return what readers of version 2 are told beside an event; nothing when it is nothing new to them."""
+        if self._instance is None:
+            return []
+        news = (event == UNAVAILABLE, self._told.get(lane))
+        if self._told_version2.get(lane) == news:
+            return []
+        self._told_version2[lane] = news
+        if event == UNAVAILABLE:
+            del self._told_version2[lane]
+        self.counters["version2"] += 1
+        return [offering.version2_event(self._instance, self._told.get(lane), leaves=event == UNAVAILABLE)]
 
     def _on_confirmed(self, frame: Any) -> None:
         method = frame.method
@@ -199,5 +218,5 @@ class RegistryPublisher:
             self._timer = None
         self._channel = None
         self._tag = 0
-        for kept in (self._unconfirmed, self._told, self._waiting):
+        for kept in (self._unconfirmed, self._told, self._told_version2, self._waiting):
             kept.clear()

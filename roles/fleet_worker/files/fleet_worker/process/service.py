@@ -266,9 +266,7 @@ def worker_settings(config: Config, lanes: Sequence[LaneSettings]) -> WorkerSett
         broker=broker_settings(config.broker, f"fleet-worker {config.node}"),
         lanes=tuple(lanes),
         exchanges=tuple(config.exchanges),
-        registry=RegistrySettings(
-            config.node, config.concurrency, config.registry.heartbeat_interval if config.registry.enabled else None
-        ),
+        registry=registry_settings(config),
         breaker=BreakerSettings(broken.failures, broken.pause, broken.longest),
         starvation=config.starvation,
         batch_bytes=config.embed_batch.bytes,
@@ -279,3 +277,16 @@ def worker_settings(config: Config, lanes: Sequence[LaneSettings]) -> WorkerSett
 
 def _refuse_reload(error: Exception) -> None:
     LOG.error("reload_refused", error=printable(error, 2000), remedy="nothing has changed; correct the file")
+
+
+def registry_settings(config: Config) -> RegistrySettings:
+    """Return what the registry is told of the node."""
+    registry = config.registry
+    # The first name that means this node alone; patterns mean more.
+    names = [name for name in config.protocol.instances or [config.node] if not set(name) & set("*?[")]
+    return RegistrySettings(
+        config.node,
+        config.concurrency,
+        registry.heartbeat_interval if registry.enabled else None,
+        instance=(names or [config.node])[0] if registry.version2 else None,
+    )

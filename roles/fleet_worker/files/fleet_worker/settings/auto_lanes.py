@@ -42,6 +42,7 @@ def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesC
                     consumer_priority=settings.consumer_priority,
                     keep_alive=settings.keep_alive,
                     option_ranges=settings.option_ranges,
+                    suffixes=settings.suffixes if style == "shared" else [],
                 )
                 for kind in types
                 for spelling in _spellings(model)

@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from .._fleet.broker import Address
-from .._fleet.lanes import Lane, check_collisions, lane
+from .._fleet.lanes import Lane, check_collisions, lane, shared_key
 from .._fleet.tokens import AUDIENCE, ISSUER
 from .._fleet.trust import REPLY_QUEUES
 from .._ollama.errors import CollectionError
@@ -209,12 +209,24 @@ class LaneConfig(LaneDefaultsConfig):
     priority: Optional[int] = Field(default=None, ge=-100, le=100)
     #: Order among the nodes, higher first (x-priority of the consumer).
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
+    #: Of further keys of a shared lane, as LegionIO's newer requesters write them: ``ctx32768``, or ``#`` for any.
+    suffixes: list[Name] = []
+    #: Who an offering lane is for; None: the node.
+    instance: Optional[Name] = None
+
+    @model_validator(mode="after")
+    def _instance_has_an_offering(self) -> LaneConfig:
+        if self.instance is not None and self.style != "offering":
+            raise ValueError("instance is for lanes of style offering alone; remove it, or set style to offering")
+        return self
 
 
 class RegistryConfig(Section):
     """The events that tell the registry which lanes are served."""
 
     enabled: bool = True
+    #: Whether readers of protocol version 2 are told, too, in events of their own.
+    version2: bool = False
     #: Seconds between two of them for a lane of which nothing new is to be told.
     heartbeat_interval: float = Field(default=30, ge=1, le=3600)
 
@@ -277,6 +289,14 @@ class AutoLanesConfig(LaneDefaultsConfig):
     deadline: Optional[float] = Field(default=None, gt=0)
     priority: Optional[int] = Field(default=None, ge=-100, le=100)
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
+    #: Of the lanes of style shared alone.
+    suffixes: list[Name] = []
+
+    @field_validator("suffixes")
+    @classmethod
+    def _suffixes_are_those_of_requesters(cls, value: list[str]) -> list[str]:
+        or_value_error(lambda: lane("chat", "any", style="shared", suffixes=value))
+        return value
 
 
 class BrokenModelConfig(Section):
@@ -383,19 +403,29 @@ class Config(Section):
         :raises CollectionError: when one that is listed cannot be made.
         """
         table = [(self._lane(entry), entry) for entry in self.lanes]
+        listed = list(table)
         queues = {made.queue for made, _entry in table}
         for entry in found:
             try:
                 made = self._lane(entry)
             except CollectionError:
                 continue  # a model whose name cannot be one of a queue
-            if made.queue not in queues:
+            if made.queue not in queues and not any(
+                shared_key(made, other) or shared_key(other, made) for other, _entry in listed
+            ):
                 queues.add(made.queue)
                 table.append((made, entry))
         return table
 
     def _lane(self, entry: LaneConfig) -> Lane:
-        return lane(entry.type, entry.model, style=entry.style, context_window=entry.context_window, node=self.node)
+        return lane(
+            entry.type,
+            entry.model,
+            style=entry.style,
+            context_window=entry.context_window,
+            node=entry.instance or self.node,
+            suffixes=entry.suffixes,
+        )
 
     @model_validator(mode="after")
     def _deadlines_fit(self) -> Config:
