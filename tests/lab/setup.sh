@@ -7,7 +7,7 @@ set -euo pipefail
 
 # nlohmann-json3-dev and libstb-dev replace headers that Go module archives cannot carry (see parts/ollama.sh).
 packages=(
-  ca-certificates curl openssh-client zstd python3-venv
+  ca-certificates curl openssh-client zstd python3-venv ruby-bunny
   podman runc netavark aardvark-dns iptables iproute2 mmdebstrap
   gcc g++ libc6-dev nlohmann-json3-dev libstb-dev
 )
@@ -22,12 +22,12 @@ memory=$(awk '/MemTotal/ {print int($2 / 1048576)}' /proc/meminfo)
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   missing=()
-  for tool in podman runc iptables ip nsenter mmdebstrap gcc g++ ssh-keygen zstd curl flock; do
+  for tool in ruby podman runc iptables ip nsenter mmdebstrap gcc g++ ssh-keygen zstd curl flock; do
     command -v "$tool" > /dev/null || missing+=("$tool")
   done
   [ ${#missing[@]} -gt 0 ] || { say "Not a Debian machine (untested), but every tool is here."; exit 0; }
   die "this is not a Debian machine, and these tools are missing: ${missing[*]}" \
-    "install them with your package manager (podman >= 4.3 with netavark and runc; headers of nlohmann-json and stb), then run this again. Debian 12 is what is tested."
+    "install them with your package manager (podman >= 4.3 with netavark and runc; headers of nlohmann-json and stb; Ruby with bunny), then run this again. Debian 12 is what is tested."
 fi
 
 missing=()
