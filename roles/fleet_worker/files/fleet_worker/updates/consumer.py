@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional
 
@@ -67,41 +68,48 @@ RETRY_DELETED = 1.0
 GOODBYE = 5.0
 
 
-class BroadcastConsumer:
-    """Listens, and has what it hears carried out.
+@dataclass(frozen=True)
+class BroadcastSettings:
+    """Which broadcasts a node takes.
 
-    :param allowed: patterns of the queues that may be reported to.
+    :ivar reply_queues: patterns of the queues that may be reported to.
+    """
+
+    broker: BrokerSettings
+    node: str
+    exchange: str
+    reply_queues: tuple[str, ...]
+
+
+class BroadcastConsumer:
+    """Takes the broadcasts of a node, and has them carried out.
+
     :param watchdog: is fed while this object's loop turns.
     """
 
     def __init__(
         self,
         loop: Any,
-        settings: BrokerSettings,
+        settings: BroadcastSettings,
         *,
-        node: str,
-        exchange: str,
         updates: BroadcastImporter,
         pool: ThreadPool,
-        allowed: tuple[str, ...],
         notifier: Notifier,
         watchdog: Watchdog,
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._node = node
-        self._exchange = exchange
         self._updates = updates
         self._pool = pool
-        self._allowed = allowed
         self._notifier = notifier
         self._watchdog = watchdog
-        self._link = ReconnectingConnection(loop, settings, opened=self._opened, lost=self._lost, failed=self._failed)
-        self._publisher = ConfirmingPublisher(loop, self._link, settings, forbidden=self._link.give_up)
+        broker = settings.broker
+        self._link = ReconnectingConnection(loop, broker, opened=self._opened, lost=self._lost, failed=self._failed)
+        self._publisher = ConfirmingPublisher(loop, self._link, broker, forbidden=self._link.give_up)
         self._leaving = False
         #: Of each broadcast under way, what the broker has given out of it.
         self._running: dict[str, list[Settlement]] = {}
-        self.queue = queue_of(node)
+        self.queue = queue_of(settings.node)
 
     def start(self) -> None:
         self._link.start()
@@ -132,7 +140,7 @@ class BroadcastConsumer:
             )
 
         def bind(channel: Any) -> None:
-            channel.queue_bind(self.queue, self._exchange, KEY + "#", callback=lambda _frame: consume(channel))
+            channel.queue_bind(self.queue, self._settings.exchange, KEY + "#", callback=lambda _frame: consume(channel))
 
         def consume(channel: Any) -> None:
             channel.basic_qos(prefetch_count=PREFETCH, callback=lambda _frame: None)
@@ -143,15 +151,15 @@ class BroadcastConsumer:
         channel.add_on_cancel_callback(lambda _frame: self._cancelled(channel))
 
     def _ready(self) -> None:
-        LOG.info("listening", queue=self.queue, exchange=self._exchange)
+        LOG.info("listening", queue=self.queue, exchange=self._settings.exchange)
         self._link.confirmed_useful()
         self._notifier.ready()
-        self._notifier.status(f"listening to {self._exchange}")
+        self._notifier.status(f"listening to {self._settings.exchange}")
 
     def _closed(self, _channel: Any, error: BaseException) -> None:
         if not isinstance(error, ChannelClosedByBroker):
             return
-        reason = channel_error(error.reply_code, error.reply_text, self._settings)
+        reason = channel_error(error.reply_code, error.reply_text, self._settings.broker)
         LOG.error("queue_refused", queue=self.queue, error=str(reason))
         self._notifier.status(str(reason))
         self._link.call_later(RETRY, self._listen)
@@ -188,23 +196,23 @@ class BroadcastConsumer:
             self._running[identity].append(settlement)
             return
         reply_to = message.properties.reply_to
-        if reply_to is not None and refusal(reply_to, self._allowed):
+        if reply_to is not None and refusal(reply_to, self._settings.reply_queues):
             LOG.warning("reply_to_refused", reply_to=reply_to)
             settlement.reject()
             return
         try:
             order = read_order(message)
-            if order.nodes is not None and self._node not in order.nodes:
+            if order.nodes is not None and self._settings.node not in order.nodes:
                 settlement.ack()
                 return
             self._updates.check(order)
         except CollectionError as error:
             LOG.warning("broadcast_refused", error=str(error))
-            report = NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})
+            report = NodeReport(self._settings.node, FAILED, error={"code": error.code, "message": str(error)})
             self._report(message, report, [settlement])
             return
         identity = identity or f"{id(settlement)}"
-        self._report(message, NodeReport(self._node, ACCEPTED), [])
+        self._report(message, NodeReport(self._settings.node, ACCEPTED), [])
         self._running[identity] = [settlement]
         self._notifier.status(f"{order.function} of {order.model}")
         self._pool.submit(partial(self._carry_out, order, message, identity))
@@ -215,7 +223,7 @@ class BroadcastConsumer:
         self._loop.add_callback_threadsafe(lambda: self._finished(message, report, identity))
 
     def _finished(self, message: Message, report: NodeReport, identity: str) -> None:
-        self._notifier.status(f"listening to {self._exchange}")
+        self._notifier.status(f"listening to {self._settings.exchange}")
         self._report(message, report, self._running.pop(identity))
 
     def _report(self, message: Message, report: NodeReport, settlements: list[Settlement]) -> None:
@@ -257,12 +265,14 @@ def run(config: UpdatesConfig) -> int:
         loop, pool, supervisor, notifier = EventLoop(), ThreadPool(1), Supervisor(), Notifier()
         updater = BroadcastConsumer(
             loop,
-            broker_settings(config.broker, f"fleet-updates {config.node}"),
-            node=config.node,
-            exchange=config.exchange,
+            BroadcastSettings(
+                broker_settings(config.broker, f"fleet-updates {config.node}"),
+                config.node,
+                config.exchange,
+                tuple(config.reply_queues),
+            ),
             updates=updates,
             pool=pool,
-            allowed=tuple(config.reply_queues),
             notifier=notifier,
             watchdog=Watchdog(notifier, supervisor),
         )
