@@ -97,3 +97,11 @@ def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_p
         env={**os.environ, "PYTHONPATH": str(decoy.parent)},
     )
     assert (shown.returncode, shown.stdout.strip()) == (0, "1.0.0")
+
+
+@pytest.mark.parametrize("decrypt, name", [(False, "requirements.txt"), (True, "requirements-encryption.txt")])
+def test_what_encrypted_requests_need_is_installed_where_they_are_read(evaluate: Any, decrypt: bool, name: str) -> None:
+    path = Path(evaluate("fleet_worker", "__fleet_worker_requirements", fleet_worker_decrypt=decrypt))
+    assert path.name == name
+    assert ("cryptography==" in path.read_text()) == decrypt
+    assert "pyjwt==" in path.read_text()
