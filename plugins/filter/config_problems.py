@@ -52,7 +52,7 @@ from typing import Any, Callable, Optional
 
 from ansible_collections.legionio.ollama.plugins.plugin_utils._worker_config import config_problems as problems_of
 
-#: Problems that are told at once.
+#: Problems that one run reports.
 MOST = 20
 
 

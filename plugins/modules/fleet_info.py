@@ -71,7 +71,7 @@ options:
   listen:
     description:
       - Seconds to listen to the nodes.
-      - A worker tells of each of its lanes every 30 seconds, unless its role was told otherwise, and at once when something changes. With 35 seconds every
+      - A worker reports each of its lanes every 30 seconds (the default of its role), and at once when something changes. With 35 seconds every
         node is heard that is there.
     type: float
     default: 0

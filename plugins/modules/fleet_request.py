@@ -141,11 +141,11 @@ options:
         runs the module.
     type: str
   token_issuer:
-    description: Who signs the request.
+    description: Issuer of the token that signs the request.
     type: str
     default: legion-llm
   token_audience:
-    description: For whom the request is signed.
+    description: Audience of the token that signs the request.
     type: str
     default: lex-llm-fleet-worker
   encrypt:

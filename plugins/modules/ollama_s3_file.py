@@ -146,7 +146,7 @@ progress:
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that could not be told.
+      description: Seconds that were left at that rate, or V(null) if that is unknown.
       type: int
       sample: 30
 msg:

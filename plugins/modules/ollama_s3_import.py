@@ -33,7 +33,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The mirror is asked, and blobs on disk of which nothing is recorded are read and hashed, since nothing else tells whether they are sound.
+      - The module asks the mirror, and reads and hashes blobs on disk without a record of verification: nothing else shows whether they are sound.
   diff_mode:
     support: full
   idempotent:
@@ -278,7 +278,7 @@ progress:
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that could not be told.
+      description: Seconds that were left at that rate, or V(null) if that is unknown.
       type: int
       sample: 30
 msg:

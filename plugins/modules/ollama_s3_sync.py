@@ -33,7 +33,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Mirror and server are asked, and blobs in O(models_path) of which nothing is recorded are read and hashed.
+      - The module asks mirror and server, and reads and hashes blobs in O(models_path) without a record of verification.
   diff_mode:
     support: full
   idempotent:
@@ -290,7 +290,7 @@ progress:
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that could not be told.
+      description: Seconds that were left at that rate, or V(null) if that is unknown.
       type: int
       sample: 30
 msg:

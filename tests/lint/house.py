@@ -16,8 +16,16 @@ import headers
 import leaks
 import role_variables
 import snippets
+import wording
 
-CHECKS = (role_variables.offences, headers.offences, leaks.offences, documents.offences, snippets.offences)
+CHECKS = (
+    role_variables.offences,
+    headers.offences,
+    leaks.offences,
+    documents.offences,
+    snippets.offences,
+    wording.offences,
+)
 
 
 def main() -> int:

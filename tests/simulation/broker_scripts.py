@@ -27,7 +27,7 @@ Step = tuple[Any, ...]
 #: What was seen in one step, by channel.
 Seen = dict[str, list[str]]
 
-#: How often a player looks for what it expects: what nobody is told of takes a while, such as the end of a channel.
+#: How often a player looks for what it expects: what has no event takes a while, such as the end of a channel.
 LOOKS = 200
 
 #: Questions, of about a millisecond each, that a channel has to answer before it comes to a late cancellation.
@@ -123,7 +123,7 @@ class Player:
         self._settle(lambda: bool(self._seen) if name == "look" else expected is not None and self._tidy() == expected)
         return self._tidy()
 
-    # Channels.
+    # Channels
 
     def channel(self, name: str) -> Any:
         """Return the channel of that name; opened first if need be, over a connection of its own."""
@@ -161,7 +161,7 @@ class Player:
             raise AssertionError("the broker has not answered")
         self._ready = 0
 
-    # What is seen.
+    # Observations
 
     def _note(self, channel: str, text: str) -> None:
         self._seen.setdefault(channel, []).append(text)
@@ -198,7 +198,7 @@ class Player:
             tidy[name] = [line for line in lines if not line.startswith("confirm ")] + sorted(confirms)
         return {name: lines for name, lines in tidy.items() if lines}
 
-    # The steps.
+    # Steps
 
     def _do_publish(self, queue: str, body: str, options: Mapping[str, Any] = {}) -> None:
         self.channel("publisher").basic_publish(

@@ -237,7 +237,7 @@ class Run:
         for fault in plan.faults:
             self.clock.at(fault.at, lambda fault=fault: self.faults.make(fault))
 
-    # How everything is set up.
+    # Setup
 
     def _set_up_broker(self) -> None:
         for name in (*REQUEST_EXCHANGES, REGISTRY_EXCHANGE, "ollama.dlx"):
@@ -273,7 +273,7 @@ class Run:
             for kind, model, style in (self.plan.lanes[number] for number in served)
         ]
 
-    # Requesters.
+    # Requesters
 
     def _plan_ask(self, number: int, ask: Ask) -> None:
         self.clock.at(ask.at, lambda: self._ask(number, ask))
@@ -294,7 +294,7 @@ class Run:
         body = request_body(name, asked.type == "embed")
         targets = self.broker.route(REQUEST_EXCHANGES[0], asked.queue)
         if not self.broker.up or not targets:
-            self.clock.after(1.0, lambda: self._ask(number, ask))  # the requester is told, and asks later
+            self.clock.after(1.0, lambda: self._ask(number, ask))  # the requester gets the error, and asks later
             return
 
         def taken(accepted: bool) -> None:
@@ -319,7 +319,7 @@ class Run:
         )
         return True
 
-    # What the broker sees.
+    # Observations of the broker
 
     def _dead(self, queue: str, reason: str, entry: Entry) -> None:
         name = str(entry.message.properties.correlation_id)
@@ -355,7 +355,7 @@ class Run:
         process = getattr(channel.connection.client, "_process", None)
         return "" if process is None else process.name
 
-    # The run.
+    # Run
 
     def run(self) -> Outcome:
         """Let time pass, and say what became of the plan."""

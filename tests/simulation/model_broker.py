@@ -149,7 +149,7 @@ class ServerChannel:
         self.broker.channels[self.id] = self
         self.broker.clock.after(self.broker.channel_tick, self._tick)
 
-    # The mailbox.
+    # Mailbox
 
     def hear(self, act: Callable[[], None]) -> None:
         """Take a message of a queue, after its way here."""
@@ -186,7 +186,7 @@ class ServerChannel:
     def send(self, method: Any, content: Optional[Published] = None) -> None:
         self.connection.send(self.number, method, content)
 
-    # What a client asks for.
+    # Methods of a client
 
     def method(self, method: Any, content: Optional[tuple[BasicProperties, bytes]]) -> None:
         handler = getattr(self, "_" + method.NAME.lower().replace(".", "_"), None)
@@ -352,7 +352,7 @@ class ServerChannel:
     def _channel_closeok(self, _method: Any) -> None:
         self.connection.channels.pop(self.number, None)
 
-    # What happens to it.
+    # Events
 
     def delivered(self, queue: QueueProcess, consumer: str, number: int, entry: Entry) -> None:
         """A queue has given a message out."""
@@ -433,7 +433,7 @@ class ServerConnection:
         self.id = broker.next_number()
         self.channels: dict[int, ServerChannel] = {}
         self.open = True
-        #: Whether bytes go through, in both directions. Neither end is told when they do not.
+        #: Whether bytes go through, in both directions. Neither end learns when they do not.
         self.whole = True
         self.heartbeat = heartbeat
         self.since = self._heard = broker.clock.now
@@ -444,7 +444,7 @@ class ServerConnection:
         if heartbeat:
             broker.clock.after(heartbeat / 2, self._beat)
 
-    # The wire.
+    # Wire
 
     def _carry(self, direction: int, act: Callable[[], None]) -> None:
         if self.whole and self.open:
@@ -500,7 +500,7 @@ class ServerConnection:
             return
         self.broker.clock.after(self.heartbeat / 2, self._beat)
 
-    # Its end.
+    # Closing
 
     def close(self, code: int, text: str) -> None:
         """The broker closes the connection, and says so."""
@@ -508,7 +508,7 @@ class ServerConnection:
         self.end()
 
     def lose(self) -> None:
-        """The broker's end is gone; the client is told by its own end of the wire, if that is whole."""
+        """The broker's end is gone; the client learns it from its own end of the wire, if that is whole."""
         if self.open:
             if self.whole:
                 self._carry(1, self.client.lost)
@@ -592,7 +592,7 @@ class ModelBroker:
         least, more = bounds
         return least + more * self._chance.random() ** 4 if more else least
 
-    # Queues.
+    # Queues
 
     def declare_queue(self, name: str, arguments: dict[str, Any]) -> QueueProcess:
         queue = QueueProcess(self, QuorumQueue(name, arguments, self.series, self.clock.now))
@@ -600,7 +600,7 @@ class ModelBroker:
         return queue
 
     def delete_queue(self, name: str) -> None:
-        """A queue is deleted, or has expired: what is in it is gone, and who consumes it is told."""
+        """A queue is deleted, or has expired: its messages are gone, and its consumers get a cancel."""
         queue = self.queues.pop(name, None)
         if queue is None:
             return
@@ -692,7 +692,7 @@ class ModelBroker:
             return 2
         return 1
 
-    # Faults.
+    # Faults
 
     def elect(self, name: str, seconds: float) -> None:
         """A queue is without a leader for a while."""

@@ -44,7 +44,7 @@ class ModelConnection(Connection):
         self._server: Optional[ServerConnection] = None
         super().__init__(parameters, loop, **callbacks)
 
-    # What pika asks of the network.
+    # Network interface of pika
 
     def _adapter_connect_stream(self) -> None:
         self._loop.call_later(0.001, self._connect)
@@ -74,7 +74,7 @@ class ModelConnection(Connection):
         if server is not None and tell:
             server.client_gone()
 
-    # What goes out.
+    # Output
 
     def _send_frame(self, frame_value: Any) -> None:
         if self.is_closed:
@@ -115,7 +115,7 @@ class ModelConnection(Connection):
         if self._server is not None:
             self._server.send(channel, method)
 
-    # What comes in.
+    # Input
 
     def take(self, channel: int, method: Any, content: Optional[Published]) -> None:
         """Take a frame from the broker; None for the method is a heartbeat."""

@@ -143,14 +143,14 @@ class QuorumQueue:
         #: Consumers that have credit, by priority and turn; as the broker one that is served is put at the end.
         self._turn: list[tuple[int, _Consumer]] = []
         self._numbers = 0
-        #: Channels that have published, and whether they were told that the queue is full.
+        #: Channels that have published, and whether they have learnt that the queue is full.
         self._enqueuers: dict[Hashable, bool] = {}
         self._below = True
         self.last_active = now
         self._deliveries: list[tuple[Hashable, int, Entry]] = []
         self._dead: list[DeadLetter] = []
 
-    # What can be seen.
+    # Observations
 
     @property
     def ready(self) -> int:
@@ -188,7 +188,7 @@ class QuorumQueue:
         taken, self._dead = self._dead, []
         return taken
 
-    # Commands.
+    # Commands
 
     def enqueue(
         self,
@@ -202,7 +202,7 @@ class QuorumQueue:
     ) -> bool:
         """Take a message; return False when the queue is full and refuses it.
 
-        :param enqueuer: the channel that publishes: each is told by itself that the queue is full.
+        :param enqueuer: the channel that publishes: each learns on its own that the queue is full.
         :param expiration: seconds that the message itself may wait.
         """
         if self._enqueuers.setdefault(enqueuer, self._is_over_limit()):
@@ -345,7 +345,7 @@ class QuorumQueue:
         entry = self._returned[0] if self._returned else self._ready.peek()
         return None if entry is None else entry.expiry
 
-    # How it works.
+    # Internals
 
     def _in_order(self, belongs: Callable[[Hashable], bool]) -> list[_Consumer]:
         """Return consumers in the order of their keys, which Erlang's maps have: gets by number, others by tag.

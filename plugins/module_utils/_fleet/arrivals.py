@@ -28,7 +28,7 @@ class StreamSummary:
     :ivar deltas: passed on, those of tries that were given up included.
     :ivar missing: of the attempt that was answered, lost on the way. What was shown is not the whole answer then.
     :ivar duplicates: had come before.
-    :ivar attempts: tries of which something came.
+    :ivar attempts: tries that received at least one message.
     :ivar first_seconds: from publishing the question to the first delta; None when there was none.
     """
 

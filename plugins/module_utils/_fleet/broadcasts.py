@@ -127,7 +127,7 @@ def order_message(order: Order, correlation_id: str, reply_to: str, seconds: flo
 def read_order(message: Message) -> Order:
     """Read a broadcast; the function may be a header instead, as LegionIO allows.
 
-    :raises BroadcastRefusedError: when it is none that can be read, or asks for something else.
+    :raises BroadcastRefusedError: when the message is malformed, or names another function.
     """
     document, problem = decode(message, MAX_SIZE)
     if problem is not None:

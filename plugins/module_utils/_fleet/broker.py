@@ -286,7 +286,7 @@ def _causes(error: Optional[BaseException]) -> Any:
 def _tls_trouble(
     causes: list[BaseException], text: str, settings: BrokerSettings, address: Address
 ) -> Optional[tuple[str, str]]:
-    """Say what went wrong between two who speak TLS, or of whom one does not, and what to do; None if it was not that.
+    """Return the message and the remedy for a failed TLS handshake, or for a side without TLS; None for other failures.
 
     What TLS 1.3 has against a client's certificate comes when the connection counts as encrypted already; then pika
     has it in the text of its own error only.

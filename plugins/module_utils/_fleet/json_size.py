@@ -15,7 +15,7 @@ import re
 #: Values that a request may have. Long conversations have some thousands; a hundred thousand take about 20 MB.
 MAX_VALUES = 100_000
 
-#: A text, or what stands between two values. A text without its end is none that can be parsed, and goes to the end.
+#: A text, or what stands between two values. A text without its closing quote is malformed, and matches to the end.
 _TOKEN = re.compile(r'"[^"]*"?|[,\[{]')
 
 

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Registry events: what a node offers, told to whoever keeps the books of a fleet.
+"""Registry events: what a node offers, published for whoever keeps the registry of a fleet.
 
 The format is that of lex-ollama 0.3.8 to 0.3.10 with lex-llm 0.1.6, which sends one stream of events for each lane: to
 the exchange ``llm.registry``, with the routing key ``llm.registry.<event type>``. Deliberate differences: ``app_id`` is
-our own, and lanes of the style ``model``, which those versions do not have, are told of like any other.
+our own, and lanes of the style ``model``, which those versions do not have, are published like any other.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from .._ollama.numbers import finite
 #: The algorithm is never taken from a token. LegionIO's cluster secret is shared, hence a signature with one key.
 ALGORITHM = "HS256"
 
-#: What the issuer of legion-llm and the worker of lex-llm call themselves unless they are told otherwise.
+#: What the issuer of legion-llm and the worker of lex-llm call themselves by default.
 ISSUER = "legion-llm"
 AUDIENCE = "lex-llm-fleet-worker"
 

@@ -29,7 +29,7 @@ FIELDS = rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*"
 _STATUS = rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([^\r\n\0]*))?"
 _STATUS_LINE = re.compile(_STATUS + rb"(?=\r\n|\Z)")
 _HEAD = re.compile(_STATUS + rb"(" + FIELDS + rb")")
-#: Fields that say where the body ends and what it is, and others of which a second one contradicts the first.
+#: Fields that say where the body ends and what it is, and others whose repetition would contradict the first.
 _DECISIVE = re.compile(
     rb"\r\n(connection|content-encoding|content-length|content-range|etag|transfer-encoding):[ \t]*([^\r\n]*)",
     re.IGNORECASE,

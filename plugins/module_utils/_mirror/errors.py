@@ -111,7 +111,7 @@ class WrongDigestError(MirrorError):
     code = "digest_mismatch"
 
 
-#: Errors of which nothing more can be learnt by asking in another way.
+#: Errors about which another kind of request finds out nothing more.
 OF_THE_CONNECTION = (
     MirrorUnreachableError,
     MirrorTlsError,

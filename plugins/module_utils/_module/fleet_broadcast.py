@@ -31,7 +31,7 @@ BROADCAST = ArgumentSpec(
 
 
 class BroadcastFailedError(FleetError):
-    """Some nodes did not do what they were told."""
+    """Some nodes did not do what the broadcast asked for."""
 
     code = "broadcast_failed"
 

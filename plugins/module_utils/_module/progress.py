@@ -118,7 +118,7 @@ def _file(candidates: Sequence[str]) -> Iterator[Optional[str]]:
 
 @contextlib.contextmanager
 def _removed_when_killed(path: str) -> Iterator[None]:
-    """Remove the file also when the module is told to end; then end as it would have."""
+    """Remove the file also when a signal ends the module; then end as the signal demands."""
 
     def end(number: int, _frame: object) -> None:
         _remove(path)

@@ -68,7 +68,7 @@ class Call:
         self._socket: Optional[socket.socket] = None
         self._begun = False
 
-    # For the caller.
+    # Interface of the caller
 
     def cancel(self) -> None:
         """End the call: whoever waits for it gets :class:`CallCancelledError` at once, and Ollama stops working."""
@@ -78,7 +78,7 @@ class Call:
     def cancelled(self) -> bool:
         return isinstance(self._error, CallCancelledError)
 
-    # For the client.
+    # Interface of the client
 
     def begin(self) -> None:
         """Start the clock of the total deadline.
@@ -112,7 +112,7 @@ class Call:
         """End the call because its total time is over."""
         self._end(deadline_exceeded(self.total_timeout or 0.0))
 
-    # For the transport.
+    # Interface of the transport
 
     def attach(self, sock: socket.socket) -> None:
         """Remember the socket that this call uses from now on, so that ending the call shuts it down."""

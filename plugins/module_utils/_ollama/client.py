@@ -131,7 +131,7 @@ class OllamaClient:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    # The server.
+    # Server
 
     def version(self, *, call: Optional[Call] = None) -> dict[str, Any]:
         """Return ``{version}``. A build from source says ``0.0.0``."""
@@ -152,7 +152,7 @@ class OllamaClient:
         """
         return self._document("POST", "/api/show", {"model": model, "verbose": verbose}, repeatable=True, call=call)
 
-    # Inference. Repeatable: an answer changes nothing on the server, and a broken connection ends the first try.
+    # Inference (repeatable: an answer changes nothing on the server, and a broken connection ends the first try)
 
     def chat(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
         """Return the answer to ``messages``, not streamed.
@@ -191,7 +191,7 @@ class OllamaClient:
             return None
         return self._inference(kind, body)
 
-    # Bodies that somebody else has written.
+    # Bodies passed through unchanged
 
     def post_request(self, path: str, content: bytes) -> HttpRequest:
         """Return the request that sends a JSON body as it is."""
@@ -214,7 +214,7 @@ class OllamaClient:
         """Return the error that an answer with a status of 300 or more means."""
         return response_errors.error(response, content, self.url, {"model": model})
 
-    # Models. After a failure that leaves open whether it was done only a pull is repeated: it finds what the first did.
+    # Models (after a failure with an unknown outcome only a pull is repeated: it finds what the first pull did)
 
     def pull(self, model: str, *, insecure: bool = False, call: Optional[Call] = None) -> ProgressStream:
         """Download a model from its registry.
@@ -246,7 +246,7 @@ class OllamaClient:
         """
         self._read("DELETE", "/api/delete", {"model": model}, call=call)
 
-    # Blobs.
+    # Blobs
 
     def has_blob(self, digest: str, *, call: Optional[Call] = None) -> bool:
         """Whether the server has a blob of this digest. It looks for the file only, not into it."""
@@ -272,7 +272,7 @@ class OllamaClient:
         """Make the server have a blob; return whether it had to be uploaded.
 
         :param source: the path of a file, or an iterable of bytes whose total ``size`` is given.
-        :param on_bytes: is told how many bytes were sent; those that are sent again count again.
+        :param on_bytes: called with the number of bytes sent; bytes that are sent again count again.
         :raises DigestMismatchError: when what arrived has another digest.
         :raises UploadSourceError: when the source cannot be read, or its length changes.
         """
@@ -297,7 +297,7 @@ class OllamaClient:
                 return False
             raise
 
-    # How calls are made.
+    # HTTP calls
 
     def _infer(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> dict[str, Any]:
         self._require_features(kind, body)

@@ -17,7 +17,7 @@ import itertools
 import json
 from typing import Any, Union
 
-#: Levels of lists and objects that a text from outside may have. Ruby's json takes as many unless it is told otherwise
+#: Levels of lists and objects that a text from outside may have. Ruby's json takes as many by default
 #: (JSON.parse, ``max_nesting``), and the schema of an answer, the deepest thing that requests have, may have 64.
 MAX_LEVELS = 100
 

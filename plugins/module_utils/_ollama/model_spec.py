@@ -102,7 +102,7 @@ def differences(
     """Return the parts in which a model is not what its recipe makes, as far as the server lets one see.
 
     A template and stop words that nobody gave may have been found in the files by Ollama itself, so they do not count
-    when the model is made from files. Weights that Ollama converts or quantizes are new ones, of which only kind and
+    when the model is made from files. Ollama makes new weights when it converts or quantizes: only their kind and
     quantization can be compared.
 
     :param shown: the model's answer to ``show``.

@@ -29,7 +29,7 @@ def finite(value: object) -> Optional[float]:
 
 
 def whole(value: object) -> Optional[int]:
-    """Return a whole number; None for what is none. JSON of some senders has whole numbers as ``7.0``."""
+    """Return a whole number; None for any other value. Some senders write whole numbers as ``7.0`` in JSON."""
     number = finite(value)
     return int(number) if number is not None and number.is_integer() else None
 

@@ -53,7 +53,7 @@ class UnsafePathError(DirectoryError):
 
 
 class DiskFullError(DirectoryError):
-    """There is no room, or none that this user's quota allows."""
+    """The disk is full, or this user's quota is used up."""
 
     code = "disk_full"
 

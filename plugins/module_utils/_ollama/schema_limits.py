@@ -34,7 +34,7 @@ from .option_ranges import RefusedFieldError
 from .schema_grammar import GrammarText
 from .schema_patterns import InvalidPatternError, repetitions
 
-#: Values of a schema, itself and all that is nested counted; and levels, of which a nested object takes two.
+#: Values of a schema (itself and all nested ones), and its levels; a nested object takes two levels.
 MAX_NODES = 5000
 MAX_DEPTH = 64
 #: Properties of one object, and values of one enum.

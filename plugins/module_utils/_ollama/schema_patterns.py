@@ -5,8 +5,8 @@
 """The size of the grammar that llama.cpp makes of the ``pattern`` of a JSON schema.
 
 Its reader (common/json-schema-to-grammar.cpp, _visit_pattern) takes a few constructs of regular expressions: literals,
-escapes, ``.``, classes in square brackets, groups, ``|`` and quantifiers. What is none of them is refused here, because
-there it ends in undefined behaviour as often as in an error.
+escapes, ``.``, classes in square brackets, groups, ``|`` and quantifiers. Other constructs are refused here, because
+there they end in undefined behaviour as often as in an error.
 """
 
 from __future__ import annotations

@@ -374,7 +374,7 @@ def _entries_below(directory: Directory, parts: list[str]) -> Iterator[Union[Mod
 
 
 def _below(directory: Directory, entry: str) -> Optional[Directory]:
-    """Enter a directory among the manifests; return ``None`` for what is none.
+    """Enter a directory among the manifests; return ``None`` for anything but a directory.
 
     :raises DirectoryError: for one that cannot be entered, a link to one included: Ollama follows it.
     """

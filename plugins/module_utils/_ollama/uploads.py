@@ -26,7 +26,7 @@ class Upload:
     :param size: its length in bytes; of a path, the size of the file when None.
     :raises UploadSourceError: when the file cannot be read, or the length of an iterable is missing; while it is sent,
         when it turns out shorter or longer than announced.
-    :param on_bytes: is told how many bytes were taken by the network.
+    :param on_bytes: called with the number of bytes that the network has taken.
     """
 
     def __init__(

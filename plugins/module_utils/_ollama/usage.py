@@ -33,6 +33,6 @@ def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
 
 
 def counted(value: object) -> int:
-    """Return a count; 0 for what is none."""
+    """Return a count; 0 for any other value."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
     return int(value) if is_count else 0  # type: ignore[call-overload]

@@ -121,7 +121,7 @@ def odd_answer(random: Random, path: str, body: dict[str, Any]) -> bytes:
 
 
 def odd_document(random: Random, path: str, body: dict[str, Any]) -> bytes:
-    """Return a document of Ollama of which one to three fields are not as they are."""
+    """Return a document of Ollama with one to three fields changed."""
     fields = {name: plain(value) for name, value in answer(path, body)[1].items()}
     for _one in range(random.choice((1, 1, 2, 3))):
         name = random.choice(

@@ -77,7 +77,7 @@ def test_heartbeats_go_on_during_a_long_inference(shared_broker: Any, scripted: 
 
 
 class Wire:
-    """A TCP proxy whose wires can be cut without either side being told."""
+    """A TCP proxy whose wires can be cut without a sign to either side."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)

@@ -176,7 +176,7 @@ def test_an_answer_that_ends_in_the_middle_is_an_error_and_the_next_request_is_s
 def test_a_model_that_is_deleted_while_requests_wait(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
-    """Those that were taken are told; those in the queue wait for a node that has it."""
+    """Requests already taken get an error; requests in the queue wait for a node that has the model."""
     slow = Slow(60)
 
     def behave(path: str, body: dict[str, Any]) -> Any:

@@ -44,7 +44,7 @@ def still_works(broker: Any, worker: WorkerProcess) -> None:
 
 @pytest.mark.every_version
 def test_a_body_of_20_mib(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    """RabbitMQ 4 refuses it itself (max_message_size is 16 MiB); 3 hands it on, and the requester is told."""
+    """RabbitMQ 4 refuses it itself (max_message_size is 16 MiB); 3 hands it on, and the requester gets an error."""
     worker = start(shared_broker, scripted.url).wait_ready()
     body = json.dumps({"messages": [{"role": "user", "content": "x" * 20 * 1024 * 1024}]}).encode()
     with channel_to(shared_broker) as channel:

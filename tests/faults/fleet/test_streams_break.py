@@ -26,7 +26,7 @@ Start = Callable[..., WorkerProcess]
 
 
 class Telling:
-    """An Ollama that says some words and then waits to be told to go on."""
+    """An Ollama that says some words and then waits for the test to let it go on."""
 
     def __init__(self, *words: str, rest: str = "") -> None:
         self.words = words

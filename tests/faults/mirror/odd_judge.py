@@ -86,7 +86,7 @@ def judge(
         wrong += [f"afterwards, {text}" for text in found]
         if healed.failed:
             wrong.append(f"afterwards it fails: {healed.result['msg']}")
-        elif task.name not in ("absent", "absent already"):  # of which a first run may have removed a part
+        elif task.name not in ("absent", "absent already"):  # a first run may have removed a part of it
             wrong += [f"afterwards, {text}" for text in task.wrong(world, healed, mirror)]
         return wrong
 

@@ -145,7 +145,7 @@ class AnySequence(RuleBasedStateMachine):
             self.look_what_a_kill_left(names, prune)
             self.what_is_there_is_what_should_be()
 
-    # What is drawn must not depend on what a kill left, which differs from run to run.
+    # Rules (draws must not depend on what a kill left, which differs from run to run)
 
     @rule(name=st.sampled_from(NAMES))
     def remove(self, name):

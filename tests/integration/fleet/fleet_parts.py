@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts for tests of the fleet: an Ollama that does as it is told, a worker as its own process, a broker in order.
+"""Parts for tests of the fleet: an Ollama with scripted answers, a worker as its own process, a broker in order.
 
 The Ollama is a script where a failure has to be exact; the broker and the worker are always real.
 """
@@ -268,7 +268,7 @@ class WorkerProcess:
         return self
 
     def wait_told(self, beginning: str, within: float = 30.0) -> str:
-        """Wait until systemd was told something; return it."""
+        """Wait until the worker has notified systemd of something; return it."""
         found: list[str] = []
 
         def told() -> bool:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Prometheus is told by a real worker, request by request."""
+"""The metrics that a real worker gives Prometheus, request by request."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_main_loop_that_hangs_is_a_metric(
         return None if found("io_thread_responding") else found
 
     got = eventually(hung, "the metric", within=60)
-    assert got("slots") == 0  # nothing is told of a worker that does not tell
+    assert got("slots") == 0  # no metrics of a worker that does not report
     worker.kill()
 
 

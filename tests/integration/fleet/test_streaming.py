@@ -38,7 +38,7 @@ END = {
 
 
 class Telling:
-    """An Ollama that says a word each time it is told to, or all at once."""
+    """An Ollama that says a word each time the test asks for it, or all at once."""
 
     def __init__(self, words: Optional[list[str]] = None, stepwise: bool = True) -> None:
         self.words = WORDS if words is None else words
@@ -149,7 +149,7 @@ def test_deltas_come_before_the_whole_answer(
     for number, word in enumerate(WORDS):
         telling.step.release()
         properties, body = typed.next()
-        # Each word comes while Ollama still waits to be told the next.
+        # Each word comes while Ollama still waits for the next one from the test.
         assert body == {
             "message_context": context,
             "request_type": "chat",

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""TLS to a real broker that wants client certificates, with authorities made here: it works, or it is told why not."""
+"""TLS to a real broker that wants client certificates, with authorities made here: it works, or an error says why."""
 
 from __future__ import annotations
 

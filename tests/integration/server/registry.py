@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A registry that Ollama pulls from and pushes to, under every name at once.
 
-It is also the proxy that the server under test is told to use, and answers for every host itself: for plain HTTP by the
+It is also the proxy that the server under test uses, and answers for every host itself: for plain HTTP by the
 host of the request, for TLS with a certificate made for it. So names such as `smollm2:135m` (registry.ollama.ai) or
 `registry.example.com:5000/team/model` work as they are, without a network. What Ollama expects of a registry: manifests
 and uploads as the distribution specification has them, and blobs by a redirect (307) to another host.

@@ -252,7 +252,7 @@ def copies_of_rooms(root: Path) -> list[str]:
     ).stdout.decode()
     seen: dict[str, str] = {}
     found = []
-    # The originals first, so that the copy is the one that is told.
+    # The originals first, so that the copy is the one reported.
     for name in sorted(set(listed.split("\0")) - {""}, key=lambda name: (not name.startswith(UTILS), name)):
         path = root / name
         if path.is_symlink() or not path.is_file() or path.suffix != ".py" or not path.stat().st_size:

@@ -35,7 +35,7 @@ class Dialect:
 
     :ivar recognises: whether a request is of this dialect, by its properties, headers and body (empty when unreadable).
     :ivar read: makes a request of a message that came by a lane. It never raises: what must not be served has a
-        failure, so that the requester can be told.
+        failure, which becomes the reply to the requester.
     :ivar write: makes the answer to a request that has a queue to be answered to.
     :ivar ask: makes the message of a question; the parameters are the question, its correlation id and the reply queue.
         None for a dialect that is only served.

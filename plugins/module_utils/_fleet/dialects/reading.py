@@ -20,7 +20,7 @@ from ..._ollama.request_fields import passed_on
 from ..lanes import Lane
 from ..messages import Failure, Message, short_string
 
-#: What the body of a request has for the fleet, and not for Ollama: who asks, for whom, and what may be told of it.
+#: What the body of a request has for the fleet, and not for Ollama: who asks, for whom, and what may be published.
 ENVELOPE = frozenset(
     [
         "request_type",

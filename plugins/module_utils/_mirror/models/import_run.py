@@ -57,7 +57,7 @@ class Delivery(Protocol):
         """
 
     def is_complete(self, model: ModelChange) -> bool:
-        """Return whether the store has all blobs of a model of which each was present or has arrived."""
+        """Return whether the store has all blobs of a model: each was present before or has arrived."""
 
 
 class ImportRun:

@@ -4,7 +4,7 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """How the errors of the SDK and of the connection become those of ``errors.py``.
 
-What an S3 server answers with an error is told by ``server_errors.py``; here is the rest. The text of an exception is
+``server_errors.py`` reads the errors that an S3 server answers with; here is the rest. The text of an exception is
 shown only where it is known what the text can be: http.client, for one, repeats a header that it refuses, and a session
 token is sent in a header.
 """

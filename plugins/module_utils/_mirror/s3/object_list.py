@@ -104,7 +104,7 @@ def read_page(content: bytes) -> Optional[Page]:
 class ObjectList:
     """All objects whose keys begin with a prefix.
 
-    :param ask: takes a continuation token and a key, of which one or both are empty; returns the page of that token, or
+    :param ask: takes a continuation token and a key, one or both empty; returns the page of that token, or
         the page that begins after that key, or the first page; ``None`` if the server's answer is not a list.
     :param server: the server, as messages name it.
     :param url: the prefix, as messages name it.

@@ -123,7 +123,7 @@ def claimed(
     """Hold a claim; wait for it while another process holds one of the same stem.
 
     :param stem: what the claims' names begin with.
-    :param on_wait: is told once, before the waiting, who holds a claim, and once after it for how long it took.
+    :param on_wait: called with a message before the wait (who holds a claim), and after the wait (how long it took).
     :param deadline: until when it waits, on the monotonic clock.
     :raises StoreBusyError: when another process holds a claim until then.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from xml.sax.saxutils import escape
 
-#: How the end of a body is told: by Content-Length, in chunks, or by hanging up.
+#: How a body ends: by Content-Length, in chunks, or by hanging up.
 LENGTH, CHUNKED, CLOSE = "length", "chunked", "close"
 
 
@@ -18,7 +18,7 @@ class Answer:
 
     :param headers: all but those that frame the body.
     :param length: of the body that a GET would have, for an answer to HEAD.
-    :param framing: how the end of the body is told.
+    :param framing: how the body ends.
     :param interim: statuses of answers that come before this one.
     :param cut: hang up after so many bytes of the whole answer.
     :param version: of HTTP.

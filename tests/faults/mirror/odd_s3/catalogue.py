@@ -81,7 +81,7 @@ _STATUSES += (411, 413, 416, 429, 500, 502, 504, 999)
 
 def _others() -> Iterator[Oddity]:
     for place, body in itertools.product(_PLACES, ("console", "nothing", "half of an XML", "another XML", "bytes")):
-        if body != "nothing" or "manifest" not in place:  # an object without content cannot be told from that
+        if body != "nothing" or "manifest" not in place:  # looks the same as an object without content
             yield Instead(place, body=body)
     for place, (status, code) in itertools.product(_PLACES, _CODES):
         yield Instead(place, status=status, body=code)

@@ -109,7 +109,7 @@ class Header(Oddity):
 
 @dataclass(frozen=True)
 class Length(Oddity):
-    """The length of a body is told otherwise than by one Content-Length that is right."""
+    """The length of a body is declared in another way than by one correct Content-Length."""
 
     told: str = CHUNKED
 

@@ -76,7 +76,7 @@ class Simulation:
         self._source: dict[Request, Any] = {}
         self.scheduler.declared(self.queues, 0.0)
 
-    # What happens to the worker.
+    # Events for the worker
 
     def open(self, queues: Any = None) -> None:
         self.perform(self.scheduler.open(self.queues if queues is None else queues, self.now))
@@ -120,7 +120,7 @@ class Simulation:
         self.now = until
         self._expire()
 
-    # What the worker does.
+    # Actions of the worker
 
     def perform(self, actions: list[Any]) -> None:
         self.actions += actions
@@ -189,7 +189,7 @@ class Simulation:
             consumer.unacknowledged -= 1
             self.at(self.now + self.latency, lambda: self._deliver(request.queue))
 
-    # What the broker does.
+    # Actions of the broker
 
     def _consume(self, action: Consume) -> None:
         key = (action.queue, action.hot)

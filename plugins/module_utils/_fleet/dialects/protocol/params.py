@@ -96,7 +96,7 @@ def _translate_chat(fields: dict[str, Any], left_out: list[str]) -> None:
 
 
 def _preferred(tools: list[dict[str, Any]], wishes: Mapping[str, Any], left_out: list[str]) -> list[dict[str, Any]]:
-    """Return the tools that a requester wants used. Ollama cannot be told to call one, or how many."""
+    """Return the tools that a requester wants used. Ollama cannot be made to call one, or a number of them."""
     choice = wishes.get("choice")
     if wishes.get("calls") is not None:
         left_out.append("tool_prefs.calls")

@@ -116,7 +116,7 @@ class Consumers:
         channel.add_on_cancel_callback(self._on_cancelled_by_broker)
         channel.add_callback(self._on_cancel_ok, [spec.Basic.CancelOk], one_shot=False)
 
-    # Consuming.
+    # Consuming
 
     def consume(self, lane: LaneSettings, prefetch: int, *, hot: bool) -> None:
         """Begin to consume a lane.
@@ -159,12 +159,12 @@ class Consumers:
         """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
         waiting = self._unproven.pop((queue, hot), None)
         if waiting is not None:
-            # It was never begun. Whoever cancels is told later, as always.
+            # The consumer was never started. The caller's callback runs later, as always.
             self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(waiting[0], hot))
         for tag in [tag for tag, (lane, second) in self._consumers.items() if (lane.queue, second) == (queue, hot)]:
             self._channel.basic_cancel(tag, callback=_ignored)
 
-    # Asking.
+    # Getting
 
     def get(self, lane: LaneSettings) -> None:
         """Ask a lane for one request."""
@@ -194,7 +194,7 @@ class Consumers:
         number = self._refusals[lane.queue] = min(MANY, self._refusals.get(lane.queue, 0) + 1)
         self._lane_lost(lane, reason.message, PAUSES.delay(number))
 
-    # What pika calls.
+    # Callbacks of pika
 
     @staticmethod
     def _received(lane: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:

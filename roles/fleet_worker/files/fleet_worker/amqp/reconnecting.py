@@ -152,7 +152,7 @@ class ReconnectingConnection:
         self._loop.call_later(ATTEMPT, partial(self._abandon, connection))
 
     def _abandon(self, connection: Any) -> None:
-        """Give up an attempt of which nothing was heard: an exception has ended it before anybody was called back."""
+        """Give up an attempt that never called back: an exception has ended it before."""
         if connection is self._connection and not connection.is_open and not connection.is_closed:
             self._on_open_error(connection, TimeoutError(f"no connection within {ATTEMPT:g} s"))
 

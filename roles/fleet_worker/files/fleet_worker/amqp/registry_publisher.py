@@ -36,18 +36,18 @@ WINDOW = 16
 #: Seconds until a channel that the broker has closed is opened again.
 RETRY = 60.0
 
-#: How a lane is: available; or not known yet, of which nothing is told; or any other trouble.
+#: States of a lane: available, undecided (not published), or any other trouble.
 NO_TROUBLE = None
 UNDECIDED = Trouble("undecided", "")
 
 
 @dataclass(frozen=True)
 class RegistrySettings:
-    """What the registry is told of the node.
+    """The node, as the registry shows it.
 
     :ivar node: name of the node.
     :ivar slots: requests that it runs at the same time.
-    :ivar interval: seconds between two events of a lane of which nothing new is to be told; None to tell nothing.
+    :ivar interval: seconds between two events of a lane whose state does not change; None to publish nothing.
     :ivar instance: the name that the node goes by in events of version 2; None to send none of these.
     """
 
@@ -92,7 +92,7 @@ class RegistryPublisher:
     def open(self, ready: Callable[[], None]) -> None:
         """Use a new connection.
 
-        :param ready: called when lanes can be told of.
+        :param ready: called when the channel can publish.
         """
         if self._interval is not None:
             self._ready = ready
@@ -179,7 +179,7 @@ class RegistryPublisher:
             self.counters[event] += 1
 
     def _version2(self, lane: LaneSettings, offering: Offering, event: str) -> list[Reply]:
-        """Return what readers of version 2 are told beside an event; nothing when it is nothing new to them."""
+        """Return the events of version 2 that go with an event; none when it is not new to their readers."""
         if self._instance is None:
             return []
         news = (event == UNAVAILABLE, self._told.get(lane))

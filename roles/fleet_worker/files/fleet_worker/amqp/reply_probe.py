@@ -54,7 +54,7 @@ class ReplyProbe:
         self._current: Optional[_Attempt] = None
 
     def is_needed(self, reply: Reply) -> bool:
-        """Whether an answer goes to a node of which nothing is known, or nothing good."""
+        """Return whether the node that the answer goes to is unknown or suspect."""
         node = reply_node(reply.routing_key)
         return node is not None and self._known.get(node) is not True
 

@@ -164,7 +164,7 @@ class BrokerSession:
         """Whether a request was cancelled while it waited in its lane."""
         return self._control.is_cancelled(delivery.message.properties.correlation_id)
 
-    # The connection.
+    # Connection
 
     def _connection_opened(self, connection: Any) -> None:
         LOG.info("connected", broker=self._link.address)
@@ -193,7 +193,7 @@ class BrokerSession:
         self.publisher.block(blocked)
         self._events.broker_blocked(blocked)
 
-    # The channels.
+    # Channels
 
     def _publisher_opened(self) -> None:
         self._publisher_is_open = True

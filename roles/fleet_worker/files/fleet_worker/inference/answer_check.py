@@ -4,7 +4,7 @@
 """Checks that an answer of Ollama fits the request: the right parts, of the right types, and not empty.
 
 Ollama itself is reliable in this. A proxy, another server that speaks its API, or a model of a cloud is not always; and
-a requester that is told "success" looks no further.
+a requester that receives a success looks no further.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class CarriedPieces:
         self._not_before = 0.0
         self._finished = False
 
-    # In the thread that serves the request.
+    # Handler thread
 
     def use(self, write: WritePiece) -> None:
         """Pieces are made by ``write``."""
@@ -100,7 +100,7 @@ class CarriedPieces:
             if self._lost:
                 raise CallCancelledError("A piece of the answer was lost on its way to the requester")
 
-    # On the I/O thread.
+    # I/O thread
 
     @property
     def count(self) -> Optional[int]:

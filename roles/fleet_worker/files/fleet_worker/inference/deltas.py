@@ -66,7 +66,7 @@ class DeltaPublisher:
         self._not_before = 0.0
         self._finished = False
 
-    # In the thread that serves the request.
+    # Handler thread
 
     def use(self, write: Write) -> None:
         """Have deltas sent, made by ``write``."""
@@ -106,7 +106,7 @@ class DeltaPublisher:
             self._look_asked = True
         self._loop.add_callback_threadsafe(self._send_when_due)
 
-    # On the I/O thread.
+    # I/O thread
 
     @property
     def count(self) -> Optional[int]:

@@ -57,7 +57,7 @@ class Replies:
                 outcome = Failure(
                     "inference_failed", "the answer cannot be written as JSON", outcome.started, outcome.seconds
                 )
-            # Without what is copied from the request, of which only the context can be what cannot be written.
+            # Without the fields copied from the request: the context is the only one that may fail to encode.
             bare = replace(request, message_context={}, document={})
             return bare, dialect.write(bare, outcome, self._worker), outcome
 

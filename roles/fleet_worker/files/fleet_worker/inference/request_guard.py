@@ -4,7 +4,7 @@
 """Who may ask: what is checked of requests of protocol versions 2 and 3 before their work begins.
 
 Such a request names the instance that it is for. A lane may be shared by the nodes of several instances, so a name that
-is none of this node's is an error of somebody's configuration, and the requester is told so.
+this node does not have is an error of somebody's configuration, and the reply says so.
 
 Such a request may also be signed. A token is good for one request, which may come several times: the broker gives it
 out again, and LegionIO puts it into the queue again.

@@ -23,7 +23,7 @@ from .writer import LogWriter
 #: Characters of a field, where more are of use than of a name: own sentences, and what is nobody's own.
 _LIMITS = {"event": 1000, "error": 1000, "reason": 1000, "remedy": 1000, "added": 1000, "removed": 1000}
 
-#: Lines of a traceback, of which the last ones count, and characters of each.
+#: Most lines of a traceback (the last ones), and characters of each.
 _TRACEBACK_LINES = 60
 _TRACEBACK_LINE = 500
 

@@ -80,7 +80,7 @@ class LogWriter:
         except BlockingIOError:
             return line
         except OSError:
-            return b""  # the reader is gone, or the disk is full: nobody can be told
+            return b""  # the reader is gone, or the disk is full: the line is lost
 
     def _run(self) -> None:
         """Write what waits, in the thread of this writer."""

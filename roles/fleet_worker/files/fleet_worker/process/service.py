@@ -280,7 +280,7 @@ def _refuse_reload(error: Exception) -> None:
 
 
 def registry_settings(config: Config) -> RegistrySettings:
-    """Return what the registry is told of the node."""
+    """Return the node, as the registry shows it."""
     registry = config.registry
     # The first name that means this node alone; patterns mean more.
     names = [name for name in config.protocol.instances or [config.node] if not set(name) & set("*?[")]

@@ -54,7 +54,7 @@ class EventLoop:
         self._removed = 0
         self._stopping = False
         self._thread: Optional[int] = None
-        #: Whether the loop was told already that there are callbacks.
+        #: Whether a wake-up byte for the waiting callbacks is in the pipe.
         self._woken = False
         self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.add_handler(self._told, self._hear, self.READ)
@@ -66,7 +66,7 @@ class EventLoop:
         for descriptor in (self._told, self._tell):
             os.close(descriptor)
 
-    # Who waits for what.
+    # Handlers, timers and callbacks
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         """Call the handler with the descriptor and what it is ready for (a sum of READ, WRITE and ERROR)."""
@@ -109,7 +109,7 @@ class EventLoop:
         """Call back once everybody has been called whose turn it is now."""
         self._at_end.append(callback)
 
-    # Turning.
+    # Running
 
     def start(self) -> None:
         """Turn until :meth:`stop`."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd is told (sd_notify(3)): one datagram for each message, to the socket that it names.
+"""Notifications to systemd (sd_notify(3)): one datagram for each, to the socket that systemd names.
 
 Nobody waits here. A datagram that finds no room in the queue of the socket is kept, and sent with the next one;
 of each kind only the latest is kept.

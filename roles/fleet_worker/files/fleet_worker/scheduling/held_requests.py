@@ -63,5 +63,5 @@ class HeldRequests:
         self._held = [replace(held, alone_until=0.0) if 0 < held.alone_until <= now else held for held in self._held]
 
     def models_to_be_alone(self) -> set[str]:
-        """Return the models of which a request waits to be alone."""
+        """Return the models with a held request that waits to run alone."""
         return {held.lane.rule.model for held in self._held if held.alone_until}

@@ -62,7 +62,7 @@ class LaneTable:
 
     :ivar expiring: lanes whose queues expire.
     :ivar leaving: lanes that are withdrawn.
-    :ivar batching: lanes of which several requests may start as one.
+    :ivar batching: lanes that may start several requests as one batch.
     """
 
     def __init__(self, rules: Iterable[LaneRule]) -> None:

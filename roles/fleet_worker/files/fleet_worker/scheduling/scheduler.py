@@ -320,7 +320,7 @@ class Scheduler:
         return actions + self._peek(now)
 
     def _to_peek_at(self) -> list[LaneEntry]:
-        """Return the lanes of which more may wait than their consumers may bring, no more than there are free slots."""
+        """Return lanes that may hold more requests than their consumers may bring: at most one per free slot."""
         if self._slots.free <= 0 or self._held:
             return []
         lanes = [

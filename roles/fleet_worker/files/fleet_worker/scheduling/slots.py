@@ -26,7 +26,7 @@ class Slots:
         self.blocked = False
         self.last_model: Optional[str] = None
         self._running: Counter[str] = Counter()
-        #: Models of which one request runs alone, with the end of that, and those of which one waits to.
+        #: Models that run one request alone, each with the end of that time; models with a request that waits for it.
         self._runs_alone: dict[str, float] = {}
         self._wants_alone: set[str] = set()
 

@@ -225,9 +225,9 @@ class RegistryConfig(Section):
     """The events that tell the registry which lanes are served."""
 
     enabled: bool = True
-    #: Whether readers of protocol version 2 are told, too, in events of their own.
+    #: Whether the worker also publishes the events of protocol version 2.
     version2: bool = False
-    #: Seconds between two of them for a lane of which nothing new is to be told.
+    #: Seconds between two events of a lane whose state does not change.
     heartbeat_interval: float = Field(default=30, ge=1, le=3600)
 
 
@@ -260,7 +260,7 @@ class ProtocolConfig(Section):
     tokens: Optional[Literal["ignored", "optional", "required"]] = None
     #: Whether encrypted bodies are decrypted with the secret; it needs the package cryptography.
     decrypt: bool = False
-    #: Who signs, and for whom.
+    #: Issuer and audience of the tokens.
     issuer: Name = ISSUER
     audience: Name = AUDIENCE
 

@@ -54,7 +54,7 @@ class Dispatcher:
         """
         self._start, self._give_back, self._freed = start, give_back, freed
 
-    # Lanes.
+    # Lanes
 
     def assign(self, lanes: Iterable[LaneSettings]) -> None:
         """Exactly these lanes there are from now on."""
@@ -77,7 +77,7 @@ class Dispatcher:
         """The broker has confirmed the end of a consumer."""
         self._apply_actions(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))
 
-    # Requests.
+    # Requests
 
     def delivered(self, delivery: Delivery) -> None:
         """A consumer has got a request that is new."""
@@ -108,7 +108,7 @@ class Dispatcher:
         self._apply_actions(self._scheduler.finished(model, time.monotonic()))
         self._freed()
 
-    # The broker and the process.
+    # Broker and process
 
     def block(self, blocked: bool) -> None:
         """While answers cannot be sent nothing is started."""

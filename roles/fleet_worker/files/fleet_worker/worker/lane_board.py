@@ -38,7 +38,7 @@ class LaneState(enum.Enum):
     MODEL_BUSY = "model busy"
 
 
-#: What the registry is told of a lane that is in trouble. Of a state that is missing here it is told nothing.
+#: The registry's name for each state of trouble. A state that is missing here is not published.
 _TROUBLES = {
     LaneState.REFUSED: "lane_refused",
     LaneState.MODEL_BROKEN: "model_broken",
@@ -90,7 +90,7 @@ class LaneBoard:
     def ollama_is_up(self) -> bool:
         return self._ollama is not None and self._ollama.up
 
-    # What is found out about lanes.
+    # Findings about lanes
 
     def assign(self, lanes: Sequence[LaneSettings]) -> tuple[list[LaneSettings], list[LaneSettings]]:
         """Have exactly these lanes; return those that are new, and those that have gone."""
@@ -134,7 +134,7 @@ class LaneBoard:
         """Ollama was asked how it is."""
         self._ollama = state
 
-    # How lanes are.
+    # Lane states
 
     def status(self, queue: str) -> LaneStatus:
         """Return how a lane is."""

@@ -67,7 +67,7 @@ class RequestFlow:
         self._recorder = recorder
         self._leaving = False
 
-    # Admission.
+    # Admission
 
     def delivered(self, delivery: Delivery) -> None:
         """A consumer has got a request."""
@@ -107,7 +107,7 @@ class RequestFlow:
                 self._settler.settle(delivery, Verdict.ACK)
         return admitted.admission is Admission.NEW
 
-    # Start.
+    # Start
 
     def start_batch(self, action: Start) -> None:
         """Start requests. Whatever happens, each of them is handled or rejected, and their slot becomes free."""
@@ -129,7 +129,7 @@ class RequestFlow:
             self._recorder.started(action.model, len(requests))
         self._runner.run(requests, self.finish_request, partial(self._dispatcher.finished, action.model))
 
-    # End.
+    # Completion
 
     def finish_request(self, request: InFlightRequest, result: Union[Result, Later]) -> None:
         """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""

@@ -20,7 +20,7 @@ class WorkerSettings:
 
     :ivar lanes: those that it begins with.
     :ivar exchanges: each lane is bound to each of them.
-    :ivar registry: what the registry is told of the node; its slots are the requests that may run at the same time.
+    :ivar registry: the node, as the registry shows it; its slots are the requests that may run at the same time.
     :ivar breaker: when a model that Ollama cannot run is given up, and for how long.
     :ivar starvation: seconds after which a lane has its turn, whatever else waits.
     :ivar batch_bytes: of the texts that go to Ollama as one array, at most.

@@ -62,7 +62,7 @@ class ReplySettler:
 
     def _conclude(self, deliveries: Sequence[Delivery], result: Result, publication: Optional[Publication]) -> None:
         if publication is Publication.UNACCEPTABLE and result.outcome == "answered":
-            # The requester is told in few words, which the broker may take.
+            # A short reply with the error, which the broker may accept.
             self._recorder.count_reply(publication)
             self.answer(deliveries, self._unacceptable(deliveries[0]))
             return

@@ -129,7 +129,7 @@ class Worker:
             watchdog,
         )
 
-    # The process.
+    # Process
 
     def start(self) -> None:
         """Begin."""
@@ -181,7 +181,7 @@ class Worker:
         self._session.registry.update(self._board.registry_view())
         self._notifier.status(self._report.summary())
 
-    # The session with the broker.
+    # Broker session
 
     def session_opened(self) -> None:
         self._recorder.count(CountedEvent.CONNECTIONS)
@@ -250,7 +250,7 @@ class Worker:
             self._declare_lanes_later(refused, RETRY_LANE)
         self._review_lanes()
 
-    # Requests.
+    # Requests
 
     def delivered(self, delivery: Delivery) -> None:
         self._flow.delivered(delivery)
@@ -272,7 +272,7 @@ class Worker:
         # Once: behind those that have followed it, it would be of no use.
         self._session.publisher.publish(reply, done, tries=1)
 
-    # The end.
+    # Shutdown
 
     def drain(self) -> None:
         """Take nothing any more, finish and answer what runs, and end. A second time: end at once."""

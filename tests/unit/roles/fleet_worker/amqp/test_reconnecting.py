@@ -15,7 +15,7 @@ from fleet_worker.amqp.reconnecting import ATTEMPT, ReconnectingConnection
 
 
 class Timers:
-    """A loop of which only the timers are used."""
+    """A loop that has only timers."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[float, Callable[[], None]]] = []
@@ -31,7 +31,7 @@ class Timers:
 
 
 class Attempt:
-    """A connection of pika of which nothing is heard."""
+    """A connection of pika that never calls back."""
 
     made: list[Attempt]
     is_open = is_closed = False

@@ -139,7 +139,7 @@ def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connection
 
 
 def down_then_up(states: list[OllamaState], let_down: threading.Event) -> Health:
-    """Watch an Ollama that is up until an event is set, and the states that are told."""
+    """Watch an Ollama that is up until an event is set, and the states that the watch reports."""
 
     class Client:
         def tags(self, *, call: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ Script = Callable[[socket.socket], object]
 
 
 class Lab:
-    """A server that does as it is told, one connection after the other each in its thread, and an client."""
+    """A scripted server, with a thread for each connection, and a client."""
 
     def __init__(self) -> None:
         self.loop = EventLoop()
@@ -70,7 +70,7 @@ class Lab:
         return client.ask(request, seconds, self.told.append)
 
     def outcome(self) -> Any:
-        """Turn until something is told, and a little longer: nothing may be told twice."""
+        """Turn until a callback ran, and a little longer: none may run twice."""
         turn_until(self.loop, lambda: self.told)
         for _turn in range(3):
             self.loop.call_later(0.005, lambda: None)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration file: what it may be, and how it is told what is wrong."""
+"""The configuration file: valid values, and the errors for wrong ones."""
 
 from __future__ import annotations
 

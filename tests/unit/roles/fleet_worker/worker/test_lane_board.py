@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How each lane is: one state, one reason, and what the registry is told."""
+"""How each lane is: one state, one reason, and the view of the registry."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def test_the_codes_are_those_of_the_protocol() -> None:
         "unsupported_streaming": ("validation", False),
         "invalid_token": ("auth", False),
         "token_expired": ("auth", False),
-        # Not LegionIO's: requests of protocol versions 2 and 3 alone end with these, and are told other codes.
+        # Not LegionIO's: requests of protocol versions 2 and 3 alone end with these, with other codes.
         "invalid_envelope": ("validation", False),
         "unsupported_operation": ("validation", False),
         "unknown_instance": ("validation", False),

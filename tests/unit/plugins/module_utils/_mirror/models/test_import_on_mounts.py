@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stores of which a part is a file system of its own, with real mounts."""
+"""Stores with a part on a file system of its own, with real mounts."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def manifest(*digests):
 
 
 class Shelf:
-    """Models that are there, of which some may not be listed and some may not be read."""
+    """Models that are there; some may not be listed, and some may not be read."""
 
     where = "http://s3.lab"
 

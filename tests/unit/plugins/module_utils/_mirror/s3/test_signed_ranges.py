@@ -83,7 +83,7 @@ def test_range_before_anything_was_learned_is_left_to_the_sdk(client, server):
     assert made.range("key", ASKED) is None
     made.watch(client)
     assert made.range("key", ASKED) is None
-    made.learn("key")  # of which no request was seen
+    made.learn("key")  # no request for it was seen
     assert made.range("key", ASKED) is None
     assert server.requests == []
 

@@ -34,7 +34,7 @@ def refused(code, status=403, message="no"):
 
 
 class Client:
-    """The SDK's client, with a server that does as it is told.
+    """The SDK's client, with a scripted server.
 
     :param failures: errors by the name of the method, raised in turn before it works.
     """

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plain English in comments, docstrings and documents.
+
+The patterns are few, and each has no use that plain English needs: a reader of the whole tree found them again and
+again where a sentence read like a translation.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tree import tree_files
+
+#: Each pattern with what to write instead. A space of a pattern is any white space, a line break too.
+PATTERNS = {
+    r"\b(?:is|are|was|were|be|been|being|get|gets) told\b": "say who reports, sends, returns or distinguishes what",
+    r"(?<!\bone\s)(?<!\beach\s)(?<!\bboth\s)(?<!\bsome\s)\bof (?:which|whom)\b": 'write "whose", or two sentences',
+    r"\b(?:what|which) is none\b": "name the thing: an invalid value, a malformed header",
+    r"\b(?:is|are|be|or) none that\b": "say what the thing is or lacks",
+    r"\bbefalls?\b": 'write "happens to"',
+}
+COMPILED = [(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), hint) for pattern, hint in PATTERNS.items()]
+FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+DOCUMENTS = (".md", ".yml", ".yaml", ".j2")
+
+
+class Prose(NamedTuple):
+    """A text for readers.
+
+    :ivar line: number of its first line in the file, counted from 1.
+    """
+
+    line: int
+    text: str
+
+
+def comments(source: str) -> Iterator[Prose]:
+    """Yield the comments of a Python file; comments on lines that follow each other are one text."""
+    block: list[str] = []
+    first = last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        if block and token.start[0] != last + 1:
+            yield Prose(first, "\n".join(block))
+            block = []
+        if not block:
+            first = token.start[0]
+        last = token.start[0]
+        block.append(token.string.lstrip("#: "))
+    if block:
+        yield Prose(first, "\n".join(block))
+
+
+def docstrings(source: str) -> Iterator[Prose]:
+    """Yield the docstrings of a Python file, and the documentation strings of Ansible plugins."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Expr, ast.Assign)) and isinstance(node.value, ast.Constant):
+            text = node.value.value
+            if isinstance(text, str) and (isinstance(node, ast.Expr) or "\n" in text):
+                yield Prose(node.value.lineno, text)
+
+
+def section_sentences(source: str) -> Iterator[int]:
+    """Yield the lines of the section comments in classes that end with a full stop.
+
+    A section comment is one line with an empty line above and below.
+    """
+    lines = ["", *source.splitlines(), ""]
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    for number in (number for node in classes for number in range(node.lineno, node.end_lineno or node.lineno)):
+        alone = not lines[number - 1].strip() and not lines[number + 1].strip()
+        if alone and re.fullmatch(r"    # [A-Z].*\.", lines[number]):
+            yield number
+
+
+def prose(name: str, source: str) -> list[Prose]:
+    """Return what a file says to its readers; nothing if it is neither code nor a document."""
+    if name.endswith(".py"):
+        return [*comments(source), *docstrings(source)]
+    if name.endswith(".md"):
+        return [Prose(1, FENCED.sub(lambda fenced: "\n" * fenced.group().count("\n"), source))]
+    return [Prose(1, source)] if name.endswith(DOCUMENTS) else []
+
+
+def offences(root: Path) -> Iterator[str]:
+    for name in tree_files(root):
+        if not name.endswith((".py", *DOCUMENTS)) or name.startswith(("tests/lint/", "tests/unit/lint/")):
+            continue
+        source = (root / name).read_text()
+        for first, text in prose(name, source):
+            for pattern, hint in COMPILED:
+                for found in pattern.finditer(text):
+                    line = first + text.count("\n", 0, found.start())
+                    yield f'{name}:{line}: "{" ".join(found.group().split())}" is no plain English: {hint}'
+        if name.endswith(".py"):
+            for line in section_sentences(source):
+                yield f"{name}:{line}: a section comment is a noun without a full stop"

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sentences that read like a translation are found where readers meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import wording
+
+Plant = Callable[[dict[str, str]], Path]
+
+
+@pytest.mark.parametrize(
+    "sentence, words",
+    [
+        ("The registry is told everything.", "is told"),
+        ("Errors of which nothing is known.", "of which"),
+        ("Return None for what is none.", "what is none"),
+        ("The body is none that can be read.", "is none that"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("a.py", '"""A module.\n\n{}\n"""\n'),
+        ("a.py", "A = 1\nB = 2\n# {}\n"),
+        ("a.py", 'A = 1\nD = """\n{}\n"""\n'),
+        ("docs/a.md", "# A\n\n{}\n"),
+        ("roles/a/meta/argument_specs.yml", "a:\n  description:\n    - {}\n"),
+    ],
+)
+def test_offences_pattern_in_prose_names_line_and_words(
+    plant: Plant, sentence: str, words: str, name: str, file: str
+) -> None:
+    (found,) = wording.offences(plant({name: file.format(sentence)}))
+    assert found.startswith(f'{name}:3: "{words}" is no plain English: ')
+
+
+def test_offences_pattern_across_comment_lines_is_found(plant: Plant) -> None:
+    (found,) = wording.offences(plant({"a.py": "# The registry is\n# told everything.\n"}))
+    assert found.startswith('a.py:1: "is told"')
+
+
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("a.py", 'said = "is told"\n'),
+        ("a.py", '"""One of which, each of which, both of which."""\n'),
+        ("docs/a.md", "# A\n```\nis told\n```\n"),
+        ("a.txt", "is told\n"),
+    ],
+)
+def test_offences_other_text_is_left_alone(plant: Plant, name: str, file: str) -> None:
+    assert list(wording.offences(plant({name: file}))) == []
+
+
+@pytest.mark.parametrize("comment, count", [("Shutdown", 0), ("The end.", 1)])
+def test_offences_section_comment_with_full_stop_is_found(plant: Plant, comment: str, count: int) -> None:
+    source = f"class A:\n    a = 1\n\n    # {comment}\n\n    b = 2\n    # A reason.\n    c = 3\n"
+    assert (
+        list(wording.offences(plant({"a.py": source})))
+        == ["a.py:4: a section comment is a noun without a full stop"] * count
+    )
