@@ -8,6 +8,9 @@ The Molecule scenario asks a real systemd; here `systemctl` and `busctl` answer 
 
 from __future__ import annotations
 
+import ast
+import base64
+import json
 import os
 import re
 import subprocess
@@ -114,6 +117,8 @@ def test_every_file_that_a_unit_reads_is_looked_at(
 ) -> None:
     options = WORKER if role == "fleet_worker" else {}
     listed = evaluate(role, files, **options)
+    if unit == "fleet-worker":
+        listed = [*listed, "/etc/legionio/fleet-worker.yml"]  # given as RELOADED
     text = render(role, template, **options)
     read = re.findall(r"^EnvironmentFile=-?(\S+)|^LoadCredential=[^:]+:(\S+)|--config (\S+)", text, re.MULTILINE)
     wanted = {name for names in read for name in names if name}
@@ -121,3 +126,22 @@ def test_every_file_that_a_unit_reads_is_looked_at(
     wanted |= {path.split("/bin/")[0] for path in re.findall(r"^ExecStart=(\S+)", text, re.MULTILINE)}
     assert len(wanted) > 3
     assert [path for path in sorted(wanted) if not any(f"{path}/".startswith(f"{one}/") for one in listed)] == []
+
+
+def test_worker_is_reloaded_when_lanes_and_limits_alone_have_changed(evaluate: Any) -> None:
+    def reloads(before: dict[str, Any], **after: Any) -> bool:
+        text = json.dumps(evaluate("fleet_worker", "__fleet_worker_config", **{**WORKER, **before}))
+        slurped = {"content": base64.b64encode(text.encode()).decode()}
+        options = {**WORKER, **after, "__fleet_worker_config_before": slurped}
+        return bool(evaluate("fleet_worker", "__fleet_worker_reloads", **options))
+
+    lanes = [{"type": "embed", "model": "b"}]
+    assert reloads({}, fleet_worker_lanes=lanes, fleet_worker_model_concurrency={"b": 1}, fleet_worker_auto_lanes=True)
+    assert not reloads({}, fleet_worker_lanes=lanes, fleet_worker_concurrency=3)
+    assert not reloads({"fleet_worker_config": {"ollama": {"patience": 5}}}, fleet_worker_lanes=lanes)
+
+
+def test_role_and_worker_agree_on_what_a_reload_takes_over(evaluate: Any) -> None:
+    source = (SCRIPT.parents[2] / "fleet_worker/files/fleet_worker/process/service.py").read_text()
+    (listed,) = re.findall(r"^RELOADED = (\(.*\))$", source, re.MULTILINE)
+    assert sorted(evaluate("fleet_worker", "__fleet_worker_reloaded_keys")) == sorted(ast.literal_eval(listed))
