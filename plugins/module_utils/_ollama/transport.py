@@ -344,6 +344,7 @@ class _Response:
         received = 0
         try:
             for chunk in _arriving(self._raw):
+                self._call.check()  # the buffers of a socket that was shut down can still be read, a megabyte and more
                 received += len(chunk)
                 yield chunk
             self._call.check()  # a socket that was shut down can look like an answer's regular end

@@ -64,7 +64,7 @@ class Connection:
             self.line(document)
         self.end_stream()
 
-    def wait_for_end(self, timeout: float = 15.0) -> bool:
+    def wait_for_end(self, timeout: float = 60.0) -> bool:
         """Whether the client ended the connection within the time."""
         self.sock.settimeout(timeout)
         try:

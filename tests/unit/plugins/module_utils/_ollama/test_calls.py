@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -23,8 +25,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.calls impo
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
 
 SOON = 0.2
-#: An ended call comes back at once; the machine may be busy. Nothing else would end these calls for longer than that.
-AT_ONCE = 10.0
+#: Seconds, which guard against hanging alone: an ended call comes back at once, on a machine that may be busy.
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -64,8 +66,8 @@ def test_cancel_before_the_headers_ends_both_sides(lab: Any) -> None:
             ended.set()
 
     client = lab.client(lab.server(script))
-    assert ended_after(lambda: client.chat(model="m", call=cancelling()), CallCancelledError) < AT_ONCE
-    assert ended.wait(AT_ONCE), "the server still waits for a client that is gone"
+    assert ended_after(lambda: client.chat(model="m", call=cancelling()), CallCancelledError) < PATIENCE
+    assert ended.wait(PATIENCE), "the server still waits for a client that is gone"
 
 
 def test_cancel_in_the_middle_of_a_stream(lab: Any) -> None:
@@ -82,8 +84,8 @@ def test_cancel_in_the_middle_of_a_stream(lab: Any) -> None:
     stream = iter(lab.client(lab.server(script)).generate_stream(model="m", call=call))
     assert next(stream).text == "a"
     threading.Timer(SOON, call.cancel).start()
-    assert ended_after(lambda: next(stream), CallCancelledError) < AT_ONCE
-    assert ended.wait(AT_ONCE)
+    assert ended_after(lambda: next(stream), CallCancelledError) < PATIENCE
+    assert ended.wait(PATIENCE)
 
 
 def test_cancel_in_an_answer_without_length(lab: Any) -> None:
@@ -94,55 +96,117 @@ def test_cancel_in_an_answer_without_length(lab: Any) -> None:
         connection.send(b"HTTP/1.0 200 OK\r\n\r\n" + b'{"models": []}')
         connection.wait_for_end()
 
-    assert ended_after(lambda: lab.client(lab.server(script)).tags(call=cancelling()), CallCancelledError) < AT_ONCE
+    assert ended_after(lambda: lab.client(lab.server(script)).tags(call=cancelling()), CallCancelledError) < PATIENCE
 
 
 def test_cancel_while_connecting(lab: Any, full_port: int) -> None:
     client = lab.client(f"127.0.0.1:{full_port}")
-    assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < AT_ONCE
+    assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < PATIENCE
 
 
 def test_cancel_in_the_tls_handshake(lab: Any) -> None:
-    server = lab.server(lambda connection: time.sleep(AT_ONCE))
+    server = lab.server(lambda connection: time.sleep(PATIENCE))
     client = lab.client(f"https://127.0.0.1:{server.port}")
-    assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < AT_ONCE
+    assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < PATIENCE
 
 
 def test_cancel_while_sending_to_a_server_that_does_not_read(lab: Any) -> None:
-    server = lab.server(lambda connection: time.sleep(AT_ONCE))
+    server = lab.server(lambda connection: time.sleep(PATIENCE))
     client = lab.client(server)
     body = "x" * 30_000_000
-    assert ended_after(lambda: client.embed(model="m", input=body, call=cancelling()), CallCancelledError) < AT_ONCE
+    assert ended_after(lambda: client.embed(model="m", input=body, call=cancelling()), CallCancelledError) < PATIENCE
 
 
-def test_cancel_reaches_a_server_that_writes_faster_than_it_is_read(lab: Any) -> None:
-    """It stands before a full window, and the end of the connection alone would not tell it that it may stop."""
-    ended = threading.Semaphore(0)
+class Flood:
+    """A server whose answer has no end.
+
+    :ivar asked: set when the request has come.
+    :ivar begin: to be set by the test before the answer begins.
+    :ivar full: set when the server stands before a full window, since nobody reads.
+    :ivar ended: set when the server has learned that nobody will.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.begin = threading.Event(), threading.Event()
+        self.full, self.ended = threading.Event(), threading.Event()
+
+    def __call__(self, connection: Any) -> None:
+        try:
+            connection.request()
+            self.asked.set()
+            assert self.begin.wait(PATIENCE)
+            connection.begin_stream()
+            while True:
+                while not select.select([], [connection.sock], [], 0.1)[1]:
+                    self.full.set()
+                connection.line({"message": {"content": "again " * 1000}})
+        except OSError:
+            self.ended.set()
+
+
+def test_cancel_reaches_a_server_that_stands_before_a_full_window(lab: Any) -> None:
+    """The end of the connection alone would not tell the server that it may stop: a reset does."""
+    flood, call = Flood(), Call()
+    flood.begin.set()
+    stream = iter(lab.client(lab.server(flood)).chat_stream(model="m", call=call))
+    for _event in range(3000):  # so that the kernel allows the connection large buffers
+        next(stream)
+    flood.full.clear()
+    assert flood.full.wait(PATIENCE)
+    call.cancel()
+    late: list[Any] = []
+
+    def read_on() -> None:
+        for event in stream:
+            late.append(event)  # noqa: PERF402 - what came before the error counts
+
+    with pytest.raises(CallCancelledError):
+        read_on()
+    assert len(late) <= 2, "what lies in the buffers of the socket is not read after a cancellation"
+    assert flood.ended.wait(PATIENCE)
+
+
+def test_cancel_reaches_a_server_that_has_not_begun_to_answer(lab: Any) -> None:
+    flood, call = Flood(), Call()
+    client = lab.client(lab.server(flood))
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(lambda: list(client.chat_stream(model="m", call=call)))
+        assert flood.asked.wait(PATIENCE)
+        call.cancel()
+        with pytest.raises(CallCancelledError):
+            asked.result(PATIENCE)
+    flood.begin.set()
+    assert flood.ended.wait(PATIENCE)
+
+
+def test_cancel_before_the_request_is_sent_leaves_the_server_without_one(lab: Any) -> None:
+    """The connection is there, or on its way, when the call is cancelled."""
+    requests: list[Any] = []
+    ended = threading.Event()
+
+    class CancelledOnConnecting(Call):
+        def attach(self, sock: socket.socket) -> None:
+            super().attach(sock)
+            self.cancel()
 
     def script(connection: Any) -> None:
-        connection.request()
-        connection.begin_stream()
         try:
-            while True:
-                connection.line({"message": {"content": "again "}})
+            requests.append(connection.request())
         except OSError:
-            ended.release()
+            requests.append("reset")
+        ended.set()
 
-    client = lab.client(lab.server(script))
-
-    def read(call: Call) -> None:
-        for number, _event in enumerate(client.chat_stream(model="m", call=call)):
-            time.sleep(0.001 * (number % 200 == 0))
-
-    for round_number in range(10):
-        with pytest.raises(CallCancelledError):
-            read(cancelling(0.02 + 0.01 * round_number))
-        assert ended.acquire(timeout=AT_ONCE), f"not in round {round_number}"
+    server = lab.server(script)
+    with pytest.raises(CallCancelledError):
+        list(lab.client(server).chat_stream(model="m", call=CancelledOnConnecting()))
+    if server.connections:  # a connection that is reset in the queue of the listener may never be accepted
+        assert ended.wait(PATIENCE)
+    assert requests in ([], ["reset"], [("", "", {}, b"")])
 
 
 def test_cancel_between_two_tries(lab: Any) -> None:
     client = lab.client("127.0.0.1:1", retries=RetryPolicy(retries=9, base=60.0, cap=60.0))
-    assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < AT_ONCE
+    assert ended_after(lambda: client.tags(call=cancelling()), CallCancelledError) < PATIENCE
 
 
 def test_cancel_before_the_start(lab: Any) -> None:
@@ -172,19 +236,14 @@ def test_cancelling_at_the_moment_of_the_answer_hurts_no_other(lab: Any) -> None
             connection.answer({"models": []})
 
     client = lab.client(lab.server(script))
-    outcomes = set()
     with ThreadPoolExecutor(1) as canceller:
         for number in range(300):
             call = Call()
             cancelled = canceller.submit(lambda call=call, number=number: (time.sleep(number * 1e-5), call.cancel()))
-            try:
+            with suppress(CallCancelledError):
                 client.tags(call=call)
-                outcomes.add("answered")
-            except CallCancelledError:
-                outcomes.add("cancelled")
             client.tags()  # on the same connection, when it survived
             cancelled.result()
-    assert outcomes == {"answered", "cancelled"}
 
 
 def test_the_client_cancels_all_that_is_in_flight(lab: Any) -> None:
@@ -201,7 +260,7 @@ def test_the_client_cancels_all_that_is_in_flight(lab: Any) -> None:
         client.cancel()
         for call in calls:
             with pytest.raises(CallCancelledError):
-                call.result(AT_ONCE)
+                call.result(PATIENCE)
 
 
 def test_the_total_deadline_ends_a_server_that_trickles(lab: Any) -> None:
@@ -221,7 +280,7 @@ def test_the_total_deadline_ends_a_server_that_trickles(lab: Any) -> None:
 
 def test_the_total_deadline_includes_retries_and_streams(lab: Any) -> None:
     client = lab.client("127.0.0.1:1", retries=RetryPolicy(retries=9, base=60.0, cap=60.0), total_timeout=SOON)
-    assert ended_after(client.tags, DeadlineExceededError) < AT_ONCE
+    assert ended_after(client.tags, DeadlineExceededError) < PATIENCE
 
     def script(connection: Any) -> None:
         connection.request()
@@ -231,38 +290,33 @@ def test_the_total_deadline_includes_retries_and_streams(lab: Any) -> None:
             time.sleep(0.02)
 
     client = lab.client(lab.server(script), total_timeout=SOON)
-    assert ended_after(lambda: list(client.generate_stream(model="m")), DeadlineExceededError) < AT_ONCE
+    assert ended_after(lambda: list(client.generate_stream(model="m")), DeadlineExceededError) < PATIENCE
 
 
-def test_deadlines_end_calls_in_their_own_order(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def script(connection: Any) -> None:
-        connection.request()
-        connection.wait_for_end()
-
-    client = lab.client(lab.server(script))
+def test_deadlines_end_calls_in_their_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[Any] = []
-
-    def run(seconds: float) -> None:
-        with pytest.raises(DeadlineExceededError):
-            client.chat(model="m", call=Call(total_timeout=seconds))
-
-    expire = Call.expire
+    over = threading.Event()
 
     def expired(call: Call) -> None:
         order.append(call.total_timeout)
-        expire(call)
+        if len(order) == 4:
+            over.set()
 
-    # Not the order in which the threads wake up, which is that of the scheduler when the machine stood still.
     monkeypatch.setattr(Call, "expire", expired)
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(run, (0.8, 0.2, 0.6, 0.4)))
+    begun = time.monotonic()
+    with calls._WATCHDOG._changed:  # so that none is over before all of them are known
+        for seconds in (0.8, 0.2, 0.6, 0.4):
+            calls._WATCHDOG.watch(Call(total_timeout=seconds), begun + seconds)
+    assert over.wait(PATIENCE)
     assert order == [0.2, 0.4, 0.6, 0.8]
 
 
 def test_a_deadline_that_was_kept_ends_nothing_later(lab: Any) -> None:
     client, _requests = lab.answering({"models": []}, {"models": []})
-    client.tags(call=Call(total_timeout=1.0))
-    time.sleep(1.2)
+    call = Call(total_timeout=3600.0)
+    client.tags(call=call)
+    assert call not in calls._WATCHDOG._watched
+    call.expire()  # what a watchdog does that has just taken it from its list
     client.tags()
 
 
@@ -278,7 +332,7 @@ def test_the_connect_timeout_is_its_own(lab: Any, full_port: int) -> None:
     started = time.monotonic()
     with pytest.raises(ServerUnreachableError, match=r"no answer within 0\.2 s"):
         client.tags()
-    assert SOON <= time.monotonic() - started < AT_ONCE
+    assert SOON <= time.monotonic() - started < PATIENCE
 
 
 def test_a_call_is_used_once(lab: Any) -> None:
