@@ -66,11 +66,15 @@ def test_no_request_is_lost_while_every_node_is_busy(
     assert len(scripted.calls) == 1, "it was busy all the time"
     slow.go_on.set()
     for asker in askers:
-        asker.wait(within=60)
+        asker.wait(within=120)
+        assert set(asker.answers) == set(asker.asked)
         for answers in asker.answers.values():
-            ((properties, body),) = answers
+            # A header may call one redelivered: RabbitMQ counts what was on its way to a consumer that was cancelled,
+            # though the worker never saw it ("what is on its way to a consumer that is cancelled is returned, and
+            # counts" in test_broker_model.py).
+            ((_properties, body),) = answers
             assert body["message"]["content"] == "Good morning."
-            assert "x-legion-fleet-redelivered" not in (properties.headers or {}), "nothing was given back"
+    assert len(scripted.calls) == sum(len(asker.asked) for asker in askers), "each was asked of Ollama once"
 
 
 @pytest.mark.every_version

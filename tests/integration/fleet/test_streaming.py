@@ -369,7 +369,12 @@ def test_the_dialect_0_3_1_has_no_streams(clean_broker: Any, requester: Requeste
 
 
 def test_deltas_that_are_lost_doubled_or_out_of_order_do_no_harm(clean_broker: Any, requester: Requester) -> None:
-    """The worker is typed out here, and not in order."""
+    """The worker is typed out here, and not in order.
+
+    The first delta is shown before the second try begins: what arrives together with the beginning of a new try is
+    not shown any more (``test_arrivals.py``).
+    """
+    first_is_shown = threading.Event()
 
     def delta(text: str, number: int, attempt: str = "b") -> tuple[str, Any, Any]:
         headers = {"x-legion-fleet-attempt": attempt, "x-legion-fleet-sequence": number}
@@ -392,8 +397,10 @@ def test_deltas_that_are_lost_doubled_or_out_of_order_do_no_harm(clean_broker: A
 
     def serve() -> None:
         with channel_to(clean_broker) as served:
-            _method, properties, _body = next(served.consume("llm.messy", inactivity_timeout=20))
-            for kind, headers, body in messages:
+            _method, properties, _body = next(served.consume("llm.messy", inactivity_timeout=60))
+            for number, (kind, headers, body) in enumerate(messages):
+                if number == 1:
+                    assert first_is_shown.wait(60)
                 sent = pika.BasicProperties(type=kind, headers=headers, correlation_id=properties.correlation_id)
                 served.basic_publish("", properties.reply_to, json.dumps(body).encode(), sent)
 
@@ -402,13 +409,18 @@ def test_deltas_that_are_lost_doubled_or_out_of_order_do_no_harm(clean_broker: A
         thread = threading.Thread(target=serve)
         thread.start()
         deltas: list[Delta] = []
+
+        def show(one: Delta) -> None:
+            deltas.append(one)
+            first_is_shown.set()
+
         answered = requester.ask(
-            Question("chat", "m", {"messages": []}, 20, stream=True),
+            Question("chat", "m", {"messages": []}, 60, stream=True),
             dialect_named("typed"),
             exchange="",
             routing_key="llm.messy",
-            seconds=20,
-            on_delta=deltas.append,
+            seconds=60,
+            on_delta=show,
         )
         thread.join()
     assert answered.answer.text == "Good morning, Dave."

@@ -63,6 +63,15 @@ def test_another_attempt_starts_the_answer_over() -> None:
     assert arrivals.summary("b", 2) == StreamSummary(deltas=4, attempts=2, first_seconds=1.0)
 
 
+def test_what_waits_to_be_shown_when_another_attempt_begins_is_dropped() -> None:
+    """A reader that was slow gets nothing of a try that was given up; one that was fast has had it already."""
+    arrivals = Arrivals()
+    arrivals.add(Delta("a", 0), 1.0)
+    arrivals.add(Delta("b", 0), 2.0)
+    assert [(delta.attempt, delta.sequence) for delta in arrivals.take()] == [("b", 0)]
+    assert arrivals.summary("b", 1) == StreamSummary(deltas=1, attempts=2, first_seconds=1.0)
+
+
 def test_an_answer_without_deltas() -> None:
     assert Arrivals().summary(None, 0) == StreamSummary()
     # Kept from a try whose deltas went elsewhere.
