@@ -29,7 +29,7 @@ from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds
 from .._ollama.retry import RetryPolicy
 from .._ollama.uploads import digest_and_size
 from .ollama_model_info import described_model, loaded
-from .progress import telling
+from .progress import reported_progress
 from .server_options import connect
 
 #: Options that mean nothing in other states; a task that gives them there is mistaken.
@@ -120,8 +120,8 @@ class ModelOptions:
 def model(module: AnsibleModule) -> dict[str, Any]:
     """Make a model of a server what the task says."""
     options = ModelOptions.from_params(module.params)
-    with connect(module) as client, telling(module) as tally:
-        return _ModelTask(options, client, tally, check_mode=module.check_mode).result()
+    with connect(module) as client, reported_progress(module) as counter:
+        return _ModelTask(options, client, counter, check_mode=module.check_mode).result()
 
 
 def _require_state(params: Mapping[str, Any]) -> None:
@@ -137,12 +137,12 @@ def _require_state(params: Mapping[str, Any]) -> None:
 class _ModelTask:
     """One task on one server."""
 
-    def __init__(self, options: ModelOptions, client: OllamaClient, tally: ByteCounter, *, check_mode: bool) -> None:
+    def __init__(self, options: ModelOptions, client: OllamaClient, counter: ByteCounter, *, check_mode: bool) -> None:
         self._options = options
         self._check_mode = check_mode
         self._client = client
-        self._tally = tally
-        self._long = LongCalls(client, stall_timeout=options.stall_timeout, tally=tally)
+        self._counter = counter
+        self._long = LongCalls(client, stall_timeout=options.stall_timeout, counter=counter)
         self._name = options.name
         self._digests: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
@@ -298,8 +298,8 @@ class _ModelTask:
     def _create(self, spec: ModelSpec) -> None:
         for path in spec.paths:
             digest = self._digest_of(path)
-            self._tally.expect(f"{self._shown}, {os.path.basename(path)}", self._sizes[path])
-            self._client.push_blob(digest, path, on_bytes=self._tally.add)
+            self._counter.expect(f"{self._shown}, {os.path.basename(path)}", self._sizes[path])
+            self._client.push_blob(digest, path, on_bytes=self._counter.add)
         self._long.create(self._shown, spec.request(self._digest_of))
 
     def _digest_of(self, path: str) -> str:

@@ -22,7 +22,7 @@ from .._ollama.digests import parse_digest
 from .._ollama.safe_fs import Ownership
 from .diffs import file_diff
 from .groups import s3_settings
-from .progress import telling
+from .progress import reported_progress
 from .s3_options import endpoint_in_failures, server_remarks
 
 
@@ -58,14 +58,14 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
     mirror = Mirror(options.mirror)
     path = options.path
     transferred = 0
-    with telling(module) as tally, endpoint_in_failures(options.mirror):
+    with reported_progress(module) as counter, endpoint_in_failures(options.mirror):
         if options.published:
-            deposit = Deposit(mirror, options.key, path, options.digest, tally=tally)
+            deposit = Deposit(mirror, options.key, path, options.digest, counter=counter)
             plan = deposit.plan()
             if plan.changed and not module.check_mode:
                 transferred = deposit.apply(plan)
         else:
-            fetch = Fetch(mirror, options.key, path, options.digest, on_wait=module.warn, tally=tally)
+            fetch = Fetch(mirror, options.key, path, options.digest, on_wait=module.warn, counter=counter)
             plan = fetch.plan()
             if plan.changed and not module.check_mode:
                 transferred = fetch.apply(plan, _ownership_of(path))

@@ -21,7 +21,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName, spellings
 from .._ollama.store import Store, StoreSettings
 from .groups import s3_settings, store_settings
-from .progress import telling
+from .progress import reported_progress
 from .s3_options import endpoint_in_failures, mirror_of, model_names, prune_scope, server_remarks, transfer_options
 from .s3_results import imported, partial_import, removed
 
@@ -66,9 +66,9 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     """Make models present in a store, or absent from it."""
     options = ImportOptions.from_params(module.params)
     if options.absent:
-        with Store(options.store) as store, telling(module):
+        with Store(options.store) as store, reported_progress(module):
             return _remove_from_store(module, store, options)
-    with Store(options.store) as store, telling(module) as tally, endpoint_in_failures(options.mirror):
+    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(options.mirror):
         mirror = mirror_of(options.mirror, options.transfer)
         importer = ModelImport(
             mirror,
@@ -78,7 +78,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             verify_always=options.verify_always,
             options=options.transfer,
             wait=LockWait(module.warn, options.lock_timeout),
-            tally=tally,
+            counter=counter,
         )
         plan = importer.plan()
         if module.check_mode or not plan.changed:

@@ -21,7 +21,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
 from .._ollama.store import Store, StoreSettings
 from .groups import s3_settings
-from .progress import telling
+from .progress import reported_progress
 from .s3_options import endpoint_in_failures, max_bandwidth, model_names, prune_scope, server_remarks
 from .s3_results import average_rate, removed
 
@@ -68,9 +68,14 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             plan = plan_removal(mirror, options.names)
             removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
         return removed(module, plan, url, removal)
-    with Store(options.store) as store, telling(module) as tally, endpoint_in_failures(options.mirror):
+    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(options.mirror):
         publisher = model_publish.ModelPublisher(
-            mirror, store, options.names, prune=options.prune_scope, max_bandwidth=options.max_bandwidth, tally=tally
+            mirror,
+            store,
+            options.names,
+            prune=options.prune_scope,
+            max_bandwidth=options.max_bandwidth,
+            counter=counter,
         )
         plan = publisher.plan()
         if plan.changed and not module.check_mode:

@@ -25,7 +25,7 @@ from .._ollama.retry import RetryPolicy
 from .._ollama.safe_fs import DirectoryError
 from .._ollama.store import Store, StoreSettings
 from .groups import s3_settings
-from .progress import telling
+from .progress import reported_progress
 from .s3_options import endpoint_in_failures, mirror_of, model_names, server_remarks, transfer_options
 from .s3_results import imported, partial_import
 from .server_options import connect
@@ -64,7 +64,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(_reachable(options.models_path))
         client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
-        tally = stack.enter_context(telling(module))
+        counter = stack.enter_context(reported_progress(module))
         stack.enter_context(endpoint_in_failures(options.mirror))
         mirror = mirror_of(options.mirror, options.transfer)
         syncer = ModelSync(
@@ -75,7 +75,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
             verify_always=options.verify_always,
             options=options.transfer,
             wait=LockWait(module.warn),
-            tally=tally,
+            counter=counter,
         )
         plan = syncer.plan()
         if module.check_mode or not plan.changed:

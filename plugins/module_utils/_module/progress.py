@@ -43,20 +43,20 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def telling(module: AnsibleModule) -> Iterator[ByteCounter]:
-    """Provide the tally of a module's work, and tell the controller what it says as long as the work lasts.
+def reported_progress(module: AnsibleModule) -> Iterator[ByteCounter]:
+    """Provide the byte counter of a module's work, and report it to the controller as long as the work lasts.
 
     How far a failed work was goes into the result, as ``progress``.
     """
-    tally = ByteCounter()
-    gauge = _Gauge(tally)
+    counter = ByteCounter()
+    gauge = _Gauge(counter)
     try:
         with _file(module.params.get("_progress_files") or []) as path:
             if path is None:
-                yield tally
+                yield counter
             else:
                 with _kept_current(path, gauge):
-                    yield tally
+                    yield counter
     except CollectionError as error:
         reading = gauge.look()
         if reading.get("bytes_total"):
@@ -65,15 +65,15 @@ def telling(module: AnsibleModule) -> Iterator[ByteCounter]:
 
 
 class _Gauge:
-    """What a tally says, with rate and remaining time."""
+    """The reading of a byte counter, with rate and remaining time."""
 
-    def __init__(self, tally: ByteCounter) -> None:
-        self._tally = tally
+    def __init__(self, counter: ByteCounter) -> None:
+        self._counter = counter
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def look(self) -> dict[str, Any]:
         """Return the state for people: names, bytes, bytes a second, seconds."""
-        reading, now = self._tally.read(), time.monotonic()
+        reading, now = self._counter.read(), time.monotonic()
         moved = reading.done - reading.kept
         if self._seen and (moved == 0 or moved < self._seen[-1][1]):
             self._seen.clear()  # nothing moves yet, or what moved has to come again
@@ -144,7 +144,7 @@ def _kept_current(path: str, gauge: _Gauge) -> Iterator[None]:
     over = threading.Event()
 
     def write() -> None:
-        # A full disk, for example, ends the telling and nothing else.
+        # A full disk, for example, ends the reports and nothing else.
         with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
             while not over.wait(WRITE_EVERY):
                 os.pwrite(file.fileno(), encoded(gauge.look()), 0)

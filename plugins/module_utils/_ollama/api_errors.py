@@ -26,7 +26,7 @@ class OllamaError(CollectionError):
     answer: object = None
 
 
-# The call could not be made as asked.
+# Invalid calls
 
 
 class InvalidServerError(OllamaError):
@@ -47,22 +47,22 @@ class UnsendableRequestError(OllamaError):
     code = "unsendable_request"
 
 
-# Nothing was run.
+# Nothing was run
 
 
 class ServerUnreachableError(OllamaError):
-    """No connection came about: refused, no route, unknown host, no answer in time, or cut before it was of use."""
+    """No connection was established: refused, no route, unknown host, timeout, or closed before use."""
 
     code = "ollama_unreachable"
 
 
 class TlsError(ServerUnreachableError):
-    """The connection is there, the encryption is not: unknown authority, wrong name, client certificate refused."""
+    """The TLS handshake failed: unknown authority, wrong name, client certificate refused."""
 
     code = "tls_error"
 
 
-# It is not known whether it was run.
+# Outcome unknown
 
 
 class ConnectionLostError(OllamaError):
@@ -77,7 +77,7 @@ class ReadTimeoutError(OllamaError):
     code = "ollama_timeout"
 
 
-# The caller ended it.
+# Ended by the caller
 
 
 class DeadlineExceededError(OllamaError):
@@ -92,7 +92,7 @@ class CallCancelledError(OllamaError):
     code = "cancelled"
 
 
-# The server answered.
+# Errors in the server's answer
 
 
 class ApiError(OllamaError):
@@ -141,7 +141,7 @@ class DigestMismatchError(ApiError):
 
 
 class UnexpectedAnswerError(OllamaError):
-    """What answered does not speak Ollama's API: a proxy's page, another service, a truncated or foreign document."""
+    """The answer is not of Ollama's API: a proxy's page, another service, a truncated or foreign document."""
 
     code = "not_ollama"
 
@@ -159,7 +159,7 @@ class IncompleteResponseError(OllamaError):
         self.partial = partial
 
 
-# The body of an upload.
+# Upload sources
 
 
 class UploadSourceError(OllamaError):

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""How far a long run is: counted by the threads that carry it, read now and then by whoever tells people.
+"""The progress of a long run: the threads that move bytes count them, a reporter reads the count now and then.
 
-Counting costs an addition, so that those who move bytes are never kept waiting by those who want to know.
+Counting costs one addition, so a reader never delays the threads that move bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 
 class Reading(NamedTuple):
-    """What a tally says at one moment.
+    """The values of a counter at one moment.
 
     :ivar what: what is being moved, such as the name of a model; empty as long as nothing is.
-    :ivar step: what is being done to it, where no bytes tell; else empty.
-    :ivar done: bytes that are where they should be, those of earlier runs included.
-    :ivar total: bytes that will be there in the end; 0 if not known.
+    :ivar step: the current step, where bytes do not show progress; else empty.
+    :ivar done: bytes at their destination, those of earlier runs included.
+    :ivar total: bytes at the destination when the run has ended; 0 if unknown.
     :ivar kept: the part of ``done`` that did not have to be moved in this run.
     """
 
@@ -40,7 +40,7 @@ class ByteCounter:
         self._layers: dict[str, tuple[int, int]] = {}
 
     def expect(self, what: str, total: int, *, kept: int = 0) -> None:
-        """Begin: this many bytes will be moved, less those that are there from an earlier run."""
+        """Announce the bytes of a run; ``kept`` of them are there from an earlier run."""
         kept = min(kept, total)  # a disk gives space in blocks
         with self._lock:
             self._reading = Reading(what, "", kept, total, kept)
@@ -64,7 +64,7 @@ class ByteCounter:
             if digest and isinstance(total, int):
                 completed = min(int(document.get("completed") or 0), total)
                 if digest not in self._layers:
-                    # What comes first of a layer was there before.
+                    # The first report of a layer counts bytes that were there before.
                     before = before._replace(kept=before.kept + completed)
                 self._layers[str(digest)] = completed, total
                 done, whole = (sum(numbers) for numbers in zip(*self._layers.values()))
@@ -73,5 +73,5 @@ class ByteCounter:
                 self._reading = before._replace(what=what, step=str(document.get("status") or ""))
 
     def read(self) -> Reading:
-        """Return how far it is."""
+        """Return the current values."""
         return self._reading

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""One call: its deadlines, and the button that ends it from another thread.
+"""One call: its deadlines, and its cancellation from another thread.
 
 Closing a session of ``requests`` leaves a caller blocked that still waits for the headers, and Ollama at work. What
 ends both at once is to shut the socket down, so a call holds a handle of its own on the socket that it uses: a
@@ -39,11 +39,11 @@ def deadline_exceeded(seconds: float) -> DeadlineExceededError:
 class Call:
     """The terms of one call of the client; made by the caller when it needs deadlines of its own or wants to cancel.
 
-    :param connect_timeout: seconds for a connection to come about; of the client when None.
-    :param read_timeout: seconds that the server may stay silent; of the client when None.
+    :param connect_timeout: seconds for a connection attempt; the client's value when None.
+    :param read_timeout: seconds that the server may stay silent; the client's value when None.
     :param total_timeout: seconds for everything, retries and the reading of a stream included; None for no limit.
-    :param repeatable: whether the call may be made again after a failure that leaves open whether it was run. None
-        leaves that to the client, which repeats what has the same effect when run twice.
+    :param repeatable: whether the call may be repeated after a failure with an unknown outcome. With None the client
+        decides: it repeats calls that have the same effect when run twice.
 
     A call is used once. ``cancel`` may be called from any thread, at any time, more than once.
     """
@@ -173,7 +173,7 @@ class _Watchdog:
     def forget(self, call: Call) -> None:
         with self._changed:
             self._watched.discard(call)
-            if len(self._deadlines) > 2 * len(self._watched) + 32:  # what is over goes in batches, which is cheap
+            if len(self._deadlines) > 2 * len(self._watched) + 32:  # drop ended calls in batches, which is cheap
                 self._deadlines = [entry for entry in self._deadlines if entry[2] in self._watched]
                 heapq.heapify(self._deadlines)
 

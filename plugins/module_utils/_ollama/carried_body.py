@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Bodies that are carried to Ollama as they came: what of them is looked at, and when one must be written anew.
+"""Bodies passed to Ollama unchanged: which fields are checked, and when a body must be rewritten.
 
 A body is not translated: a field that nobody here knows reaches Ollama. What would cost the other users of the node is
 refused as it is in every other request (``request_fields.py``). Python and Go must see the same document for that.
@@ -40,7 +40,7 @@ _OPTIONS: Mapping[str, str] = {
     "max_output_tokens": "num_predict",
 }
 
-#: Fields that are looked at, in any interface.
+#: Checked fields, of any interface.
 _LOOKED_AT = frozenset(
     (
         *("model", "stream", "response_format", "text", "input", "messages", "tools", "prompt"),
@@ -58,7 +58,7 @@ _BASE64 = ";base64,"
 
 
 def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a carried body wants that its lane decides about: ``options``, and ``keep_alive`` when it is there.
+    """Return the wishes of a body that its lane decides about: ``options``, and ``keep_alive`` when it is there.
 
     :param path: one of :data:`CARRIED_PATHS`.
     :param document: the JSON object that the body is.
@@ -66,7 +66,7 @@ def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, 
     """
     _one_spelling(document, _LOOKED_AT, "")
     if _has_twins(body):
-        raise RefusedFieldError("body", "has a field twice; which of both counts would depend on who reads it")
+        raise RefusedFieldError("body", "has a field twice, and readers disagree which one counts; send it once")
     known = CARRIED_PATHS[path]
     if known.interface == OLLAMA:
         return _wanted_by_ollama(path, known.call, document)
@@ -85,7 +85,7 @@ def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, 
 
 
 def body_on_terms(body: bytes, document: Mapping[str, Any], path: str, terms: Mapping[str, Any]) -> bytes:
-    """Return a body as Ollama is sent it: the very bytes, or written anew where the lane decides otherwise.
+    """Return the body for Ollama: the original bytes, or rewritten where the lane decides otherwise.
 
     :param terms: ``model``, and ``options`` and ``keep_alive`` as the lane has them.
     :raises UnsendableRequestError: when it cannot be written anew.

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What an answer that is carried as it came tells of the tokens that it took.
+"""Token counts of an answer that is passed on unchanged.
 
-The three interfaces that Ollama serves count in three ways, and a stream tells its counts near its end. A stream of
-OpenAI's interface tells none unless its requester asks (``stream_options``); its events are counted instead, one for
-each token.
+Ollama's three interfaces report counts in three ways, and a stream has its counts near its end. A stream of OpenAI's
+interface has counts only on request (``stream_options``); without them the events are counted, one for each token.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _NAMES = (
 class TokenCounter:
     """Reads the pieces of one answer.
 
-    :ivar estimated: whether the output tokens are the number of events, because the answer does not tell them.
+    :ivar estimated: whether the output tokens are the number of events, because the answer has no counts.
     """
 
     def __init__(self) -> None:

@@ -44,18 +44,18 @@ _Result = TypeVar("_Result")
 
 
 class Inference(NamedTuple):
-    """What an inference is on the wire.
+    """An inference as an HTTP request.
 
     :ivar request: what is sent.
-    :ivar result_of: makes the result of what was answered and its whole body; raises as the client's method does that
-        makes the same inference.
+    :ivar result_of: makes the result from the response and its whole body; raises the errors of the client's method
+        for the same inference.
     """
 
     request: HttpRequest
     result_of: Callable[[ResponseHead, bytes], dict[str, Any]]
 
 
-#: Seconds for a connection to come about.
+#: Seconds for a connection attempt.
 CONNECT_TIMEOUT = 10.0
 #: Seconds of silence: an answer that is not streamed is silent until its end, loading the model included, and Ollama
 #: itself allows a load 5 minutes (OLLAMA_LOAD_TIMEOUT).
@@ -66,13 +66,13 @@ class OllamaClient:
     """A client of one server.
 
     :param host: the address in any form of ``OLLAMA_HOST``; the environment variable when None.
-    :param connect_timeout: seconds for a connection to come about, all addresses of the host together.
+    :param connect_timeout: seconds for a connection attempt, all addresses of the host together.
     :param read_timeout: seconds that the server may stay silent.
     :param total_timeout: seconds for a call as a whole, retries included; None for no limit.
     :param retries: how often a failed call is made again (2: three tries), or a whole policy.
     :param headers: sent with every request, such as ``Authorization`` for a reverse proxy.
     :param tls: how the server is verified and which certificate it is shown.
-    :param transport: what sends the requests instead of ``requests``.
+    :param transport: sends the HTTP requests instead of the library ``requests``.
     :raises InvalidServerError: for an address, headers or TLS files that cannot be used.
     :raises MissingDependencyError: without ``requests``, when no transport is given.
     """
@@ -448,7 +448,7 @@ class OllamaClient:
             raise response_errors.error(response, content, self.url, body or {})
 
     def _require_features(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Refuse what the server would ignore. The version is asked once, and again before refusing."""
+        """Refuse fields that the server would ignore. Ask for its version once, and again before a refusal."""
         needs = features.needed_by(kind, body)
         if not needs:
             return

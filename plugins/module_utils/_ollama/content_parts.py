@@ -31,7 +31,7 @@ def messages_of(value: Any, left_out: list[str]) -> list[Any]:
     """Return the messages of a chat with their content parts translated.
 
     :param left_out: gets the names of what was left out.
-    :raises RefusedFieldError: when they are no messages, or something in them has no place in Ollama's API.
+    :raises RefusedFieldError: when the value is no list of messages, or has content that Ollama's API lacks.
     """
     if not isinstance(value, list):
         raise RefusedFieldError("messages", "must be a list of messages")
@@ -99,5 +99,5 @@ def _picture(address: Any) -> Optional[str]:
             return address[len(beginning) :]
     raise RefusedFieldError(
         _CONTENT,
-        "has a picture that is elsewhere, which is not fetched; put it into the address, as data:image/png;base64,",
+        "has a picture behind a URL, which is not fetched; send the picture itself as data:image/png;base64,",
     )

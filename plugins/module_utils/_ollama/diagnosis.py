@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What a failed connection or a foreign answer means, whichever service should have answered.
+"""The cause of a failed connection or a foreign answer, for any HTTP service.
 
 A client of Ollama and a client of S3 meet the same strangers: a web page, a login portal, a redirect to https, a port
-that speaks TLS when nobody expects it. Each client words its own errors; what happened is found out here.
+that speaks TLS when nobody expects it. This file finds the cause; each client words its own errors.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NAMING_HEADERS = ("Server", "Via")
 
 
 def excerpt(content: bytes) -> str:
-    """Say in a few words what a foreign answer is: the title of a page, or its first words."""
+    """Describe a foreign answer in a few words: the title of a page, or its first words."""
     text = content[:4096].decode("utf-8", "replace")
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
     if title:
@@ -174,7 +174,7 @@ def speaks_tls(url: str) -> bool:
 
 
 class TlsFault(Enum):
-    """Why no encrypted connection came about."""
+    """The cause of a failed TLS handshake."""
 
     NOT_SPOKEN = "the server speaks no TLS at this port"
     UNTRUSTED = "its certificate is not accepted"
@@ -195,7 +195,7 @@ class TlsFailure(NamedTuple):
 def tls_failure(found: Iterable[BaseException]) -> Optional[TlsFailure]:
     """Return why TLS failed; ``None`` when TLS is not what failed.
 
-    A connection that was closed in the middle of the handshake is not TLS that failed.
+    A connection closed in the middle of the handshake does not count as a TLS failure.
 
     :param found: as :func:`causes` returns them.
     """

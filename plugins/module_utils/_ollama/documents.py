@@ -21,7 +21,7 @@ def read_object(content: bytes) -> Optional[dict[str, Any]]:
     """Return the JSON object that a content is; None when the content is something else.
 
     NaN and Infinity are not JSON. A document of more than :data:`MAX_DOCUMENT_LEVELS` levels, or with an integer of
-    thousands of digits, is nothing that Ollama sends.
+    thousands of digits, never comes from Ollama.
     """
     try:
         found = read_json(content, _DECODER, MAX_DOCUMENT_LEVELS)

@@ -30,7 +30,7 @@ class CollectionError(Exception):
         self.message = message
         self.remedy = remedy
         self.details: dict[str, Detail] = details
-        #: What had been done before the failure, in the form of a module's result; set by whoever knows it.
+        #: The changes made before the failure, in the form of a module's result; set by the code that made them.
         self.result: dict[str, object] | None = None
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@
 
 The rules are those of Ollama v0.32.5 (envconfig/config.go, Host and ConnectableHost): quotes and spaces around the
 value do not count; the scheme is optional; the port is 80 or 443 when a scheme is given and 11434 otherwise, also in
-the place of a port that is none; a path is kept; an address that only a server can bind to becomes loopback. Beyond
+place of an invalid port; a path is kept; an address that only a server can bind to becomes loopback. Beyond
 them, ``user:password@`` in front of the host is understood, for reverse proxies.
 """
 
@@ -50,7 +50,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is on this machine; Go's client, and so Ollama's, never asks a proxy for those."""
+        """Whether the server is on this machine. Go's client, and so Ollama's, uses no proxy for such a server."""
         try:
             return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:
@@ -58,7 +58,7 @@ class ServerAddress:
 
     @property
     def identity(self) -> str:
-        """What tells this server from others that a machine reaches: all names of its loopback are one."""
+        """The identity of the server on this machine: all names of its loopback are one."""
         name = "localhost" if self.is_loopback else self.host.lower()
         return f"{name}:{self.port}{self.path}"
 
@@ -66,7 +66,7 @@ class ServerAddress:
 def parse_host(text: Optional[str] = None) -> ServerAddress:
     """Read an address; without one, read the environment variable ``OLLAMA_HOST``.
 
-    :raises InvalidServerError: when no server can be meant by it. The message never repeats credentials.
+    :raises InvalidServerError: when it is not the address of a server. The message never repeats credentials.
     """
     value = os.environ.get("OLLAMA_HOST", "") if text is None else text
     value = value.strip().strip("\"'").strip()
@@ -113,7 +113,7 @@ def _split_host_port(text: str, default_port: str) -> tuple[str, str]:
 def _port_or(text: str, default_port: str) -> str:
     if re.fullmatch(r"\+?[0-9]{1,9}", text) and int(text) <= 65535:
         return text
-    return default_port  # as the official client does: a port that is none is the default one
+    return default_port  # as the official client does: an invalid port becomes the default one
 
 
 def _connectable(host: str, shown: str) -> str:

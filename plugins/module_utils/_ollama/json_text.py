@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""JSON texts from outside: all of them are read here, and none that is nested deeply reaches Python's parser.
+"""JSON texts from outside: this file reads them all, and keeps deeply nested ones from Python's parser.
 
 The parser calls itself for each level. Deep inside of a text it runs close to the greatest depth of calls that Python
 allows (about 1,000 levels in Python 3.9 to 3.11, 1,500 in 3.12.1, 10,000 in 3.13). Python may collect garbage at that
@@ -44,7 +44,7 @@ def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, mo
     :param content: the text, or its bytes in UTF-8, UTF-16 or UTF-32.
     :param most: levels that it may have.
     :raises NestedTooDeeplyError: when it has more levels.
-    :raises ValueError: when it is no JSON, or nothing that the decoder takes.
+    :raises ValueError: when it is no JSON, or the decoder refuses it.
     """
     text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
     if has_more_levels(text, most):

@@ -34,7 +34,7 @@ from .streams import ProgressStream
 #: after 3 seconds (RestartSec of Ollama's own unit), and an upgrade in between takes some more.
 RESTART_TIME = 60.0
 
-# What Ollama says when the way to the registry failed, rather than the request (server/download.go, server/images.go).
+# Ollama's messages when the connection to the registry failed, rather than the request (server/download.go, images.go).
 _PASSING = re.compile(
     r"max retries exceeded|digest mismatch|EOF|timeout|timed out|connection (reset|refused)|\b(429|50[0234])\b",
     re.IGNORECASE,
@@ -42,7 +42,7 @@ _PASSING = re.compile(
 
 
 class StalledError(OllamaError):
-    """Nothing moved for too long, although the server still answers."""
+    """No progress for too long, although the server still answers."""
 
     code = "stalled"
 
@@ -51,15 +51,15 @@ class LongCalls:
     """The long calls of a client.
 
     :param stall_timeout: seconds without a new byte or a new step.
-    :param tally: counts the bytes, and has the steps.
+    :param counter: counts the bytes, and has the steps.
     """
 
     def __init__(
-        self, client: OllamaClient, *, stall_timeout: float = 300.0, tally: Optional[ByteCounter] = None
+        self, client: OllamaClient, *, stall_timeout: float = 300.0, counter: Optional[ByteCounter] = None
     ) -> None:
         self._client = client
         self._stall_timeout = stall_timeout
-        self._tally = tally or ByteCounter()
+        self._counter = counter or ByteCounter()
 
     def pull(self, name: str, *, insecure: bool = False, policy: Optional[RetryPolicy] = None) -> None:
         """Make the server have what the registry has under this name.
@@ -68,8 +68,8 @@ class LongCalls:
         for again, and Ollama resumes it. Only interruptions without progress in between count against the policy.
 
         :raises ModelNotFoundError: when the registry does not have it.
-        :raises StalledError: when it stands still.
-        :raises OllamaError: when it was interrupted once too often, or was refused.
+        :raises StalledError: when there is no progress.
+        :raises OllamaError: when it was interrupted too often, or was refused.
         """
         policy = policy or RetryPolicy()
         watch = _Watch(self._stall_timeout)
@@ -89,7 +89,7 @@ class LongCalls:
     def push(self, name: str, *, insecure: bool = False) -> None:
         """Make the registry have what the server has under this name.
 
-        :raises StalledError: when it stands still.
+        :raises StalledError: when there is no progress.
         """
         with self._client.push(name, insecure=insecure, call=self._call()) as stream:
             self._follow(stream, f"The push of {name}", _Watch(self._stall_timeout), name)
@@ -97,7 +97,7 @@ class LongCalls:
     def create(self, name: str, body: Mapping[str, Any]) -> None:
         """Make a model.
 
-        :raises StalledError: when it stands still.
+        :raises StalledError: when there is no progress.
         """
         with self._client.create(name, call=self._call(), **body) as stream:
             self._follow(stream, f"The creation of {name}", _Watch(self._stall_timeout), name)
@@ -114,7 +114,7 @@ class LongCalls:
                     remedy="Look at the network between server and registry, or allow more time (stall_timeout)",
                     step=step,
                 )
-            self._tally.follow(name, document)
+            self._counter.follow(name, document)
 
     def _wait_for_server(self, cause: OllamaError) -> None:
         deadline = time.monotonic() + RESTART_TIME
@@ -129,7 +129,7 @@ class LongCalls:
 
 
 class _Watch:
-    """Whether something moves."""
+    """Detects a stall."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
@@ -139,7 +139,7 @@ class _Watch:
         self._advanced = False
 
     def stalls(self, document: Mapping[str, Any]) -> bool:
-        """Take a report in, and tell whether nothing has moved for too long."""
+        """Take a report in; return whether there has been no progress for too long."""
         now = time.monotonic()
         step = document.get("digest") or document.get("status")
         completed = document.get("completed") or 0

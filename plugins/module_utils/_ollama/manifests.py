@@ -30,7 +30,7 @@ MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 #: Bytes. The largest file that ext4 can hold (16 TiB, blocks of 4 KiB); beyond it a size is a mistake or an attack.
 MAX_BLOB_SIZE = 16 * 1024**4
 
-#: What a manifest may say that it is. Ollama writes the first; registries also serve the second, which reads the same.
+#: Accepted media types of a manifest. Ollama writes the first; registries also serve the second, of the same format.
 MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -44,7 +44,7 @@ _KEYS = {
 
 
 class ManifestError(CollectionError):
-    """Bytes are not a manifest, or one that cannot be trusted."""
+    """The bytes are not a manifest, or not a trustworthy one."""
 
     code = "manifest_invalid"
 
@@ -72,7 +72,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest that was found sound."""
+    """A checked manifest."""
 
     raw: bytes
     config: Optional[Layer]
@@ -83,7 +83,7 @@ class Manifest:
         """Read a manifest.
 
         :raises UnsupportedManifestError: when it is of another kind.
-        :raises ManifestError: when it is not a manifest at all, or one that no tool would have written.
+        :raises ManifestError: when it is not a manifest, or one that no tool writes.
         """
         body = _object(_decoded(raw), "the whole")
         kind = body.get("mediaType", "")
@@ -116,7 +116,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """What Ollama shows as the model's digest."""
+        """The digest of the model, as Ollama shows it."""
         return digest_of(self.raw)
 
     @property

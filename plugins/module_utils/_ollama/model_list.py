@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The models of a server, as its lists and descriptions tell them."""
+"""The models of a server, read from its lists and descriptions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def listed(document: Mapping[str, Any]) -> list[ListedModel]:
         try:
             name = ModelName.parse(shown)
         except InvalidNameError:
-            continue  # a stranger's file in the store; no name that a task can give means it
+            continue  # a foreign file in the store; no valid model name can mean it
         models.append(ListedModel(name, shown, full_digest(entry.get("digest")), entry.get("size") or 0, entry))
     return models
 

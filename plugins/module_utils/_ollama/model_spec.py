@@ -99,14 +99,14 @@ def differences(
     origin: Optional[Mapping[str, Any]],
     digest_of: DigestOf,
 ) -> list[str]:
-    """Return the parts in which a model is not what its recipe makes, as far as the server lets one see.
+    """Return the parts in which a model differs from its recipe, as far as the server shows them.
 
     A template and stop words that nobody gave may have been found in the files by Ollama itself, so they do not count
     when the model is made from files. Ollama makes new weights when it converts or quantizes: only their kind and
     quantization can be compared.
 
     :param shown: the model's answer to ``show``.
-    :param digest_of: is asked for the files whose bytes the model keeps, and only for those.
+    :param digest_of: called only for the files whose bytes the model keeps.
     """
     there, want = present(shown), wanted(recipe, origin)
     if recipe.origin is None:
@@ -122,7 +122,7 @@ def differences(
 
 
 def wanted_weights(recipe: ModelSpec, origin: Optional[Mapping[str, Any]], digest_of: DigestOf) -> Optional[list[str]]:
-    """Return the digests that the weights of the model will have; None when only the server can tell."""
+    """Return the digests that the weights of the model will have; None when only the server knows them."""
     level = str(((origin or {}).get("details") or {}).get("quantization_level", "")).upper()
     names = [*recipe.files, *recipe.adapters]
     if (recipe.quantize and recipe.quantize.upper() != level) or not all(n.lower().endswith(".gguf") for n in names):

@@ -18,7 +18,7 @@ MAX_DIGITS = 15
 
 
 def finite(value: object) -> Optional[float]:
-    """Return a number as a float; None for what is not a finite number. A text and a truth value are none."""
+    """Return a finite number as a float; None for any other value, texts and truth values too."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

@@ -60,7 +60,7 @@ class Option:
 
 
 OPTIONS: Mapping[str, Option] = {
-    # How the next token is chosen.
+    # Sampling
     "num_keep": Option(INTEGER, -1, 1_048_576),
     "seed": Option(INTEGER, 1 - 2**53, 2**53 - 1),
     "num_predict": Option(INTEGER, -2, 1_048_576),
@@ -79,7 +79,7 @@ OPTIONS: Mapping[str, Option] = {
     "mirostat_eta": Option(NUMBER, 0, 10),
     "penalize_newline": Option(BOOLEAN),
     "stop": Option(TEXTS),
-    # How the model is loaded.
+    # Loading of the model
     "num_ctx": Option(INTEGER, 1, 1_048_576, runner=True),
     "num_batch": Option(INTEGER, 1, 16_384, runner=True),
     "num_gpu": Option(INTEGER, -1, 10_000, runner=True),
@@ -95,7 +95,7 @@ OPTIONS: Mapping[str, Option] = {
     "vocab_only": Option(BOOLEAN, runner=True),
 }
 
-#: What a stranger's request may not set unless the node allows it.
+#: Options that a request may not set unless the node allows it.
 RUNNER_OPTIONS = frozenset(name for name, option in OPTIONS.items() if option.runner)
 
 #: Options whose range can be set.
@@ -112,7 +112,7 @@ def names_of_kind(kind: str) -> frozenset[str]:
 def allowed(options: Mapping[str, Any], ranges: Ranges, pinned: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the options that are passed on, and the names of those that are left out.
 
-    Left out is what Ollama does not know and would itself ignore, what is null, and what is pinned.
+    Left out are options that Ollama does not know and would ignore, null values, and pinned options.
 
     :param ranges: ranges that replace those of :data:`OPTIONS`.
     :param pinned: options that somebody else decides.

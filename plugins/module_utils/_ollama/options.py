@@ -29,7 +29,7 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0
 
 
 class InvalidOptionError(OllamaError):
-    """A runner option or a keep-alive time that Ollama could not use; ``details["option"]`` is its name."""
+    """An invalid runner option or keep-alive time; ``details["option"]`` is its name."""
 
     code = "invalid_option"
 

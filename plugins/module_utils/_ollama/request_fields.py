@@ -72,7 +72,7 @@ REFUSED: Mapping[str, str] = {
     "steps": "is not passed on: answers with a generated picture are not served",
 }
 
-#: Fields that another call has. Who sends one expects something that would not happen.
+#: Fields of another call. A requester that sends one expects an effect that it would not get.
 _FOREIGN: Mapping[str, tuple[str, ...]] = {
     call: tuple(sorted({name for names in PASSED.values() for name in names} - set(own)))
     for call, own in PASSED.items()

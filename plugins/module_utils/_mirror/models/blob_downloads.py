@@ -28,11 +28,11 @@ class BlobDownloads:
     """Downloads the blobs of some models, and counts their bytes.
 
     :param options: how to use the network; one bandwidth limit holds for all downloads together.
-    :param tally: counts the bytes for the progress display.
+    :param counter: counts the bytes for the progress display.
     """
 
     def __init__(
-        self, wanted: WantedModels, store: Store, options: TransferOptions, tally: ByteCounter, report: ImportReport
+        self, wanted: WantedModels, store: Store, options: TransferOptions, counter: ByteCounter, report: ImportReport
     ) -> None:
         self._wanted = wanted
         self._store = store
@@ -40,12 +40,12 @@ class BlobDownloads:
         # Direct output writes whole blocks.
         self._chunk_size = -(-options.chunk_size // BLOCK) * BLOCK
         self._bandwidth = Bandwidth(options.max_bandwidth)
-        self._tally = tally
+        self._counter = counter
         self._report = report
         self._users: Mapping[str, str] = {}
 
     def expect(self, blobs: Sequence[BlobChange], users: Mapping[str, str]) -> None:
-        """Tell the tally which blobs will come.
+        """Announce the blobs that will come to the byte counter.
 
         :param users: the name of a model that uses a blob, by the blob's digest.
         """
@@ -53,7 +53,7 @@ class BlobDownloads:
         if blobs:
             begun = kept_bytes(self._store.partials)
             kept = sum(begun.get(blob_file_name(blob.digest), 0) for blob in blobs)
-            self._tally.expect(users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
+            self._counter.expect(users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
 
     def transfer(self, blob: BlobChange) -> Transfer:
         """Return the transfer of a blob from the mirror into the store by way of a partial file."""
@@ -73,7 +73,7 @@ class BlobDownloads:
                 concurrency=self._concurrency,
                 chunk_size=self._chunk_size,
                 bandwidth=self._bandwidth,
-                on_bytes=lambda transfer, count: self._tally.add(count, self._users[transfer.digest]),
+                on_bytes=lambda transfer, count: self._counter.add(count, self._users[transfer.digest]),
                 on_done=arrived,
             ).run(transfers)
         finally:

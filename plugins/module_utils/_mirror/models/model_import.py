@@ -42,19 +42,19 @@ class ModelImport:
         verify_always: bool = False,
         options: Optional[TransferOptions] = None,
         wait: Optional[LockWait] = None,
-        tally: Optional[ByteCounter] = None,
+        counter: Optional[ByteCounter] = None,
     ) -> None:
         """
         :param prune: remove other models of the store whose names match any of these patterns.
         :param verify_always: hash blobs also if they look as they did when they were last verified.
         :param options: how to use the network.
         :param wait: how to wait for another importer.
-        :param tally: counts the bytes for the progress display.
+        :param counter: counts the bytes for the progress display.
         """
         self.report = ImportReport()
         self._inspector = BlobInspector(store, VerificationRecords(store.find_workspace(), believe=not verify_always))
         wanted = WantedModels(mirror, names)
-        downloads = BlobDownloads(wanted, store, options or TransferOptions(), tally or ByteCounter(), self.report)
+        downloads = BlobDownloads(wanted, store, options or TransferOptions(), counter or ByteCounter(), self.report)
         self._planner = ImportPlanner(wanted, store, StoreDestination(store, self._inspector), prune)
         delivery = StoreDelivery(downloads, self.report)
         self._run = ImportRun(store, self._planner, self._inspector, delivery, self.report, wait or LockWait())

@@ -59,7 +59,7 @@ class ModelPublisher:
     :param prune: remove other models of the mirror whose names match any of these patterns, and the blobs that only
         the replaced manifests name.
     :param max_bandwidth: bytes per second; ``None`` for no limit.
-    :param tally: counts the bytes for the progress display.
+    :param counter: counts the bytes for the progress display.
     :ivar report: what the publication has done so far.
     """
 
@@ -71,14 +71,14 @@ class ModelPublisher:
         *,
         prune: Sequence[str] = (),
         max_bandwidth: Optional[int] = None,
-        tally: Optional[ByteCounter] = None,
+        counter: Optional[ByteCounter] = None,
     ) -> None:
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
         self._prune = prune
         self._bandwidth = Bandwidth(max_bandwidth)
-        self._tally = tally or ByteCounter()
+        self._counter = counter or ByteCounter()
         self.report = PublishReport()
 
     def plan(self) -> Plan:
@@ -136,7 +136,7 @@ class ModelPublisher:
         try:
             # One model after the other, so that a failure leaves the earlier models complete.
             todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
-            self._tally.expect(plan.models[0].name.short, plan.bytes_to_transfer)
+            self._counter.expect(plan.models[0].name.short, plan.bytes_to_transfer)
             for model in plan.models:
                 for blob in model.after.blobs if model.after else ():
                     if blob.digest in todo:
@@ -247,4 +247,4 @@ class ModelPublisher:
 
     def _count(self, what: str, count: int) -> None:
         self.report.bytes_sent += count
-        self._tally.add(count, what)
+        self._counter.add(count, what)

@@ -60,20 +60,20 @@ class ModelSync:
         verify_always: bool = False,
         options: Optional[TransferOptions] = None,
         wait: Optional[LockWait] = None,
-        tally: Optional[ByteCounter] = None,
+        counter: Optional[ByteCounter] = None,
     ) -> None:
         """
         :param store: the store of the server, as far as this process can reach it.
         :param verify_always: hash blobs also if they look as they did when they were last verified.
         :param options: how to use the network.
         :param wait: how to wait for another importer.
-        :param tally: counts the bytes for the progress display.
+        :param counter: counts the bytes for the progress display.
         """
         self.report = SyncReport()
         self._inspector = BlobInspector(store, VerificationRecords(store.find_workspace(), believe=not verify_always))
         self._destination = ServerDestination(server.client, store, self._inspector, self.report)
         wanted = WantedModels(mirror, names)
-        downloads = BlobDownloads(wanted, store, options or TransferOptions(), tally or ByteCounter(), self.report)
+        downloads = BlobDownloads(wanted, store, options or TransferOptions(), counter or ByteCounter(), self.report)
         self._planner = ImportPlanner(wanted, store, self._destination)
         delivery = ServerDelivery(
             downloads, store, self._destination, self._inspector, self.report, server.pusher, server.policy

@@ -68,15 +68,15 @@ class Fetch:
         digest: Optional[str],
         *,
         on_wait: Callable[[str], None] = lambda message: None,
-        tally: Optional[ByteCounter] = None,
+        counter: Optional[ByteCounter] = None,
     ) -> None:
         """
         :param digest: the digest that the content must have; without it, the one recorded with the object.
         :param on_wait: receives a message if another process that brings the same file has to be waited for.
-        :param tally: counts the bytes for the progress display.
+        :param counter: counts the bytes for the progress display.
         """
         self._on_wait = on_wait
-        self._tally = tally or ByteCounter()
+        self._counter = counter or ByteCounter()
         self._mirror = mirror
         self._key = key
         self._path = path
@@ -129,8 +129,8 @@ class Fetch:
                 target = PartialFile(directory, stem, plan.size, ownership, directory, self._name)
                 source = ObjectSource(self._mirror, self._ask())
                 transfer = Transfer(plan.after, plan.size, source, target)
-                self._tally.expect(self._key, plan.size, kept=held(directory, stem))
-                Engine(on_bytes=lambda _transfer, count: self._tally.add(count)).run([transfer])
+                self._counter.expect(self._key, plan.size, kept=held(directory, stem))
+                Engine(on_bytes=lambda _transfer, count: self._counter.add(count)).run([transfer])
                 directory.sync()
         if isinstance(transfer.error, WrongDigestError):
             source.name_damage(transfer.error, checksum_given=self._digest is not None)
@@ -207,13 +207,13 @@ class Deposit:
     """One file of this machine, to be present in the bucket as an object."""
 
     def __init__(
-        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, tally: Optional[ByteCounter] = None
+        self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, counter: Optional[ByteCounter] = None
     ) -> None:
         """
         :param digest: the digest that the file must have, if it is known.
-        :param tally: counts the bytes for the progress display.
+        :param counter: counts the bytes for the progress display.
         """
-        self._tally = tally or ByteCounter()
+        self._counter = counter or ByteCounter()
         self._mirror = mirror
         self._key = key
         self._path = os.path.abspath(path)
@@ -259,8 +259,8 @@ class Deposit:
         """Send the file; return how many bytes went over the network."""
         descriptor, size = self._open()
         try:
-            self._tally.expect(self._key, size)
-            upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._tally.add)
+            self._counter.expect(self._key, size)
+            upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._counter.add)
         except WrongDigestError as error:  # a moment ago the file had the right digest
             error.remedy = "The file changed while it was being sent; run again when nothing writes to it any more"
             raise

@@ -12,7 +12,11 @@ from typing import Any, Optional
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._module import progress
-from ansible_collections.legionio.ollama.plugins.module_utils._module.progress import decoded, encoded, telling
+from ansible_collections.legionio.ollama.plugins.module_utils._module.progress import (
+    decoded,
+    encoded,
+    reported_progress,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 
 
@@ -51,10 +55,10 @@ def test_the_file_says_how_far_it_is_and_goes(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(progress, "WRITE_EVERY", 0.02)
     monkeypatch.setattr(progress, "FORESEEABLE_AFTER", 0.0)
     path = tmp_path / "file"
-    with telling(module("/proc/nowhere/file", path)) as tally:
+    with reported_progress(module("/proc/nowhere/file", path)) as counter:
         assert path.stat().st_mode & 0o777 == 0o600
-        tally.expect("m", 1000)
-        tally.add(250)
+        counter.expect("m", 1000)
+        counter.add(250)
         state = seen(path, 250)
     assert state is not None
     assert (state["model"], state["bytes"], state["bytes_total"], state["percent"]) == ("m", 250, 1000, 25)
@@ -65,8 +69,8 @@ def test_the_file_says_how_far_it_is_and_goes(tmp_path: Path, monkeypatch: pytes
 def test_nothing_is_written_into_what_lies_there(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "victim")
-    with telling(module(tmp_path / "link", tmp_path / "victim")) as tally:
-        tally.add(1)
+    with reported_progress(module(tmp_path / "link", tmp_path / "victim")) as counter:
+        counter.add(1)
     assert (tmp_path / "victim").read_text() == "mine"
     assert (tmp_path / "link").is_symlink()
 
@@ -76,9 +80,9 @@ def test_a_failure_keeps_the_last_state_beside_what_was_done() -> None:
     error.result = {"changed": True}
 
     def fail_half_way() -> None:
-        with telling(module()) as tally:
-            tally.expect("m", 10)
-            tally.add(5)
+        with reported_progress(module()) as counter:
+            counter.expect("m", 10)
+            counter.add(5)
             raise error
 
     with pytest.raises(CollectionError):
@@ -89,12 +93,12 @@ def test_a_failure_keeps_the_last_state_beside_what_was_done() -> None:
 
 def test_a_failure_before_anything_moved_says_nothing_of_it() -> None:
     error = CollectionError("gone")
-    with pytest.raises(CollectionError), telling(module()):
+    with pytest.raises(CollectionError), reported_progress(module()):
         raise error
     assert error.result is None
 
 
 def test_no_file_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", None)
-    with telling(SimpleNamespace(params={})) as tally:  # type: ignore[arg-type]
-        tally.add(1)
+    with reported_progress(SimpleNamespace(params={})) as counter:  # type: ignore[arg-type]
+        counter.add(1)

@@ -15,40 +15,40 @@ def layer(digest: str, completed: int, total: int = 100) -> dict[str, Any]:
 
 
 def test_bytes_of_many_threads_add_up() -> None:
-    tally = ByteCounter()
-    tally.expect("a", 80_000, kept=100)
+    counter = ByteCounter()
+    counter.expect("a", 80_000, kept=100)
 
     def count() -> None:
         for _time in range(900):
-            tally.add(10, "b")
+            counter.add(10, "b")
 
     threads = [threading.Thread(target=count) for _thread in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert tally.read() == Reading("b", "", 72_100, 80_000, 100)
+    assert counter.read() == Reading("b", "", 72_100, 80_000, 100)
 
 
 def test_bytes_that_come_twice_are_not_more_than_all() -> None:
-    tally = ByteCounter()
-    tally.expect("a", 100, kept=4096)  # a block of the disk
-    assert tally.read() == Reading("a", "", 100, 100, 100)
-    tally.add(5)
-    assert tally.read().done == 100
+    counter = ByteCounter()
+    counter.expect("a", 100, kept=4096)  # a block of the disk
+    assert counter.read() == Reading("a", "", 100, 100, 100)
+    counter.add(5)
+    assert counter.read().done == 100
 
 
 def test_layers_of_a_pull() -> None:
-    tally = ByteCounter()
-    tally.follow("m", {"status": "pulling manifest"})
-    assert tally.read() == Reading("m", "pulling manifest")
-    tally.follow("m", layer("a", 30))
-    tally.follow("m", layer("a", 50))
-    tally.follow("m", layer("b", 0, 10))
-    assert tally.read() == Reading("m", "", 50, 110, 30), "what a layer begins with was there before"
-    tally.follow("m", layer("a", 20))
-    assert tally.read().done == 20, "Ollama dropped what did not verify"
-    tally.follow("m", {"status": "pulling b", "digest": "b"})
-    assert tally.read() == Reading("m", "pulling b", 20, 110, 30)
-    tally.follow("m", {"status": "writing manifest"})
-    assert tally.read().step == "writing manifest"
+    counter = ByteCounter()
+    counter.follow("m", {"status": "pulling manifest"})
+    assert counter.read() == Reading("m", "pulling manifest")
+    counter.follow("m", layer("a", 30))
+    counter.follow("m", layer("a", 50))
+    counter.follow("m", layer("b", 0, 10))
+    assert counter.read() == Reading("m", "", 50, 110, 30), "what a layer begins with was there before"
+    counter.follow("m", layer("a", 20))
+    assert counter.read().done == 20, "Ollama dropped what did not verify"
+    counter.follow("m", {"status": "pulling b", "digest": "b"})
+    assert counter.read() == Reading("m", "pulling b", 20, 110, 30)
+    counter.follow("m", {"status": "writing manifest"})
+    assert counter.read().step == "writing manifest"

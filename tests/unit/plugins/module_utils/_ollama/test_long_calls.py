@@ -48,9 +48,9 @@ def pulling(lab: Any, *rounds: Any) -> tuple[Any, list[int]]:
 
 def test_reports_are_counted(lab: Any) -> None:
     client, _count = pulling(lab, [layer(0), layer(100), {"status": "success"}])
-    tally = ByteCounter()
-    LongCalls(client, tally=tally).pull("m")
-    assert tally.read() == ("m", "success", 100, 100, 0)
+    counter = ByteCounter()
+    LongCalls(client, counter=counter).pull("m")
+    assert counter.read() == ("m", "success", 100, 100, 0)
 
 
 def test_a_cut_pull_is_asked_for_again(lab: Any) -> None:

@@ -50,7 +50,7 @@ def test_run_blob_arrives_in_whole_blocks_and_its_bytes_are_counted(downloads, m
     assert [transfer.digest for transfer in arrived] == [BLOB.digest]
     assert sum(name == "range" for name, _key in memory_mirror.store.requests) == -(-len(CONTENT) // 4096)
     assert downloads._report.bytes_received == len(CONTENT)
-    assert downloads._tally.read()[2:] == (len(CONTENT), len(CONTENT), 0)
+    assert downloads._counter.read()[2:] == (len(CONTENT), len(CONTENT), 0)
 
 
 def test_run_damaged_object_is_named_by_its_url(downloads, memory_mirror):
@@ -65,11 +65,11 @@ def test_run_damaged_object_is_named_by_its_url(downloads, memory_mirror):
 def test_expect_partial_file_counts_as_kept(downloads, store):
     store.partials.write(partial_name(blob_file_name(BLOB.digest)), b"x" * 4096, store.ownership)
     downloads.expect([BLOB], USERS)
-    reading = downloads._tally.read()
+    reading = downloads._counter.read()
     assert (reading.what, reading.kept) == (NAME.short, 4096)
 
 
 def test_expect_no_blobs_leaves_the_tally_alone(downloads):
-    before = downloads._tally.read()
+    before = downloads._counter.read()
     downloads.expect([], {})
-    assert downloads._tally.read() == before
+    assert downloads._counter.read() == before

@@ -55,14 +55,14 @@ def puts(mirror):
 
 
 def test_apply_empty_mirror_gets_blobs_before_the_manifest(publish, memory_mirror, store):
-    tally = ByteCounter()
-    plan, report = publish(tally=tally)
+    counter = ByteCounter()
+    plan, report = publish(counter=counter)
     assert plan.changed
     assert puts(memory_mirror)[-1] == memory_mirror.layout.manifest_key(NAME)
     assert memory_mirror.objects[key_of(memory_mirror, WEIGHTS)] == WEIGHTS
     assert memory_mirror.manifest(NAME) == store.manifest(NAME)
     assert sorted(report.uploaded) == sorted([digest_of(WEIGHTS), digest_of(TEMPLATE)])
-    assert report.bytes_sent == tally.read().done == len(WEIGHTS) + len(TEMPLATE)
+    assert report.bytes_sent == counter.read().done == len(WEIGHTS) + len(TEMPLATE)
     assert report.models == [NAME]
 
 
