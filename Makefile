@@ -96,7 +96,7 @@ integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
 # The parts of them that `make test` runs side by side.
 .PHONY: integration-fleet
 integration-fleet: stage parts ## of these, those of the worker and of its messages
-	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire tests/integration/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-mirror
 integration-mirror: stage parts parts-ollama ## of these, those of the mirror

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the daemon's links to the shared rooms complete: one for each file of _http, _ollama, _mirror and _fleet.
+"""Keep the links of the daemons complete: one for each file of the shared rooms that a daemon uses.
 
-The daemon's package has the same files as the modules, by links, so that git holds one copy. A link to each folder
-would do, and would need no care; ansible-test allows only links to files.
+The package of a daemon has the same files as the modules, by links, so that git holds one copy. A link to each folder
+would do, and would need no care; ansible-test allows only links to files. The gateway has files of the worker's package
+in the same way.
 
 usage: python3 link_rooms.py           make what is missing, remove what leads nowhere, say what was done
        python3 link_rooms.py --check   change nothing; fail when a link is missing, wrong, or not known to git
@@ -20,24 +21,44 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 UTILS = "plugins/module_utils"
-DAEMON = "roles/fleet_worker/files/fleet_worker"
-ROOMS = ("_http", "_ollama", "_mirror", "_fleet")
+WORKER = "roles/fleet_worker/files/fleet_worker"
+GATEWAY = "roles/fleet_gateway/files/fleet_gateway"
+#: The rooms that each daemon has.
+DAEMONS = {WORKER: ("_http", "_ollama", "_mirror", "_fleet"), GATEWAY: ("_http", "_ollama", "_fleet")}
+#: Files of the worker that the gateway has too: the log, the notifications of systemd, and parts of the settings.
+SHARED = (
+    "exit_codes.py",
+    "logs/__init__.py",
+    "logs/log.py",
+    "logs/writer.py",
+    "runtime/__init__.py",
+    "runtime/systemd.py",
+    "settings/__init__.py",
+    "settings/broker.py",
+    "settings/credentials.py",
+    "settings/sections.py",
+    "settings/yaml_document.py",
+)
 
 
 def wanted(root: Path) -> dict[str, str]:
     """Every link that should be, by its path, and where it leads."""
     links = {}
-    for room in ROOMS:
-        for path in sorted((root / UTILS / room).rglob("*.py")):
-            link = root / DAEMON / path.relative_to(root / UTILS)
-            links[str(link.relative_to(root))] = os.path.relpath(path, link.parent)
+    for daemon, rooms in DAEMONS.items():
+        for room in rooms if (root / daemon).is_dir() or daemon == WORKER else ():
+            for path in sorted((root / UTILS / room).rglob("*.py")):
+                link = root / daemon / path.relative_to(root / UTILS)
+                links[str(link.relative_to(root))] = os.path.relpath(path, link.parent)
+    for name in SHARED if (root / GATEWAY).is_dir() else ():
+        link = root / GATEWAY / name
+        links[str(link.relative_to(root))] = os.path.relpath(root / WORKER / name, link.parent)
     return links
 
 
 def present(root: Path) -> Iterator[str]:
     """What is at the place of the links: links, files that should be links, and links in the place of folders."""
-    for room in ROOMS:
-        top = root / DAEMON / room
+    yield from (f"{GATEWAY}/{name}" for name in SHARED if os.path.lexists(root / GATEWAY / name))
+    for top in (root / daemon / room for daemon, rooms in DAEMONS.items() for room in rooms):
         if top.is_symlink():
             yield str(top.relative_to(root))
             continue
@@ -73,7 +94,7 @@ def mend(root: Path) -> list[str]:
 
 def unknown_to_git(root: Path) -> list[str]:
     listed = subprocess.run(
-        ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--", DAEMON],
+        ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--", *DAEMONS],
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.decode()
@@ -89,7 +110,7 @@ def main() -> int:
         for problem in problems:
             print(f"link_rooms: {problem}", file=sys.stderr)
         if problems:
-            print(f"link_rooms: run `make links`, and commit {DAEMON}", file=sys.stderr)
+            print("link_rooms: run `make links`, and commit roles", file=sys.stderr)
         return 1 if problems else 0
     for line in mend(ROOT):
         print(line)

@@ -14,7 +14,11 @@ check() {
     format) ruff format --check --output-format concise --quiet --no-cache . ;;
     # From the folder of ansible_collections, so that modules have the names that Ansible gives them.
     mypy) (cd ../../.. && typed --package ansible_collections.legionio.ollama.plugins) ;;
-    mypy-daemon) [[ ! -d roles/fleet_worker/files/fleet_worker ]] || (cd roles/fleet_worker/files && typed --package fleet_worker) ;;
+    mypy-daemon)
+      for daemon in fleet_worker fleet_gateway; do
+        (cd "roles/$daemon/files" && typed --package "$daemon") || return 1
+      done
+      ;;
     mypy-tools)
       for folder in tests/tools tests/lint tests/unit/lint tests/unit/tools tests/unit/architecture; do
         (cd "$folder" && MYPYPATH=$root/tests/lint:$root/tests/tools:${root%/ansible_collections/*} typed .) || return 1

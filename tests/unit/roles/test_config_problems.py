@@ -17,7 +17,8 @@ from typing import Any, Callable
 import config_schemas
 import pytest
 from ansible_collections.legionio.ollama.plugins.filter.config_problems import config_problems
-from fleet_worker.settings.config import Config, ConfigError, checked
+from fleet_worker.settings.config import Config
+from fleet_worker.settings.sections import ConfigError, checked
 from fleet_worker.updates.config import UpdatesConfig
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/fleet_worker"

@@ -14,7 +14,8 @@ from typing import Optional
 
 from . import __version__
 from .exit_codes import EXIT_CONFIG, EXIT_NOT_READY, EXIT_PROBLEMS
-from .settings.config import DEFAULT_PATH, Config, ConfigError, load
+from .settings.config import DEFAULT_PATH, Config, load
+from .settings.sections import ConfigError
 
 #: Where the configuration of the updates is.
 UPDATES_PATH = "/etc/legionio/fleet-updates.yml"

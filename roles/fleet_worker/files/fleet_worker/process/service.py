@@ -38,9 +38,10 @@ from ..runtime.watchdog import Watchdog
 from ..settings import credentials
 from ..settings.auto_lanes import lanes_of
 from ..settings.broker import broker_settings
-from ..settings.config import Config, ConfigError, load
+from ..settings.config import Config, load
 from ..settings.lanes import configured_lanes
 from ..settings.protocol import protocol_settings
+from ..settings.sections import ConfigError
 from ..worker.settings import WorkerSettings
 from ..worker.worker import Worker
 from .host_lock import SUFFIX, Claim

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from .._ollama.names import DEFAULT_TAG, ModelName
 from .._ollama.patterns import matches_any
-from .config import MAX_NAME, AutoLanesConfig, LaneConfig
+from .config import AutoLanesConfig, LaneConfig
+from .sections import MAX_NAME
 
 #: What a model must be able to do for a lane of each type, in the words of Ollama.
 NEEDS = {"chat": "completion", "generate": "completion", "embed": "embedding"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .._fleet.broker import Address, BrokerSettings, BrokerTlsSettings
 from . import credentials
-from .config import BrokerConfig
+from .sections import BrokerConfig
 
 
 def broker_settings(broker: BrokerConfig, name: str) -> BrokerSettings:

@@ -10,25 +10,20 @@ systemd puts what ``LoadCredential=`` names.
 from __future__ import annotations
 
 import re
-import reprlib
 import socket
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Optional, TypeVar, Union
+from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StrictFloat,
     StrictInt,
     StrictStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from .._fleet.broker import Address
 from .._fleet.lanes import Lane, check_collisions, lane, shared_key
 from .._fleet.tokens import AUDIENCE, ISSUER
 from .._fleet.trust import REPLY_QUEUES
@@ -39,24 +34,11 @@ from .._ollama.names import ModelName
 from .._ollama.option_ranges import RANGED
 from .._ollama.options import keep_alive
 from .._ollama.patterns import NamePattern
-from .._ollama.text import printable
 from ..domain.lane_rule import STARVATION
 from ..domain.lane_terms import LaneTerms
-from . import yaml_document
+from .sections import BrokerConfig, CredentialName, LogConfig, Name, Section, checked, content_of, or_value_error
 
 DEFAULT_PATH = "/etc/legionio/fleet-worker.yml"
-
-#: Bytes. AMQP 0-9-1 carries names as short strings.
-MAX_NAME = 255
-
-
-def _short_string(value: str) -> str:
-    size = len(value.encode("utf-8"))
-    if size > MAX_NAME:
-        raise ValueError(f"it has {size} bytes, and AMQP allows {MAX_NAME}; shorten it")
-    if not value.isprintable():
-        raise ValueError(f"{printable(value)!r} has characters that cannot be shown; remove them")
-    return value
 
 
 def _pattern(value: str) -> str:
@@ -64,67 +46,8 @@ def _pattern(value: str) -> str:
     return value
 
 
-CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}$")]
-Name = Annotated[str, Field(min_length=1), AfterValidator(_short_string)]
 #: A pattern of model names.
 Pattern = Annotated[Name, AfterValidator(_pattern)]
-
-_Kind = TypeVar("_Kind", bound=BaseModel)
-
-
-class ConfigError(CollectionError):
-    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
-
-    code = "invalid_config"
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TlsConfig(Section):
-    """How the broker is verified, and which certificate it is shown."""
-
-    ca_path: Optional[str] = None
-    client_cert: Optional[str] = None
-    client_key_credential: Optional[CredentialName] = None
-    validate_: bool = Field(default=True, alias="validate")
-
-    @model_validator(mode="after")
-    def _key_has_certificate(self) -> TlsConfig:
-        if self.client_key_credential and not self.client_cert:
-            raise ValueError("client_key_credential needs client_cert; add the certificate that belongs to the key")
-        return self
-
-
-class BrokerConfig(Section):
-    """Where the broker is, and who the worker is to it."""
-
-    addresses: list[str] = Field(min_length=1)
-    vhost: Name = "/"
-    #: None: the client certificate says who we are (SASL EXTERNAL).
-    username: Optional[Name] = "fleet-worker"
-    password_credential: CredentialName = "broker-password"  # noqa: S105 - the name of a file
-    #: Seconds; the broker may ask for less.
-    heartbeat: int = Field(default=30, ge=5, le=600)
-    tls: Optional[TlsConfig] = None
-
-    @field_validator("addresses")
-    @classmethod
-    def _addresses_are_readable(cls, value: list[str]) -> list[str]:
-        for text in value:
-            or_value_error(lambda text=text: Address.parse(text, tls=False))
-        return value
-
-    @model_validator(mode="after")
-    def _somebody_logs_in(self) -> BrokerConfig:
-        if self.username is None and not (self.tls and self.tls.client_cert):
-            raise ValueError("username is null and there is no tls.client_cert; set one of them, or nobody can log in")
-        return self
 
 
 class OllamaConfig(Section):
@@ -318,13 +241,6 @@ class EmbedBatchConfig(Section):
     bytes: int = Field(default=262144, ge=1024, le=16 * 1024 * 1024)
 
 
-class LogConfig(Section):
-    """The log, which goes to standard output."""
-
-    format: Literal["logfmt", "json"] = "logfmt"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-
-
 class Config(Section):
     """The whole file."""
 
@@ -452,60 +368,9 @@ def load(path: str) -> Config:
     return parse(content_of(path))
 
 
-def content_of(path: str) -> dict[str, Any]:
-    """Return what a configuration file says, unchecked.
-
-    :raises ConfigError: when it cannot be read.
-    """
-    try:
-        content = yaml_document.read(path)
-    except yaml_document.UnreadableError as error:
-        raise ConfigError([f"{path}: {printable(error, 1000)}"]) from error
-    if not isinstance(content, dict):
-        raise ConfigError([f"{path}: is not a mapping; begin with the keys broker and lanes"])
-    return content
-
-
 def parse(content: dict[str, Any]) -> Config:
     """Check a configuration.
 
     :raises ConfigError: with one line for each problem, ``key: what is wrong; remedy``.
     """
     return checked(Config, content)
-
-
-def checked(kind: type[_Kind], content: dict[str, Any]) -> _Kind:
-    """Check a configuration of some kind, as :func:`parse` does."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError([printable(_problem(one), 1000) for one in error.errors(include_url=False)[:100]]) from error
-    except Exception as error:  # a value that no check has thought of
-        reason = f"the configuration cannot be checked: {type(error).__name__}: {printable(error)}"
-        raise ConfigError([f"{reason}; correct the value that this names"]) from error
-
-
-def _problem(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "lanes"  # what concerns the file as a whole is about them
-    kind, message = error["type"], error["msg"]
-    if kind == "missing":
-        return f"{key}: is missing; add it"
-    if kind == "extra_forbidden":
-        return f"{key}: is not a key that the worker knows; correct its name or remove it"
-    if kind == "value_error":
-        # Written here, with its remedy.
-        return f"{key}: {message.removeprefix('Value error, ')}"
-    return f"{key}: {message[0].lower()}{message[1:]}, and it is {_shown(error['input'])}; correct it"
-
-
-def _shown(value: Any) -> str:
-    text = reprlib.repr(value)  # bounded also for a value that aliases have made large
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def or_value_error(check: Any) -> Any:
-    """Run a check of the shared packages, and let pydantic know in its own way."""
-    try:
-        return check()
-    except CollectionError as error:
-        raise ValueError(f"{error.message}; {error.remedy}" if error.remedy else error.message) from error

@@ -15,12 +15,12 @@ from .._fleet.trust import REPLY_QUEUES
 from .._mirror.s3.settings import S3Settings
 from .._ollama.store import StoreSettings
 from ..settings import credentials
-from ..settings.config import (
+from ..settings.config import Pattern
+from ..settings.sections import (
     BrokerConfig,
     CredentialName,
     LogConfig,
     Name,
-    Pattern,
     Section,
     checked,
     content_of,

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from fleet_worker.domain.lane_terms import LaneTerms
 from fleet_worker.settings.auto_lanes import lanes_of
-from fleet_worker.settings.config import AutoLanesConfig, ConfigError, parse
+from fleet_worker.settings.config import AutoLanesConfig, parse
 from fleet_worker.settings.lanes import configured_lanes
+from fleet_worker.settings.sections import ConfigError
 
 MODELS = [
     ("all-minilm:latest", ("embedding",)),

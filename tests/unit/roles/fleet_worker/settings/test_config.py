@@ -17,8 +17,9 @@ import yaml
 from fleet_worker import __file__ as package_file
 from fleet_worker import __version__
 from fleet_worker.domain.lane_terms import USUAL, LaneTerms
-from fleet_worker.settings.config import Config, ConfigError, checked, load, parse
+from fleet_worker.settings.config import Config, load, parse
 from fleet_worker.settings.lanes import configured_lanes
+from fleet_worker.settings.sections import ConfigError, checked
 from fleet_worker.updates.config import UpdatesConfig
 
 SOURCES = Path(package_file).parents[1]

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 import pytest
-from fleet_worker.settings.config import ConfigError, load
+from fleet_worker.settings.config import load
+from fleet_worker.settings.sections import ConfigError
 from fleet_worker.updates import config
 from hypothesis import given
 from hypothesis import strategies as st

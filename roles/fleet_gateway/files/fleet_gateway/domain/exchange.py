@@ -1,0 +1,204 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A request and its answer through the fleet: out by the fair queue of its lane, back by its correlation id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Optional
+
+from .._fleet.dialects.carried import request_message, understand
+from .._fleet.errors import UnreadableAnswerError
+from .._fleet.messages import Message
+from ..amqp.fleet_link import FULL, LOST, UNROUTABLE, FleetLink
+from ..logs.log import Log
+from ..settings.config import Config
+from ..settings.keys import KeyConfig
+from .errors import GatewayError
+from .fair_queue import FairQueue, QueueFullError
+from .fleet_view import FleetView, ServedLane
+from .pending import PendingAnswer
+
+LOG = Log()
+
+#: Requests that a lane is given beyond the slots of its nodes, so that a slot that is free has the next one at hand.
+AHEAD = 1
+
+#: Seconds that an inference takes, until one has been seen: for the time after which a full queue is worth a try.
+FIRST_GUESS = 5.0
+
+
+@dataclass(frozen=True)
+class CarriedCall:
+    """What a client asks.
+
+    :ivar until: when nobody waits for the answer any more, on the monotonic clock.
+    """
+
+    path: str
+    body: bytes
+    model: str
+    key: KeyConfig
+    until: float
+
+
+class Exchange:
+    """All requests of the gateway. For one event loop."""
+
+    def __init__(self, config: Config, view: FleetView) -> None:
+        self._config = config
+        self._view = view
+        self._link: Optional[FleetLink] = None
+        self._pending: dict[str, PendingAnswer] = {}
+        self._queues: dict[str, FairQueue] = {}
+        self._seconds: dict[str, float] = {}
+        self._heard_of = asyncio.Event()
+        self._began = time.monotonic()
+
+    def use(self, link: FleetLink) -> None:
+        """Publish by this link."""
+        self._link = link
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are out."""
+        return len(self._pending)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Requests that wait in front of each lane."""
+        return {name: queue.waiting for name, queue in self._queues.items() if queue.waiting}
+
+    def running(self) -> dict[str, int]:
+        """Requests that are out, by lane."""
+        return {name: queue.out for name, queue in self._queues.items() if queue.out}
+
+    def heard(self, message: Message) -> None:
+        """Take a message of the reply queue."""
+        correlation_id = message.properties.correlation_id or ""
+        pending = self._pending.get(correlation_id)
+        if pending is None:
+            return  # its client is gone, and its node has had the cancellation
+        try:
+            pending.arrive(understand(message))
+        except UnreadableAnswerError as error:
+            LOG.error("answer_unreadable", correlation_id=correlation_id, error=error.message)
+            pending.fail(GatewayError(502, "answer_unreadable", "A node has sent something that is no answer"))
+
+    def told(self, message: Message) -> None:
+        """Take a registry event."""
+        if self._view.add(message):
+            self._heard_of.set()
+            self._heard_of.clear()
+            for queue in self._queues.values():
+                queue.look()
+
+    def connection_lost(self) -> None:
+        """Nothing of what is out will be answered: the reply queue is gone."""
+        for pending in self._pending.values():
+            pending.fail(_no_broker("The connection to the broker was lost while the request was under way"))
+
+    async def lane_of(self, path: str, model: str, until: float) -> ServedLane:
+        """Return the lane that serves a model; wait for what nodes say while the gateway is new.
+
+        :raises GatewayError: 404 when no node serves it, 503 without a broker.
+        """
+        while True:
+            lane = self._view.lane_of(path, model)
+            if lane is not None:
+                return lane
+            # A node speaks every 30 s, and the gateway has heard nothing of it before.
+            patience = min(until, self._began + self._config.node_timeout / 2) - time.monotonic()
+            if patience <= 0:
+                break
+            try:
+                await asyncio.wait_for(self._heard_of.wait(), min(patience, 1.0))
+            except asyncio.TimeoutError:
+                continue
+        if self._link is None or not self._link.is_up:
+            raise _no_broker(f"The broker cannot be reached: {self._link.trouble if self._link else ''}")
+        served = [model.name for model in self._view.models()]
+        names = ", ".join(served[:20]) or "none"
+        raise GatewayError(
+            404, "model_not_found", f"no node serves the model {model[:200]!r} here; served are: {names}"
+        )
+
+    @asynccontextmanager
+    async def answer(self, call: CarriedCall, lane: ServedLane) -> AsyncIterator[PendingAnswer]:
+        """Send a request, and take it back when the block ends before the answer does.
+
+        :raises GatewayError: when it cannot be sent.
+        """
+        queue = self._queue_of(lane.queue)
+        try:
+            await asyncio.wait_for(queue.enter(call.key.name, call.key.weight), max(0.0, call.until - time.monotonic()))
+        except QueueFullError as error:
+            wait = error.waiting * self._seconds.get(lane.queue, FIRST_GUESS) / max(1, lane.slots)
+            raise GatewayError(
+                429, "queue_full", f"{error.waiting} requests wait for {lane.model} already", retry_after=max(1.0, wait)
+            ) from error
+        except asyncio.TimeoutError:
+            raise GatewayError(504, "deadline_exceeded", "The turn of the request did not come in time") from None
+        correlation_id = f"gw_{uuid.uuid4()}"
+        pending = PendingAnswer(self._config.limits.unread_bytes)
+        self._pending[correlation_id] = pending
+        begun = time.monotonic()
+        over = False
+        try:
+            self._publish(call, lane, correlation_id, pending)
+            yield pending
+            over = True
+        finally:
+            del self._pending[correlation_id]
+            if not over and self._link is not None:
+                self._link.cancel(self._view.nodes_of(lane.queue), correlation_id)
+            else:
+                seconds = time.monotonic() - begun
+                known = self._seconds.get(lane.queue, seconds)
+                self._seconds[lane.queue] = 0.9 * known + 0.1 * seconds
+            queue.leave()
+
+    def _publish(self, call: CarriedCall, lane: ServedLane, correlation_id: str, pending: PendingAnswer) -> None:
+        link = self._link
+        if link is None or not link.is_up:
+            raise _no_broker(f"The broker cannot be reached: {link.trouble if link else 'not connected yet'}")
+        message = request_message(
+            call.path,
+            call.body,
+            correlation_id=correlation_id,
+            reply_to=link.reply_queue,
+            seconds=max(0.001, call.until - time.monotonic()),
+            priority=call.key.priority,
+        )
+
+        def refused(why: str) -> None:
+            if why == UNROUTABLE:
+                pending.fail(GatewayError(503, "no_node", f"No queue of {lane.model} exists any more", retry_after=5))
+            elif why == FULL:
+                pending.fail(GatewayError(429, "queue_full", f"The queue of {lane.model} is full", retry_after=5))
+            elif why == LOST:
+                pending.fail(_no_broker("The connection to the broker was lost"))
+            else:
+                pending.fail(GatewayError(502, "not_taken", "The broker does not take this request"))
+
+        link.publish(message, lane.queue, refused)
+
+    def _queue_of(self, name: str) -> FairQueue:
+        queue = self._queues.get(name)
+        if queue is None:
+
+            def room() -> int:
+                return AHEAD + sum(lane.slots for lane in self._view.lanes() if lane.queue == name)
+
+            queue = self._queues[name] = FairQueue(room, self._config.limits.waiting)
+        return queue
+
+
+def _no_broker(message: str) -> GatewayError:
+    return GatewayError(503, "no_broker", message, retry_after=2)

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An answer on its way: pieces and its end, put in order while they arrive and bounded while nobody takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Optional, Union
+
+from .._fleet.dialects.carried import Ending, Piece
+from .errors import GatewayError
+
+Part = Union[Piece, Ending]
+
+
+class PendingAnswer:
+    """Takes what arrives for one request, and hands it on. For one event loop.
+
+    :param most: bytes that wait to be taken.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._parts: deque[Part] = deque()
+        self._size = 0
+        self._attempt: Optional[str] = None
+        self._expected = 0
+        self._taken = False
+        self._trouble: Optional[GatewayError] = None
+        self._changed = asyncio.Event()
+        #: The node that answers, when it has said so.
+        self.node: Optional[str] = None
+
+    def arrive(self, part: Part) -> None:
+        """Take a piece of the answer, or its end."""
+        if self._trouble is not None:
+            return
+        if isinstance(part, Piece):
+            self._arrive_piece(part)
+        else:
+            self._arrive_end(part)
+
+    def fail(self, trouble: GatewayError) -> None:
+        """Nothing more arrives."""
+        if self._trouble is None:
+            self._trouble = trouble
+            self._changed.set()
+
+    async def next(self) -> Part:
+        """Return the next part, when it is there.
+
+        :raises GatewayError: when there is none, and will be none.
+        """
+        while not self._parts:
+            if self._trouble is not None:
+                raise self._trouble
+            self._changed.clear()
+            await self._changed.wait()
+        self._taken = True
+        part = self._parts.popleft()
+        self._size -= len(part.body)
+        return part
+
+    def _arrive_piece(self, piece: Piece) -> None:
+        if piece.attempt != self._attempt:
+            if self._taken:
+                self.fail(_broken("the node that answered was lost, and another one began anew"))
+                return
+            # Nobody has seen anything of the other attempt.
+            self._parts.clear()
+            self._size = 0
+            self._attempt, self._expected = piece.attempt, 0
+        if piece.sequence != self._expected:
+            self.fail(_broken("a piece of the answer was lost"))
+            return
+        self._expected += 1
+        self._put(piece)
+
+    def _arrive_end(self, ending: Ending) -> None:
+        self.node = ending.node
+        pieces = ending.pieces or 0
+        if ending.failure is None and (pieces or self._expected):
+            if ending.attempt != self._attempt and not self._taken and not pieces:
+                self._parts.clear()
+                self._size = self._expected = 0
+            elif ending.attempt != self._attempt or pieces != self._expected:
+                self.fail(_broken("a part of the answer was lost"))
+                return
+        self._put(ending)
+
+    def _put(self, part: Part) -> None:
+        self._size += len(part.body)
+        if self._size > self._most:
+            self.fail(GatewayError(503, "slow_client", "The client reads more slowly than the answer comes"))
+            return
+        self._parts.append(part)
+        self._changed.set()
+
+
+def _broken(why: str) -> GatewayError:
+    return GatewayError(502, "answer_lost", f"The answer is not complete: {why}", retry_after=1)

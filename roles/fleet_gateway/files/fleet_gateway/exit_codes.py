@@ -1,0 +1,1 @@
+../../../fleet_worker/files/fleet_worker/exit_codes.py

@@ -1,0 +1,79 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The application: which path is answered by what."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .._ollama.carried_paths import CARRIED_PATHS
+from ..domain.errors import GatewayError
+from ..observe.metrics import Metrics
+from ..settings.config import Config
+from .carried import CarriedEndpoint
+from .listing import Listing, managed, refused, running, version
+
+#: Paths of Ollama that would change a node.
+_MANAGED = ("pull", "push", "create", "copy", "delete", "blobs/{digest:path}")
+
+Snapshot = Callable[[], dict[str, Any]]
+
+
+def application(
+    config: Config, carried: CarriedEndpoint, listing: Listing, metrics: Metrics, snapshot: Snapshot
+) -> Starlette:
+    """Return the application.
+
+    :param snapshot: returns how the gateway is, as JSON has it; ``ready`` says whether requests can be served.
+    """
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        state = snapshot()
+        return JSONResponse({"ready": state["ready"], "reason": state["reason"]}, 200 if state["ready"] else 503)
+
+    async def measured(request: Request) -> Response:
+        _this_machine_only(request, config)
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def status(request: Request) -> Response:
+        _this_machine_only(request, config)
+        return JSONResponse(snapshot())
+
+    routes = [
+        *(Route(path, carried, methods=["POST"]) for path in CARRIED_PATHS),
+        Route("/", running, methods=["GET", "HEAD"]),
+        Route("/api/tags", listing.tags),
+        Route("/api/ps", listing.tags),
+        Route("/api/show", listing.show, methods=["POST"]),
+        Route("/api/version", version),
+        Route("/v1/models", listing.models),
+        Route("/v1/models/{name:path}", listing.model),
+        *(Route(f"/api/{name}", managed, methods=["POST", "DELETE", "HEAD", "PUT"]) for name in _MANAGED),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", measured),
+        Route("/status", status),
+    ]
+    middleware = []
+    if config.cors_origins:
+        middleware.append(
+            Middleware(CORSMiddleware, allow_origins=config.cors_origins, allow_methods=["*"], allow_headers=["*"])
+        )
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={GatewayError: refused})
+
+
+def _this_machine_only(request: Request, config: Config) -> None:
+    host = request.client.host if request.client else ""
+    if not config.open_metrics and host not in ("127.0.0.1", "::1"):
+        raise GatewayError(403, "not_here", "Only this machine may read that; open_metrics opens it")

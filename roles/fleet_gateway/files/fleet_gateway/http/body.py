@@ -1,0 +1,82 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The body of a request: received within bounds of size and time, and looked at as far as the gateway has to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.types import Receive, Scope
+
+from ..domain.errors import GatewayError
+from ..settings.config import LimitsConfig
+
+
+class ClientGoneError(Exception):
+    """The client has hung up."""
+
+
+async def received(scope: Scope, receive: Receive, limits: LimitsConfig) -> bytes:
+    """Return the whole body.
+
+    :raises GatewayError: 413 when it is too large, 408 when it comes too slowly.
+    :raises ClientGoneError: when the client goes before it has sent everything.
+    """
+    announced = dict(scope["headers"]).get(b"content-length", b"")
+    if announced.isdigit() and int(announced) > limits.body_bytes:
+        raise _too_large(limits)
+    try:
+        return await asyncio.wait_for(_whole(receive, limits), limits.body_seconds)
+    except asyncio.TimeoutError:
+        raise GatewayError(
+            408, "request_timeout", f"The body did not come within {limits.body_seconds:g} seconds"
+        ) from None
+
+
+async def _whole(receive: Receive, limits: LimitsConfig) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limits.body_bytes:
+            raise _too_large(limits)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _too_large(limits: LimitsConfig) -> GatewayError:
+    return GatewayError(413, "request_too_large", f"The body has more than the {limits.body_bytes} bytes allowed")
+
+
+def document_of(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a body is.
+
+    :raises GatewayError: 400 when it is none.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise GatewayError(400, "invalid_json", "The body is not JSON, or is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise GatewayError(400, "invalid_json", "The body is not a JSON object")
+    return found
+
+
+def model_of(document: dict[str, Any]) -> str:
+    """Return the model that a request names.
+
+    :raises GatewayError: 400 when it names none.
+    """
+    # Ollama's own command line sends an empty model beside the name when it asks what a model can.
+    model = document.get("model") or document.get("name")
+    if not isinstance(model, str) or not model.strip():
+        raise GatewayError(400, "model_missing", "model is required, as a text")
+    return model

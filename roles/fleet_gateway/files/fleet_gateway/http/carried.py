@@ -1,0 +1,204 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The paths that are carried: a request goes to a node, and what Ollama says comes back as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from contextlib import suppress
+from typing import Optional
+
+from starlette.types import Receive, Scope, Send
+
+from .._fleet.dialects.carried import Ending
+from .._ollama.carried_paths import CARRIED_PATHS
+from ..domain.allowance import Allowances
+from ..domain.errors import GatewayError, document, event, of_failure
+from ..domain.exchange import CarriedCall, Exchange
+from ..logs.log import Log
+from ..observe.metrics import Metrics
+from ..observe.usage_store import UsageStore
+from ..settings.config import Config
+from ..settings.keys import KeyRing
+from .body import ClientGoneError, document_of, model_of, received
+from .keyholder import keyholder
+
+LOG = Log()
+
+#: What nginx says of a client that hung up; only the log and the metrics see it.
+CLIENT_GONE = 499
+
+
+class CarriedEndpoint:
+    """An application of ASGI for all carried paths."""
+
+    def __init__(
+        self,
+        config: Config,
+        exchange: Exchange,
+        allowances: Allowances,
+        usage: UsageStore,
+        metrics: Metrics,
+        keys: Optional[KeyRing],
+    ) -> None:
+        self._config = config
+        self._exchange = exchange
+        self._allowances = allowances
+        self._usage = usage
+        self._metrics = metrics
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _Response(scope["path"], send, self._config.limits.unread_seconds)
+        begun = time.monotonic()
+        status, fields = CLIENT_GONE, {}
+        try:
+            fields = await self._serve(scope, receive, response)
+            status = response.status
+        except GatewayError as error:
+            fields = {"error": error.code}
+            status = error.status
+            with suppress(OSError, asyncio.TimeoutError):
+                await response.refuse(error)
+        except (ClientGoneError, asyncio.CancelledError, OSError):
+            pass
+        except Exception:
+            LOG.exception("defect", path=response.path)
+            status = 500
+            with suppress(OSError, asyncio.TimeoutError):
+                await response.refuse(GatewayError(500, "defect", "A defect of the gateway"))
+        finally:
+            seconds = time.monotonic() - begun
+            self._metrics.ended(response.path, status, seconds)
+            log = LOG.info if status < 500 else LOG.warning
+            log("request", path=response.path, status=status, seconds=seconds, **fields)
+
+    async def _serve(self, scope: Scope, receive: Receive, response: _Response) -> dict[str, object]:
+        """Serve a request; return what the log says of it."""
+        path = response.path
+        until = time.monotonic() + self._config.deadline
+        if CARRIED_PATHS.get(path) is None:
+            raise GatewayError(404, "not_found", "There is no such path")
+        key = keyholder(scope, self._keys)
+        body = await received(scope, receive, self._config.limits)
+        model = model_of(document_of(body))
+        if not key.allows(model):
+            raise GatewayError(403, "model_not_allowed", f"The key {key.name} may not use the model {model[:200]!r}")
+        with self._allowances.request(key):
+            call = CarriedCall(path, body, model, key, until)
+            work = asyncio.ensure_future(self._answer(call, response))
+            gone = asyncio.ensure_future(_hang_up(receive))
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not work.done():
+                    raise ClientGoneError
+                return {"key": key.name, "model": model, **work.result()}
+            finally:
+                gone.cancel()
+                if not work.done():
+                    work.cancel()
+                    with suppress(asyncio.CancelledError, GatewayError, OSError):
+                        await work
+
+    async def _answer(self, call: CarriedCall, response: _Response) -> dict[str, object]:
+        begun = time.monotonic()
+        lane = await self._exchange.lane_of(call.path, call.model, call.until)
+        async with self._exchange.answer(call, lane) as pending:
+            while True:
+                try:
+                    part = await asyncio.wait_for(pending.next(), max(0.0, call.until - time.monotonic()))
+                except asyncio.TimeoutError:
+                    raise GatewayError(504, "deadline_exceeded", "The answer did not come in time") from None
+                if not response.status:
+                    self._metrics.first_byte(call.path, time.monotonic() - begun)
+                if not isinstance(part, Ending):
+                    await response.begin(part.status, part.content_type)
+                    await response.more(part.body)
+                    continue
+                if part.failure is not None:
+                    raise of_failure(part.failure)
+                # Before the client has everything: what it has got was counted.
+                self._usage.add(
+                    call.key.name, lane.model, part.input_tokens, part.output_tokens, estimated=part.estimated
+                )
+                self._metrics.used(call.key.name, lane.model, part.input_tokens, part.output_tokens)
+                await response.finish(part)
+                break
+        return {
+            "node": part.node,
+            "lane": lane.queue,
+            "input_tokens": part.input_tokens,
+            "output_tokens": part.output_tokens,
+        }
+
+
+async def _hang_up(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Response:
+    """The response to one request: begun at most once, and ended in the way of its interface.
+
+    :ivar status: of what was begun; 0 before.
+    """
+
+    def __init__(self, path: str, send: Send, seconds: float) -> None:
+        self.path = path
+        self._send = send
+        self._seconds = seconds
+        self._content_type = ""
+        self.status = 0
+
+    async def begin(self, status: int, content_type: str, headers: Optional[dict[str, str]] = None) -> None:
+        """Send the head, if it was not sent before."""
+        if self.status:
+            return
+        self.status, self._content_type = status, content_type
+        named = {
+            "content-type": content_type or "application/octet-stream",
+            "x-accel-buffering": "no",
+            **(headers or {}),
+        }
+        encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in named.items()]
+        await self._put({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def more(self, body: bytes) -> None:
+        """Send a part of the body."""
+        if body:
+            await self._put({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def finish(self, ending: Ending) -> None:
+        """Send the end of an answer, which is all of it when there were no pieces."""
+        length = {} if self.status else {"content-length": str(len(ending.body))}
+        await self.begin(ending.status, ending.content_type, length)
+        await self._put({"type": "http.response.body", "body": ending.body, "more_body": False})
+
+    async def refuse(self, error: GatewayError) -> None:
+        """Send an error: as an answer, or as the last event of a stream that had begun."""
+        if self.status:
+            await self._put(
+                {
+                    "type": "http.response.body",
+                    "body": event(error, self.path, self._content_type),
+                    "more_body": False,
+                }
+            )
+            return
+        content = json.dumps(document(error, self.path)).encode()
+        headers = {"content-length": str(len(content))}
+        if error.retry_after is not None:
+            headers["retry-after"] = str(math.ceil(error.retry_after))
+        if error.status in (408, 413):
+            headers["connection"] = "close"  # the rest of the body is not read
+        await self.begin(error.status, "application/json", headers)
+        await self._put({"type": "http.response.body", "body": content, "more_body": False})
+
+    async def _put(self, message: dict[str, object]) -> None:
+        # A client that reads nothing must not hold the answer for ever.
+        await asyncio.wait_for(self._send(message), self._seconds)

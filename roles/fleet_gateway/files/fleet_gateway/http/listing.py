@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gateway answers itself: which models there are, and how it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from .. import __version__
+from ..domain.errors import GatewayError, document
+from ..domain.fleet_view import FleetView, ServedModel
+from ..settings.config import LimitsConfig
+from ..settings.keys import KeyConfig, KeyRing
+from .body import document_of, model_of, received
+from .keyholder import keyholder
+
+_CAPABILITIES = {"chat": "completion", "generate": "completion", "embed": "embedding"}
+
+#: Nodes do not announce digests. Ollama's command line wants twelve digits of one at least, and ends without.
+NO_DIGEST = "0" * 64
+
+
+class Listing:
+    """The models of the fleet, in the shapes of the interfaces."""
+
+    def __init__(self, view: FleetView, keys: Optional[KeyRing], limits: LimitsConfig) -> None:
+        self._view = view
+        self._keys = keys
+        self._limits = limits
+
+    def _models(self, request: Request) -> list[ServedModel]:
+        key: KeyConfig = keyholder(request.scope, self._keys)
+        return [model for model in self._view.models() if key.allows(model.name)]
+
+    async def tags(self, request: Request) -> Response:
+        """``GET /api/tags`` and ``/api/ps``."""
+        return JSONResponse({"models": [_as_ollama(model) for model in self._models(request)]})
+
+    async def show(self, request: Request) -> Response:
+        """``POST /api/show``."""
+        wanted = model_of(document_of(await received(request.scope, request.receive, self._limits)))
+        model = self._found(request, wanted)
+        return JSONResponse({**_as_ollama(model), "capabilities": _capabilities(model), "model_info": {}})
+
+    async def models(self, request: Request) -> Response:
+        """``GET /v1/models``, in the shape of Anthropic for its clients."""
+        models = self._models(request)
+        if "anthropic-version" in request.headers:
+            data = [
+                {"type": "model", "id": model.name, "display_name": model.name, "created_at": _time(model.since)}
+                for model in models
+            ]
+            ends = {"first_id": models[0].name, "last_id": models[-1].name} if models else {}
+            return JSONResponse({"data": data, "has_more": False, **ends})
+        return JSONResponse({"object": "list", "data": [_as_openai(model) for model in models]})
+
+    async def model(self, request: Request) -> Response:
+        """``GET /v1/models/{id}``."""
+        return JSONResponse(_as_openai(self._found(request, request.path_params["name"])))
+
+    def _found(self, request: Request, wanted: str) -> ServedModel:
+        names = {wanted, f"{wanted}:latest"}
+        for model in self._models(request):
+            if model.name in names:
+                return model
+        raise GatewayError(404, "model_not_found", f"no node serves the model {wanted[:200]!r}")
+
+
+async def version(_request: Request) -> Response:
+    """``GET /api/version``."""
+    return JSONResponse({"version": __version__})
+
+
+async def running(_request: Request) -> Response:
+    """``GET /`` and ``HEAD /``, as Ollama's own command line asks first."""
+    return PlainTextResponse("Ollama is running")
+
+
+async def managed(_request: Request) -> Response:
+    """What would change nodes."""
+    raise GatewayError(
+        403, "managed", "The models of this fleet are managed by Ansible; ask its operators for another one"
+    )
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Return the response for an error of the gateway."""
+    if not isinstance(error, GatewayError):
+        raise error
+    headers = {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
+    return Response(
+        json.dumps(document(error, request.url.path)), error.status, headers=headers, media_type="application/json"
+    )
+
+
+def _as_ollama(model: ServedModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "model": model.name,
+        "modified_at": _time(model.since),
+        "size": 0,
+        "digest": NO_DIGEST,
+        "details": {"format": "", "family": "", "families": None, "parameter_size": "", "quantization_level": ""},
+    }
+
+
+def _as_openai(model: ServedModel) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": int(model.since), "owned_by": "library"}
+
+
+def _capabilities(model: ServedModel) -> list[str]:
+    return sorted({_CAPABILITIES[call] for call in model.calls if call in _CAPABILITIES})
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")

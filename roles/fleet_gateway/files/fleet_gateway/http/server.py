@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uvicorn, with what it lacks for strangers: a bound on the time in which the head of a request has to come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..settings import credentials
+from ..settings.config import Config
+
+#: Seconds for which a connection is kept that asks nothing.
+KEEP_ALIVE = 75
+
+
+def protocol(head_seconds: float) -> type[H11Protocol]:
+    """Return uvicorn's protocol with a bound on how slowly a client may send the head of a request."""
+
+    class BoundedProtocol(H11Protocol):
+        _alarm: Optional[asyncio.TimerHandle] = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            cycle = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                self._rest()
+            elif self._alarm is None:
+                self._watch()
+
+        def connection_lost(self, exc: Optional[Exception]) -> None:
+            self._rest()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            self._alarm = self.loop.call_later(head_seconds, self._too_slow)
+
+        def _rest(self) -> None:
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+
+        def _too_slow(self) -> None:
+            self._alarm = None
+            cycle = self.cycle
+            if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+                self.transport.abort()
+
+    return BoundedProtocol
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, whose signals are somebody else's affair."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server(config: Config, app: Any) -> Server:
+    """Return a server of an application.
+
+    :raises CredentialError: when the key of the certificate is not there.
+    """
+    host, port = config.address
+    tls: dict[str, Any] = {}
+    if config.tls is not None:
+        tls = {
+            "ssl_certfile": config.tls.cert,
+            "ssl_keyfile": str(credentials.path_of(config.tls.key_credential)),
+            "ssl_version": ssl.PROTOCOL_TLS_SERVER,
+        }
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=protocol(config.limits.head_seconds),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            limit_concurrency=config.limits.connections,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=int(config.drain_timeout),
+            h11_max_incomplete_event_size=config.limits.head_bytes,
+            backlog=1024,
+            **tls,
+        )
+    )

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The metrics that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Callable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """The metrics of one gateway.
+
+    :param gauges: returns name, help and value of what is asked at the moment.
+    """
+
+    def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "fleet_gateway_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
+        )
+        self._tokens = Counter(
+            "fleet_gateway_tokens",
+            "Tokens by key, model and direction.",
+            ["key", "model", "direction"],
+            registry=self._registry,
+        )
+        self._first = Histogram(
+            "fleet_gateway_first_byte_seconds",
+            "Seconds to the first byte of an answer.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._whole = Histogram(
+            "fleet_gateway_request_seconds",
+            "Seconds to the end of an answer.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._registry.register(_Gauges(gauges))
+
+    def ended(self, path: str, status: int, seconds: float) -> None:
+        """A request is over."""
+        self._requests.labels(path, str(status)).inc()
+        self._whole.labels(path).observe(seconds)
+
+    def first_byte(self, path: str, seconds: float) -> None:
+        """The answer to a request begins."""
+        self._first.labels(path).observe(seconds)
+
+    def used(self, key: str, model: str, input_tokens: int, output_tokens: int) -> None:
+        """A request has used tokens."""
+        self._tokens.labels(key, model, "input").inc(input_tokens)
+        self._tokens.labels(key, model, "output").inc(output_tokens)
+
+    def text(self) -> bytes:
+        """Return all of them as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+class _Gauges:
+    def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Any]:
+        for name, text, value in self._gauges():
+            yield GaugeMetricFamily(f"fleet_gateway_{name}", text, value=value)

@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process: it builds the components, handles signals, and ends with an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import __version__
+from .._ollama.errors import CollectionError
+from ..amqp.fleet_link import FleetLink
+from ..domain.allowance import Allowances
+from ..domain.exchange import Exchange
+from ..domain.fleet_view import FleetView
+from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
+from ..http.app import application
+from ..http.carried import CarriedEndpoint
+from ..http.listing import Listing
+from ..http.server import Server, server
+from ..logs.log import Log, set_up
+from ..observe.metrics import Metrics
+from ..observe.usage_store import UsageStore
+from ..runtime.systemd import Notifier
+from ..settings.broker import broker_settings
+from ..settings.config import Config
+from ..settings.keys import KeyRing
+from ..settings.sections import ConfigError
+
+LOG = Log()
+
+#: Seconds between two looks at the file of keys, and two signs of life for systemd.
+LOOK = 2.0
+
+
+def run(config: Config) -> int:
+    """Work until a signal ends it; return the exit status."""
+    set_up(config.log.format, config.log.level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    LOG.info("starting", version=__version__, node=config.node, listen=config.listen)
+    try:
+        Path(config.state_directory).mkdir(parents=True, exist_ok=True)
+        return asyncio.run(Service(config).run())
+    except (CollectionError, OSError, sqlite3.Error) as error:
+        LOG.error("gave_up", error=str(error))
+        return EXIT_CONFIG
+    except Exception:
+        LOG.exception("broken")
+        return EXIT_BROKEN
+
+
+class Service:
+    """The parts of one gateway.
+
+    :raises CollectionError: when a credential, an address, a file of keys or a TLS file cannot be used.
+    :raises sqlite3.Error: when the state directory cannot be used.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._notifier = Notifier()
+        self._keys = None if config.keys_file is None else KeyRing(config.keys_file)
+        self._usage = UsageStore(config.state_directory)
+        self._view = FleetView(config.node_timeout)
+        self._exchange = Exchange(config, self._view)
+        self._link = FleetLink(
+            broker_settings(config.broker, f"fleet-gateway {config.node}"),
+            config.exchange,
+            heard=self._exchange.heard,
+            told=self._exchange.told,
+            changed=self._connection_changed,
+        )
+        self._exchange.use(self._link)
+        metrics = Metrics(self._gauges)
+        allowances = Allowances(self._usage.tokens_today)
+        carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys)
+        listing = Listing(self._view, self._keys, config.limits)
+        self._server: Server = server(config, application(config, carried, listing, metrics, self.snapshot))
+        self._began = time.time()
+        self._draining = False
+
+    async def run(self) -> int:
+        """Serve until a signal comes; return the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._read_keys)
+        link = asyncio.ensure_future(self._link.run())
+        looks = asyncio.ensure_future(self._look())
+        serving = asyncio.ensure_future(self._server.serve())
+        try:
+            done, _pending = await asyncio.wait({link, looks, serving}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what ended it
+            return 0 if self._draining and serving.done() else EXIT_BROKEN
+        except SystemExit:
+            return EXIT_CONFIG  # uvicorn cannot listen there, and has said so
+        finally:
+            await self._link.close()
+            for task in (link, looks, serving):
+                task.cancel()
+                with suppress(asyncio.CancelledError, SystemExit, Exception):
+                    await task
+            self._usage.close()
+            LOG.info("ended")
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return how the gateway is; plain JSON."""
+        lanes = self._view.lanes()
+        reason = ""
+        if self._draining:
+            reason = "it ends"
+        elif not self._link.is_up:
+            reason = f"no broker: {self._link.trouble}"
+        elif not lanes:
+            reason = "no node has announced a lane yet"
+        running, waiting = self._exchange.running(), self._exchange.waiting
+        return {
+            "ready": not reason,
+            "reason": reason,
+            "node": self._config.node,
+            "version": __version__,
+            "since": self._began,
+            "connected": self._link.is_up,
+            "keys": None if self._keys is None else len(self._keys),
+            "lanes": [
+                {
+                    "queue": lane.queue,
+                    "model": lane.model,
+                    "nodes": list(lane.nodes),
+                    "slots": lane.slots,
+                    "running": running.get(lane.queue, 0),
+                    "waiting": waiting.get(lane.queue, 0),
+                }
+                for lane in lanes
+            ],
+        }
+
+    def _gauges(self) -> Iterable[tuple[str, str, float]]:
+        yield "connected", "Whether there is a connection to the broker.", float(self._link.is_up)
+        yield "in_flight", "Requests that are at the fleet.", self._exchange.in_flight
+        yield "waiting", "Requests that wait in the gateway.", sum(self._exchange.waiting.values())
+        yield "lanes", "Lanes that live nodes serve.", len(self._view.lanes())
+
+    def _connection_changed(self) -> None:
+        if self._link.is_up:
+            self._notifier.ready()
+        else:
+            self._exchange.connection_lost()
+
+    def _stop(self) -> None:
+        if self._draining:
+            self._server.force_exit = True
+        self._draining = True
+        LOG.info("draining", in_flight=self._exchange.in_flight)
+        self._notifier.stopping()
+        self._server.should_exit = True
+
+    def _read_keys(self) -> None:
+        if self._keys is None:
+            return
+        try:
+            if self._keys.refresh():
+                LOG.info("keys_read", keys=len(self._keys))
+        except ConfigError as error:
+            LOG.error("keys_refused", error=str(error), remedy="the keys stay as they were; correct the file")
+
+    async def _look(self) -> None:
+        while True:
+            self._read_keys()
+            self._notifier.alive()
+            state = self.snapshot()
+            self._notifier.status(
+                f"{len(state['lanes'])} lanes, {self._exchange.in_flight} running,"
+                f" {sum(self._exchange.waiting.values())} waiting"
+                + (f"; not ready: {state['reason']}" if state["reason"] else "")
+            )
+            await asyncio.sleep(LOOK)
+
+
+def listens_at(config: Config) -> Optional[str]:
+    """Return the URL of the status of the gateway that a configuration is of."""
+    host, port = config.address
+    scheme = "https" if config.tls else "http"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - what the configuration says
+        host = "127.0.0.1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/status"

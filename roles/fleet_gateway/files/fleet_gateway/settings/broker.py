@@ -1,0 +1,1 @@
+../../../../fleet_worker/files/fleet_worker/settings/broker.py

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""API keys: a YAML file that has the hash of each key, and what its owner may do.
+
+A key is 256 random bits, so one round of SHA-256 hides it well enough: there is no dictionary of such keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from datetime import date, datetime, timezone
+from typing import Annotated, Optional
+
+from pydantic import Field, field_validator, model_validator
+
+from .._ollama.errors import InvalidNameError
+from .._ollama.names import ModelName
+from .._ollama.patterns import NamePattern, matches_any
+from .sections import Section, checked, content_of, or_value_error
+
+#: How a key begins, so that people and secret scanners know one.
+PREFIX = "flg_"
+
+
+class KeyConfig(Section):
+    """A key and its limits; None is no limit."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
+    #: ``sha256:`` and 64 hexadecimal digits.
+    hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    #: Patterns of model names.
+    models: list[str] = ["*"]
+    #: Requests at a time, requests a minute, tokens (input and output) a day in UTC.
+    concurrent: Optional[int] = Field(default=None, ge=1)
+    per_minute: Optional[int] = Field(default=None, ge=1)
+    tokens_per_day: Optional[int] = Field(default=None, ge=1)
+    #: Its share beside the keys that wait with it: twice the weight, twice the requests.
+    weight: float = Field(default=1.0, ge=0.01, le=100)
+    #: Of its messages at the broker; RabbitMQ 4 gives those above 4 out first.
+    priority: int = Field(default=0, ge=0, le=9)
+    #: The last day on which it is taken.
+    expires: Optional[date] = None
+
+    @field_validator("models")
+    @classmethod
+    def _models_are_patterns(cls, value: list[str]) -> list[str]:
+        for text in value:
+            or_value_error(lambda text=text: NamePattern.parse(text))
+        return value
+
+    def allows(self, model: str) -> bool:
+        """Whether the key may use a model."""
+        try:
+            return matches_any(ModelName.parse(model), self.models, ignore_case=True)
+        except InvalidNameError:
+            return False
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires is not None and datetime.now(timezone.utc).date() > self.expires
+
+
+class KeysFile(Section):
+    """The whole file."""
+
+    keys: list[KeyConfig] = []
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> KeysFile:
+        for field in ("name", "hash"):
+            values = [getattr(key, field) for key in self.keys]
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"two keys have the {field} {twice[0]}; each key has its own")
+        return self
+
+
+#: Whoever comes when there is no file of keys.
+ANYBODY = KeyConfig(name="anybody", hash="sha256:" + "0" * 64)
+
+
+def new_key() -> tuple[str, str]:
+    """Return a new key, and its hash."""
+    key = PREFIX + secrets.token_urlsafe(32)
+    return key, hash_of(key)
+
+
+def hash_of(key: str) -> str:
+    """Return the hash of a key as the file has it."""
+    return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class KeyRing:
+    """The keys of a file, which is read again when it has changed.
+
+    :raises ConfigError: when the file cannot be used.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: Optional[tuple[int, ...]] = None
+        self._keys: dict[str, KeyConfig] = {}
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Read the file if it has changed; return whether it had. What was read before stays when it is wrong.
+
+        :raises ConfigError: when the file cannot be used.
+        """
+        seen = _signature(self._path)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        found = checked(KeysFile, content_of(self._path))
+        self._keys = {key.hash: key for key in found.keys}
+        return True
+
+    def find(self, key: str) -> Optional[KeyConfig]:
+        """Return the entry of a key; None for one that is unknown."""
+        return self._keys.get(hash_of(key))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def _signature(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An answer that arrives in pieces: whole and in order, begun anew unseen, or given up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Optional, Union
+
+import pytest
+from fleet_gateway._fleet.dialects.carried import Ending, Piece
+from fleet_gateway._fleet.messages import Failure
+from fleet_gateway.domain.errors import GatewayError
+from fleet_gateway.domain.pending import PendingAnswer
+
+
+def piece(number: int, body: bytes = b"x", attempt: str = "a") -> Piece:
+    return Piece(attempt, number, body, 200 if number == 0 else 0, "text/event-stream")
+
+
+def end(pieces: Optional[int] = None, attempt: Optional[str] = None, **others: Any) -> Ending:
+    return Ending("gpu-01", pieces=pieces, attempt=attempt, **others)
+
+
+WHOLE = end(body=b"all", status=200)
+
+
+def taken(arriving: list[Union[Piece, Ending, int]], most: int = 1000) -> Union[list[bytes], str]:
+    """Return what is handed on when these arrive; a number says how many are taken at that moment."""
+
+    async def test() -> Union[list[bytes], str]:
+        answer = PendingAnswer(most)
+        got: list[bytes] = []
+        try:
+            for part in arriving:
+                if isinstance(part, int):
+                    got += [(await asyncio.wait_for(answer.next(), 1)).body for _one in range(part)]
+                else:
+                    answer.arrive(part)
+            while True:
+                part = await asyncio.wait_for(answer.next(), 0.05)
+                got.append(part.body)
+                if isinstance(part, Ending):
+                    return got
+        except GatewayError as error:
+            return error.code
+
+    return asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "arriving, result",
+    [
+        ([WHOLE], [b"all"]),
+        ([piece(0, b"1"), piece(1, b"2"), end(2, "a")], [b"1", b"2", b""]),
+        ([piece(0, b"1"), 1, piece(1, b"2"), end(2, "a")], [b"1", b"2", b""]),
+        # Another attempt, before and after something was seen of the first.
+        ([piece(0, b"1"), piece(0, b"2", "b"), end(1, "b")], [b"2", b""]),
+        ([piece(0, b"1"), 1, piece(0, b"2", "b"), end(1, "b")], "answer_lost"),
+        ([piece(0, b"1"), WHOLE], [b"all"]),
+        ([piece(0, b"1"), 1, WHOLE], "answer_lost"),
+        # Pieces that are lost.
+        ([piece(1), end(2, "a")], "answer_lost"),
+        ([piece(0), piece(2)], "answer_lost"),
+        ([piece(0), end(2, "a")], "answer_lost"),
+        ([end(2, "a")], "answer_lost"),
+        ([piece(0, b"1"), end(0, "a", failure=Failure("inference_failed", "x"))], [b"1", b""]),
+        # More than a client that reads nothing may have waiting.
+        ([piece(0, b"x" * 600), piece(1, b"x" * 600)], "slow_client"),
+        ([piece(0, b"x" * 600), 1, piece(1, b"x" * 600), end(2, "a")], [b"x" * 600, b"x" * 600, b""]),
+    ],
+)
+def test_next_hands_on_what_is_whole(arriving: Any, result: Any) -> None:
+    assert taken(arriving) == result
