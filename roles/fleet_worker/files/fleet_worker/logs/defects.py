@@ -17,7 +17,7 @@ LOG = Log()
 def contained(work: Callable[[], T], instead: Callable[[Exception], T], event: str = "defect", **fields: Any) -> T:
     """Return what a function returns. When the function raises, log that, and return the substitute.
 
-    :param work: must not fail, and does when there is a defect in this worker.
+    :param work: raises only when this worker has a defect.
     :param instead: makes the substitute of the exception.
     :param event: the word in the log.
     :param fields: of the line in the log.

@@ -20,7 +20,7 @@ from typing import Any, Union
 from .._ollama.text import SHOWN, printable
 from .writer import LogWriter
 
-#: Characters of a field, where more are of use than of a name: own sentences, and what is nobody's own.
+#: Characters of a long field: sentences of the worker, and foreign texts.
 _LIMITS = {"event": 1000, "error": 1000, "reason": 1000, "remedy": 1000, "added": 1000, "removed": 1000}
 
 #: Most lines of a traceback (the last ones), and characters of each.
@@ -70,8 +70,8 @@ def set_up(style: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # What pika says of a lost connection is said by us, once and with a remedy. What it says below a warning has whole
-    # messages in it, prompts and answers with them.
+    # The worker itself logs a lost connection, once and with a remedy. Pika's lines below a warning contain whole
+    # messages, prompts and answers among them.
     logging.getLogger("pika").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
     # urllib3 warns of each connection that it has to make anew.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -116,12 +116,12 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception as error:  # noqa: BLE001 - where could it be said
+        except Exception as error:  # noqa: BLE001 - no log is left to report this in
             line = self._line("log_line_lost", reason=type(error).__name__)
         self._writer.write(_encoded(line))
 
     def flush(self) -> None:
-        """Wait until nobody is behind with reading, or for some seconds; logging calls this at the end."""
+        """Wait until all lines are written, or for some seconds; logging calls this at the end."""
         self._writer.flush()
 
     def _dropped(self, number: int) -> bytes:

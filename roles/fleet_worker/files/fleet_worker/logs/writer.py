@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines go to a descriptor, and the thread that writes one never waits for whoever reads them.
+"""Writes lines to a descriptor; the calling thread never waits for a slow reader.
 
 A line is written at once when the pipe or socket has room for it. Else it waits in memory, and a thread writes it
 later. What waits is bounded: further lines are dropped and counted, and a line says how many they were.
@@ -19,7 +19,7 @@ import time
 from collections import deque
 from typing import Callable, Optional
 
-#: Bytes of lines that wait for a reader, at most. A line of a request has about 300.
+#: Most bytes of waiting lines. A line of a request has about 300.
 MAX_WAITING = 1024 * 1024
 
 #: Seconds that the end of the process waits for a reader, at most.
@@ -61,7 +61,7 @@ class LogWriter:
             self._changed.notify_all()
 
     def flush(self, seconds: float = FAREWELL) -> bool:
-        """Wait until nothing waits, for so many seconds at most; return whether that is so."""
+        """Wait until no line is left, for so many seconds at most; return whether none is left."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while self._waiting or self._dropped:
@@ -74,7 +74,7 @@ class LogWriter:
         self._size += len(line)
 
     def _written(self, line: bytes) -> bytes:
-        """Write what there is room for; return the rest."""
+        """Write as many bytes as fit; return the rest."""
         try:
             return line[self._put(line) :]
         except BlockingIOError:
@@ -83,7 +83,7 @@ class LogWriter:
             return b""  # the reader is gone, or the disk is full: the line is lost
 
     def _run(self) -> None:
-        """Write what waits, in the thread of this writer."""
+        """Write the waiting lines, in the thread of this writer."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         while True:
@@ -105,7 +105,7 @@ class LogWriter:
 
 
 def _non_blocking(descriptor: int) -> Callable[[bytes], int]:
-    """Return what writes to a descriptor as much as there is room for, and raises BlockingIOError without room.
+    """Return a function that writes as many bytes to a descriptor as fit; it raises BlockingIOError when none fit.
 
     The descriptor itself stays as it is: other processes may have it too.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the worker counts since it was started."""
+"""Counts of the worker since its start."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class CountedEvent(enum.Enum):
 
 @dataclass
 class Counts:
-    """How often each thing has happened; what has never happened is missing.
+    """The number of each event; an event that never happened is missing.
 
-    :ivar outcomes: requests by the word for what became of them.
-    :ivar replies: published answers by what became of them.
+    :ivar outcomes: finished requests by outcome.
+    :ivar replies: published replies by the broker's verdict.
     :ivar registry_events: events sent to the registry, by their name; also ``refused`` and ``skipped``.
     """
 

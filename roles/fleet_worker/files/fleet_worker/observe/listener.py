@@ -46,7 +46,7 @@ class _Client:
         self.socket = sock
         self.deadline = deadline
         self.received = b""
-        #: What is left to send; None while the request is incomplete.
+        #: The rest of the answer; None while the request is incomplete.
         self.unsent: Optional[memoryview] = None
         self.answered = False
 
@@ -55,8 +55,8 @@ class Listener:
     """Answers the clients of one listening socket.
 
     :param sock: bound; this object listens on it and closes it.
-    :param answer: gets what a client has sent so far, and at first nothing. It returns the answer, after which the
-        connection is closed, or None while the request is incomplete.
+    :param answer: gets the bytes that a client has sent so far; the first call gets none. It returns the answer, and
+        the listener then closes the connection; or None while the request is incomplete.
     :param name: of the thread.
     :param seconds: for a request, and for its answer.
     """
@@ -150,7 +150,7 @@ class Listener:
         self._serve(client)
 
     def _let_go(self, error: OSError) -> None:
-        """Give back every descriptor that only waits, and take no connection for a moment.
+        """Close every waiting connection, and accept none for a moment.
 
         The selector would report the connection that cannot be accepted again and again, at full speed.
         """

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The metrics of the worker for Prometheus.
 
-What happens to requests is counted when it happens, on the I/O thread. The current state is read from the worker when
-Prometheus asks, in the thread of the listener; an I/O thread that does not answer is itself a metric.
+Events are counted when they happen, on the I/O thread. The thread of the listener reads the current state from the
+worker when Prometheus asks; an I/O thread that does not answer is itself a metric.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 1
 #: Seconds or tokens of one request. More is no count but a mistake, and would hide every other one in a sum.
 LARGEST = 1e9
 
-#: What events of the worker mean, where the name does not say enough.
+#: Descriptions of the worker's events whose names do not say enough.
 _EVENTS = {
     CountedEvent.CONNECTIONS: "Connections to the broker that were opened; all but the first are reconnects",
     CountedEvent.DELIVERIES: "Requests taken from the broker, redeliveries included",
@@ -50,7 +50,7 @@ _EVENTS = {
 _REPLIES = "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost"
 _REGISTRY_EVENTS = "Events sent to the registry"
 
-#: Returns how the worker is; None when its I/O thread does not answer. Called from any thread.
+#: Returns the state of the worker; None when its I/O thread does not answer. Called from any thread.
 Ask = Callable[[], Optional[WorkerStatus]]
 
 
@@ -61,7 +61,7 @@ class Metrics:
     """
 
     def __init__(self, node: str) -> None:
-        # One series more for each counter and histogram, with a time that nobody asks for.
+        # Without the creation time, which would be one more series for each counter and histogram.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests that came to an end, by outcome", "lane", "outcome")
@@ -83,9 +83,9 @@ class Metrics:
         return Histogram(f"fleet_worker_{name}", text, ["lane"], buckets=BUCKETS, registry=self.registry)
 
     def ended(self, lane: str, outcome: str, fields: Mapping[str, Any]) -> None:
-        """A request has come to its end.
+        """Count a finished request.
 
-        :param fields: what the log says of it.
+        :param fields: the fields of its line in the log.
         """
         self._of(self._requests, lane, outcome).inc()
         for histogram, name in ((self._waiting, "waited"), (self._here, "here"), (self._inference, "seconds")):
@@ -104,16 +104,16 @@ class Metrics:
         return found
 
     def serve(self, listen: str, ask: Ask) -> None:
-        """Answer Prometheus. A worker that cannot works all the same, and says so.
+        """Start to answer Prometheus. A worker that cannot listen logs that, and works on.
 
         :param listen: ``host:port``.
-        :param ask: asks the worker how it is.
+        :param ask: returns the state of the worker.
         """
         self.registry.register(_Standing(self._node, ask))
         try:
             listener = Listener(_bound(listen), self._answer, name="metrics")
             listener.start()
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be one
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
             LOG.warning("no_metrics", listen=listen, error=str(error), remedy="free the address, or choose another")
             return
         self.listener = listener
@@ -145,21 +145,21 @@ def _bound(listen: str) -> socket.socket:
 
 
 def amount(value: Any) -> Optional[float]:
-    """Return a number that somebody else has counted, to be summed up; None for one that nothing can have."""
+    """Return a foreign number for a sum; None for an impossible one."""
     if not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
         return None
     return float(value)
 
 
 class _Standing(Collector):
-    """How the worker is at the moment it is asked."""
+    """The state of the worker at the time of the scrape."""
 
     def __init__(self, node: str, ask: Ask) -> None:
         self._node = node
         self._ask = ask
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing, so that nobody is asked while the metrics are registered."""
+        """Return nothing, so that registering the metrics does not ask the worker."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -219,7 +219,7 @@ def _counted(counts: Counts) -> Iterator[Metric]:
 
 
 def _process() -> Iterator[Metric]:
-    """What the collector of prometheus_client tells of a process; that one needs files that the sandbox hides."""
+    """Metrics of the process. The collector of prometheus_client needs files that the sandbox hides."""
     yield CounterMetricFamily("process_cpu_seconds", "CPU time of the process", value=time.process_time())
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:

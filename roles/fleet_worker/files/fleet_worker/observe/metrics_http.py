@@ -23,7 +23,7 @@ _END = b"\r\n\r\n"
 def answer(received: bytes, registry: CollectorRegistry) -> Optional[bytes]:
     """Return the answer to a request, or None while its head is incomplete.
 
-    :param received: what the client has sent so far.
+    :param received: the bytes that the client has sent so far.
     """
     head, end, _rest = received.partition(_END)
     if not end:
@@ -45,7 +45,7 @@ def answer(received: bytes, registry: CollectorRegistry) -> Optional[bytes]:
         return _response("400 Bad Request", f"{error}\n".encode())
     try:
         encoder, content_type = choose_encoder(headers.get("accept", ""))
-    except Exception:  # noqa: BLE001 - a version that is none, for which the library has no error of its own
+    except Exception:  # noqa: BLE001 - an invalid version: the library has no error of its own for it
         encoder, content_type = generate_latest, CONTENT_TYPE_LATEST
     content = encoder(registry.restricted_registry(names) if names else registry)
     more = {"Content-Type": content_type}

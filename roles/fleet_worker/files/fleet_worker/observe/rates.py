@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much was done of late, for the status: sums by the second, over the last minutes. For one thread."""
+"""Recent throughput for the status: sums by the second, over the last minutes. For one thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Second:
 
 
 class Rates:
-    """Sums of what has come to an end."""
+    """Sums over finished requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class Rates:
         self._seconds: deque[_Second] = deque(maxlen=MEMORY + 1)
 
     def add(self, *, answered: bool, tokens: int, inference: float) -> None:
-        """A request has come to an end.
+        """Count a finished request.
 
         :param tokens: that Ollama has written.
         :param inference: seconds that Ollama worked on it.
@@ -47,7 +47,7 @@ class Rates:
         second.inference += inference
 
     def over(self, seconds: int) -> dict[str, Any]:
-        """Return requests, failures and tokens a second over the last ``seconds``, and how long an inference took.
+        """Return requests, failures and tokens a second over the last ``seconds``, and the mean time of an inference.
 
         A worker that is younger is averaged over its age.
         """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of requests, written to the log, the counts, the metrics and the rates. For the I/O thread."""
+"""Records the outcome of requests in the log, the counts, the metrics and the rates. For the I/O thread."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .rates import Rates
 
 LOG = Log()
 
-#: What makes an answer no answer for the requester.
+#: Publications that leave the requester without an answer.
 _NOT_TAKEN = (Publication.REFUSED, Publication.UNACCEPTABLE)
 
 
 class RequestRecorder:
-    """Keeps the books of one worker.
+    """The records of one worker.
 
-    :param metrics: what Prometheus gets.
+    :param metrics: the metrics for Prometheus.
     :param clock: seconds of the monotonic clock.
     """
 
@@ -40,7 +40,7 @@ class RequestRecorder:
         self._last_model = ""
 
     def count(self, event: CountedEvent, number: int = 1) -> None:
-        """Count something that has happened; with 0 it is known, and has not happened."""
+        """Count an event; with 0 the event appears in the counts before it happens."""
         self._counts.events[event] += number
 
     def count_reply(self, publication: Publication) -> None:
@@ -48,21 +48,21 @@ class RequestRecorder:
         self._counts.replies[publication] += 1
 
     def arrived(self, delivery: Delivery) -> None:
-        """A request has come from the broker."""
+        """Count a delivery."""
         self.count(CountedEvent.DELIVERIES)
         self.count(CountedEvent.REDELIVERIES, int(bool(delivery.count)))
 
     def started(self, model: str, requests: int) -> None:
-        """Requests were started as one."""
+        """Count requests that were started as one batch."""
         if requests > 1:
             self.count(CountedEvent.BATCHED, requests)
         self.count(CountedEvent.MODEL_SWITCHES, int(self._last_model not in ("", model)))
         self._last_model = model
 
     def settled(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
-        """A request has come to its end here.
+        """Record a finished request.
 
-        :param publication: what became of its answer; None if there was none.
+        :param publication: the verdict on its reply; None without a reply.
         """
         self._counts.outcomes[result.outcome] += 1
         if publication is not None:
@@ -70,7 +70,7 @@ class RequestRecorder:
         self._record_end(delivery, result, publication)
 
     def abandoned(self, delivery: Delivery, result: Result) -> None:
-        """The broker has a request back, and what became of it here is of no use."""
+        """Record a request that the broker has taken back; its result here is useless."""
         self._record_end(delivery, result, Publication.LOST)
 
     def counts(self, registry_events: Counter[str]) -> Counts:
@@ -85,7 +85,7 @@ class RequestRecorder:
         )
 
     def rates(self, spans: Sequence[tuple[str, int]] = (("1m", 60), ("5m", 300))) -> dict[str, dict[str, Any]]:
-        """Return how much was done of late.
+        """Return the recent throughput.
 
         :param spans: names, and the seconds they stand for.
         """

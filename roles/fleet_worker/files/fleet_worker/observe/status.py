@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The status socket: each connection receives one JSON document that says how the worker is."""
+"""The status socket: each connection receives one JSON document with the state of the worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .listener import Listener
 
 LOG = Log()
 
-#: Seconds for the worker to tell, and for a client to read.
+#: Seconds for the worker to answer, and for a client to read.
 TIMEOUT = 5.0
 
 #: Characters of a line or a cell that are shown.
@@ -39,7 +39,7 @@ class StatusServer:
         self.listener: Optional[Listener] = None
 
     def start(self) -> None:
-        """Listen. Without a socket the worker works all the same, and the log says that it has none."""
+        """Start to listen. A worker that cannot listen logs that, and works on."""
         sock = None
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -69,7 +69,7 @@ class StatusServer:
 
 
 def ask(path: str) -> dict[str, Any]:
-    """Return what a worker tells of itself.
+    """Return the status document of a worker.
 
     :raises OSError: when none listens there.
     :raises ValueError: when something else answers.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the worker is, as its status document and its metrics tell it."""
+"""The state of the worker, for its status document and its metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .counts import Counts
 
 @dataclass(frozen=True)
 class LaneReport:
-    """How a lane is.
+    """The state of a lane.
 
     :ivar state: ``push``, ``pull``, ``paused`` or ``degraded``.
     :ivar reason: why the lane takes no requests; empty when it does.
@@ -41,10 +41,10 @@ class RequestReport:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """How the worker is at one moment. The fields stand in the order of the document.
+    """The state of the worker at one moment. The fields stand in the order of the document.
 
     :ivar summary: a line for people.
-    :ivar thread_trouble: which helper thread does not do its work; empty when all do.
+    :ivar thread_trouble: the helper thread that does not work, with the reason; empty when all work.
     :ivar since: when the worker was started, in seconds since 1970.
     """
 

@@ -10,9 +10,9 @@ from typing import Any, Callable, Optional
 
 
 class Alarm:
-    """Calls back at one time of the monotonic clock, which may be changed.
+    """A timer for one callback at a time of the monotonic clock; the time may be changed.
 
-    :param loop: that calls back.
+    :param loop: runs the callback.
     """
 
     def __init__(self, loop: Any, callback: Callable[[], None]) -> None:
@@ -22,7 +22,7 @@ class Alarm:
         self._at: Optional[float] = None
 
     def set(self, at: Optional[float]) -> None:
-        """Call back then, and not when it was said before; None for not at all."""
+        """Replace the time of the callback; None cancels it."""
         if at == self._at:
             return
         if self._timer is not None:

@@ -1,12 +1,12 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The loop of the I/O thread: it waits for sockets, timers and other threads, and calls who waits for them.
+"""The loop of the I/O thread: it waits for sockets, timers and other threads, and runs their callbacks.
 
-It is what pika asks of a loop (``AbstractSelectorIOLoop`` of pika.adapters.utils.selector_ioloop_adapter), and does
-what pika's own does for less: a thread wakes it only if nobody else has, and what is to be called is looked up once.
-Two things it does more. It calls at the end of a turn, so that what was said in it can be sent as one. And it goes on
-when something raises that it calls: the one request that this concerns is not worth the work on all the others.
+It implements pika's interface of a loop (``AbstractSelectorIOLoop`` of pika.adapters.utils.selector_ioloop_adapter),
+cheaper than pika's own loop: a thread wakes it only once per turn, and each handler is looked up once. The loop adds
+two features. It has callbacks at the end of a turn, so that all frames of a turn are sent as one. And it survives an
+exception in a callback, because one failed request must not end the work on all others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Callback = Callable[[], None]
 
 
 class Timer:
-    """A callback that is due at a time of the monotonic clock, unless it is taken back."""
+    """A callback that is due at a time of the monotonic clock, unless it is removed."""
 
     __slots__ = ("callback",)
 
@@ -60,7 +60,7 @@ class EventLoop:
         self.add_handler(self._told, self._hear, self.READ)
 
     def close(self) -> None:
-        """Let go of everything, once the loop has ended."""
+        """Close the descriptors, once the loop has ended."""
         self._handlers.clear()
         self._epoll.close()
         for descriptor in (self._told, self._tell):
@@ -69,7 +69,7 @@ class EventLoop:
     # Handlers, timers and callbacks
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
-        """Call the handler with the descriptor and what it is ready for (a sum of READ, WRITE and ERROR)."""
+        """Watch a descriptor; the handler gets the descriptor and its ready events (a sum of READ, WRITE and ERROR)."""
         self._handlers[fd] = handler
         self._epoll.register(fd, events)
 
@@ -78,24 +78,24 @@ class EventLoop:
             self._epoll.modify(fd, events)
 
     def remove_handler(self, fd: int) -> None:
-        """Do not watch a descriptor any more. One whose handler has raised is removed already."""
+        """Stop watching a descriptor. The loop itself removes a descriptor whose handler has raised."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def call_later(self, delay: float, callback: Callback) -> Timer:
-        """Call back after so many seconds."""
+        """Run a callback after so many seconds."""
         timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._numbers), timer))
         return timer
 
     def remove_timeout(self, timeout_handle: Timer) -> None:
-        """Do not call back any more. What was called already may be removed."""
+        """Remove a timer. Removing a timer that has fired does no harm."""
         if timeout_handle.callback is not None:
             timeout_handle.callback = None
             self._removed += 1
 
     def add_callback_threadsafe(self, callback: Callback) -> None:
-        """Call back on the next turn; from any thread."""
+        """Run a callback on the next turn; may be called from any thread."""
         self._callbacks.append(callback)
         # In this order: the loop clears the mark before it takes the callbacks.
         if not self._woken and threading.get_ident() != self._thread:
@@ -106,7 +106,7 @@ class EventLoop:
     add_callback = add_callback_threadsafe
 
     def at_end_of_turn(self, callback: Callback) -> None:
-        """Call back once everybody has been called whose turn it is now."""
+        """Run a callback at the end of this turn."""
         self._at_end.append(callback)
 
     # Running
@@ -125,14 +125,14 @@ class EventLoop:
         self._stopping = True
 
     def turn(self) -> None:
-        """Wait until there is somebody to call, and call."""
+        """Wait for events, timers or callbacks, and run them."""
         for fd, events in self._epoll.poll(self._patience()):
             handler = self._handlers.get(fd)  # none when an earlier one of this turn has removed it
             if handler is not None:
                 try:
                     handler(fd, events)
                 except Exception:
-                    # It would be called again at once, since what it was called for is still there.
+                    # The descriptor is still ready, so the loop would call the failing handler again at once.
                     LOG.exception("defect")
                     self.remove_handler(fd)
         self._woken = False
@@ -144,7 +144,7 @@ class EventLoop:
             _call(self._at_end.popleft())
 
     def _patience(self) -> Optional[float]:
-        """Return how many seconds nothing has to be done; None for any number."""
+        """Return the seconds until the next timer; None without a timer."""
         if self._callbacks or self._stopping:
             return 0.0
         while self._timers and self._timers[0][2].callback is None:

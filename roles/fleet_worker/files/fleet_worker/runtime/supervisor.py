@@ -73,7 +73,7 @@ class RoundThread:
 
     @property
     def trouble(self) -> str:
-        """Why the thread does not do its work; empty when it does, was not started yet or was stopped."""
+        """Why the thread does not work; empty when it works, was not started yet or was stopped."""
         if self._stopped.is_set() or self._thread.ident is None:
             return ""
         if not self._thread.is_alive():
@@ -90,7 +90,7 @@ class RoundThread:
                 self._round()
                 self._failures = 0
             except BaseException:
-                with suppress(BaseException):  # a log that fails must not end the thread that it tells of
+                with suppress(BaseException):  # a failing log must not end the thread
                     LOG.exception("thread_failed", thread=self.name, remedy="please report this; the thread goes on")
                 self._stopped.wait(min(BACKOFF_CAP, BACKOFF * 2.0 ** min(self._failures, 20)))
                 self._failures += 1
@@ -112,10 +112,10 @@ class Supervisor:
         self._threads: list[RoundThread] = []
 
     def watch(self, *threads: RoundThread) -> None:
-        """Take threads into the supervision. They may be started before or after."""
+        """Supervise threads. They may be started before or after."""
         self._threads += threads
 
     @property
     def trouble(self) -> str:
-        """The first thread that does not do its work, and how; empty when all do."""
+        """The first thread that does not work, with the reason; empty when all work."""
         return next((trouble for trouble in (thread.trouble for thread in self._threads) if trouble), "")

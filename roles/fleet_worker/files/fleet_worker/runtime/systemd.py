@@ -20,7 +20,7 @@ MAX_STATUS = 1000
 
 
 class Notifier:
-    """Tells systemd how the service is; does nothing when nobody listens."""
+    """Sends the state of the service to systemd; does nothing without a notification socket."""
 
     def __init__(self) -> None:
         address = os.environ.get("NOTIFY_SOCKET", "")
@@ -32,13 +32,13 @@ class Notifier:
 
     @property
     def watchdog_interval(self) -> Optional[float]:
-        """Seconds in which a sign of life is expected, at the latest; None when none is."""
+        """Seconds within which systemd expects the next sign of life; None when it expects none."""
         microseconds = os.environ.get("WATCHDOG_USEC", "")
         process = os.environ.get("WATCHDOG_PID", str(os.getpid()))
         return int(microseconds) / 1e6 if microseconds.isdigit() and process == str(os.getpid()) else None
 
     def ready(self) -> None:
-        """The service does its work from now on."""
+        """Report that the service is ready."""
         self._send("READY=1")
 
     def stopping(self) -> None:
@@ -54,7 +54,7 @@ class Notifier:
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def resend(self) -> None:
-        """Send what found no room before."""
+        """Send the messages that the socket had no room for."""
         try:
             while self._unsent and self._socket is not None:
                 kind, message = next(iter(self._unsent.items()))

@@ -14,9 +14,9 @@ Task = Callable[[], None]
 
 
 class ThreadPool:
-    """A number of threads that run tasks. They end with the process: what they do is safe to break off.
+    """A number of threads that run tasks. They end with the process: every task may be interrupted.
 
-    :ivar threads: for the supervisor. A task that raises costs itself only.
+    :ivar threads: for the supervisor. A task that raises ends alone; its thread goes on.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,12 +30,12 @@ class ThreadPool:
             thread.start()
 
     def allow(self, seconds: float) -> None:
-        """Let a task take so many seconds before its thread counts as stalled; what was allowed stays allowed."""
+        """Raise the seconds that a task may take before its thread counts as stalled; never lowers them."""
         for thread in self.threads:
             thread.patience = max(thread.patience or 0.0, seconds)
 
     def submit(self, task: Task) -> None:
-        """Have a task run. It answers for its own errors: the pool only logs them."""
+        """Run a task in a thread. The task handles its own errors: the pool only logs them."""
         self._tasks.put(task)
 
     def stop(self) -> None:

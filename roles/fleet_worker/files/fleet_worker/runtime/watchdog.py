@@ -18,7 +18,7 @@ TICK = 1.0
 class Watchdog:
     """Feeds the watchdog while the loop of the process turns and every helper thread does its work.
 
-    :ivar notifier: tells systemd how the process is.
+    :ivar notifier: sends the state of the process to systemd.
     :param supervisor: knows the helper threads.
     """
 
@@ -29,7 +29,7 @@ class Watchdog:
 
     @property
     def trouble(self) -> str:
-        """Which helper thread does not do its work; empty while all do."""
+        """The helper thread that does not work, with the reason; empty while all work."""
         return self._supervisor.trouble
 
     @property

@@ -12,17 +12,17 @@ from .._ollama.patterns import matches_any
 from .config import AutoLanesConfig, LaneConfig
 from .sections import MAX_NAME
 
-#: What a model must be able to do for a lane of each type, in the words of Ollama.
+#: The capability (in Ollama's words) that a model needs for a lane of each type.
 NEEDS = {"chat": "completion", "generate": "completion", "embed": "embedding"}
 
 
 def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesConfig) -> list[LaneConfig]:
     """Return the lanes for models.
 
-    Chat and generate are one lane in the styles shared and offering, and that is a lane of chat here. A model whose
+    The styles shared and offering have one lane for chat and generate; here that lane has the type chat. A model whose
     name is too long for the configuration of a lane gets none.
 
-    :param models: each as Ollama spells it, with what it can.
+    :param models: each name as Ollama spells it, with its capabilities.
     """
     found: list[LaneConfig] = []
     for model, abilities in models:

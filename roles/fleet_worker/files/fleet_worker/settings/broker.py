@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the broker is reached, made from the configuration and the credentials of the unit."""
+"""Connection settings of the broker, made from the configuration and the credentials of the unit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .sections import BrokerConfig
 
 
 def broker_settings(broker: BrokerConfig, name: str) -> BrokerSettings:
-    """Return how the broker is reached.
+    """Return the connection settings of the broker.
 
-    :param name: what the broker's own tools show the connection as.
+    :param name: the connection name that the broker's own tools show.
     :raises CredentialError: when a secret is not there.
     """
     tls = None

@@ -59,9 +59,9 @@ class OllamaConfig(Section):
     headers: dict[str, str] = {}
     #: The same for headers that are secrets: a credential with one ``Name: value`` a line.
     headers_credential: Optional[CredentialName] = None
-    #: Whether to refuse to start beside another worker of this machine that serves it. Two would both fill its slots.
+    #: Whether to refuse to start when another worker of this machine serves this Ollama: both would fill its slots.
     exclusive: bool = True
-    #: Seconds between two looks at an Ollama that answers; that soon a model that came or went is noticed.
+    #: Seconds between two checks of an Ollama that answers: the delay until a new or removed model is noticed.
     interval: float = Field(default=15, ge=0.1, le=3600)
     #: Seconds for which a request waits for an Ollama that is down, before it is given to another node or answered
     #: with an error.
@@ -128,13 +128,13 @@ class LaneConfig(LaneDefaultsConfig):
     context_window: Optional[int] = Field(default=None, ge=1)
     #: Seconds a request may take; the default depends on the style.
     deadline: Optional[float] = Field(default=None, gt=0)
-    #: Order among the lanes of this node, higher first. Embeddings are short, and go first unless told otherwise.
+    #: Order among the lanes of this node, higher first. Embeddings are short, and go first by default.
     priority: Optional[int] = Field(default=None, ge=-100, le=100)
     #: Order among the nodes, higher first (x-priority of the consumer).
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
     #: Of further keys of a shared lane, as LegionIO's newer requesters write them: ``ctx32768``, or ``#`` for any.
     suffixes: list[Name] = []
-    #: Who an offering lane is for; None: the node.
+    #: Instance of an offering lane; None: the node.
     instance: Optional[Name] = None
 
     @model_validator(mode="after")
@@ -172,10 +172,10 @@ class MetricsConfig(Section):
 class ProtocolConfig(Section):
     """Requests that state a version of the protocol, which LegionIO's newer requesters send."""
 
-    #: Those that are served; a request of another one is refused in words that its requester reads.
+    #: Served versions; a request of another version gets an error that its requester understands.
     #: Version 3 is not settled on LegionIO's side.
     versions: list[Literal[2, 3]] = [2]
-    #: Patterns of the instances that this node is to such requesters; ``*`` is any. None: ``default`` and the node.
+    #: Patterns of the instance names that this node answers to; ``*`` is any. None: ``default`` and the node.
     instances: Optional[Annotated[list[Name], Field(min_length=1)]] = None
     #: The cluster secret of LegionIO, which signs their tokens.
     secret_credential: Optional[CredentialName] = None
@@ -199,7 +199,7 @@ class ProtocolConfig(Section):
 
 
 class AutoLanesConfig(LaneDefaultsConfig):
-    """Lanes made of the models that Ollama has, and with them for as long as it has them."""
+    """Lanes made of the models that Ollama has; a lane lasts as long as its model."""
 
     #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
     #: none of the second.
@@ -207,7 +207,7 @@ class AutoLanesConfig(LaneDefaultsConfig):
     deny: list[Pattern] = []
     styles: list[Literal["model", "shared", "offering"]] = Field(default=["model"], min_length=1)
     types: list[Literal["chat", "generate", "embed"]] = Field(default=["chat", "generate", "embed"], min_length=1)
-    #: As for a lane of its own. The first is for inference lanes of style shared and offering alone.
+    #: As for a listed lane. The first is for inference lanes of style shared and offering alone.
     context_window: Optional[int] = Field(default=None, ge=1)
     deadline: Optional[float] = Field(default=None, gt=0)
     priority: Optional[int] = Field(default=None, ge=-100, le=100)
@@ -257,7 +257,7 @@ class Config(Section):
     duplicate_window: float = Field(default=600, ge=1, le=86400)
     #: Seconds after which a lane is served out of turn, although requests of the loaded model are waiting.
     starvation: float = Field(default=STARVATION, gt=0, le=3600)
-    #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
+    #: Seconds for running requests to end after SIGTERM; the unit's TimeoutStopSec must be longer.
     drain_timeout: float = Field(default=300, gt=0, le=86400)
     exchanges: list[Name] = Field(default=["llm.request"], min_length=1)
     #: The topic exchange that lex-ollama 0.3.1 answered to (agent), for requesters that have bound a queue to it.
@@ -270,7 +270,7 @@ class Config(Section):
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
     #: Whether requesters may set runner options (num_ctx and the like), which force Ollama to load the model anew.
     allow_runner_options: bool = False
-    #: ``auto`` in the file is none listed, and ``auto_lanes`` with its defaults.
+    #: ``auto`` in the file means an empty list, and ``auto_lanes`` with its defaults.
     lanes: list[LaneConfig]
     #: Lanes besides those that are listed.
     auto_lanes: Optional[AutoLanesConfig] = None
@@ -315,8 +315,8 @@ class Config(Section):
     def lane_table(self, found: Iterable[LaneConfig] = ()) -> list[tuple[Lane, LaneConfig]]:
         """The lanes, each with its settings.
 
-        :param found: lanes besides those that are listed; one that would be a queue there is already is left out.
-        :raises CollectionError: when one that is listed cannot be made.
+        :param found: further lanes; a lane whose queue is in the list already is left out.
+        :raises CollectionError: when a listed lane is invalid.
         """
         table = [(self._lane(entry), entry) for entry in self.lanes]
         listed = list(table)
@@ -325,7 +325,7 @@ class Config(Section):
             try:
                 made = self._lane(entry)
             except CollectionError:
-                continue  # a model whose name cannot be one of a queue
+                continue  # a model whose name is no valid part of a queue name
             if made.queue not in queues and not any(
                 shared_key(made, other) or shared_key(other, made) for other, _entry in listed
             ):
@@ -363,7 +363,7 @@ class Config(Section):
 def load(path: str) -> Config:
     """Read the file.
 
-    :raises ConfigError: when it cannot be read or is not right.
+    :raises ConfigError: when it cannot be read or is invalid.
     """
     return parse(content_of(path))
 

@@ -13,7 +13,7 @@ from .._ollama.header_fields import check_header
 
 
 class CredentialError(CollectionError):
-    """A credential is not there, or cannot be read."""
+    """A credential is missing or cannot be read."""
 
     code = "credential"
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lanes of a configuration, each with the settings that it has."""
+"""The lanes of a configuration, each with its settings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ EMBED_PRIORITY = 10
 
 
 def configured_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[LaneSettings]:
-    """Return the lanes with the settings that they have.
+    """Return the lanes with their settings.
 
-    :param found: lanes besides those that are listed.
+    :param found: further lanes, found at Ollama.
     """
     limits = {ModelName.parse(name).key: limit for name, limit in config.model_concurrency.items()}
     return [

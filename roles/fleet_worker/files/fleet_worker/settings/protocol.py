@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How requests of protocol versions 2 and 3 are served, made from the configuration and the credentials of the unit."""
+"""Settings for requests of protocol versions 2 and 3, made from the configuration and the credentials of the unit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .config import Config, ProtocolConfig
 
 
 def protocol_settings(config: Config) -> ProtocolSettings:
-    """Return what requests that state a version of the protocol are served under.
+    """Return the settings for requests that state a version of the protocol.
 
-    :raises CredentialError: when the cluster secret is not there, or is too short.
+    :raises CredentialError: when the cluster secret is missing or too short.
     :raises MissingDependencyError: when encrypted bodies are to be decrypted, without the package cryptography.
     """
     protocol = config.protocol

@@ -20,13 +20,13 @@ MAX_VALUES = 100_000
 
 
 class UnreadableError(Exception):
-    """A file is not there, is no regular file, or is not YAML within the bounds. The text is one line."""
+    """A file is missing, is no regular file, or is not YAML within the bounds. The text is one line."""
 
 
 def read(path: str) -> Any:
     """Return the document that a file holds.
 
-    :raises UnreadableError: whatever is wrong with the file.
+    :raises UnreadableError: for every problem with the file.
     """
     try:
         text = _content(path)
@@ -37,7 +37,7 @@ def read(path: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except Exception as error:
-        # YAML's own errors, and what a constructor meets: a date such as 2026-02-30 is a ValueError.
+        # YAML's own errors, and those of a constructor: a date such as 2026-02-30 is a ValueError.
         raise UnreadableError(f"is not YAML: {_one_line(error)}; correct it there") from error
 
 

@@ -74,13 +74,13 @@ class UpdatesConfig(Section):
 def load(path: str) -> UpdatesConfig:
     """Read the file.
 
-    :raises ConfigError: when it cannot be read or is not right.
+    :raises ConfigError: when it cannot be read or is invalid.
     """
     return checked(UpdatesConfig, content_of(path))
 
 
 def mirror_settings(config: UpdatesConfig) -> S3Settings:
-    """Return how the mirror is reached.
+    """Return the connection settings of the mirror.
 
     :raises CredentialError: when a secret is not there.
     """

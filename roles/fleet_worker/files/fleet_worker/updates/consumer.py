@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The second process of a node: it listens to broadcasts, and imports models as Ollama's user.
 
-A broadcast is acknowledged when what came of it was reported. When the connection breaks, or the process is stopped, in
-the middle of an import, the message comes again, and the import goes on where it was.
+A broadcast is acknowledged when its outcome was reported. When the connection breaks, or the process stops, in the
+middle of an import, the broker redelivers the message, and the import resumes.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ from .importer import BroadcastImporter
 
 LOG = Log()
 
-#: Broadcasts that are taken at a time; they are carried out one after the other.
+#: Prefetched broadcasts; the node carries them out one after the other.
 PREFETCH = 10
 
-#: What ends the process.
+#: Signals that end the process.
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 #: Seconds until the queue is declared again when the broker has refused it.
@@ -64,7 +64,7 @@ RETRY = 30.0
 #: The same, when it was deleted: until it is there again, broadcasts pass this node by.
 RETRY_DELETED = 1.0
 
-#: Seconds for the broker to say goodbye.
+#: Seconds for the broker to close the connection.
 GOODBYE = 5.0
 
 
@@ -82,7 +82,7 @@ class BroadcastSettings:
 
 
 class BroadcastConsumer:
-    """Takes the broadcasts of a node, and has them carried out.
+    """Consumes the broadcasts of a node, and passes them to the importer.
 
     :param watchdog: is fed while this object's loop turns.
     """
@@ -107,7 +107,7 @@ class BroadcastConsumer:
         self._link = ReconnectingConnection(loop, broker, opened=self._opened, lost=self._lost, failed=self._failed)
         self._publisher = ConfirmingPublisher(loop, self._link, broker, forbidden=self._link.give_up)
         self._leaving = False
-        #: Of each broadcast under way, what the broker has given out of it.
+        #: The deliveries of each broadcast under way: the first, and its redeliveries.
         self._running: dict[str, list[Settlement]] = {}
         self.queue = queue_of(settings.node)
 
@@ -120,7 +120,7 @@ class BroadcastConsumer:
         self._watchdog.feed()
 
     def stop(self) -> None:
-        """Leave. What is under way comes again, to this node, and goes on where it was."""
+        """Close the connection. The broker redelivers a broadcast under way to this node, and its import resumes."""
         LOG.info("stopping", running=len(self._running))
         self._leaving = True
         self._updates.leave()
@@ -186,7 +186,7 @@ class BroadcastConsumer:
         try:
             self._take(from_pika(properties, body), settlement)
         except Exception:
-            # A defect of ours. The message must not come back to meet it again and again.
+            # A defect of ours: the message must not be redelivered to meet it again and again.
             LOG.exception("defect")
             settlement.reject()
 
@@ -218,7 +218,7 @@ class BroadcastConsumer:
         self._pool.submit(partial(self._carry_out, order, message, identity))
 
     def _carry_out(self, order: Order, message: Message, identity: str) -> None:
-        """In the thread of the pool."""
+        """Carry a broadcast out; runs in the thread of the pool."""
         report = self._updates.carry_out(order)
         self._loop.add_callback_threadsafe(lambda: self._finished(message, report, identity))
 
@@ -227,7 +227,7 @@ class BroadcastConsumer:
         self._report(message, report, self._running.pop(identity))
 
     def _report(self, message: Message, report: NodeReport, settlements: list[Settlement]) -> None:
-        """Report, and acknowledge once that is confirmed."""
+        """Publish the report; acknowledge the broadcast once the report is confirmed."""
 
         def published(publication: Optional[Publication]) -> None:
             if publication is Publication.LOST:
@@ -245,8 +245,8 @@ class BroadcastConsumer:
 def _identity(message: Message) -> str:
     """Return what a redelivery of a broadcast has in common with it, and another broadcast has not.
 
-    The message id alone is chosen by whoever sends: another broadcast with the id of one under way must not be taken
-    for it, and so lost. Without an id nothing is said of two equal broadcasts.
+    The sender chooses the message id: another broadcast with the id of a broadcast under way must not count as its
+    redelivery, and so be lost. Without an id, equal broadcasts do not count as redeliveries.
     """
     properties = message.properties
     if not properties.message_id:

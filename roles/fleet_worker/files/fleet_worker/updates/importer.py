@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node does with a broadcast: whether it may, and then an import from its own mirror.
+"""Carries a broadcast out: checks whether the node allows it, then imports from the node's own mirror.
 
 A broadcast can name a model and nothing else. Where the model comes from, where it goes to and which names are allowed
-is the node's own configuration; a message that says otherwise is refused, so that whoever may write to the exchange can
-at most have a node fetch what it is meant to have.
+is the node's own configuration; a message that contradicts it is refused. A stranger who may write to the
+exchange can thus only make a node fetch a model that it is meant to have.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ..logs.log import Log
 
 LOG = Log()
 
-#: What LegionIO's messages say of the mirror, and the setting that it must agree with.
+#: Fields about the mirror in LegionIO's messages, each with the setting that it must equal.
 _MIRROR = {"bucket": "bucket", "prefix": "prefix", "endpoint": "endpoint_url"}
 
 
 class BroadcastImporter:
-    """Does what broadcasts ask for.
+    """Carries broadcasts out.
 
     :param models: patterns of the models that may be imported, at least one.
     """
@@ -46,11 +46,11 @@ class BroadcastImporter:
         self._leaving = False
 
     def leave(self) -> None:
-        """The process ends: what is under way may fail, and is done when the broadcast comes again."""
+        """Note that the process ends: an import under way may fail; the redelivered broadcast repeats it."""
         self._leaving = True
 
     def check(self, order: Order) -> ModelName:
-        """Return the model that is asked for.
+        """Return the model that a broadcast names.
 
         :raises BroadcastRefusedError: when it is not allowed here.
         :raises InvalidNameError: when it is no name.
@@ -70,7 +70,7 @@ class BroadcastImporter:
         return name
 
     def carry_out(self, order: Order) -> NodeReport:
-        """Import, or say what an import would do. Whatever happens, there is a report."""
+        """Import, or report what an import would do. Every outcome gives a report."""
         try:
             name = self.check(order)
             with Store(self._store) as store:
