@@ -39,7 +39,7 @@ UNREADABLE = _Unreadable()
 
 
 class _UnreadableError(Exception):
-    """A value is none of AMQP, or exceeds a bound of this reader."""
+    """A value is not valid AMQP, or exceeds a bound of this reader."""
 
 
 def read_properties(encoded: bytes) -> dict[str, Any]:

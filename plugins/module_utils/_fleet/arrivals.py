@@ -5,7 +5,7 @@
 """The deltas of one answer as they arrive: put in order, each passed on once, and counted.
 
 A delta may be lost (a reply queue that is full drops it), come twice, or belong to a try whose worker has died since.
-None of it matters to the answer, which follows in full; it matters to whoever shows the deltas.
+The answer is not affected, because it follows in full; the display of the deltas is.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Optional
 
 from .messages import Delta
 
-#: Deltas that are kept back behind one that is missing. When there are more, it is not waited for any longer.
+#: Most deltas kept back behind a missing one. With more, the missing delta counts as lost.
 WINDOW = 16
 
 
 @dataclass(frozen=True)
 class StreamSummary:
-    """What came before an answer.
+    """The deltas that came before an answer.
 
     :ivar deltas: passed on, those of tries that were given up included.
-    :ivar missing: of the attempt that was answered, lost on the way. What was shown is not the whole answer then.
+    :ivar missing: deltas of the answered attempt that were lost: the deltas are not the whole answer then.
     :ivar duplicates: had come before.
     :ivar attempts: tries that received at least one message.
     :ivar first_seconds: from publishing the question to the first delta; None when there was none.
@@ -44,7 +44,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._attempt: Optional[str] = None
-        #: Of each attempt, what has come.
+        #: The deltas of each attempt.
         self._seen: dict[str, set[int]] = {}
         self._next = 0
         self._held: dict[int, Delta] = {}
@@ -62,7 +62,7 @@ class Arrivals:
             self._first_seconds = seconds
         seen = self._seen.get(delta.attempt)
         if seen is None:
-            # The work has started over. What the other try still sends is of no use any more.
+            # The work has started over: deltas of the earlier attempt are useless from now on.
             seen = self._seen[delta.attempt] = set()
             self._attempt, self._next = delta.attempt, 0
             self._held.clear()
@@ -87,7 +87,7 @@ class Arrivals:
             yield self._ready.popleft()
 
     def summary(self, attempt: Optional[str], total: int) -> StreamSummary:
-        """Say what came.
+        """Return the summary of the deltas.
 
         :param attempt: of the answer, None when it does not say.
         :param total: the deltas that this attempt had.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A broadcast to all nodes, and the reports of those that take it."""
+"""A broadcast to all nodes, and the reports of the nodes that take it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .errors import NoFleetQueueError
 from .messages import Message
 from .reply_channel import PublishedMessage, ReplyChannel
 
-#: Seconds between two looks whether the reports are enough: that may be a matter of time.
+#: Seconds between two checks whether the reports are complete: the answer may depend on the time.
 LOOK_AGAIN = 0.25
 
 

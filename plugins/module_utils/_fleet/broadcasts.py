@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Broadcasts: one message that every node gets, and what each of them reports.
+"""Broadcasts: one message that every node gets, and the report of each node.
 
 The message is that of LegionIO's runner for models in S3 (lex-ollama 0.3, exchange ``lex.ollama``): a JSON object with
 ``function`` and the arguments beside it. LegionIO's nodes share one queue, so that one of them gets each message; here
-each node has a queue of its own, bound to the same key. That nodes answer is this collection's own.
+each node has a queue of its own, bound to the same key. The reports are this collection's own addition.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .messages import APP_ID, Message, Properties, Reply, decode, encode, proper
 #: A durable topic exchange, declared by the set-up of the broker.
 EXCHANGE = "lex.ollama"
 
-#: Before the function, in the routing key of a broadcast.
+#: Prefix of the routing key of a broadcast; the function follows.
 KEY = "lex.ollama.runners.s3_models."
 
-#: What a node can be asked. The second is ours, and so is not understood, let alone done, by a node of LegionIO.
+#: Functions of a broadcast. The second is this collection's own: a node of LegionIO does not know it.
 IMPORT = "import_from_s3"
 PLAN = "plan_import_from_s3"
 FUNCTIONS = (IMPORT, PLAN)
 
-#: What a report says: the node has the message; it has done it; it will not, or could not.
+#: States of a report: received; done; refused or failed.
 ACCEPTED = "accepted"
 DONE = "done"
 FAILED = "failed"
@@ -64,10 +64,10 @@ class BroadcastRefusedError(FleetError):
 
 @dataclass(frozen=True)
 class Order:
-    """What a broadcast asks for.
+    """The content of a broadcast.
 
-    :ivar nodes: who is meant; None for everybody.
-    :ivar others: what the message has beside.
+    :ivar nodes: the addressed nodes; None for all.
+    :ivar others: further fields of the message.
     """
 
     function: str
@@ -78,7 +78,7 @@ class Order:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What a node says to a broadcast.
+    """The report of a node on a broadcast.
 
     :ivar result: what it did, or would do.
     :ivar error: ``code`` and ``message`` when it failed.
@@ -93,7 +93,7 @@ class NodeReport:
 def queue_of(node: str) -> str:
     """Return the queue of a node.
 
-    :raises InvalidLaneError: when nothing of its name can be part of one, or the name is too long.
+    :raises InvalidLaneError: when no part of its name fits into a queue name, or the name is too long.
     """
     queue = f"ollama.s3_models.{slug(node)}"
     if not slug(node) or len(queue) > MAX_KEY:
@@ -106,7 +106,7 @@ def queue_of(node: str) -> str:
 def order_message(order: Order, correlation_id: str, reply_to: str, seconds: float) -> Message:
     """Write a broadcast.
 
-    :param seconds: how long it is of use; a node that comes back later does not do it.
+    :param seconds: how long the broadcast is valid; a node that comes back later ignores it.
     """
     body: dict[str, Any] = {"function": order.function, "model": order.model}
     if order.nodes is not None:
@@ -159,7 +159,7 @@ def report_message(report: NodeReport, reply_to: str, correlation_id: Optional[s
 
 
 def read_report(message: Message) -> Optional[NodeReport]:
-    """Read a report; None when the message is none."""
+    """Read a report; None for any other message."""
     document, problem = decode(message, limit=len(message.body))
     node, state = document.get("node"), document.get("state")
     if problem is not None or message.properties.type != TYPE or not isinstance(node, str):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The broker: where it is, who we are to it, and what its refusals mean.
+"""The broker: its addresses, the credentials, and the meaning of its refusals.
 
 pika is imported when it is needed, so that everything else here works without it.
 """
@@ -33,11 +33,11 @@ from .errors import (
 PORT = 5672
 TLS_PORT = 5671
 
-#: Seconds for a TCP connection to come about, and for TCP, TLS and AMQP together.
+#: Seconds for a TCP connection, and for TCP, TLS and AMQP together.
 CONNECT_TIMEOUT = 10
 STACK_TIMEOUT = 15
 
-#: The first of the reply codes with which a broker ends a connection because of what it was sent (AMQP 0-9-1, 1.2).
+#: The first of the reply codes with which a broker ends a connection because of an invalid frame (AMQP 0-9-1, 1.2).
 ENDED_FOR_AN_ERROR = 500
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+")
@@ -71,7 +71,7 @@ class Address:
 
 @dataclass(frozen=True)
 class BrokerTlsSettings:
-    """How the broker is verified, and which certificate it is shown. Paths of PEM files."""
+    """TLS: how the broker is verified, and the client certificate. Paths of PEM files."""
 
     validate: bool = True
     ca_path: Optional[str] = None
@@ -83,10 +83,10 @@ class BrokerTlsSettings:
 class BrokerSettings:
     """Everything that a connection needs.
 
-    :ivar username: None to be known by the client certificate (SASL EXTERNAL).
+    :ivar username: None to log in by the client certificate (SASL EXTERNAL).
     :ivar heartbeat: seconds; the connection counts as dead after about this long without a sign of life.
     :ivar tls: None for a connection that is not encrypted.
-    :ivar name: what the broker's own tools show the connection as.
+    :ivar name: the connection name that the broker's own tools show.
     """
 
     addresses: tuple[Address, ...]
@@ -119,7 +119,7 @@ class BrokerSettings:
             credentials = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
         return cls(
             addresses=(Address(host, port or (TLS_PORT if encrypted else PORT)),),
-            # "amqp://host/" would be the virtual host without a name, which nobody has and everybody writes.
+            # "amqp://host/" formally names the virtual host without a name, which nobody has: read it as the default.
             vhost=unquote(parts.path[1:]) or "/",
             tls=tls if encrypted else None,
             **credentials,
@@ -173,9 +173,9 @@ def _ssl_context(tls: BrokerTlsSettings) -> ssl.SSLContext:
 
 
 def connection_error(error: BaseException, settings: BrokerSettings, address: Address) -> BrokerError:
-    """Say what the failure of a connection means, also of one that had been open.
+    """Return the error for a failed or lost connection.
 
-    :param error: what pika gave to ``on_open_error_callback`` or ``on_close_callback``.
+    :param error: the error that pika passed to ``on_open_error_callback`` or ``on_close_callback``.
     """
     where = str(address)
     causes = list(_causes(error))
@@ -208,9 +208,9 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
         message, remedy = trouble
         return BrokerTlsError(message, remedy=remedy, **details)
     if "IncompatibleProtocolError" in kinds and "StreamLostError" in text:
-        # What a broker does that is starting, or a proxy without one; and a port that speaks TLS to one who does not.
+        # A starting broker does this, a proxy without a broker, and a TLS port that gets plain AMQP.
         return BrokerUnreachableError(
-            f"The broker {where} ends the connection before it says a word",
+            f"The broker {where} closes the connection before it answers",
             remedy=f"Wait if it is starting; else correct the port: RabbitMQ speaks AMQP at {PORT} and AMQP over TLS at"
             f" {TLS_PORT}",
             **details,
@@ -226,7 +226,7 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
     if code >= ENDED_FOR_AN_ERROR:
         return BrokerError(
             f"The broker {where} ended the connection: {code} {printable(getattr(closed, 'reply_text', ''))}",
-            remedy="Look at the log of the broker, which says what it was sent that it does not take",
+            remedy="Look at the log of the broker, which names the frame that it refuses",
             amqp_code=code,
             **details,
         )
@@ -243,7 +243,7 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
 
 
 def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError:
-    """Say what the broker means that closes a channel.
+    """Return the error for a channel that the broker has closed.
 
     :param code: reply code of AMQP 0-9-1, as 403 or 404.
     :param text: its reply text.
@@ -288,13 +288,12 @@ def _tls_trouble(
 ) -> Optional[tuple[str, str]]:
     """Return the message and the remedy for a failed TLS handshake, or for a side without TLS; None for other failures.
 
-    What TLS 1.3 has against a client's certificate comes when the connection counts as encrypted already; then pika
-    has it in the text of its own error only.
+    TLS 1.3 refuses a client's certificate after the handshake; only the text of pika's own error has the reason then.
     """
     failure = next((cause for cause in reversed(causes) if isinstance(cause, ssl.SSLError)), None)
     told = re.search(r"\[SSL: ([A-Z0-9_]+)\]([^('\"]*)", text)
     reason = getattr(failure, "reason", None) or (told[1] if told else "")
-    # A connection that just ends is no matter of certificates: a broker that is starting does that.
+    # A connection that just ends has nothing to do with certificates: a starting broker does that.
     if isinstance(failure, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)) or "EOF" in reason:
         return None
     if failure is None and told is None:

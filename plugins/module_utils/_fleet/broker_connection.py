@@ -26,14 +26,14 @@ STEP_TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class QueueState:
-    """What the broker says of a queue: messages that wait, and consumers."""
+    """The state of a queue at the broker: waiting messages, and consumers."""
 
     messages: int
     consumers: int
 
 
 class BrokerConnection:
-    """A connection to the first broker that takes one, as a context manager. For one thread.
+    """A connection to the first broker that accepts one, as a context manager. For one thread.
 
     :param settings: the addresses are tried in order.
     :ivar gone: why the connection or one of its channels is gone.
@@ -64,7 +64,7 @@ class BrokerConnection:
 
     @property
     def server_properties(self) -> Mapping[str, Any]:
-        """What the broker says of itself: ``product``, ``version``, ``cluster_name`` and more, as it likes."""
+        """The broker's own description: ``product``, ``version``, ``cluster_name`` and whatever else it sends."""
         properties = getattr(self._connection, "server_properties", None)
         return {name: _shown(value) for name, value in (properties or {}).items()}
 
@@ -88,9 +88,9 @@ class BrokerConnection:
         return channel
 
     def queue_state(self, queue: str) -> Optional[QueueState]:
-        """Look at a queue without touching it; None when there is none of that name.
+        """Read the state of a queue without changing it; None for an unknown queue.
 
-        :raises BrokerError: when the broker does not let us look.
+        :raises BrokerError: when the broker refuses the question.
         """
         found: list[Any] = []
         channel = self.open_channel()

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A request that is carried as it came, and what Ollama answered to it.
+"""A request that is passed to Ollama unchanged, and its answer.
 
-The dialect is ``dialects/carried.py``; what may be carried is said in ``_ollama/carried_paths.py``.
+The dialect is ``dialects/carried.py``; ``_ollama/carried_paths.py`` lists the paths.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class CarriedAnswer(dict[str, Any]):
 
     :ivar status: of HTTP.
     :ivar content_type: as Ollama sent it.
-    :ivar body: the bytes; what went out in pieces before is not in it.
-    :ivar streamed: whether all of the body went out in pieces before.
+    :ivar body: the bytes, without the pieces that were sent before.
+    :ivar streamed: whether the whole body was sent in pieces before.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The control queue of a node: by it a requester ends a request that nobody waits for any more.
+"""The control queue of a node: a requester uses it to cancel a request that nobody waits for any more.
 
 The queue is exclusive, so it lives as long as its worker's connection. A requester sends the cancellation to every node
 that may have the request, for it cannot know which node that is; the request may even wait in its lane still. A node
@@ -29,13 +29,13 @@ def control_queue_of(node: str) -> str:
 
 
 def cancellation(node: str, correlation_id: str) -> Reply:
-    """Return the message that ends a request, and where it goes."""
+    """Return the message that cancels a request, and its destination."""
     properties = Properties(delivery_mode=1, type=CANCEL, correlation_id=correlation_id, app_id=APP_ID)
     return Reply("", control_queue_of(node), Message(properties, {}, b""))
 
 
 def cancelled_id(message: Message) -> Optional[str]:
-    """Return the correlation id of the request that a message ends; None when it ends none."""
+    """Return the correlation id of the request that a message cancels; None for any other message."""
     if message.properties.type != CANCEL:
         return None
     return property_text(message.properties.correlation_id) or None

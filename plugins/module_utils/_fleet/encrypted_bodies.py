@@ -45,7 +45,7 @@ def is_encrypted(message: Message) -> bool:
 class BodyCipher:
     """Decrypts and encrypts with one secret. For any number of threads.
 
-    :param secret: the cluster secret as LegionIO writes it, in hexadecimal digits; its text is what counts.
+    :param secret: the cluster secret as LegionIO writes it, in hexadecimal digits; its text is the key's source.
     :raises MissingDependencyError: without the package cryptography.
     """
 
@@ -59,13 +59,13 @@ class BodyCipher:
         self._refused = InvalidTag
 
     def decrypted(self, message: Message) -> Message:
-        """Return a message with the body in clear, as if it had come so.
+        """Return the message with its body decrypted.
 
-        :raises EncryptedBodyError: when that cannot be done.
+        :raises EncryptedBodyError: when the body cannot be decrypted.
         """
         parts = message.body.split(b":")
         if len(parts) != 3:
-            raise EncryptedBodyError("the encrypted body has not the form gcm:<data>:<tag>")
+            raise EncryptedBodyError("the encrypted body does not have the form gcm:<data>:<tag>")
         nonce, data, tag = _decoded(message.headers.get(IV)), _decoded(parts[1]), _decoded(parts[2])
         if nonce is None or len(nonce) != _NONCE_SIZE:
             raise EncryptedBodyError(f"the header {IV} of the encrypted body has not {_NONCE_SIZE} bytes in base64")
@@ -101,7 +101,7 @@ class BodyCipher:
 
 
 def _decoded(value: Any) -> Any:
-    """Return what base64 holds; None when it is none."""
+    """Return the decoded bytes of base64; None for any other text."""
     if not isinstance(value, (str, bytes)):
         return None
     try:

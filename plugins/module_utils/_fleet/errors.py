@@ -20,7 +20,7 @@ class FleetError(CollectionError):
     code = "fleet_error"
 
 
-# Settings that cannot be right, whatever the broker says.
+# Invalid settings
 
 
 class InvalidLaneError(FleetError):
@@ -47,23 +47,23 @@ class InvalidQuestionError(FleetError):
     code = "invalid_request"
 
 
-# The broker could not be used.
+# Broker failures
 
 
 class BrokerError(FleetError):
-    """The broker was reached, or nearly, and could not be used."""
+    """The broker could not be used."""
 
     code = "broker_error"
 
 
 class BrokerUnreachableError(BrokerError):
-    """No connection came about, or it broke: refused, no route, unknown host, no answer in time."""
+    """No connection was established, or it broke: refused, no route, unknown host, timeout."""
 
     code = "broker_unreachable"
 
 
 class BrokerTlsError(BrokerError):
-    """The connection is there, the encryption is not: unknown authority, wrong name, certificate refused."""
+    """The TLS handshake failed: unknown authority, wrong name, certificate refused."""
 
     code = "broker_tls"
 
@@ -98,7 +98,7 @@ class LaneMismatchError(BrokerError):
     code = "lane_mismatch"
 
 
-# The fleet did not answer.
+# Requests without an answer
 
 
 class NoFleetQueueError(FleetError):
@@ -132,6 +132,6 @@ class FleetAnswerError(FleetError):
 
 
 class UnreadableAnswerError(FleetError):
-    """An answer came that is not one in the dialect of the request."""
+    """The answer is not in the dialect of the request."""
 
     code = "unreadable_answer"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What is published to an exchange while somebody listens."""
+"""Reads the messages published to an exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .reply_channel import reply_queue_name
 def listen(
     connection: BrokerConnection, exchange: str, binding_key: str, seconds: float, take: Callable[[Message], None]
 ) -> None:
-    """Read what is published to a topic exchange for some time.
+    """Read the messages published to a topic exchange for some time.
 
     :param take: called in this thread with each message.
     :raises ExchangeMissingError: if there is no such exchange.

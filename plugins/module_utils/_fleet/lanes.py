@@ -83,7 +83,7 @@ _SHARED_DEADLINE = 280.0
 class Lane:
     """A lane of a worker. Made by :func:`lane`, which checks it.
 
-    :ivar type: ``chat``, ``generate`` or ``embed``: what a request is that does not say.
+    :ivar type: ``chat``, ``generate`` or ``embed``: the type of a request that names none.
     :ivar kind: ``type`` in the style ``model``; ``embed`` or ``inference`` in the others.
     :ivar queue: name of the queue, and its routing key on every exchange.
     :ivar context_window: tokens; the runner option ``num_ctx`` of every request of the lane, when set.
@@ -196,7 +196,7 @@ def _more_keys(style: str, kind: str, model: str, queue: str, suffixes: Iterable
             )
         if not _SUFFIX.fullmatch(suffix):
             raise InvalidLaneError(
-                f"The suffix {suffix!r} of the lane for {model} is none that requesters write",
+                f"The suffix {suffix!r} of the lane for {model} is not a suffix that requesters write",
                 remedy="Write ctx<N>, boundary.<name> and elig.<fingerprint>, in this order and with dots between them,"
                 " or # for any",
                 name=model,
@@ -208,7 +208,7 @@ def _more_keys(style: str, kind: str, model: str, queue: str, suffixes: Iterable
 
 
 def check_collisions(lanes: Iterable[Lane]) -> None:
-    """Refuse lanes that would be one queue.
+    """Refuse lanes that would share one queue.
 
     Spellings can fall together: ``a:b`` and ``a.b`` are one key of style ``model``, and a slug keeps even less.
 
@@ -232,7 +232,7 @@ def check_collisions(lanes: Iterable[Lane]) -> None:
 
 
 def _check_keys(lanes: Iterable[Lane]) -> None:
-    """Refuse a key that two queues would be bound to: each of them would get the request, and both would be served."""
+    """Refuse a key with two queues: each queue would get the request, and both would be served."""
     listed = list(lanes)
     for entry in [entry for entry in listed if entry.more_keys]:
         for other in listed:
@@ -246,7 +246,7 @@ def _check_keys(lanes: Iterable[Lane]) -> None:
 
 
 def shared_key(one: Lane, other: Lane) -> Optional[str]:
-    """Return a key of a lane, beside its name, that another lane has too; None when there is none."""
+    """Return a further key of a lane that another lane has, too; None without one."""
     for key in one.more_keys:
         base = key[: -len(ANY) - 1] if key.endswith(f".{ANY}") else None
         for name in other.keys:

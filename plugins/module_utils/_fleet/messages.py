@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Messages, and what they mean: a request to a worker, and how it came out.
+"""Messages and their content: a request to a worker, and its outcome.
 
 Nothing here knows a dialect. A dialect (``dialects/``) makes a :class:`Request` of a :class:`Message`, and a
 :class:`Reply` of a request and its :data:`Outcome`.
@@ -21,7 +21,7 @@ from .._ollama.text import printable
 from .carried import CarriedAnswer, CarriedRequest
 from .json_size import has_more_values
 
-#: What this collection calls itself in the property ``app_id``.
+#: The name of this collection in the property ``app_id``.
 APP_ID = "legionio.ollama"
 
 #: Bytes that AMQP 0-9-1 can carry in a short string, as most properties are.
@@ -60,7 +60,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Reply:
-    """A message, and where it goes."""
+    """A message, and its destination."""
 
     exchange: str
     routing_key: str
@@ -121,7 +121,7 @@ Outcome = Union[Success, Failure]
 class Delta:
     """A piece of an answer that is still being made.
 
-    :ivar attempt: the try that it belongs to: when the work starts over, on this node or another, that is another one.
+    :ivar attempt: the attempt of the piece; each restart of the work, on this node or another, has a new attempt.
     :ivar sequence: 0 for the first of an attempt, one more for each that follows.
     :ivar content: what the model adds to its answer.
     :ivar thinking: what it adds to its thinking.
@@ -159,20 +159,20 @@ CODES: Mapping[str, tuple[str, bool, int]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What a requester wants.
+    """A parsed request.
 
     :ivar request_type: in the requester's own spelling; that of the lane when it gave none.
     :ivar call: ``chat``, ``generate`` or ``embed``.
     :ivar model: in the requester's own spelling; that of the lane when it gave none.
-    :ivar arguments: what Ollama is sent beside the model.
+    :ivar arguments: the fields for Ollama besides the model.
     :ivar reply_to: the queue that waits for the answer.
     :ivar message_context: copied into every answer as it is.
     :ivar document: parts of the body that the dialect answers with.
     :ivar ignored: names of fields that do not reach Ollama.
     :ivar contradictions: names of fields that property and body give different values.
     :ivar stream: whether the requester takes deltas before the answer.
-    :ivar carried: what is sent to Ollama as it came, instead of the arguments.
-    :ivar failure: why it must not be served.
+    :ivar carried: the request to pass to Ollama unchanged, instead of the arguments.
+    :ivar failure: why the request must not be served.
     """
 
     request_type: str
@@ -192,12 +192,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Question:
-    """What a requester of ours asks.
+    """A question of this collection's requester.
 
     :ivar call: ``chat``, ``generate`` or ``embed``.
     :ivar arguments: as Ollama's API takes them: ``messages``, ``prompt``, ``input``, ``options`` and so on.
-    :ivar seconds: how long an answer is of use; it is not begun later.
-    :ivar stream: whether deltas are wanted before the answer. A worker that knows of none just answers.
+    :ivar seconds: how long an answer is useful; a worker does not begin it later.
+    :ivar stream: whether deltas are wanted before the answer. A worker without deltas just answers.
     """
 
     call: str
@@ -211,12 +211,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a requester of ours was answered.
+    """The answer to a question.
 
     :ivar body: the whole body.
     :ivar text: what the model said, None for embeddings.
     :ivar message: the model's message with tool calls and thinking, None for embeddings.
-    :ivar embeddings: one vector for each input, None for the others.
+    :ivar embeddings: one vector for each input, None for other calls.
     :ivar node: the node that answered, when it said so.
     """
 
@@ -246,7 +246,7 @@ def encode(document: Mapping[str, Any]) -> bytes:
 def decode(
     message: Message, limit: int, *, max_values: Optional[int] = None
 ) -> tuple[dict[str, Any], Optional[Failure]]:
-    """Return the JSON object that a body is, and the failure if it is none; the object is then empty.
+    """Return the JSON object of a body; with any other body, an empty object and the failure.
 
     :param limit: bytes a body may have.
     :param max_values: values that it may have; None for any number.
@@ -272,7 +272,7 @@ def decode(
 
 
 def json_object(text: str) -> Optional[dict[str, Any]]:
-    """Return the JSON object that a text is; None when it is none."""
+    """Return the JSON object of a text; None for any other text."""
     try:
         value = read_json(text, _DECODER)
     except ValueError:
@@ -294,7 +294,7 @@ def property_text(value: Optional[str]) -> Optional[str]:
 
 
 def short_string(value: Any) -> Optional[str]:
-    """Return the value as a text that a property can carry, or None when it cannot be one."""
+    """Return the value as a text for a property; None when it does not fit."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value:

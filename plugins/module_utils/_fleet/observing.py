@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the nodes of a fleet say of themselves, gathered from their registry events.
+"""The state of a fleet, gathered from the registry events of its nodes.
 
-Read tolerantly, for workers of lex-ollama speak too: what has no lane or no node is left out, and an event that came
-late does not undo a newer one.
+The reader is tolerant, because workers of lex-ollama publish too: it leaves out events without a lane or a node, and a
+late event does not undo a newer one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .registry import TYPE
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """What a node has said of one of its lanes.
+    """The state of a lane, as its node has published it.
 
     :ivar status: ``available``, ``degraded`` or ``unavailable``.
-    :ivar at: when, as the node's clock has it, ISO 8601.
+    :ivar at: time of the event by the node's clock, ISO 8601.
     :ivar error: why it is degraded.
     :ivar concurrency: requests that the node runs at the same time.
     :ivar carried: the version of the carried dialect that the node serves; None when it serves none.
@@ -45,7 +45,7 @@ class RegistryEntry:
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
-    """Read a registry event; None when it is none, or says neither lane nor node."""
+    """Read a registry event; None for any other message, and without lane or node."""
     document, problem = decode(message, limit=len(message.body))
     if problem is not None or message.properties.type != TYPE:
         return None
@@ -72,13 +72,13 @@ def read(message: Message) -> Optional[RegistryEntry]:
 
 
 class Register:
-    """The latest that each node has said of each of its lanes."""
+    """The latest event of each lane of each node."""
 
     def __init__(self) -> None:
         self._said: dict[tuple[str, str], RegistryEntry] = {}
 
     def add(self, message: Message) -> None:
-        """Take a registry event. Anything else is left out."""
+        """Take a registry event in; ignore other messages."""
         said = read(message)
         if said is None:
             return

@@ -26,13 +26,13 @@ EXCHANGE = "llm.registry"
 
 TYPE = "llm.registry.event"
 
-#: A lane is served from now on; still is; is not, although the node is there; is not, because the node leaves.
+#: A lane is served from now on; is still served; is not served, although the node is there; or the node leaves.
 AVAILABLE = "offering_available"
 HEARTBEAT = "offering_heartbeat"
 DEGRADED = "offering_degraded"
 UNAVAILABLE = "offering_unavailable"
 
-#: Of the carried dialect, which this node serves on all of its lanes.
+#: Version of the carried dialect, which this node serves on all of its lanes.
 CARRIED_VERSION = 1
 
 _STATUS = {AVAILABLE: "available", HEARTBEAT: "available", DEGRADED: "degraded", UNAVAILABLE: "unavailable"}

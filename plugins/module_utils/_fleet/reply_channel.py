@@ -49,7 +49,7 @@ class PublishedMessage:
 
 
 class ReplyChannel:
-    """One channel with a queue for answers. Both are made when they are needed first.
+    """One channel with a queue for answers. Both are made at the first use.
 
     :param direct: use RabbitMQ's direct reply-to instead of a queue. It takes no right to declare queues, and workers
         older than this collection's cannot answer to it.
@@ -67,7 +67,7 @@ class ReplyChannel:
     def open(self) -> None:
         """Make the channel and the queue, unless they are there.
 
-        :raises BrokerError: if the broker does not let us.
+        :raises BrokerError: if the broker refuses one of them.
         """
         connection = self._connection
         connection.require_open()

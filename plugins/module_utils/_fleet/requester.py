@@ -26,10 +26,10 @@ MAX_REQUEST = 1048576
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """An answer, and how it came about.
+    """An answer, with its times and deltas.
 
     :ivar seconds: from publishing the question to the arrival of the answer.
-    :ivar stream: what came before the answer, when deltas were asked for.
+    :ivar stream: the deltas before the answer, when the question asked for them.
     """
 
     answer: Answer
@@ -50,7 +50,7 @@ class _PublishedQuestion(PublishedMessage):
         self.arrived = 0.0
 
     def arrive(self, message: Message) -> None:
-        """Take a delta or the answer. What comes after the answer is dropped, another answer included."""
+        """Take a delta or the answer. Messages after the answer are dropped, another answer included."""
         now = time.monotonic()
         try:
             delta = self._delta_of(message) if self._delta_of is not None else None
@@ -95,10 +95,10 @@ class Requester:
         :param on_delta: called in this thread with each piece of the answer, in order, when ``question.stream`` is set.
             A new ``attempt`` starts the answer over, and a jump in ``sequence`` is a piece that was lost; the answer
             that is returned has everything. The connection stands still meanwhile: do not wait in it.
-        :raises InvalidQuestionError: when the dialect cannot be asked in, or has no deltas and they are asked for.
+        :raises InvalidQuestionError: when the dialect has no questions, or the question asks for deltas that it lacks.
         :raises NoFleetQueueError: when no queue takes the question.
         :raises FleetBackpressureError: when the queue is full.
-        :raises FleetPublishTimeoutError: when the broker did not say whether it has it.
+        :raises FleetPublishTimeoutError: when the broker did not confirm the question.
         :raises FleetTimeoutError: when no answer came.
         :raises FleetAnswerError: when the answer is an error.
         :raises BrokerError: when the broker could not be used.

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the broker has to have: exchanges, the dead-letter queue, the lanes, and the rights of those who use them.
+"""Topology of the broker: exchanges, the dead-letter queue, the lanes, and the rights of their users.
 
 Exchanges and the dead-letter queue are made by whoever sets the broker up, from :func:`definitions`. A worker declares
-its own lanes only, and binds them. It does not even look whether an exchange is there: binding to one that is not says
-so just as well, while a passive declaration needs the right to configure it from RabbitMQ 4.3 on.
+its own lanes only, and binds them. It does not check whether an exchange exists: binding to a missing exchange
+fails with the same error, while a passive declaration needs the right to configure it from RabbitMQ 4.3 on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEAD_LETTER_QUEUE = "ollama.dlx.queue"
 
 
 def definitions(vhost: str, exchanges: Iterable[str] = REQUEST_EXCHANGES) -> dict[str, Any]:
-    """Return what ``rabbitmqctl import_definitions`` makes exchanges and dead-letter queue of.
+    """Return the definitions of exchanges and dead-letter queue for ``rabbitmqctl import_definitions``.
 
     All exchanges are durable, are not deleted automatically and have no arguments, as LegionIO declares them.
     """
@@ -86,7 +86,7 @@ def updates_permissions(node: str) -> dict[str, str]:
 
 
 def declare_error(code: int, text: str, lane: Lane, error: BrokerError) -> BrokerError:
-    """Say what it means that the broker refused to declare or bind a lane.
+    """Return the error for a lane that the broker refused to declare or bind.
 
     :param code: reply code of AMQP 0-9-1; 406 is what a queue with other arguments ends with.
     :param text: its reply text, which names the first argument that differs, as both sides have it.

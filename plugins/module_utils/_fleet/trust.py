@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Whom a worker answers, and what it never answers.
+"""The queues that a worker replies to, and the messages that it never answers.
 
-A request says itself where its answer goes. Whoever may write to a lane could so have a worker write into any queue
-that the worker may reach, or have two workers answer each other for ever; hence a list of what may be answered to.
+A request names its reply queue. A stranger who may write to a lane could make a worker write into any queue within
+its rights, or make two workers answer each other for ever; hence a list of allowed reply queues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ANSWER_TYPES = frozenset(
 
 
 def refusal(reply_to: str, allowed: Iterable[str], *, from_property: bool = True) -> Optional[str]:
-    """Say why a queue must not be answered to; None when it may be.
+    """Return why a queue is not allowed as reply queue; None when it is allowed.
 
     :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`. None of them allows control characters.
     :param from_property: whether the broker has seen the name, because it stands in the property ``reply_to``.

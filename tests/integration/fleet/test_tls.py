@@ -309,7 +309,7 @@ def test_what_is_wrong_is_named_with_its_remedy(
 def test_a_tls_port_is_named_to_one_who_speaks_no_tls(settings: BrokerSettings) -> None:
     with pytest.raises(BrokerUnreachableError) as caught, asking(dataclasses.replace(settings, tls=None)):
         pass
-    assert "before it says a word" in caught.value.message
+    assert "before it answers" in caught.value.message
     assert "AMQP over TLS at 5671" in caught.value.remedy
 
 

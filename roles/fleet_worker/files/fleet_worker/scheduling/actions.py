@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scheduler asks for: each action is carried out by the worker, and answered by an event."""
+"""Actions of the scheduler: the worker carries each one out, and answers it with an event."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Get:
 
 @dataclass(frozen=True)
 class Start:
-    """Run requests of one lane as one; answered by :meth:`Scheduler.finished` with the model."""
+    """Run requests of one lane as one batch; answered by :meth:`Scheduler.finished` with the model."""
 
     model: str
     items: tuple[Any, ...]
@@ -53,7 +53,7 @@ Action = Union[Consume, Cancel, Get, Start, GiveBack]
 
 
 class Mode(enum.Enum):
-    """How requests come: asked for one by one, or sent by the broker."""
+    """How requests arrive: the worker gets them one by one, or the broker sends them."""
 
     PULL = "pull"
     PUSH = "push"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which requests wait for others in order to start as one."""
+"""Batches: requests of a lane that wait for more requests in order to start together."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Batches:
         return lane.getting > 0 and 1 < lane.rule.batch > len(self._held.of_lane(lane))
 
     def fill(self, lane: LaneEntry, more: int) -> list[Action]:
-        """Fetch for a batch what else the queue has.
+        """Get the rest of a batch from the queue.
 
         :param more: requests that the queue has.
         """

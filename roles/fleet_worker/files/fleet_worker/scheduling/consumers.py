@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which lanes the broker sends requests from: one consumer a lane, and a second one for the lane that is hot."""
+"""Consumers of the lanes: one for each lane, and a second one for the hot lane."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .slots import Slots
 
 
 class ConsumerPlan:
-    """The consumers as the broker has been asked for them.
+    """The consumers that the broker was asked for.
 
     :ivar hot: the lane with the second consumer, which can keep all slots busy.
     """
@@ -23,12 +23,12 @@ class ConsumerPlan:
         self.hot: Optional[LaneEntry] = None
         self._next_hot: Optional[LaneEntry] = None
         self._slots = slots
-        #: Consumers that were cancelled, until the broker has said so.
+        #: Cancelled consumers, until the broker has confirmed their end.
         self._cancelling: Counter[tuple[str, bool]] = Counter()
 
     @property
     def cancelling(self) -> bool:
-        """Whether a consumer that was cancelled may still bring something."""
+        """Whether a cancelled consumer may still bring requests."""
         return bool(self._cancelling)
 
     def consume(self, lane: LaneEntry) -> Consume:
@@ -37,7 +37,7 @@ class ConsumerPlan:
         return Consume(lane.rule.queue, prefetch=1)
 
     def cancel(self, lane: LaneEntry, now: float) -> list[Action]:
-        """Take the consumers of a lane away."""
+        """Cancel the consumers of a lane."""
         actions: list[Action] = []
         if self.hot is lane:
             actions += self._cool()
@@ -49,7 +49,7 @@ class ConsumerPlan:
         return actions
 
     def heat(self, lane: LaneEntry) -> list[Action]:
-        """Give a lane the second consumer, as soon as that of the lane that has it is gone."""
+        """Move the second consumer to a lane once the current owner's consumer is cancelled."""
         if self.hot is lane:
             return []
         if self.hot is not None or any(hot for _queue, hot in self._cancelling):
@@ -61,10 +61,10 @@ class ConsumerPlan:
         return [Consume(lane.rule.queue, prefetch=2 * slots * lane.rule.batch - 1, hot=True)]
 
     def deserves_heat(self, lane: LaneEntry) -> bool:
-        """Whether more requests of a lane that has just got one should come at once."""
+        """Whether a lane that has just got a request should get more at once."""
         slots, model = self._slots, lane.rule.model
         if lane.rule.limit is not None and slots.running(model) + 1 >= lane.rule.limit:
-            return False  # its model will be full with what has just come
+            return False  # the request that has just come fills its model
         if model == slots.last_model:
             return slots.free > 0
         # A burst for a model that is not loaded: without this it would run one by one until the first is done.
@@ -73,7 +73,7 @@ class ConsumerPlan:
     def note_cancelled(self, queue: str, hot: bool) -> Optional[LaneEntry]:
         """Note that the broker has ended a consumer; return the lane that waits for the second consumer, if any."""
         self._cancelling[(queue, hot)] -= 1
-        self._cancelling += Counter()  # forget what is down to nothing
+        self._cancelling += Counter()  # drop zero counts
         waiting = self._next_hot
         return waiting if hot and waiting is not None and waiting.consumed else None
 
@@ -86,14 +86,14 @@ class ConsumerPlan:
     def may_still_bring(self, lane: LaneEntry) -> bool:
         """Whether the broker may still send requests of a lane.
 
-        It would send what is given back too early at once to the consumer that is being cancelled. Each time costs the
-        request one of its few deliveries.
+        A request that is returned too early goes back at once to the consumer that is being cancelled. Each return
+        costs the request one of its few deliveries.
         """
         queue = lane.rule.queue
         return lane.getting > 0 or self._cancelling[(queue, False)] > 0 or self._cancelling[(queue, True)] > 0
 
     def is_cancelling(self, lane: LaneEntry) -> bool:
-        """Whether the first consumer of a lane was cancelled, and the broker has not said so."""
+        """Whether the first consumer of a lane was cancelled, and the broker has not confirmed it yet."""
         return self._cancelling[(lane.rule.queue, False)] > 0
 
     def reset(self) -> None:

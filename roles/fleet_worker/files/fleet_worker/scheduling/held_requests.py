@@ -52,7 +52,7 @@ class HeldRequests:
             self._held.remove(held)
 
     def keep(self, wanted: Callable[[HeldRequest], bool]) -> list[HeldRequest]:
-        """Let the requests go that are not wanted, and return them."""
+        """Remove and return the requests that are not wanted."""
         gone = [held for held in self._held if not wanted(held)]
         if gone:
             self._held = [held for held in self._held if held not in gone]

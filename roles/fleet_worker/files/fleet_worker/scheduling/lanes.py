@@ -18,11 +18,10 @@ class LaneEntry:
     :ivar consumed: the lane has its consumer.
     :ivar throttled: the consumer was taken away because the model is full.
     :ivar leaving: the lane is withdrawn, and is kept only until the broker has answered everything.
-    :ivar getting: answers to gets that are still to come.
-    :ivar unsettled: requests that came out of the lane and are not settled; its consumer may bring no more than its
-        prefetch.
+    :ivar getting: gets without an answer yet.
+    :ivar unsettled: unsettled requests of the lane; its consumer may bring no more than its prefetch.
     :ivar empty: the sweep under way has found the lane empty.
-    :ivar visited: when the lane was last looked into.
+    :ivar visited: when the lane was last asked for a request.
     :ivar touched: when the broker last saw a use of the queue; None while the queue is not declared.
     """
 
@@ -58,7 +57,7 @@ class LaneEntry:
 
 
 class LaneTable:
-    """Lanes by queue. Of hundreds of lanes few need a look at each event: those have lists of their own.
+    """Lanes by queue. Few of hundreds of lanes matter at each event: these lanes have lists of their own.
 
     :ivar expiring: lanes whose queues expire.
     :ivar leaving: lanes that are withdrawn.
@@ -76,7 +75,7 @@ class LaneTable:
         return self._by_queue[queue]
 
     def get(self, queue: str) -> Optional[LaneEntry]:
-        """Return a lane; None if there is none of this queue."""
+        """Return the lane of a queue; None for an unknown queue."""
         return self._by_queue.get(queue)
 
     def replace(self, rules: Iterable[LaneRule]) -> None:
@@ -92,7 +91,7 @@ class LaneTable:
         self.index()
 
     def index(self) -> None:
-        """Find the lanes that need a look at each event."""
+        """Find the lanes that matter at each event."""
         self.expiring = [lane for lane in self if lane.rule.expires is not None]
         self.leaving = [lane for lane in self if lane.leaving]
         self.batching = [lane for lane in self if lane.rule.batch > 1]

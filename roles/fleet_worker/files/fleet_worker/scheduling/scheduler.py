@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which lanes are consumed, and which request runs next. Pure policy: events in, actions out, no clock and no I/O.
+"""Decides which lanes are consumed, and which request runs next. Pure policy: events in, actions out, no clock, no I/O.
 
 In *push*, with little to do, the broker sends requests by itself. In *pull*, with more to do than slots, a free slot
-asks one lane for one request: a starving lane first, then one of the model that ran last, then by priority. Nothing is
-given back in order to run something else, since each return costs a request one of its few deliveries.
+asks one lane for one request: a starving lane first, then one of the model that ran last, then by priority. The policy
+never returns a request to run another one first, since each return costs a request one of its few deliveries.
 docs/scheduling.md explains the policy and its numbers.
 """
 
@@ -29,7 +29,7 @@ HOLD = 0.05
 DWELL = 0.1
 SWEEP = 0.02
 
-#: Seconds between two looks, in push, at a lane whose consumer has all that it may have.
+#: Seconds between two gets, in push, from a lane whose consumer has its full prefetch.
 PEEK = 0.1
 
 
@@ -70,7 +70,7 @@ class Scheduler:
         return len(self._held)
 
     def mode_of(self, queue: str) -> str:
-        """Return how requests of a lane come: ``push``, ``pull`` or ``paused``."""
+        """Return how requests of a lane arrive: ``push``, ``pull`` or ``paused``."""
         lane = self._lanes[queue]
         return "push" if lane.consumed else "pull" if lane.open else "paused"
 
@@ -106,13 +106,13 @@ class Scheduler:
         return actions + self._next(now)
 
     def taken(self, queue: str) -> None:
-        """A request has come out of a lane, in whatever way."""
+        """A request has arrived from a lane, by a consumer or a get."""
         lane = self._lanes.get(queue)
         if lane is not None:
             lane.unsettled += 1
 
     def settled(self, queue: str) -> None:
-        """The broker may send another request instead of one that has come out of a lane."""
+        """A request is settled, so the broker may send another request of its lane."""
         lane = self._lanes.get(queue)
         if lane is not None:
             lane.unsettled = max(0, lane.unsettled - 1)  # some were taken before a reset
@@ -130,9 +130,9 @@ class Scheduler:
         return actions + self._next(now)
 
     def got(self, queue: str, item: Optional[Any], now: float, *, more: int = 0) -> list[Action]:
-        """A lane was asked for a request; None when it had none.
+        """A get was answered; None when the lane was empty.
 
-        :param more: how many are left in its queue.
+        :param more: requests left in its queue.
         """
         lane = self._lanes.get(queue)
         if lane is None:
@@ -151,7 +151,7 @@ class Scheduler:
         return actions + self._next(now)
 
     def answered(self, queue: str, now: float) -> list[Action]:
-        """A lane was asked for a request, and what it had needs no slot."""
+        """A get brought a request that needs no slot."""
         lane = self._lanes.get(queue)
         if lane is None:
             return []
@@ -161,7 +161,7 @@ class Scheduler:
         return self._next(now)
 
     def cancelled(self, queue: str, hot: bool, now: float) -> list[Action]:
-        """The broker has confirmed the end of a consumer: nothing comes from it any more."""
+        """The broker has confirmed the end of a consumer: it brings no more requests."""
         waiting = self._consumers.note_cancelled(queue, hot)
         actions: list[Action] = []
         # Only if a slot is free: otherwise the prefetched requests of the two hot consumers would add up.
@@ -170,12 +170,12 @@ class Scheduler:
         return actions + self._next(now)
 
     def finished(self, model: str, now: float) -> list[Action]:
-        """What was started is over."""
+        """A started batch has ended."""
         self._slots.finish(model)
         return self._next(now)
 
     def again(self, queue: str, item: Any, now: float, *, alone: bool = False) -> list[Action]:
-        """A request that was started, and has given its slot up, wants one again.
+        """A started request that has given up its slot needs one again.
 
         :param item: what is started then.
         :param alone: whether nothing else of its model is to run beside it.
@@ -188,7 +188,7 @@ class Scheduler:
         return self._next(now)
 
     def tick(self, now: float) -> list[Action]:
-        """The time has come that :meth:`wake_at` named."""
+        """The time of :meth:`wake_at` has come."""
         return self._next(now)
 
     def block(self, blocked: bool, now: float) -> list[Action]:
@@ -204,17 +204,17 @@ class Scheduler:
         return self._next(now)
 
     def declared(self, queues: Iterable[str], now: float) -> None:
-        """The queues of these lanes are there from now on, and expire if nobody asks for anything."""
+        """The queues of these lanes are declared, and expire without use."""
         for queue in queues:
             lane = self._lanes.get(queue)
             if lane is not None and not lane.leaving:
                 lane.touched = now
 
     def reset(self, alive: Callable[[Any], bool], now: float) -> None:
-        """The consumers are gone with their channel, and no lane can be served for now; what runs goes on.
+        """The channel and its consumers are gone, and no lane can be served for now; running requests go on.
 
-        :param alive: whether a request that is held can still be settled; the others are forgotten, because the broker
-            has them back.
+        :param alive: whether a held request can still be settled; the scheduler forgets the other requests, because the
+            broker has taken them back.
         """
         self._held.keep(lambda held: alive(held.item))
         self._slots.note_alone(self._held, now)
@@ -224,12 +224,12 @@ class Scheduler:
         self._enter_pull(now)
 
     def drain(self, now: float) -> list[Action]:
-        """Take nothing any more, and give back what was not started."""
+        """Take no more requests, and return those that were not started."""
         self._draining = True
         return self.open((), now)
 
     def wake_at(self) -> Optional[float]:
-        """Return when :meth:`tick` has something to do if nothing else happens; None when it has nothing."""
+        """Return when :meth:`tick` must be called next; None without such a time."""
         alive = [lane.keep_alive_at() for lane in self._lanes.expiring]
         times = [when for when in alive if when is not None]
         if not self._draining:
@@ -247,11 +247,11 @@ class Scheduler:
     # Policy
 
     def _waits_for_room(self, lane: LaneEntry) -> bool:
-        """Whether nothing is to be done about the held requests of a lane until its model has room."""
+        """Whether the held requests of a lane wait until their model has room."""
         return self._slots.full(lane) and not lane.consumed
 
     def _next(self, now: float) -> list[Action]:
-        """Return everything that can be done now."""
+        """Return all actions that are possible now."""
         if self._slots.anybody_alone:
             self._slots.note_alone(self._held, now)
         actions = self._give_back()
@@ -265,7 +265,7 @@ class Scheduler:
         return actions + self._keep_alive(now)
 
     def _give_back(self) -> list[Action]:
-        """Return what will not be started here, and forget the lanes that nothing comes from any more."""
+        """Return the requests that will not start here, and forget the lanes that bring no more requests."""
         gone = self._held.keep(lambda held: not self._ends(held.lane) or self._consumers.may_still_bring(held.lane))
         if gone:
             self._slots.note_waits(self._held)
@@ -303,7 +303,7 @@ class Scheduler:
         return actions
 
     def _look_at_held(self, now: float) -> list[Action]:
-        """In push: leave to other nodes what cannot start here soon."""
+        """In push: leave requests that cannot start here soon to other nodes."""
         late = [held.lane for held in self._held if now >= held.since + HOLD and not held.lane.leaving]
         if any(not self._slots.full(lane) for lane in late):
             return self._enter_pull(now)
@@ -336,7 +336,7 @@ class Scheduler:
         return sorted(lanes, key=lambda lane: lane.visited)[: max(0, wanted)]
 
     def _peek(self, now: float) -> list[Action]:
-        """In push: ask the lanes whose consumers have all that they may have."""
+        """In push: get from the lanes whose consumers have their full prefetch."""
         actions: list[Action] = []
         for lane in self._to_peek_at():
             if now >= lane.visited + PEEK:
@@ -345,14 +345,14 @@ class Scheduler:
         return actions
 
     def _ask(self, now: float) -> list[Action]:
-        """Ask the lanes that deserve it most, for no more than there are free slots."""
+        """Get from the lanes that deserve it most, at most one request per free slot."""
         if self._swept():
             if now >= self._pull_began + DWELL and not self._consumers.cancelling:
                 return self._enter_push()
             if now < self._next_sweep:
                 return []
             self._begin_sweep()
-        # What waits for more will take a slot, too, and the more is for no other.
+        # A lane that gathers a batch will use a slot, so no other lane gets it.
         gathering = self._batches.gathering(now)
         wanted = self._slots.free - sum(lane.getting > 0 or lane in gathering for lane in self._lanes)
         candidates = [lane for lane in self._lanes if lane.open and not lane.getting and not lane.empty]
@@ -368,7 +368,7 @@ class Scheduler:
         return actions
 
     def _has_room(self, lane: LaneEntry) -> bool:
-        """Whether the model of a lane could start one more, besides what is on its way."""
+        """Whether the model of a lane has room for one more request besides those on their way."""
         if lane.rule.limit is None:
             return not self._slots.full(lane)
         model = lane.rule.model
@@ -377,14 +377,14 @@ class Scheduler:
         return self._slots.running(model) + coming + held < lane.rule.limit
 
     def _rank(self, lane: LaneEntry, since: float, now: float) -> tuple[bool, bool, int, float]:
-        """Return a key by which the lane, or a request of it, that deserves a slot most comes first."""
+        """Return a sort key: the lane or request that deserves a slot most comes first."""
         starving = now - since >= self._starvation
         related = lane.rule.model == self._slots.last_model
-        # Among those that starve only the time counts.
+        # Among starving lanes only the time counts.
         return (not starving, not (related or starving), 0 if starving else -lane.rule.priority, since)
 
     def _swept(self) -> bool:
-        """Whether every lane that could be served was found empty since the last request came out of one."""
+        """Whether every lane that could be served was found empty since the last request arrived."""
         lanes = [lane for lane in self._lanes if lane.open and not self._slots.full(lane)]
         return bool(lanes) and all(lane.empty and not lane.getting for lane in lanes)
 
@@ -407,7 +407,7 @@ class Scheduler:
         self._begin_sweep()
         for lane in self._lanes:
             lane.throttled = False
-        # The hot lane first: it is the one that brings the most.
+        # The hot lane first: it brings the most requests.
         lanes = sorted(self._lanes, key=lambda lane: lane is not self._consumers.hot)
         return [action for lane in lanes for action in self._consumers.cancel(lane, now)]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The slots of the worker: which model runs how often, and whether it may run once more."""
+"""The slots of the worker: how many requests each model runs, and whether it may run one more."""
 
 from __future__ import annotations
 
@@ -70,20 +70,20 @@ class Slots:
     def finish(self, model: str) -> None:
         """Free a slot."""
         self._running[model] -= 1
-        self._running += Counter()  # forget what is down to nothing
+        self._running += Counter()  # drop zero counts
         self._runs_alone.pop(model, None)
 
     def note_alone(self, held: HeldRequests, now: float) -> None:
-        """See which models have a request that is alone, or waits to be; neither lasts for longer than it may."""
+        """Find the models with a request that runs alone or waits for it; drop those whose time is over."""
         self._runs_alone = {model: until for model, until in self._runs_alone.items() if now < until}
         held.end_waits_to_be_alone(now)
         self.note_waits(held)
 
     def note_waits(self, held: HeldRequests) -> None:
-        """See which models have a request that waits to be alone."""
+        """Find the models with a request that waits to be alone."""
         self._wants_alone = held.models_to_be_alone()
 
     def alone_ends(self, held: HeldRequests) -> list[float]:
-        """Return when a request stops to be alone, or to wait for that."""
+        """Return when a request stops running alone, or stops waiting for it."""
         waits = [each.alone_until for each in held if each.alone_until] if self._wants_alone else []
         return [*self._runs_alone.values(), *waits]
