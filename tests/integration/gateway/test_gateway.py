@@ -14,6 +14,8 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -235,6 +237,34 @@ def test_client_that_hangs_up_while_it_waits_is_never_served(
         assert first.result().status == 200
     assert gateway.ask("/api/chat", {**CHAT, "x": "last"}).status == 200
     assert [body["x"] for _path, body in scripted.calls] == [0, "last"]
+
+
+# Rights at the broker.
+
+
+def test_least_rights_of_the_documentation_are_enough(
+    fleet_broker: Any, ollama: Any, work: Start, tmp_path: Path
+) -> None:
+    worker = work(ollama.url, concurrency=1)
+    replies = r"llm\.fleet\.reply\.gw-.*"
+    rights = [f"^{replies}$", rf"^({replies}|llm\.request|amq\.default)$", rf"^({replies}|llm\.registry)$"]
+    fleet_broker.ctl("add_user", "gateway", "gateway-password")
+    fleet_broker.ctl("set_permissions", "gateway", *rights)
+    user = SimpleNamespace(
+        host=fleet_broker.host, port=fleet_broker.port, username="gateway", password="gateway-password"
+    )
+    gateway = GatewayProcess(tmp_path / "gateway", user)
+    try:
+        gateway.wait_ready()
+        assert gateway.ask("/api/chat", {**CHAT, "options": {"num_predict": 4}}).status == 200
+        client = Connection(gateway).post("/api/chat", {**STREAM, "options": {"num_predict": 100_000}})
+        client.read_until(b"content")
+        client.hang_up()
+        eventually(lambda: not worker.status()["in_flight"], "the end of the inference", 5)
+        assert "cannot" not in gateway.log
+    finally:
+        gateway.close()
+        fleet_broker.ctl("delete_user", "gateway")
 
 
 # What is gone.
