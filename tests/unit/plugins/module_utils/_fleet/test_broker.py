@@ -145,7 +145,7 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
         (
             pika.exceptions.IncompatibleProtocolError("StreamLostError: ('Transport indicated EOF',)"),
             BrokerUnreachableError,
-            "before it says a word",
+            "before it answers",
         ),
         # TLS 1.3 refuses a certificate late, and pika tells of it in words.
         (
