@@ -6,29 +6,49 @@
 from __future__ import annotations
 
 import functools
-import json
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, generate_ansible_template_vars, trust_as_template
+from jinja2 import Environment
+from sound_values import FACTS
 
 # Variables of the roles use filters and lookups.
 
+#: What the code of a template depends on, besides its text.
+COMPILE_OPTIONS = (
+    *("block_start_string", "block_end_string", "variable_start_string", "variable_end_string", "trim_blocks"),
+    *("comment_start_string", "comment_end_string", "lstrip_blocks", "newline_sequence", "keep_trailing_newline"),
+)
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
-#: What the roles ask of a host, for one that they support.
-FACTS = {
-    "architecture": "x86_64",
-    "hostname": "node1",
-    "nodename": "node1",
-    "os_family": "Debian",
-    "packages": {},
-    "service_mgr": "systemd",
-}
+_compile = Environment.compile
+_compiled: dict[tuple[Any, ...], Any] = {}
+
+
+def compile_once(environment: Environment, source: Any, name: Any = None, filename: Any = None, *args: Any) -> Any:
+    """Compile a template, or return the code of an equal one: Ansible compiles each anew for each Templar.
+
+    Whether Ansible escapes backslashes is no part of the key: only the texts of whole files come without
+    (:func:`render_template`), and no variable has such a text.
+    """
+    if args or not isinstance(source, str):
+        return _compile(environment, source, name, filename, *args)
+    options = tuple(getattr(environment, option) for option in COMPILE_OPTIONS)
+    key = (type(environment), source, name, filename, *options)
+    if key not in _compiled:
+        _compiled[key] = _compile(environment, source, name, filename)
+    return _compiled[key]
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling takes three quarters of the time of templating."""
+    monkeypatch.setattr(Environment, "compile", compile_once)
+
 
 Evaluate = Callable[..., Any]
 Render = Callable[..., str]
@@ -69,19 +89,29 @@ def evaluate() -> Evaluate:
     return value
 
 
+def render_template(role: str, template: str, **options: Any) -> str:
+    """Return the text of a role's template, made with Ansible's own engine in this process.
+
+    ``test_rendering.py`` compares the text with what the template module writes.
+    """
+    source = ROLES / role / "templates" / template
+    variables: dict[str, Any] = {}
+    for part in ("defaults", "vars"):
+        variables.update(declared(role, part))
+    variables.update(generate_ansible_template_vars(str(source)))
+    variables.update(options_of_a_host(role, options))
+    text = Templar(loader=DataLoader(), variables=variables).template(
+        trust_as_template(source.read_text()), escape_backslashes=False
+    )
+    return str(text)
+
+
+def options_of_a_host(role: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a role together with what Ansible would know of the host."""
+    return {"ansible_facts": FACTS, "role_path": str(ROLES / role), **options}
+
+
 @pytest.fixture
-def render(tmp_path: Path) -> Render:
-    """Return the text of a role's template, as the template module of a real run writes it."""
-
-    def text(role: str, template: str, **options: Any) -> str:
-        destination = tmp_path / template.removesuffix(".j2")
-        command = ["ansible", "localhost", "--connection", "local", "--module-name", "ansible.builtin.template"]
-        command += ["--args", f"src={ROLES / role / 'templates' / template} dest={destination}"]
-        for part in ("defaults", "vars"):
-            command += ["--extra-vars", f"@{ROLES / role / part / 'main.yml'}"]
-        command += ["--extra-vars", json.dumps({"ansible_facts": FACTS, "role_path": str(ROLES / role), **options})]
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, done.stdout
-        return destination.read_text()
-
-    return text
+def render() -> Render:
+    """Return the text of a role's template (:func:`render_template`)."""
+    return render_template

@@ -1,13 +1,22 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of the roles' options that can work."""
+"""Values of the roles' options that can work, and facts of a host where they do."""
 
 from __future__ import annotations
 
 from typing import Any
 
 CHECKSUM = "sha256:" + "0" * 64
+
+#: What the roles ask of a host, for one that they support.
+FACTS = {
+    "architecture": "x86_64",
+    "nodename": "node1",
+    "os_family": "Debian",
+    "packages": {},
+    "service_mgr": "systemd",
+}
 
 SOUND: dict[str, dict[str, Any]] = {
     "ollama_server": {"ollama_server_version": "0.24.0", "ollama_server_checksum": CHECKSUM},

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packed
+from fleet_worker.cli import main
 
 FILES = Path(__file__).resolve().parents[3] / "roles/fleet_worker/files"
 BASE: dict[str, Any] = {
@@ -33,19 +34,15 @@ TLS = {
 }
 
 
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    """A release as the role installs it: real files, and a link to an environment."""
-    root = tmp_path / "releases/1"
-    with tarfile.open(packed(FILES, tmp_path)["archive"]) as archive:
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release as the role installs it: real files, and a link to an environment; to be read only."""
+    folder = tmp_path_factory.mktemp("installed")
+    root = folder / "releases/1"
+    with tarfile.open(packed(FILES, folder)["archive"]) as archive:
         archive.extractall(root)  # noqa: S202 - our own archive
     (root / "venv").symlink_to(sys.prefix)
     return root
-
-
-def check(release: Path, config: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(release / "bin/fleet-worker"), "check-config", "--config", str(config)]
-    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +64,21 @@ def check(release: Path, config: Path) -> subprocess.CompletedProcess[str]:
         {"fleet_worker_name": "gpu1", "fleet_worker_config": {"ollama": {"patience": 5}}},
     ],
 )
-def test_what_the_role_writes_is_accepted(render: Any, release: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_what_the_role_writes_is_accepted(
+    render: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
+) -> None:
     config = tmp_path / "config.yml"
     config.write_text(render("fleet_worker", "fleet-worker.yml.j2", **{**BASE, **options}))
-    checked = check(release, config)
-    assert checked.returncode == 0, checked.stdout
+    assert main(["check-config", "--config", str(config)]) == 0, capsys.readouterr().out
     assert "s3cret" not in config.read_text()
+
+
+def test_an_installed_release_accepts_what_the_role_writes(render: Any, release: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(render("fleet_worker", "fleet-worker.yml.j2", **BASE))
+    command = [str(release / "bin/fleet-worker"), "check-config", "--config", str(config)]
+    checked = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_free_settings_win_and_leave_their_neighbours(render: Any) -> None:
@@ -85,10 +91,11 @@ def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_p
     decoy = tmp_path / "decoy/fleet_worker"
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise SystemExit('the decoy was imported')\n")
-    (tmp_path / "current").symlink_to("releases/1")
-    (tmp_path / "command").symlink_to("current/bin/fleet-worker")
+    installed = release.parents[1]
+    (installed / "current").symlink_to("releases/1")
+    (installed / "command").symlink_to("current/bin/fleet-worker")
     shown = subprocess.run(
-        [str(tmp_path / "command"), "version"],
+        [str(installed / "command"), "version"],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from depth import rounds
 from fleet_worker.domain.lane_rule import ALONE, LaneRule
 from fleet_worker.scheduling.actions import Cancel, Consume, Get, GiveBack, Mode, Start
 from fleet_worker.scheduling.scheduler import DWELL, HOLD, PEEK, SWEEP, Scheduler
@@ -512,7 +513,7 @@ def rules_of(lanes: Any, limits: Any) -> list[LaneRule]:
 
 
 @example([("m1", 0, None, 1)], {}, 1, [(1.0, "publish", 0, 11)], 0.00390625, 0.0001, [(0.3, False)])
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=rounds(100, 1000), deadline=None)
 @given(
     LANES,
     LIMITS,
@@ -584,7 +585,7 @@ def test_whatever_happens(
             assert simulation.max_held <= len(rules) + 2 * slots * max(rule.batch for rule in rules) + slots - 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=rounds(30, 400), deadline=None)
 @given(LANES, st.integers(1, 4), st.floats(0.05, 1.0))
 def test_an_overloaded_worker_starves_no_lane(lanes: Any, slots: int, work: float) -> None:
     rules = rules_of(lanes, {})
@@ -600,7 +601,7 @@ def test_an_overloaded_worker_starves_no_lane(lanes: Any, slots: int, work: floa
         assert longest <= 3.0 + (len(rules) + 1) * work + 0.2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=rounds(15, 200), deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
 def test_no_lane_that_expires_is_lost_while_every_node_is_busy(slots: int, batch: int, lanes: int) -> None:
     """For many times as long as its queue lives without anybody asking."""
