@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The controller's half of live progress: runs a module as always, and shows meanwhile how far it is.
+"""The controller's half of live progress: runs a module, and shows its progress meanwhile.
 
 The module runs in the foreground, so that everything about it is as without this plugin: forks, check mode, timeouts,
 failures. A thread reads the file that the module writes (plugins/module_utils/_module/progress.py), over a connection
-of its own, and prints one whole line an interval. Whatever goes wrong with the reading ends the reading, and nothing
+of its own, and prints one whole line an interval. An error of the reading ends the reading, and nothing
 else. With C(async) nothing is shown: the task is over for the controller before the work has begun.
 """
 
@@ -44,7 +44,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
     _supports_async = True
 
     def run(self, tmp: object = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """Run the module. Its result is returned as it is, with the last progress if it could not tell that itself."""
+        """Run the module. Return its result, with the last progress if the module itself could not add it."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         wrap_async = self._task.async_val and not getattr(self._connection, "has_native_async", False)
         arguments = dict(self._task.args)
@@ -158,13 +158,13 @@ class Watch:
                 pause = self._interval if state and self._show(state) else min(FIRST_LOOK, self._interval)
             if twin:
                 twin._connection.close()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the task goes on without
+        except Exception as error:  # noqa: BLE001 - the task goes on without progress, after any error
             with self._showing:
                 if not self._over.is_set():
                     display.vvv(f"No more progress can be shown: {error}", host=self._host)
 
     def _show(self, state: dict[str, Any]) -> bool:
-        """Show a line, and tell whether there was something to show."""
+        """Show a line; return whether there was one to show."""
         text = line(self._host, state)
         with self._showing:
             if text and not self._over.is_set():
@@ -176,7 +176,7 @@ class Watch:
 
 
 def line(host: str, state: dict[str, Any]) -> str:
-    """Return the line that tells a state, as the target sent it; empty when there is nothing to tell."""
+    """Return the line for a state, as the target sent it; empty without progress."""
     what, step = printable(state.get("model")), printable(state.get("step"))
     done, total, rate = (number(state.get(key)) for key in ("bytes", "bytes_total", "rate"))
     parts = []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The options of group ``fleet`` that say where the broker is."""
+"""The options of group ``fleet`` for the connection to the broker."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Plans as diffs: what is there and what will be, one line a thing, for people."""
+"""Plans as diffs for people: the state before and after, one line for each blob or model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Optional
 from .._mirror.models.plan import ADD, KEEP, REMOVE, Plan
 from .._mirror.support.format import in_bytes
 
-#: Blobs shown one by one; a model of safetensors can have thousands, and the largest tell what matters.
+#: Blobs shown one by one; a model of safetensors can have thousands, and the largest ones matter.
 SHOWN_BLOBS = 50
 
 

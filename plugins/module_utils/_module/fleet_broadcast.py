@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A broadcast to the nodes of a fleet, and what comes of it."""
+"""A broadcast to the nodes of a fleet, and their reports."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class BroadcastFailedError(FleetError):
 
 
 class _Reports:
-    """What the nodes have said so far.
+    """The reports of the nodes so far.
 
-    :param expected: who has to answer; None for whoever says something within ``discovery`` seconds.
+    :param expected: the nodes that must answer; None for all nodes that report within ``discovery`` seconds.
     """
 
     def __init__(self, expected: Optional[list[str]], discovery: float) -> None:
@@ -49,13 +49,13 @@ class _Reports:
 
     def add(self, report: NodeReport) -> None:
         known = self.latest.get(report.node)
-        # A node that is given the message again says so again.
+        # A node that gets the message again repeats its first report.
         if known is None or known.state == ACCEPTED or report.state != ACCEPTED:
             self.latest[report.node] = report
 
     @property
     def unfinished(self) -> list[str]:
-        """Who has not said how it ended."""
+        """The nodes without a final report."""
         ended = {node for node, report in self.latest.items() if report.state != ACCEPTED}
         return sorted({*(self._expected or ()), *self.latest} - ended)
 
@@ -64,7 +64,7 @@ class _Reports:
 
 
 def broadcast(module: AnsibleModule) -> dict[str, Any]:
-    """Have every node import a model; in check mode, have them say what they would do."""
+    """Make every node import a model; in check mode, make the nodes report what they would do."""
     params = module.params
     ModelName.parse(params["name"])
     for option in ("timeout", "discovery"):
@@ -72,7 +72,9 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
             raise InvalidQuestionError(f"{option} is {params[option]:g}", remedy="Give seconds, more than 0")
     nodes = params["nodes"]
     if nodes is not None and not nodes:
-        raise InvalidQuestionError("nodes is empty, so nobody is told anything", remedy="Name nodes, or leave it out")
+        raise InvalidQuestionError(
+            "nodes is empty, so no node would import the model", remedy="Name nodes, or leave it out"
+        )
     order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
     with BrokerConnection(broker_settings(params)) as connection:
         reports = _Reports(nodes, params["discovery"])
@@ -107,7 +109,7 @@ def _told(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict
     if not results and not reports.unfinished:
         nobody = BroadcastFailedError(
             f"No node has taken the broadcast within {module.params['discovery']:g} seconds",
-            remedy="Look whether the nodes' updates run and reach the broker; one that is back in time does it still",
+            remedy="Check that the nodes' updates run and reach the broker; a node that is back in time still imports",
         )
         nobody.result = found
         raise nobody

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""How a fleet is: its queues, as the broker has them, and its nodes, as they tell."""
+"""The state of a fleet: its queues at the broker, and the events of its nodes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ INFO = ArgumentSpec(
     }
 )
 
-#: What the broker says of itself, and is passed on.
+#: Fields of the broker's own description that the result has.
 _BROKER = ("product", "version", "cluster_name")
 
 
 def info(module: AnsibleModule) -> dict[str, Any]:
-    """Look at lanes, and listen to nodes."""
+    """Read the state of lanes, and listen to nodes."""
     params = module.params
     if params["listen"] < 0:
         raise InvalidQuestionError(

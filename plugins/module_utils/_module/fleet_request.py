@@ -82,7 +82,7 @@ REQUEST = ArgumentSpec(
 
 
 def request(module: AnsibleModule) -> dict[str, Any]:
-    """Ask one question; in check mode, only look whether there is somebody to ask."""
+    """Ask one question; in check mode, only check whether a worker consumes the lane."""
     params = module.params
     entry = lane(
         params["type"],
@@ -115,7 +115,7 @@ def _dialect(params: Mapping[str, Any]) -> Dialect:
     """Return the dialect to ask in.
 
     :raises InvalidQuestionError: when something is to be encrypted without a secret, or outside of the protocol.
-    :raises MissingDependencyError: when a package is needed that is not there.
+    :raises MissingDependencyError: when a needed package is missing.
     """
     version, secret = params["protocol"], params["cluster_secret"]
     if params["encrypt"] and (version is None or not secret):

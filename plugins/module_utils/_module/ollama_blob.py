@@ -25,7 +25,7 @@ def blob(module: AnsibleModule) -> dict[str, Any]:
     if expected and expected != digest:
         raise UnexpectedFileError(
             f"The digest of {path} is {digest}, expected was {expected}",
-            remedy="The file is another one than meant, or damaged: fetch it again, or correct the digest",
+            remedy="The file is the wrong one, or damaged: fetch it again, or correct the digest",
             path=path,
             digest=digest,
             expected=expected,

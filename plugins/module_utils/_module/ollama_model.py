@@ -32,20 +32,20 @@ from .ollama_model_info import described_model, loaded
 from .progress import reported_progress
 from .server_options import connect
 
-#: Options that mean nothing in other states; a task that gives them there is mistaken.
+#: Options of one state each; a task that sets one in another state is an error.
 _STATE_OF = {"source": "present", "create": "present", "push": "present", "keep_alive": "loaded", "options": "loaded"}
 #: Kinds of files that a model is made of, as Ollama's converters read them (convert/).
 _MODEL_FILES = (".gguf", ".safetensors", ".json", ".model", ".txt", ".jinja")
-#: Seconds between two looks at a server that is unloading a model.
+#: Seconds between two checks of a server that is unloading a model.
 _LOOK_AGAIN = 0.1
 
 
 @dataclass
 class ServerPlan:
-    """What is there, what will be, and the steps between.
+    """The state before, the state after, and the steps between.
 
-    :ivar changed: whether the steps change something, as far as one can know beforehand.
-    :ivar after: what will be; None for a value that only the server knows.
+    :ivar changed: whether the steps change something, as far as the plan can know.
+    :ivar after: the state after; None for a value that only the server knows.
     """
 
     before: dict[str, Any]
@@ -91,7 +91,7 @@ class ModelOptions:
     def from_params(cls, params: Mapping[str, Any]) -> ModelOptions:
         """Read the parameters of the module.
 
-        :raises CollectionError: for a value that makes no sense, alone or in this state.
+        :raises CollectionError: for an invalid value, alone or in this state.
         """
         _require_state(params)
         alive = keep_alive(params["keep_alive"])
@@ -118,7 +118,7 @@ class ModelOptions:
 
 
 def model(module: AnsibleModule) -> dict[str, Any]:
-    """Make a model of a server what the task says."""
+    """Bring a model of a server into the state of the task."""
     options = ModelOptions.from_params(module.params)
     with connect(module) as client, reported_progress(module) as counter:
         return _ModelTask(options, client, counter, check_mode=module.check_mode).result()
@@ -204,7 +204,7 @@ class _ModelTask:
         return result
 
     def _seen(self, planned: Mapping[str, Any], model: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what is there in the place of what was planned."""
+        """Return the state on the server, in place of the planned one."""
         seen = dict(planned)
         if model and "digest" in planned:
             seen.update({key: model[key] for key in ("name", "digest", "size")})
@@ -238,7 +238,7 @@ class _ModelTask:
     def _needs_pull(self, found: Optional[ListedModel], name: str) -> bool:
         """Whether a model has to be pulled by the task's policy.
 
-        :raises ModelNotFoundError: when it is missing, and must not be.
+        :raises ModelNotFoundError: when the model is missing and the policy forbids a pull.
         """
         if self._options.pull == "always" or (found is None and self._options.pull == "not_present"):
             return True
@@ -364,7 +364,7 @@ class _ModelTask:
         except InvalidRequestError:
             if capabilities:
                 raise
-            self._client.embed(input=[], **terms)  # before Ollama 0.6.4 a model does not tell what it can do
+            self._client.embed(input=[], **terms)  # before Ollama 0.6.4 the description of a model has no capabilities
 
     def _plan_unloaded(self) -> ServerPlan:
         running = self._running()
@@ -380,7 +380,7 @@ class _ModelTask:
             if time.monotonic() > deadline:
                 raise OllamaError(
                     f"{name} is still loaded {self._options.timeout:g} seconds after it was to be unloaded",
-                    remedy="It answers requests still; end those, or allow more time (timeout)",
+                    remedy="The model still answers requests: end them, or allow more time (timeout)",
                     name=name,
                 )
             time.sleep(_LOOK_AGAIN)
@@ -429,7 +429,7 @@ def _files_below(directory: str) -> dict[str, str]:
                 files[os.path.relpath(path, directory)] = path
     if not files:
         raise UploadSourceError(
-            f"The directory {directory} has no files that a model is made of",
+            f"The directory {directory} has no model files",
             remedy=f"Name one on the machine that runs the task, with files that end with {', '.join(_MODEL_FILES)}",
             path=directory,
         )

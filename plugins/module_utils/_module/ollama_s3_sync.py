@@ -99,7 +99,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
 
 
 def _reachable(path: str) -> Store:
-    """Return the store of a server, which may be where nobody can look into it from here."""
+    """Return the store of a server, marked as out of reach when this user cannot read it."""
     settings = StoreSettings(path)
     try:
         return Store(settings)

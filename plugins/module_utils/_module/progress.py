@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The target's half of live progress: a small file that always says how far the module is.
+"""The target's half of live progress: a small file with the current progress of the module.
 
-A module can say nothing before it ends, so the controller's half (plugins/plugin_utils/_progress.py) names a file that
+A module returns nothing before it ends, so the controller's half (plugins/plugin_utils/_progress.py) names a file that
 nobody can guess, and reads it now and then over a connection of its own. Only a controller that shows progress names
 one; without it nothing is written.
 """
@@ -46,7 +46,7 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 def reported_progress(module: AnsibleModule) -> Iterator[ByteCounter]:
     """Provide the byte counter of a module's work, and report it to the controller as long as the work lasts.
 
-    How far a failed work was goes into the result, as ``progress``.
+    The result of failed work has the last reading, as ``progress``.
     """
     counter = ByteCounter()
     gauge = _Gauge(counter)
@@ -103,7 +103,7 @@ def _file(candidates: Sequence[str]) -> Iterator[Optional[str]]:
     """Create the file at the first of some paths where that is possible; remove it in the end."""
     for path in candidates:
         try:
-            # Whoever laid something at this path, a link or a file, does not get to see or steer anything.
+            # A stranger's link or file at this path is not followed, read or replaced.
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         except OSError:
             continue
@@ -167,7 +167,7 @@ def encoded(state: dict[str, Any]) -> bytes:
 
 
 def decoded(text: str) -> Optional[dict[str, Any]]:
-    """Return the state that a file holds; ``None`` if it holds none.
+    """Return the state in a file; ``None`` without a valid one.
 
     :param text: its content, as a connection brings it: a terminal in between adds what it likes.
     """

@@ -27,7 +27,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
 class Module(AnsibleModule):  # type: ignore[misc]
-    """A module that shows no password of a URL: not in its result, not in a failure, not in the journal of the host."""
+    """A module that hides passwords in URLs: in its result, in a failure, and in the journal of the host."""
 
     def _log_invocation(self) -> None:
         self.hide_passwords()
@@ -60,8 +60,8 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
     """Build the module, do its work, and leave with its result.
 
     :param work: gets the module, returns what ``exit_json`` takes. It raises
-        :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection and says
-        so.
+        :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection, and the
+        message says so.
     """
     module = Module(supports_check_mode=supports_check_mode, **spec.to_kwargs())
     module.hide_passwords()
@@ -74,7 +74,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
         if limit is not None:
             module.fail_json(**failure(limit))
         module.fail_json(
-            msg=f"The module met an error that it does not know: {type(error).__name__}: {error}. "
+            msg=f"The module met an unexpected error: {type(error).__name__}: {error}. "
             "Please report it with the output of the task run with -vvv.",
             error_code="unexpected",
             exception=traceback.format_exc(),

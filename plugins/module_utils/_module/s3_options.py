@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the options of the modules that talk to a mirror mean, beyond their types."""
+"""Checks of the options of the mirror modules, beyond their types."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST_BANDWIDTH = 64 * 1024
 
 
 class OptionError(CollectionError):
-    """Options that fit their types, but not each other or their meaning."""
+    """Options with valid types and invalid values, alone or together."""
 
     code = "invalid_option"
 
@@ -34,7 +34,7 @@ class OptionError(CollectionError):
 def model_names(params: Mapping[str, Any]) -> list[ModelName]:
     """Return the models that a task names, each once.
 
-    :raises InvalidNameError: if a name cannot be one.
+    :raises InvalidNameError: if a name is invalid.
     """
     given = [params["name"]] if params["name"] is not None else params["models"]
     return list(dict.fromkeys(ModelName.parse(text) for text in given))

@@ -17,7 +17,7 @@ from .._ollama.transport import TlsSettings
 def connect(module: AnsibleModule, *, retries: Optional[int] = None) -> OllamaClient:
     """Return a client of the server that the module was given, with the options of group ``server``.
 
-    :param retries: instead of what the options say.
+    :param retries: number of retries that replaces the option.
     """
     params = module.params
     return OllamaClient(
