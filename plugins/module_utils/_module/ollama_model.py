@@ -38,6 +38,8 @@ _STATE_OF = {"source": "present", "create": "present", "push": "present", "keep_
 _MODEL_FILES = (".gguf", ".safetensors", ".json", ".model", ".txt", ".jinja")
 #: Seconds between two checks of a server that is unloading a model.
 _LOOK_AGAIN = 0.1
+#: Seconds that Ollama may take to list the new time to stay of a model; on a quiet machine it takes milliseconds.
+_SHOWN_WITHIN = 10.0
 
 
 @dataclass
@@ -348,8 +350,23 @@ class _ModelTask:
         )
         if not same or seconds is not None:
             # Again also when it is there: a time that is given starts anew, which is no change.
-            plan.add(f"load {self._shown}", lambda: self._load(alive, options), changes=not same)
+            plan.add(f"load {self._shown}", lambda: self._load_and_look(alive, options), changes=not same)
         return plan
+
+    def _load_and_look(self, alive: Any, options: Mapping[str, Any]) -> None:
+        """Load, and wait until the list of running models shows the time to stay.
+
+        Ollama sets the new time when its scheduler learns that the request is over, after the answer
+        (server/sched.go), and lists the old time until then.
+        """
+        self._load(alive, options)
+        seconds = keep_alive_seconds(alive)
+        deadline = time.monotonic() + _SHOWN_WITHIN
+        while seconds is not None and time.monotonic() < deadline:
+            running = self._running()
+            if running is None or _stays_for_good(running) == (seconds == float("inf")):
+                return
+            time.sleep(_LOOK_AGAIN)
 
     def _load(self, alive: Any, options: Mapping[str, Any]) -> None:
         terms: dict[str, Any] = {"model": self._shown, **({"options": dict(options)} if options else {})}

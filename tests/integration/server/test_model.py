@@ -405,7 +405,8 @@ def test_loaded_and_unloaded(able: Server, name: str) -> None:
     predicted = able.run(name, state="loaded", check=True)
     assert predicted["changed"] is True and name not in running(able)
     result = able.run(name, state="loaded")
-    assert result["changed"] is True and name in running(able)
+    assert not result.get("failed"), result
+    assert result["changed"] is True and name in running(able), (result, able.official.ps())
     assert result["running"]["name"] == name and result["running"]["size"] > 0
     again = able.run(name, state="loaded")
     assert (again["changed"], again["actions"]) == (False, [])
@@ -422,7 +423,8 @@ def test_loaded_for_good_and_back(able: Server) -> None:
     for keep_alive, changed, year in ((-1, True, 2300), ("-1", False, 2300), ("1h", True, 0), ("30m", False, 0)):
         predicted = able.run("smollm2:135m", state="loaded", keep_alive=keep_alive, check=True)
         result = able.run("smollm2:135m", state="loaded", keep_alive=keep_alive)
-        assert predicted["changed"] is result["changed"] is changed, keep_alive
+        assert not result.get("failed"), result
+        assert predicted["changed"] is result["changed"] is changed, (keep_alive, predicted, result)
         assert (int(result["running"]["expires_at"][:4]) > 2300) is (year > 0)
     able.run("smollm2:135m", state="unloaded")
 

@@ -144,6 +144,32 @@ def test_loaded_is_unchanged_unless_terms_differ(ollama: MemoryOllama) -> None:
     assert (again.changed, again.result["actions"]) == (False, ["load a:1"])
 
 
+class _Late(dict[str, Any]):
+    """Models in memory as Ollama lists them: with the former terms at some looks after a change."""
+
+    former: Any = None
+    looks = 0
+
+    def __setitem__(self, name: str, entry: Any) -> None:
+        if name in self:
+            self.former, self.looks = {**self}, 3
+        super().__setitem__(name, entry)
+
+    def items(self) -> Any:
+        self.looks -= 1
+        return (self.former if self.looks >= 0 else {**self}).items()
+
+
+def test_loaded_for_another_time_waits_until_the_server_lists_the_time(
+    ollama: MemoryOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ollama.add("a:1")
+    monkeypatch.setattr(ollama, "loaded", _Late())
+    for keep_alive, year in (("-1", "2318"), ("1h", "2026"), ("-1", "2318")):
+        outcome = run(ollama, state="loaded", keep_alive=keep_alive)
+        assert outcome.changed and outcome.result["running"]["expires_at"].startswith(year)
+
+
 def test_loaded_embedding_model_is_loaded_by_an_embedding(ollama: MemoryOllama) -> None:
     ollama.add("a:1", capabilities=["embedding"])
     assert run(ollama, state="loaded").changed
