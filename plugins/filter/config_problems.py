@@ -25,7 +25,9 @@ options:
     type: dict
     required: true
   variables:
-    description: Keys of the configuration, with dots between levels, and the variable that a key's value comes from. The longest key counts; V(*) is for all others.
+    description:
+      - Keys of the configuration, with dots between levels, and the variable that a key's value comes from.
+      - The longest key counts; V(*) is for all others.
     type: dict
     default: {}
 """

@@ -45,7 +45,7 @@ def test_a_conversation_is_answered_as_one_whole(requester: Requester, operation
     body = requester.answer(document)
     assert "Paris" in body["content"]
     assert (body["tool_calls"], body["finish_reason"], body["metadata"]) == ([], "end_turn", {})
-    assert all(type(count) is int and count > 0 for count in body["usage"].values())
+    assert all(isinstance(count, int) and not isinstance(count, bool) and count > 0 for count in body["usage"].values())
     assert {name: body[name] for name in ECHO} == {name: document[name] for name in ECHO}
     assert body["trace_context"] == document["trace_context"]
 

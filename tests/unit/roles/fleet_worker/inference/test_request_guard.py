@@ -141,7 +141,7 @@ def test_identity_of_a_request_that_lost_its_properties_is_the_same() -> None:
     document = version2()
     whole = delivery(document, lane=LANE, message_id="llm_fleet_req_1", timestamp=1)
     lost = delivery(document, lane=LANE, type=None, reply_to=None, correlation_id=None, headers={"x-retry-count": 1})
-    assert whole.identity == lost.identity is not None
+    assert whole.identity == lost.identity and whole.identity is not None
 
 
 @pytest.mark.parametrize("field", ["idempotency_key", "correlation_id", "reply_to", "params"])

@@ -21,7 +21,9 @@ class Body:
         self.closed = False
 
     def readinto(self, view):
-        piece = self.pieces.pop(0) if self.pieces else b""
+        if not self.pieces:
+            return 0
+        piece = self.pieces.pop(0)
         if isinstance(piece, Exception):
             raise piece
         view[: len(piece)] = piece

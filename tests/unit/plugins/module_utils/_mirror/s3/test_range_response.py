@@ -48,7 +48,7 @@ def test_check_range_headers_that_can_be_right_pass(status, headers):
 def test_check_range_other_bytes_are_refused(status, headers, error):
     with pytest.raises(error) as caught:
         check(status, **headers)
-    assert type(caught.value) is error
+    assert caught.value.__class__ is error
 
 
 def test_sender_proxy_is_named():

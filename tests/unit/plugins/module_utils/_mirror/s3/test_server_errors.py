@@ -26,19 +26,19 @@ def error(code, status, doing="read s3://models/key", message="words", **headers
 
 def test_of_answer_known_code_has_its_kind_and_details():
     found = error("NoSuchKey", 404)
-    assert type(found) is ObjectMissingError
+    assert found.__class__ is ObjectMissingError
     assert found.details == {"status": 404, "s3_code": "NoSuchKey", "endpoint": "http://s3.lab", "bucket": "models"}
     assert "NoSuchKey: words" in found.message
 
 
 @pytest.mark.parametrize("code, status", [("", 503), ("Odd", 599)])
 def test_of_answer_unknown_failure_of_the_server_is_busy(code, status):
-    assert type(error(code, status)) is MirrorBusyError
+    assert error(code, status).__class__ is MirrorBusyError
 
 
 def test_of_answer_unknown_code_is_named_with_the_status():
     found = error("Odd", 418)
-    assert type(found) is MirrorError
+    assert found.__class__ is MirrorError
     assert "answered 418 Odd: words" in found.message
 
 
@@ -47,17 +47,17 @@ def test_of_answer_unknown_code_is_named_with_the_status():
 )
 def test_of_answer_denial_names_the_right(doing, right):
     found = error("AccessDenied", 403, doing)
-    assert type(found) is MirrorAccessError
+    assert found.__class__ is MirrorAccessError
     assert right in found.remedy
 
 
 def test_of_answer_code_of_reading_is_no_answer_to_a_write():
-    assert type(error("NoSuchKey", 404, "write x")) is MirrorError
+    assert error("NoSuchKey", 404, "write x").__class__ is MirrorError
 
 
 def test_of_answer_region_in_a_header_is_the_remedy():
     found = error("PermanentRedirect", 301, x_amz_bucket_region="eu-central-1")
-    assert type(found) is WrongRegionError
+    assert found.__class__ is WrongRegionError
     assert "eu-central-1" in found.remedy
 
 

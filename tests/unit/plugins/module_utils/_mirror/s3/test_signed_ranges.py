@@ -39,6 +39,10 @@ class Raw:
         self.ended.append("release")
 
 
+def fail(error):
+    raise error
+
+
 @pytest.fixture(scope="module")
 def client():
     return connect(SETTINGS)
@@ -56,7 +60,7 @@ def server(client, monkeypatch):
         def send(self, request):
             self.requests.append(request)
             if isinstance(self.answer, Exception):
-                raise self.answer
+                fail(self.answer)
             status, headers, content = self.answer
             self.raws.append(Raw(status, headers, content))
             return AWSResponse(request.url, status, headers, self.raws[-1])
