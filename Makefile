@@ -21,10 +21,11 @@ CHECKS ?=
 COVERAGE ?=
 STEPS ?=
 SCENARIO ?= default
-# Simulated fleets: how many seeds, the first of them, or one alone.
+# Simulated fleets: how many seeds, the first of them, or one alone; and times as many requests as usually.
 SEEDS ?= 1000
 FIRST ?= 0
 SEED ?=
+CROWD ?= 1
 # Names of benchmarks, and options of theirs (tests/bench --help), with which nothing is written.
 BENCH ?=
 BENCH_ARGS ?=
@@ -148,7 +149,7 @@ fuzz: stage parts ## 20,000 odd messages beside honest ones on each series of Ra
 
 .PHONY: simulate
 simulate: stage ## fleets in virtual time, one a seed, with the faults that the seed draws; SEEDS=1000 FIRST=0; SEED=7 shows one
-	@$(IN_STAGE) python tests/simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+	@$(IN_STAGE) python tests/simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) --crowd $(CROWD)
 
 .PHONY: molecule
 molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +25,9 @@ from history import Happened  # noqa: E402
 #: Seeds that a process takes at a time.
 PORTION = 20
 
+#: Plans that are made smaller when seeds fail.
+SHRUNK = 2
+
 
 def quiet() -> None:
     """Let nobody write a log: a broken connection is nothing special here."""
@@ -33,13 +37,13 @@ def quiet() -> None:
     logger.propagate = False
 
 
-def simulate(seeds: range, faults: bool) -> tuple[Counter[str], list[int]]:
+def simulate(seeds: range, faults: bool, crowd: int) -> tuple[Counter[str], list[int]]:
     """Run some seeds; return what happened in all of them, and those that failed."""
     quiet()
     figures: Counter[str] = Counter()
     failed = []
     for seed in seeds:
-        outcome = run_plan(make_plan(seed, faults=faults))
+        outcome = run_plan(make_plan(seed, faults=faults, crowd=crowd))
         verdict = outcome.verdict
         figures.update(
             seeds=1, sent=verdict.sent, answered=verdict.answered, expired=verdict.expired, repeated=verdict.repeated
@@ -75,11 +79,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="this one alone, with all that it decides")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes side by side")
     parser.add_argument("--without-faults", action="store_true", help="leave everything whole")
+    parser.add_argument("--crowd", type=int, default=1, metavar="N", help="times as many requests")
     options = parser.parse_args()
     quiet()
     faults = not options.without_faults
     if options.seed is not None:
-        plan = make_plan(options.seed, faults=faults)
+        plan = make_plan(options.seed, faults=faults, crowd=options.crowd)
         outcome = run_plan(plan)
         show(plan, outcome)
         return 1 if outcome.problems else 0
@@ -89,7 +94,7 @@ def main() -> int:
     figures: Counter[str] = Counter()
     failed: list[int] = []
     with ProcessPoolExecutor(options.jobs) as pool:
-        for counted, wrong in pool.map(simulate, portions, [faults] * len(portions)):
+        for counted, wrong in pool.map(partial(simulate, faults=faults, crowd=options.crowd), portions):
             most = max(figures["most returned"], counted["most returned"])
             figures += counted
             figures["most returned"] = most
@@ -97,8 +102,8 @@ def main() -> int:
     for name, number in sorted(figures.items()):
         print(f"{number:10} {name}")
     print(f"{time.monotonic() - began:10.1f} seconds, seeds {options.first} to {last - 1}")
-    for seed in failed[:3]:
-        plan = shrink(make_plan(seed, faults=faults), lambda plan: bool(run_plan(plan).problems))
+    for seed in failed[:SHRUNK]:
+        plan = shrink(make_plan(seed, faults=faults, crowd=options.crowd), lambda plan: bool(run_plan(plan).problems))
         print(f"\nseed {seed} fails; the smallest plan found that still does:")
         show(plan, run_plan(plan))
     if failed:

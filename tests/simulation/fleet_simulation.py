@@ -132,10 +132,11 @@ KINDS = {
 COSTLY = {"kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall"}
 
 
-def make_plan(seed: int, *, faults: bool = True) -> Plan:
+def make_plan(seed: int, *, faults: bool = True, crowd: int = 1) -> Plan:
     """Make up a plan.
 
     :param faults: whether anything goes wrong in it.
+    :param crowd: by what there are more requests than usually, if the workers can do so many.
     """
     chance = random.Random(seed)
     series = chance.choice([Series.V3_10, Series.V4_0])
@@ -153,7 +154,7 @@ def make_plan(seed: int, *, faults: bool = True) -> Plan:
     seconds = tuple((quickest, quickest * chance.choice([1, 3, 20])) for _worker in range(workers))
     # No more work than two thirds of the slots can do in the time.
     capacity = sum(slots) * BUSY / (sum(low + (high - low) / 3 for low, high in seconds) / workers)
-    number = min(chance.randint(10, 80), int(capacity * 0.6) + 1)
+    number = min(crowd * chance.randint(10, 80), int(capacity * 0.6) + 1)
     asks = []
     while len(asks) < number:
         at, where = chance.uniform(1.0, BUSY * 0.8), chance.randrange(len(lanes))
@@ -448,7 +449,13 @@ class Faults:
     def _drain(self, host: WorkerHost, fault: Fault) -> None:
         if host.running and not host.process.paused:
             host.drain()
-            self._clock.after(30.0 + fault.seconds, lambda: self._start(host))
+            self._clock.after(fault.seconds, lambda: self._start_when_ended(host))
+
+    def _start_when_ended(self, host: WorkerHost) -> None:
+        if host.running:
+            self._clock.after(1.0, lambda: self._start_when_ended(host))
+        else:
+            host.start()
 
     def _pause(self, host: WorkerHost, fault: Fault) -> None:
         process = host.process

@@ -67,6 +67,10 @@ class ChannelError(Exception):
         self.code, self.text, self.method = code, text, method
 
 
+class Always(partial[Any]):
+    """A command that a queue takes also when it was deleted since."""
+
+
 class QueueProcess:
     """A queue, and the commands that are on their way to it."""
 
@@ -94,7 +98,7 @@ class QueueProcess:
         if self.leaderless_until > clock.now:
             clock.at(self.leaderless_until, lambda: self._take(act, answer))
             return
-        result = None if self.deleted else act()
+        result = act() if not self.deleted or isinstance(act, Always) else None
         self.flush()
         clock.after(self.broker.delay(self.broker.latency.queue), lambda: answer(result))
 
@@ -648,13 +652,16 @@ class ModelBroker:
                 )
             else:
                 queue = self.queues[name]
-                queue.command(partial(self._enqueue, queue, published, enqueuer, inherited), answered)
+                queue.command(Always(self._enqueue, queue, published, enqueuer, inherited), answered)
 
     @staticmethod
     def _into_sink(sink: Sink, published: Published, answered: Callable[[bool], None]) -> None:
         answered(sink(published))
 
     def _enqueue(self, queue: QueueProcess, published: Published, enqueuer: Hashable, inherited: int) -> bool:
+        if queue.deleted:  # meanwhile; the broker confirms all the same
+            self.on_dead(queue.queue.name, "queue_deleted", Entry(published, 0))
+            return True
         expiration = published.properties.expiration
         return queue.queue.enqueue(
             published,

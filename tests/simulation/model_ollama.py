@@ -272,15 +272,16 @@ class VirtualHttpClient(HttpClient):
 
         cancel = self._ollama.ask(request.path, request.body, answered)
 
+        overdue = api_errors.DeadlineExceededError(f"no answer within {seconds:g} s")
+        alarm = self.loop.call_later(seconds, lambda: asked.fail(overdue))
+
         class Connection:
             """What a request that is over lets go of."""
 
             @staticmethod
             def reset() -> None:
                 cancel()
+                self.loop.remove_timeout(alarm)
 
         asked.connection = Connection()  # type: ignore[assignment]
-        self.loop.call_later(
-            seconds, lambda: asked.fail(api_errors.DeadlineExceededError(f"no answer within {seconds:g} s"))
-        )
         return asked

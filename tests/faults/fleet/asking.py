@@ -11,20 +11,40 @@ import uuid
 from typing import Any, Optional
 
 import pika
+from fleet_worker._fleet.dialects.headers import REDELIVERED
+from history import Happened, History, Verdict, judge
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
 class Asker:
-    """Publishes with confirms, and keeps a durable reply queue, so that no answer is missed."""
+    """Publishes with confirms, and keeps a durable reply queue, so that no answer is missed.
 
-    def __init__(self, broker: Any, queue: str, **properties: Any) -> None:
+    What happens to its requests is recorded, and judged after each test (conftest.py).
+
+    :ivar made: the askers of the test that runs.
+    :ivar history: what happened. That something was broken, every test of this folder sees to.
+    :param reply_arguments: of the reply queue.
+    """
+
+    made: list[Asker] = []
+
+    def __init__(
+        self, broker: Any, queue: str, reply_arguments: Optional[dict[str, Any]] = None, **properties: Any
+    ) -> None:
+        self.made.append(self)
+        self.history = History()
+        self.history.record(Happened.FAULT)
+        self._complete = False
+        self._answer_ids: set[Optional[str]] = set()
         self._broker, self._queue, self._properties = broker, queue, properties
         self._connection: Optional[pika.BlockingConnection] = None
         self.reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
         self.asked: list[str] = []
         self.answers: dict[str, list[tuple[pika.BasicProperties, dict[str, Any]]]] = {}
-        self._with_channel(lambda channel: channel.queue_declare(self.reply_to, durable=True))
+        self._with_channel(
+            lambda channel: channel.queue_declare(self.reply_to, durable=True, arguments=reply_arguments)
+        )
 
     def ask(self, **body: Any) -> str:
         """Publish a request; return its correlation id."""
@@ -38,9 +58,14 @@ class Asker:
             delivery_mode=2,
             **self._properties,
         )
-        self._with_channel(
-            lambda channel: channel.basic_publish("llm.request", self._queue, content, properties, mandatory=True)
-        )
+
+        def publish(channel: Any) -> None:
+            # Before, since a broker can have taken what it did not confirm.
+            self.history.record(Happened.SENT, correlation_id, time.monotonic())
+            channel.basic_publish("llm.request", self._queue, content, properties, mandatory=True)
+
+        self._complete = False
+        self._with_channel(publish)
         self.asked.append(correlation_id)
         return correlation_id
 
@@ -53,6 +78,17 @@ class Asker:
                 raise AssertionError(f"{len(self.answers)} of {wanted} requests answered within {within} s")
             self._with_channel(self._collect)
             time.sleep(0.05)
+        self._complete = number is None
+
+    def collect(self) -> None:
+        """Take the answers that are there."""
+        self._with_channel(self._collect)
+
+    def verdict(self) -> Verdict:
+        """Say what was lost or doubled. Nothing is lost for whoever has not waited for all answers."""
+        verdict = judge(self.history.events)
+        verdict.findings = [found for found in verdict.findings if self._complete or found.kind != "lost"]
+        return verdict
 
     def only(self) -> tuple[pika.BasicProperties, dict[str, Any]]:
         """The one answer to the one request."""
@@ -69,6 +105,12 @@ class Asker:
             method, properties, body = channel.basic_get(self.reply_to)
             if method is None:
                 return
+            if method.redelivered and properties.message_id in self._answer_ids:
+                channel.basic_ack(method.delivery_tag)  # taken before, and the acknowledgement was lost
+                continue
+            self._answer_ids.add(properties.message_id)
+            marked = bool((properties.headers or {}).get(REDELIVERED))
+            self.history.record(Happened.RECEIVED, properties.correlation_id, time.monotonic(), marked=marked)
             self.answers.setdefault(properties.correlation_id, []).append((properties, json.loads(body)))
             channel.basic_ack(method.delivery_tag)
 

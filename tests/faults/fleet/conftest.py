@@ -16,9 +16,20 @@ import services
 from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker
 
+from .asking import Asker
+
 __all__ = ["broker", "fresh_broker", "pytest_generate_tests", "s3"]
 
 leave_in_order()
+
+
+@pytest.fixture(autouse=True)
+def judged() -> Iterator[None]:
+    """Judge what every asker of a test has seen: nothing is lost, and a repeated answer says that it may be one."""
+    Asker.made.clear()
+    yield
+    findings = [str(finding) for asker in Asker.made for finding in asker.verdict().findings]
+    assert not findings, findings
 
 
 @pytest.fixture
