@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fleet_broadcast
-short_description: Tell every node of a fleet to import a model
+short_description: Make every node of a fleet import a model
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
@@ -46,8 +46,8 @@ options:
     aliases: [model]
   nodes:
     description:
-      - Names of the nodes that are meant. Each has to report, or the task fails.
-      - By default every node is meant, and those count that have taken the message within O(discovery) seconds.
+      - Names of the addressed nodes. Each of them must report, or the task fails.
+      - By default every node is addressed; the module waits for the nodes that take the message within O(discovery) seconds.
     type: list
     elements: str
   exchange:
@@ -55,11 +55,11 @@ options:
     type: str
     default: lex.ollama
   discovery:
-    description: Seconds in which a node has to say that it has the message. Not used with O(nodes).
+    description: Seconds for a node to report that it has the message. Not used with O(nodes).
     type: float
     default: 5
   timeout:
-    description: Seconds to wait until the last node has reported. What a node has begun it goes on with.
+    description: Seconds to wait for the last report. A node finishes an import that it has begun.
     type: float
     default: 3600
 """

@@ -12,9 +12,9 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Looks at the queues of lanes at the broker, passively, and tells how much waits there and how many workers consume it.
-  - Listens to what the nodes tell of themselves for some seconds, and tells which lanes they serve, and why they do not serve others.
-  - Without O(lanes) and O(listen) it only logs in, and tells which broker it found.
+  - Looks at the queues of lanes at the broker, passively, and returns the number of waiting requests and of consuming workers.
+  - Listens to the registry events of the nodes for some seconds, and returns which lanes they serve, and why they do not serve others.
+  - Without O(lanes) and O(listen) it only logs in, and returns which broker it found.
 notes:
   - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has one in
     the worker's own environment, as the examples show.
@@ -43,13 +43,13 @@ attributes:
     support: full
 options:
   lanes:
-    description: Lanes to look at, in addition to those that the nodes tell of.
+    description: Lanes to look at, in addition to those that the nodes report.
     type: list
     elements: dict
     default: []
     suboptions:
       type:
-        description: What is asked for in the lane.
+        description: The type of the lane's requests.
         type: str
         required: true
         choices: [chat, generate, embed]

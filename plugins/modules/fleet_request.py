@@ -43,7 +43,7 @@ attributes:
     support: full
 options:
   type:
-    description: What is asked for.
+    description: The type of the request.
     type: str
     required: true
     choices: [chat, generate, embed]

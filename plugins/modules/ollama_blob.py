@@ -37,7 +37,7 @@ options:
   digest:
     description:
       - The SHA-256 digest that the file must have, as V(sha256:) and 64 hexadecimal digits.
-      - If the file has another one, the module fails and nothing is uploaded.
+      - If the file has another digest, the module fails and uploads nothing.
     type: str
 notes:
   - The file is read once to know its digest, and once more to upload it.

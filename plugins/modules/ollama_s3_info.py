@@ -11,7 +11,7 @@ short_description: List the models of an S3 mirror
 version_added: 1.0.0
 description:
   - Returns the models that a private mirror in an S3 bucket has, with their digests, sizes and layers.
-  - A manifest that cannot be read is reported, and does not keep the others from being listed.
+  - A manifest that cannot be read is reported; all other models are still listed.
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._attributes
@@ -24,7 +24,7 @@ options:
   patterns:
     description:
       - Only models whose names match any of these patterns of the shell's kind, for example V(llama3*), V(*:8b) or V(hf.co/*).
-      - A pattern is held against the name in full and against the name as Ollama shows it.
+      - A pattern is compared with the full name and with the name as Ollama shows it.
     type: list
     elements: str
     default: []
