@@ -107,7 +107,7 @@ def test_an_answer_comes_back_with_its_node(clean_broker: Any, settings: BrokerS
             answered = ask(requester, "ruby")
             assert (answered.answer.text, answered.answer.node) == ("Good morning.", "ruby-01")
             assert (answered.answer.input_tokens, answered.answer.output_tokens) == (3, 4)
-            assert 0 < answered.seconds < 10
+            assert 0 < answered.seconds < 60
     properties, body = worker.requests[-1]
     assert properties.correlation_id == body["correlation_id"] == answered.correlation_id
     assert properties.reply_to == body["reply_to"]
@@ -158,7 +158,7 @@ def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: Broke
         began = time.monotonic()
         with pytest.raises(NoFleetQueueError, match="No queue takes a request"):
             ask(requester, "llm.request.ollama.chat.none", exchange)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 @pytest.mark.every_version

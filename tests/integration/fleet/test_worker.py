@@ -512,7 +512,7 @@ def test_the_log_has_who_what_and_how_long_and_never_the_prompt(
     assert line["correlation_id"] == answered.correlation_id
     assert (line["lane"], line["model"], line["outcome"], line["reply"]) == (CHAT, CHAT_MODEL, "answered", "confirmed")
     assert (line["input_tokens"], line["output_tokens"]) == (3, 2)
-    assert 0 <= line["seconds"] < 10
+    assert 0 <= line["seconds"] < 60
     assert "TOPSECRET" not in worker.log and "Good morning" not in worker.log
     assert clean_broker.password not in worker.log
 

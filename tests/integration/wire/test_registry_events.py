@@ -260,7 +260,7 @@ def test_by_default_a_lane_is_told_of_every_30_seconds(
         first = ledger.next("offering_heartbeat", within=60)  # at a moment of the node's own
         second = ledger.next("offering_heartbeat", within=60)
         moments = [datetime.strptime(got[2]["occurred_at"], "%Y-%m-%dT%H:%M:%S.%f%z") for got in (first, second)]
-        assert 29 < (moments[1] - moments[0]).total_seconds() < 40
+        assert 29 < (moments[1] - moments[0]).total_seconds() < 55
 
 
 def test_a_lane_that_is_not_served_is_degraded_and_comes_back(

@@ -196,10 +196,10 @@ def test_equal_keys_are_refused():
     ids=["deep lists", "deep objects", "long number", "large file"],
 )
 def test_what_is_meant_to_exhaust_the_reader_is_refused_at_once(raw):
-    start = time.monotonic()
+    start = time.thread_time()  # of the processor, which others may use too
     with pytest.raises(ManifestError):
         Manifest.parse(raw)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 # On a busy machine, time says nothing about the code.
