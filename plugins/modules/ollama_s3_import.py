@@ -33,7 +33,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The module asks the mirror, and reads and hashes blobs on disk without a record of verification: nothing else shows whether they are sound.
+      - The module asks the mirror, and reads and hashes blobs on disk without a record of verification. Nothing else shows whether they are sound.
   diff_mode:
     support: full
   idempotent:

@@ -200,9 +200,9 @@ class Player:
 
     # Steps
 
-    def _do_publish(self, queue: str, body: str, options: Mapping[str, Any] = {}) -> None:
+    def _do_publish(self, queue: str, body: str, options: Optional[Mapping[str, Any]] = None) -> None:
         self.channel("publisher").basic_publish(
-            "", self._prefix + queue, body.encode(), BasicProperties(delivery_mode=2, **options), mandatory=True
+            "", self._prefix + queue, body.encode(), BasicProperties(delivery_mode=2, **(options or {})), mandatory=True
         )
 
     def _do_consume(self, name: str, queue: str, tag: str, prefetch: int, priority: int = 0) -> None:

@@ -256,8 +256,8 @@ class VirtualHttpClient(HttpClient):
         super().__init__(loop, parse_host("http://127.0.0.1:11434"))
         self._ollama = ollama
 
-    def ask(self, request: Any, seconds: float, told: Callable[[Any], None]) -> PendingRequest:
-        asked = PendingRequest(self, seconds, told)
+    def ask(self, request: Any, seconds: float, on_result: Callable[[Any], None]) -> PendingRequest:
+        asked = PendingRequest(self, seconds, on_result)
         self.unanswered.add(asked)
 
         def answered(outcome: Any) -> None:
