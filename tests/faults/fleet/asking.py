@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import pika
 from fleet_worker._fleet.dialects.headers import REDELIVERED
+from fleet_worker._fleet.dialects.typed import DELTA
 from history import Happened, History, Verdict, judge
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -110,7 +111,8 @@ class Asker:
                 continue
             self._answer_ids.add(properties.message_id)
             marked = bool((properties.headers or {}).get(REDELIVERED))
-            self.history.record(Happened.RECEIVED, properties.correlation_id, time.monotonic(), marked=marked)
+            if properties.type != DELTA:
+                self.history.record(Happened.RECEIVED, properties.correlation_id, time.monotonic(), marked=marked)
             self.answers.setdefault(properties.correlation_id, []).append((properties, json.loads(body)))
             channel.basic_ack(method.delivery_tag)
 

@@ -214,7 +214,7 @@ def test_an_answer_is_never_answered(
     "body, properties, code",
     [
         (b"\xff", {}, "unsupported_type"),
-        (b"gcm:a:b", {"content_encoding": "encrypted/cs"}, "unsupported_type"),
+        (b"gcm:a:b", {"content_encoding": "encrypted/cs"}, "undecryptable"),
         (b'{"a": "' + b"x" * 3000 + b'"}', {}, "payload_too_large"),
     ],
 )
