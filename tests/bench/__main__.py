@@ -25,6 +25,7 @@ sys.path[:0] = [
     str(BENCH),
     str(BENCH.parent / "lab"),
     *(str(BENCH.parent / "integration" / room) for room in ("mirror", "fleet")),
+    str(BENCH.parents[1] / "roles/fleet_worker/files"),
 ]
 
 import fleet_bench  # noqa: E402

@@ -35,7 +35,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 BENCH = Path(__file__).resolve().parent
-sys.path[:0] = [str(BENCH), str(BENCH.parent / "lab"), str(BENCH.parent / "integration" / "fleet")]
+sys.path[:0] = [
+    str(BENCH),
+    str(BENCH.parent / "lab"),
+    str(BENCH.parent / "integration" / "fleet"),
+    str(BENCH.parents[1] / "roles/fleet_worker/files"),
+]
 
 import pika  # noqa: E402
 import services  # noqa: E402
