@@ -27,6 +27,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "__fleet_worker_tree": {"digest": "0123456789abcdef"},
         "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"},
     },
+    "fleet_gateway": {
+        "fleet_gateway_broker_addresses": ["hub"],
+        "fleet_gateway_broker_username": "gateway",
+        "fleet_gateway_broker_password": "hidden",
+        "__fleet_gateway_tree": {"digest": "0123456789abcdef"},
+        "__fleet_gateway_interpreter": {"stdout": "cp311-x86_64"},
+        "__fleet_worker_tree": {"digest": "0123456789abcdef"},
+        "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"},
+    },
     "ollama_server": {"ollama_server_environment": {"TRICKY": 'a "b" $HOME `id` back\\slash 100%'}},
 }
 
