@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -82,3 +83,18 @@ def to_pika(message: Message) -> Any:
     if odd is not None and not odd.isascii():
         properties["correlation_id"] = odd.encode("utf-8", "surrogateescape")
     return BasicProperties(**properties, headers=dict(message.headers))
+
+
+def confirmed_tags(frame: Any, waiting: Iterable[int]) -> tuple[list[int], bool]:
+    """Return which publishes a frame of publisher confirms is about, and whether the broker has them.
+
+    A tag may be none of those that wait: its publish was given up meanwhile.
+
+    :param frame: what pika gives to the callback of ``confirm_delivery``: an ack or a nack.
+    :param waiting: delivery tags of the publishes that wait for a confirm; ``multiple`` means all up to the frame's.
+    """
+    method = frame.method
+    tag = method.delivery_tag
+    # Mostly one: no look at the others then.
+    tags = [each for each in waiting if each <= tag] if method.multiple else [tag]
+    return tags, type(method).__name__ == "Ack"

@@ -20,7 +20,7 @@ from .broker_connection import BrokerConnection
 from .direct_reply import DIRECT_REPLY_TO
 from .errors import FleetBackpressureError, FleetPublishTimeoutError, NoFleetQueueError
 from .messages import Message
-from .pika_messages import from_pika, to_pika
+from .pika_messages import confirmed_tags, from_pika, to_pika
 
 #: Seconds for the broker to confirm a message: a quorum queue writes to the disks of most of its members first.
 CONFIRM_TIMEOUT = 10.0
@@ -142,10 +142,11 @@ class ReplyChannel:
             )
 
     def _confirmed(self, frame: Any) -> None:
-        positive = type(frame.method).__name__ == "Ack"
-        tag = frame.method.delivery_tag
-        for number in [known for known in self._by_tag if known == tag or (frame.method.multiple and known < tag)]:
-            self._by_tag.pop(number).confirmed = positive
+        tags, positive = confirmed_tags(frame, self._by_tag)
+        for tag in tags:
+            published = self._by_tag.pop(tag, None)
+            if published is not None:
+                published.confirmed = positive
 
     def _returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         for published in self._by_correlation_id.values():

@@ -16,13 +16,26 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ...._ollama.option_ranges import RefusedFieldError
-from ...messages import json_object
+from ...messages import Request, json_object
 
 #: What a tool without parameters takes.
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 #: Why Ollama ends an answer, in LegionIO's words; any other reason is ``end_turn``.
 _FINISH_REASONS = {"stop": "end_turn", "length": "max_tokens"}
+
+
+def embedding_of(request: Request, result: Mapping[str, Any]) -> Any:
+    """Return the vector of a single text, or the vectors of a list of texts."""
+    vectors = result.get("embeddings")
+    single = isinstance(request.arguments.get("input"), str) and isinstance(vectors, list) and len(vectors) == 1
+    return vectors[0] if single and vectors else vectors
+
+
+def message_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the message in an answer of Ollama; an empty one if there is none."""
+    message = result.get("message")
+    return message if isinstance(message, Mapping) else {}
 
 
 def ollama_messages(messages: Any, system: Any) -> Any:

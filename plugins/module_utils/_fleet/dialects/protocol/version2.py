@@ -19,7 +19,7 @@ from ...lanes import Lane
 from ...messages import Failure, Message, Outcome, Properties, Reply, Request, Success
 from ..base import Dialect, Document, Headers, ReplyIdentity
 from . import replies
-from .canonical import canonical_calls, finish_reason
+from .canonical import canonical_calls, embedding_of, finish_reason, message_of
 from .envelope import Version, is_version, read_request, repeated
 
 VERSION = Version(
@@ -71,12 +71,9 @@ def _response_body(request: Request, success: Success) -> dict[str, Any]:
         body["content"] = str(usage["input_tokens"])
         body["usage"]["output_tokens"] = 0  # the one that was made for the count is of no use to anybody
     elif request.call == "embed":
-        vectors = result.get("embeddings")
-        single = isinstance(request.arguments.get("input"), str) and isinstance(vectors, list) and len(vectors) == 1
-        body["content"] = vectors[0] if single and vectors else vectors
+        body["content"] = embedding_of(request, result)
     else:
-        said = result.get("message")
-        said = said if isinstance(said, Mapping) else {}
+        said = message_of(result)
         calls = canonical_calls(said)
         body["content"] = said.get("content") or ""
         body["tool_calls"] = calls

@@ -20,7 +20,7 @@ from ...lanes import Lane
 from ...messages import Failure, Message, Outcome, Properties, Reply, Request, Success
 from ..base import Dialect, Document, Headers, ReplyIdentity
 from . import replies
-from .canonical import canonical_calls, finish_reason
+from .canonical import canonical_calls, embedding_of, finish_reason, message_of
 from .envelope import Version, is_version, read_request, repeated
 
 VERSION = Version(
@@ -79,13 +79,11 @@ def _response(request: Request, success: Success) -> dict[str, Any]:
         response["text"] = str(usage["input_tokens"])
         response["usage"]["output_tokens"] = 0
     elif request.call == "embed":
-        text, vectors = request.arguments.get("input"), result.get("embeddings")
-        single = isinstance(text, str) and isinstance(vectors, list) and len(vectors) == 1
+        text = request.arguments.get("input")
         response["text"] = text if isinstance(text, str) else ""
-        response["embedding"] = vectors[0] if single and vectors else vectors
+        response["embedding"] = embedding_of(request, result)
     else:
-        said = result.get("message")
-        said = said if isinstance(said, Mapping) else {}
+        said = message_of(result)
         calls = canonical_calls(said)
         response["text"] = said.get("content") or ""
         response["tool_calls"] = calls

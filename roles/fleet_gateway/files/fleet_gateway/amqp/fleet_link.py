@@ -21,7 +21,7 @@ from .._fleet.broker import Address, BrokerSettings, channel_error, connection_e
 from .._fleet.control import cancellation
 from .._fleet.errors import FleetError
 from .._fleet.messages import Message
-from .._fleet.pika_messages import from_pika, to_pika
+from .._fleet.pika_messages import confirmed_tags, from_pika, to_pika
 from .._fleet.registry import EXCHANGE as REGISTRY
 from .._ollama.retry import RetryPolicy
 from ..logs.log import Log
@@ -270,11 +270,7 @@ class FleetLink:
     # Frames from the broker
 
     def _confirmed(self, frame: Any) -> None:
-        method = frame.method
-        positive = type(method).__name__ == "Ack"
-        tags = [method.delivery_tag]
-        if method.multiple:
-            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+        tags, positive = confirmed_tags(frame, self._unconfirmed)
         for tag in tags:
             found = self._unconfirmed.pop(tag, None)
             if found is None:

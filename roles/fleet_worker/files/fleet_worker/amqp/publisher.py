@@ -30,7 +30,7 @@ from .._fleet.broker import ENDED_FOR_AN_ERROR, BrokerSettings, channel_error
 from .._fleet.direct_reply import is_direct
 from .._fleet.errors import BrokerError, BrokerForbiddenError
 from .._fleet.messages import Reply
-from .._fleet.pika_messages import to_pika
+from .._fleet.pika_messages import confirmed_tags, to_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.publication import Done, Publication
 from ..domain.verdicts import marked
@@ -245,11 +245,7 @@ class ConfirmingPublisher:
             self._on_confirmed(frame)
 
     def _on_confirmed(self, frame: Any) -> None:
-        method = frame.method
-        positive = type(method).__name__ == "Ack"
-        tags = [method.delivery_tag]
-        if method.multiple:
-            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+        tags, positive = confirmed_tags(frame, self._unconfirmed)
         for tag in tags:
             # One by one: as long as one is here it is pending, and nobody leaves who has to settle its request.
             answer = self._unconfirmed.pop(tag, None)
