@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The promises that every module tells about itself; how far they are kept stands in the module."""
+    """Attributes that every module documents; each module states its own support."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -17,13 +17,13 @@ attributes:
   diff_mode:
     description: Returns what changed, or would change in check mode.
   idempotent:
-    description: Run again with the same options, and nothing changed in between, it changes nothing.
+    description: A second run with the same options changes nothing, if nothing else changed in between.
   platform:
     description: The systems that the module runs on.
     platforms: posix
 """
 
-    # Modules that only look.
+    # Modules that change nothing.
     INFO_MODULE = r"""
 options: {}
 attributes:

@@ -18,22 +18,22 @@ options:
     type: str
   broker_host:
     description:
-      - Host name or address of the broker. Either this or O(broker_url) is needed.
-      - Several of one cluster are tried in order, until one can be used. Each may be V(host:port) where O(broker_port) is not set.
+      - Host name or address of the broker. Either O(broker_host) or O(broker_url) is required.
+      - The module tries the hosts of a cluster in order until one accepts the connection. Each may be V(host:port) if O(broker_port) is not set.
     type: list
     elements: str
   broker_port:
     description:
       - Port of the broker.
-      - If not set, it is C(5671) with TLS and C(5672) without.
-      - Without O(broker_url), TLS is used when the port is C(5671), or when O(broker_ca_path) or O(broker_client_cert) is set.
+      - If not set, the port is C(5671) with TLS and C(5672) without.
+      - Without O(broker_url), the module uses TLS if the port is C(5671), or if O(broker_ca_path) or O(broker_client_cert) is set.
     type: int
   broker_vhost:
-    description: Virtual host. If not set, it is C(/).
+    description: Virtual host. If not set, the virtual host is C(/).
     type: str
   broker_username:
-    description: User name. If not set, the certificate of O(broker_client_cert) says who asks (SASL EXTERNAL); without one it is C(guest),
-      which a broker accepts from its own machine only.
+    description: User name. If not set, O(broker_client_cert) authenticates the module (SASL EXTERNAL). Without a certificate, the user is
+      C(guest), which a broker accepts from its own machine only.
     type: str
   broker_password:
     description: Password of O(broker_username).
@@ -46,7 +46,7 @@ options:
     description: File with the certificates of the authorities that may have signed the broker's certificate.
     type: path
   broker_client_cert:
-    description: File with the certificate that proves who asks.
+    description: File with the client certificate.
     type: path
   broker_client_key:
     description: File with the private key that belongs to O(broker_client_cert).

@@ -13,12 +13,12 @@ class ModuleDocFragment:
 options:
   progress:
     description:
-      - Whether to show how far the task is while it runs, as lines with model, bytes, percent, rate and remaining time on the error stream of the controller.
-      - The first line comes after two seconds. Nothing is shown with C(async), nor with C(no_log).
+      - Whether to show progress lines with model, bytes, percent, rate and remaining time on the error stream of the controller.
+      - The first line appears after two seconds. C(async) and C(no_log) suppress progress lines.
     type: bool
     default: true
   progress_interval:
-    description: Seconds between two lines of one host, V(1) at least.
+    description: Seconds between two lines of one host, at least V(1).
     type: float
     default: 10
   _progress_files:

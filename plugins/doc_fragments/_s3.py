@@ -17,27 +17,27 @@ options:
     required: true
   prefix:
     description:
-      - What the keys of the mirror begin with. Below it lie C(manifests/) and C(blobs/), as in a models directory of Ollama.
-      - The empty string puts them at the root of the bucket.
-      - Slashes around it do not count, and several in a row count as one. The parts C(.) and C(..) are refused.
+      - The prefix of all keys of the mirror. Below it are C(manifests/) and C(blobs/), as in a models directory of Ollama.
+      - With the empty string, the mirror is at the root of the bucket.
+      - Leading and trailing slashes do not count, and several slashes in a row count as one. The parts C(.) and C(..) are not allowed.
     type: str
     default: ollama/models
   endpoint_url:
     description:
       - URL of an S3 server other than AWS, for example C(https://s3.example.com:7070).
-      - If not set, the environment variables E(AWS_ENDPOINT_URL_S3) and E(AWS_ENDPOINT_URL) are asked, then AWS is meant.
+      - If not set, E(AWS_ENDPOINT_URL_S3) or E(AWS_ENDPOINT_URL) is used, else AWS.
     type: str
     aliases: [endpoint]
   region:
     description:
       - Region of the bucket.
-      - If not set, the environment variables E(AWS_REGION) and E(AWS_DEFAULT_REGION) are asked, then the profile; in the end it is C(us-east-2).
+      - If not set, E(AWS_REGION), E(AWS_DEFAULT_REGION) or the profile is used, else C(us-east-2).
     type: str
   access_key:
     description:
-      - Access key. O(access_key) and O(secret_key) go together.
-      - If neither keys nor O(profile) are set, the SDK looks for credentials as it always does, on the machine where the module runs,
-        E(AWS_ACCESS_KEY_ID) and its companions, the default profile, the role of the instance.
+      - Access key. O(access_key) and O(secret_key) must be set together.
+      - If neither keys nor O(profile) are set, the SDK finds credentials on the machine where the module runs, in E(AWS_ACCESS_KEY_ID) and the
+        variables that belong to it, the default profile, or the role of the instance.
     type: str
   secret_key:
     description: Secret key.
@@ -52,8 +52,8 @@ options:
     type: str
   addressing_style:
     description:
-      - Whether the bucket is named in the path of a URL or in its host name.
-      - V(auto) means the path where O(endpoint_url) is set, the host name otherwise.
+      - Whether the bucket's name is in the path of a URL or in the host name.
+      - V(auto) means the path if O(endpoint_url) is set, else the host name.
     type: str
     choices: [auto, path, virtual]
     default: auto
@@ -64,7 +64,7 @@ options:
   s3_ca_path:
     description:
       - File with the certificates of the authorities that may have signed the S3 server's certificate.
-      - If not set, the environment variable E(AWS_CA_BUNDLE) is asked.
+      - If not set, E(AWS_CA_BUNDLE) is used.
     type: path
 requirements:
   - boto3 >= 1.26 where the module runs

@@ -13,27 +13,28 @@ class ModuleDocFragment:
 options:
   host:
     description:
-      - Where the Ollama server listens, in any form that E(OLLAMA_HOST) may have, for example C(gpu-01), C(gpu-01:11434) or C(https://ollama.example.com).
-      - If not set, the environment variable E(OLLAMA_HOST) is asked.
-      - A user name and password in front of the host become an C(Authorization) header, and are kept out of logs and results.
-      - A proxy that E(HTTP_PROXY), E(HTTPS_PROXY) and E(NO_PROXY) name is used, except for addresses of the machine itself.
+      - Address of the Ollama server, in any form of E(OLLAMA_HOST), for example C(gpu-01), C(gpu-01:11434) or C(https://ollama.example.com).
+      - If not set, E(OLLAMA_HOST) is used.
+      - The module sends a user name and password in front of the host as an C(Authorization) header, and keeps them out of logs and results.
+      - The module uses the proxy of E(HTTP_PROXY), E(HTTPS_PROXY) and E(NO_PROXY), except for addresses of the machine itself.
     type: str
     default: http://127.0.0.1:11434
   timeout:
     description:
-      - How long the server may stay silent, in seconds.
-      - Loading a model is silent, and so is an answer that is not streamed, until it is complete.
+      - How many seconds the server may send nothing.
+      - The server sends nothing while it loads a model, and before an unstreamed answer is complete.
     type: float
     default: 300
   retries:
     description:
-      - How often a request is made again that could not be sent, met a busy server, or got no answer and does no harm when done twice.
-      - The first wait is half a second at most; each further one is twice as long, up to 16 seconds.
+      - How often the module repeats a request that could not be sent, or that met a busy server. It repeats a request without an answer only
+        if a second execution does no harm.
+      - The first pause is at most half a second. Each further pause is twice as long, up to 16 seconds.
     type: int
     default: 2
   headers:
     description:
-      - Headers sent with each request, for example those that a proxy in front of Ollama wants to see.
+      - Headers for each request, for example those that a proxy in front of Ollama requires.
       - All values are treated as secrets.
     type: dict
   validate_certs:
@@ -45,7 +46,7 @@ options:
       - File with the certificates of the authorities that may have signed the server's certificate, or a directory of such files.
     type: path
   client_cert:
-    description: File with the certificate, and the key unless O(client_key) is set, that proves who asks.
+    description: File with the client certificate, and with its private key unless O(client_key) is set.
     type: path
   client_key:
     description: File with the private key that belongs to O(client_cert).

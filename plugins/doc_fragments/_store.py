@@ -14,25 +14,23 @@ options:
   models_path:
     description:
       - The models directory of Ollama.
-      - If not set, the environment variable E(OLLAMA_MODELS) is asked. The default is below the home of the user that the module
-        runs as, which is rarely the home of Ollama's service; say it explicitly for a service.
+      - If not set, E(OLLAMA_MODELS) is used. The default is below the home of the user that the module runs as, which is rarely the home
+        of Ollama's service. Set the option for a service.
     type: path
     default: ~/.ollama/models
   owner:
     description:
-      - User, by name or number, that owns what is created.
+      - User, by name or number, that owns new files and directories.
       - If not set, the owner of the models directory, or of its nearest parent that exists.
     type: str
   group:
     description:
-      - Group, by name or number, of what is created.
+      - Group, by name or number, of new files and directories.
       - If not set, the group of the models directory, or of its nearest parent that exists.
     type: str
   mode:
     description:
-      - Permissions of the files that are created, as an octal number in a string, for example V('0640').
-        Directories are searchable by whoever may read them.
-      - If not set, files and directories are as open as the models directory, or as its nearest parent that exists,
-        though never writable for everybody.
+      - Permissions of new files, as an octal number in a string, for example V('0640'). Who may read a directory may also search it.
+      - If not set, the permissions follow the models directory, or its nearest parent that exists, but never allow everybody to write.
     type: raw
 """

@@ -12,7 +12,7 @@ version_added: 1.0.0
 author: legionio.ollama authors (@LegionIO)
 description:
   - Pulls, copies, creates, pushes, deletes, loads and unloads models of an Ollama server, through its API.
-  - Nodes that have no way to a registry get their models from a mirror instead, by M(legionio.ollama.ollama_s3_import).
+  - On nodes that cannot reach a registry, use M(legionio.ollama.ollama_s3_import), which takes models from a mirror.
 extends_documentation_fragment:
   - legionio.ollama._server
   - legionio.ollama._progress
@@ -27,20 +27,20 @@ attributes:
   check_mode:
     support: partial
     details:
-      - What a registry has is not asked. With O(pull=always) a change is assumed, and so is it with O(push=true).
-      - The digest that a pull brings is not known.
-      - The digest that a creation brings is not known. It is assumed to change something when O(create) differs from the model in a part that
-        the server shows. If the server comes to the same model nevertheless, the task reports no change once it is run.
+      - Check mode asks no registry. It predicts a change for O(pull=always) and for O(push=true).
+      - The digest after a pull or a creation is unknown.
+      - With O(create), it predicts a change when O(create) differs from the model in a part that the server shows. If the server then
+        makes the same model, the real run reports no change.
       - Copies, deletions, loads and unloads are predicted exactly.
   diff_mode:
     support: full
     details:
-      - Shows names, digests and sizes; with O(create) also template, system prompt, parameters, messages, license and the digests of weights.
+      - Shows names, digests and sizes; with O(create) also the template, system prompt, parameters, messages, license and digests of weights.
   idempotent:
     support: partial
     details:
-      - Each O(push=true) counts as a change, since the server does not tell whether the registry had the model.
-      - Everything else changes nothing when run again.
+      - O(push=true) always counts as a change, since the server does not report whether the registry had the model already.
+      - Everything else is idempotent.
   platform:
     support: full
 options:
@@ -51,29 +51,29 @@ options:
     aliases: [model]
   state:
     description:
-      - V(present) makes sure that the server has the model, which comes from its registry, from O(source) or from O(create).
-      - V(absent) makes sure that it does not. Blobs that no other model uses go too.
-      - V(loaded) makes sure that the model, which must be present, is in memory.
-      - V(unloaded) makes sure that it is not. Requests that it is answering are waited for, up to O(timeout).
+      - V(present) makes sure that the server has the model. A missing model comes from its registry, from O(source) or from O(create).
+      - V(absent) deletes the model, and the blobs that no other model uses.
+      - V(loaded) loads the model into memory. The server must have the model.
+      - V(unloaded) removes the model from memory. The task waits up to O(timeout) for requests that the model is answering.
     type: str
     choices: [present, absent, loaded, unloaded]
     default: present
   pull:
     description:
-      - When the model is pulled from the registry that its name tells. With O(source) or O(create), this is about the model that they start from.
-      - V(not_present) pulls what is missing, V(always) also looks for a newer version of what is there, and V(never) fails for what is missing.
+      - When to pull the model from the registry in its name. With O(source) or O(create), this applies to the model that they start from.
+      - V(not_present) pulls a missing model, V(always) also updates a model that is there, and V(never) fails if the model is missing.
     type: str
     choices: [not_present, always, never]
     default: not_present
   source:
-    description: The model that O(name) is to be a copy of.
+    description: The model to copy to O(name).
     type: str
   create:
     description:
-      - What the model is to be made from, in the words of a Modelfile.
-      - The model is compared with what this makes, and made anew only if a part differs. Parts that are not given are those of O(create.from).
-      - Where the server makes new weights, by O(create.quantize) or from files that are not in GGUF format, only their family, size and
-        quantization are compared. Use O(create.force) after changing such files.
+      - How to create the model, with the terms of a Modelfile.
+      - The module creates the model again only if a part differs from the model on the server. Parts that are not set come from O(create.from).
+      - If the server makes new weights, by O(create.quantize) or from files that are not in GGUF format, the module compares only their
+        family, size and quantization. Use O(create.force) after you change such files.
     type: dict
     suboptions:
       from:
@@ -81,19 +81,19 @@ options:
         type: str
       files:
         description:
-          - The files to start from, by the name that each has in the model, such as V(model.safetensors) or V(1_Pooling/config.json).
-          - They are on the machine that runs the module, and are uploaded as far as the server lacks them.
+          - The paths of the files to start from, by their names in the model, such as V(model.safetensors) or V(1_Pooling/config.json).
+          - The files are on the machine that runs the module. The module uploads those that the server lacks.
         type: dict
       directory:
         description:
           - A directory to start from, on the machine that runs the module.
-          - Taken are its files that end with C(.gguf), C(.safetensors), C(.json), C(.model), C(.txt) and C(.jinja), also those in directories below it.
+          - The module takes the files that end with C(.gguf), C(.safetensors), C(.json), C(.model), C(.txt) or C(.jinja), in subdirectories too.
         type: path
       adapters:
         description: Files of LoRA adapters, as in O(create.files).
         type: dict
       template:
-        description: The template of prompts, in the syntax of Ollama.
+        description: The prompt template, in Ollama's syntax.
         type: str
       system:
         description: The system prompt.
@@ -104,17 +104,17 @@ options:
           - A parameter that O(create.from) has cannot be removed, only set.
         type: dict
       messages:
-        description: The messages that every chat begins with.
+        description: The messages at the start of every chat.
         type: list
         elements: dict
         suboptions:
           role:
-            description: Whose message it is.
+            description: The author of the message.
             type: str
             choices: [system, user, assistant]
             required: true
           content:
-            description: What it says.
+            description: The text of the message.
             type: str
             required: true
       license:
@@ -126,11 +126,11 @@ options:
           - Quantize weights of 16 or 32 bits to this level, such as V(q8_0) or V(q4_K_M).
         type: str
       force:
-        description: Whether to make the model also when no difference is seen.
+        description: Whether to create the model even if no difference is seen.
         type: bool
         default: false
   push:
-    description: Whether to push the model to the registry that its name tells, once it is present.
+    description: Whether to push the model to the registry in its name, once it is present.
     type: bool
     default: false
   insecure:
@@ -139,25 +139,26 @@ options:
     default: false
   keep_alive:
     description:
-      - How long the model stays in memory after O(state=loaded), as seconds or as a time with units such as V(10m). A negative time keeps it for good.
-      - A time that is given starts anew with each run, which is no change; from some time to for good, or back, is one.
-      - If not set, the server decides, and a model that is loaded already is left alone.
+      - How long the model stays in memory after O(state=loaded), in seconds or with units such as V(10m). A negative time keeps it for ever.
+      - Each run starts the time again, which is not reported as a change. A switch between a limited and an unlimited time is a change.
+      - If not set, the server decides, and a model that is already loaded stays as it is.
     type: raw
   options:
     description:
-      - Runner options to load the model with for O(state=loaded), such as C(num_ctx).
-      - A model that is loaded with another C(num_ctx) is loaded anew, if the server tells its context length. Other options of a loaded model cannot be seen.
+      - Runner options for O(state=loaded), such as C(num_ctx).
+      - A model that is loaded with another C(num_ctx) is loaded again, if the server shows its context length. The server shows no other options
+        of a loaded model.
     type: dict
   stall_timeout:
     description:
-      - How long a pull, push or creation may stand still, in seconds, before the module gives up.
-      - There is no limit for the whole, however large the model is. Bytes that arrive count, and new steps; that the server still answers does not.
-      - The verification of a pulled model is one step, which took a minute for 50 GB on the machine it was measured on.
+      - How many seconds a pull, push or creation may go without progress before the module gives up.
+      - Progress means that bytes arrive or that a new step begins. The whole call has no time limit.
+      - The verification of a pulled model is one step. It took a minute for 50 GB on the machine where it was measured.
     type: float
     default: 300
 notes:
-  - A pull that is interrupted, for example by a restart of the server, is asked for again up to O(retries) times, not counting those after which
-    bytes had arrived. The server goes on with what it has kept; a server that was restarted has kept the complete parts, of 100 MB or more each.
+  - The module repeats an interrupted pull, for example after a restart of the server, up to O(retries) times. Attempts in which bytes arrived do
+    not count. The server resumes the pull; after a restart it has kept the complete parts, of 100 MB or more each.
   - The module works with C(async). It has no time limit of its own.
 seealso:
   - module: legionio.ollama.ollama_model_info
@@ -166,11 +167,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A model is there, from the registry if need be
+- name: Make a model present, from the registry if it is missing
   legionio.ollama.ollama_model:
     name: smollm2:135m
 
-- name: The newest version of it, however long that takes
+- name: Update a model to the newest version, however long that takes
   legionio.ollama.ollama_model:
     name: smollm2:135m
     pull: always
@@ -178,17 +179,17 @@ EXAMPLES = r"""
   async: 86400
   poll: 5
 
-- name: From a registry of our own, which has no certificate
+- name: Pull from a private registry without TLS
   legionio.ollama.ollama_model:
     name: registry.example.com:5000/team/smollm2:135m
     insecure: true
 
-- name: The same under a short name
+- name: Give a model a short name
   legionio.ollama.ollama_model:
     name: assistant
     source: smollm2:135m
 
-- name: A model with a character and a long memory
+- name: Create a model with a system prompt and a long context
   legionio.ollama.ollama_model:
     name: pirate
     create:
@@ -202,7 +203,7 @@ EXAMPLES = r"""
         - {role: user, content: "Who are you?"}
         - {role: assistant, content: "Arr, a pirate!"}
 
-- name: A model from a file with its weights
+- name: Create a model from a file with weights
   legionio.ollama.ollama_model:
     name: tiny:q4
     create:
@@ -212,27 +213,27 @@ EXAMPLES = r"""
       license:
         - Apache License 2.0
 
-- name: A model from the files of a repository
+- name: Create a model from the files of a repository
   legionio.ollama.ollama_model:
     name: tiny-bert
     create:
       directory: /srv/weights/tiny-bert
 
-- name: A smaller model from a larger one
+- name: Quantize a model
   legionio.ollama.ollama_model:
     name: all-minilm:q8
     create:
       from: all-minilm
       quantize: q8_0
 
-- name: Publish a model in our registry
+- name: Publish a model in a private registry
   legionio.ollama.ollama_model:
     name: registry.example.com:5000/team/pirate
     source: pirate
     push: true
     insecure: true
 
-- name: It is in memory for good, with the context that requests will ask for
+- name: Keep a model in memory for ever, with the context length that requests use
   legionio.ollama.ollama_model:
     name: smollm2:135m
     state: loaded
@@ -240,12 +241,12 @@ EXAMPLES = r"""
     options:
       num_ctx: 4096
 
-- name: It makes room for another one
+- name: Unload a model
   legionio.ollama.ollama_model:
     name: smollm2:135m
     state: unloaded
 
-- name: It is gone
+- name: Delete a model
   legionio.ollama.ollama_model:
     name: tiny:q4
     state: absent
@@ -258,23 +259,23 @@ name:
   returned: success
   sample: smollm2:135m
 actions:
-  description: What was done, or would be in check mode.
+  description: The steps taken, or in check mode the steps planned.
   type: list
   elements: str
-  returned: success, and on failure what was done before
+  returned: success; on failure, the steps before it
   sample: [pull smollm2:135m]
 digest_before:
-  description: The digest of the model's manifest before. V(null) if the server did not have the model.
+  description: The digest of the model's manifest before the task. V(null) if the server did not have the model.
   type: str
   returned: success
   sample: sha256:9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907
 digest_after:
-  description: The digest of the model's manifest afterwards. V(null) if the server no longer has the model, or if it cannot be known in check mode.
+  description: The digest of the model's manifest after the task. V(null) if the server no longer has the model, or if check mode cannot predict it.
   type: str
   returned: success
   sample: sha256:9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907
 model:
-  description: The model as it is on the server, V(null) if it is not.
+  description: The model on the server, or V(null) if the server does not have it.
   type: dict
   returned: success
   contains:
@@ -295,7 +296,7 @@ model:
       type: int
       sample: 98309382
     modified_at:
-      description: When the model was made or changed in this store.
+      description: When the model was created or changed on this server.
       type: str
       sample: "2026-11-22T16:54:11.123456789Z"
     format:
@@ -307,7 +308,7 @@ model:
       type: str
       sample: llama
     parameter_size:
-      description: The number of weights, for people.
+      description: The number of weights, rounded.
       type: str
       sample: 134.52M
     quantization_level:
@@ -319,7 +320,7 @@ model:
       type: bool
       sample: false
 running:
-  description: The model as it is in memory.
+  description: The model in memory.
   type: dict
   returned: success with O(state=loaded), not in check mode
   contains:
@@ -332,7 +333,7 @@ running:
       type: str
       sample: sha256:9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907
     size:
-      description: The memory it takes in all, in bytes.
+      description: The memory that the model uses, in bytes.
       type: int
       sample: 214028288
     size_vram:
@@ -340,44 +341,44 @@ running:
       type: int
       sample: 0
     context_length:
-      description: The context length that it was loaded with, in tokens. Not known to older servers.
+      description: The context length that the model was loaded with, in tokens. Older servers do not report it.
       type: int
       sample: 4096
     expires_at:
-      description: When the server unloads it, unless it is used again. A year after 2300 means never.
+      description: When the server unloads the model if it is not used again. A year after 2300 means never.
       type: str
       sample: "2026-11-22T17:46:17.622403859Z"
 progress:
-  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  description: How far the transfer was, with the values of the progress lines.
   type: dict
   returned: failure of a transfer
   contains:
     model:
-      description: What was being transferred last.
+      description: The model that was being transferred last.
       type: str
       sample: llama3:8b
     step:
-      description: What was being done where no bytes tell, or an empty string.
+      description: The step that was running if it moves no bytes, else an empty string.
       type: str
       sample: ""
     bytes:
-      description: Bytes that were where they should be, those of earlier runs included.
+      description: Bytes that had arrived, including those of earlier runs.
       type: int
       sample: 1258291200
     bytes_total:
-      description: Bytes that would be there in the end.
+      description: Bytes of the complete transfer.
       type: int
       sample: 4661224676
     percent:
-      description: The one as part of the other.
+      description: The bytes that had arrived, as a percentage of all bytes.
       type: int
       sample: 26
     rate:
-      description: Bytes a second, lately.
+      description: Recent bytes a second.
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that is unknown.
+      description: Remaining seconds at that rate, or V(null) if unknown.
       type: int
       sample: 30
 """

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ollama_s3_file
-short_description: Bring one file from the bucket of an S3 mirror, or put one there
+short_description: Download a file from the bucket of an S3 mirror, or upload one
 version_added: 1.0.0
 description:
-  - Makes one object of the bucket present as a file, verified by SHA-256, for example the archive from which Ollama is installed.
-  - Or makes one file present in the bucket as an object, with its SHA-256 recorded beside it.
-  - An interrupted download goes on where it was when it is run again.
+  - Downloads an object of the bucket to a file, verified by SHA-256, for example the archive with Ollama.
+  - Or uploads a file to the bucket, and records its SHA-256 in the object's metadata.
+  - An interrupted download resumes when the task runs again.
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._progress
@@ -36,7 +36,7 @@ attributes:
     support: full
 options:
   key:
-    description: The whole key of the object in the bucket. O(prefix) is not put before it.
+    description: The complete key of the object in the bucket. The module does not add O(prefix).
     type: str
     required: true
   path:
@@ -45,18 +45,18 @@ options:
     required: true
   checksum:
     description:
-      - The SHA-256 that the content must have, as 64 hexadecimal digits, with or without V(sha256:) before them.
-      - Without it, with O(state=present), the one recorded with the object counts.
+      - The SHA-256 that the content must have, as 64 hexadecimal digits, with or without the prefix V(sha256:).
+      - If not set, O(state=present) uses the SHA-256 that is recorded with the object.
     type: str
   state:
     description:
-      - V(present) makes the object present as a file. With O(checksum), the mirror is asked only if the file is not right already.
-      - V(published) makes the file present as an object. Owner, group and mode mean nothing then.
+      - V(present) downloads the object to the file. With O(checksum), the module reads the mirror only if the file has other content.
+      - V(published) uploads the file to the object, and ignores O(owner), O(group) and O(mode).
     type: str
     choices: [present, published]
     default: present
   owner:
-    description: User, by name or number, that owns the file. If not set, a new file is of the user that the module runs as.
+    description: User, by name or number, that owns the file. If not set, the user that the module runs as owns a new file.
     type: str
   group:
     description: Group, by name or number, of the file.
@@ -64,7 +64,7 @@ options:
   mode:
     description:
       - Permissions of the file, as an octal number in a string, for example V('0640'), or in symbols, for example V(u=rw,g=r).
-      - If not set, a new file gets what the umask leaves of C(0666), and one that is replaced keeps what it has.
+      - If not set, a new file gets C(0666) less the umask, and a replaced file keeps its permissions.
     type: raw
 seealso:
   - module: legionio.ollama.ollama_s3_import
@@ -73,7 +73,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: The archive of Ollama, from the mirror
+- name: Download the archive of Ollama from the mirror
   legionio.ollama.ollama_s3_file:
     key: ollama/releases/ollama-linux-amd64-v0.24.0.tgz
     path: /var/tmp/ollama.tgz
@@ -81,7 +81,7 @@ EXAMPLES = r"""
     bucket: llm-models
     endpoint_url: https://s3.example.com
 
-- name: Put it into the mirror, from a machine that could download it
+- name: Upload the archive to the mirror
   legionio.ollama.ollama_s3_file:
     key: ollama/releases/ollama-linux-amd64-v0.24.0.tgz
     path: /srv/downloads/ollama-linux-amd64.tgz
@@ -102,7 +102,7 @@ path:
   type: str
   sample: /var/tmp/ollama.tgz
 checksum:
-  description: The digest of file and object; in check mode, that they would have.
+  description: The digest of file and object after the task; in check mode, the predicted digest.
   returned: success
   type: str
   sample: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
@@ -117,41 +117,41 @@ bytes_transferred:
   type: int
   sample: 1789569706
 progress:
-  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  description: How far the transfer was, with the values of the progress lines.
   type: dict
   returned: failure of a transfer
   contains:
     model:
-      description: What was being transferred last.
+      description: The model that was being transferred last.
       type: str
       sample: llama3:8b
     step:
-      description: What was being done where no bytes tell, or an empty string.
+      description: The step that was running if it moves no bytes, else an empty string.
       type: str
       sample: ""
     bytes:
-      description: Bytes that were where they should be, those of earlier runs included.
+      description: Bytes that had arrived, including those of earlier runs.
       type: int
       sample: 1258291200
     bytes_total:
-      description: Bytes that would be there in the end.
+      description: Bytes of the complete transfer.
       type: int
       sample: 4661224676
     percent:
-      description: The one as part of the other.
+      description: The bytes that had arrived, as a percentage of all bytes.
       type: int
       sample: 26
     rate:
-      description: Bytes a second, lately.
+      description: Recent bytes a second.
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that is unknown.
+      description: Remaining seconds at that rate, or V(null) if unknown.
       type: int
       sample: 30
 msg:
-  description: What is peculiar about the S3 server, though the task succeeded, such as that it drops the metadata of objects. It is a warning, too.
-  returned: when there is something
+  description: A peculiarity of the S3 server that did not stop the task, for example that it drops the metadata of objects. The task warns of it, too.
+  returned: when the S3 server has a peculiarity
   type: str
   sample: http://nas:9000 drops the metadata of objects
 error_code:

@@ -10,14 +10,14 @@ module: ollama_s3_import
 short_description: Make models of an S3 mirror present in a models directory of Ollama
 version_added: 1.0.0
 description:
-  - Brings models from a private mirror in an S3 bucket to the models directory of an Ollama, on disk. Ollama need not run, and may run;
-    it sees a model as soon as it is complete.
-  - Every byte is verified by SHA-256 while it arrives. A blob takes its place when it is complete, verified and on the disk, and the
-    manifest takes its place after all of its blobs.
-  - An interrupted import goes on where it was when it is run again. Several blobs, and several parts of a large one, come at once.
-  - What an interrupted import has left of blobs that are not wanted any more goes with the next one that changes something; without O(prune) once
-    it is a week old, since another task may want them.
-  - One importer works on a models directory at a time; another one waits for it, and says so.
+  - Imports models from a private mirror in an S3 bucket into a models directory of Ollama on disk. Ollama need not run. A running Ollama
+    sees a model as soon as it is complete.
+  - The module verifies the SHA-256 of every blob while it downloads. It renames a blob into place when the blob is complete, verified and on
+    the disk, and writes the manifest after all of its blobs.
+  - An interrupted import resumes when it is run again. The module downloads several blobs, and several parts of a large blob, at once.
+  - An import that changes something also removes partial files of interrupted imports that no model of the task needs; without O(prune) only
+    those older than a week, since another task may need them.
+  - One import works on a models directory at a time. A second import waits for the first, and reports that it waits.
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._progress
@@ -33,7 +33,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The module asks the mirror, and reads and hashes blobs on disk without a record of verification. Nothing else shows whether they are sound.
+      - Check mode reads the mirror, and hashes the blobs on disk that have no verification record.
   diff_mode:
     support: full
   idempotent:
@@ -44,61 +44,61 @@ options:
   name:
     description:
       - The model, as C([host/][namespace/]model[:tag]). V(llama3), V(llama3:latest) and V(registry.ollama.ai/library/llama3:latest) are the same model.
-      - Either this or O(models) is needed.
+      - Either O(name) or O(models) is required.
     type: str
   models:
     description:
-      - Several models. They are imported together, and a blob that they share comes once.
+      - Several models. The module downloads a blob that they share once.
     type: list
     elements: str
   state:
     description:
-      - V(present) makes the models as they are in the mirror. Blobs that a model needed before, and nothing needs now, go with its old manifest,
-        as they do with C(ollama pull).
-      - V(absent) removes the models from the models directory, with the blobs that no other model there names. The mirror is not asked.
+      - V(present) makes the models equal to those of the mirror. It removes blobs of an old manifest that no model needs any more, as
+        C(ollama pull) does.
+      - V(absent) removes the models from the models directory, with the blobs that no other model there names. It does not read the mirror.
     type: str
     choices: [present, absent]
     default: present
   prune:
     description:
-      - Whether to remove the other models of the models directory, so that exactly O(models) are there.
+      - Whether to remove all other models from the models directory.
       - Only with O(state=present) and O(models), which must not be empty.
     type: bool
     default: false
   prune_scope:
     description:
-      - Which of the other models O(prune) may remove, by patterns of the shell's kind, for example V(hf.co/*) or V(llama3*).
+      - Which of the other models O(prune) may remove, as shell patterns, for example V(hf.co/*) or V(llama3*).
     type: list
     elements: str
     default: ["*"]
   verify:
     description:
-      - Which blobs on disk are hashed before they are trusted.
-      - V(changed) means those whose size, times or inode are not what they were when they were last verified.
-      - V(always) means all that the models need.
+      - Which blobs on disk the module hashes before it trusts them.
+      - V(changed) means blobs whose size, times or inode have changed since their last verification.
+      - V(always) means all blobs that the models need.
     type: str
     choices: [changed, always]
     default: changed
   concurrency:
-    description: How many requests to the S3 server are under way at once, from V(1) to V(64).
+    description: Number of simultaneous requests to the S3 server, from V(1) to V(64).
     type: int
     default: 8
   chunk_size:
     description:
-      - How much of a large blob one request brings, from V(1M) to V(64M).
-      - The buffers have 48 MiB in all, or two chunks if that is more.
+      - Size of the part of a large blob that one request fetches, from V(1M) to V(64M).
+      - All buffers together take 48 MiB, or two chunks if that is more.
     type: bytes
     default: 8M
   max_bandwidth:
     description:
-      - How many bytes a second the task receives at most, all requests together, from V(64K), for example V(20M) for 20 MiB a second.
-      - It is a limit for this task on this host. For a fleet, think of the number of hosts that import at once (C(forks), C(throttle), C(serial)).
+      - Most bytes a second that the task receives, all requests together, at least V(64K). For example, V(20M) means 20 MiB a second.
+      - The limit holds for this task on this host. Hosts that import at the same time add up (C(forks), C(throttle), C(serial)).
       - If not set, there is no limit.
     type: bytes
   lock_timeout:
     description:
       - How many seconds the task waits while another process changes the store.
-      - A process of the user who owns the store can keep its lock for ever; the failure names the process.
+      - A process of the user who owns the store can hold the lock for ever; the error names the process.
     type: float
     default: 21600
 seealso:
@@ -109,7 +109,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Two models for the service on this node
+- name: Import two models for the service on this node
   legionio.ollama.ollama_s3_import:
     models:
       - llama3:8b
@@ -121,7 +121,7 @@ EXAMPLES = r"""
     secret_key: "{{ reader_secret_key }}"
   become: true
 
-- name: What would come, and how large it is
+- name: Show what an import would download
   legionio.ollama.ollama_s3_import:
     name: llama3:70b
     models_path: /srv/ollama/models
@@ -129,7 +129,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: These models of the library and no others; what users pulled from elsewhere stays
+- name: Keep only these models of the library, and all models from elsewhere
   legionio.ollama.ollama_s3_import:
     models: [llama3:8b]
     models_path: /srv/ollama/models
@@ -137,7 +137,7 @@ EXAMPLES = r"""
     prune: true
     prune_scope: ["registry.ollama.ai/library/*"]
 
-- name: One model less
+- name: Remove a model
   legionio.ollama.ollama_s3_import:
     name: llama3:70b
     state: absent
@@ -147,7 +147,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: The models that were named, and those that O(prune) removes.
+  description: The models that the task named, and those that O(prune) removes.
   returned: success
   type: list
   elements: dict
@@ -157,15 +157,15 @@ models:
       type: str
       sample: llama3:8b
     full_name:
-      description: The name in full.
+      description: The full name.
       type: str
       sample: registry.ollama.ai/library/llama3:8b
     action:
-      description: What became of its manifest, V(add), V(replace), V(keep) or V(remove).
+      description: What the task does with the manifest, V(add), V(replace), V(keep) or V(remove).
       type: str
       sample: add
     digest:
-      description: The digest of the model as Ollama shows it, or V(null) when it is absent.
+      description: The digest of the model as Ollama shows it, or V(null) if the model is absent.
       type: str
       sample: sha256:365c0bd3c000a25d28ddbf732fe1c6add414de7275464c4e4d1c3b5fcb5d8ad1
     previous_digest:
@@ -173,47 +173,47 @@ models:
       type: str
       sample: null
     size:
-      description: Bytes of all its blobs, or V(null) when it is absent.
+      description: Bytes of all blobs of the model, or V(null) if the model is absent.
       type: int
       sample: 4661224676
 blobs_downloaded:
-  description: Number of blobs that came from the mirror; in check mode, that would come.
+  description: Number of blobs downloaded from the mirror; in check mode, the number to download.
   returned: success or failure, with O(state=present)
   type: int
   sample: 5
 blobs_skipped:
-  description: Number of blobs that were there already.
+  description: Number of blobs that were already there.
   returned: success, with O(state=present)
   type: int
   sample: 0
 blobs_removed:
-  description: Number of blobs that nothing names any more and that were removed; in check mode, that would be.
+  description: Number of unused blobs that were removed; in check mode, the number to remove.
   returned: success
   type: int
   sample: 0
 bytes_downloaded:
-  description: Bytes that came over the network; in check mode, that would come.
+  description: Bytes received over the network; in check mode, the bytes to receive.
   returned: success or failure, with O(state=present)
   type: int
   sample: 4661224676
 bytes_resumed:
-  description: Bytes that an interrupted run had brought before.
+  description: Bytes that an earlier, interrupted run had downloaded.
   returned: success or failure, with O(state=present)
   type: int
   sample: 0
 bytes_freed:
-  description: Bytes of the blobs that were removed; in check mode, that would be.
+  description: Bytes of the removed blobs; in check mode, of the blobs to remove.
   returned: success
   type: int
   sample: 0
 resumed:
-  description: Digests of the blobs that an interrupted run had begun.
+  description: Digests of the blobs that an earlier, interrupted run had begun.
   returned: success or failure, with O(state=present)
   type: list
   elements: str
   sample: []
 repaired:
-  description: Blobs that were damaged and are, or in check mode would be, replaced.
+  description: Damaged blobs that were replaced; in check mode, those to replace.
   returned: success, with O(state=present)
   type: list
   elements: dict
@@ -223,16 +223,16 @@ repaired:
       type: str
       sample: sha256:6a0746a1ec1aef3e7ec53868f220ff6e389f6f8ef87a01d77c96807de94ca2aa
     reason:
-      description: What was wrong with it.
+      description: What was wrong with the blob.
       type: str
       sample: it has 0 bytes instead of 4661211808
 seconds:
-  description: Duration of the import, in seconds, without the planning before it.
+  description: Duration of the import in seconds, without the planning.
   returned: success or failure, with O(state=present)
   type: float
   sample: 41.3
 rate:
-  description: Bytes that came over the network in a second.
+  description: Bytes received over the network a second.
   returned: success or failure, with O(state=present)
   type: int
   sample: 112862582
@@ -243,47 +243,47 @@ models_completed:
   elements: str
   sample: [llama3:8b]
 errors:
-  description: What failed, one entry for each blob, when some could be had and some not.
+  description: The failures, one entry for each blob, if only some blobs failed.
   returned: failure of a transfer
   type: list
   elements: dict
   sample: []
 progress:
-  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  description: How far the transfer was, with the values of the progress lines.
   type: dict
   returned: failure of a transfer
   contains:
     model:
-      description: What was being transferred last.
+      description: The model that was being transferred last.
       type: str
       sample: llama3:8b
     step:
-      description: What was being done where no bytes tell, or an empty string.
+      description: The step that was running if it moves no bytes, else an empty string.
       type: str
       sample: ""
     bytes:
-      description: Bytes that were where they should be, those of earlier runs included.
+      description: Bytes that had arrived, including those of earlier runs.
       type: int
       sample: 1258291200
     bytes_total:
-      description: Bytes that would be there in the end.
+      description: Bytes of the complete transfer.
       type: int
       sample: 4661224676
     percent:
-      description: The one as part of the other.
+      description: The bytes that had arrived, as a percentage of all bytes.
       type: int
       sample: 26
     rate:
-      description: Bytes a second, lately.
+      description: Recent bytes a second.
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that is unknown.
+      description: Remaining seconds at that rate, or V(null) if unknown.
       type: int
       sample: 30
 msg:
-  description: What is peculiar about the S3 server, though the task succeeded, such as that it drops the metadata of objects. It is a warning, too.
-  returned: when there is something
+  description: A peculiarity of the S3 server that did not stop the task, for example that it drops the metadata of objects. The task warns of it, too.
+  returned: when the S3 server has a peculiarity
   type: str
   sample: http://nas:9000 drops the metadata of objects
 error_code:

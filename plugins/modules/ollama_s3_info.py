@@ -10,7 +10,7 @@ module: ollama_s3_info
 short_description: List the models of an S3 mirror
 version_added: 1.0.0
 description:
-  - Returns the models that a private mirror in an S3 bucket has, with their digests, sizes and layers.
+  - Returns the models of a private mirror in an S3 bucket, with their digests, sizes and layers.
   - A manifest that cannot be read is reported; all other models are still listed.
 extends_documentation_fragment:
   - legionio.ollama._s3
@@ -23,8 +23,8 @@ attributes:
 options:
   patterns:
     description:
-      - Only models whose names match any of these patterns of the shell's kind, for example V(llama3*), V(*:8b) or V(hf.co/*).
-      - A pattern is compared with the full name and with the name as Ollama shows it.
+      - Shell patterns, for example V(llama3*), V(*:8b) or V(hf.co/*). The module lists models that match any of them.
+      - A pattern matches the full name or the name as Ollama shows it.
     type: list
     elements: str
     default: []
@@ -37,17 +37,17 @@ author:
 """
 
 EXAMPLES = r"""
-- name: What the mirror has
+- name: List the models of the mirror
   legionio.ollama.ollama_s3_info:
     bucket: llm-models
     endpoint_url: https://s3.example.com
   register: mirror
 
-- name: Its largest model
+- name: Show the largest model
   ansible.builtin.debug:
     msg: "{{ (mirror.models | sort(attribute='size') | last).name }}"
 
-- name: All variants of one model
+- name: List all variants of one model
   legionio.ollama.ollama_s3_info:
     patterns: ["llama3:*"]
     bucket: llm-models
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: The models whose manifests are sound, sorted by their names in full.
+  description: The models with a valid manifest, sorted by full name.
   returned: success
   type: list
   elements: dict
@@ -65,7 +65,7 @@ models:
       type: str
       sample: llama3:8b
     full_name:
-      description: The name in full.
+      description: The full name.
       type: str
       sample: registry.ollama.ai/library/llama3:8b
     digest:
@@ -73,19 +73,19 @@ models:
       type: str
       sample: sha256:365c0bd3c000a25d28ddbf732fe1c6add414de7275464c4e4d1c3b5fcb5d8ad1
     size:
-      description: Bytes of all its blobs, each counted once.
+      description: Bytes of all blobs of the model, each counted once.
       type: int
       sample: 4661224676
     modified:
-      description: When its manifest was published, by the S3 server's clock, in ISO 8601; V(null) when the server does not say it.
+      description: When the manifest was published, by the S3 server's clock, in ISO 8601; V(null) if the server does not report it.
       type: str
       sample: "2026-04-01T12:00:00+00:00"
     config:
-      description: The digest of its configuration blob, or V(null) when it has none.
+      description: The digest of the configuration blob, or V(null) if the model has none.
       type: str
       sample: sha256:3f8eb4da87fa7a3c9da615036b0dc418d31fef2a30b115ff33562588b32c691d
     layers:
-      description: Its layers in their order.
+      description: The layers, in their order.
       type: list
       elements: dict
       contains:
@@ -98,11 +98,11 @@ models:
           type: str
           sample: sha256:6a0746a1ec1aef3e7ec53868f220ff6e389f6f8ef87a01d77c96807de94ca2aa
         size:
-          description: Its bytes.
+          description: The size of the layer in bytes.
           type: int
           sample: 4661211808
         name:
-          description: The name of the tensor or file, in models of many layers; else empty.
+          description: The name of the tensor or file, in models of many layers; otherwise empty.
           type: str
           sample: ""
 broken:

@@ -10,10 +10,10 @@ module: ollama_s3_publish
 short_description: Publish models from a models directory of Ollama to an S3 mirror
 version_added: 1.0.0
 description:
-  - Uploads models to a private mirror in an S3 bucket, from where M(legionio.ollama.ollama_s3_import) brings them to other machines.
-  - Every blob is hashed while it is sent, so that a damaged one never becomes an object of the mirror. The manifest follows when all blobs are there.
-  - The digest of each object is recorded as its metadata C(sha256). What is there with the right size and the right recorded digest is not sent again;
-    nor is an object of unknown origin whose ETag is the MD5 of the blob, or of its parts. Any other object of unknown origin is.
+  - Uploads models to a private mirror in an S3 bucket, from which M(legionio.ollama.ollama_s3_import) imports them.
+  - The module hashes every blob while it uploads, so a damaged blob never becomes an object of the mirror. The manifest follows after all blobs.
+  - The module records the digest of each object as its metadata C(sha256). It does not upload a blob again if the object has the right size and
+    the right recorded digest. Without a recorded digest, it compares the object's ETag with the MD5 of the blob, or of its parts.
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._progress
@@ -28,7 +28,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - That the blobs on disk are sound is found out when they are sent.
+      - Check mode does not hash the blobs on disk. A damaged blob fails the upload.
   diff_mode:
     support: full
   idempotent:
@@ -39,42 +39,41 @@ options:
   name:
     description:
       - The model, as C([host/][namespace/]model[:tag]). V(llama3), V(llama3:latest) and V(registry.ollama.ai/library/llama3:latest) are the same model.
-      - Either this or O(models) is needed.
+      - Either O(name) or O(models) is required.
     type: str
   models:
-    description: Several models. A blob that they share is sent once.
+    description: Several models. The module uploads a blob that they share once.
     type: list
     elements: str
   state:
     description:
-      - V(present) makes the models in the mirror as they are in the models directory.
-      - V(absent) removes them from the mirror, with the blobs that no other model of the mirror names. The models directory is not looked at.
+      - V(present) makes the models of the mirror equal to those of the models directory.
+      - V(absent) removes the models from the mirror, with the blobs that no other model of the mirror names. It does not read the models directory.
     type: str
     choices: [present, absent]
     default: present
   prune:
     description:
-      - Whether to remove the other models of the mirror, so that exactly O(models) are there, and what O(models) needed before they were
-        replaced, so far as no model that stays names it.
-      - Only with O(state=present) and O(models), which must not be empty. Who is just importing what goes is left without it.
+      - Whether to remove all other models from the mirror, and the unused blobs of models that the task replaces.
+      - Only with O(state=present) and O(models), which must not be empty. An import of a removed model that runs at the same time fails.
     type: bool
     default: false
   prune_scope:
     description:
-      - Which of the other models O(prune) may remove, by patterns of the shell's kind, for example V(hf.co/*) or V(llama3*).
+      - Which of the other models O(prune) may remove, as shell patterns, for example V(hf.co/*) or V(llama3*).
     type: list
     elements: str
     default: ["*"]
   models_path:
     description:
-      - The models directory from which the models come.
-      - If not set, the environment variable E(OLLAMA_MODELS) is asked.
+      - The models directory to publish from.
+      - If not set, E(OLLAMA_MODELS) is used.
     type: path
     default: ~/.ollama/models
   max_bandwidth:
     description:
-      - How many bytes a second the task sends at most, all requests together, from V(64K), for example V(20M) for 20 MiB a second.
-      - It holds on the average. What is sent at once are parts of 5 MiB, or small blobs as a whole.
+      - Most bytes a second that the task sends, all requests together, at least V(64K). For example, V(20M) means 20 MiB a second.
+      - The limit holds on average. The module sends a part of 5 MiB, or a small blob, at full speed.
       - If not set, there is no limit.
     type: bytes
 seealso:
@@ -85,7 +84,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Publish what this machine has pulled
+- name: Publish models that this machine has pulled
   legionio.ollama.ollama_s3_publish:
     models:
       - llama3:8b
@@ -97,7 +96,7 @@ EXAMPLES = r"""
     secret_key: "{{ publisher_secret_key }}"
   become: true
 
-- name: Exactly these models of the library; what others published elsewhere stays
+- name: Keep only these models of the library, and all models from elsewhere
   legionio.ollama.ollama_s3_publish:
     models: [llama3:8b, nomic-embed-text]
     models_path: /srv/ollama/models
@@ -114,7 +113,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: The models that were named, and those that O(prune) removes.
+  description: The models that the task named, and those that O(prune) removes.
   returned: success
   type: list
   elements: dict
@@ -124,15 +123,15 @@ models:
       type: str
       sample: llama3:8b
     full_name:
-      description: The name in full.
+      description: The full name.
       type: str
       sample: registry.ollama.ai/library/llama3:8b
     action:
-      description: What became of its manifest in the mirror, V(add), V(replace), V(keep) or V(remove).
+      description: What the task does with the manifest in the mirror, V(add), V(replace), V(keep) or V(remove).
       type: str
       sample: add
     digest:
-      description: The digest of the model as Ollama shows it, or V(null) when it is absent.
+      description: The digest of the model as Ollama shows it, or V(null) if the model is absent.
       type: str
       sample: sha256:365c0bd3c000a25d28ddbf732fe1c6add414de7275464c4e4d1c3b5fcb5d8ad1
     previous_digest:
@@ -140,26 +139,26 @@ models:
       type: str
       sample: null
     size:
-      description: Bytes of all its blobs, or V(null) when it is absent.
+      description: Bytes of all blobs of the model, or V(null) if the model is absent.
       type: int
       sample: 4661224676
 blobs_pushed:
-  description: Number of blobs that were sent; in check mode, that would be.
+  description: Number of uploaded blobs; in check mode, the number to upload.
   returned: success or failure, with O(state=present)
   type: int
   sample: 5
 blobs_skipped:
-  description: Number of blobs that the mirror had already.
+  description: Number of blobs that the mirror already had.
   returned: success, with O(state=present)
   type: int
   sample: 0
 bytes_uploaded:
-  description: Bytes of the blobs that were sent; in check mode, that would be.
+  description: Bytes of the uploaded blobs; in check mode, of the blobs to upload.
   returned: success or failure, with O(state=present)
   type: int
   sample: 4661224676
 replaced:
-  description: Objects that were sent again, though the mirror had an object of that name.
+  description: Objects of the mirror that were uploaded again.
   returned: success, with O(state=present)
   type: list
   elements: dict
@@ -173,61 +172,61 @@ replaced:
       type: str
       sample: no digest is recorded with it
 blobs_removed:
-  description: Number of blobs that nothing names any more and that were removed; in check mode, that would be.
+  description: Number of unused blobs that were removed; in check mode, the number to remove.
   returned: success
   type: int
   sample: 5
 bytes_freed:
-  description: Bytes of the blobs that were removed; in check mode, that would be.
+  description: Bytes of the removed blobs; in check mode, of the blobs to remove.
   returned: success
   type: int
   sample: 4661224676
 seconds:
-  description: Duration of the sending, in seconds.
+  description: Duration of the upload in seconds.
   returned: success, with O(state=present)
   type: float
   sample: 38.9
 rate:
-  description: Bytes sent in a second.
+  description: Bytes uploaded a second.
   returned: success, with O(state=present)
   type: int
   sample: 119825827
 progress:
-  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  description: How far the transfer was, with the values of the progress lines.
   type: dict
   returned: failure of a transfer
   contains:
     model:
-      description: What was being transferred last.
+      description: The model that was being transferred last.
       type: str
       sample: llama3:8b
     step:
-      description: What was being done where no bytes tell, or an empty string.
+      description: The step that was running if it moves no bytes, else an empty string.
       type: str
       sample: ""
     bytes:
-      description: Bytes that were where they should be, those of earlier runs included.
+      description: Bytes that had arrived, including those of earlier runs.
       type: int
       sample: 1258291200
     bytes_total:
-      description: Bytes that would be there in the end.
+      description: Bytes of the complete transfer.
       type: int
       sample: 4661224676
     percent:
-      description: The one as part of the other.
+      description: The bytes that had arrived, as a percentage of all bytes.
       type: int
       sample: 26
     rate:
-      description: Bytes a second, lately.
+      description: Recent bytes a second.
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that is unknown.
+      description: Remaining seconds at that rate, or V(null) if unknown.
       type: int
       sample: 30
 msg:
-  description: What is peculiar about the S3 server, though the task succeeded, such as that it drops the metadata of objects. It is a warning, too.
-  returned: when there is something
+  description: A peculiarity of the S3 server that did not stop the task, for example that it drops the metadata of objects. The task warns of it, too.
+  returned: when the S3 server has a peculiarity
   type: str
   sample: http://nas:9000 drops the metadata of objects
 error_code:

@@ -10,17 +10,16 @@ module: ollama_s3_sync
 short_description: Make models of an S3 mirror present on a running Ollama server
 version_added: 1.0.0
 description:
-  - Brings models from a private mirror in an S3 bucket to a running Ollama server, near or far. Blobs that the server lacks go from the
-    mirror through this module to the server's API without touching a disk in between; while one is sent, the next one is fetched.
-  - Every byte is verified by SHA-256 on its way. Of a blob that is not what it should be, the last byte is never sent, so that the
-    server keeps nothing of it.
-  - Ollama's API cannot take a manifest. It is written to O(models_path), the server's models directory, when the server has all blobs of the
-    model, and the server sees the model at once. So the task runs where that directory can be written, which is mostly the server's own
-    machine; it can also be a network file system.
-  - That O(models_path) is the directory of this server is made sure of before a large blob is sent, and in the end the server must list the
+  - Transfers models from a private mirror in an S3 bucket to a running Ollama server, local or remote. The module streams the blobs that the
+    server lacks from the mirror to the server's API, without a copy on disk. It fetches the next blob while it sends one.
+  - The module verifies the SHA-256 of every blob on the way. It never sends the last byte of a wrong blob, so the server keeps nothing
+    of the blob.
+  - Ollama's API does not accept manifests. The module writes a manifest to O(models_path), the server's models directory, when the server has
+    all blobs of the model. So the task must run where it can write that directory, on the server's machine or over a network file system.
+  - Before it sends a large blob, the module checks that O(models_path) is the directory of this server. In the end, the server must list the
     model with the digest of the mirror.
-  - M(legionio.ollama.ollama_s3_import) does the same without a server, goes on where an interrupted run was, and writes what it fetches
-    to the disk itself. Use this module where only the server may write its blobs.
+  - M(legionio.ollama.ollama_s3_import) needs no server, resumes an interrupted run, and writes the blobs itself. Use this module if only the
+    server may write its blobs.
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._server
@@ -33,7 +32,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The module asks mirror and server, and reads and hashes blobs in O(models_path) without a record of verification.
+      - Check mode reads the mirror and the server, and hashes the blobs in O(models_path) that have no verification record.
   diff_mode:
     support: full
   idempotent:
@@ -52,43 +51,44 @@ options:
   name:
     description:
       - The model, as C([host/][namespace/]model[:tag]). V(llama3), V(llama3:latest) and V(registry.ollama.ai/library/llama3:latest) are the same model.
-      - Either this or O(models) is needed.
+      - Either O(name) or O(models) is required.
     type: str
   models:
-    description: Several models. They are brought together, and a blob that they share comes once.
+    description: Several models. The module downloads a blob that they share once.
     type: list
     elements: str
   models_path:
     description:
-      - The models directory of the server, as the machine on which the task runs sees it.
-      - Where it can be read, blobs that the server has already are verified, and damaged ones replaced; the server itself only looks whether a
-        file is there. Where it cannot be read they are returned as RV(unverified), and the task succeeds only if nothing has to be written.
-      - If not set, the environment variable E(OLLAMA_MODELS) is asked. The default is below the home of the user that the module
-        runs as, which is rarely the home of Ollama's service.
+      - The models directory of the server, as a path on the machine that runs the module.
+      - If the module can read the directory, it verifies blobs that the server has already, and replaces damaged ones; the server checks only
+        that a file exists. If the module cannot read the directory, it returns these blobs as RV(unverified), and succeeds only if it has
+        nothing to write.
+      - If not set, E(OLLAMA_MODELS) is used. The default is below the home of the user that the module runs as, which is rarely the home of
+        Ollama's service.
     type: path
     default: ~/.ollama/models
   verify:
     description:
-      - Which blobs in O(models_path) are hashed before they are trusted.
-      - V(changed) means those whose size, times or inode are not what they were when they were last verified.
-      - V(always) means all that the models need.
+      - Which blobs in O(models_path) the module hashes before it trusts them.
+      - V(changed) means blobs whose size, times or inode have changed since their last verification.
+      - V(always) means all blobs that the models need.
     type: str
     choices: [changed, always]
     default: changed
   concurrency:
-    description: How many requests to the S3 server are under way at once, from V(1) to V(64).
+    description: Number of simultaneous requests to the S3 server, from V(1) to V(64).
     type: int
     default: 8
   chunk_size:
     description:
-      - How much of a large blob one request brings, from V(1M) to V(64M).
-      - The buffers have 48 MiB in all, or two chunks if that is more.
+      - Size of the part of a large blob that one request fetches, from V(1M) to V(64M).
+      - All buffers together take 48 MiB, or two chunks if that is more.
     type: bytes
     default: 8M
   max_bandwidth:
     description:
-      - How many bytes a second the task receives at most, all requests together, from V(64K), for example V(20M) for 20 MiB a second.
-      - It is a limit for this task on this host. For a fleet, think of the number of hosts that import at once (C(forks), C(throttle), C(serial)).
+      - Most bytes a second that the task receives, all requests together, at least V(64K). For example, V(20M) means 20 MiB a second.
+      - The limit holds for this task on this host. Hosts that import at the same time add up (C(forks), C(throttle), C(serial)).
       - If not set, there is no limit.
     type: bytes
 seealso:
@@ -100,7 +100,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: A model for the server of this machine
+- name: Sync a model to the server on this machine
   legionio.ollama.ollama_s3_sync:
     name: llama3:8b
     models_path: /usr/share/ollama/.ollama/models
@@ -110,7 +110,7 @@ EXAMPLES = r"""
     secret_key: "{{ reader_secret_key }}"
   become: true
 
-- name: What would come, and how large it is
+- name: Show what a sync would transfer
   legionio.ollama.ollama_s3_sync:
     models: [llama3:8b, nomic-embed-text]
     models_path: /usr/share/ollama/.ollama/models
@@ -118,7 +118,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: A server elsewhere, whose models directory is mounted here
+- name: Sync to a remote server whose models directory is mounted here
   legionio.ollama.ollama_s3_sync:
     models: [llama3:8b, nomic-embed-text]
     host: http://gpu-01.example.com:11434
@@ -129,7 +129,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 models:
-  description: The models that were named.
+  description: The models that the task named.
   returned: success
   type: list
   elements: dict
@@ -139,11 +139,11 @@ models:
       type: str
       sample: llama3:8b
     full_name:
-      description: The name in full.
+      description: The full name.
       type: str
       sample: registry.ollama.ai/library/llama3:8b
     action:
-      description: What became of its manifest, V(add), V(replace) or V(keep).
+      description: What the task does with the manifest, V(add), V(replace) or V(keep).
       type: str
       sample: add
     digest:
@@ -155,54 +155,54 @@ models:
       type: str
       sample: null
     size:
-      description: Bytes of all its blobs.
+      description: Bytes of all blobs of the model.
       type: int
       sample: 4661224676
 blobs_downloaded:
-  description: Number of blobs that came from the mirror; in check mode, that would come.
+  description: Number of blobs downloaded from the mirror; in check mode, the number to download.
   returned: success or failure
   type: int
   sample: 5
 blobs_pushed:
   description:
-    - Number of blobs that the server took; in check mode, that it would.
-    - Damaged ones that were replaced are not among them, they take their place in O(models_path).
+    - Number of blobs that the server accepted; in check mode, the number to send.
+    - Replaced blobs do not count, since the module writes them to O(models_path).
   returned: success or failure
   type: int
   sample: 5
 blobs_skipped:
-  description: Number of blobs that the server had already.
+  description: Number of blobs that the server already had.
   returned: success
   type: int
   sample: 0
 blobs_removed:
-  description: Number of blobs that nothing names any more and that were removed; in check mode, that would be.
+  description: Number of unused blobs that were removed; in check mode, the number to remove.
   returned: success
   type: int
   sample: 0
 bytes_downloaded:
-  description: Bytes that came over the network; in check mode, that would come.
+  description: Bytes received over the network; in check mode, the bytes to receive.
   returned: success or failure
   type: int
   sample: 4661224676
 bytes_resumed:
-  description: Bytes of damaged blobs that an interrupted run had brought before.
+  description: Bytes of replacements for damaged blobs that an earlier, interrupted run had downloaded.
   returned: success or failure
   type: int
   sample: 0
 bytes_freed:
-  description: Bytes of the blobs that were removed; in check mode, that would be.
+  description: Bytes of the removed blobs; in check mode, of the blobs to remove.
   returned: success
   type: int
   sample: 0
 resumed:
-  description: Digests of the damaged blobs whose replacement an interrupted run had begun.
+  description: Digests of the damaged blobs whose replacement an earlier, interrupted run had begun.
   returned: success or failure
   type: list
   elements: str
   sample: []
 repaired:
-  description: Blobs that were damaged and are, or in check mode would be, replaced.
+  description: Damaged blobs that were replaced; in check mode, those to replace.
   returned: success
   type: list
   elements: dict
@@ -212,22 +212,22 @@ repaired:
       type: str
       sample: sha256:6a0746a1ec1aef3e7ec53868f220ff6e389f6f8ef87a01d77c96807de94ca2aa
     reason:
-      description: What was wrong with it.
+      description: What was wrong with the blob.
       type: str
       sample: it has 0 bytes instead of 4661211808
 unverified:
-  description: Digests of blobs that the server says it has, and that could not be read in O(models_path) to be verified.
+  description: Digests of blobs that the server reports, but that the module could not read in O(models_path) to verify them.
   returned: success
   type: list
   elements: str
   sample: []
 seconds:
-  description: Duration of the sync, in seconds, without the planning before it.
+  description: Duration of the sync in seconds, without the planning.
   returned: success or failure
   type: float
   sample: 41.3
 rate:
-  description: Bytes that came over the network in a second.
+  description: Bytes received over the network a second.
   returned: success or failure
   type: int
   sample: 112862582
@@ -238,13 +238,13 @@ models_completed:
   elements: str
   sample: [llama3:8b]
 errors:
-  description: What failed, one entry for each blob. All blobs are attempted, and a model whose blobs all came is there in spite of them.
+  description: The failures, one entry for each blob. The module tries all blobs, and completes each model whose blobs all arrived.
   returned: always
   type: list
   elements: dict
   contains:
     digest:
-      description: The blob, or V(null) if the failure concerns them all.
+      description: The blob, or V(null) if the failure concerns all blobs.
       type: str
       sample: sha256:6a0746a1ec1aef3e7ec53868f220ff6e389f6f8ef87a01d77c96807de94ca2aa
     error:
@@ -256,46 +256,46 @@ errors:
       type: str
       sample: digest_mismatch
     status:
-      description: The HTTP status that the mirror or the server answered with, or V(null).
+      description: The HTTP status of the mirror's or the server's response, or V(null).
       type: int
       sample: 500
   sample: []
 progress:
-  description: How far the transfer was, in the terms of the lines that show it while it lasts.
+  description: How far the transfer was, with the values of the progress lines.
   type: dict
   returned: failure of a transfer
   contains:
     model:
-      description: What was being transferred last.
+      description: The model that was being transferred last.
       type: str
       sample: llama3:8b
     step:
-      description: What was being done where no bytes tell, or an empty string.
+      description: The step that was running if it moves no bytes, else an empty string.
       type: str
       sample: ""
     bytes:
-      description: Bytes that were where they should be, those of earlier runs included.
+      description: Bytes that had arrived, including those of earlier runs.
       type: int
       sample: 1258291200
     bytes_total:
-      description: Bytes that would be there in the end.
+      description: Bytes of the complete transfer.
       type: int
       sample: 4661224676
     percent:
-      description: The one as part of the other.
+      description: The bytes that had arrived, as a percentage of all bytes.
       type: int
       sample: 26
     rate:
-      description: Bytes a second, lately.
+      description: Recent bytes a second.
       type: int
       sample: 112862582
     seconds_left:
-      description: Seconds that were left at that rate, or V(null) if that is unknown.
+      description: Remaining seconds at that rate, or V(null) if unknown.
       type: int
       sample: 30
 msg:
-  description: What is peculiar about the S3 server, though the task succeeded, such as that it drops the metadata of objects. It is a warning, too.
-  returned: when there is something
+  description: A peculiarity of the S3 server that did not stop the task, for example that it drops the metadata of objects. The task warns of it, too.
+  returned: when the S3 server has a peculiarity
   type: str
   sample: http://nas:9000 drops the metadata of objects
 error_code:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The work of ollama_model: plan the steps that lead to the wanted state, then take them, or only report them."""
+"""The work of ollama_model: plan the steps to the wanted state, then take them, or report them in check mode."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from .ollama_model_info import described_model, loaded
 from .progress import reported_progress
 from .server_options import connect
 
-#: Options of one state each; a task that sets one in another state is an error.
+#: Options that are allowed in one state only.
 _STATE_OF = {"source": "present", "create": "present", "push": "present", "keep_alive": "loaded", "options": "loaded"}
-#: Kinds of files that a model is made of, as Ollama's converters read them (convert/).
+#: The file types that Ollama's converters read (convert/).
 _MODEL_FILES = (".gguf", ".safetensors", ".json", ".model", ".txt", ".jinja")
 #: Seconds between two checks of a server that is unloading a model.
 _LOOK_AGAIN = 0.1
-#: Seconds that Ollama may take to list the new time to stay of a model; on a quiet machine it takes milliseconds.
+#: Seconds to wait until Ollama lists a model's new expiry time; on an idle machine it takes milliseconds.
 _SHOWN_WITHIN = 10.0
 
 
@@ -56,22 +56,25 @@ class ServerPlan:
     changed: bool = False
 
     def add(self, says: str, step: Callable[[], None], *, changes: bool = True) -> None:
-        """Add a step: what it does, for people, and how."""
+        """Add a step.
+
+        :param says: what the step does, for people.
+        """
         self.steps.append((says, step))
         self.changed = self.changed or changes
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What a task asks for.
+    """The options of a task.
 
     :ivar state: ``present``, ``absent``, ``loaded`` or ``unloaded``.
     :ivar source: the model to copy.
     :ivar spec: the model to create.
-    :ivar force: create the model also if the server has one like it.
+    :ivar force: create the model even if the server has an equal one.
     :ivar keep_alive: as Ollama takes it; None leaves the time to the server.
-    :ivar retries: how often a pull is tried again.
-    :ivar timeout: seconds within which an unloaded model has to be gone.
+    :ivar retries: how often an interrupted pull is repeated.
+    :ivar timeout: seconds to wait until a model is unloaded.
     :ivar stall_timeout: seconds without progress after which a long call ends.
     """
 
@@ -93,7 +96,7 @@ class ModelOptions:
     def from_params(cls, params: Mapping[str, Any]) -> ModelOptions:
         """Read the parameters of the module.
 
-        :raises CollectionError: for an invalid value, alone or in this state.
+        :raises CollectionError: for an invalid value, or for an option of another state.
         """
         _require_state(params)
         alive = keep_alive(params["keep_alive"])
@@ -131,7 +134,7 @@ def _require_state(params: Mapping[str, Any]) -> None:
         if params[option] and params["state"] != state:
             raise InvalidOptionError(
                 f"{option} is given with state={params['state']}",
-                remedy=f"Use it with state={state}, in a task of its own if need be",
+                remedy=f"Use {option} with state={state}, if necessary in a separate task",
                 option=option,
             )
 
@@ -238,7 +241,7 @@ class _ModelTask:
         return plan
 
     def _needs_pull(self, found: Optional[ListedModel], name: str) -> bool:
-        """Whether a model has to be pulled by the task's policy.
+        """Return True if the task's policy requires a pull.
 
         :raises ModelNotFoundError: when the model is missing and the policy forbids a pull.
         """
@@ -246,7 +249,7 @@ class _ModelTask:
             return True
         if found is None:
             raise ModelNotFoundError(
-                f"{self._client.url} does not have the model {name}, and with pull=never it is not fetched",
+                f"{self._client.url} does not have the model {name}, and pull=never forbids to pull it",
                 status=404,
                 server_message="",
                 remedy="Import it from the mirror (ollama_s3_import), or allow the pull",
@@ -266,7 +269,7 @@ class _ModelTask:
             )
         if self._needs_pull(found, shown):
             plan.add(f"pull {shown}", lambda: self._pull(shown))
-            found = None  # what it will be is not known yet
+            found = None  # the digest after the pull is unknown
         elif self._found and found and self._found.digest == found.digest:
             plan.after = dict(plan.before)
             return
@@ -313,7 +316,7 @@ class _ModelTask:
 
     def _plan_absent(self) -> ServerPlan:
         plan = ServerPlan(self._identity(self._found), {})
-        # Several may differ in case only. The server takes each name for any of them, and deletes one at a time.
+        # Names may differ in case only. The server accepts any of the spellings, and deletes one model at a time.
         found = spellings(self._name, [model.name for model in self._models])
         for model in self._models:
             if model.name in found:
@@ -325,10 +328,10 @@ class _ModelTask:
     def _plan_loaded(self) -> ServerPlan:
         if self._found is None:
             raise ModelNotFoundError(
-                f"{self._client.url} does not have the model {self._shown}, so it cannot be loaded",
+                f"{self._client.url} cannot load the model {self._shown}, because it does not have it",
                 status=404,
                 server_message="",
-                remedy="Make it present first",
+                remedy="Make the model present first (state=present)",
                 name=self._shown,
             )
         alive, options = self._options.keep_alive, self._options.runner_options
@@ -349,14 +352,14 @@ class _ModelTask:
             },
         )
         if not same or seconds is not None:
-            # Again also when it is there: a time that is given starts anew, which is no change.
+            # A load also starts the keep_alive time again, which does not count as a change.
             plan.add(f"load {self._shown}", lambda: self._load_and_look(alive, options), changes=not same)
         return plan
 
     def _load_and_look(self, alive: Any, options: Mapping[str, Any]) -> None:
-        """Load, and wait until the list of running models shows the time to stay.
+        """Load the model, and wait until the list of running models shows the new expiry time.
 
-        Ollama sets the new time when its scheduler learns that the request is over, after the answer
+        Ollama sets the new time after the answer, when its scheduler handles the end of the request
         (server/sched.go), and lists the old time until then.
         """
         self._load(alive, options)
@@ -381,7 +384,7 @@ class _ModelTask:
         except InvalidRequestError:
             if capabilities:
                 raise
-            self._client.embed(input=[], **terms)  # before Ollama 0.6.4 the description of a model has no capabilities
+            self._client.embed(input=[], **terms)  # Ollama before 0.6.4 reports no capabilities
 
     def _plan_unloaded(self) -> ServerPlan:
         running = self._running()
@@ -396,8 +399,8 @@ class _ModelTask:
         while self._running():
             if time.monotonic() > deadline:
                 raise OllamaError(
-                    f"{name} is still loaded {self._options.timeout:g} seconds after it was to be unloaded",
-                    remedy="The model still answers requests: end them, or allow more time (timeout)",
+                    f"{name} is still loaded {self._options.timeout:g} seconds after the request to unload it",
+                    remedy="The model still answers requests: end them, or raise timeout",
                     name=name,
                 )
             time.sleep(_LOOK_AGAIN)
@@ -414,7 +417,7 @@ def _terms(running: Optional[ListedModel]) -> dict[str, Any]:
 
 
 def _stays_for_good(running: ListedModel) -> bool:
-    # A negative time is kept as the longest that Go's clock can count, 292 years (server/sched.go).
+    # Ollama stores a negative time as the longest duration of Go, 292 years (server/sched.go).
     year = str(running.document.get("expires_at") or "")[:4]
     return year.isdigit() and int(year) > dt.date.today().year + 100
 
@@ -447,7 +450,7 @@ def _files_below(directory: str) -> dict[str, str]:
     if not files:
         raise UploadSourceError(
             f"The directory {directory} has no model files",
-            remedy=f"Name one on the machine that runs the task, with files that end with {', '.join(_MODEL_FILES)}",
+            remedy=f"Name a directory on the machine that runs the task, with files in {', '.join(_MODEL_FILES)}",
             path=directory,
         )
     return files
