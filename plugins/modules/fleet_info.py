@@ -170,6 +170,22 @@ nodes:
       type: str
       returned: success
       sample: gpu-01
+    state:
+      description: V(available) when it serves all of its lanes, V(degraded) when it cannot serve one of them, V(unavailable) when it has left.
+      type: str
+      returned: success
+      sample: available
+    models:
+      description: The models of the lanes that it serves.
+      type: list
+      elements: str
+      returned: success
+      sample: [all-minilm:latest, llama3]
+    worker_version:
+      description: The version of its worker; null when it does not say.
+      type: str
+      returned: success
+      sample: 1.0.0
     concurrency:
       description: Requests that it runs at the same time; null when it does not say.
       type: int

@@ -10,12 +10,15 @@ late event does not undo a newer one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .messages import Message, decode
 from .registry import TYPE
+
+#: The state of a node that cannot serve one of its lanes, or that says something unknown of one.
+DEGRADED = "degraded"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class RegistryEntry:
     :ivar error: why it is degraded.
     :ivar concurrency: requests that the node runs at the same time.
     :ivar carried: the version of the carried dialect that the node serves; None when it serves none.
+    :ivar worker_version: the version of the node's worker; None when the event does not have it.
     """
 
     node: str
@@ -42,6 +46,7 @@ class RegistryEntry:
     error_class: Optional[str] = None
     error: Optional[str] = None
     carried: Optional[int] = None
+    worker_version: Optional[str] = None
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
@@ -68,6 +73,7 @@ def read(message: Message) -> Optional[RegistryEntry]:
         error_class=_text(health.get("error_class")),
         error=_text(health.get("error")),
         carried=_number(_object(document.get("metadata")).get("carried")),
+        worker_version=_text(_object(document.get("metadata")).get("worker_version")),
     )
 
 
@@ -91,6 +97,61 @@ class Register:
     def said(self) -> list[RegistryEntry]:
         """In the order of nodes and lanes."""
         return [self._said[key] for key in sorted(self._said)]
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The state of a node, as its own registry events tell.
+
+    :ivar state: ``available`` when it serves all of its lanes, ``degraded`` when it cannot serve one of them, and
+        ``unavailable`` when it has left all of them.
+    :ivar models: the models of the lanes that it serves, sorted.
+    :ivar concurrency: requests that it runs at the same time; None when it does not say.
+    :ivar worker_version: the version of its worker; None when it does not say.
+    """
+
+    name: str
+    state: str
+    models: tuple[str, ...]
+    concurrency: Optional[int]
+    worker_version: Optional[str]
+    lanes: tuple[RegistryEntry, ...]
+
+
+def nodes(entries: Iterable[RegistryEntry]) -> list[NodeState]:
+    """Return the nodes that the entries are about, in the order of their names."""
+    lanes: dict[str, list[RegistryEntry]] = {}
+    for entry in entries:
+        lanes.setdefault(entry.node, []).append(entry)
+    return [_node(name, tuple(lanes[name])) for name in sorted(lanes)]
+
+
+def _node(name: str, lanes: tuple[RegistryEntry, ...]) -> NodeState:
+    statuses = {lane.status or DEGRADED for lane in lanes}
+    latest = max(lanes, key=lambda lane: lane.at)
+    return NodeState(
+        name=name,
+        state=statuses.pop() if len(statuses) == 1 and statuses <= {"available", "unavailable"} else DEGRADED,
+        models=tuple(sorted({lane.model for lane in lanes if lane.model and lane.status == "available"})),
+        concurrency=max((lane.concurrency for lane in lanes if lane.concurrency is not None), default=None),
+        worker_version=latest.worker_version,
+        lanes=lanes,
+    )
+
+
+def lane_facts(entry: RegistryEntry) -> dict[str, Any]:
+    """Return what an entry says of its lane, as results and variables show it."""
+    return {
+        "queue": entry.queue,
+        "type": entry.request_type,
+        "model": entry.model,
+        "style": entry.style,
+        "context_window": entry.context_window,
+        "status": entry.status,
+        "error_class": entry.error_class,
+        "error": entry.error,
+        "at": entry.at,
+    }
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -61,12 +61,14 @@ class Offering:
 
     :ivar concurrency: requests that the node runs at the same time.
     :ivar consumer_priority: among the consumers of the queue.
+    :ivar worker_version: the version of the node's worker; None leaves it out of the events.
     """
 
     lane: Lane
     node: str
     concurrency: int
     consumer_priority: int = 0
+    worker_version: Optional[str] = None
 
     def event(self, event_type: str, trouble: Optional[Trouble] = None) -> Reply:
         """Return the message of an event, made now.
@@ -83,7 +85,7 @@ class Offering:
         }
         if trouble is not None:
             health.update(error_class=trouble.kind, error=printable(trouble.text, 500))
-        body = {
+        body: dict[str, Any] = {
             "event_id": str(uuid.uuid4()),
             "event_type": event_type,
             "occurred_at": _now(),
@@ -121,6 +123,8 @@ class Offering:
                 "carried": CARRIED_VERSION,
             },
         }
+        if self.worker_version is not None:
+            body["metadata"]["worker_version"] = self.worker_version
         return _published(event_type, body)
 
     def version2_event(self, instance: str, trouble: Optional[Trouble], *, leaves: bool) -> Reply:

@@ -15,7 +15,7 @@ from .._fleet.broker_connection import BrokerConnection
 from .._fleet.errors import InvalidQuestionError
 from .._fleet.exchange_listener import listen
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
-from .._fleet.observing import Register, RegistryEntry
+from .._fleet.observing import Register, lane_facts, nodes
 from .._fleet.registry import EXCHANGE
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
@@ -93,27 +93,14 @@ def _described(
 
 
 def _nodes(register: Register) -> list[dict[str, Any]]:
-    nodes: dict[str, list[RegistryEntry]] = {}
-    for said in register.said:
-        nodes.setdefault(said.node, []).append(said)
     return [
         {
-            "name": name,
-            "concurrency": max((one.concurrency for one in said if one.concurrency is not None), default=None),
-            "lanes": [
-                {
-                    "queue": one.queue,
-                    "type": one.request_type,
-                    "model": one.model,
-                    "style": one.style,
-                    "context_window": one.context_window,
-                    "status": one.status,
-                    "error_class": one.error_class,
-                    "error": one.error,
-                    "at": one.at,
-                }
-                for one in said
-            ],
+            "name": node.name,
+            "state": node.state,
+            "models": list(node.models),
+            "concurrency": node.concurrency,
+            "worker_version": node.worker_version,
+            "lanes": [lane_facts(lane) for lane in node.lanes],
         }
-        for name, said in nodes.items()
+        for node in nodes(register.said)
     ]

@@ -181,7 +181,13 @@ EXPECTED: dict[str, dict[str, Any]] = {
             {"context_window": 32768},
         ),
         "capacity": {"concurrency": 3, "consumer_priority": 10, "queue_max_length": 100},
-        "metadata": {"extension": "lex_ollama", "request_type": "chat", "lane_kind": "inference", "carried": 1},
+        "metadata": {
+            "extension": "lex_ollama",
+            "request_type": "chat",
+            "lane_kind": "inference",
+            "carried": 1,
+            "worker_version": "1.0.0",
+        },
     },
     GENERATE_LANE: {
         "offering": offering(
@@ -194,7 +200,13 @@ EXPECTED: dict[str, dict[str, Any]] = {
             {},
         ),
         "capacity": {"concurrency": 3, "consumer_priority": 0, "queue_max_length": None},
-        "metadata": {"extension": "lex_ollama", "request_type": "generate", "lane_kind": "inference", "carried": 1},
+        "metadata": {
+            "extension": "lex_ollama",
+            "request_type": "generate",
+            "lane_kind": "inference",
+            "carried": 1,
+            "worker_version": "1.0.0",
+        },
     },
     EMBED_LANE: {
         "offering": offering(
@@ -207,7 +219,13 @@ EXPECTED: dict[str, dict[str, Any]] = {
             {},
         ),
         "capacity": {"concurrency": 3, "consumer_priority": 0, "queue_max_length": 100},
-        "metadata": {"extension": "lex_ollama", "request_type": "embed", "lane_kind": "embed", "carried": 1},
+        "metadata": {
+            "extension": "lex_ollama",
+            "request_type": "embed",
+            "lane_kind": "embed",
+            "carried": 1,
+            "worker_version": "1.0.0",
+        },
     },
 }
 

@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
 
+from .. import __version__
 from .._fleet.broker import BrokerSettings, channel_error
 from .._fleet.messages import Reply
 from .._fleet.pika_messages import to_pika
@@ -163,7 +164,7 @@ class RegistryPublisher:
                 return
             lane = next(iter(self._waiting))
             event = self._waiting.pop(lane)
-            offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0)
+            offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0, __version__)
             try:
                 for message in (offering.event(event, self._told.get(lane)), *self._version2(lane, offering, event)):
                     # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.

@@ -1,0 +1,220 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inventory of the nodes that report to the registry of a fleet."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet
+short_description: The live nodes of a fleet as an inventory
+version_added: 1.0.0
+author:
+  - The legionio.ollama authors (@legionio)
+description:
+  - Listens to the registry events of the workers, and makes a host of each node that is heard, with its models and lanes as variables.
+  - A node that is off, or whose worker does not run, is not heard and not in the inventory.
+  - The host has the name of the node, which is the inventory name that P(legionio.ollama.fleet_worker#role) had when it set the node up
+    (C(fleet_worker_node)). Beside an inventory with the same names, the variables of both come together, and groups and patterns select the hosts that live.
+  - The file has a name that ends in C(fleet.yml) or C(fleet.yaml).
+notes:
+  - The plugin needs pika for the Python that runs Ansible.
+  - The user at the broker needs the permission to read C(llm.registry), and to configure, write and read queues named C(llm.fleet.reply.*).
+  - Whoever may write to C(llm.registry) decides which hosts there are. Names that no host can have are left out with a warning; texts of events are
+    never taken for templates.
+  - Other plays may use the hosts at once, so O(cache) saves each of them the time to listen. The cache plugin V(memory) lasts one run only.
+extends_documentation_fragment:
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
+  - legionio.ollama._broker
+options:
+  plugin:
+    description: Marks the file as one for this plugin.
+    type: str
+    required: true
+    choices: [legionio.ollama.fleet]
+  listen:
+    description:
+      - Seconds to listen to the nodes.
+      - A worker reports each of its lanes every 30 seconds (the default of its role). With 35 seconds every node is heard that is there.
+    type: float
+    default: 35
+  group:
+    description: The group of all nodes that are heard.
+    type: str
+    default: fleet
+  keyed_groups:
+    description: Groups made from variables. By default a group for each model, each state, and each version of the worker.
+    type: list
+    elements: dict
+    default:
+      - {key: fleet_models, prefix: model}
+      - {key: fleet_state, prefix: state}
+      - {key: fleet_worker_version, prefix: worker}
+  broker_url:
+    description:
+      - The broker as a URL, for example C(amqps://user:password@hub.example.com:5671/vhost). The scheme C(amqps) means TLS.
+      - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username) and O(broker_password).
+    type: str
+    env:
+      - name: FLEET_BROKER_URL
+  broker_password:
+    description: Password of O(broker_username). It may be a value encrypted by ansible-vault.
+    type: str
+    env:
+      - name: FLEET_BROKER_PASSWORD
+"""
+
+EXAMPLES = r"""
+# fleet.yml
+plugin: legionio.ollama.fleet
+broker_host: [hub.example.com]
+broker_username: observer # the password is in FLEET_BROKER_PASSWORD
+broker_ca_path: /etc/ssl/certs/fleet-ca.pem
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: ~/.cache/fleet-inventory
+cache_timeout: 300
+# Who has the model:
+#   ansible-inventory -i fleet.yml --graph model_llama3
+# Which hosts of another inventory live, and cannot serve all of their lanes:
+#   ansible -i hosts.yml -i fleet.yml state_degraded --list-hosts
+
+---
+# Addresses made from names, and a group of one's own. A host has these variables:
+#   fleet_state: available
+#   fleet_models: [llama3]
+#   fleet_concurrency: 2
+#   fleet_worker_version: 1.0.0
+#   fleet_lanes: a list, as fleet_info returns it for a node
+plugin: legionio.ollama.fleet
+broker_host: [hub-01.example.com, hub-02.example.com]
+broker_username: observer
+compose:
+  ansible_host: inventory_hostname ~ '.gpu.example.com'
+groups:
+  large: fleet_concurrency >= 4
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+
+from ..module_utils._fleet.broker_connection import BrokerConnection
+from ..module_utils._fleet.exchange_listener import listen
+from ..module_utils._fleet.observing import Register, lane_facts, nodes
+from ..module_utils._fleet.registry import EXCHANGE
+from ..module_utils._module.broker_options import broker_settings
+from ..module_utils._ollama.errors import CollectionError
+from ..module_utils._ollama.text import printable
+
+#: Names of hosts: what DNS and Ansible's patterns can both hold. The length is that of a name in DNS (RFC 1035, 2.3.4).
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
+
+#: Names that mean something else to Ansible than a host of the fleet.
+_RESERVED = ("all", "ungrouped", "localhost")
+
+_BROKER_OPTIONS = (
+    "broker_url",
+    "broker_host",
+    "broker_port",
+    "broker_vhost",
+    "broker_username",
+    "broker_password",
+    "broker_validate_certs",
+    "broker_ca_path",
+    "broker_client_cert",
+    "broker_client_key",
+)
+
+#: Options that exclude the whole URL; those of TLS go with it.
+_BESIDE_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
+    """Makes hosts of nodes."""
+
+    NAME = "legionio.ollama.fleet"
+
+    def verify_file(self, path: str) -> bool:
+        """Return whether the file is one for this plugin, by its name."""
+        return bool(super().verify_file(path)) and path.endswith(("fleet.yml", "fleet.yaml"))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Fill the inventory.
+
+        :raises AnsibleParserError: when the file is wrong, or the nodes cannot be heard.
+        """
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        key = self.get_cache_key(path)
+        cached = self.get_option("cache")
+        found: Any = None
+        if cached and cache:
+            found = self._cache.get(key)
+        if found is None:
+            found = self._hear()
+            if cached:
+                self._cache[key] = found
+        self._populate(found)
+
+    def _hear(self) -> dict[str, dict[str, Any]]:
+        """Listen; return the variables of each node."""
+        params = {name: self._broker_option(name) for name in _BROKER_OPTIONS}
+        seconds = self.get_option("listen")
+        if params["broker_url"]:
+            beside = [name for name in _BESIDE_URL if params[name] is not None]
+            if beside:
+                raise AnsibleParserError(
+                    f"broker_url excludes {', '.join(beside)}. Put all of it into the URL, or leave the URL out."
+                )
+        elif not params["broker_host"]:
+            raise AnsibleParserError(
+                "No broker is given. Set broker_host or broker_url, or FLEET_BROKER_URL in the environment."
+            )
+        if seconds <= 0:
+            raise AnsibleParserError(
+                f"listen is {seconds:g}. Give the seconds to listen to the nodes, 35 to hear all of them."
+            )
+        register = Register()
+        try:
+            with BrokerConnection(broker_settings(params)) as connection:
+                listen(connection, EXCHANGE, "llm.registry.#", seconds, register.add)
+        except CollectionError as error:
+            raise AnsibleParserError(f"The nodes of the fleet cannot be heard: {error}") from error
+        return {
+            node.name: {
+                "fleet_state": node.state,
+                "fleet_models": list(node.models),
+                "fleet_concurrency": node.concurrency,
+                "fleet_worker_version": node.worker_version,
+                "fleet_lanes": [lane_facts(lane) for lane in node.lanes],
+            }
+            for node in nodes(register.said)
+            if node.state != "unavailable"
+        }
+
+    def _broker_option(self, name: str) -> Any:
+        value = self.get_option(name)
+        return self.templar.template(value) if isinstance(value, (str, list)) else value
+
+    def _populate(self, found: Mapping[str, Mapping[str, Any]]) -> None:
+        strict = self.get_option("strict")
+        group = self.inventory.add_group(self.get_option("group"))
+        for name, variables in found.items():
+            if not _HOST_NAME.fullmatch(name) or name in _RESERVED:
+                self.display.warning(
+                    f"The registry has a node named {printable(name, 80)!r}, which no host can be. It is left out."
+                )
+                continue
+            self.inventory.add_host(name, group=group)
+            for key, value in variables.items():
+                self.inventory.set_variable(name, key, value)
+            hostvars = self.inventory.get_host(name).get_vars()
+            self._set_composite_vars(self.get_option("compose"), hostvars, name, strict=strict)
+            hostvars = self.inventory.get_host(name).get_vars()
+            self._add_host_to_composed_groups(self.get_option("groups"), hostvars, name, strict=strict)
+            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), hostvars, name, strict=strict)

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes, gathered from registry events."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.observing import Register, RegistryEntry, nodes
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import AVAILABLE, UNAVAILABLE, Offering
+
+
+def entry(queue: str, status: Optional[str], at: str = "1", **others: object) -> RegistryEntry:
+    return RegistryEntry("gpu-01", queue, "", at, status=status, **others)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "statuses, state",
+    [
+        (["available", "available"], "available"),
+        (["available", "degraded"], "degraded"),
+        (["unavailable", "unavailable"], "unavailable"),
+        (["available", "unavailable"], "degraded"),
+        ([None], "degraded"),
+        (["odd"], "degraded"),
+    ],
+)
+def test_nodes_of_lane_statuses_have_one_state(statuses: list[Optional[str]], state: str) -> None:
+    (node,) = nodes(entry(f"q{number}", status) for number, status in enumerate(statuses))
+    assert node.state == state
+
+
+def test_nodes_count_only_models_that_are_served() -> None:
+    (node,) = nodes([entry("a", "available", model="m"), entry("b", "degraded", model="n"), entry("c", "available")])
+    assert node.models == ("m",)
+
+
+def test_nodes_have_the_version_of_the_latest_event() -> None:
+    (node,) = nodes(
+        [entry("a", "available", "2", worker_version="2.0"), entry("b", "available", "1", worker_version="1.0")]
+    )
+    assert node.worker_version == "2.0"
+
+
+def test_register_keeps_the_latest_event_and_the_version_in_it() -> None:
+    register = Register()
+    offering = Offering(lane("chat", "m"), "gpu-01", 2, worker_version="1.2.3")
+    first, last = offering.event(AVAILABLE).message, offering.event(UNAVAILABLE).message
+    register.add(last)
+    register.add(first)
+    (node,) = nodes(register.said)
+    assert (node.state, node.worker_version, node.concurrency) == ("unavailable", "1.2.3", 2)
