@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What can go wrong between us and an S3 mirror. ``error_translation.py`` says which of the SDK's errors is which."""
+"""The errors of an S3 mirror. ``s3/error_translation.py`` raises them in place of the SDK's errors."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from .._ollama.errors import CollectionError
 
 
 class MirrorError(CollectionError):
-    """Anything that an S3 server, or the way to it, may answer; the root of the errors below."""
+    """A failure of an S3 server or of the connection to it; the base of the errors below."""
 
     code = "mirror_error"
 
 
 class MirrorSettingsError(MirrorError):
-    """The settings cannot be right, whatever the server would say."""
+    """The settings are invalid, independent of the server."""
 
     code = "mirror_settings"
 
 
 class MirrorUnreachableError(MirrorError):
-    """No answer, or an answer cut short, after all tries."""
+    """No response, or only a part of one, on every attempt."""
 
     code = "mirror_unreachable"
 
 
 class MirrorTlsError(MirrorError):
-    """The server's certificate is not trusted, or TLS could not be agreed upon."""
+    """The server's certificate is not trusted, or the TLS handshake failed."""
 
     code = "mirror_tls"
 
 
 class MirrorCredentialsError(MirrorError):
-    """There are no credentials, or the server does not know them, or they have expired."""
+    """The credentials are missing, unknown to the server, or expired."""
 
     code = "mirror_credentials"
 
 
 class MirrorAccessError(MirrorError):
-    """The credentials are good, but not for this."""
+    """The credentials do not allow the operation."""
 
     code = "mirror_access_denied"
 
 
 class BucketMissingError(MirrorError):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
     code = "mirror_bucket_missing"
 
 
 class WrongRegionError(MirrorError):
-    """The bucket lives in another region than the requests were signed for."""
+    """The requests were signed for another region than the bucket's."""
 
     code = "mirror_wrong_region"
 
@@ -64,31 +64,31 @@ class ClockSkewError(MirrorError):
 
 
 class MirrorBusyError(MirrorError):
-    """The server asked to slow down, or failed by its own account, in all tries."""
+    """The server asked to slow down, or reported an internal failure, on every attempt."""
 
     code = "mirror_busy"
 
 
 class ObjectMissingError(MirrorError):
-    """There is no such object."""
+    """The object does not exist."""
 
     code = "mirror_object_missing"
 
 
 class ObjectChangedError(MirrorError):
-    """An object became another one while it was being read."""
+    """An object was replaced during the read."""
 
     code = "mirror_object_changed"
 
 
 class ListError(MirrorError):
-    """A list of objects cannot be whole, or is none."""
+    """A list of objects is incomplete or invalid."""
 
     code = "mirror_list"
 
 
 class NotS3Error(MirrorError):
-    """Something answers in place of the S3 server, such as a proxy while the server restarts."""
+    """Another server answers in place of the S3 server, such as a proxy while the S3 server restarts."""
 
     code = "mirror_not_s3"
 
@@ -100,18 +100,18 @@ class ModelMissingError(MirrorError):
 
 
 class MirrorIncompleteError(MirrorError):
-    """A manifest of the mirror names a blob that the mirror lacks, or has in another size."""
+    """A manifest of the mirror names a blob that the mirror lacks, or has with another size."""
 
     code = "mirror_incomplete"
 
 
 class WrongDigestError(MirrorError):
-    """Bytes do not have the digest by which they were asked for."""
+    """Received bytes do not have the expected digest."""
 
     code = "digest_mismatch"
 
 
-#: Errors about which another kind of request finds out nothing more.
+#: Errors for which another kind of request would fail in the same way.
 OF_THE_CONNECTION = (
     MirrorUnreachableError,
     MirrorTlsError,
@@ -119,7 +119,7 @@ OF_THE_CONNECTION = (
     MirrorSettingsError,
 )
 
-#: Errors that concern every object of a bucket that could be listed; the others may concern the one that was asked for.
+#: Errors that concern every object of a bucket; all others may concern a single object.
 OF_THE_WHOLE_MIRROR = (
     MirrorUnreachableError,
     MirrorTlsError,

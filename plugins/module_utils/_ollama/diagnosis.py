@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The cause of a failed connection or a foreign answer, for any HTTP service.
+"""The cause of a failed connection or of a response from the wrong server, for any HTTP service.
 
-A client of Ollama and a client of S3 meet the same strangers: a web page, a login portal, a redirect to https, a port
-that speaks TLS when nobody expects it. This file finds the cause; each client words its own errors.
+The clients of Ollama and of S3 meet the same wrong servers: a web page, a login portal, a redirect to https, a port
+with TLS. This module finds the cause, and each client words its own errors.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _WANTS_TLS = re.compile(
     re.IGNORECASE,
 )
 
-#: How a TLS record of the types alert and handshake begins, as http.client shows it in the error for a bad status line.
+#: Start of a TLS record (alert or handshake), as http.client shows it in the error for a bad status line.
 _TLS_RECORD = re.compile(r"^'?[\x15\x16]\x03|^'?\\x1[56]\\x03")
 
-#: How http.client says that a proxy opened no way to the server.
+#: The message of http.client for a proxy that refused the tunnel.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3} .*)", re.DOTALL)
 
-#: Seconds for the question whether a port speaks TLS.
+#: Seconds for the probe whether a port speaks TLS.
 _PROBE_TIMEOUT = 5.0
 
-#: Headers that name the program or the proxy that answered.
+#: Headers that name the responding program or proxy.
 _NAMING_HEADERS = ("Server", "Via")
 
 
 def excerpt(content: bytes) -> str:
-    """Describe a foreign answer in a few words: the title of a page, or its first words."""
+    """Describe an unexpected response in a few words: the title of a page, or its first words."""
     text = content[:4096].decode("utf-8", "replace")
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
     if title:
@@ -53,12 +53,12 @@ def excerpt(content: bytes) -> str:
 
 
 def wants_tls(content: bytes) -> bool:
-    """Return whether an answer complains that the request was not encrypted."""
+    """Return whether a response says that the server requires TLS."""
     return _WANTS_TLS.search(content, 0, 4096) is not None
 
 
 def redirect_target(location: str) -> str:
-    """Return where a redirect leads, without the query, which may carry a signature."""
+    """Return the target of a redirect, without the query, which may contain a signature."""
     return printable(location.partition("?")[0]) or "nowhere"
 
 
@@ -75,9 +75,9 @@ def origin(location: str) -> Optional[str]:
 
 
 def answered_by(headers: Mapping[str, str]) -> str:
-    """Return how the headers of an answer name what sent it, as in " (Server: nginx, Via: 1.1 proxy)"; else nothing.
+    """Return the responding program for a message, as in " (Server: nginx, Via: 1.1 proxy)"; empty if unknown.
 
-    :param headers: looked up without regard to case, or with names in lower case.
+    :param headers: a case-insensitive mapping, or one with names in lower case.
     """
     named = ((name, headers.get(name) or headers.get(name.lower())) for name in _NAMING_HEADERS)
     found = ", ".join(f"{name}: {printable(value, 80)}" for name, value in named if value)
@@ -103,14 +103,14 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def first(found: Iterable[BaseException], kind: Any) -> Any:
-    """Return the first of some errors that is of a kind, or of one of several; ``None`` without any."""
+    """Return the first error of a class, or of a tuple of classes; ``None`` if there is none."""
     return next((cause for cause in found if isinstance(cause, kind)), None)
 
 
 def reason(found: list[BaseException]) -> str:
-    """Say why a connection failed.
+    """Return why a connection failed, for a message.
 
-    The system's own words are shown. Of any other exception only the type is: its text may contain what was sent.
+    The reason is the operating system's text, or else the type of the exception, whose text may contain sent data.
 
     :param found: as :func:`causes` returns them.
     """
@@ -119,40 +119,40 @@ def reason(found: list[BaseException]) -> str:
         return printable(system.strerror)
     tunnel = next((match for cause in found for match in (_TUNNEL.search(str(cause)),) if match), None)
     if tunnel is not None:
-        return f"it answered {printable(tunnel.group(1), 80)}"
+        return f"the proxy answered {printable(tunnel.group(1), 80)}"
     if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in found):
         return "no answer in time"
-    # A ProtocolError without an error of the system is what a cut between two chunks looks like to urllib3.
+    # urllib3 raises a ProtocolError without a system error for a cut between two chunks.
     closed = (http.client.RemoteDisconnected, http.client.IncompleteRead)
     if first(found, closed) is not None or any(type(cause).__name__ == "ProtocolError" for cause in found):
-        return "the other side closed it"
+        return "the server closed the connection"
     return type(found[-1]).__name__
 
 
 def no_http(found: Iterable[BaseException]) -> Optional[http.client.HTTPException]:
-    """Return the error that says that what answered does not speak HTTP; ``None`` when it does."""
+    """Return the error for a server that does not speak HTTP; ``None`` if there is no such error."""
     error = first(found, http.client.HTTPException)
     cut = isinstance(error, (ConnectionError, http.client.IncompleteRead))
     return None if cut else error
 
 
 def is_tls_record(error: http.client.HTTPException) -> bool:
-    """Return whether what does not speak HTTP has answered with TLS."""
+    """Return whether the unparsable response is a TLS record."""
     line = getattr(error, "line", None)
     return isinstance(line, str) and _TLS_RECORD.match(line) is not None
 
 
 def was_closed(found: Iterable[BaseException]) -> bool:
-    """Return whether the other side took the connection, and closed it without an answer."""
+    """Return whether the server accepted the connection, and closed it without a response."""
     return any(
         isinstance(cause, (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)) for cause in found
     )
 
 
 def speaks_tls(url: str) -> bool:
-    """Connect to the server of an http URL once more, and return whether it answers to a TLS handshake.
+    """Connect to the server of an http URL again, and return whether it answers a TLS handshake.
 
-    Some servers close a connection at which they expected TLS without a word.
+    Some servers silently close a connection on which they expect TLS.
     """
     try:
         parts = urlsplit(url)
@@ -166,7 +166,7 @@ def speaks_tls(url: str) -> bool:
         with socket.create_connection((host, port), _PROBE_TIMEOUT) as opened:
             context.wrap_socket(opened, server_hostname=host).close()
     except ssl.SSLError as error:
-        # An alert is an answer in TLS: the server wants another version, or a certificate.
+        # An alert proves TLS: the server wants another version, or a certificate.
         return "ALERT" in (error.reason or "")
     except (OSError, ValueError):
         return False
@@ -176,16 +176,16 @@ def speaks_tls(url: str) -> bool:
 class TlsFault(Enum):
     """The cause of a failed TLS handshake."""
 
-    NOT_SPOKEN = "the server speaks no TLS at this port"
-    UNTRUSTED = "its certificate is not accepted"
-    CLIENT_CERTIFICATE = "it wants a client certificate, or does not accept the one it got"
-    OTHER = "TLS could not be agreed upon"
+    NOT_SPOKEN = "the server does not speak TLS on this port"
+    UNTRUSTED = "the server's certificate is not accepted"
+    CLIENT_CERTIFICATE = "the server wants a client certificate, or rejected the one it received"
+    OTHER = "the TLS handshake failed"
 
 
 class TlsFailure(NamedTuple):
     """A failed TLS handshake.
 
-    :param text: OpenSSL's own words.
+    :param text: the message of OpenSSL.
     """
 
     fault: TlsFault
@@ -193,7 +193,7 @@ class TlsFailure(NamedTuple):
 
 
 def tls_failure(found: Iterable[BaseException]) -> Optional[TlsFailure]:
-    """Return why TLS failed; ``None`` when TLS is not what failed.
+    """Return why TLS failed; ``None`` for any other failure.
 
     A connection closed in the middle of the handshake does not count as a TLS failure.
 
@@ -202,7 +202,7 @@ def tls_failure(found: Iterable[BaseException]) -> Optional[TlsFailure]:
     found = list(found)
     error = first(found, ssl.SSLError)
     if error is None and any(type(cause).__name__ == "SSLError" for cause in found):
-        error = found[-1]  # urllib3 1.26 compares host names by itself, and has an error of its own for it
+        error = found[-1]  # urllib3 1.26 compares host names itself, and raises its own error
     if error is None or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return None
     text = f"{getattr(error, 'reason', None) or ''} {error}"

@@ -22,21 +22,20 @@ _FRAMING = ("content-length", "transfer-encoding")
 def check_header(name: str, value: str) -> None:
     """Check that a header can be sent.
 
-    :raises InvalidServerError: when it cannot. The message names the header and never shows its value, which may be a
-        secret.
+    :raises InvalidServerError: for an invalid header. The message never shows the value, which may be a secret.
     """
     if not _NAME.fullmatch(name):
         raise InvalidServerError(
-            f"A request with the header {printable(name)!r} cannot be made: that is not the name of a header",
-            remedy="Write letters, digits and hyphens, without a colon or a space",
+            f"The header {printable(name)!r} cannot be sent: {printable(name)!r} is not a valid header name",
+            remedy="Use letters, digits and hyphens, without a colon or a space",
         )
     if name.lower() in _FRAMING:
         raise InvalidServerError(
-            f"A request with the header {name} cannot be made: it says how long the request is",
-            remedy="Leave the header out; it is written for each request",
+            f"The header {name} cannot be set: the client computes the length of each request",
+            remedy=f"Remove {name} from headers",
         )
     if not _VALUE.fullmatch(value):
         raise InvalidServerError(
-            f"A request with the header {name} cannot be made: no header can have all the characters of its value",
-            remedy="Leave out line breaks, control characters, spaces at its ends, and what is not in Latin-1",
+            f"The header {name} cannot be sent: its value contains characters that no header may have",
+            remedy="Remove line breaks, control characters, spaces at both ends, and characters outside Latin-1",
         )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What an answer means: the document of a good one, the error of a bad one, and what did not come from Ollama."""
+"""Reading of Ollama's responses: the document of a success, or the typed error of a failure or of another server."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .streams import error_text
 from .text import printable
 from .transport import HttpResponse, ResponseHead
 
-#: Bytes. Far above what Ollama sends (a large batch of embeddings has tens of megabytes), and below what hurts.
+#: The largest body, in bytes. Ollama sends tens of megabytes at most, for a large batch of embeddings.
 MAX_ANSWER = 1024 * 1024 * 1024
-#: Characters of the server's own words that an error repeats: they can quote a whole template or schema.
+#: Characters of the server's message that an error repeats: the message can quote a whole template or schema.
 SHOWN_ERROR = 500
-#: What an error line says when the model is missing. Converters miss files, tensors and programs in similar words.
+#: Error lines about a missing model. Converters report missing files, tensors and programs in similar words.
 _NOT_FOUND = re.compile(
     r"(?:^|manifest: )file does not exist|\bmodel\b[^:]* not found|no such model",
     re.IGNORECASE,
@@ -54,22 +54,22 @@ def read(response: HttpResponse, url: str) -> bytes:
 
 
 def document(content: bytes, url: str) -> dict[str, Any]:
-    """Return the JSON object that a good answer is.
+    """Return the JSON object of a successful response.
 
-    :raises UnexpectedAnswerError: when it is something else.
+    :raises UnexpectedAnswerError: for any other content.
     """
     found = read_object(content)
     if found is None:
         raise UnexpectedAnswerError(
-            f"What answers at {url} is not Ollama: it sent {excerpt(content)}",
-            remedy="Correct the address; if a proxy lies between, look at its rules",
+            f"The server at {url} is not Ollama: it sent {excerpt(content)}",
+            remedy="Correct the address; if there is a proxy in between, check its rules",
             host=url,
         )
     return found
 
 
 def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
-    """Return the error that an answer with a status of 300 or more means.
+    """Return the error for a response with a status of 300 or more.
 
     :param body: the body of the request, for the name of the model.
     """
@@ -89,7 +89,7 @@ def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, A
     if 300 <= status < 400:
         return UnexpectedAnswerError(
             f"{url} redirects to {redirect_target(response.headers.get('Location', ''))}",
-            remedy="Redirects are not followed: give the address that it leads to",
+            remedy="The client follows no redirects: set host to the target of the redirect",
             host=url,
             status=status,
         )
@@ -97,7 +97,7 @@ def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, A
     if status == 404 and content.strip() == b"404 page not found":
         return UnsupportedByServerError(
             f"{url} does not have this part of the API",
-            remedy=f"Upgrade it to Ollama {OLDEST} or newer, or correct the path in its address",
+            remedy=f"Upgrade the server to Ollama {OLDEST} or newer, or correct the path in host",
             host=url,
             status=status,
             needs=OLDEST,
@@ -107,8 +107,8 @@ def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, A
     if wants_tls(content):
         return UnexpectedAnswerError(f"{url} speaks TLS", remedy="Write https:// instead of http://", host=url)
     return UnexpectedAnswerError(
-        f"What answers at {url} is not Ollama: {status} {printable(reason)} with {text}{answered_by(response.headers)}",
-        remedy="Correct the address; if a proxy lies between, look at its log and whether Ollama runs behind it",
+        f"The server at {url} is not Ollama: {status} {printable(reason)} with {text}{answered_by(response.headers)}",
+        remedy="Correct the address; if there is a proxy in between, read its log and check that Ollama runs behind it",
         host=url,
         status=status,
         server_message=text,
@@ -116,7 +116,7 @@ def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, A
 
 
 def late_error(text: str, url: str, model: Optional[str]) -> OllamaError:
-    """Return the error that a document with an ``error`` means whose status is 200, as in a stream that had begun."""
+    """Return the error for an ``error`` in a document with status 200, such as a line of a stream."""
     return _api_error(200, text, url, {"model": model})
 
 
@@ -129,7 +129,7 @@ def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> Api
     if mismatch:
         return DigestMismatchError(
             f"{url} refused the blob: its digest is {mismatch.group(2)}, announced was {mismatch.group(1)}",
-            remedy="The data changed or was damaged on the way: check the source, and send it again",
+            remedy="The data changed or was damaged on the way: check the source, and upload the blob again",
             **common,
             expected=mismatch.group(1),
             digest=mismatch.group(2),
@@ -144,19 +144,17 @@ def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> Api
         return _denied(status, text, url)
     kind = InvalidRequestError if status == 400 else ApiError
     about = f" for the model {name!r}" if name is not None else ""
-    remedy = "Correct the request" if status == 400 else "Look at the log of the Ollama server"
+    remedy = "Correct the request" if status == 400 else "Read the log of the Ollama server"
     if "no space left on device" in text:
-        remedy = (
-            "Free space on the disk of the server's models directory; what was transferred is kept for the next time"
-        )
+        remedy = "Free space on the disk of the server's models directory; the server keeps the transferred bytes"
     return kind(f"{url} answered with an error{about}: {printable(text, SHOWN_ERROR)}", remedy=remedy, **common)
 
 
 def _denied(status: int, text: str, url: str) -> AccessDeniedError:
     return AccessDeniedError(
         f"{url} denies access ({status}): {printable(text, SHOWN_ERROR)}",
-        remedy="Give the credentials that it wants in headers, or, without a proxy, a host name that Ollama accepts: "
-        "localhost, an IP address, or one it was told to listen on",
+        remedy="Set headers to the credentials that the server requires, or, without a proxy, host to a name that "
+        "Ollama accepts: localhost, an IP address, or a name that it listens on",
         status=status,
         server_message=text,
         host=url,

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Directories that are entered once and then worked in through their descriptor.
+"""Symlink-safe access to directories through their descriptors.
 
 The importer often runs as root in a directory that belongs to the user of a service. Whoever controls that user could
-put a symbolic link in our way and have root write elsewhere. So a path is walked component by component, a link is
-followed only where nobody but root (or whoever we are) could have placed it, and what lies below is opened relative to
-the descriptor, never by path again.
+plant a symbolic link and make root write elsewhere. So this module walks a path component by component, follows a link
+only if nobody but root (or the current user) could have placed it, and opens everything below relative to the
+descriptor, never by path again.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from typing import NamedTuple, Optional, Union
 from .errors import CollectionError
 from .exhaustion import ExhaustedError, exhausted
 
-#: Links followed in one path before it is taken for a loop; Linux allows as many (path_resolution(7)).
+#: Links to follow in one path before the path counts as a loop, as in Linux (path_resolution(7)).
 _MAX_LINKS = 40
 
-#: To pass through a directory, search permission is enough; where O_PATH does not exist, reading must be allowed too.
+#: Passing through a directory needs search permission only; without O_PATH it also needs read permission.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _EFFECTIVE = os.access in os.supports_effective_ids
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DirectoryError(CollectionError):
-    """The file system refused; the root of the errors below."""
+    """A file system operation failed; the base of the errors below."""
 
     code = "file_system"
 
@@ -47,7 +47,7 @@ class NotPermittedError(DirectoryError):
 
 
 class UnsafePathError(DirectoryError):
-    """Something is in the way that root must not follow or overwrite."""
+    """A file or link that root must not follow or overwrite has the wanted name."""
 
     code = "unsafe_path"
 
@@ -59,15 +59,15 @@ class DiskFullError(DirectoryError):
 
 
 class OwnershipError(DirectoryError):
-    """Owner, group or mode cannot be as asked."""
+    """The requested owner, group or mode cannot be set."""
 
     code = "ownership"
 
 
-class explained:  # noqa: N801 - used as a function is
+class explained:  # noqa: N801 - used like a function
     """Turn the operating system's errors into typed ones.
 
-    A generator would do, and takes three times as long, which counts where a thousand files are written.
+    A class, since a generator takes three times as long, which counts for a thousand files.
 
     :param doing: completes "Could not ...", as in "write a blob".
     """
@@ -87,7 +87,7 @@ class explained:  # noqa: N801 - used as a function is
 
 
 def explain(error: OSError, doing: str, path: str) -> Union[DirectoryError, ExhaustedError]:
-    """Return the typed error for one of the operating system."""
+    """Return the typed error for an error of the operating system."""
     happened = f"Could not {doing} at {path}"
     limit = exhausted(error)
     if limit is not None:
@@ -104,7 +104,7 @@ def explain(error: OSError, doing: str, path: str) -> Union[DirectoryError, Exha
 
 
 class _KnownErrno(NamedTuple):
-    """A failure that the operating system names: the error, what happened, and what to do about it."""
+    """The typed error, the description and the remedy for an errno."""
 
     error: type[DirectoryError]
     what: str
@@ -140,28 +140,30 @@ _KNOWN = {
     ),
     errno.ESTALE: _KnownErrno(
         DirectoryError,
-        "the server of this network file system does not know it any more",
+        "the server of this network file system no longer knows the file",
         "Mount the file system again, and run again",
     ),
     errno.EXDEV: _KnownErrno(
         DirectoryError,
-        "it would have to move to another file system",
-        "Keep manifests and blobs each on one file system: no mount and no link to another one below them",
+        "the file would have to move to another file system",
+        "Keep manifests and blobs each on one file system, without mounts or links to other file systems below",
     ),
-    errno.ELOOP: _KnownErrno(DirectoryError, "its symbolic links lead in a circle", "Correct the links"),
+    errno.ELOOP: _KnownErrno(DirectoryError, "the symbolic links of the path form a loop", "Correct the links"),
     errno.ENOTDIR: _KnownErrno(
-        DirectoryError, "a part of the path is no directory", "Remove it, or choose another path"
+        DirectoryError, "a part of the path is not a directory", "Remove the file, or choose another path"
     ),
     errno.EISDIR: _KnownErrno(
-        DirectoryError, "a directory is in the place of a file", "Remove it, or choose another path"
+        DirectoryError, "the path names a directory instead of a file", "Remove the directory, or choose another path"
     ),
     errno.EINVAL: _KnownErrno(
         DirectoryError,
         "the file system does not accept the name or the operation",
-        "Use a file system that has Unix names and permissions; FAT and some CIFS shares refuse characters such as :",
+        "Use a file system with Unix names and permissions; FAT and some CIFS shares refuse characters such as :",
     ),
     errno.EBUSY: _KnownErrno(
-        DirectoryError, "something else uses it", "Find out what does (fuser -vm); a mount point cannot be replaced"
+        DirectoryError,
+        "another process uses the file, or it is a mount point",
+        "Find the process (fuser -vm); a mount point cannot be replaced",
     ),
 }
 
@@ -173,8 +175,8 @@ def _me() -> str:
 def _ownership_remedy(uid: int) -> str:
     if os.geteuid() == 0:
         return (
-            "The file system does not let root give files away (NFS with root_squash, CIFS, FAT): run the task as"
-            f" {user_name(uid)} (become_user), or set owner and group to whom its files belong anyway"
+            "The file system does not let root change the owner (NFS with root_squash, CIFS, FAT): run the task as"
+            f" {user_name(uid)} (become_user), or set owner and group to those of the existing files"
         )
     return "Run as root (become), or leave owner and group unset"
 
@@ -182,7 +184,7 @@ def _ownership_remedy(uid: int) -> str:
 def _permission_remedy() -> str:
     if os.geteuid() == 0:
         return (
-            "Root is refused by the file system itself: NFS with root_squash, CIFS or FUSE (run as the owner, with"
+            "The file system refuses even root: NFS with root_squash, CIFS or FUSE (run as the owner, with"
             " become_user), an immutable file (lsattr), or SELinux or AppArmor (ausearch -m avc)"
         )
     return "Run as root or as the owner (become, become_user), or change the permissions"
@@ -190,7 +192,7 @@ def _permission_remedy() -> str:
 
 @dataclass(frozen=True)
 class Ownership:
-    """To whom a file belongs and who may use it. ``None`` leaves it as the system sets it, or as it is."""
+    """Owner, group and permissions of files and directories. ``None`` keeps the current or default value."""
 
     uid: Optional[int]
     gid: Optional[int]
@@ -199,15 +201,15 @@ class Ownership:
 
     @classmethod
     def asked(cls, owner: Optional[str], group: Optional[str], mode: Union[str, int, None]) -> Optional[Ownership]:
-        """Take only what is said; return ``None`` when nothing is.
+        """Read the options of a task; return ``None`` if none is set.
 
         :param mode: permissions of files, as a number or in octal digits.
-        :raises OwnershipError: for an unknown user or group, or what is not a mode.
+        :raises OwnershipError: for an unknown user or group, or an invalid mode.
         """
         if owner is None and group is None and mode is None:
             return None
         file_mode = None if mode is None else _mode(mode)
-        # Whoever may read a directory's names may also reach what they name.
+        # Whoever may read a directory may also search it.
         directory_mode = None if file_mode is None else 0o700 | file_mode | (file_mode & 0o444) >> 2
         return cls(
             None if owner is None else _user_id(owner),
@@ -218,9 +220,9 @@ class Ownership:
 
     @classmethod
     def like(cls, model: os.stat_result, asked: Optional[Ownership] = None) -> Ownership:
-        """Take from a directory what was not asked for."""
+        """Take the values that the task does not set from a directory."""
         root = os.geteuid() == 0
-        # Not everybody's to write, even below such a place as /tmp; a set-group-ID bit hands the group on.
+        # Never writable for everybody, even below /tmp; a set-group-ID bit passes the group on.
         mode = 0o700 | stat.S_IMODE(model.st_mode) & (0o775 | stat.S_ISGID)
         default = cls(model.st_uid if root else None, model.st_gid if root else None, 0o600 | mode & 0o664, mode)
         if asked is None:
@@ -233,15 +235,15 @@ class Ownership:
         )
 
     def differs(self, state: os.stat_result) -> bool:
-        """Return whether a file is not as it should be."""
+        """Return whether a file's owner, group or mode must change."""
         return self._wanted(state, self.file_mode) != _access(state)
 
     def described(self, state: os.stat_result) -> tuple[str, str]:
-        """Return how a file is and how it should be, for people."""
+        """Return the current and the wanted access of a file, for people."""
         return _described(*_access(state)), _described(*self._wanted(state, self.file_mode))
 
     def apply(self, descriptor: int, path: str, *, directory: bool = False) -> None:
-        """Give an open file or directory its owner and mode."""
+        """Set owner, group and mode of an open file or directory."""
         now = os.fstat(descriptor)
         uid, gid, mode = self._wanted(now, self.directory_mode if directory else self.file_mode)
         if (now.st_uid, now.st_gid) != (uid, gid):
@@ -253,7 +255,7 @@ class Ownership:
                     remedy=_ownership_remedy(uid),
                     path=path,
                 ) from error
-            now = os.fstat(descriptor)  # that may have taken bits of the mode
+            now = os.fstat(descriptor)  # fchown may clear bits of the mode
         if stat.S_IMODE(now.st_mode) != mode:
             with explained("set the permissions", path):
                 os.fchmod(descriptor, mode)
@@ -277,10 +279,10 @@ class Directory:
 
     @classmethod
     def open(cls, path: str) -> Optional[Directory]:
-        """Enter a directory, or return ``None`` when it does not exist.
+        """Open a directory, or return ``None`` if it does not exist.
 
-        :raises NotPermittedError: naming the directory on the way that cannot be entered.
-        :raises UnsafePathError: when root would have to follow a link that another user could have placed.
+        :raises NotPermittedError: with the first directory of the path that the user may not enter.
+        :raises UnsafePathError: if root would have to follow a link that another user could have placed.
         """
         found, missing = _walk(path)
         if missing:
@@ -290,18 +292,18 @@ class Directory:
 
     @classmethod
     def nearest(cls, path: str) -> tuple[os.stat_result, str]:
-        """Return the state and the path of the deepest directory on the way that exists."""
+        """Return the state and the path of the deepest existing directory of a path."""
         with cls.deepest(path) as found:
             return os.fstat(found.descriptor), found.path
 
     @classmethod
     def deepest(cls, path: str) -> Directory:
-        """Enter the deepest directory on the way that exists."""
+        """Open the deepest existing directory of a path."""
         return _walk(path)[0]
 
     @classmethod
     def make(cls, path: str, ownership: Ownership) -> Directory:
-        """Enter a directory, and create what is missing on the way."""
+        """Open a directory, and create it with its missing parents."""
         found, missing = _walk(path)
         for name in missing:
             with found:
@@ -315,7 +317,7 @@ class Directory:
         self.close()
 
     def close(self) -> None:
-        """Leave. Doing it twice is harmless."""
+        """Close the descriptor. A second call does nothing."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -325,7 +327,7 @@ class Directory:
         return os.path.join(self.path, name)
 
     def find(self, name: str) -> Optional[Directory]:
-        """Enter a directory below, or return ``None`` when it does not exist."""
+        """Open a subdirectory, or return ``None`` if it does not exist."""
         try:
             return self._enter(name)
         except FileNotFoundError:
@@ -334,7 +336,7 @@ class Directory:
             raise explain(error, "enter the directory", self.join(name)) from error
 
     def child(self, name: str, ownership: Ownership) -> Directory:
-        """Enter a directory below, and create it when it is missing."""
+        """Open a subdirectory, and create it if it is missing."""
         path = self.join(name)
         created = False
         with explained("create the directory", path):
@@ -345,7 +347,7 @@ class Directory:
                 created = True
             made = Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
         try:
-            # Another directory may have taken its place; root gives away only what is its own and still empty.
+            # Somebody may have swapped the directory: change the owner only of an own, empty one.
             if os.fstat(made.descriptor).st_uid == os.geteuid() and not os.listdir(made.descriptor):
                 ownership.apply(made.descriptor, path, directory=True)
             self.sync()
@@ -364,12 +366,12 @@ class Directory:
         return Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
 
     def names(self) -> list[str]:
-        """Return what the directory holds, sorted."""
+        """Return the names of all entries, sorted."""
         with explained("list the directory", self.path):
             return sorted(os.listdir(self.descriptor))
 
     def stat(self, name: str) -> Optional[os.stat_result]:
-        """Return the state of an entry, of a link's target where links can be trusted; ``None`` when there is none."""
+        """Return the state of an entry, or of a trusted link's target; ``None`` if there is no such entry."""
         try:
             state = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
             if stat.S_ISLNK(state.st_mode) and self.trusts_links:
@@ -381,7 +383,7 @@ class Directory:
             raise explain(error, "look", self.join(name)) from error
 
     def has(self, name: str) -> bool:
-        """Return whether there is an entry of that name, be it a link to nowhere."""
+        """Return whether an entry has that name, even a dangling link."""
         try:
             os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
@@ -391,11 +393,11 @@ class Directory:
         return True
 
     def open_file(self, name: str) -> Optional[int]:
-        """Open a regular file for reading; return its descriptor, or ``None`` when there is none.
+        """Open a regular file for reading; return its descriptor, or ``None`` if it does not exist.
 
-        :raises UnsafePathError: when something else than a regular file has that name.
+        :raises UnsafePathError: if the name is not that of a regular file.
         """
-        # O_NONBLOCK: opening a pipe would wait for its other end.
+        # O_NONBLOCK, since opening a pipe would wait for a writer.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if self.trusts_links else os.O_NOFOLLOW)
         try:
             descriptor = os.open(name, flags, dir_fd=self.descriptor)
@@ -411,9 +413,9 @@ class Directory:
         return descriptor
 
     def create_file(self, name: str, ownership: Ownership, *, keep: bool = False) -> int:
-        """Open a file for reading and writing that nobody else has under another name; return its descriptor.
+        """Open a regular file without other hard links for reading and writing; return its descriptor.
 
-        :param keep: whether a file of that name keeps its content; else there is a new one.
+        :param keep: keep the content of an existing file, instead of replacing the file.
         """
         path = self.join(name)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -422,7 +424,7 @@ class Directory:
                 try:
                     descriptor = os.open(name, flags, 0o600, dir_fd=self.descriptor)
                 except PermissionError:
-                    descriptor = -1  # left by another user; it is not worth more than a new one
+                    descriptor = -1  # another user's file: replace it
                 except OSError as error:
                     if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
                         raise
@@ -442,7 +444,7 @@ class Directory:
             return descriptor
 
     def write(self, name: str, content: bytes, ownership: Ownership) -> None:
-        """Write a small file, and make sure that it is on the disk."""
+        """Write a small file, and sync it to the disk."""
         descriptor = self.create_file(name, ownership)
         try:
             with explained("write", self.join(name)):
@@ -454,7 +456,7 @@ class Directory:
             os.close(descriptor)
 
     def read(self, name: str, limit: int) -> Optional[bytes]:
-        """Return the content of a file, at most ``limit`` bytes of it; ``None`` when there is none."""
+        """Return the first ``limit`` bytes of a file; ``None`` if the file does not exist."""
         descriptor = self.open_file(name)
         if descriptor is None:
             return None
@@ -462,36 +464,36 @@ class Directory:
             return file.read(limit)
 
     def set_access(self, name: str, ownership: Ownership) -> None:
-        """Give a file that exists another owner or mode."""
+        """Set owner, group and mode of an existing file."""
         descriptor = self.open_file(name)
         if descriptor is None:
             return
         try:
             if not self.trusts_links and os.fstat(descriptor).st_nlink > 1:
-                raise self._unsafe(name, "a file with another name elsewhere")
+                raise self._unsafe(name, "a file with another hard link")
             ownership.apply(descriptor, self.join(name))
         finally:
             os.close(descriptor)
 
     def move(self, name: str, target: Directory, new_name: str, *, lasting: bool = True) -> None:
-        """Rename an entry, over what is there, and make sure that the disk knows it.
+        """Rename an entry, replace the target, and sync the new name to the disk.
 
-        :param lasting: whether to make sure of it now; else it is for the caller, by :meth:`sync` of the target.
+        :param lasting: sync now; otherwise the caller must :meth:`sync` the target.
         """
-        with explained("put a file in place", target.join(new_name)):
+        with explained("rename a file", target.join(new_name)):
             os.replace(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
             if lasting:
                 target.sync()
 
     @property
     def device(self) -> int:
-        """The number of the file system that the directory is on."""
+        """The device number of the directory's file system."""
         return os.fstat(self.descriptor).st_dev
 
     def can_move_to(self, target: Directory) -> bool:
-        """Return whether a file of this directory can be renamed into another one.
+        """Return whether a file of this directory can be renamed into another directory.
 
-        Nothing but trying tells: a directory may be mounted a second time, and then is of the same file system.
+        Only a trial can show it: bind mounts of one file system have the same device number.
         """
         if self.device != target.device:
             return False
@@ -509,7 +511,7 @@ class Directory:
         return True
 
     def remove(self, name: str) -> bool:
-        """Remove an entry that is no directory; return whether it was there."""
+        """Remove a file or link; return whether it existed."""
         try:
             os.unlink(name, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -519,10 +521,10 @@ class Directory:
         return True
 
     def must_be_writable(self, place: str = "") -> None:
-        """Make sure that entries may be created and removed here.
+        """Check the permission to create and remove entries.
 
-        :param place: what is to be created, for the message; else it names the directory.
-        :raises NotPermittedError: when they may not.
+        :param place: the path to create, for the message; by default the directory.
+        :raises NotPermittedError: without that permission.
         """
         if os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor, effective_ids=_EFFECTIVE):
             return
@@ -532,7 +534,7 @@ class Directory:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def remove_directory(self, name: str) -> bool:
-        """Remove a directory below if it is empty; return whether it is gone."""
+        """Remove an empty subdirectory; return whether it no longer exists."""
         try:
             os.rmdir(name, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -542,17 +544,17 @@ class Directory:
         return True
 
     def sync(self) -> None:
-        """Make sure that the disk knows the names in the directory."""
+        """Sync the names of the directory to the disk."""
         try:
             os.fsync(self.descriptor)
         except OSError as error:
-            # Some network file systems cannot sync a directory; they write names through.
+            # Some network file systems cannot sync a directory, because they write names through.
             if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
                 raise explain(error, "write", self.path) from error
 
     @property
     def trusts_links(self) -> bool:
-        """Whether links in this directory may be followed: we are not root, or only root can place any."""
+        """Whether links in this directory are safe: the user is not root, or only root can create links here."""
         return _trusts_links(os.fstat(self.descriptor))
 
     def _must_trust_link(self, name: str) -> None:
@@ -568,13 +570,13 @@ class Directory:
             where, instead = f"of user {owner}", f"run as {owner} (become_user)"
         return UnsafePathError(
             f"{self.join(name)} is {what}, in a directory {where}",
-            remedy=f"Remove it, or name the real place, or {instead}",
+            remedy=f"Remove {name}, or use the real path, or {instead}",
             path=self.join(name),
         )
 
 
 def user_name(uid: int) -> str:
-    """Return a user's name, or the number when it has none."""
+    """Return a user's name, or the number of a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -582,7 +584,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """Return a group's name, or the number when it has none."""
+    """Return a group's name, or the number of a group without a name."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -590,9 +592,9 @@ def group_name(gid: int) -> str:
 
 
 def barred(path: str, uid: int, gid: int) -> Optional[str]:
-    """Return the directory on the way to a path that a user may not enter, the path itself included; or ``None``.
+    """Return the first directory of a path, or the path itself, that a user may not enter; or ``None``.
 
-    Access control lists are not looked at.
+    The check ignores access control lists.
     """
     groups = {gid, *os.getgrouplist(user_name(uid), gid)} if user_name(uid) != str(uid) else {gid}
     here = "/"
@@ -617,7 +619,7 @@ def _described(uid: int, gid: int, mode: int) -> str:
 
 
 def _walk(path: str) -> tuple[Directory, list[str]]:
-    """Enter the deepest directory of a path that exists; return it and the names that are missing below it."""
+    """Open the deepest existing directory of a path; return it and the missing names below it."""
     pending = [part for part in os.path.abspath(path).split("/") if part]
     here = Directory(os.open("/", _PASS), "/")
     links = 0
@@ -652,7 +654,7 @@ def _walk(path: str) -> tuple[Directory, list[str]]:
 
 
 def _entered(here: Directory) -> Directory:
-    """Enter for good where we were only passing, so that names can be made sure to be on the disk."""
+    """Open a directory again for reading, because an O_PATH descriptor cannot be synced."""
     with contextlib.suppress(PermissionError):
         entered = Directory(os.open(".", _ENTER, dir_fd=here.descriptor), here.path)
         here.close()
@@ -661,7 +663,7 @@ def _entered(here: Directory) -> Directory:
 
 
 def _barred(here: Directory, name: str) -> NotPermittedError:
-    """Say which of the two, the directory or the one it is in, cannot be entered."""
+    """Return an error that names the directory which the user may not enter: the entry or its parent."""
     try:
         state = os.stat(name, dir_fd=here.descriptor, follow_symlinks=False)
         path = here.join(name)
@@ -711,5 +713,7 @@ def _mode(mode: Union[str, int]) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= 0o777:
-        raise OwnershipError(f"{mode!r} is not a mode", remedy="Write it in octal digits and in quotes, as '0640'")
+        raise OwnershipError(
+            f"{mode!r} is not a mode", remedy="Write the mode in octal digits and in quotes, as '0640'"
+        )
     return number

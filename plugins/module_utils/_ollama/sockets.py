@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Connections that belong to a call: opened for it, ended with it, handed back to the pool without it.
+"""Connections that a call owns while it uses them, so that the call can be cancelled.
 
-urllib3 keeps its sockets to itself and opens them in ways that nothing can interrupt. The classes here take over the
-two moments that matter: when a connection is opened or reused (the call takes a handle on the socket), and when it goes
-back to the pool (the call lets go, before another call can get it). Works with urllib3 1.26 and 2.
+urllib3 hides its sockets, and nothing can interrupt it while it connects. The classes here intervene twice: when a
+connection is opened or reused, the call attaches to the socket; before the connection returns to the pool, the call
+detaches. They work with urllib3 1.26 and 2.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from typing import Any, Optional
 try:
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-except ImportError:  # whoever builds a transport says so; without one nothing here is used
+except ImportError:  # the constructor of a transport reports it
     HTTPConnection = HTTPSConnection = HTTPConnectionPool = HTTPSConnectionPool = object  # type: ignore[assignment, misc]
 
 from .api_errors import ServerUnreachableError
 from .calls import Call
 from .strict_responses import StrictResponse
 
-#: Bytes of a body that goes out together with the head of its request.
+#: The largest body, in bytes, that is sent together with the head of its request.
 _SMALL = 65536
 
-# A request without streaming is silent until the answer is complete, for many minutes on a slow machine. Probes tell a
-# server that thinks from one that is gone, and keep alive a firewall's entry (often dropped after 5 minutes).
+# An unstreamed request is silent until the answer is complete, for many minutes on a slow machine. Keep-alive probes
+# detect a dead server, and refresh the firewall's entry (often dropped after 5 minutes).
 _KEEPALIVE_OPTIONS = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 
 
@@ -49,7 +49,7 @@ _current = _Current()
 
 @contextmanager
 def on_behalf_of(call: Call) -> Iterator[None]:
-    """Connections that this thread opens or reuses in the meantime belong to the call."""
+    """Let a call own the connections that this thread opens or reuses inside the context."""
     _current.call = call
     try:
         yield
@@ -58,10 +58,10 @@ def on_behalf_of(call: Call) -> Iterator[None]:
 
 
 def open_socket(host: str, port: int, call: Call) -> socket.socket:
-    """Connect, trying each address of the host in turn within the connect timeout of the call.
+    """Connect to the first address of the host that accepts, within the connect timeout of the call.
 
-    :raises ServerUnreachableError: when none of the addresses answers.
-    :raises OllamaError: what ended the call, at the moment it is ended.
+    :raises ServerUnreachableError: if no address accepts.
+    :raises OllamaError: if the call is cancelled or its deadline passes.
     """
     try:
         addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
@@ -69,7 +69,7 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
         reason = error.strerror if isinstance(error, socket.gaierror) else "it is not a host name"
         raise ServerUnreachableError(
             f"The host name {host!r} cannot be resolved: {reason}",
-            remedy="Correct the address of the server, or the name service of this machine",
+            remedy="Correct the address of the server, or the DNS settings of this machine",
             host=host,
         ) from error
     timeout = call.connect_timeout
@@ -77,7 +77,7 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
     reasons = []
     failure: Optional[OSError] = None
     for index, (family, kind, protocol, _name, address) in enumerate(addresses):
-        # Each address gets its share, or one that swallows packets would use up the time of one that works.
+        # Share the time, or an address that drops packets would use it up.
         share = None if deadline is None else max(0.0, deadline - time.monotonic()) / (len(addresses) - index)
         try:
             return _connect(new_socket(family, kind, protocol), address, share, call)
@@ -86,14 +86,14 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
             reasons.append(f"{address[0]}: {error.strerror or error}")
     raise ServerUnreachableError(
         f"No connection to {host} port {port} ({'; '.join(reasons)})",
-        remedy="Check that the server runs and listens there, and that no firewall is in between",
+        remedy="Check that the server runs and listens on this port, and that no firewall blocks it",
         host=host,
         port=port,
     ) from failure
 
 
 def new_socket(family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> socket.socket:
-    """Return a socket for a connection to a server, which does not block and is not connected."""
+    """Return a non-blocking, unconnected socket for a connection to a server."""
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
@@ -130,14 +130,14 @@ def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: 
 
 
 class _OwnedConnection:
-    """What both kinds of connection do for their call."""
+    """Shared behaviour of plain and encrypted connections."""
 
-    #: What http.client makes of an answer.
+    #: The class that http.client uses for responses.
     response_class: Any = StrictResponse
 
     sock: Any
     call: Optional[Call] = None
-    #: The head of a request whose body is about to follow; empty before, None when head and body go one by one.
+    #: The head of a request whose body follows; empty before the head, None if head and body are sent separately.
     _head: Optional[bytes] = None
 
     def _new_conn(self) -> socket.socket:
@@ -151,7 +151,7 @@ class _OwnedConnection:
         self._ready()
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:  # a connection from the pool; a new one is opened by what is sent first
+        if self.sock is not None:  # from the pool; a new connection opens with the first bytes sent
             self.call = _of_this_thread()
             self.call.attach(self.sock)
             self._ready()
@@ -166,19 +166,19 @@ class _OwnedConnection:
             if not self._head:
                 self._head = data
                 return
-            # As one piece: a server that is woken by the head would only have to wait for the body.
+            # In one piece, since the head alone would wake the server too early.
             data, self._head = self._head + data, None
         try:
             super().send(data)  # type: ignore[misc]
         except (ConnectionResetError, ssl.SSLEOFError) as error:
-            # The server hung up, and most likely said why: that it wants a client certificate, or already has the blob.
-            # For this error, and in every version only for this one, urllib3 goes on to read what was said.
+            # The server closed the connection, most likely after a response with the reason, such as a missing client
+            # certificate or a blob that it already has. urllib3 reads that response only after a BrokenPipeError.
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
 
     def _ready(self) -> None:
         call = _of_this_thread()
         call.sent = True
-        # Sending waits for a server that does not read, which is its silence, not the network's.
+        # The read timeout covers sending, too: a server that does not read is silent.
         self.sock.settimeout(call.read_timeout)
 
 

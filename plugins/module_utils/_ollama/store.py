@@ -4,10 +4,10 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """A store: the models directory of an Ollama, with ``blobs/`` and ``manifests/``.
 
-Layout and habits are those of Ollama v0.33: blobs lie in ``blobs/sha256-<hex>``, manifests in
-``manifests/<host>/<namespace>/<model>/<tag>``. Ollama takes every file at exactly that depth of ``manifests`` for a
-manifest, and removes from ``blobs``, when it starts, every file that no manifest names. Work in progress therefore lies
-in neither, but in a directory of its own beside them.
+The layout is that of Ollama v0.33: blobs are in ``blobs/sha256-<hex>``, manifests in
+``manifests/<host>/<namespace>/<model>/<tag>``. Ollama treats every file at exactly that depth of ``manifests`` as a
+manifest. When it starts, it removes every file in ``blobs`` that no manifest names. Work in progress is therefore in a
+separate directory beside them.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from .safe_fs import Directory, DirectoryError, Ownership, explained
 BLOBS = "blobs"
 MANIFESTS = "manifests"
 
-#: Where the lock and the records of an importer lie, and partial files with their journals: in the models directory, or
-#: in that of the blobs where it is a file system of its own. Ollama's pruning leaves a directory that holds something.
+#: Directory for an importer's lock, records, partial files and journals. It is in the models directory, or in the blobs
+#: directory if that is a separate file system. Ollama's pruning keeps directories that are not empty.
 WORKSPACE = ".legionio-ollama"
 
-#: What the name of a manifest that is being written begins with. It is no model's name.
+#: Prefix of the name of a manifest that is being written. No model name begins like that.
 TEMPORARY = ".legionio-ollama-"
 
-#: How often a manifest is written when Ollama's pruning removes its directory, empty as it still is, before the rename.
+#: Attempts to write a manifest: Ollama's pruning may remove its directory, which is empty until the rename.
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """Where a store is, and to whom belongs what is created in it.
+    """The path of a store, and the owner, group and mode of new files.
 
-    ``None`` means as the models directory, or its nearest parent that exists, has it.
+    ``None`` takes the value of the models directory, or of its nearest existing parent.
     """
 
     path: str
@@ -60,10 +60,10 @@ class Store:
     """A models directory that may not exist yet. Nothing is created before :meth:`prepare`."""
 
     def __init__(self, settings: StoreSettings) -> None:
-        """Look at the directory.
+        """Open the directory if it exists.
 
-        :raises OwnershipError: for an owner, group or mode that cannot be.
-        :raises DirectoryError: when the directory cannot be reached.
+        :raises OwnershipError: for an unknown owner or group, or an invalid mode.
+        :raises DirectoryError: if the directory cannot be reached.
         """
         self.settings = settings
         self.path = os.path.abspath(settings.path)
@@ -75,12 +75,12 @@ class Store:
         self._manifests = self._root.find(MANIFESTS) if self._root else None
         self._workspace: Optional[Directory] = None
         self._partials: Optional[Directory] = None
-        #: Why the directory cannot be looked into, if so.
+        #: Why the directory cannot be read; empty if it can.
         self.obstacle = ""
 
     @classmethod
     def out_of_reach(cls, settings: StoreSettings, obstacle: str) -> Store:
-        """Return a store that cannot be looked into, as one in which nothing is; nothing can be created either."""
+        """Return a store for a directory that cannot be read. It seems empty, and nothing can be created in it."""
         store = cls(StoreSettings("/"))
         store.close()
         store.settings = settings
@@ -91,12 +91,12 @@ class Store:
 
     @property
     def where(self) -> str:
-        """The models directory, as messages call it."""
+        """The models directory, for messages."""
         return self.path
 
     @property
     def exists(self) -> bool:
-        """Whether there is a models directory. An Ollama makes the directory of its blobs when it starts."""
+        """Whether the models directory exists, which means its ``blobs/``. Ollama creates that when it starts."""
         return self._blobs is not None
 
     def __enter__(self) -> Store:
@@ -106,13 +106,13 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the directories."""
+        """Close the directories."""
         for directory in (self._partials, self._workspace, self._manifests, self._blobs, self._root):
             if directory:
                 directory.close()
 
     def prepare(self) -> None:
-        """Create what is missing: the models directory and its three parts."""
+        """Create the models directory, ``blobs/`` and ``manifests/`` if they are missing."""
         if self._root is None:
             self._root = Directory.make(self.path, self.ownership)
         if self._blobs is None:
@@ -122,58 +122,58 @@ class Store:
 
     @property
     def root(self) -> Directory:
-        """The models directory, once it exists."""
+        """The models directory, which must exist."""
         return _existing(self._root, self.path)
 
     @property
     def blobs(self) -> Directory:
-        """The directory of the blobs, once it exists."""
+        """The directory of the blobs, which must exist."""
         return _existing(self._blobs, os.path.join(self.path, BLOBS))
 
     def sync_blobs(self) -> None:
-        """Make sure that the disk knows the names of all blobs that were put in place through this store."""
+        """Sync the names of all renamed blobs to the disk."""
         if self._blobs is not None:
             self._blobs.sync()
 
     @property
     def workspace(self) -> Directory:
-        """The directory for work in progress; it is created when it is first asked for."""
+        """The directory for work in progress; the first access creates it."""
         if self._workspace is None:
             self._workspace = self.root.child(WORKSPACE, self.ownership)
         return self._workspace
 
     def find_workspace(self) -> Optional[Directory]:
-        """Return the directory for work in progress if there is one."""
+        """Return the directory for work in progress if it exists."""
         if self._workspace is None and self._root is not None:
             self._workspace = self._root.find(WORKSPACE)
         return self._workspace
 
     @property
     def partials(self) -> Directory:
-        """The directory for blobs that are being received; a file of it can be renamed into :attr:`blobs`."""
+        """The directory for partial files. Its files can be renamed into :attr:`blobs`."""
         if self._partials is None:
             near = self.workspace.can_move_to(self.blobs)
             self._partials = self.workspace if near else self.blobs.child(WORKSPACE, self.ownership)
         return self._partials
 
     def find_partials(self) -> Optional[Directory]:
-        """Return the directory for blobs that are being received if there is one."""
+        """Return the directory for partial files if it exists."""
         if self._partials is None and self._blobs and self._blobs.device != self.root.device:
             self._partials = self._blobs.find(WORKSPACE)
             return self._partials
         return self._partials or self.find_workspace()
 
     def room(self) -> tuple[str, Optional[int]]:
-        """Return where blobs go, and how many bytes are free there; ``None`` where the file system does not say it."""
+        """Return the path for blobs and its free bytes; ``None`` if the file system does not report them."""
         place = self._blobs.path if self._blobs else self.nearest
-        with explained("ask for the free space", place):
+        with explained("read the free space", place):
             disk = os.fstatvfs(self._blobs.descriptor) if self._blobs else os.statvfs(place)
         return place, disk.f_bavail * disk.f_frsize if disk.f_blocks else None
 
     def must_be_writable(self) -> None:
-        """Make sure that blobs and manifests can be put into place, as far as that can be seen.
+        """Check the permissions to write blobs and manifests.
 
-        :raises NotPermittedError: naming the directory that cannot be written to.
+        :raises NotPermittedError: with the directory that is not writable.
         """
         parts = [self._blobs, self._manifests, self.find_workspace()]
         if self._root is None:
@@ -187,37 +187,37 @@ class Store:
     # Blobs
 
     def blob_path(self, digest: str) -> str:
-        """Return where a blob lies, for messages."""
+        """Return the path of a blob, for messages."""
         return os.path.join(self.path, BLOBS, blob_file_name(digest))
 
     def blob_state(self, digest: str) -> Optional[os.stat_result]:
-        """Return the state of a blob's file; ``None`` when there is none.
+        """Return the state of a blob's file; ``None`` if it does not exist.
 
-        What is not a regular file is returned as it is, so that it can be replaced.
+        The state may be that of a link or directory, which the caller can replace.
         """
         return self._blobs.stat(blob_file_name(digest)) if self._blobs else None
 
     def open_blob(self, digest: str) -> Optional[int]:
-        """Open a blob for reading; return its descriptor, or ``None`` when there is none.
+        """Open a blob for reading; return its descriptor, or ``None`` if it does not exist.
 
-        :raises UnsafePathError: when it is not a regular file.
+        :raises UnsafePathError: if it is not a regular file.
         """
         return self._blobs.open_file(blob_file_name(digest)) if self._blobs else None
 
     def remove_blob(self, digest: str) -> bool:
-        """Remove a blob; return whether it was there."""
+        """Remove a blob; return whether it existed."""
         return self._blobs.remove(blob_file_name(digest)) if self._blobs else False
 
     # Manifests
 
     def manifest_path(self, name: ModelName) -> str:
-        """Return where a manifest lies, for messages."""
+        """Return the path of a manifest, for messages."""
         return os.path.join(self.path, MANIFESTS, *name.manifest_parts)
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
-        """Return the bytes of a manifest, sound or not; ``None`` when there is none.
+        """Return the bytes of a manifest, unchecked; ``None`` if it does not exist.
 
-        Of a file larger than a manifest can be, the beginning is returned, which no reader accepts.
+        Of a file that is too large for a manifest, return the beginning, which no parser accepts.
         """
         *parents, tag = name.manifest_parts
         directory = self._descend(parents)
@@ -227,7 +227,7 @@ class Store:
             return directory.read(tag, MAX_MANIFEST_SIZE + 1)
 
     def manifest_state(self, name: ModelName) -> Optional[os.stat_result]:
-        """Return the state of a manifest's file; ``None`` when there is none."""
+        """Return the state of a manifest's file; ``None`` if it does not exist."""
         *parents, tag = name.manifest_parts
         directory = self._descend(parents)
         if directory is None:
@@ -236,7 +236,7 @@ class Store:
             return directory.stat(tag)
 
     def set_manifest_access(self, name: ModelName, ownership: Ownership) -> None:
-        """Give a manifest's file another owner or mode."""
+        """Set owner, group and mode of a manifest's file."""
         *parents, tag = name.manifest_parts
         directory = self._descend(parents)
         if directory is not None:
@@ -244,11 +244,11 @@ class Store:
                 directory.set_access(tag, ownership)
 
     def names(self) -> list[ModelName]:
-        """Return the names of all manifests, sound or not."""
+        """Return the names of all manifests, including invalid ones."""
         return [entry for entry in self._entries() if isinstance(entry, ModelName)]
 
     def write_manifest(self, name: ModelName, raw: bytes) -> None:
-        """Put a manifest in place, whole or not at all."""
+        """Write a manifest atomically."""
         *parents, tag = name.manifest_parts
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -264,8 +264,8 @@ class Store:
                     raise
 
     def _put(self, raw: bytes, directory: Directory, tag: str) -> None:
-        """Write a manifest into its directory, by way of one on the same file system."""
-        # Another host may share the store, and have a process of the same number.
+        """Write a temporary file on the same file system, and rename it."""
+        # A random name, since another host that shares the store may have a process of the same number.
         temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
         for place in (self.workspace, directory):
             try:
@@ -275,12 +275,12 @@ class Store:
             except DirectoryError as error:
                 with contextlib.suppress(DirectoryError):
                     place.remove(temporary)
-                # Registries and models may be mount points of their own, or links to another disk.
+                # The directory of a registry or model may be a mount point, or a link to another disk.
                 if place is directory or getattr(error.__cause__, "errno", None) != errno.EXDEV:
                     raise
 
     def remove_manifest(self, name: ModelName) -> bool:
-        """Remove a manifest, and the directories that are empty without it; return whether it was there."""
+        """Remove a manifest and the directories that become empty; return whether the manifest existed."""
         *parents, tag = name.manifest_parts
         directory = self._descend(parents)
         if directory is None:
@@ -300,13 +300,13 @@ class Store:
         return removed
 
     def unseen(self) -> list[str]:
-        """Return why there may be manifests that :meth:`names` lacks; each a whole message."""
+        """Return why :meth:`names` may lack manifests, one complete message for each reason."""
         return [str(entry) for entry in self._entries() if not isinstance(entry, ModelName)]
 
     def references(self, *, without: Collection[ModelName] = ()) -> References:
         """Return which models name which blobs.
 
-        :param without: models whose manifests do not count.
+        :param without: models to ignore.
         """
         found = References()
         for entry in self._entries():
@@ -319,7 +319,7 @@ class Store:
         return found
 
     def _manifests_root(self) -> Directory:
-        # Ollama's pruning removes even this directory while it is empty.
+        # Create it again: Ollama's pruning removes even this directory if it is empty.
         found = self.root.child(MANIFESTS, self.ownership)
         if self._manifests:
             self._manifests.close()
@@ -339,7 +339,7 @@ class Store:
         return directory
 
     def _entries(self) -> Iterator[Union[ModelName, CollectionError]]:
-        """Yield what Ollama takes for manifests: names, and why there may be others that are not known."""
+        """Yield the name of each manifest, and an error for each entry that may hide manifests."""
         root = self._descend([])
         if root is not None:
             with root:
@@ -358,7 +358,7 @@ def _entries_below(directory: Directory, parts: list[str]) -> Iterator[Union[Mod
         try:
             if len(parts) == 3:
                 state = directory.stat(entry)
-                # A link whose target is away may be a manifest on a disk that is not mounted.
+                # A dangling link may be a manifest on a disk that is not mounted.
                 if state is None and directory.has(entry):
                     yield _dangling(directory.join(entry))
                 elif state is not None and not stat.S_ISDIR(state.st_mode):
@@ -374,9 +374,9 @@ def _entries_below(directory: Directory, parts: list[str]) -> Iterator[Union[Mod
 
 
 def _below(directory: Directory, entry: str) -> Optional[Directory]:
-    """Enter a directory among the manifests; return ``None`` for anything but a directory.
+    """Open a directory among the manifests; return ``None`` for anything but a directory.
 
-    :raises DirectoryError: for one that cannot be entered, a link to one included: Ollama follows it.
+    :raises DirectoryError: for a directory, or a link to a directory, that cannot be opened; Ollama follows such links.
     """
     state = directory.stat(entry)
     if state is None:
@@ -389,15 +389,15 @@ def _below(directory: Directory, entry: str) -> Optional[Directory]:
 def _dangling(path: str) -> DirectoryError:
     return DirectoryError(
         f"{path} is a symbolic link to something that is not there",
-        remedy="Mount the file system that it leads to, or remove the link",
+        remedy="Mount the file system of the link's target, or remove the link",
         path=path,
     )
 
 
 def _stranger(path: str) -> DirectoryError:
     return DirectoryError(
-        f"{path} cannot be read as a manifest, since its name is that of no model",
-        remedy="Remove it if it is no manifest",
+        f"{path} cannot be read as a manifest, because its path is not a model name",
+        remedy="Remove the file if it is not a manifest",
         path=path,
     )
 

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Answers that come line by line: one JSON document a line (NDJSON).
+"""Streamed answers with one JSON document a line (NDJSON).
 
-Once a stream has begun its status is 200 whatever happens, so an error comes as a line ``{"error": ...}``, and a
-connection that Ollama gives up ends like a complete one. The classes here raise in both cases.
+The status of a stream is always 200, so Ollama reports a later error as a line ``{"error": ...}``. A stream that
+Ollama abandons ends like a complete one. The classes here raise an error in both cases.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .api_errors import ConnectionLostError, IncompleteResponseError, OllamaErro
 from .documents import read_object
 from .text import printable
 
-#: Twice what Ollama's own client accepts in one line (api/client.go, maxBufferSize).
+#: Bytes of a line; twice the limit of Ollama's own client (api/client.go, maxBufferSize).
 MAX_LINE = 16 * 1000 * 1000
 
 
@@ -45,21 +45,21 @@ def _decode(line: bytes, url: str) -> dict[str, Any]:
     document = read_object(line)
     if document is None:
         raise UnexpectedAnswerError(
-            f"What answers at {url} is not Ollama: a line of its stream is no JSON object, {line[:200]!r}",
-            remedy="Correct the address; if a proxy lies between, look whether it changes or cuts answers",
+            f"The server at {url} is not Ollama: a line of its stream is not a JSON object, {line[:200]!r}",
+            remedy="Correct the address; if there is a proxy in between, check whether it changes or cuts answers",
             host=url,
         )
     return document
 
 
 class LineStream:
-    """The lines of one answer. Iterate to the end, or ``close`` it, which makes Ollama stop.
+    """The lines of one answer. Iterate to the end, or ``close`` the stream, which makes Ollama stop.
 
-    Usable as a context manager. Belongs to one thread; cancelling it from another one is what its call is for.
+    A stream is a context manager and belongs to one thread. Another thread cancels it through its call.
 
-    :param lines: the documents, which end with the answer.
-    :param finish: lets go of connection and call; called exactly once.
-    :param error_of: the error for the text of an error line.
+    :param lines: the documents, to the end of the answer.
+    :param finish: releases connection and call; called exactly once.
+    :param error_of: makes the error for the text of an error line.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LineStream:
         self._error_of = error_of
 
     def close(self) -> None:
-        """Let go of the answer. A stream that was not read to its end is ended at the server too."""
+        """Release the answer. If it was not read to its end, the server stops, too."""
         finish, self._finish = self._finish, None
         if finish is not None:
             finish()
@@ -106,7 +106,7 @@ def error_text(error: object) -> str:
 class ProgressStream(LineStream):
     """The progress of pull, push or create: documents ``{status[, digest, total, completed]}``, sizes in bytes.
 
-    The last one says ``success``; without it the stream raises :class:`IncompleteResponseError`.
+    If the last status is not ``success``, the stream raises :class:`IncompleteResponseError`.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -123,11 +123,11 @@ class ProgressStream(LineStream):
             raise IncompleteResponseError(
                 f"{after}: {cut.message}" if cut else after,
                 partial=last,
-                remedy="Try again: what was transferred is kept; if it happens again look at the server's log",
+                remedy="Try again: the server keeps the transferred bytes. If this repeats, read the server's log",
             ) from cut
 
     def wait(self) -> dict[str, Any]:
-        """Follow it to its end and return the last document."""
+        """Read the stream to its end and return the last document."""
         *_reports, last = self
         return last
 
@@ -137,11 +137,11 @@ class Event:
     """A piece of a streamed generate or chat.
 
     :ivar type: ``delta`` for a piece of the answer, ``done`` for its end.
-    :ivar text: what the model adds to its answer.
-    :ivar thinking: what it adds to its thinking.
-    :ivar tool_calls: the tools it wants called, as Ollama describes them.
-    :ivar data: of a delta, the line as the server sent it; of ``done``, the complete response as it would have come
-        unstreamed: the joined message with the metrics of the last line.
+    :ivar text: new text of the answer.
+    :ivar thinking: new text of the thinking.
+    :ivar tool_calls: new tool calls, in Ollama's format.
+    :ivar data: of a delta, the line as the server sent it; of ``done``, the complete response as without streaming:
+        the joined message with the metrics of the last line.
     """
 
     type: str
@@ -152,9 +152,9 @@ class Event:
 
 
 class GenerationStream(LineStream):
-    """The events of a streamed generate or chat. The last one is ``done``, or the stream raises.
+    """The events of a streamed generate or chat; the last event is ``done``.
 
-    :raises IncompleteResponseError: while iterating, when the answer ends without ``done: true``.
+    :raises IncompleteResponseError: while iterating, if the answer ends without ``done: true``.
     """
 
     def __iter__(self) -> Iterator[Event]:
@@ -162,7 +162,7 @@ class GenerationStream(LineStream):
         done = False
         cut: Optional[ConnectionLostError] = None
         try:
-            # Read beyond the last line, to the end of the body, so that the connection can serve again.
+            # Read to the end of the body, so that the pool can reuse the connection.
             for document in self._documents():
                 event = _delta(document)
                 joined.add(document, event)
@@ -179,22 +179,22 @@ class GenerationStream(LineStream):
 def incomplete(partial: dict[str, Any], cut: Optional[ConnectionLostError] = None) -> IncompleteResponseError:
     """Return the error for an answer without ``done: true``.
 
-    Ollama itself ends an answer so when the model repeats itself endlessly, or when its runner goes away.
+    Ollama ends an answer like that if the model repeats itself endlessly, or if its runner stops.
 
-    :param partial: what there is of it.
-    :param cut: how the connection broke, if that was the reason.
+    :param partial: the received part of the answer.
+    :param cut: the loss of the connection, if that was the reason.
     """
     return IncompleteResponseError(
         f"The answer is not complete: {cut.message}" if cut else "The answer ended without done: true",
         partial=partial,
-        remedy="The model repeated itself, or its runner stopped: look at the server's log, or change the prompt",
+        remedy="The model repeated itself, or its runner stopped: read the server's log, or change the prompt",
     )
 
 
 def _delta(document: dict[str, Any]) -> Event:
-    """Return what a line of a generate or chat adds.
+    """Return the event of one line of a generate or chat.
 
-    :raises UnexpectedAnswerError: when a part of it is of a type that Ollama never sends.
+    :raises UnexpectedAnswerError: if a value has a type that Ollama never sends.
     """
     message = document.get("message")
     part, text_key = (message, "content") if isinstance(message, dict) else (document, "response")
@@ -208,13 +208,13 @@ def _delta(document: dict[str, Any]) -> Event:
 
 
 def _part_of(part: Mapping[str, Any], name: str, kind: type, absent: Any) -> Any:
-    """Return a value of a line; null counts as absent, as Go writes a list that is empty."""
+    """Return a value of a line; null counts as absent, because Go writes it for an empty list."""
     value = part.get(name)
     if value is None:
         return absent
     if not isinstance(value, kind):
         raise UnexpectedAnswerError(
-            f"What answers is not Ollama: {name!r} in a line of its stream is of the type {type(value).__name__}"
+            f"The server is not Ollama: {name!r} in a line of its stream has the type {type(value).__name__}"
         )
     return value
 
@@ -222,13 +222,13 @@ def _part_of(part: Mapping[str, Any], name: str, kind: type, absent: Any) -> Any
 def _is_tool_call(call: object) -> bool:
     if not isinstance(call, dict):
         raise UnexpectedAnswerError(
-            f"What answers is not Ollama: a tool call in its stream is {printable(call)}, which is no object"
+            f"The server is not Ollama: a tool call in its stream is {printable(call)} instead of an object"
         )
     return True
 
 
 class _Joined:
-    """The response that the pieces add up to."""
+    """The complete response, joined from its pieces."""
 
     def __init__(self) -> None:
         self._last: dict[str, Any] = {}

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""HTTP as the client needs it, and its implementation over one pooled session of ``requests``.
+"""The HTTP transport of the client: its interface, and its implementation with one pooled ``requests`` session.
 
-``requests`` is used rather than Ansible's ``open_url`` because the daemon shares the client, and needs connections
-that are pooled, streamed and cancelled. Works with requests 2.28 (Debian 12) and newer.
+The transport uses ``requests`` instead of Ansible's ``open_url`` because the daemon shares it, and needs pooled,
+streamed and cancellable connections. It works with requests 2.28 (Debian 12) and newer.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ from .hosts import ServerAddress
 from .sockets import POOL_CLASSES, on_behalf_of
 from .text import printable
 
-#: Connections kept open between calls. More threads than this work too, each further one connects anew.
+#: Idle connections to keep. More threads than this work, too, but each further one opens a new connection.
 POOL_SIZE = 64
 _CHUNK = 65536
 
 
 class SizedBody(Protocol):
-    """A request body that comes in pieces, with a length that is known beforehand."""
+    """A request body in pieces, of known length."""
 
     def __len__(self) -> int: ...  # pragma: no cover
 
@@ -83,7 +83,7 @@ class HttpRequest:
 
 
 class ResponseHead(Protocol):
-    """The head of an answer. Header names are looked up without regard to case."""
+    """The head of a response. Header names are case-insensitive."""
 
     @property
     def status(self) -> int: ...
@@ -96,26 +96,26 @@ class ResponseHead(Protocol):
 
 
 class HttpResponse(ResponseHead, Protocol):
-    """An answer whose status and headers are there, and whose body can be read."""
+    """A response whose head has arrived, and whose body can be read."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it arrives, to its end; raises as :meth:`Transport.send` does."""
+        """Yield the body as it arrives; raise the errors of :meth:`Transport.send`."""
 
     def close(self) -> None:
-        """Let go of an answer, read to its end or not. The server sees at once when it was not."""
+        """Release the response. If it was not read to its end, close its connection at once."""
 
 
 class Transport(Protocol):
-    """What sends requests. Safe for concurrent use by many threads."""
+    """The sender of requests. Many threads may use it at the same time."""
 
     def send(self, request: HttpRequest, call: Call) -> HttpResponse:
-        """Send once, without retry, within the timeouts of the call.
+        """Send the request once, without retry, within the timeouts of the call.
 
-        :raises ServerUnreachableError: nothing was sent.
-        :raises ConnectionLostError: sent, and broken before the answer was there.
-        :raises ReadTimeoutError: sent, and silent for too long.
-        :raises UnexpectedAnswerError: something answered that does not speak HTTP.
-        :raises OllamaError: what ended the call: cancelled, or its deadline exceeded.
+        :raises ServerUnreachableError: if the request could not be sent.
+        :raises ConnectionLostError: if the connection broke after the request was sent.
+        :raises ReadTimeoutError: if the server was silent for too long after the request.
+        :raises UnexpectedAnswerError: if the server does not speak HTTP.
+        :raises OllamaError: if the call is cancelled or its deadline passes.
         """
 
     def close(self) -> None:
@@ -124,10 +124,10 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """How the server is verified, and how this side shows who it is.
+    """How to verify the server, and the client's own certificate.
 
-    :ivar ca_path: a file with the certificates of accepted authorities, or a directory of them as OpenSSL has it.
-    :ivar client_cert: a file with the certificate, and the private key too when ``client_key`` is None.
+    :ivar ca_path: a file with the certificates of trusted authorities, or a directory in OpenSSL's format.
+    :ivar client_cert: a file with the certificate, and with the private key if ``client_key`` is None.
     """
 
     validate_certs: bool = True
@@ -136,13 +136,13 @@ class TlsSettings:
     client_key: Optional[str] = None
 
     def check(self) -> None:
-        """Load the files once, because later every defect in them would look like one of the connection.
+        """Load the files, because a later error would look like a connection failure.
 
-        :raises InvalidServerError: when one cannot be used.
+        :raises InvalidServerError: for a file that cannot be used.
         """
         if self.client_key and not self.client_cert:
             raise InvalidServerError(
-                "There is a client_key without a client_cert", remedy="Name the certificate that belongs to the key"
+                "client_key is set without client_cert", remedy="Set client_cert to the certificate of the key"
             )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.ca_path and self.validate_certs:
@@ -155,7 +155,7 @@ class TlsSettings:
                 raise _unusable("The CA certificates", self.ca_path, error) from error
         if self.client_cert:
             try:
-                # An empty password, since OpenSSL would ask on the terminal for one.
+                # An empty password, or OpenSSL would ask for one on the terminal.
                 context.load_cert_chain(self.client_cert, self.client_key, password="")
             except (OSError, ValueError) as error:
                 raise _unusable("The client certificate", self.client_cert, error) from error
@@ -171,7 +171,7 @@ def _unusable(what: str, path: str, error: Exception) -> InvalidServerError:
 
 
 class _OwningAdapter(HTTPAdapter):
-    """An adapter whose connections belong to calls, see ``sockets.py``."""
+    """An adapter whose connections are owned by calls, see ``sockets.py``."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -186,15 +186,14 @@ class _OwningAdapter(HTTPAdapter):
 class RequestsTransport:
     """One pooled session of ``requests``.
 
-    Any number of threads may use it at the same time: nothing of the session changes after its construction. Cookies
-    are neither kept nor sent, redirects are not followed, credentials are not looked up in a netrc file, and what the
-    environment says about proxies and certificates is read once, here.
+    Many threads may use it at the same time, because the session does not change after construction. The transport
+    ignores cookies, redirects and netrc files. It reads the proxies and certificates of the environment once.
 
-    Without a proxy, requests go to the session's pool of connections directly: all of them go to one server, and what
-    the session does for each anew (cookies, hooks, the URL, environment) costs more than everything else together.
+    Without a proxy, requests go directly to the session's connection pool. The session's own work for each request
+    (cookies, hooks, the URL, environment) costs more than everything else together.
 
-    :raises MissingDependencyError: when ``requests`` is not installed.
-    :raises InvalidServerError: for TLS files that cannot be used, or a kind of proxy that cannot.
+    :raises MissingDependencyError: if ``requests`` is not installed.
+    :raises InvalidServerError: for unusable TLS files, or a proxy that is not HTTP.
     """
 
     def __init__(self, address: ServerAddress, tls: Optional[TlsSettings] = None) -> None:
@@ -223,10 +222,10 @@ class RequestsTransport:
         try:
             with on_behalf_of(call):
                 raw = self._through_the_proxy(request, call) if self._proxy else self._straight(request, call)
-        except Exception as error:  # every library in the stack has errors of its own
+        except Exception as error:  # every library in the stack has its own errors
             explained = self.explain(error, call)
             if explained is error:
-                raise  # with the cause that it has
+                raise  # keeps its cause
             raise explained from error
         return _Response(self, raw, request.method, call)
 
@@ -284,12 +283,12 @@ class RequestsTransport:
         self._session.close()
 
     def explain(self, error: Exception, call: Call) -> Exception:
-        """Return what to raise for an error of the libraries, or the error itself when it is none of theirs."""
+        """Return the typed error for an error of a library, or any other error unchanged."""
         call.detach()
         try:
             call.check()
         except OllamaError as ending:
-            return ending  # the broken connection is only how the ended call came to be noticed
+            return ending  # ending the call broke the connection
         if not isinstance(error, (OSError, HTTPError, http.client.HTTPException)):  # RequestException is an OSError
             return error
         found = causes(error)
@@ -300,7 +299,7 @@ class RequestsTransport:
         if tls is not None:
             return _tls_error(tls, server, host)
         if isinstance(error, (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL)):
-            return InvalidServerError(f"A request to {server} cannot be made: {error}", host=host)
+            return InvalidServerError(f"The request to {server} is not valid: {error}", host=host)
         if first(found, (socket.timeout, SilenceError)) is not None or isinstance(error, requests.exceptions.Timeout):
             return _silence(call, server, host)
         foreign = no_http(found)
@@ -308,8 +307,8 @@ class RequestsTransport:
             return UnexpectedAnswerError(f"{server} speaks TLS", remedy="Write https:// instead of http://", host=host)
         if foreign is not None:
             return UnexpectedAnswerError(
-                f"What answers at {server} does not speak HTTP: {printable(foreign)}",
-                remedy="Correct host and port, or write https:// if it is encrypted",
+                f"The server at {server} does not speak HTTP: {printable(foreign)}",
+                remedy="Correct host and port, or write https:// if the server uses TLS",
                 host=host,
             )
         why = reason(found)
@@ -318,18 +317,18 @@ class RequestsTransport:
                 why = f"the proxy refused or failed: {why}"
             return ServerUnreachableError(
                 f"No connection to {server}: {why}",
-                remedy="Check that the server runs and what lies between",
+                remedy="Check that the server runs, and that no firewall blocks it",
                 host=host,
             )
         return ConnectionLostError(
             f"The connection to {server} broke before the answer was complete: {why}",
-            remedy="Look at the server's log: it was stopped or crashed, or something in between cut the connection",
+            remedy="Read the server's log: the server stopped or crashed, or a device in between cut the connection",
             host=host,
         )
 
 
 class _Response:
-    """An answer over a connection that belongs to a call."""
+    """A response over a connection that a call owns."""
 
     def __init__(self, transport: RequestsTransport, raw: Any, method: str, call: Call) -> None:
         self._transport = transport
@@ -344,19 +343,19 @@ class _Response:
         received = 0
         try:
             for chunk in _arriving(self._raw):
-                self._call.check()  # the buffers of a socket that was shut down can still be read, a megabyte and more
+                self._call.check()  # a socket that was shut down may still have a megabyte in its buffers
                 received += len(chunk)
                 yield chunk
-            self._call.check()  # a socket that was shut down can look like an answer's regular end
+            self._call.check()  # a socket that was shut down can look like the regular end
             missing = self._announced() - received
-            if missing > 0:  # urllib3 1.26 does not mind
+            if missing > 0:  # urllib3 1.26 does not check it
                 raise http.client.IncompleteRead(b"", missing)
         except (OSError, HTTPError, http.client.HTTPException) as error:
             self._let_go()
             raise self._transport.explain(error, self._call) from error
-        except (ValueError, OverflowError) as error:  # a chunk with a negative size, or one beyond any memory
+        except (ValueError, OverflowError) as error:  # a chunk with a negative or huge size
             self._let_go()
-            foreign = http.client.BadStatusLine(f"a chunk whose size cannot be: {error}")
+            foreign = http.client.BadStatusLine(f"a chunk of invalid size: {error}")
             raise self._transport.explain(foreign, self._call) from error
 
     def close(self) -> None:
@@ -364,7 +363,7 @@ class _Response:
         self._call.detach()
 
     def _let_go(self) -> None:
-        # What was read to its end has left its connection to the pool already, and closes nothing.
+        # A response that was read to its end has already returned its connection to the pool, and closes nothing.
         self._raw.close()
         self._raw.release_conn()
 
@@ -375,12 +374,12 @@ class _Response:
 
 
 def _arriving(raw: Any) -> Iterable[bytes]:
-    """Yield the pieces of a body without waiting for more than what is there."""
+    """Yield the pieces of a body as they arrive."""
     if raw.chunked or raw.length_remaining is not None:
         yield from raw.stream(_CHUNK, decode_content=True)
         return
-    # Neither chunks nor a length (HTTP/1.0): asking for many bytes would wait for all of them, so take what is there;
-    # with urllib3 1.26, which has no read1, byte by byte.
+    # Neither chunks nor a length (HTTP/1.0): read() would wait for all requested bytes. urllib3 1.26 has no read1, so
+    # read single bytes there.
     read, size = (raw.read1, _CHUNK) if hasattr(raw, "read1") else (raw.read, 1)
     while True:
         piece = read(size, decode_content=True)
@@ -397,7 +396,7 @@ def _proxy_of(address: ServerAddress) -> Optional[str]:
     if proxy is not None and urlsplit(proxy if "://" in proxy else "http://" + proxy).scheme not in ("http", "https"):
         raise InvalidServerError(
             f"The environment names the proxy {without_credentials(proxy)}, which is neither http nor https",
-            remedy="Name an HTTP proxy in HTTPS_PROXY or HTTP_PROXY, or except the server in NO_PROXY",
+            remedy="Set HTTPS_PROXY or HTTP_PROXY to an HTTP proxy, or add the server to NO_PROXY",
             host=address.url,
         )
     return proxy
@@ -412,13 +411,13 @@ def _verification(tls: TlsSettings) -> Union[bool, str]:
 def _silence(call: Call, server: str, host: str) -> OllamaError:
     if not call.sent:
         return ServerUnreachableError(
-            f"{server} accepts connections, but does not get to the request within {call.connect_timeout:g} seconds",
+            f"{server} accepts connections, but does not take the request within {call.connect_timeout:g} seconds",
             remedy="Check that host and port are those of an Ollama server",
             host=host,
         )
     return ReadTimeoutError(
         f"{server} sent nothing for {call.read_timeout:g} seconds",
-        remedy="Allow more time (loading a model and a long answer are both silent), or look at the server's log",
+        remedy="Raise timeout (the server is silent while it loads a model or makes a long answer), or read its log",
         host=host,
         timeout=call.read_timeout,
     )
@@ -430,13 +429,13 @@ def _tls_error(failure: TlsFailure, server: str, host: str) -> TlsError:
     if failure.fault is TlsFault.UNTRUSTED:
         return TlsError(
             f"The certificate of {server} is not accepted: {failure.text}",
-            remedy="Set ca_path to the authority that signed it, and use the host name that it was made for",
+            remedy="Set ca_path to the authority that signed the certificate, and use a host name of the certificate",
             host=host,
         )
     if failure.fault is TlsFault.CLIENT_CERTIFICATE:
         return TlsError(
-            f"{server} wants a client certificate, or does not accept the one it got: {failure.text}",
-            remedy="Set client_cert and client_key to a pair that it accepts",
+            f"{server} wants a client certificate, or rejected the one it received: {failure.text}",
+            remedy="Set client_cert and client_key to a pair that the server accepts",
             host=host,
         )
     return TlsError(f"No encrypted connection to {server}: {failure.text}", remedy="Check its TLS settings", host=host)

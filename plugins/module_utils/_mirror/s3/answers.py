@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A look at each answer before the SDK reads it: is it one of an S3 server at all?
+"""A check of each response before the SDK reads it: did an S3 server send it?
 
-The SDK takes whatever answers for S3. It reads a web page as an empty list or as a success, follows a redirect of a
-proxy with questions of its own until the stack is full, and fails with a KeyError or a ValueError where a header is
-missing or is nonsense. So foreign answers end here, as a :class:`StrangeAnswer`, and headers that nobody needs and that
-the SDK could stumble over are taken away.
+The SDK accepts any response. It reads a web page as an empty list or as a success, follows a proxy's redirect
+recursively until the stack overflows, and fails with a KeyError or a ValueError if a header is missing or invalid. So
+this module raises a :class:`StrangeAnswer` for a response of another server, and removes unused headers that could
+break the SDK.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any
 from ..._ollama.diagnosis import answered_by, excerpt, origin, redirect_target, wants_tls
 from ..errors import MirrorError, NotS3Error, WrongRegionError
 
-#: The header in which the words of a foreign answer reach the error of the SDK, beside those that the server sent.
+#: An added header that carries an excerpt of the response to the SDK's error.
 EXCERPT_HEADER = "x-excerpt-of-answer"
 
-#: The operations whose answers have a body, and the element that the body is.
+#: The root element of the body, by operation.
 _DOCUMENTS = {
     "ListObjectsV2": b"ListBucketResult",
     "CreateMultipartUpload": b"InitiateMultipartUploadResult",
     "CompleteMultipartUpload": b"CompleteMultipartUploadResult",
 }
-#: The operations whose answers have a header and an empty body.
+#: The operations with an empty response body.
 _BODILESS = {"PutObject", "UploadPart", "DeleteObject", "AbortMultipartUpload"}
 
-#: The statuses that say that the operation was done, where it is not 200 alone.
+#: The success statuses of operations for which not only 200 is a success.
 _SUCCESSES = {
     "PutObject": {200, 201, 204},
     "UploadPart": {200, 201, 204},
@@ -41,10 +41,10 @@ _SUCCESSES = {
     "AbortMultipartUpload": {200, 202, 204},
 }
 
-#: Statuses for which the SDK tries again or which say enough without the server's words.
+#: Statuses that the SDK retries, or that need no message of the server.
 _PLAIN_STATUSES = {408, 411, 412, 413, 416, 429}
 
-#: Headers of an object whose values the SDK reads, and nobody here.
+#: Headers of an object that the SDK parses and this collection does not use.
 _UNUSED = (
     "expires",
     "x-amz-missing-meta",
@@ -55,14 +55,14 @@ _UNUSED = (
 _ERROR = re.compile(rb"<(?:\w+:)?Error[\s>].*?<(?:\w+:)?Code>\s*[\w.]", re.DOTALL)
 _PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 
-#: Bytes of a page that are looked at.
+#: Bytes of a page to search.
 _EXCERPT = 4096
 
 
 class StrangeAnswer(Exception):
-    """An answer that the SDK must not read. ``error_translation.py`` completes the message.
+    """A response that the SDK must not read. ``error_translation.py`` completes the message.
 
-    :param what: what is wrong, to complete "Could not ...: {where} ".
+    :param what: the fault; completes "Could not ...: {where} ".
     """
 
     def __init__(self, kind: type[MirrorError], what: str, remedy: str, status: int) -> None:
@@ -74,7 +74,7 @@ class StrangeAnswer(Exception):
 
 
 class AnswerGuard:
-    """Sends the requests of one client of the SDK, and looks at the answers first."""
+    """Sends the requests of one SDK client, and checks the responses first."""
 
     def __init__(self, client: Any) -> None:
         self._session = getattr(getattr(client, "_endpoint", None), "http_session", None)
@@ -82,16 +82,16 @@ class AnswerGuard:
             client.meta.events.register_last("before-send.s3", self._send)
 
     def _send(self, *, request: Any, event_name: str, **_more: Any) -> Any:
-        """Return the answer to a request, as the SDK's own way of sending does.
+        """Send a request in place of the SDK, and return the response.
 
-        :raises StrangeAnswer: for what is no answer of S3.
+        :raises StrangeAnswer: for a response that is not from an S3 server.
         """
         answer = self._session.send(request)  # type: ignore[union-attr]
         operation = event_name.rpartition(".")[2]
         streamed = operation == "GetObject" and answer.status_code < 300
         content = b"" if streamed else answer.content
         if _is_error_with_a_good_status(operation, answer.status_code, content):
-            answer.status_code = 500  # as newer SDKs do by themselves: the code in the body says what happened
+            answer.status_code = 500  # as in newer SDKs: the code in the body names the error
         try:
             ranged = "Range" in request.headers
             examine(operation, answer.status_code, answer.headers, content, ranged=ranged)
@@ -109,19 +109,19 @@ class AnswerGuard:
 
 
 def examine(operation: str, status: int, headers: Mapping[str, str], content: bytes, *, ranged: bool = False) -> None:
-    """Look at an answer whose body is there.
+    """Check a complete response.
 
-    :param operation: the name that S3 gives to it, such as ``PutObject``.
-    :param headers: looked up without regard to case.
-    :param ranged: whether a part of an object was asked for.
-    :raises StrangeAnswer: when no S3 server answers like that.
+    :param operation: the S3 operation, such as ``PutObject``.
+    :param headers: a case-insensitive mapping.
+    :param ranged: whether the request was for a part of an object.
+    :raises StrangeAnswer: if no S3 server responds like that.
     """
     if 300 <= status < 400 and status != 304:
         _examine_redirect(operation, status, headers, content)
     elif 400 <= status < 500:
         if wants_tls(content):
             raise StrangeAnswer(
-                NotS3Error, "speaks TLS at this port", "Write https:// instead of http:// in endpoint_url", status
+                NotS3Error, "speaks TLS on this port", "Write https:// instead of http:// in endpoint_url", status
             )
         bodiless = operation == "HeadObject" or (not content.strip() and _of_s3(headers))
         if not bodiless and status not in _PLAIN_STATUSES and not _ERROR.search(content):
@@ -133,7 +133,7 @@ def examine(operation: str, status: int, headers: Mapping[str, str], content: by
 
 
 def looks_foreign(headers: Mapping[str, str]) -> bool:
-    """Return whether the headers of a successful answer are those of a web page and of nothing that S3 keeps."""
+    """Return whether the headers of a successful response are those of a web page, and not of an S3 object."""
     kind = (headers.get("content-type") or "").partition(";")[0].strip().lower()
     return kind == "text/html" and not headers.get("etag") and not any(_is_of_s3(name) for name in headers)
 
@@ -144,21 +144,21 @@ def is_page(content: bytes) -> bool:
 
 
 def what_page(content: bytes, headers: Mapping[str, str]) -> str:
-    """Return what was sent in place of something else, as in "the page 'Sign in' (Server: nginx)"."""
+    """Describe an unexpected response, as in "the page 'Sign in' (Server: nginx)"."""
     return excerpt(content) + answered_by(headers)
 
 
 def _examine_redirect(operation: str, status: int, headers: Mapping[str, str], content: bytes) -> None:
     named = _ERROR.search(content) is not None
     if headers.get("x-amz-bucket-region") or (named and b"<Region>" in content):
-        return  # the SDK asks there
+        return  # the SDK repeats the request in that region
     if named:
         found = re.search(rb"<Endpoint>([^<]{1,255})</Endpoint>", content)
         elsewhere = f", at {redirect_target(found.group(1).decode('utf-8', 'replace'))}" if found else ""
         raise StrangeAnswer(
             WrongRegionError,
             f"says that the bucket is elsewhere{elsewhere}",
-            "Set endpoint_url to where the bucket is, and region to its region",
+            "Set endpoint_url and region to those of the bucket",
             status,
         )
     location = headers.get("location") or ""
@@ -166,9 +166,9 @@ def _examine_redirect(operation: str, status: int, headers: Mapping[str, str], c
     raise StrangeAnswer(
         NotS3Error,
         f"redirects to {redirect_target(location)} ({status}){answered_by(headers)}",
-        f"Set endpoint_url to {target}: redirects are not followed, since a signature is made for one address"
+        f"Set endpoint_url to {target}: a signed request cannot follow redirects, because it is valid for one address"
         if target
-        else "Set endpoint_url to the S3 API of the server: a web page or a proxy answers there",
+        else "Set endpoint_url to the S3 API of the server: a web page or a proxy answers at this address",
         status,
     )
 
@@ -176,7 +176,7 @@ def _examine_redirect(operation: str, status: int, headers: Mapping[str, str], c
 def _examine_success(operation: str, status: int, headers: Mapping[str, str], content: bytes) -> None:
     element = _DOCUMENTS.get(operation)
     if element is not None:
-        # An empty answer to the end of an upload is left to the SDK, which asks again.
+        # The SDK repeats a CompleteMultipartUpload with an empty response.
         if not (operation == "CompleteMultipartUpload" and not content.strip()) and not re.search(
             rb"<(?:\w+:)?%s[\s/>]" % element, content
         ):
@@ -184,12 +184,12 @@ def _examine_success(operation: str, status: int, headers: Mapping[str, str], co
         if content.strip() and not _is_xml(content):
             raise StrangeAnswer(
                 NotS3Error,
-                f"answered {status} with {element.decode()}, cut or changed: it is no XML{answered_by(headers)}",
-                "Look for a proxy that changes answers or cuts them short, or update the S3 server",
+                f"answered {status} with {element.decode()} that is not valid XML{answered_by(headers)}",
+                "Look for a proxy that changes or truncates answers, or update the S3 server",
                 status,
             )
     elif operation in _BODILESS:
-        # The SDK takes what is no XML for an error of the server.
+        # The SDK would read a body that is not XML as a server error.
         if is_page(content) or (content.strip() and not _is_xml(content)):
             raise _not_s3(status, content, headers)
     elif operation == "HeadObject" and looks_foreign(headers):
@@ -200,8 +200,8 @@ def _not_s3(status: int, content: bytes, headers: Mapping[str, str]) -> StrangeA
     return StrangeAnswer(
         NotS3Error,
         f"answered {status} with {what_page(content, headers)}, which no S3 server sends",
-        "Set endpoint_url to the S3 API of the server, which need not be where its web page is; if a proxy or a gateway"
-        " lies between, look at its rules and its log",
+        "Set endpoint_url to the S3 API of the server, which may have another port than its web page; check the rules"
+        " and the log of a proxy or gateway in between",
         status,
     )
 
@@ -210,7 +210,7 @@ def _is_xml(content: bytes) -> bool:
     from xml.etree import ElementTree
 
     try:
-        ElementTree.fromstring(content)  # noqa: S314 - of a server that we trust with our models
+        ElementTree.fromstring(content)  # noqa: S314 - from a server that provides the models
     except (ElementTree.ParseError, ValueError, LookupError):
         return False
     return True
@@ -230,7 +230,7 @@ def _is_of_s3(header: str) -> bool:
 
 
 def _tidy(headers: MutableMapping[str, str]) -> None:
-    """Take away the headers that the SDK would stumble over, and nobody needs."""
+    """Remove headers that could break the SDK and that this collection does not use."""
     for name in _UNUSED:
         headers.pop(name, None)
     length = headers.get("content-length")

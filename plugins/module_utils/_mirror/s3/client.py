@@ -76,7 +76,7 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
 
 
 def _addressing_style(settings: S3Settings) -> str:
-    # By default, botocore puts the bucket into the path for an endpoint, unless it takes the endpoint for one of AWS's.
+    # By default, botocore puts the bucket into the path of a custom endpoint, unless it considers the endpoint AWS's.
     if settings.addressing_style == "auto" and settings.endpoint_url:
         return "path"
     return settings.addressing_style

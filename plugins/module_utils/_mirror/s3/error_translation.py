@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""How the errors of the SDK and of the connection become those of ``errors.py``.
+"""Translation of the errors of the SDK and of the connection into those of ``errors.py``.
 
-``server_errors.py`` reads the errors that an S3 server answers with; here is the rest. The text of an exception is
-shown only where it is known what the text can be: http.client, for one, repeats a header that it refuses, and a session
-token is sent in a header.
+``server_errors.py`` translates the errors in an S3 server's response, and this module all others. A message shows the
+text of an exception only if the text cannot contain secrets. For example, http.client repeats a header that it refuses,
+which may be the session token.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ..errors import (
 if TYPE_CHECKING:
     from .settings import S3Settings
 
-#: Characters of a text of the SDK that are shown.
+#: Characters of an SDK text to show.
 _WORDS = 500
 
-#: Types of botocore that say that there are no usable credentials. Their texts may be the output of a program of the
-#: user's, and are not shown. Older versions lack some.
+#: Errors of botocore for missing or unusable credentials. Their texts are not shown, because they may be the output of
+#: a user's program. Older versions lack some.
 _NO_CREDENTIALS = (
     "CredentialRetrievalError",
     "InfiniteLoopConfigError",
@@ -48,18 +48,18 @@ _NO_CREDENTIALS = (
     "UnknownCredentialError",
 )
 
-#: Files of botocore that read an answer. What fails in them is not understood, whatever it is.
+#: Files of botocore that parse a response. Any error in them means an unreadable response.
 _READERS_OF_ANSWERS = ("eventstream.py", "handlers.py", "httpchecksum.py", "parsers.py", "utils.py")
 
 
 def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[MirrorError]:
-    """Return the typed error for one that the SDK or the connection raised; ``None`` for a defect of our own.
+    """Return the typed error for an error of the SDK or the connection; ``None`` for a defect of this collection.
 
-    :param doing: what was being done, to complete "Could not ...", as in "read s3://models/ollama/models/manifests/...".
+    :param doing: the operation; completes "Could not ...", as in "read s3://models/ollama/models/manifests/...".
     """
     try:
         from botocore import exceptions as sdk
-    except ImportError:  # then it cannot be the SDK's
+    except ImportError:  # no SDK, no error of the SDK
         return None
     from .answers import StrangeAnswer
     from .server_errors import of_answer
@@ -79,8 +79,8 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
     if _in_a_reader_of_answers(error, sdk):
         return NotS3Error(
             f"Could not {doing}: the answer of {settings.where} cannot be understood ({type(error).__name__})",
-            remedy="A header or an element of the answer is not as S3 defines it: look for a proxy that changes answers"
-            ", or update the S3 server",
+            remedy="A header or an element of the answer breaks the S3 protocol: look for a proxy that changes answers,"
+            " or update the S3 server",
             endpoint=settings.where,
             bucket=settings.bucket,
         )
@@ -93,10 +93,10 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
     return None
 
 
-class translated:  # noqa: N801 - used as a function is
-    """Raise typed errors for those of the SDK and the connection.
+class translated:  # noqa: N801 - used like a function
+    """Raise typed errors in place of errors of the SDK and the connection.
 
-    A generator would do, and takes three times as long; each piece that is received passes here.
+    A class, since a generator takes three times as long, and every received piece passes here.
     """
 
     __slots__ = ("_doing", "_settings")
@@ -112,17 +112,17 @@ class translated:  # noqa: N801 - used as a function is
         if isinstance(error, Exception) and not isinstance(error, CollectionError):
             typed = translate(error, self._settings, self._doing)
             if typed is not None:
-                # A traceback shows the texts of all errors of the chain: one that may hold a secret is left out.
+                # A traceback shows the texts of the whole chain: leave out an error that may contain a secret.
                 raise typed from (None if isinstance(typed, MirrorSettingsError) else error)
 
 
 def _is_of_the_connection(error: Exception) -> bool:
-    # The body of an answer is read from the connection itself, past the SDK.
+    # The collection reads bodies directly from the connection, without the SDK.
     return isinstance(error, OSError) or type(error).__module__.startswith(("http.client", "urllib3."))
 
 
 def _in_a_reader_of_answers(error: Exception, sdk: Any) -> bool:
-    """Return whether an error was raised where the SDK reads an answer.
+    """Return whether the SDK raised an error while it parsed a response.
 
     :param sdk: the exceptions of botocore.
     """
@@ -160,8 +160,8 @@ def _of_settings(error: Exception, settings: S3Settings, doing: str, sdk: Any) -
         text = f"the SDK refuses a setting ({type(error).__name__})"
     return MirrorSettingsError(
         f"Could not {doing}: {text}",
-        remedy="Check bucket, prefix, region, profile and endpoint_url, and what the AWS_* environment and the SDK's"
-        " files say of them",
+        remedy="Check bucket, prefix, region, profile and endpoint_url, and their values in the AWS_* environment and"
+        " in the SDK's files",
     )
 
 
@@ -172,8 +172,8 @@ def _of_connection(error: Exception, settings: S3Settings, doing: str) -> Mirror
     found += [inner for cause in found for inner in diagnosis.causes(_wrapped(cause)) if inner not in found]
     if any(isinstance(cause, ValueError) and _is_of_a_header(cause) for cause in found):
         return MirrorSettingsError(
-            f"Could not {doing}: a header cannot be sent, since a credential or the region has a character that no"
-            " header can have, such as a line feed at its end",
+            f"Could not {doing}: a header cannot be sent, because a credential or the region contains an invalid"
+            " character, such as a line feed at the end",
             remedy=f"Check {settings.keys_of}, and region",
         )
     where = settings.where
@@ -186,8 +186,8 @@ def _of_connection(error: Exception, settings: S3Settings, doing: str) -> Mirror
         return _at_a_tls_port(settings, doing)
     if foreign is not None:
         return NotS3Error(
-            f"Could not {doing}: what answers at {where} does not speak HTTP ({type(foreign).__name__})",
-            remedy="Correct host and port of endpoint_url, or write https:// if it is encrypted",
+            f"Could not {doing}: the server at {where} does not speak HTTP ({type(foreign).__name__})",
+            remedy="Correct host and port of endpoint_url, or write https:// if the port uses TLS",
             **place,
         )
     if where.startswith("http:") and diagnosis.was_closed(found) and diagnosis.speaks_tls(where):
@@ -197,20 +197,20 @@ def _of_connection(error: Exception, settings: S3Settings, doing: str) -> Mirror
     if proxy is not None:
         named = diagnosis.without_credentials(getattr(proxy, "kwargs", {}).get("proxy_url") or _proxy_of(where))
         return MirrorUnreachableError(
-            f"Could not {doing}: the proxy {named or 'of the environment'} gives no way to {where} ({why})",
-            remedy="Correct HTTP_PROXY or HTTPS_PROXY where the module runs, or except the S3 server in NO_PROXY",
+            f"Could not {doing}: the proxy {named or 'of the environment'} does not reach {where} ({why})",
+            remedy="Correct HTTP_PROXY or HTTPS_PROXY where the module runs, or add the S3 server to NO_PROXY",
             **place,
         )
     return MirrorUnreachableError(
         f"Could not {doing}: {where} does not answer ({why})",
-        remedy="Check endpoint_url, that the S3 server runs, and that name service, firewall and proxy lead there",
+        remedy="Check endpoint_url, that the S3 server runs, and that DNS, firewall and proxy allow the connection",
         **place,
     )
 
 
 def _at_a_tls_port(settings: S3Settings, doing: str) -> MirrorError:
     return NotS3Error(
-        f"Could not {doing}: {settings.where} speaks TLS at this port",
+        f"Could not {doing}: {settings.where} speaks TLS on this port",
         remedy="Write https:// instead of http:// in endpoint_url",
         endpoint=settings.where,
         bucket=settings.bucket,
@@ -218,7 +218,7 @@ def _at_a_tls_port(settings: S3Settings, doing: str) -> MirrorError:
 
 
 def _wrapped(error: BaseException) -> BaseException:
-    """Return the error that botocore keeps beside its text, or else the error itself."""
+    """Return the original error that botocore wrapped, or the error itself."""
     inner = getattr(error, "kwargs", {}).get("error")
     return inner if isinstance(inner, BaseException) else error
 
@@ -239,47 +239,47 @@ def _of_tls(failure: Any, settings: S3Settings, doing: str) -> MirrorError:
     where = settings.where
     what, remedy = {
         TlsFault.NOT_SPOKEN: (
-            f"{where} does not speak TLS at this port",
-            "Write http:// instead of https:// in endpoint_url, or give the port that is encrypted",
+            f"{where} does not speak TLS on this port",
+            "Write http:// instead of https:// in endpoint_url, or use the server's TLS port",
         ),
         TlsFault.UNTRUSTED: (
             f"the certificate of {where} is not accepted: {failure.text}",
-            "Set s3_ca_path to the authority that signed it, and use in endpoint_url the name that it was made for",
+            "Set s3_ca_path to the authority that signed it, and use a name of the certificate in endpoint_url",
         ),
         TlsFault.CLIENT_CERTIFICATE: (
             f"{where} wants a client certificate: {failure.text}",
-            "Use an address of the S3 server that wants none: requests are signed, and no client certificate is sent",
+            "Use an address of the S3 server without client certificates: the module signs requests, and sends none",
         ),
         TlsFault.OTHER: (
             f"TLS with {where} failed: {failure.text}",
-            "Check whether endpoint_url should begin with http:// or https://, and which TLS versions the server has",
+            "Check whether endpoint_url must begin with http:// or https://, and the TLS versions of the server",
         ),
     }[failure.fault]
     return MirrorTlsError(f"Could not {doing}: {what}", remedy=remedy, endpoint=where, bucket=settings.bucket)
 
 
 def compressed(headers: Mapping[str, str], settings: S3Settings, doing: str) -> MirrorError:
-    """Return the error for an answer whose content is other bytes than those of the object."""
+    """Return the error for a compressed response, whose bytes are not those of the object."""
     from ..._ollama.diagnosis import answered_by
 
     return MirrorError(
-        f"Could not {doing}: {settings.where} sent it compressed (Content-Encoding:"
-        f" {printable(headers.get('content-encoding', ''), 80)}), and was asked for it as it is{answered_by(headers)}",
-        remedy="Turn compression off in the proxy before the S3 server, in nginx with gzip off, or set endpoint_url to"
-        " the server itself; if the object was stored so, publish it again",
+        f"Could not {doing}: {settings.where} sent the object compressed (Content-Encoding:"
+        f" {printable(headers.get('content-encoding', ''), 80)}){answered_by(headers)}",
+        remedy="Turn off compression in the proxy in front of the S3 server, in nginx with gzip off, or set"
+        " endpoint_url to the server itself; if the object was stored compressed, publish it again",
         endpoint=settings.where,
         bucket=settings.bucket,
     )
 
 
 def no_manifest(content: bytes, settings: S3Settings, url: str) -> MirrorError:
-    """Return the error for a web page in the place of a manifest."""
+    """Return the error for a web page instead of a manifest."""
     from ..._ollama.diagnosis import excerpt
 
     return NotS3Error(
-        f"Could not read {url}: {settings.where} sent {excerpt(content)}, and no manifest",
-        remedy="Set endpoint_url to the S3 API of the server, which need not be where its web page is; if a proxy or a"
-        " gateway lies between, look at its rules and its log",
+        f"Could not read {url}: {settings.where} sent {excerpt(content)} instead of a manifest",
+        remedy="Set endpoint_url to the S3 API of the server, which may have another port than its web page; check the"
+        " rules and the log of a proxy or gateway in between",
         endpoint=settings.where,
         bucket=settings.bucket,
     )

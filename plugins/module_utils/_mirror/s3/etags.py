@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""ETags as what most servers make them of: the MD5 of the content, or of the MD5s of the parts.
+"""ETags as proof of content: most servers use the MD5 of the content, or of the MD5s of the parts.
 
-An ETag need not be that: with encryption, and on some servers, it is any text. So an ETag that fits proves that an
-object has the content of a file, and one that does not fit proves nothing. It tells what an object has where the digest
-is not recorded with it: somebody else wrote it, or the server drops metadata.
+With encryption, and on some servers, an ETag is any text. So an ETag that matches proves that an object has the content
+of a file, and one that differs proves nothing. This helps with objects without a recorded digest, which another tool
+wrote, or whose metadata the server dropped.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import Any
 
 _MD5 = re.compile(r'"?([0-9a-f]{32})(?:-([0-9]{1,5}))?"?', re.IGNORECASE)
 
-#: Bytes of a part: what this collection and the usual tools take (aws, s3cmd and boto3, rclone, MinIO's mc).
+#: Part sizes in bytes of this collection and of the usual tools (aws, s3cmd and boto3, rclone, MinIO's mc).
 _MIB = 1024 * 1024
 _PART_SIZES = tuple(_MIB * count for count in (16, 8, 5, 64, 15))
 
-#: Bytes read at once.
+#: Bytes of one read.
 _BLOCK = 512 * 1024
 
 
 def is_of_file(etag: str, descriptor: int, size: int, digest: str, part_sizes: Sequence[int] = ()) -> bool:
-    """Return whether an ETag shows that an object has the content of a file, and the file has its digest.
+    """Return whether an ETag proves that an object has the content of a file, and the file has the digest.
 
-    :param etag: of an object that has as many bytes as the file.
-    :param size: of the file, in bytes.
-    :param part_sizes: that the object may have been sent in, beside the usual ones.
+    :param etag: the ETag of an object of the file's size.
+    :param size: the size of the file in bytes.
+    :param part_sizes: further part sizes that the uploader may have used.
     """
     found = _MD5.fullmatch(etag)
     if found is None:
@@ -63,9 +63,9 @@ def is_of_file(etag: str, descriptor: int, size: int, digest: str, part_sizes: S
 
 
 def md5_of_parts(parts: Sequence[Mapping[str, Any]]) -> str:
-    """Return the ETag that an object of parts has, where ETags are MD5s; empty where those of its parts are none.
+    """Return the ETag of an object of parts; empty if the ETags of the parts are not MD5s.
 
-    :param parts: as they are listed to complete an upload.
+    :param parts: the parts as in the request that completes an upload.
     """
     found = [_MD5.fullmatch(part["ETag"]) for part in parts]
     if not all(match and not match[2] for match in found):

@@ -85,9 +85,9 @@ def refuse_unsafe_parts(option: str, parts: Sequence[str]) -> None:
     """
     if any(part in (".", "..") or not part.isprintable() for part in parts):
         raise MirrorSettingsError(
-            f"{option} is {printable('/'.join(parts))!r}, which no object can be found under: it has a part . or .., or"
-            " a character that cannot be seen",
-            remedy=f"Correct {option}; it may end in a line feed that a file or a lookup brought in",
+            f"{option} is {printable('/'.join(parts))!r}, which is not a valid key: it contains a part . or .., or an"
+            " unprintable character",
+            remedy=f"Correct {option}; it may end in a line feed from a file or a lookup",
         )
 
 

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the error codes of S3 servers mean, and what to do about each.
+"""The error codes of S3 servers, each with its typed error and remedy.
 
-The SDK names most failures by a code in the XML body of the answer. An answer to HEAD has no body, so that its code is
-the bare HTTP status. The server's own words are shown too, made printable: they say which right is missing.
-Names of codes: Amazon S3 API reference, "Error responses", and what VersityGW 1.8, Ceph and MinIO were seen to send.
+Most failures have a code in the XML body of the response. A response to HEAD has no body, so its code is the HTTP
+status. A message also shows the server's own text, made printable, because it names the missing right.
+Sources of the codes: Amazon S3 API reference, "Error responses", and responses of VersityGW 1.8, Ceph and MinIO.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from .answers import EXCERPT_HEADER
 if TYPE_CHECKING:
     from .settings import S3Settings
 
-#: Characters of a server's own words: its reasons for a denial name users, rights and keys in full.
+#: Characters of a server's text to show: its reason for a denial names users, rights and keys.
 _WORDS = 500
 
 
 class _KnownServerError(NamedTuple):
-    """A failure that a server names: the error, what happened (to complete "Could not ..."), the remedy, its names."""
+    """A failure with its typed error, its description (completes "Could not ..."), its remedy, and its codes."""
 
     error: type[MirrorError]
     what: str
@@ -48,8 +48,8 @@ class _KnownServerError(NamedTuple):
 
 _BUSY = _KnownServerError(
     MirrorBusyError,
-    "{where} failed by its own account, in all tries",
-    "Run again later; if it stays, the S3 server or the proxy before it is broken, and its log says why",
+    "{where} reported an internal failure on every attempt",
+    "Run again later; if the failure persists, read the log of the S3 server or of the proxy in front of it",
     ("InternalError", "ServiceUnavailable", "500", "502", "503", "504"),
 )
 _KNOWN = (
@@ -62,7 +62,7 @@ _KNOWN = (
     _KnownServerError(
         MirrorCredentialsError,
         "{where} knows the access key, but the signature does not match it",
-        "Check {keys}, the secret key above all; a proxy that rewrites the Host header or the path has the same effect",
+        "Check {keys}, above all the secret key; a proxy that rewrites the Host header or the path has the same effect",
         ("SignatureDoesNotMatch",),
     ),
     _KnownServerError(
@@ -80,31 +80,31 @@ _KNOWN = (
     _KnownServerError(
         MirrorCredentialsError,
         "{where} wants credentials of another kind",
-        "Check endpoint_url and {keys}; if a proxy lies between, it may want credentials of its own",
+        "Check endpoint_url and {keys}; a proxy in between may require its own credentials",
         ("401", "Unauthorized", "CredentialsNotSupported"),
     ),
     _KnownServerError(
         MirrorAccessError,
         "access is denied",
-        "Give the key {right} on bucket {bucket}, unless the server's own words name something else{unclear}",
+        "Give the key {right} on bucket {bucket}, unless the server's message names another reason{unclear}",
         ("AccessDenied", "Forbidden", "403"),
     ),
     _KnownServerError(
         MirrorAccessError,
         "{where} has closed the account or the bucket",
-        "Ask whoever runs {where}: no right of the key changes that",
+        "Ask the operator of {where}: no right of the key can change this",
         ("AllAccessDisabled", "AccountProblem"),
     ),
     _KnownServerError(
         MirrorAccessError,
         "the object is archived, and cannot be read at once",
-        "Restore it, or publish to a storage class that can be read at once",
+        "Restore the object, or publish to a storage class without archiving",
         ("InvalidObjectState",),
     ),
     _KnownServerError(
         MirrorAccessError,
-        "the key that the object is encrypted with cannot be used",
-        "Enable that key, or publish again with one that can be used",
+        "the encryption key of the object cannot be used",
+        "Enable that key, or publish again with a usable key",
         ("KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException", "KMS.InvalidStateException"),
     ),
     _KnownServerError(
@@ -115,8 +115,8 @@ _KNOWN = (
     ),
     _KnownServerError(
         ObjectMissingError,
-        "it does not exist",
-        "Check bucket and prefix, or publish it first",
+        "the object does not exist",
+        "Check bucket and prefix, or publish the object first",
         ("NoSuchKey", "NotFound", "404"),
     ),
     _KnownServerError(
@@ -135,65 +135,65 @@ _KNOWN = (
     _KnownServerError(
         ClockSkewError,
         "the clock of this machine and that of {where} differ too much",
-        "Set the one that is wrong, on this machine for example with chrony or systemd-timesyncd",
+        "Correct the wrong clock, on this machine for example with chrony or systemd-timesyncd",
         ("RequestTimeTooSkewed", "RequestInTheFuture", "RequestExpired"),
     ),
     _KnownServerError(
         MirrorBusyError,
-        "{where} asks to slow down, in all tries",
-        "Run again later or on fewer hosts at once; an import can also have a lower concurrency",
+        "{where} asked to slow down on every attempt",
+        "Run again later or on fewer hosts at once, or lower the concurrency of the import",
         ("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"),
     ),
     _BUSY,
     _KnownServerError(
         ObjectChangedError,
-        "it was replaced while it was being read",
+        "the object was replaced during the read",
         "Run again",
         ("PreconditionFailed", "412"),
     ),
     _KnownServerError(
         ObjectChangedError,
-        "it has fewer bytes than it had",
-        "Run again; if it stays, publish the model again",
+        "the object has become shorter",
+        "Run again; if this persists, publish the model again",
         ("InvalidRange", "416"),
     ),
     _KnownServerError(
         MirrorError,
-        "the request is too large for {where}, or for a proxy before it",
-        "Allow requests of 16 MiB and more, in nginx with client_max_body_size; blobs are sent in parts of that size",
+        "the request is too large for {where}, or for a proxy in front of it",
+        "Allow requests of at least 16 MiB, the part size of uploads, in nginx with client_max_body_size",
         ("413", "EntityTooLarge", "RequestEntityTooLarge", "MaxMessageLengthExceeded"),
     ),
     _KnownServerError(
         MirrorError,
-        "there is no room left for it",
+        "the S3 server has no space left",
         "Free space on the S3 server, or raise the quota of the bucket or of its user",
         ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "507"),
     ),
     _KnownServerError(
         MirrorError,
-        "the bytes were changed on their way",
-        "Run again; if it stays, look for a proxy that changes requests",
+        "the bytes changed on the way",
+        "Run again; if this persists, look for a proxy that changes requests",
         ("BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"),
     ),
     _KnownServerError(
         MirrorError,
-        "the upload was ended by somebody else before it was complete",
-        "Run again; if it stays, look at the bucket's rules for unfinished uploads, and for a second publisher",
+        "another process ended the upload before it was complete",
+        "Run again; if this persists, check the bucket's rules for unfinished uploads, and look for a second publisher",
         ("NoSuchUpload",),
     ),
     _KnownServerError(
         MirrorError,
-        "{where} does not allow that",
-        "Check that endpoint_url leads to the S3 API, and that neither it nor the bucket is read-only",
+        "{where} does not allow the operation",
+        "Check that endpoint_url leads to the S3 API, and that neither the server nor the bucket is read-only",
         ("MethodNotAllowed", "405", "NotImplemented", "501"),
     ),
 )
 _BY_CODE = {code: known for known in _KNOWN for code in known.codes}
 
-#: Errors that say something of an object that is read.
+#: Errors that concern a read object.
 _OF_READING = (ObjectMissingError, ObjectChangedError)
 
-#: What must be allowed, by what was being done.
+#: The required right by the verb of the operation.
 _RIGHTS = {
     "read": "the right s3:GetObject",
     "ask": "the right s3:GetObject",
@@ -204,10 +204,10 @@ _RIGHTS = {
 
 
 def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> MirrorError:
-    """Return the typed error for an answer that the SDK has read as an error.
+    """Return the typed error for an error response.
 
-    :param response: as a ``ClientError`` of botocore has it.
-    :param doing: what was being done, to complete "Could not ...".
+    :param response: the ``response`` of botocore's ``ClientError``.
+    :param doing: the operation; completes "Could not ...".
     """
     answer = response.get("Error", {})
     meta = response.get("ResponseMetadata", {})
@@ -216,13 +216,13 @@ def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> 
     excerpt = headers.get(EXCERPT_HEADER)
     said = settings.concealed(str(answer.get("Message") or ""), _WORDS)
     region = printable(answer.get("Region") or headers.get("x-amz-bucket-region") or "", 80)
-    # A status says too little beside a code that is not known: VersityGW answers 404 for an unknown user.
+    # An unknown code is not mapped by its status: VersityGW answers 404 for an unknown user.
     known = _BY_CODE.get(code or str(status))
     verb = doing.partition(" ")[0]
     if known is None and isinstance(status, int) and status >= 500:
         known = _BUSY
     elif known is not None and known.error in _OF_READING and verb not in ("read", "ask"):
-        known = None  # such a code is no answer to anything else
+        known = None  # these codes only make sense for a read
     if excerpt is not None:
         words = f"{status} with {excerpt}{answered_by(headers)}"
     else:
@@ -236,7 +236,7 @@ def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> 
     if known is None:
         return MirrorError(
             f"Could not {doing}: {settings.where} answered {words if excerpt else f'{status} {words}'}",
-            remedy="Look the code up in the S3 server's documentation",
+            remedy="Find the code in the S3 server's documentation",
             **details,
         )
     facts = {
@@ -246,7 +246,7 @@ def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> 
         "hint": f", which is {region}" if region else "",
         "right": _RIGHTS.get(verb, "the right for it"),
         # Without the right to list, S3 does not say whether an object exists.
-        "unclear": "; without s3:ListBucket a missing object is refused in the same way"
+        "unclear": "; without s3:ListBucket, the server reports a missing object in the same way"
         if verb in ("read", "ask")
         else "",
     }

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The settings of an S3 mirror: where it is, and who asks it."""
+"""The settings of an S3 mirror: its address and the credentials."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class S3Settings:
         return "the credentials of the AWS_* environment, of the SDK's files or of the instance's role"
 
     def concealed(self, text: str, limit: int = SHOWN) -> str:
-        """Return a foreign text in a form that can be shown: printable, cut, and without the known secrets.
+        """Return a text from outside for a message: printable, truncated, and without the known secrets.
 
-        :param limit: characters that are shown, at most.
+        :param limit: the most characters to keep.
         """
         variables = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         for secret in (self.secret_key, self.session_token, *(os.environ.get(name) for name in variables)):

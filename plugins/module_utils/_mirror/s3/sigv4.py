@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Signatures of version 4, of requests without a body.
+"""Signature version 4, for requests without a body.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
@@ -20,24 +20,24 @@ _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 class Signer:
-    """Signs requests to S3 with credentials that do not change. Safe for use by several threads."""
+    """Signs requests to S3 with fixed credentials. Many threads may use it at the same time."""
 
     def __init__(self, access_key: str, secret_key: str, session_token: Optional[str], region: str) -> None:
         self._access_key = access_key
         self._secret = f"AWS4{secret_key}".encode()
         self._token = {"x-amz-security-token": session_token} if session_token else {}
         self._region = region
-        self._key = ("", b"")  # of a day: it takes four of the five hashes of a signature
+        self._key = ("", b"")  # cached for a day: the key takes four of a signature's five hashes
 
     def signed(
         self, method: str, host: str, path: str, query: str, headers: Mapping[str, str], now: Optional[float] = None
     ) -> dict[str, str]:
-        """Return the headers of a request, those of the signature among them.
+        """Return the headers of a request, including the signature.
 
-        :param path: as it is sent, with all that must be quoted quoted.
-        :param query: as it is sent, quoted and in the order of its names.
-        :param headers: their names in lower case.
-        :param now: seconds since the epoch.
+        :param path: the quoted path, as it is sent.
+        :param query: the quoted query, sorted by name, as it is sent.
+        :param headers: headers with names in lower case.
+        :param now: seconds since the epoch; by default the current time.
         """
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         sent = {

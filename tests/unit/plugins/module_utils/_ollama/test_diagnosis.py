@@ -83,8 +83,8 @@ def chained(outer, inner):
         (chained(ValueError("secret"), ConnectionRefusedError(111, "Connection refused")), "Connection refused"),
         (TimeoutError("timed out"), "no answer in time"),
         (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
-        (http.client.RemoteDisconnected("x"), "the other side closed it"),
-        (OSError("Tunnel connection failed: 407 Authenticate\x1b"), "it answered 407 Authenticate\\x1b"),
+        (http.client.RemoteDisconnected("x"), "the server closed the connection"),
+        (OSError("Tunnel connection failed: 407 Authenticate\x1b"), "the proxy answered 407 Authenticate\\x1b"),
         (ValueError("Invalid header value b'secret\\n'"), "ValueError"),
     ],
 )

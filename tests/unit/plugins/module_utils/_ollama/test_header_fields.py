@@ -29,7 +29,7 @@ def test_check_header_that_is_refused_does_not_show_a_secret() -> None:
 
 @pytest.mark.parametrize("name", ["", "X Token", "X-Token:", "X-\u20ac", "a\nb"])
 def test_check_header_with_a_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(InvalidServerError, match="name of a header"):
+    with pytest.raises(InvalidServerError, match="valid header name"):
         check_header(name, "x")
 
 
@@ -40,5 +40,5 @@ def test_client_with_a_header_that_cannot_be_sent_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
 def test_check_header_that_says_how_long_the_request_is_is_refused(name: str) -> None:
-    with pytest.raises(InvalidServerError, match="how long"):
+    with pytest.raises(InvalidServerError, match="computes the length"):
         check_header(name, "0")

@@ -42,7 +42,7 @@ def test_lines_may_arrive_in_any_pieces() -> None:
 
 @pytest.mark.parametrize("line", [b"<html>\n", b"[1]\n", b'"text"\n', b'{"half": ', b"\xff\n"])
 def test_a_line_that_is_no_document(line: bytes) -> None:
-    with pytest.raises(UnexpectedAnswerError, match=r"http://gpu:1 is not Ollama: .*no JSON object"):
+    with pytest.raises(UnexpectedAnswerError, match=r"http://gpu:1 is not Ollama: .*not a JSON object"):
         list(streams.decode_lines([b'{"a": 1}\n', line], URL))
 
 

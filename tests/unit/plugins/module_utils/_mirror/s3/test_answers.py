@@ -62,7 +62,7 @@ def test_examine_answer_of_s3_passes(operation, status, headers, content):
         ("ListObjectsV2", 200, HTML, PAGE, "the page 'Console'"),
         ("ListObjectsV2", 200, {}, b"", "200 with nothing"),
         ("ListObjectsV2", 200, {}, b'{"ok": true}', '{"ok": true}'),
-        ("ListObjectsV2", 200, {}, LIST[:-9], "is no XML"),
+        ("ListObjectsV2", 200, {}, LIST[:-9], "is not valid XML"),
         ("ListObjectsV2", 200, {}, (ERROR % b"AccessDenied")[:-9], "no S3 server"),
         ("DeleteObject", 200, {"etag": '"e"'}, (ERROR % b"AccessDenied")[:-9], "no S3 server"),
         ("CreateMultipartUpload", 200, HTML, PAGE, "Console"),

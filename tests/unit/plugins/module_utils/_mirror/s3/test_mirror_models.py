@@ -59,7 +59,9 @@ def test_manifest_missing_only_if_an_s3_server_says_so(mirror):
     absent = ModelName.parse("absent")
     assert mirror.manifest(absent) is None
     for code in (None, "404", "NotFound"):
-        mirror.objects[mirror.layout.manifest_key(absent)] = ObjectMissingError("it does not exist", s3_code=code)
+        mirror.objects[mirror.layout.manifest_key(absent)] = ObjectMissingError(
+            "the object does not exist", s3_code=code
+        )
         with pytest.raises(NotS3Error, match="NoSuchKey"):
             mirror.manifest(absent)
 
@@ -69,7 +71,7 @@ def test_manifest_missing_only_if_an_s3_server_says_so(mirror):
     [
         MirrorAccessError("access is denied"),
         BucketMissingError("says of this one that there is no bucket"),
-        MirrorBusyError("failed by its own account"),
+        MirrorBusyError("reported an internal failure"),
         ObjectMissingError("a page with 404", s3_code=None),
     ],
 )

@@ -135,7 +135,7 @@ def test_upload_lost_answer_of_a_server_without_metadata_is_known_by_the_etag(se
 )
 def test_upload_failed_completion_is_a_failure_when_another_object_is_there(sending, there):
     client = Client(complete_multipart_upload=[refused("NoSuchUpload", 404)])
-    with pytest.raises(errors.MirrorError, match="the upload was ended by somebody else"):
+    with pytest.raises(errors.MirrorError, match="another process ended the upload"):
         sending(client, there=there)
 
 
