@@ -91,12 +91,12 @@ coverage: ## the unit tests, and how many lines of each room they run; fails bel
 	@$(MAKE) --no-print-directory unit COVERAGE=1
 
 .PHONY: integration
-integration: stage parts ## tests against real RabbitMQ, S3 server and Ollama
+integration: stage parts parts-ollama ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
 # The parts of them that `make test` runs side by side.
 .PHONY: integration-fleet
-integration-fleet: stage parts ## of these, those of the worker and of its messages
+integration-fleet: stage parts parts-ollama ## of these, those of the worker and of its messages
 	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire tests/integration/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-mirror
@@ -154,6 +154,12 @@ simulate: stage ## fleets in virtual time, one a seed, with the faults that the 
 .PHONY: molecule
 molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default
 	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)
+
+# What a deep run does of the other scenarios.
+OTHER_SCENARIOS := molecule-legionio
+.PHONY: $(OTHER_SCENARIOS)
+$(OTHER_SCENARIOS):
+	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
 
 .PHONY: build-check
 build-check: build ## the archive passes galaxy-importer

@@ -88,7 +88,7 @@ STEPS: tuple[Step, ...] = (
     Step("sanity-2.21", 3.0),
     Step("build-check", 1.0),
     Step("molecule", 12.0, needs=("parts",)),
-    Step("integration-fleet", 9.0, needs=("parts",)),
+    Step("integration-fleet", 9.0, needs=("parts", "parts-ollama")),
     Step("integration-mirror", 6.0, needs=("parts", "parts-ollama")),
     Step("integration-servers", 6.0, needs=("parts", "parts-ollama")),
     Step("integration-progress", 4.0, needs=("parts",)),
@@ -98,6 +98,7 @@ STEPS: tuple[Step, ...] = (
 )
 if DEEP:
     STEPS += tuple(Step(f"integration-s3-{server}", 8.0, needs=("parts",)) for server in ("minio", "moto"))
+    STEPS += (Step("molecule-legionio", 8.0, needs=("parts",)),)
 
 
 def say(text: str) -> None:
