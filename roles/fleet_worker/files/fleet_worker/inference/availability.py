@@ -13,14 +13,20 @@ import time
 from typing import Callable, TypeVar
 
 from .._fleet.messages import Failure
-from .._ollama.api_errors import ConnectionLostError, OllamaError, ServerBusyError, ServerUnreachableError
+from .._ollama.api_errors import (
+    ConnectionLostError,
+    OllamaError,
+    ServerBusyError,
+    ServerUnreachableError,
+    UnsupportedByServerError,
+)
 from ..domain.delivery import Delivery
 from ..domain.lane_rule import ALONE
 from ..domain.verdicts import Verdict
 from .carrier import in_ollamas_words
 from .fault_table import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
-from .task import Task
+from .task import Reading, Task
 from .tries import LOST_TRIES, Conclusion
 
 T = TypeVar("T")
@@ -94,6 +100,10 @@ class OllamaAvailability:
             if self._may_return(task.delivery):
                 return Verdict.REQUEUE
             return Failure("ollama_unavailable", error.message, started, seconds)
+        if isinstance(error, UnsupportedByServerError) and _counts_tokens(task):
+            # An older Ollama would cut what is too long, and count the rest.
+            message = f"the operation count_tokens is not served by this node: {error.message}"
+            return Failure("unsupported_operation", message, started, seconds)
         if fault_of(error) is Fault.RUNNER:
             again = task.tries.runner_end(error.message, task.seconds_left)
             if again is not None:
@@ -118,3 +128,7 @@ class OllamaAvailability:
         Once only: the next node that cannot answer says so to the requester.
         """
         return delivery.count == 0 and delivery.seconds_left() > self._patience
+
+
+def _counts_tokens(task: Task) -> bool:
+    return isinstance(task.reading, Reading) and task.reading.request.request_type == "count_tokens"

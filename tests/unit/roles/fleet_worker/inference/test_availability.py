@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Callable
 
 import pytest
-from fleet_worker._fleet.messages import Failure
+from fleet_worker._fleet.dialects.protocol import version2
+from fleet_worker._fleet.messages import Failure, Request
 from fleet_worker._ollama.api_errors import (
     ApiError,
     ConnectionLostError,
@@ -16,11 +17,13 @@ from fleet_worker._ollama.api_errors import (
     OllamaError,
     ServerBusyError,
     ServerUnreachableError,
+    UnsupportedByServerError,
 )
 from fleet_worker.domain.lane_rule import ALONE
 from fleet_worker.domain.verdicts import Verdict
 from fleet_worker.inference.availability import UnavailableError
 from fleet_worker.inference.fault_table import ModelFailure
+from fleet_worker.inference.task import Reading
 from fleet_worker.inference.tries import LOST_TRIES, Later
 
 from ..deliveries import delivery
@@ -120,3 +123,16 @@ def test_conclude_with_an_error_of_the_request_fails() -> None:
     error = ModelNotFoundError("model 'm:1' not found", status=404, server_message="not found")
     conclusion = availability(Watch()).conclude(error, task_of(), 5.0, 0.1)
     assert conclusion == Failure("model_not_loaded", "model 'm:1' not found", 5.0, 0.1)
+
+
+@pytest.mark.parametrize("operation, code", [("count_tokens", "unsupported_operation"), ("chat", "inference_failed")])
+def test_conclude_with_an_ollama_that_is_too_old_refuses_a_count_in_the_words_of_its_version(
+    operation: str, code: str
+) -> None:
+    error = UnsupportedByServerError("The server (Ollama 0.5.5) does not know truncate", needs="0.12.6")
+    task = task_of()
+    request = Request(operation, "chat", "m:1", {}, "llm.fleet.reply.1", "c-1")
+    task.reading = Reading(version2.DIALECT, request, {}, None, Verdict.ACK)
+    conclusion = availability(Watch()).conclude(error, task, 5.0, 0.1)
+    assert isinstance(conclusion, Failure)
+    assert conclusion.code == code and "Ollama 0.5.5" in conclusion.message
