@@ -45,13 +45,17 @@ DEAD_LETTER_EXCHANGE = "ollama.dlx"
 #: AMQP 0-9-1 carries queue names and routing keys as short strings: bytes.
 MAX_KEY = 255
 
+#: The suffix that stands for any, and the part of one that stands for any context window. In a key that a queue is
+#: bound to they mean any words and any one word; the names of policies are words of their own.
+ANY = "#"
+ANY_CONTEXT = "*"
+
 #: A suffix of the key of a shared lane: each part of it may be missing, or all of it may be anything. A name has 1 to
 #: 64 characters for LegionIO.
 _SEGMENT = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
-_SUFFIX = re.compile(rf"#|(?=.)(?:ctx[1-9][0-9]{{0,8}})?(?:(?:^|\.)boundary\.{_SEGMENT})?(?:(?:^|\.)elig\.{_SEGMENT})?")
-
-#: The suffix that stands for any.
-ANY = "#"
+_SUFFIX = re.compile(
+    rf"#|(?=.)(?:ctx[1-9][0-9]{{0,8}}|\*)?(?:(?:^|\.)boundary\.{_SEGMENT})?(?:(?:^|\.)elig\.{_SEGMENT})?"
+)
 
 _MODEL_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE}
@@ -154,8 +158,8 @@ def lane(
     :param model: the model as requesters spell it; ``llama3`` and ``llama3:latest`` are two lanes of style ``model``.
     :param context_window: tokens; part of the name of a shared inference lane.
     :param node: name of the node, for the style ``offering``.
-    :param suffixes: of further keys of a shared lane: ``ctx32768``, ``boundary.eu``, ``ctx32768.elig.0123abcd``, or
-        ``#`` for any.
+    :param suffixes: of further keys of a shared lane: ``ctx32768``, ``boundary.eu``, ``ctx32768.elig.0123abcd``, with
+        ``*`` for any context window; or ``#`` for any suffix.
     :raises InvalidNameError: when ``model`` is not a model name.
     :raises InvalidLaneError: when the lane cannot be a queue, or an option does not fit.
     """
@@ -197,8 +201,8 @@ def _more_keys(style: str, kind: str, model: str, queue: str, suffixes: Iterable
         if not _SUFFIX.fullmatch(suffix):
             raise InvalidLaneError(
                 f"The suffix {suffix!r} of the lane for {model} is not a suffix that requesters write",
-                remedy="Write ctx<N>, boundary.<name> and elig.<fingerprint>, in this order and with dots between them,"
-                " or # for any",
+                remedy="Write ctx<N> (or * for any N), boundary.<name> and elig.<fingerprint>, in this order and with"
+                " dots between them, or # for anything",
                 name=model,
             )
         key = f"{_queue(style, kind, model, None, None)}.{suffix}"
@@ -246,13 +250,21 @@ def _check_keys(lanes: Iterable[Lane]) -> None:
 
 
 def shared_key(one: Lane, other: Lane) -> Optional[str]:
-    """Return a further key of a lane that another lane has, too; None without one."""
+    """Return a key that both lanes would get the requests of, as the other one has it; None without one."""
     for key in one.more_keys:
-        base = key[: -len(ANY) - 1] if key.endswith(f".{ANY}") else None
         for name in other.keys:
-            if name == key or (base is not None and (name == base or name.startswith(f"{base}."))):
+            if _meet(key.split("."), name.split(".")):
                 return name
     return None
+
+
+def _meet(one: list[str], other: list[str]) -> bool:
+    """Whether there is a key that fits both of two patterns, each as its words."""
+    if one[:1] == [ANY] or other[:1] == [ANY]:  # always the last word, for as many words as there are
+        return True
+    if not one or not other:
+        return not one and not other
+    return (one[0] == other[0] or ANY_CONTEXT in (one[0], other[0])) and _meet(one[1:], other[1:])
 
 
 def _queue(style: str, kind: str, model: str, context_window: Optional[int], node: Optional[str]) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pika
 import pytest
 
 from .legionio_requester import CHAT_KEY, CHAT_MODEL, CONVERSATION, EMBED_KEY, EMBED_MODEL, Requester
@@ -17,7 +18,8 @@ from .legionio_requester import CHAT_KEY, CHAT_MODEL, CONVERSATION, EMBED_KEY, E
 @pytest.fixture(scope="module")
 def worker(broker_with_topology: Any, ollama: Any, start_worker: Any) -> Iterator[Any]:
     lanes = [
-        {"type": "chat", "model": CHAT_MODEL, "style": "shared", "suffixes": ["ctx8192", "ctx8192.boundary.eu"]},
+        {"type": "chat", "model": CHAT_MODEL, "style": "shared", "suffixes": ["*", "ctx8192.boundary.eu"]},
+        {"type": "chat", "model": CHAT_MODEL, "style": "offering"},
         {"type": "embed", "model": EMBED_MODEL, "style": "shared"},
         {"type": "chat", "model": CHAT_MODEL},
     ]
@@ -149,9 +151,22 @@ def test_a_request_that_comes_again_after_its_answer_gets_the_same_answer(reques
     assert again == first
 
 
-@pytest.mark.parametrize("suffix", ["ctx8192", "ctx8192.boundary.eu"])
+@pytest.mark.parametrize("suffix", ["ctx8192", "ctx131072", "ctx8192.boundary.eu"])
 def test_a_key_with_the_requesters_own_context_window_reaches_the_worker(requester: Requester, suffix: str) -> None:
     assert "Paris" in requester.answer(requester.request(), f"{CHAT_KEY}.{suffix}")["content"]
+
+
+@pytest.mark.parametrize("suffix", ["ctx8192.boundary.us", "boundary.eu", "elig.0a", "ctx8192.elig.0a"])
+def test_a_key_of_a_policy_that_is_not_listed_has_no_queue(requester: Requester, suffix: str) -> None:
+    with pytest.raises(pika.exceptions.UnroutableError):
+        requester.publish(requester.request(), f"{CHAT_KEY}.{suffix}")
+
+
+@pytest.mark.parametrize("exchange", ["llm.request", "llm.fleet"])
+def test_a_request_to_this_node_alone_reaches_it_by_either_exchange(requester: Requester, exchange: str) -> None:
+    document = requester.request(provider_instance="gpu-01")
+    body = requester.answer(document, "llm.fleet.offering.gpu-01.smollm2-135m.inference", exchange=exchange)
+    assert "Paris" in body["content"] and body["provider_instance"] == "gpu-01"
 
 
 def test_the_key_of_any_routing_style_reaches_the_worker(requester: Requester) -> None:

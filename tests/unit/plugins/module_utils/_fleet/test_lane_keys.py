@@ -27,7 +27,7 @@ def test_keys_of_a_lane_without_suffixes_are_its_name() -> None:
     "suffix",
     [
         *("ctx32768", "boundary.eu", "elig.0123456789abcdef", "ctx8192.boundary.eu-west-1", "#"),
-        *("ctx8192.elig.0a", "boundary.eu.elig.0a", "ctx8192.boundary.a.elig.b"),
+        *("ctx8192.elig.0a", "boundary.eu.elig.0a", "ctx8192.boundary.a.elig.b", "*", "*.boundary.eu", "*.elig.0a"),
     ],
 )
 def test_keys_of_a_lane_with_a_suffix_have_that_too(suffix: str) -> None:
@@ -45,7 +45,8 @@ def test_keys_of_a_lane_with_a_context_window_begin_with_the_models_name() -> No
     "suffix",
     [
         *("", ".", "ctx", "ctx0", "ctx-1", "ctx32768.", ".ctx32768", "CTX1", "boundary", "boundary.", "boundary.EU"),
-        *("boundary.-a", "boundary." + "a" * 65, "elig.a.boundary.b", "boundary.a.ctx1", "*", "ctx1.#", "#.#", "a"),
+        *("boundary.-a", "boundary." + "a" * 65, "elig.a.boundary.b", "boundary.a.ctx1", "**", "ctx1.#", "#.#", "a"),
+        *("*.*", "*.#", "boundary.*", "elig.*", "ctx*", "boundary.a.*"),
         *("ctx1boundary.a", "boundary.a.elig", "ctx1\n", "boundary.\u00e4"),
     ],
 )
@@ -73,6 +74,10 @@ def test_lane_with_a_key_that_is_too_long_is_refused() -> None:
         (shared("#"), shared(context_window=1)),
         (shared("#", context_window=1), shared()),
         (shared("#", context_window=1), shared("boundary.a", context_window=2)),
+        (shared("*"), shared(context_window=1)),
+        (shared("*"), shared("*", context_window=1)),
+        (shared("*.boundary.a"), shared("ctx2.boundary.a", context_window=1)),
+        (shared("*.boundary.a"), shared("#", context_window=1)),
     ],
 )
 def test_check_collisions_of_lanes_that_would_share_a_key_refuses_them(one: Lane, other: Lane) -> None:
@@ -86,3 +91,5 @@ def test_check_collisions_of_lanes_with_keys_of_their_own_takes_them() -> None:
     embed = lane("embed", MODEL, style="shared", suffixes=["#"])
     check_collisions([shared("#"), other_model, embed])
     check_collisions([shared("ctx1", "ctx2"), shared("boundary.a", context_window=3)])
+    check_collisions([shared("*", context_window=1), shared("boundary.a", "elig.b")])
+    check_collisions([shared("*.boundary.a"), shared("ctx1.boundary.b", context_window=1)])
