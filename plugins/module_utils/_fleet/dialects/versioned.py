@@ -16,21 +16,9 @@ from typing import Any
 from ..lanes import Lane
 from ..messages import Failure, Message, Outcome, Properties, Reply, Request
 from .base import Dialect, Document, Headers, ReplyIdentity
+from .protocol.envelope import REPEATED, repeated, sender_of
 from .reading import envelope
 from .typed import error_body, error_reply
-
-_REPEATED = (
-    "protocol_version",
-    "request_id",
-    "correlation_id",
-    "idempotency_key",
-    "operation",
-    "provider",
-    "provider_instance",
-    "model",
-    "reply_to",
-    "trace_context",
-)
 
 
 def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
@@ -41,20 +29,21 @@ def recognises(_properties: Properties, _headers: Headers, document: Document) -
 def read(message: Message, document: Document, lane: Lane) -> Request:
     """Read who asked, and refuse."""
     found = envelope(message, document, lane)
+    sender = sender_of(message, document, lane, found)
     version = document["protocol_version"]
     return Request(
-        request_type=found.request_type,
+        request_type=sender.operation,
         call=lane.type,
         model=found.model,
         arguments={},
-        reply_to=found.reply_to,
-        correlation_id=found.correlation_id,
+        reply_to=sender.reply_to,
+        correlation_id=sender.correlation_id,
         message_context=found.message_context,
-        document={name: document[name] for name in _REPEATED if document.get(name) is not None},
-        contradictions=found.contradictions,
+        document={name: document[name] for name in ("protocol_version", *REPEATED) if document.get(name) is not None},
+        contradictions=sender.contradictions,
         failure=Failure(
             "unsupported_type",
-            f"protocol_version {str(version)[:20]} is not served; this worker speaks the protocol of lex-ollama 0.3",
+            f"protocol_version {str(version)[:20]} is not served by this worker (protocol.versions)",
         ),
     )
 
@@ -64,8 +53,8 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     if not isinstance(outcome, Failure):
         raise ValueError("a request of a newer protocol is never served")
     body: dict[str, Any] = {
-        **request.document,
         **error_body(request, outcome, worker),
+        **repeated(None, request),
         "code": "configuration_error",
         "message": outcome.message,
         "error_class": outcome.code,

@@ -19,6 +19,11 @@ def version2(**changes: Any) -> dict[str, Any]:
     return _request("version2_request", changes)
 
 
+def version3(**changes: Any) -> dict[str, Any]:
+    """The same of version 3."""
+    return _request("version3_request", changes)
+
+
 def _request(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     ends = datetime.fromtimestamp(int(time.time()) // 3600 * 3600 + 7200, timezone.utc)
     document = json.loads((_MESSAGES / f"{name}.json").read_text())

@@ -22,7 +22,7 @@ from ...._ollama.request_fields import passed_on
 from ...direct_reply import DIRECT_REPLY_TO, is_direct
 from ...lanes import Lane
 from ...messages import Failure, Message, Request, short_string
-from ..reading import MAX_CORRELATION_ID, envelope, refused
+from ..reading import MAX_CORRELATION_ID, Envelope, envelope, refused
 from . import offerings
 from .params import ollama_fields
 
@@ -49,7 +49,7 @@ _NUMBER = "timeout_seconds"
 _FOREIGN = ("schema_version", "request_type", "fleet_correlation_id")
 
 #: What an answer repeats, if it can, beside the correlation id, the operation and the context.
-_REPEATED = (
+REPEATED = (
     "request_id",
     "idempotency_key",
     "provider",
@@ -87,18 +87,43 @@ def is_version(document: Mapping[str, Any], number: int) -> bool:
     return not isinstance(stated, bool) and (stated == number or stated == str(number))
 
 
+@dataclass(frozen=True)
+class Sender:
+    """Who asks, as the body says it: a token covers the body alone.
+
+    :ivar contradictions: names of fields that property and body give different values.
+    """
+
+    operation: str
+    reply_to: Optional[str]
+    correlation_id: Optional[str]
+    contradictions: tuple[str, ...]
+
+
+def sender_of(message: Message, document: Mapping[str, Any], lane: Lane, found: Envelope) -> Sender:
+    """Return who asks.
+
+    :param found: what every dialect finds in the request, which counts where the body says nothing.
+    """
+    operation, stated = document.get("operation"), document.get("correlation_id")
+    written = short_string(document.get("reply_to"))
+    return Sender(
+        operation if isinstance(operation, str) and operation else lane.type,
+        found.reply_to if written is None or written == DIRECT_REPLY_TO else written,
+        stated if isinstance(stated, str) and 0 < len(stated) <= MAX_CORRELATION_ID else found.correlation_id,
+        _contradictions(message, document),
+    )
+
+
 def read_request(version: Version, message: Message, document: Mapping[str, Any], lane: Lane) -> Request:
     """Read a request. It never raises: what must not be served has a failure."""
     found = envelope(message, document, lane)
-    operation = document.get("operation")
-    operation = operation if isinstance(operation, str) and operation else lane.type
-    stated = document.get("correlation_id")
-    own_id = stated if isinstance(stated, str) and 0 < len(stated) <= MAX_CORRELATION_ID else found.correlation_id
-    contradictions = _contradictions(message, document)
+    sender = sender_of(message, document, lane, found)
+    operation = sender.operation
     call = version.operations.get(operation)
     failure = (
         _malformed(version, document)
-        or _contradictory(contradictions)
+        or _contradictory(sender.contradictions)
         or _unknown_operation(version, operation)
         or _wrong_offering(version, document, operation)
         or _wrong_params(version, document["params"], operation)
@@ -120,17 +145,20 @@ def read_request(version: Version, message: Message, document: Mapping[str, Any]
         model=found.model,
         arguments=arguments,
         ignored=ignored,
-        reply_to=_reply_to(message, document, found.reply_to),
-        correlation_id=own_id,
+        reply_to=sender.reply_to,
+        correlation_id=sender.correlation_id,
         message_context=found.message_context,
-        document={name: document[name] for name in _REPEATED if document.get(name) is not None},
-        contradictions=contradictions,
+        document={name: document[name] for name in REPEATED if document.get(name) is not None},
+        contradictions=sender.contradictions,
         failure=failure,
     )
 
 
-def repeated(version: int, request: Request) -> dict[str, Any]:
-    """Return what every answer to a request repeats of it. A null is left out."""
+def repeated(version: Optional[int], request: Request) -> dict[str, Any]:
+    """Return what every answer to a request repeats of it. A null is left out.
+
+    :param version: None where the request itself keeps the version that it stated.
+    """
     body = {
         "protocol_version": version,
         "model": request.model,
@@ -176,12 +204,6 @@ def _contradictions(message: Message, document: Mapping[str, Any]) -> tuple[str,
         if told is not None and written is not None and told != written and not rewritten:
             names.append(name)
     return tuple(names)
-
-
-def _reply_to(message: Message, document: Mapping[str, Any], found: Optional[str]) -> Optional[str]:
-    """Return who is answered: what the body says, since a token covers the body alone."""
-    written = short_string(document.get("reply_to"))
-    return found if written is None or written == DIRECT_REPLY_TO else written
 
 
 def _contradictory(names: tuple[str, ...]) -> Optional[Failure]:
