@@ -6,7 +6,8 @@
 
 AES-256-GCM with the SHA-256 of the cluster secret's text as key: the header ``iv`` has 12 bytes in base64, and the body
 is ``gcm:<base64>:<base64 of the tag>``. The property ``content_encoding`` often says ``identity`` all the same, so
-nobody looks at it. Nothing else that is read here begins like that, since no JSON does.
+nobody looks at it. Nothing else that is read here begins like that, since no JSON does. A body with the header that
+begins neither like that nor like a JSON object is encrypted in some other way, which nobody here can read.
 
 Answers are never encrypted: LegionIO's requesters do not decrypt them.
 """
@@ -27,6 +28,10 @@ from .messages import Message
 IV = "iv"
 
 _MARK = b"gcm:"
+
+#: Bytes at the start of a body in which a JSON object begins, if it is one.
+_START = 64
+
 _NONCE_SIZE = 12
 _TAG_SIZE = 16
 
@@ -39,7 +44,18 @@ class EncryptedBodyError(CollectionError):
 
 def is_encrypted(message: Message) -> bool:
     """Whether a body looks like an encrypted one."""
-    return message.body.startswith(_MARK)
+    if message.body.startswith(_MARK):
+        return True
+    return IV in message.headers and not message.body[:_START].lstrip().startswith(b"{")
+
+
+def encrypted_size(size: int) -> int:
+    """Return the bytes that so many bytes have encrypted."""
+    return len(_MARK) + _base64_size(size) + 1 + _base64_size(_TAG_SIZE)
+
+
+def _base64_size(size: int) -> int:
+    return (size + 2) // 3 * 4
 
 
 class BodyCipher:
@@ -63,8 +79,8 @@ class BodyCipher:
 
         :raises EncryptedBodyError: when the body cannot be decrypted.
         """
-        parts = message.body.split(b":")
-        if len(parts) != 3:
+        parts = message.body.split(b":", 3)  # not more, whatever a stranger writes
+        if len(parts) != 3 or parts[0] + b":" != _MARK:
             raise EncryptedBodyError("the encrypted body does not have the form gcm:<data>:<tag>")
         nonce, data, tag = _decoded(message.headers.get(IV)), _decoded(parts[1]), _decoded(parts[2])
         if nonce is None or len(nonce) != _NONCE_SIZE:

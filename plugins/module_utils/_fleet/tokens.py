@@ -49,6 +49,9 @@ LONGEST_LIFE = 3600.0
 MAX_TOKEN = 1024 * 1024
 MAX_TOKEN_HEADER = 2048
 
+#: Characters of the id of a token, which is remembered; LegionIO's has 36.
+MAX_TOKEN_ID = 255
+
 #: Characters of a secret. HS256 wants as many bytes as its hash has (RFC 7518, 3.2); LegionIO's has 64.
 SHORTEST_SECRET = 32
 
@@ -198,8 +201,8 @@ def _claims(token: str, settings: TokenSettings, leeway: float) -> Mapping[str, 
         raise TokenError("the signature of the token is wrong; compare the cluster secrets") from None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         raise TokenError(f"the token is none that {ALGORITHM} has signed") from None
-    if not isinstance(claims["jti"], str) or not claims["jti"]:
-        raise TokenError("the token has no claim jti")
+    if not isinstance(claims["jti"], str) or not 0 < len(claims["jti"]) <= MAX_TOKEN_ID:
+        raise TokenError(f"the token has no claim jti of 1 to {MAX_TOKEN_ID} characters")
     return MappingProxyType(dict(claims))
 
 

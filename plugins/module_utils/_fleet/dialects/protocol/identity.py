@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ...encrypted_bodies import is_encrypted
 from ...json_size import MAX_VALUES
 from ...messages import Message, decode
 
@@ -19,9 +20,14 @@ _TYPES = ("llm.fleet.request", None)
 def identifies_itself(message: Message) -> bool:
     """Whether the body of a request has the version, the ids and the reply queue that protocol versions 2 and 3 need.
 
-    Then two messages with the same body are one request, whatever their properties are.
+    Then two messages with the same body are one request, whatever their properties are. So are two with the same
+    encrypted body: no two requests are encrypted alike.
     """
-    if _MARK not in message.body or message.properties.type not in _TYPES:
+    if message.properties.type not in _TYPES:
+        return False
+    if is_encrypted(message):
+        return True
+    if _MARK not in message.body:
         return False
     document, problem = decode(message, len(message.body), max_values=MAX_VALUES)
     needed = ("protocol_version", "request_id", "correlation_id", "idempotency_key", "reply_to")

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from .._fleet.dialects.headers import DEADLINE
 from .._fleet.dialects.protocol.identity import identifies_itself
+from .._fleet.encrypted_bodies import IV
 from .._fleet.lanes import Lane
 from .._fleet.messages import Message
 from .._ollama.names import ModelName
@@ -103,7 +104,8 @@ class Delivery:
         properties = self.message.properties
         if identifies_itself(self.message):
             # Also of a copy that LegionIO has put into the queue again, and that has lost its properties.
-            return hashlib.sha256(repr(self.lane.queue).encode() + b"\0" + self.message.body).hexdigest()
+            where = repr((self.lane.queue, self.message.headers.get(IV))).encode("utf-8", "backslashreplace")
+            return hashlib.sha256(where + b"\0" + self.message.body).hexdigest()
         if not (properties.message_id or properties.correlation_id):
             return None
         # What the broker itself adds (x-delivery-count, x-death) differs from delivery to delivery.

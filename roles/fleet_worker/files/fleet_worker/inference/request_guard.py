@@ -55,6 +55,5 @@ class RequestGuard:
         except TokenError as error:
             return Failure(error.code, error.message)
         request = delivery.identity or hashlib.sha256(delivery.message.body).hexdigest()
-        if not self._known.admit(proof.token_id, request, proof.expires):
-            return Failure("invalid_token", "the token was used for another request before")
-        return None
+        reused = self._known.refusal(proof.token_id, request, proof.expires)
+        return None if reused is None else Failure("invalid_token", reused)

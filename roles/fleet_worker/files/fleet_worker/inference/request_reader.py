@@ -12,7 +12,7 @@ from typing import Any, Optional, Union
 from .._fleet.dialects import dialect_of
 from .._fleet.dialects.base import Dialect
 from .._fleet.dialects.carried import on_terms as carried_on_terms
-from .._fleet.encrypted_bodies import EncryptedBodyError, is_encrypted
+from .._fleet.encrypted_bodies import EncryptedBodyError, encrypted_size, is_encrypted
 from .._fleet.json_size import MAX_VALUES
 from .._fleet.messages import Failure, Message, Request, decode
 from .._fleet.trust import ANSWER_TYPES, refusal
@@ -97,6 +97,9 @@ class RequestReader:
                 "undecryptable",
                 "the body is encrypted, and this worker decrypts none (protocol.decrypt, fleet_worker_decrypt)",
             )
+        size, most = len(message.body), encrypted_size(self._max_bytes)
+        if size > most:
+            return message, Failure("payload_too_large", f"the body has {size} bytes encrypted, and {most} are allowed")
         try:
             return self._cipher.decrypted(message), None
         except EncryptedBodyError as error:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.encrypted_bodies import (
     BodyCipher,
     EncryptedBodyError,
+    encrypted_size,
     is_encrypted,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message, Properties
@@ -69,6 +70,8 @@ def test_decrypted_with_another_secret_fails() -> None:
         (SEALED.replace(b"Off", b"Ofg"), IV, "changed"),
         (SEALED.replace(b"5Yt", b"5Yu"), IV, "changed"),
         (SEALED + b":AAAA", IV, "form"),
+        (b"gcm:" + b":" * 1_000_000, IV, "form"),
+        (SEALED.replace(b"gcm", b"cbc"), IV, "form"),
     ],
 )
 def test_decrypted_of_what_cannot_be_decrypted_says_why(body: bytes, iv: Any, text: str) -> None:
@@ -78,7 +81,17 @@ def test_decrypted_of_what_cannot_be_decrypted_says_why(body: bytes, iv: Any, te
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"gc", b" gcm:", b'"gcm:"'])
 def test_a_body_that_does_not_begin_like_one_is_not_encrypted(body: bytes) -> None:
-    assert not is_encrypted(sealed(body))
+    assert not is_encrypted(Message(Properties(), {}, body))
+
+
+@pytest.mark.parametrize("body, encrypted", [(SEALED, True), (b"Y2JjCg==", True), (b"", True), (b" \r\n{}", False)])
+def test_a_body_with_the_header_is_encrypted_unless_it_is_json(body: bytes, encrypted: bool) -> None:
+    assert is_encrypted(sealed(body)) is encrypted
+
+
+@given(st.binary(max_size=200))
+def test_encrypted_size_is_that_of_what_is_made(body: bytes) -> None:
+    assert encrypted_size(len(body)) == len(CIPHER.sealed(b"x" * 12, body))
 
 
 @given(st.binary(max_size=60).map(lambda data: b"gcm:" + data), st.none() | st.text() | st.integers() | st.binary())

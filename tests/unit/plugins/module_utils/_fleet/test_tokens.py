@@ -153,6 +153,7 @@ def test_check_with_another_secret_refuses_the_token() -> None:
         ({"exp": None}, "no claim exp"),
         ({"jti": None}, "no claim jti"),
         ({"jti": ""}, "no claim jti"),
+        ({"jti": "x" * 256}, "no claim jti"),
         ({"jti": 7}, "token"),
         ({"exp": "soon"}, "none that"),
         ({"exp": str(2**40)}, "no claim exp that is a number"),

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 import pytest
 from fleet_worker._fleet.dialects import served
 from fleet_worker._fleet.encrypted_bodies import BodyCipher
-from fleet_worker._fleet.messages import Properties
+from fleet_worker._fleet.messages import Message, Properties
 from fleet_worker._fleet.tokens import TokenSettings, sign
 from fleet_worker.domain.protocol_settings import ProtocolSettings
 from fleet_worker.domain.verdicts import Verdict
@@ -109,6 +109,12 @@ def test_read_of_a_token_that_another_request_has_brought_refuses_it() -> None:
     assert replayed.code == "invalid_token" and "another request" in replayed.message
 
 
+def test_read_of_a_token_by_another_worker_serves_it() -> None:
+    """Each remembers for itself, so a request that goes to another node after the first has failed is not refused."""
+    document = signed()
+    assert [task(REQUIRED, **document).failure for _worker in range(2)] == [None, None]
+
+
 def encrypted_reading(cipher: Optional[BodyCipher], secret: str = SECRET) -> Reading:
     clear = delivery(version2(), lane=LANE)
     message = replace(clear.message, properties=Properties(type="llm.fleet.request"))
@@ -135,6 +141,40 @@ def test_read_of_a_request_that_cannot_be_decrypted_dead_letters_it(
     found = encrypted_reading(cipher, secret)
     assert found.verdict is Verdict.REJECT
     assert found.failure is not None and found.failure.code == "undecryptable" and text in found.failure.message
+
+
+@pytest.mark.parametrize("size, fits", [(100_000, True), (100_003, False)])
+def test_read_of_an_encrypted_request_that_is_too_large_decrypts_nothing(size: int, fits: bool) -> None:
+    made = BodyCipher(SECRET).encrypted(Message(Properties(), {}, b"{" + b" " * (size - 2) + b"}"))
+    cipher = Cipher(SECRET)
+    protocol = ProtocolSettings(cipher=cipher)
+    reader = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=protocol)
+    found = reader.read(replace(delivery({}, lane=LANE), message=made))
+    assert isinstance(found, Reading)
+    # Base64 has no more than three bytes of room.
+    assert cipher.decryptions == fits
+    if not fits:
+        assert found.failure is not None and found.failure.code == "payload_too_large"
+
+
+class Cipher(BodyCipher):
+    def __init__(self, secret: str) -> None:
+        super().__init__(secret)
+        self.decryptions = 0
+
+    def decrypted(self, message: Message) -> Message:
+        self.decryptions += 1
+        return super().decrypted(message)
+
+
+def test_identity_of_an_encrypted_request_that_lost_its_properties_is_the_same() -> None:
+    sealed = BodyCipher(SECRET).encrypted(delivery(version2(), lane=LANE, message_id="llm_fleet_req_1").message)
+    whole = replace(delivery({}, lane=LANE), message=sealed)
+    lost = replace(whole, message=replace(sealed, properties=Properties()))
+    again = replace(whole, message=BodyCipher(SECRET).encrypted(delivery(version2(), lane=LANE).message))
+    without = replace(whole, message=replace(sealed, headers={}))
+    assert whole.identity == lost.identity and whole.identity is not None
+    assert len({whole.identity, again.identity, without.identity}) == 3
 
 
 def test_identity_of_a_request_that_lost_its_properties_is_the_same() -> None:
