@@ -27,11 +27,9 @@ from .._fleet.pika_messages import from_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.delivery import Delivery, LaneSettings, delivery_count
 from ..domain.settlement import Settlement
-from ..logs.log import Log
+from ..logs.defects import contained
 from .getters import GetRequest, Getters
 from .reconnecting import ReconnectingConnection
-
-LOG = Log()
 
 #: Channels for asking lanes, and for asking those that were never asked. A question takes about a millisecond, an
 #: inference hundreds of them.
@@ -199,16 +197,18 @@ class Consumers:
     @staticmethod
     def _received(lane: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
         """Return the delivery of a message; None when the message cannot be one, and was rejected."""
-        try:
+
+        def read() -> Delivery:
             count = delivery_count(properties.headers, method.redelivered)
             delivery = Delivery(lane, Settlement(channel, method.delivery_tag), from_pika(properties, body), count)
             _identity = delivery.identity  # worked out here, so that nothing raises later
-        except Exception:
-            # A defect of ours. The message must not come back to meet it again and again.
-            LOG.exception("defect", lane=lane.queue)
+            return delivery
+
+        def reject(_error: Exception) -> None:
+            # The message must not come back to meet the defect again and again.
             channel.basic_reject(method.delivery_tag, requeue=False)
-            return None
-        return delivery
+
+        return contained(read, reject, lane=lane.queue)
 
     def _on_consume_ok(self, _frame: Any) -> None:
         self._beginning.popleft()

@@ -17,7 +17,9 @@ from pika.exceptions import ChannelClosedByBroker
 
 from .._fleet.broker import BrokerSettings, channel_error
 from .._fleet.control import cancelled_id, control_queue_of
+from .._fleet.messages import Message
 from .._fleet.pika_messages import from_pika
+from ..logs.defects import contained
 from ..logs.log import Log
 from .reconnecting import ReconnectingConnection
 
@@ -72,16 +74,16 @@ class ControlQueue:
         channel.basic_consume(self._queue, self._arrived, auto_ack=True)
 
     def _arrived(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
-        try:
-            correlation_id = cancelled_id(from_pika(properties, body))
-            if correlation_id is not None:
-                self._cancelled.pop(correlation_id, None)
-                self._cancelled[correlation_id] = time.monotonic()
-                if len(self._cancelled) > MAX_REMEMBERED:
-                    self._cancelled.popitem(last=False)
-                self._cancel(correlation_id)
-        except Exception:
-            LOG.exception("defect", queue=self._queue)
+        contained(lambda: self._take(from_pika(properties, body)), lambda _error: None, queue=self._queue)
+
+    def _take(self, message: Message) -> None:
+        correlation_id = cancelled_id(message)
+        if correlation_id is not None:
+            self._cancelled.pop(correlation_id, None)
+            self._cancelled[correlation_id] = time.monotonic()
+            if len(self._cancelled) > MAX_REMEMBERED:
+                self._cancelled.popitem(last=False)
+            self._cancel(correlation_id)
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):

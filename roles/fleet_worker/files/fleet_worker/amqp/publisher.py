@@ -34,6 +34,7 @@ from .._fleet.pika_messages import confirmed_tags, to_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.publication import Done, Publication
 from ..domain.verdicts import marked
+from ..logs.defects import contained
 from ..logs.log import Log
 from .reconnecting import ReconnectingConnection
 from .reply_probe import ReplyProbe
@@ -193,14 +194,14 @@ class ConfirmingPublisher:
         """Hand an answer to pika; return whether pika took it. If not, nothing of it was sent."""
         # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
         mandatory = not is_direct(reply.routing_key)
-        try:
+
+        def publish() -> bool:
             self._channel.basic_publish(
                 reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message), mandatory=mandatory
             )
-        except Exception:
-            LOG.exception("cannot_publish", queue=reply.routing_key)
-            return False
-        return True
+            return True
+
+        return contained(publish, lambda _error: False, "cannot_publish", queue=reply.routing_key)
 
     def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         # The broker returns a message before it confirms it.
@@ -288,7 +289,4 @@ class ConfirmingPublisher:
 
 def _tell(answer: _Answer, publication: Publication) -> None:
     """Call back; what the callback raises concerns its own request alone."""
-    try:
-        answer.done(publication)
-    except Exception:
-        LOG.exception("defect")
+    contained(lambda: answer.done(publication), lambda _error: None)

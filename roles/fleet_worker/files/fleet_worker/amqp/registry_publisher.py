@@ -16,6 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
@@ -26,6 +27,7 @@ from .._fleet.messages import Reply
 from .._fleet.pika_messages import to_pika
 from .._fleet.registry import AVAILABLE, DEGRADED, EXCHANGE, HEARTBEAT, UNAVAILABLE, Offering, Trouble
 from ..domain.delivery import LaneSettings
+from ..logs.defects import contained
 from ..logs.log import Log
 from .reconnecting import ReconnectingConnection
 
@@ -164,20 +166,20 @@ class RegistryPublisher:
                 return
             lane = next(iter(self._waiting))
             event = self._waiting.pop(lane)
-            offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0, __version__)
-            try:
-                for message in (offering.event(event, self._told.get(lane)), *self._version2(lane, offering, event)):
-                    # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
-                    self._channel.basic_publish(
-                        message.exchange, message.routing_key, message.message.body, to_pika(message.message)
-                    )
-                    self._tag += 1
-                    self._unconfirmed.add(self._tag)
-            except Exception:
-                LOG.exception("defect", lane=lane.queue)
-                self.counters["skipped"] += 1
-                continue
-            self.counters[event] += 1
+            counted = contained(partial(self._publish, lane, event), lambda _error: "skipped", lane=lane.queue)
+            self.counters[counted] += 1
+
+    def _publish(self, lane: LaneSettings, event: str) -> str:
+        """Publish an event of a lane; return what to count."""
+        offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0, __version__)
+        for message in (offering.event(event, self._told.get(lane)), *self._version2(lane, offering, event)):
+            # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
+            self._channel.basic_publish(
+                message.exchange, message.routing_key, message.message.body, to_pika(message.message)
+            )
+            self._tag += 1
+            self._unconfirmed.add(self._tag)
+        return event
 
     def _version2(self, lane: LaneSettings, offering: Offering, event: str) -> list[Reply]:
         """Return the events of version 2 that go with an event; none when it is not new to their readers."""

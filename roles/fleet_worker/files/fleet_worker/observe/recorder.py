@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Optional
 
 from ..domain.delivery import Delivery
 from ..domain.publication import Publication
 from ..domain.verdicts import Result
+from ..logs.defects import contained
 from ..logs.log import Log
 from .counts import CountedEvent, Counts
 from .metrics import Metrics, amount
@@ -93,16 +95,17 @@ class RequestRecorder:
 
     def _record_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
         # What is raised here costs the request nothing.
-        try:
-            queue = delivery.lane.queue
-            fields = {"waited": delivery.waited, "here": self._clock() - delivery.received_monotonic, **result.fields}
-            answered = result.outcome == "answered" and publication not in _NOT_TAKEN
-            log = LOG.info if answered else LOG.warning
-            reply = None if publication is None else publication.value
-            log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)
-            outcome = "connection_lost" if publication is Publication.LOST else result.outcome
-            self._metrics.ended(queue, outcome, fields)
-            tokens, seconds = (amount(fields.get(name)) or 0.0 for name in ("output_tokens", "seconds"))
-            self._rates.add(answered=answered, tokens=int(tokens), inference=seconds)
-        except Exception:
-            LOG.exception("defect", lane=delivery.lane.queue)
+        log = partial(self._log_end, delivery, result, publication)
+        contained(log, lambda _error: None, lane=delivery.lane.queue)
+
+    def _log_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
+        queue = delivery.lane.queue
+        fields = {"waited": delivery.waited, "here": self._clock() - delivery.received_monotonic, **result.fields}
+        answered = result.outcome == "answered" and publication not in _NOT_TAKEN
+        log = LOG.info if answered else LOG.warning
+        reply = None if publication is None else publication.value
+        log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)
+        outcome = "connection_lost" if publication is Publication.LOST else result.outcome
+        self._metrics.ended(queue, outcome, fields)
+        tokens, seconds = (amount(fields.get(name)) or 0.0 for name in ("output_tokens", "seconds"))
+        self._rates.add(answered=answered, tokens=int(tokens), inference=seconds)

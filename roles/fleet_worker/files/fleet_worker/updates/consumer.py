@@ -40,6 +40,7 @@ from ..amqp.reconnecting import ReconnectingConnection
 from ..domain.publication import Publication
 from ..domain.settlement import Settlement
 from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
+from ..logs.defects import contained
 from ..logs.log import Log, set_up
 from ..runtime.event_loop import EventLoop
 from ..runtime.run_loop import run_loop
@@ -183,12 +184,12 @@ class BroadcastConsumer:
 
     def _heard(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         settlement = Settlement(channel, method.delivery_tag)
-        try:
-            self._take(from_pika(properties, body), settlement)
-        except Exception:
-            # A defect of ours: the message must not be redelivered to meet it again and again.
-            LOG.exception("defect")
+
+        def reject(_error: Exception) -> None:
+            # The message must not be redelivered to meet the defect again and again.
             settlement.reject()
+
+        contained(lambda: self._take(from_pika(properties, body), settlement), reject)
 
     def _take(self, message: Message, settlement: Settlement) -> None:
         identity = _identity(message)

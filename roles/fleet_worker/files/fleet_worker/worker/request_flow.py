@@ -19,15 +19,13 @@ from ..inference.in_flight import Admission, InFlightRequest, InFlightRequests
 from ..inference.model_trust import ModelTrust
 from ..inference.runner import RequestRunner
 from ..inference.tries import Later
-from ..logs.log import Log
+from ..logs.defects import contained
 from ..observe.counts import CountedEvent
 from ..observe.recorder import RequestRecorder
 from ..scheduling.actions import Start
 from .dispatcher import Dispatcher
 from .settling import ReplySettler
 from .waiting_room import WaitingRoom
-
-LOG = Log()
 
 #: What becomes of a request that waits when the worker, or its lane, goes.
 GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
@@ -85,12 +83,11 @@ class RequestFlow:
         """Whether a request that has just come needs a slot."""
         self._recorder.arrived(delivery)
         self._dispatcher.taken(delivery)
-        try:
-            return self._is_new(delivery)
-        except Exception:
-            LOG.exception("defect", lane=delivery.lane.queue)
-            self._settler.conclude([delivery], DEFECT)
-            return False
+        return contained(lambda: self._is_new(delivery), partial(self._reject, delivery), lane=delivery.lane.queue)
+
+    def _reject(self, delivery: Delivery, _error: Exception) -> bool:
+        self._settler.conclude([delivery], DEFECT)
+        return False
 
     def _is_new(self, delivery: Delivery) -> bool:
         """Whether nothing is known of a request. A duplicate is answered, or shares the answer to come."""
@@ -111,14 +108,13 @@ class RequestFlow:
 
     def start_batch(self, action: Start) -> None:
         """Start requests. Whatever happens, each of them is handled or rejected, and their slot becomes free."""
-        try:
-            self._begin_requests(action)
-        except Exception:
-            LOG.exception("defect", model=action.model)
-            self._requests.remove_all_of(action.items)
-            for item in action.items:
-                self._settler.conclude(item.deliveries if isinstance(item, InFlightRequest) else [item], DEFECT)
-            self._runner.run([], self.finish_request, partial(self._dispatcher.finished, action.model))
+        contained(lambda: self._begin_requests(action), partial(self._reject_all, action), model=action.model)
+
+    def _reject_all(self, action: Start, _error: Exception) -> None:
+        self._requests.remove_all_of(action.items)
+        for item in action.items:
+            self._settler.conclude(item.deliveries if isinstance(item, InFlightRequest) else [item], DEFECT)
+        self._runner.run([], self.finish_request, partial(self._dispatcher.finished, action.model))
 
     def _begin_requests(self, action: Start) -> None:
         requests = [item for item in action.items if isinstance(item, InFlightRequest)]
@@ -135,19 +131,13 @@ class RequestFlow:
         """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
         if request not in self._requests:
             return  # its time was over before
+        queue = request.lane.queue
         if isinstance(result, Later):
-            try:
-                self._let_wait(request, result)
+            if contained(partial(self._let_wait, request, result), lambda _error: False, lane=queue):
                 return
-            except Exception:
-                LOG.exception("defect", lane=request.lane.queue)
-                result = GIVEN_BACK
+            result = GIVEN_BACK
         result = self._requests.finish(request, result)
-        try:
-            self._waiting_room.leave(request)
-            self._trust.judge(request.lane, result)
-        except Exception:
-            LOG.exception("defect", lane=request.lane.queue)
+        contained(partial(self._learn_from, request, result), lambda _error: None, lane=queue)
         live = [delivery for delivery in request.deliveries if delivery.is_live]
         if live:
             self._settler.answer(live, result)
@@ -157,16 +147,21 @@ class RequestFlow:
         else:
             self._recorder.abandoned(request.deliveries[-1], result)
 
-    def _let_wait(self, request: InFlightRequest, later: Later) -> None:
-        """A request gives its slot up, and wants one again."""
+    def _let_wait(self, request: InFlightRequest, later: Later) -> bool:
+        """Whether a request waits, which gives its slot up and wants one again; none does when the worker leaves."""
         if self._leaving:
-            self.finish_request(request, GIVEN_BACK)
-        elif later.alone:
+            return False
+        if later.alone:
             self._recorder.count(CountedEvent.TRIED_ALONE)
             self._dispatcher.again(request, alone=True)
         else:
             self._recorder.count(CountedEvent.BUSY)
             self._waiting_room.admit(request, request.lane.model_key, later)
+        return True
+
+    def _learn_from(self, request: InFlightRequest, result: Result) -> None:
+        self._waiting_room.leave(request)
+        self._trust.judge(request.lane, result)
 
     def give_back(self, item: Any) -> None:
         """Return a delivery, or a request that had given its slot up, to its queue."""
