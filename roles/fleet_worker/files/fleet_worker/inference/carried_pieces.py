@@ -3,34 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pieces of an answer that is carried as it comes, while Ollama is still at work.
 
-A thread of the pool adds what Ollama sends; the I/O thread publishes it. Between them is a bounded buffer. Unlike a
-delta, a piece cannot be left out, because nothing follows that has everything: a thread that adds more than the broker
-takes has to wait, and with it Ollama.
-
-The first piece goes at once, and each that follows as soon as fewer than ``UNCONFIRMED`` are on their way.
+Between the thread of the pool, which adds what Ollama sends, and the I/O thread is a bounded buffer. Unlike a delta, a
+piece cannot be left out, because nothing follows that has everything: a thread that adds more than the broker takes has
+to wait, and with it Ollama.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import uuid
-from dataclasses import replace
 from typing import Any, Callable, Optional
 
 from .._fleet.dialects.carried import Piece
-from .._fleet.dialects.headers import ATTEMPT, DELTAS
 from .._fleet.messages import Reply
 from .._ollama.api_errors import CallCancelledError
 from ..domain.publication import Done, Publication
 from ..logs.defects import contained
+from .paced_publisher import PacedPublisher, with_count
 
 #: Seconds between two pieces of one answer. A token more or less in a message is nothing that a reader sees, and a
 #: message costs broker, worker and requester about 0.1 ms each.
 INTERVAL = 0.01
-
-#: Pieces of one answer that the broker has not confirmed, at most.
-UNCONFIRMED = 8
 
 #: Bytes of one answer that wait to be published before its thread waits, and bytes of one piece.
 MAX_WAITING = 256 * 1024
@@ -52,9 +45,7 @@ class CarriedPieces:
     """
 
     def __init__(self, loop: Any, publish: Callable[[Reply, Done], None], gone: Callable[[], None]) -> None:
-        self._loop = loop
-        self._publish = publish
-        self._gone = gone
+        self._pace = PacedPublisher(loop, publish, gone, self, INTERVAL)
         self._changed = threading.Condition()
         # Under the condition.
         self._write: Optional[WritePiece] = None
@@ -62,12 +53,8 @@ class CarriedPieces:
         self._head = (0, "")
         self._waiting = bytearray()
         self._lost = False
-        self._look_asked = False
         # Of the I/O thread.
         self._sequence = 0
-        self._unconfirmed = 0
-        self._not_before = 0.0
-        self._finished = False
 
     # Handler thread
 
@@ -90,9 +77,7 @@ class CarriedPieces:
             self._attempt = self._attempt or uuid.uuid4().hex[:16]
             self._head = (status, content_type)
             self._waiting += data
-            look, self._look_asked = not self._look_asked, True
-        if look:
-            self._loop.add_callback_threadsafe(self._look)
+        self._pace.ask_for_look()
         with self._changed:
             while not self._lost and len(self._waiting) > MAX_WAITING:
                 self._changed.wait(LOOK)
@@ -109,27 +94,18 @@ class CarriedPieces:
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send what is left; return the answer, which says how many pieces precede it."""
-        while self._waiting and not self._lost:
-            self._send()
-        self._finished = True
-        if answer is None or not self._attempt:
-            return answer
-        headers = {**answer.message.headers, ATTEMPT: self._attempt, DELTAS: self._sequence}
-        return replace(answer, message=replace(answer.message, headers=headers))
+        self._pace.finish()
+        return with_count(answer, self._attempt, self._sequence)
 
-    def _look(self) -> None:
-        """Send what waits, unless it is too early or too much is on its way."""
-        wait = self._not_before - time.monotonic()
-        if wait > 0 and not self._finished:
-            self._loop.call_later(wait, self._look)
-            return
-        with self._changed:
-            self._look_asked = False
-        while self._waiting and not self._lost and not self._finished and self._unconfirmed < UNCONFIRMED:
-            self._send()
+    def waits(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._waiting) and not self._lost
 
-    def _send(self) -> None:
+    def take(self) -> Optional[Reply]:
+        """Return the next piece; None when nothing waits. One that cannot be made loses the answer."""
         with self._changed:
+            if not self.waits():
+                return None
             data = bytes(self._waiting[:MAX_PIECE])
             del self._waiting[:MAX_PIECE]
             write = self._write
@@ -139,24 +115,13 @@ class CarriedPieces:
         reply = contained(lambda: None if write is None else write(piece), lambda _error: None)
         if reply is None:
             self._lose()
-            return
-        self._sequence += 1
-        self._unconfirmed += 1
-        self._not_before = time.monotonic() + INTERVAL
-        self._publish(reply, self._published)
+        else:
+            self._sequence += 1
+        return reply
 
-    def _published(self, publication: Publication) -> None:
-        self._unconfirmed -= 1
-        if publication is not Publication.CONFIRMED:
-            self._lose()
-            if publication is Publication.RETURNED and not self._finished:
-                self._gone()
-            return
-        with self._changed:
-            look = bool(self._waiting) and not self._look_asked
-            self._look_asked = self._look_asked or look
-        if look and not self._finished:
-            self._look()
+    def missed(self, _publication: Publication) -> None:
+        """A piece does not arrive, and with it no whole answer."""
+        self._lose()
 
     def _lose(self) -> None:
         with self._changed:

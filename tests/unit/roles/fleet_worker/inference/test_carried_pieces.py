@@ -6,48 +6,27 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 import pytest
 from fleet_worker._fleet.dialects.carried import Piece
-from fleet_worker._fleet.messages import Message, Properties, Reply
+from fleet_worker._fleet.messages import Reply
 from fleet_worker._ollama.api_errors import CallCancelledError
-from fleet_worker.domain.publication import Done, Publication
-from fleet_worker.inference import carried_pieces
-from fleet_worker.inference.carried_pieces import MAX_PIECE, MAX_WAITING, UNCONFIRMED, CarriedPieces
+from fleet_worker.domain.publication import Publication
+from fleet_worker.inference.carried_pieces import MAX_PIECE, MAX_WAITING, CarriedPieces
+from fleet_worker.inference.paced_publisher import UNCONFIRMED
 
-from ..manual_loop import ManualLoop
-
-ANSWER = Reply("", "llm.fleet.reply.1", Message(Properties(), {"x-legion-hostname": "gpu-01"}, b""))
+from .stream_wire import ANSWER, StreamWire, headers
 
 
-class Wire:
-    """What was published, and how it is confirmed."""
-
+class Wire(StreamWire):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.loop = ManualLoop()
-        monkeypatch.setattr(carried_pieces.time, "monotonic", lambda: self.loop.now)
-        self.sent: list[Piece] = []
-        self.unconfirmed: list[Done] = []
-        self.gone = 0
+        super().__init__(monkeypatch)
         self.pieces = CarriedPieces(self.loop, self.publish, self.go)
         self.pieces.use(self.write)
 
-    def write(self, piece: Piece) -> Optional[Reply]:
-        self.sent.append(piece)
-        return ANSWER
-
-    def publish(self, _reply: Reply, done: Done) -> None:
-        self.unconfirmed.append(done)
-
-    def go(self) -> None:
-        self.gone += 1
-
     def add(self, data: bytes, check: Callable[[], None] = lambda: None) -> None:
         self.pieces.add(data, 200, "text/event-stream", check)
-
-    def tell(self, publication: Publication) -> None:
-        self.unconfirmed.pop(0)(publication)
 
     @property
     def text(self) -> bytes:
@@ -57,11 +36,6 @@ class Wire:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     return Wire(monkeypatch)
-
-
-def headers(answer: Optional[Reply]) -> Any:
-    assert answer is not None
-    return answer.message.headers
 
 
 def test_add_the_first_piece_goes_at_once_and_the_others_together(wire: Wire) -> None:
@@ -109,7 +83,7 @@ def test_add_waits_for_a_broker_that_takes_nothing_and_loses_nothing(wire: Wire)
     assert len(wire.sent) == UNCONFIRMED
     while not ended.wait(0.005) or wire.unconfirmed:
         if wire.unconfirmed:
-            wire.tell(Publication.CONFIRMED)
+            wire.confirm(Publication.CONFIRMED)
         wire.loop.turn(1)
     thread.join()
     wire.pieces.finish(ANSWER)
@@ -128,7 +102,7 @@ def test_add_that_waits_ends_when_its_call_is_ended(wire: Wire) -> None:
 def test_add_after_a_lost_piece_ends_the_work(wire: Wire, publication: Publication) -> None:
     wire.add(b"one")
     wire.loop.turn(0)
-    wire.tell(publication)
+    wire.confirm(publication)
     with pytest.raises(CallCancelledError):
         wire.add(b"two")
     assert wire.gone == 0
@@ -137,7 +111,7 @@ def test_add_after_a_lost_piece_ends_the_work(wire: Wire, publication: Publicati
 def test_returned_piece_says_that_the_requester_is_gone(wire: Wire) -> None:
     wire.add(b"one")
     wire.loop.turn(0)
-    wire.tell(Publication.RETURNED)
+    wire.confirm(Publication.RETURNED)
     assert wire.gone == 1
 
 

@@ -5,49 +5,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import pytest
-from fleet_worker._fleet.messages import Delta, Message, Properties, Reply
 from fleet_worker._ollama.streams import Event
-from fleet_worker.domain.publication import Done, Publication
+from fleet_worker.domain.publication import Publication
 from fleet_worker.inference import deltas
-from fleet_worker.inference.deltas import MAX_WAITING, UNCONFIRMED, DeltaPublisher
+from fleet_worker.inference.deltas import MAX_WAITING, DeltaPublisher
+from fleet_worker.inference.paced_publisher import UNCONFIRMED
 
 from ..manual_loop import ManualLoop
+from .stream_wire import ANSWER, StreamWire, headers
 
-ANSWER = Reply("", "llm.fleet.reply.1", Message(Properties(), {"x-legion-hostname": "gpu-01"}, b"{}"))
 
-
-class Wire:
-    """What was published, and how it is confirmed."""
-
+class Wire(StreamWire):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.loop = ManualLoop()
-        monkeypatch.setattr(deltas.time, "monotonic", lambda: self.loop.now)
-        self.sent: list[Delta] = []
-        self.unconfirmed: list[Done] = []
-        self.gone = 0
+        super().__init__(monkeypatch)
         self.deltas = DeltaPublisher(self.loop, self.publish, self.go)
         self.deltas.use(self.write)
         self.deltas.start_over()
 
-    def write(self, delta: Delta) -> Reply:
-        self.sent.append(delta)
-        return ANSWER
-
-    def publish(self, _reply: Reply, done: Done) -> None:
-        self.unconfirmed.append(done)
-
-    def go(self) -> None:
-        self.gone += 1
-
     def say(self, *words: str) -> None:
         for word in words:
             self.deltas.add(Event("delta", {}, text=word))
-
-    def confirm(self, publication: Publication = Publication.CONFIRMED) -> None:
-        self.unconfirmed.pop(0)(publication)
 
     @property
     def texts(self) -> list[str]:
@@ -57,11 +37,6 @@ class Wire:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     return Wire(monkeypatch)
-
-
-def headers(answer: Optional[Reply]) -> Any:
-    assert answer is not None
-    return answer.message.headers
 
 
 def test_deltas_first_goes_at_once_and_the_next_go_together(wire: Wire) -> None:
@@ -159,7 +134,7 @@ def test_delta_that_no_broker_takes_ends_the_deltas_and_not_the_answer(wire: Wir
 @pytest.mark.parametrize("text", [["a", "list"], None, 7])
 def test_delta_that_cannot_be_written_ends_the_deltas_and_not_the_answer(wire: Wire, text: Any) -> None:
     wire.deltas._waiting = [Event("delta", {}, text=text)]
-    wire.deltas._send_when_due()
+    wire.deltas._pace._look()
     wire.say("b")
     wire.loop.turn(1)
     assert wire.sent == []
