@@ -96,7 +96,6 @@ groups:
   large: fleet_concurrency >= 4
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,17 +104,11 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 
 from ..module_utils._fleet.broker_connection import BrokerConnection
 from ..module_utils._fleet.exchange_listener import listen
-from ..module_utils._fleet.observing import Register, lane_facts, nodes
+from ..module_utils._fleet.observing import Register, is_host_name, lane_facts, nodes
 from ..module_utils._fleet.registry import EXCHANGE
 from ..module_utils._module.broker_options import broker_settings
 from ..module_utils._ollama.errors import CollectionError
 from ..module_utils._ollama.text import printable
-
-#: Names of hosts: what DNS and Ansible's patterns can both hold. The length is that of a name in DNS (RFC 1035, 2.3.4).
-_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
-
-#: Names that mean something else to Ansible than a host of the fleet.
-_RESERVED = ("all", "ungrouped", "localhost")
 
 _BROKER_OPTIONS = (
     "broker_url",
@@ -182,7 +175,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         register = Register()
         try:
             with BrokerConnection(broker_settings(params)) as connection:
-                listen(connection, EXCHANGE, "llm.registry.#", seconds, register.add)
+                listen(connection, [(EXCHANGE, "llm.registry.#")], seconds, register.add)
         except CollectionError as error:
             raise AnsibleParserError(f"The nodes of the fleet cannot be heard: {error}") from error
         return {
@@ -205,7 +198,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         strict = self.get_option("strict")
         group = self.inventory.add_group(self.get_option("group"))
         for name, variables in found.items():
-            if not _HOST_NAME.fullmatch(name) or name in _RESERVED:
+            if not is_host_name(name):
                 self.display.warning(
                     f"The registry has a node named {printable(name, 80)!r}, which no host can be. It is left out."
                 )

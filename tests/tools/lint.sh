@@ -13,7 +13,10 @@ check() {
     ruff) ruff check --output-format concise --quiet --no-cache . ;;
     format) ruff format --check --output-format concise --quiet --no-cache . ;;
     # From the folder of ansible_collections, so that modules have the names that Ansible gives them.
-    mypy) (cd ../../.. && typed --package ansible_collections.legionio.ollama.plugins) ;;
+    mypy)
+      (cd ../../.. && typed --package ansible_collections.legionio.ollama.plugins) || return 1
+      (cd extensions/eda/plugins/event_source && MYPYPATH=${root%/ansible_collections/*} typed .)
+      ;;
     mypy-daemon)
       for daemon in fleet_worker fleet_gateway; do
         (cd "roles/$daemon/files" && typed --package "$daemon") || return 1

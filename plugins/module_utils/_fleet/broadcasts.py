@@ -22,6 +22,7 @@ from .._ollama.text import printable
 from .errors import FleetError, InvalidLaneError
 from .lanes import MAX_KEY, slug
 from .messages import APP_ID, Message, Properties, Reply, decode, encode, property_text
+from .registry import EXCHANGE as REGISTRY
 
 #: A durable topic exchange, declared by the set-up of the broker.
 EXCHANGE = "lex.ollama"
@@ -40,6 +41,9 @@ DONE = "done"
 FAILED = "failed"
 
 TYPE = "legionio.fleet.report"
+
+#: The type of an outcome, which a node publishes to the registry for whoever watches the fleet.
+OUTCOME_TYPE = "legionio.fleet.outcome"
 
 #: How the queue of a node is declared. A node that is off gets its broadcasts when it is back within a day; a message
 #: that a node does not survive is dropped after the third time.
@@ -88,6 +92,18 @@ class NodeReport:
     state: str
     result: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a broadcast on a node.
+
+    :ivar state: ``done`` or ``failed``.
+    """
+
+    function: str
+    model: str
+    report: NodeReport
 
 
 def queue_of(node: str) -> str:
@@ -154,17 +170,43 @@ def report_message(report: NodeReport, reply_to: str, correlation_id: Optional[s
         type=TYPE,
         app_id=APP_ID,
     )
-    body = {"node": report.node, "state": report.state, "result": report.result, "error": report.error}
-    return Reply("", reply_to, Message(properties, {}, encode(body)))
+    return Reply("", reply_to, Message(properties, {}, encode(_document(report))))
 
 
 def read_report(message: Message) -> Optional[NodeReport]:
     """Read a report; None for any other message."""
     document, problem = decode(message, limit=len(message.body))
-    node, state = document.get("node"), document.get("state")
-    if problem is not None or message.properties.type != TYPE or not isinstance(node, str):
+    if problem is not None or message.properties.type != TYPE:
         return None
-    if state not in (ACCEPTED, DONE, FAILED):
+    return _report(document)
+
+
+def outcome_message(order: Order, report: NodeReport) -> Reply:
+    """Write an outcome, for the exchange of the registry. The routing key ends in the state."""
+    properties = Properties(content_type="application/json", type=OUTCOME_TYPE, app_id=APP_ID, delivery_mode=1)
+    body = {"function": order.function, "model": order.model} | _document(report)
+    return Reply(REGISTRY, f"{REGISTRY}.import_{report.state}", Message(properties, {}, encode(body)))
+
+
+def read_outcome(message: Message) -> Optional[Outcome]:
+    """Read an outcome; None for any other message."""
+    document, problem = decode(message, limit=MAX_SIZE)
+    function, model = document.get("function"), document.get("model")
+    if problem is not None or message.properties.type != OUTCOME_TYPE or function not in FUNCTIONS:
+        return None
+    report = _report(document)
+    if report is None or report.state == ACCEPTED or not isinstance(model, str):
+        return None
+    return Outcome(function, model, report)
+
+
+def _document(report: NodeReport) -> dict[str, Any]:
+    return {"node": report.node, "state": report.state, "result": report.result, "error": report.error}
+
+
+def _report(document: Mapping[str, Any]) -> Optional[NodeReport]:
+    node, state = document.get("node"), document.get("state")
+    if not isinstance(node, str) or state not in (ACCEPTED, DONE, FAILED):
         return None
     result, error = document.get("result"), document.get("error")
     return NodeReport(node, state, result if isinstance(result, dict) else {}, error if isinstance(error, dict) else {})

@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Reads the messages published to an exchange."""
+"""Reads the messages published to exchanges."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from .broker_connection import BrokerConnection
@@ -14,15 +16,27 @@ from .messages import Message
 from .pika_messages import from_pika
 from .reply_channel import reply_queue_name
 
+#: Seconds between two looks whether to stop.
+_LOOK_AGAIN = 0.5
+
 
 def listen(
-    connection: BrokerConnection, exchange: str, binding_key: str, seconds: float, take: Callable[[Message], None]
+    connection: BrokerConnection,
+    bindings: Sequence[tuple[str, str]],
+    seconds: float,
+    take: Callable[[Message], None],
+    stopped: Callable[[], bool] = lambda: False,
+    listening: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read the messages published to a topic exchange for some time.
+    """Read the messages published to topic exchanges for some time.
 
+    :param bindings: each an exchange and a binding key.
+    :param seconds: how long; infinity to listen until ``stopped`` says so.
     :param take: called in this thread with each message.
+    :param listening: called once, when everything published from now on is heard.
     :raises ExchangeMissingError: if there is no such exchange.
-    :raises BrokerForbiddenError: without the right to read from the exchange, or to have a queue ``llm.fleet.reply.*``.
+    :raises BrokerForbiddenError: without the right to read from an exchange, or to have a queue ``llm.fleet.reply.*``.
+    :raises BrokerError: if the connection is lost.
     """
     queue = reply_queue_name()
     done: list[Any] = []
@@ -30,19 +44,26 @@ def listen(
     channel = connection.open_channel()
     noticed = connection.noticing(done.append)
     channel.queue_declare(queue, exclusive=True, auto_delete=True, callback=noticed)
-    channel.queue_bind(queue, exchange, binding_key, callback=noticed)
+    steps = 2
+    for exchange, key in bindings:
+        channel.queue_bind(queue, exchange, key, callback=noticed)
+        steps += 1
 
     def arrived(_channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         received.append(from_pika(properties, body))
 
     channel.basic_consume(queue, connection.noticing(arrived), auto_ack=True, callback=noticed)
-    connection.require_step(lambda: len(done) == 3, f"listen to the exchange {exchange}")
+    names = ", ".join(sorted({exchange for exchange, _key in bindings}))
+    connection.require_step(lambda: len(done) == steps, f"listen to {names}")
+    listening()
 
     def never() -> bool:
         while received:
             take(received.popleft())
-        return False
+        return stopped()
 
-    connection.wait_until(never, seconds)
+    deadline = time.monotonic() + seconds
+    while not never() and connection.gone is None and time.monotonic() < deadline:
+        connection.wait_until(never, min(_LOOK_AGAIN, deadline - time.monotonic()))
     connection.require_open()
     channel.close()

@@ -10,12 +10,19 @@ late event does not undo a newer one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .messages import Message, decode
 from .registry import TYPE
+
+#: Names that a host can have: what DNS and Ansible's patterns both hold. RFC 1035, 2.3.4, has the length.
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+
+#: Names that mean something else to Ansible than a host of the fleet.
+_RESERVED = ("all", "ungrouped", "localhost")
 
 #: The state of a node that cannot serve one of its lanes, or that says something unknown of one.
 DEGRADED = "degraded"
@@ -137,6 +144,11 @@ def _node(name: str, lanes: tuple[RegistryEntry, ...]) -> NodeState:
         worker_version=latest.worker_version,
         lanes=lanes,
     )
+
+
+def is_host_name(name: str) -> bool:
+    """Return whether a host of an inventory can have the name of a node, which anybody may have announced."""
+    return _HOST_NAME.fullmatch(name) is not None and name not in _RESERVED
 
 
 def lane_facts(entry: RegistryEntry) -> dict[str, Any]:

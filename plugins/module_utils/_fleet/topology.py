@@ -80,7 +80,7 @@ def updates_permissions(node: str) -> dict[str, str]:
     own = queue_of(node)
     return {
         "configure": _pattern([own]),
-        "write": _pattern(["amq.default", own]),
+        "write": _pattern(["amq.default", REGISTRY_EXCHANGE, own]),
         "read": _pattern([BROADCAST_EXCHANGE, own]),
     }
 

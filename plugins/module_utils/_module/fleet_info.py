@@ -54,7 +54,7 @@ def info(module: AnsibleModule) -> dict[str, Any]:
     register = Register()
     with BrokerConnection(broker_settings(params)) as connection:
         if params["listen"]:
-            listen(connection, EXCHANGE, "llm.registry.#", params["listen"], register.add)
+            listen(connection, [(EXCHANGE, "llm.registry.#")], params["listen"], register.add)
         queues = list(dict.fromkeys([*asked, *(said.queue for said in register.said)]))
         return {
             "changed": False,

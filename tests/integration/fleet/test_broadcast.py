@@ -211,6 +211,42 @@ def test_a_header_that_pika_cannot_read_costs_the_updater_nothing(
     assert node.log.count("event=connected") == 1
 
 
+def test_updates_tell_the_registry_what_became_of_a_broadcast(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    updater("gpu-01")
+    with channel_to(clean_broker) as channel:
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "llm.registry", "llm.registry.import_done")
+        task(clean_broker, nodes=["gpu-01"])
+
+        def outcome() -> Any:
+            _method, properties, body = channel.basic_get(queue, auto_ack=True)
+            return body and (properties.type, json.loads(body))
+
+        kind, document = eventually(outcome, "the outcome", 30)
+    assert kind == "legionio.fleet.outcome"
+    assert (document["node"], document["state"], document["model"]) == ("gpu-01", "done", SMALL)
+
+
+def test_updates_without_the_right_to_the_registry_work_and_say_so(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
+    clean_broker.ctl("add_user", "updates", "fetch-only")
+    try:
+        rights = updates_permissions("gpu-01")
+        write = rights["write"].replace("llm\\.registry", "none")
+        assert write != rights["write"]
+        clean_broker.ctl("set_permissions", "updates", rights["configure"], write, rights["read"])
+        node = updater("gpu-01", username="updates", password="fetch-only")
+        assert task(clean_broker, nodes=["gpu-01"])["changed"] is True
+        node.wait_log("event=registry_refused")
+        assert task(clean_broker, nodes=["gpu-01"])["nodes"]["gpu-01"]["state"] == "done"
+        assert node.log.count("event=registry_refused") == node.log.count("event=connected") == 1
+    finally:
+        clean_broker.ctl("delete_user", "updates")
+
+
 @pytest.mark.every_version
 def test_the_least_permissions_are_enough(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
     clean_broker.ctl("add_user", "updates", "fetch-only")

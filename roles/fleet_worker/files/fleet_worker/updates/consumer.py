@@ -51,6 +51,7 @@ from ..runtime.watchdog import Watchdog
 from ..settings.broker import broker_settings
 from .config import UpdatesConfig, mirror_settings, store_settings
 from .importer import BroadcastImporter
+from .outcome_publisher import OutcomePublisher
 
 LOG = Log()
 
@@ -107,6 +108,7 @@ class BroadcastConsumer:
         broker = settings.broker
         self._link = ReconnectingConnection(loop, broker, opened=self._opened, lost=self._lost, failed=self._failed)
         self._publisher = ConfirmingPublisher(loop, self._link, broker, forbidden=self._link.give_up)
+        self._outcomes = OutcomePublisher(self._link, broker)
         self._leaving = False
         #: The deliveries of each broadcast under way: the first, and its redeliveries.
         self._running: dict[str, list[Settlement]] = {}
@@ -221,11 +223,12 @@ class BroadcastConsumer:
     def _carry_out(self, order: Order, message: Message, identity: str) -> None:
         """Carry a broadcast out; runs in the thread of the pool."""
         report = self._updates.carry_out(order)
-        self._loop.add_callback_threadsafe(lambda: self._finished(message, report, identity))
+        self._loop.add_callback_threadsafe(lambda: self._finished(order, message, report, identity))
 
-    def _finished(self, message: Message, report: NodeReport, identity: str) -> None:
+    def _finished(self, order: Order, message: Message, report: NodeReport, identity: str) -> None:
         self._notifier.status(f"listening to {self._settings.exchange}")
         self._report(message, report, self._running.pop(identity))
+        self._outcomes.publish(order, report)
 
     def _report(self, message: Message, report: NodeReport, settlements: list[Settlement]) -> None:
         """Publish the report; acknowledge the broadcast once the report is confirmed."""

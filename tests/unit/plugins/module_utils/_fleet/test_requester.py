@@ -173,7 +173,7 @@ def test_listen_takes_what_comes_and_names_a_missing_exchange(memory_broker: Mem
     )
     heard: list[Message] = []
     with BrokerConnection(SETTINGS) as connection:
-        listen(connection, "llm.registry", "#", 0.05, heard.append)
+        listen(connection, [("llm.registry", "#")], 0.05, heard.append)
         assert [message.body for message in heard] == [b"one", b"two"]
         with pytest.raises(ExchangeMissingError, match="'gone'"):
-            listen(connection, "gone", "#", 0.05, heard.append)
+            listen(connection, [("gone", "#")], 0.05, heard.append)

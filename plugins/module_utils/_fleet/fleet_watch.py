@@ -1,0 +1,235 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Changes of a fleet, found in the registry events of its nodes and in their silence.
+
+Knows no broker and no clock: the caller hands in messages and times.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .._ollama.errors import InvalidNameError
+from .._ollama.names import ModelName
+from .._ollama.text import printable
+from .broadcasts import DONE, IMPORT, OUTCOME_TYPE, BroadcastRefusedError, read_order, read_outcome
+from .messages import Message
+from .observing import RegistryEntry, is_host_name, read
+from .registry import TYPE as REGISTRY_TYPE
+
+#: Lanes of nodes that are remembered, so that invented events cannot fill the memory.
+MAX_ENTRIES = 20_000
+
+#: Names of queues that workers make of types, models and nodes.
+_LANE = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
+
+_BRACES = str.maketrans("{}", "()")
+
+#: A change, as a rule sees it: ``type`` and what belongs to the type.
+Change = dict[str, Any]
+
+
+@dataclass
+class _Node:
+    """A node that is there.
+
+    :ivar heard: when its latest event came.
+    :ivar lanes: the latest event of each of its lanes.
+    """
+
+    heard: float
+    lanes: dict[str, RegistryEntry] = field(default_factory=dict)
+
+    @property
+    def degraded(self) -> bool:
+        return any(lane.status == "degraded" for lane in self.lanes.values())
+
+
+@dataclass
+class _Lane:
+    """A lane that some node has announced.
+
+    :ivar announced: the nodes that have it, served or not.
+    :ivar served: the nodes that serve it.
+    :ivar since: since when no node serves it; None while one does.
+    :ivar reported: whether that was reported as a change.
+    """
+
+    latest: RegistryEntry
+    announced: set[str] = field(default_factory=set)
+    served: set[str] = field(default_factory=set)
+    since: Optional[float] = None
+    reported: bool = False
+
+
+class FleetWatch:
+    """Remembers the nodes and lanes of a fleet, and returns what changes.
+
+    :param node_timeout: seconds of silence after which a node is gone.
+    :param lane_timeout: seconds after which a lane that no node serves is reported. A restart of the only worker is no
+        outage, and a lane may be heard of from a node that does not serve it before the node that does is heard.
+    """
+
+    def __init__(self, node_timeout: float, lane_timeout: float) -> None:
+        self._node_timeout = node_timeout
+        self._lane_timeout = lane_timeout
+        self._nodes: dict[str, _Node] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._entries = 0
+
+    def hear(self, message: Message, now: float) -> list[Change]:
+        """Take a message in; return the changes that it tells. A message that tells nothing known is ignored.
+
+        :param now: seconds of a clock that never goes back.
+        """
+        if message.properties.type == REGISTRY_TYPE:
+            entry = read(message)
+            usable = entry is not None and is_host_name(entry.node) and _LANE.fullmatch(entry.queue)
+            return self._take(entry, now) if entry is not None and usable else []
+        if message.properties.type == OUTCOME_TYPE:
+            return _imported(message)
+        return _announced(message)
+
+    def check(self, now: float) -> list[Change]:
+        """Return the changes that silence tells: nodes that are gone, and lanes that stay unserved."""
+        changes: list[Change] = []
+        for name, node in list(self._nodes.items()):
+            if now - node.heard >= self._node_timeout:
+                changes += self._leave(name, node, now, left=False)
+        for lane in self._lanes.values():
+            if not lane.reported and lane.since is not None and now - lane.since >= self._lane_timeout:
+                lane.reported = True
+                changes.append(_lane_change("lane_unserved", lane))
+        return changes
+
+    def resume(self, now: float) -> None:
+        """Forgive the silence of a time in which nothing could be heard."""
+        for node in self._nodes.values():
+            node.heard = now
+        for lane in self._lanes.values():
+            if lane.since is not None and not lane.reported:
+                lane.since = now
+
+    def _take(self, entry: RegistryEntry, now: float) -> list[Change]:
+        node = self._nodes.get(entry.node)
+        known = None if node is None else node.lanes.get(entry.queue)
+        # Times of one node in one format: the later one is the greater text.
+        if known is not None and entry.at < known.at:
+            return []
+        if entry.status == "unavailable":
+            return [] if node is None or known is None else self._drop(entry, node, now)
+        if known is None and (self._entries >= MAX_ENTRIES or self._is_unknown_too_many(entry)):
+            return []
+        changes: list[Change] = []
+        if node is None:
+            node = self._nodes[entry.node] = _Node(now)
+            changes.append({"type": "node_joined", "node": entry.node, "worker_version": _text(entry.worker_version)})
+        self._entries += known is None
+        was_degraded, node.heard = node.degraded, now
+        node.lanes[entry.queue] = entry
+        changes += self._note_lane(entry, now)
+        if entry.status == "degraded" and (known is None or _trouble(known) != _trouble(entry)):
+            changes.append(
+                {"type": "node_degraded", "node": entry.node}
+                | _lane_facts(entry)
+                | {"error_class": _text(entry.error_class), "error": _text(entry.error)}
+            )
+        elif was_degraded and not node.degraded:
+            changes.append({"type": "node_recovered", "node": entry.node})
+        return changes
+
+    def _drop(self, entry: RegistryEntry, node: _Node, now: float) -> list[Change]:
+        """Take a lane from its node; the node is gone with its last lane."""
+        was_degraded, node.heard = node.degraded, now
+        if len(node.lanes) == 1:
+            return self._leave(entry.node, node, now, left=True)
+        del node.lanes[entry.queue]
+        self._forget(entry, now)
+        recovered = was_degraded and not node.degraded
+        return [{"type": "node_recovered", "node": entry.node}] if recovered else []
+
+    def _leave(self, name: str, node: _Node, now: float, *, left: bool) -> list[Change]:
+        del self._nodes[name]
+        for entry in node.lanes.values():
+            self._forget(entry, now)
+        return [{"type": "node_gone", "node": name, "left": left, "lanes": sorted(node.lanes)}]
+
+    def _forget(self, entry: RegistryEntry, now: float) -> None:
+        self._entries -= 1
+        lane = self._lanes[entry.queue]
+        lane.announced.discard(entry.node)
+        lane.served.discard(entry.node)
+        if not lane.served and lane.since is None:
+            lane.since = now
+
+    def _note_lane(self, entry: RegistryEntry, now: float) -> list[Change]:
+        """Note whether a node serves a lane; return the change when the lane is served again."""
+        lane = self._lanes.setdefault(entry.queue, _Lane(entry))
+        lane.latest = entry
+        lane.announced.add(entry.node)
+        if entry.status == "available":
+            lane.served.add(entry.node)
+            reported, lane.since, lane.reported = lane.reported, None, False
+            return [_lane_change("lane_served", lane)] if reported else []
+        lane.served.discard(entry.node)
+        if not lane.served and lane.since is None:
+            lane.since = now
+        return []
+
+    def _is_unknown_too_many(self, entry: RegistryEntry) -> bool:
+        """Return whether the lane is new, and as many are known as are remembered."""
+        return entry.queue not in self._lanes and len(self._lanes) >= MAX_ENTRIES
+
+
+def _announced(message: Message) -> list[Change]:
+    try:
+        order = read_order(message)
+    except BroadcastRefusedError:
+        return []
+    model = _model(order.model)
+    if order.function != IMPORT or model is None:
+        return []
+    nodes = None if order.nodes is None else list(filter(is_host_name, order.nodes))
+    return [{"type": "model_announced", "model": model, "nodes": nodes}]
+
+
+def _imported(message: Message) -> list[Change]:
+    outcome = read_outcome(message)
+    if outcome is None or outcome.function != IMPORT or not is_host_name(outcome.report.node):
+        return []
+    report = outcome.report
+    about: Change = {"node": report.node, "model": _model(outcome.model)}
+    if report.state == DONE:
+        return [{"type": "model_imported"} | about | {"changed": report.result.get("changed") is True}]
+    error = {"error_class": _text(report.error.get("code")), "error": _text(report.error.get("message"))}
+    return [{"type": "model_import_failed"} | about | error]
+
+
+def _model(name: Optional[str]) -> Optional[str]:
+    """Return a model's name; None for a text that is none."""
+    try:
+        ModelName.parse(name or "")
+    except InvalidNameError:
+        return None
+    return name
+
+
+def _text(value: Any) -> Optional[str]:
+    """Return a text that is no template: rules hand texts to playbooks, as variables."""
+    return printable(value, 500).translate(_BRACES) if isinstance(value, str) else None
+
+
+def _trouble(entry: RegistryEntry) -> tuple[Optional[str], Optional[str]]:
+    return entry.status, entry.error_class
+
+
+def _lane_facts(entry: RegistryEntry) -> Change:
+    return {"lane": entry.queue, "model": _model(entry.model), "request_type": _text(entry.request_type)}
+
+
+def _lane_change(kind: str, lane: _Lane) -> Change:
+    return {"type": kind} | _lane_facts(lane.latest) | {"nodes": sorted(lane.announced)}

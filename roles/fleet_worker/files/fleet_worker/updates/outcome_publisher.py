@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells the registry of the fleet what became of a broadcast.
+
+Nothing waits for an outcome and nothing fails with one: the broadcaster has its report, and whoever watches the fleet
+hears the outcome if it can be published.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.broadcasts import NodeReport, Order, outcome_message
+from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.pika_messages import to_pika
+from .._fleet.registry import EXCHANGE
+from ..amqp.reconnecting import ReconnectingConnection
+from ..logs.log import Log
+
+LOG = Log()
+
+
+class OutcomePublisher:
+    """Publishes each outcome on a channel of its own: the broker closes one without the right to write there.
+
+    :param link: the connection to the broker.
+    """
+
+    def __init__(self, link: ReconnectingConnection, settings: BrokerSettings) -> None:
+        self._link = link
+        self._settings = settings
+        self._refusal = ""
+
+    def publish(self, order: Order, report: NodeReport) -> None:
+        """Publish an outcome; without a connection do nothing."""
+        if not self._link.is_open:
+            return
+        outcome = outcome_message(order, report)
+
+        def opened(channel: Any) -> None:
+            message = outcome.message
+            channel.basic_publish(outcome.exchange, outcome.routing_key, message.body, to_pika(message))
+            channel.close()
+
+        self._link.channel(on_open_callback=opened).add_on_close_callback(self._closed)
+
+    def _closed(self, _channel: Any, error: BaseException) -> None:
+        if not isinstance(error, ChannelClosedByBroker):
+            return
+        refusal = str(channel_error(error.reply_code, error.reply_text, self._settings))
+        if refusal != self._refusal:  # logged once, not for each outcome
+            self._refusal = refusal
+            LOG.warning("registry_refused", exchange=EXCHANGE, error=refusal)
