@@ -75,7 +75,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
             module.fail_json(**failure(limit))
         module.fail_json(
             msg=f"The module met an unexpected error: {type(error).__name__}: {error}. "
-            "Please report it with the output of the task run with -vvv.",
+            "Please report it with the output of the task run with -vvv. [unexpected]",
             error_code="unexpected",
             exception=traceback.format_exc(),
         )
@@ -91,7 +91,8 @@ def failure(error: CollectionError) -> dict[str, Any]:
         "changed": False,
         **(error.result or {}),
         **error.details,
-        "msg": str(error),
+        # The code ends the message: a search for it finds the page of errors.
+        "msg": f"{error} [{error.code}]",
         "error_code": error.code,
         "exception": traceback.format_exc(),
     }
