@@ -14,15 +14,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models.model_import import ModelImport
 from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
-from .._mirror.s3.settings import S3Settings
 from .._mirror.state.lock import LockWait, exclusive
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
-from .._ollama.names import ModelName, spellings
+from .._ollama.names import spellings
 from .._ollama.store import Store, StoreSettings
-from .groups import s3_settings, store_settings
+from .groups import store_settings
 from .progress import reported_progress
-from .s3_options import endpoint_in_failures, mirror_of, model_names, prune_scope, server_remarks, transfer_options
+from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
 from .s3_results import imported, partial_import, removed
 
 
@@ -30,15 +29,11 @@ from .s3_results import imported, partial_import, removed
 class ImportOptions:
     """What a task asks for.
 
-    :ivar absent: the models are to be removed.
     :ivar lock_timeout: seconds to wait for another importer.
     """
 
-    names: list[ModelName]
-    absent: bool
-    prune_scope: list[str]
+    declared: DeclaredModels
     store: StoreSettings
-    mirror: S3Settings
     transfer: TransferOptions
     verify_always: bool
     lock_timeout: float
@@ -49,13 +44,9 @@ class ImportOptions:
 
         :raises CollectionError: for a value that makes no sense.
         """
-        absent = params["state"] == "absent"
         return cls(
-            names=model_names(params),
-            absent=absent,
-            prune_scope=[] if absent else prune_scope(params),
+            declared=DeclaredModels.from_params(params),
             store=store_settings(params),
-            mirror=s3_settings(params),
             transfer=transfer_options(params),
             verify_always=params["verify"] == "always",
             lock_timeout=params["lock_timeout"],
@@ -65,16 +56,17 @@ class ImportOptions:
 def import_models(module: AnsibleModule) -> dict[str, Any]:
     """Make models present in a store, or absent from it."""
     options = ImportOptions.from_params(module.params)
-    if options.absent:
+    declared = options.declared
+    if declared.absent:
         with Store(options.store) as store, reported_progress(module):
             return _remove_from_store(module, store, options)
-    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(options.mirror):
-        mirror = mirror_of(options.mirror, options.transfer)
+    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(declared.mirror):
+        mirror = mirror_of(declared.mirror, options.transfer)
         importer = ModelImport(
             mirror,
             store,
-            options.names,
-            prune=options.prune_scope,
+            declared.names,
+            prune=declared.prune_scope,
             verify_always=options.verify_always,
             options=options.transfer,
             wait=LockWait(module.warn, options.lock_timeout),
@@ -96,7 +88,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
 def _remove_from_store(module: AnsibleModule, store: Store, options: ImportOptions) -> dict[str, Any]:
     present = store.names()
     # Ollama takes all spellings for the same model, and would go on serving one that stays.
-    names = [found for name in options.names for found in spellings(name, present) or [name]]
+    names = [found for name in options.declared.names for found in spellings(name, present) or [name]]
     plan = plan_removal(store, names)
     removal = Removal()
     if plan.changed:

@@ -16,13 +16,10 @@ from .._mirror.models import model_publish
 from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
 from .._mirror.models.plan import ADD, KEEP, REPLACE
 from .._mirror.s3.mirror import Mirror
-from .._mirror.s3.settings import S3Settings
 from .._ollama.errors import CollectionError
-from .._ollama.names import ModelName
 from .._ollama.store import Store, StoreSettings
-from .groups import s3_settings
 from .progress import reported_progress
-from .s3_options import endpoint_in_failures, max_bandwidth, model_names, prune_scope, server_remarks
+from .s3_options import DeclaredModels, endpoint_in_failures, max_bandwidth, server_remarks
 from .s3_results import average_rate, removed
 
 
@@ -30,15 +27,11 @@ from .s3_results import average_rate, removed
 class PublishOptions:
     """What a task asks for.
 
-    :ivar absent: the models are to be removed from the mirror.
     :ivar max_bandwidth: bytes a second; None for no limit.
     """
 
-    names: list[ModelName]
-    absent: bool
-    prune_scope: list[str]
+    declared: DeclaredModels
     store: StoreSettings
-    mirror: S3Settings
     max_bandwidth: Optional[int]
 
     @classmethod
@@ -47,13 +40,9 @@ class PublishOptions:
 
         :raises CollectionError: for a value that makes no sense.
         """
-        absent = params["state"] == "absent"
         return cls(
-            names=model_names(params),
-            absent=absent,
-            prune_scope=[] if absent else prune_scope(params),
+            declared=DeclaredModels.from_params(params),
             store=StoreSettings(params["models_path"]),
-            mirror=s3_settings(params),
             max_bandwidth=max_bandwidth(params),
         )
 
@@ -61,19 +50,20 @@ class PublishOptions:
 def publish_models(module: AnsibleModule) -> dict[str, Any]:
     """Make models of a store present in the mirror, or absent from the mirror."""
     options = PublishOptions.from_params(module.params)
-    mirror = Mirror(options.mirror)
+    declared = options.declared
+    mirror = Mirror(declared.mirror)
     url = mirror.settings.url(mirror.layout.root)
-    if options.absent:
-        with endpoint_in_failures(options.mirror):
-            plan = plan_removal(mirror, options.names)
+    if declared.absent:
+        with endpoint_in_failures(declared.mirror):
+            plan = plan_removal(mirror, declared.names)
             removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
         return removed(module, plan, url, removal)
-    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(options.mirror):
+    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(declared.mirror):
         publisher = model_publish.ModelPublisher(
             mirror,
             store,
-            options.names,
-            prune=options.prune_scope,
+            declared.names,
+            prune=declared.prune_scope,
             max_bandwidth=options.max_bandwidth,
             counter=counter,
         )

@@ -16,17 +16,14 @@ from ansible.module_utils.basic import AnsibleModule
 from .._mirror.models.import_report import SyncReport
 from .._mirror.models.model_sync import ModelSync, ServerAccess
 from .._mirror.models.plan import ADD, Plan
-from .._mirror.s3.settings import S3Settings
 from .._mirror.state.lock import LockWait
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
-from .._ollama.names import ModelName
 from .._ollama.retry import RetryPolicy
 from .._ollama.safe_fs import DirectoryError
 from .._ollama.store import Store, StoreSettings
-from .groups import s3_settings
 from .progress import reported_progress
-from .s3_options import endpoint_in_failures, mirror_of, model_names, server_remarks, transfer_options
+from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
 from .s3_results import imported, partial_import
 from .server_options import connect
 
@@ -35,9 +32,8 @@ from .server_options import connect
 class SyncOptions:
     """What a task asks for."""
 
-    names: list[ModelName]
+    declared: DeclaredModels
     models_path: str
-    mirror: S3Settings
     transfer: TransferOptions
     verify_always: bool
     policy: RetryPolicy
@@ -49,9 +45,8 @@ class SyncOptions:
         :raises CollectionError: for a value that makes no sense.
         """
         return cls(
-            names=model_names(params),
+            declared=DeclaredModels.from_params(params),
             models_path=params["models_path"],
-            mirror=s3_settings(params),
             transfer=transfer_options(params),
             verify_always=params["verify"] == "always",
             policy=RetryPolicy(params["retries"]),
@@ -65,12 +60,12 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
         store = stack.enter_context(_reachable(options.models_path))
         client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
         counter = stack.enter_context(reported_progress(module))
-        stack.enter_context(endpoint_in_failures(options.mirror))
-        mirror = mirror_of(options.mirror, options.transfer)
+        stack.enter_context(endpoint_in_failures(options.declared.mirror))
+        mirror = mirror_of(options.declared.mirror, options.transfer)
         syncer = ModelSync(
             mirror,
             store,
-            options.names,
+            options.declared.names,
             ServerAccess(client, pusher, options.policy),
             verify_always=options.verify_always,
             options=options.transfer,

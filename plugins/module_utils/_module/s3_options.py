@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Checks of the options of the mirror modules, beyond their types."""
+"""The options that the modules of the mirror share, checked beyond their types."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -17,6 +18,7 @@ from .._mirror.s3.settings import S3Settings
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
+from .groups import s3_settings
 
 #: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
 CHUNK_SIZES = (1024 * 1024, 64 * 1024 * 1024)
@@ -31,6 +33,32 @@ class OptionError(CollectionError):
     code = "invalid_option"
 
 
+@dataclass(frozen=True)
+class DeclaredModels:
+    """The models that a task of the mirror is about.
+
+    :ivar names: each once.
+    :ivar absent: whether they are to be removed.
+    :ivar prune_scope: patterns of the models besides them that may be removed.
+    :ivar mirror: where the mirror is.
+    """
+
+    names: list[ModelName]
+    absent: bool
+    prune_scope: list[str]
+    mirror: S3Settings
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> DeclaredModels:
+        """Read the parameters of a module, which need not have ``state`` and ``prune``.
+
+        :raises CollectionError: for a value that makes no sense.
+        """
+        absent = params.get("state") == "absent"
+        scope = [] if absent or not params.get("prune") else prune_scope(params)
+        return cls(model_names(params), absent, scope, s3_settings(params))
+
+
 def model_names(params: Mapping[str, Any]) -> list[ModelName]:
     """Return the models that a task names, each once.
 
@@ -41,12 +69,10 @@ def model_names(params: Mapping[str, Any]) -> list[ModelName]:
 
 
 def prune_scope(params: Mapping[str, Any]) -> list[str]:
-    """Return the patterns of the models that a task may remove; none if it does not prune.
+    """Return the patterns of the models that a task that prunes may remove.
 
     :raises OptionError: if pruning would leave no model.
     """
-    if not params["prune"]:
-        return []
     if not params["models"]:
         raise OptionError(
             "prune would remove every model, since models is empty",

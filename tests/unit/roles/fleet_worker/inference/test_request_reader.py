@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import gzip
+from typing import Any, Optional
 
 import pytest
 from fleet_worker.domain.verdicts import Result, Verdict
@@ -56,6 +57,14 @@ def test_read_with_a_reply_queue_that_is_not_allowed_is_rejected_unanswered() ->
 def test_read_of_a_body_that_cannot_be_read_is_answered_and_rejected(body: bytes) -> None:
     found = reading(body)
     assert found.failure is not None and found.verdict is Verdict.REJECT
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "encrypted/cs", None])
+def test_read_of_a_compressed_body_is_refused_without_a_look_into_it(encoding: Optional[str]) -> None:
+    bomb = gzip.compress(b'{"messages": []}' + b" " * 10_000)
+    found = reading(bomb, content_encoding=encoding)
+    assert found.failure is not None and found.verdict is Verdict.REJECT
+    assert found.failure.code == "unsupported_type"
 
 
 @pytest.mark.parametrize(
