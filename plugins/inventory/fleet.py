@@ -186,7 +186,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 "fleet_worker_version": node.worker_version,
                 "fleet_lanes": [lane_facts(lane) for lane in node.lanes],
             }
-            for node in nodes(register.said)
+            for node in nodes(register.latest)
             if node.state != "unavailable"
         }
 

@@ -69,11 +69,11 @@ EXAMPLES = r"""
   legionio.ollama.fleet_broadcast:
     broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
     name: smollm2:135m
-  register: told
+  register: imported
 
 - name: Show who did what
   ansible.builtin.debug:
-    msg: "{{ told.nodes }}"
+    msg: "{{ imported.nodes }}"
 
 - name: Have two nodes import it, and fail when one of them does not
   legionio.ollama.fleet_broadcast:

@@ -291,14 +291,14 @@ def _tls_trouble(
     TLS 1.3 refuses a client's certificate after the handshake; only the text of pika's own error has the reason then.
     """
     failure = next((cause for cause in reversed(causes) if isinstance(cause, ssl.SSLError)), None)
-    told = re.search(r"\[SSL: ([A-Z0-9_]+)\]([^('\"]*)", text)
-    reason = getattr(failure, "reason", None) or (told[1] if told else "")
+    alert = re.search(r"\[SSL: ([A-Z0-9_]+)\]([^('\"]*)", text)
+    reason = getattr(failure, "reason", None) or (alert[1] if alert else "")
     # A connection that just ends has nothing to do with certificates: a starting broker does that.
     if isinstance(failure, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)) or "EOF" in reason:
         return None
-    if failure is None and told is None:
+    if failure is None and alert is None:
         return None
-    said = (told[2].strip() if told else "") or str(failure)
+    words = (alert[2].strip() if alert else "") or str(failure)
     tls = settings.tls or BrokerTlsSettings()
     own = f"the client certificate {tls.client_cert}" if tls.client_cert else "a client certificate"
     # By OpenSSL's X509_V_ERR_* (x509_vfy.h), which have not changed since 1.0.
@@ -328,11 +328,11 @@ def _tls_trouble(
         return f"The broker {address} says that {own} has expired", "Renew it; if it is in order, look at the clocks"
     if "ALERT" in reason and ("UNKNOWN_CA" in reason or "CERTIFICATE" in reason):
         return (
-            f"The broker {address} refuses {own}: {said}",
+            f"The broker {address} refuses {own}: {words}",
             "Have it signed by an authority that the broker knows (cacertfile of its ssl_options)",
         )
     return (
-        f"The encryption of the connection to the broker {address} failed: {said}",
+        f"The encryption of the connection to the broker {address} failed: {words}",
         f"Check that the port speaks TLS; RabbitMQ does so at {TLS_PORT}",
     )
 

@@ -88,22 +88,22 @@ class Register:
     """The latest event of each lane of each node."""
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, str], RegistryEntry] = {}
+        self._latest: dict[tuple[str, str], RegistryEntry] = {}
 
     def add(self, message: Message) -> None:
         """Take a registry event in; ignore other messages."""
-        said = read(message)
-        if said is None:
+        entry = read(message)
+        if entry is None:
             return
-        known = self._said.get((said.node, said.queue))
+        known = self._latest.get((entry.node, entry.queue))
         # Times of one node in one format: the later one is the greater text.
-        if known is None or said.at >= known.at:
-            self._said[said.node, said.queue] = said
+        if known is None or entry.at >= known.at:
+            self._latest[entry.node, entry.queue] = entry
 
     @property
-    def said(self) -> list[RegistryEntry]:
+    def latest(self) -> list[RegistryEntry]:
         """In the order of nodes and lanes."""
-        return [self._said[key] for key in sorted(self._said)]
+        return [self._latest[key] for key in sorted(self._latest)]
 
 
 @dataclass(frozen=True)

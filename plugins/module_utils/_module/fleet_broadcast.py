@@ -86,10 +86,10 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
             on_report=reports.add,
             enough=reports.complete,
         )
-    return _told(module, reports, correlation_id)
+    return _result(module, reports, correlation_id)
 
 
-def _told(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict[str, Any]:
+def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict[str, Any]:
     results = {
         node: {"state": report.state, **report.result, **({"error": dict(report.error)} if report.error else {})}
         for node, report in sorted(reports.latest.items())
@@ -115,9 +115,10 @@ def _told(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict
         raise nobody
     failed = [f"{node}: {one.error.get('message')}" for node, one in reports.latest.items() if one.state == FAILED]
     if failed or reports.unfinished:
-        told = [*sorted(failed), *(f"{node}: no report in time" for node in reports.unfinished)]
+        complaints = [*sorted(failed), *(f"{node}: no report in time" for node in reports.unfinished)]
         error = BroadcastFailedError(
-            f"{len(told)} of {len({*reports.latest, *reports.unfinished})} nodes did not do it: {'; '.join(told)}",
+            f"{len(complaints)} of {len({*reports.latest, *reports.unfinished})} nodes did not do it:"
+            f" {'; '.join(complaints)}",
             remedy="Look at the log of their updates; what they have begun goes on",
         )
         error.result = found

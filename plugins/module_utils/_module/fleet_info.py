@@ -55,7 +55,7 @@ def info(module: AnsibleModule) -> dict[str, Any]:
     with BrokerConnection(broker_settings(params)) as connection:
         if params["listen"]:
             listen(connection, [(EXCHANGE, "llm.registry.#")], params["listen"], register.add)
-        queues = list(dict.fromkeys([*asked, *(said.queue for said in register.said)]))
+        queues = list(dict.fromkeys([*asked, *(entry.queue for entry in register.latest)]))
         return {
             "changed": False,
             "broker": {name: connection.server_properties.get(name) for name in _BROKER},
@@ -78,17 +78,17 @@ def _described(
     connection: BrokerConnection, queue: str, asked: Mapping[str, Lane], register: Register
 ) -> dict[str, Any]:
     state = connection.queue_state(queue)
-    said = [one for one in register.said if one.queue == queue]
+    entries = [one for one in register.latest if one.queue == queue]
     known = asked.get(queue)
     return {
         "queue": queue,
-        "type": known.type if known else said[0].request_type,
-        "model": known.model if known else said[0].model,
-        "style": known.style if known else said[0].style,
+        "type": known.type if known else entries[0].request_type,
+        "model": known.model if known else entries[0].model,
+        "style": known.style if known else entries[0].style,
         "exists": state is not None,
         "messages": state.messages if state else 0,
         "consumers": state.consumers if state else 0,
-        "nodes": [one.node for one in said if one.status == "available"],
+        "nodes": [one.node for one in entries if one.status == "available"],
     }
 
 
@@ -102,5 +102,5 @@ def _nodes(register: Register) -> list[dict[str, Any]]:
             "worker_version": node.worker_version,
             "lanes": [lane_facts(lane) for lane in node.lanes],
         }
-        for node in nodes(register.said)
+        for node in nodes(register.latest)
     ]

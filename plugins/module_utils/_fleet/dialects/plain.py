@@ -139,16 +139,16 @@ def understand(message: Message) -> Answer:
     usage = document.get("usage")
     result = result if isinstance(result, dict) else {}
     usage = usage if isinstance(usage, dict) else usage_of(result)
-    said = result.get("message")
-    said = said if isinstance(said, dict) else None
-    if said is None and "response" in result:
-        said = {"role": "assistant", "content": result["response"]}
+    answered = result.get("message")
+    answered = answered if isinstance(answered, dict) else None
+    if answered is None and "response" in result:
+        answered = {"role": "assistant", "content": result["response"]}
     return Answer(
         body=document,
         model=document.get("model"),
         node=node,
-        text=said.get("content") if said else None,
-        message=said,
+        text=answered.get("content") if answered else None,
+        message=answered,
         embeddings=result.get("embeddings"),
         input_tokens=counted(usage.get("input_tokens")),
         output_tokens=counted(usage.get("output_tokens")),

@@ -200,12 +200,12 @@ def _response_body(request: Request, success: Success) -> dict[str, Any]:
 
 
 def _message(call: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    said = result.get("message") if call == "chat" else result
-    said = said if isinstance(said, Mapping) else {}
-    message = {"role": "assistant", "content": said.get("content" if call == "chat" else "response")}
+    found = result.get("message") if call == "chat" else result
+    found = found if isinstance(found, Mapping) else {}
+    message = {"role": "assistant", "content": found.get("content" if call == "chat" else "response")}
     for extra in ("tool_calls", "thinking"):
-        if said.get(extra):
-            message[extra] = said[extra]
+        if found.get(extra):
+            message[extra] = found[extra]
     return message
 
 
@@ -276,14 +276,14 @@ def understand(message: Message) -> Answer:
             retriable=True,
             node=node,
         )
-    said = document.get("message")
+    answered = document.get("message")
     tokens = _object(document.get("tokens"))
     return Answer(
         body=document,
         model=_object(document.get("routing")).get("model"),
         node=node,
-        text=said.get("content") if isinstance(said, dict) else None,
-        message=said if isinstance(said, dict) else None,
+        text=answered.get("content") if isinstance(answered, dict) else None,
+        message=answered if isinstance(answered, dict) else None,
         embeddings=document.get("embeddings"),
         input_tokens=counted(tokens.get("input")),
         output_tokens=counted(tokens.get("output")),

@@ -87,15 +87,17 @@ class ServerDestination:
 
     def manifest_digest(self, name: ModelName) -> Optional[str]:
         """Return the digest of a model's manifest; a server that lists another one contradicts the directory."""
-        told = self._listed.get(name)
+        server_digest = self._listed.get(name)
         if not self._store.exists:
-            return told
+            return server_digest
         found = self._directory.manifest_digest(name)
         # A model that is there and not listed may just lack its configuration, so that the server hides it.
-        if told and told != found:
+        if server_digest and server_digest != found:
             what = f"the digest {found}" if found else "no manifest"
-            self._contradict(f"the server lists {name} with the digest {told}, and the directory has {what} for it")
-        self.agreed = self.agreed or bool(told and told == found)
+            self._contradict(
+                f"the server lists {name} with the digest {server_digest}, and the directory has {what} for it"
+            )
+        self.agreed = self.agreed or bool(server_digest and server_digest == found)
         return found
 
     def problems(self, blobs: Sequence[Layer]) -> list[Optional[str]]:
@@ -180,9 +182,9 @@ class ServerDestination:
 
     def _must_be_listed(self, manifests: Mapping[ModelName, Manifest]) -> None:
         for name, manifest in manifests.items():
-            told = self._listed.get(name)
-            if told != manifest.digest:
-                instead = f"lists it with {told}" if told else "does not list it"
+            server_digest = self._listed.get(name)
+            if server_digest != manifest.digest:
+                instead = f"lists it with {server_digest}" if server_digest else "does not list it"
                 raise self._not_its_store(
                     f"{name} is there with the digest {manifest.digest}, and the server {instead}"
                 )

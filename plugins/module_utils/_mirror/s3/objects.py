@@ -67,8 +67,8 @@ def state_of(key: str, headers: Mapping[str, str]) -> Optional[ObjectState]:
 
     :param headers: the headers of an answer to HEAD, or to GET for a range, with names in lower case.
     """
-    told = byte_range(headers)
-    size = content_length(headers) if told is None else told.size
+    span = byte_range(headers)
+    size = content_length(headers) if span is None else span.size
     if size is None:
         return None
     modified = _moment(headers.get("last-modified", ""))

@@ -37,11 +37,11 @@ def check_range(response: RangeResponse, start: int, stop: int, size: int, setti
     :raises MirrorError: if the answer has other bytes.
     """
     status, headers = response.status, response.headers
-    told, length = byte_range(headers), content_length(headers)
+    span, length = byte_range(headers), content_length(headers)
     if compression(headers) and length != stop - start:
         raise compressed(headers, settings, f"read {url}")
     # Without Content-Range, an answer with status 200 is the whole object.
-    found = told.size if told else (length if status == 200 else size)
+    found = span.size if span else (length if status == 200 else size)
     if found not in (None, size):
         raise ObjectChangedError(
             f"Could not read {url}: it had {size} bytes, and {settings.where} sends {found} now",
@@ -49,9 +49,9 @@ def check_range(response: RangeResponse, start: int, stop: int, size: int, setti
             endpoint=settings.where,
             bucket=settings.bucket,
         )
-    first, last = (told.first, told.last) if told else (0, size - 1) if status == 200 else (start, stop - 1)
+    first, last = (span.first, span.last) if span else (0, size - 1) if status == 200 else (start, stop - 1)
     if (first, last) != (start, stop - 1) or length not in (None, stop - start):
-        sent = f"bytes {first} to {last}" if told else "all of it" if status == 200 else f"{length} bytes"
+        sent = f"bytes {first} to {last}" if span else "all of it" if status == 200 else f"{length} bytes"
         raise MirrorError(
             f"Could not read {url}: asked for bytes {start} to {stop - 1}, {settings.where} sent {sent}"
             f"{sender(headers)}",

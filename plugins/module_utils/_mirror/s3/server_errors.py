@@ -214,7 +214,7 @@ def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> 
     headers: Mapping[str, str] = meta.get("HTTPHeaders", {})
     code, status = printable(answer.get("Code") or "", 80), meta.get("HTTPStatusCode")
     excerpt = headers.get(EXCERPT_HEADER)
-    said = settings.concealed(str(answer.get("Message") or ""), _WORDS)
+    words = settings.concealed(str(answer.get("Message") or ""), _WORDS)
     region = printable(answer.get("Region") or headers.get("x-amz-bucket-region") or "", 80)
     # An unknown code is not mapped by its status: VersityGW answers 404 for an unknown user.
     known = _BY_CODE.get(code or str(status))
@@ -226,7 +226,7 @@ def of_answer(response: Mapping[str, Any], settings: S3Settings, doing: str) -> 
     if excerpt is not None:
         words = f"{status} with {excerpt}{answered_by(headers)}"
     else:
-        words = f"{code or status}{f': {said}' if said and said != code else ''}"
+        words = f"{code or status}{f': {words}' if words and words != code else ''}"
     details: dict[str, Detail] = {
         "status": status,
         "s3_code": code or None,

@@ -206,23 +206,23 @@ def _understand(version: Version, message: Message) -> Answer:
 
 def _read_response(document: Mapping[str, Any], node: Optional[str]) -> Answer:
     response = document.get("response")
-    said: Mapping[str, Any] = response if isinstance(response, dict) else document
-    usage = said.get("usage")
+    fields: Mapping[str, Any] = response if isinstance(response, dict) else document
+    usage = fields.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     common: dict[str, Any] = {
         "body": document,
-        "model": said.get("model"),
+        "model": fields.get("model"),
         "node": node,
         "input_tokens": counted(usage.get("input_tokens")),
         "output_tokens": counted(usage.get("output_tokens")),
     }
     if document.get("operation") == "embed":
-        vectors = said.get("embedding", said.get("content"))
+        vectors = fields.get("embedding", fields.get("content"))
         single = isinstance(vectors, list) and bool(vectors) and not isinstance(vectors[0], list)
         return Answer(embeddings=[vectors] if single else vectors, **common)
-    text = said.get("text", said.get("content"))
+    text = fields.get("text", fields.get("content"))
     message: dict[str, Any] = {"role": "assistant", "content": text}
-    calls, thinking = said.get("tool_calls"), said.get("thinking")
+    calls, thinking = fields.get("tool_calls"), fields.get("thinking")
     if isinstance(calls, list) and calls:
         message["tool_calls"] = [
             {"id": call.get("id"), "function": {"name": call.get("name"), "arguments": call.get("arguments")}}

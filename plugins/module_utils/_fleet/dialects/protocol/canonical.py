@@ -131,8 +131,8 @@ def _block(block: Any) -> tuple[str, Any]:
     if kind == "text" and isinstance(block.get("text"), str):
         return "text", block["text"]
     if kind == "thinking":
-        said = block.get("text", block.get("thinking"))
-        return "thinking", said if isinstance(said, str) else ""
+        thought = block.get("text", block.get("thinking"))
+        return "thinking", thought if isinstance(thought, str) else ""
     if kind in ("image", "audio"):
         data, source = block.get("data"), block.get("source_type", "base64")
         inner = block.get("source")

@@ -199,9 +199,9 @@ def _contradictions(message: Message, document: Mapping[str, Any]) -> tuple[str,
     """
     names: list[str] = []
     for name in ("reply_to", "correlation_id"):
-        told, written = getattr(message.properties, name), short_string(document.get(name))
-        rewritten = name == "reply_to" and written == DIRECT_REPLY_TO and told is not None and is_direct(told)
-        if told is not None and written is not None and told != written and not rewritten:
+        stamped, written = getattr(message.properties, name), short_string(document.get(name))
+        rewritten = name == "reply_to" and written == DIRECT_REPLY_TO and stamped is not None and is_direct(stamped)
+        if stamped is not None and written is not None and stamped != written and not rewritten:
             names.append(name)
     return tuple(names)
 

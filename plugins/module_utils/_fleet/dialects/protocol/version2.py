@@ -73,13 +73,13 @@ def _response_body(request: Request, success: Success) -> dict[str, Any]:
     elif request.call == "embed":
         body["content"] = embedding_of(request, result)
     else:
-        said = message_of(result)
-        calls = canonical_calls(said)
-        body["content"] = said.get("content") or ""
+        message = message_of(result)
+        calls = canonical_calls(message)
+        body["content"] = message.get("content") or ""
         body["tool_calls"] = calls
         body["finish_reason"] = finish_reason(result, calls=bool(calls))
-        if said.get("thinking"):
-            body["thinking"] = {"content": said["thinking"]}
+        if message.get("thinking"):
+            body["thinking"] = {"content": message["thinking"]}
     return body
 
 

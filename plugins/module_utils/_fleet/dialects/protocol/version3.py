@@ -83,9 +83,9 @@ def _response(request: Request, success: Success) -> dict[str, Any]:
         response["text"] = text if isinstance(text, str) else ""
         response["embedding"] = embedding_of(request, result)
     else:
-        said = message_of(result)
-        calls = canonical_calls(said)
-        response["text"] = said.get("content") or ""
+        message = message_of(result)
+        calls = canonical_calls(message)
+        response["text"] = message.get("content") or ""
         response["tool_calls"] = calls
         response["stop_reason"] = finish_reason(result, calls=bool(calls))
     return response

@@ -85,9 +85,9 @@ class RegistryPublisher:
         self._tag = 0
         self._unconfirmed: set[int] = set()
         #: How each lane was when it was last told of over this connection.
-        self._told: dict[LaneSettings, Optional[Trouble]] = {}
+        self._published: dict[LaneSettings, Optional[Trouble]] = {}
         #: The same for events of version 2, which say nothing that has not changed.
-        self._told_version2: dict[LaneSettings, tuple[bool, Optional[Trouble]]] = {}
+        self._published_version2: dict[LaneSettings, tuple[bool, Optional[Trouble]]] = {}
         #: What is to be sent, oldest first.
         self._waiting: dict[LaneSettings, str] = {}
         self.counters: Counter[str] = Counter()
@@ -114,20 +114,20 @@ class RegistryPublisher:
         """These are the lanes, each with how it is."""
         if self._channel is None or self._leaving:
             return
-        for lane in [lane for lane in self._told if lane not in lanes]:
-            del self._told[lane]
-            self._tell(lane, UNAVAILABLE)
+        for lane in [lane for lane in self._published if lane not in lanes]:
+            del self._published[lane]
+            self._announce(lane, UNAVAILABLE)
         for lane, trouble in lanes.items():
-            if trouble != UNDECIDED and (lane not in self._told or self._told[lane] != trouble):
-                self._told[lane] = trouble
-                self._tell(lane, AVAILABLE if trouble is NO_TROUBLE else DEGRADED)
+            if trouble != UNDECIDED and (lane not in self._published or self._published[lane] != trouble):
+                self._published[lane] = trouble
+                self._announce(lane, AVAILABLE if trouble is NO_TROUBLE else DEGRADED)
         self._send()
 
     def leave(self) -> None:
         """The worker leaves: no lane is available here any more."""
-        told, self._told = self._told, {}
+        published, self._published = self._published, {}
         self._leaving = True
-        self._waiting.update(dict.fromkeys(told, UNAVAILABLE))
+        self._waiting.update(dict.fromkeys(published, UNAVAILABLE))
         self._send()
 
     def _open(self) -> None:
@@ -148,7 +148,7 @@ class RegistryPublisher:
             self._timer = self._loop.call_later(intervals * self._interval, self._beat)
 
     def _beat(self) -> None:
-        for lane, trouble in self._told.items():
+        for lane, trouble in self._published.items():
             if lane in self._waiting:
                 self.counters["skipped"] += 1  # the one before has not gone yet
             else:
@@ -156,7 +156,7 @@ class RegistryPublisher:
         self._send()
         self._beat_later()
 
-    def _tell(self, lane: LaneSettings, event: str) -> None:
+    def _announce(self, lane: LaneSettings, event: str) -> None:
         self.counters["skipped"] += self._waiting.pop(lane, None) is not None
         self._waiting[lane] = event
 
@@ -172,7 +172,7 @@ class RegistryPublisher:
     def _publish(self, lane: LaneSettings, event: str) -> str:
         """Publish an event of a lane; return what to count."""
         offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0, __version__)
-        for message in (offering.event(event, self._told.get(lane)), *self._version2(lane, offering, event)):
+        for message in (offering.event(event, self._published.get(lane)), *self._version2(lane, offering, event)):
             # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
             self._channel.basic_publish(
                 message.exchange, message.routing_key, message.message.body, to_pika(message.message)
@@ -185,14 +185,14 @@ class RegistryPublisher:
         """Return the events of version 2 that go with an event; none when it is not new to their readers."""
         if self._instance is None:
             return []
-        news = (event == UNAVAILABLE, self._told.get(lane))
-        if self._told_version2.get(lane) == news:
+        news = (event == UNAVAILABLE, self._published.get(lane))
+        if self._published_version2.get(lane) == news:
             return []
-        self._told_version2[lane] = news
+        self._published_version2[lane] = news
         if event == UNAVAILABLE:
-            del self._told_version2[lane]
+            del self._published_version2[lane]
         self.counters["version2"] += 1
-        return [offering.version2_event(self._instance, self._told.get(lane), leaves=event == UNAVAILABLE)]
+        return [offering.version2_event(self._instance, self._published.get(lane), leaves=event == UNAVAILABLE)]
 
     def _on_confirmed(self, frame: Any) -> None:
         method = frame.method
@@ -221,5 +221,5 @@ class RegistryPublisher:
             self._timer = None
         self._channel = None
         self._tag = 0
-        for kept in (self._unconfirmed, self._told, self._told_version2, self._waiting):
+        for kept in (self._unconfirmed, self._published, self._published_version2, self._waiting):
             kept.clear()

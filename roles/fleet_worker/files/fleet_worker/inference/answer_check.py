@@ -34,9 +34,9 @@ def check_answer(call: str, asked: Mapping[str, Any], result: Mapping[str, Any])
         message = result.get("message")
         if not isinstance(message, Mapping):
             raise _unexpected("has no message")
-        _check_said(message, message.get("content"), result, nothing_asked=not asked.get("messages"))
+        _check_content(message, message.get("content"), result, nothing_asked=not asked.get("messages"))
     else:
-        _check_said(result, result.get("response"), result, nothing_asked=not asked.get("prompt"))
+        _check_content(result, result.get("response"), result, nothing_asked=not asked.get("prompt"))
 
 
 def check_vectors(vectors: object, wanted: Optional[int], widest: int = 0) -> None:
@@ -82,7 +82,7 @@ def _texts_in(value: object) -> Optional[int]:
     return len(value) if isinstance(value, list) else None
 
 
-def _check_said(part: Mapping[str, Any], text: object, result: Mapping[str, Any], *, nothing_asked: bool) -> None:
+def _check_content(part: Mapping[str, Any], text: object, result: Mapping[str, Any], *, nothing_asked: bool) -> None:
     thinking, calls, image = part.get("thinking"), part.get("tool_calls"), part.get("image")
     if not all(value is None or isinstance(value, str) for value in (text, thinking)):
         raise _unexpected("has a text that is none")

@@ -56,14 +56,14 @@ class EventLoop:
         self._thread: Optional[int] = None
         #: Whether a wake-up byte for the waiting callbacks is in the pipe.
         self._woken = False
-        self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.add_handler(self._told, self._hear, self.READ)
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.add_handler(self._wake_reader, self._hear, self.READ)
 
     def close(self) -> None:
         """Close the descriptors, once the loop has ended."""
         self._handlers.clear()
         self._epoll.close()
-        for descriptor in (self._told, self._tell):
+        for descriptor in (self._wake_reader, self._wake_writer):
             os.close(descriptor)
 
     # Handlers, timers and callbacks
@@ -101,7 +101,7 @@ class EventLoop:
         if not self._woken and threading.get_ident() != self._thread:
             self._woken = True
             with suppress(BlockingIOError):  # full of marks that were not read yet
-                os.write(self._tell, b"!")
+                os.write(self._wake_writer, b"!")
 
     add_callback = add_callback_threadsafe
 

@@ -51,5 +51,5 @@ def test_register_keeps_the_latest_event_and_the_version_in_it() -> None:
     first, last = offering.event(AVAILABLE).message, offering.event(UNAVAILABLE).message
     register.add(last)
     register.add(first)
-    (node,) = nodes(register.said)
+    (node,) = nodes(register.latest)
     assert (node.state, node.worker_version, node.concurrency) == ("unavailable", "1.2.3", 2)
