@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcasts import queue_of
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker import Address
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import check_collisions, lane
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import NODE, check_collisions, lane
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.header_fields import check_header
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts import parse_host
@@ -103,6 +103,8 @@ def _lane_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield key, str(error)
             continue
         lanes.append(made)
+        if config.get("own_lanes") in (True, "true") and style == "model" and entry["type"] != "embed":
+            yield from _refused("own_lanes", lane, entry["type"], entry["model"], style=NODE, node=node)
         if entry.get("instance") is not None and style != "offering":
             yield key, "instance is for lanes of style offering alone"
         yield from _deadline_problems(key, entry.get("deadline"), made.ack_timeout)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 LEAST = 85.0
 """Per cent of the lines of each room that unit tests run."""
 
-FOLDERS = ("plugins/module_utils/", "roles/fleet_worker/files/")
+FOLDERS = ("plugins/module_utils/", "roles/fleet_worker/files/", "roles/fleet_gateway/files/")
 """Where the packages lie that are rooms."""
 
 SHOWN = 5

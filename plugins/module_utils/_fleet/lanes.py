@@ -4,7 +4,7 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Lanes: one queue bound to one routing key of the same name, for one kind of request and one model.
 
-There are three styles.
+There are four styles.
 
 ``model``
     ``llm.request.ollama.<type>.<model>``, as lex-ollama 0.3.1 declares it: durable, quorum, dead-lettered to the
@@ -39,6 +39,9 @@ from .errors import InvalidLaneError, LaneCollisionError
 TYPES = ("chat", "generate", "embed")
 STYLES = ("model", "shared", "offering")
 
+#: The style of the lanes that a worker makes beside its lanes of style ``model``, and that nobody lists.
+NODE = "node"
+
 #: Where dead-lettered requests of model lanes go: a durable fanout exchange, declared by the set-up of the broker.
 DEAD_LETTER_EXCHANGE = "ollama.dlx"
 
@@ -57,6 +60,9 @@ _SUFFIX = re.compile(
     rf"#|(?=.)(?:ctx[1-9][0-9]{{0,8}}|\*)?(?:(?:^|\.)boundary\.{_SEGMENT})?(?:(?:^|\.)elig\.{_SEGMENT})?"
 )
 
+#: Styles with a lane for each type, where the name of the model is as it is but for its colon.
+_BY_TYPE = ("model", NODE)
+
 _MODEL_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE}
 )
@@ -70,6 +76,19 @@ _SHARED_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
         "x-max-length": 100,
         "x-delivery-limit": 3,
         "x-consumer-timeout": 300000,
+    }
+)
+
+#: Dead-lettering at least once requires reject-publish. Both times are in milliseconds. The first one is for a message
+#: without an expiration. The second one outlasts every restart of a node, and clears up after a node that is gone.
+_NODE_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-message-ttl": 10000,
+        "x-expires": 86400000,
     }
 )
 
@@ -88,10 +107,11 @@ class Lane:
     """A lane of a worker. Made by :func:`lane`, which checks it.
 
     :ivar type: ``chat``, ``generate`` or ``embed``: the type of a request that names none.
-    :ivar kind: ``type`` in the style ``model``; ``embed`` or ``inference`` in the others.
+    :ivar kind: ``type`` in the styles ``model`` and ``node``; ``embed`` or ``inference`` in the others.
     :ivar queue: name of the queue, and its routing key on every exchange.
     :ivar context_window: tokens; the runner option ``num_ctx`` of every request of the lane, when set.
     :ivar more_keys: routing keys that the queue is bound to beside its own name.
+    :ivar heir: of a lane of style ``node``: the queue that gets what the node does not take in time.
     """
 
     style: str
@@ -101,6 +121,7 @@ class Lane:
     queue: str
     context_window: Optional[int] = None
     more_keys: tuple[str, ...] = ()
+    heir: Optional[str] = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -110,6 +131,8 @@ class Lane:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments that the queue is declared with, beside durable=true and auto_delete=false."""
+        if self.heir is not None:
+            return {**_NODE_ARGUMENTS, "x-dead-letter-routing-key": self.heir}
         return dict(_MODEL_ARGUMENTS if self.style == "model" else _SHARED_ARGUMENTS)
 
     @property
@@ -121,7 +144,7 @@ class Lane:
     @property
     def deadline(self) -> float:
         """Seconds a request may take by default, safely below the time after which the broker takes it back."""
-        return _MODEL_DEADLINE if self.style == "model" else _SHARED_DEADLINE
+        return _MODEL_DEADLINE if self.style in _BY_TYPE else _SHARED_DEADLINE
 
     @property
     def ack_timeout(self) -> Optional[float]:
@@ -157,20 +180,21 @@ def lane(
     :param request_type: ``chat``, ``generate`` or ``embed``.
     :param model: the model as requesters spell it; ``llama3`` and ``llama3:latest`` are two lanes of style ``model``.
     :param context_window: tokens; part of the name of a shared inference lane.
-    :param node: name of the node, for the style ``offering``.
+    :param style: one of ``STYLES``, or ``NODE``.
+    :param node: name of the node, for the styles ``offering`` and ``node``.
     :param suffixes: of further keys of a shared lane: ``ctx32768``, ``boundary.eu``, ``ctx32768.elig.0123abcd``, with
         ``*`` for any context window; or ``#`` for any suffix.
     :raises InvalidNameError: when ``model`` is not a model name.
     :raises InvalidLaneError: when the lane cannot be a queue, or an option does not fit.
     """
     ModelName.parse(model)
-    if request_type not in TYPES or style not in STYLES:
+    if request_type not in TYPES or style not in (*STYLES, NODE):
         raise InvalidLaneError(
             f"There is no lane of type {request_type!r} and style {style!r}",
             remedy=f"Choose a type of {', '.join(TYPES)} and a style of {', '.join(STYLES)}",
         )
-    kind = request_type if style == "model" else "embed" if request_type == "embed" else "inference"
-    if context_window is not None and (style == "model" or kind == "embed"):
+    kind = request_type if style in _BY_TYPE else "embed" if request_type == "embed" else "inference"
+    if context_window is not None and (style in _BY_TYPE or kind == "embed"):
         raise InvalidLaneError(
             f"The lane for {model} has a context window, which only inference lanes of style shared or offering have",
             remedy="Remove context_window, or set style to shared",
@@ -186,7 +210,8 @@ def lane(
                 remedy="Give the model a shorter name, for example with ollama cp",
                 name=model,
             )
-    return Lane(style, request_type, kind, model, queue, context_window, more_keys)
+    heir = _queue("model", kind, model, None, None) if style == NODE else None
+    return Lane(style, request_type, kind, model, queue, context_window, more_keys, heir)
 
 
 def _more_keys(style: str, kind: str, model: str, queue: str, suffixes: Iterable[str]) -> tuple[str, ...]:
@@ -271,12 +296,18 @@ def _queue(style: str, kind: str, model: str, context_window: Optional[int], nod
     segment = _segment(style, model)
     if style == "model":
         return f"llm.request.ollama.{kind}.{segment}"
+    if style == NODE:
+        return f"llm.request.ollama.node.{_node_segment(node)}.{kind}.{segment}"
     if not segment:
         raise InvalidLaneError(
             f"Nothing of the model name {model!r} is left in a lane name of style {style}", name=model
         )
     if style == "shared":
         return f"llm.fleet.{kind}.{segment}" + (f".ctx{context_window}" if context_window else "")
+    return f"llm.fleet.offering.{_node_segment(node)}.{segment}.{kind}"
+
+
+def _node_segment(node: Optional[str]) -> str:
     node_slug = slug(node or "")
     # 64 is LegionIO's own limit for this part of the name.
     if not 0 < len(node_slug) <= 64:
@@ -284,11 +315,11 @@ def _queue(style: str, kind: str, model: str, context_window: Optional[int], nod
             f"The node name {node!r} cannot be part of a lane: its slug {node_slug!r} has {len(node_slug)} characters",
             remedy="Set a node name of 1 to 64 letters, digits and hyphens",
         )
-    return f"llm.fleet.offering.{node_slug}.{segment}.{kind}"
+    return node_slug
 
 
 def _segment(style: str, model: str) -> str:
-    return model.replace(":", ".") if style == "model" else slug(model)
+    return model.replace(":", ".") if style in _BY_TYPE else slug(model)
 
 
 def slug(text: str) -> str:

@@ -16,13 +16,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
-from .._ollama.json_text import NestedTooDeeplyError, read_json
+from .._ollama.json_text import NestedTooDeeplyError, read_json, read_json_closely
 from .._ollama.text import printable
 from .carried import CarriedAnswer, CarriedRequest
 from .json_size import has_more_values
 
 #: The name of this collection in the property ``app_id``.
 APP_ID = "legionio.ollama"
+
+#: The property ``type`` of a carried request.
+CARRIED_REQUEST = "legionio.carried.request"
 
 #: Bytes that AMQP 0-9-1 can carry in a short string, as most properties are.
 MAX_SHORT_STRING = 255
@@ -248,6 +251,8 @@ def decode(
 ) -> tuple[dict[str, Any], Optional[Failure]]:
     """Return the JSON object of a body; with any other body, an empty object and the failure.
 
+    The body of a carried request is read closely (``AmbiguousObject``), since Ollama reads the same bytes.
+
     :param limit: bytes a body may have.
     :param max_values: values that it may have; None for any number.
     """
@@ -261,7 +266,8 @@ def decode(
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         if max_values is not None and has_more_values(text, max_values):
             return {}, Failure("payload_too_large", f"the body has more than {max_values} values")
-        document = read_json(text, _DECODER)
+        closely = properties.type == CARRIED_REQUEST
+        document = read_json_closely(text, **_NUMBERS) if closely else read_json(text, _DECODER)
     except NestedTooDeeplyError as error:
         return {}, Failure("unsupported_type", f"the body {error}")
     except ValueError:
@@ -318,4 +324,5 @@ def _finite(text: str) -> float:
 
 # Made once: to make one takes longer than to use it on most messages.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_NUMBERS: dict[str, Any] = {"parse_constant": _refuse, "parse_float": _finite}
+_DECODER = json.JSONDecoder(**_NUMBERS)

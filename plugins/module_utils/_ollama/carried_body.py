@@ -12,14 +12,13 @@ name in another spelling, and a name that stands twice, are refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional
+from typing import Any
 
 from .carried_paths import ANTHROPIC, CARRIED_PATHS, OLLAMA
 from .documents import write_object
 from .errors import InvalidNameError
-from .json_text import read_json
+from .json_text import AmbiguousObject
 from .names import ModelName
 from .option_ranges import RefusedFieldError
 from .pictures import Pictures
@@ -61,11 +60,11 @@ def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, 
     """Return the wishes of a body that its lane decides about: ``options``, and ``keep_alive`` when it is there.
 
     :param path: one of :data:`CARRIED_PATHS`.
-    :param document: the JSON object that the body is.
+    :param document: the JSON object that the body is, read closely.
     :raises RefusedFieldError: for what is not passed on.
     """
     _one_spelling(document, _LOOKED_AT, "")
-    if _has_twins(body):
+    if isinstance(document, AmbiguousObject):
         raise RefusedFieldError("body", "has a field twice, and readers disagree which one counts; send it once")
     known = CARRIED_PATHS[path]
     if known.interface == OLLAMA:
@@ -200,17 +199,3 @@ def _one_spelling(found: Mapping[str, Any], fields: Iterable[str], place: str) -
     for name in found:
         if name not in known and name.casefold() in known:
             raise RefusedFieldError(f"{place}{name}"[:64], f"must be written {name.casefold()}")
-
-
-def _has_twins(body: bytes) -> bool:
-    """Whether an object of a JSON text has a name twice."""
-    found = False
-
-    def counted(pairs: list[tuple[str, Any]]) -> Optional[dict[str, Any]]:
-        nonlocal found
-        made = dict(pairs)
-        found = found or len(made) < len(pairs)
-        return made
-
-    read_json(body, json.JSONDecoder(object_pairs_hook=counted))
-    return found

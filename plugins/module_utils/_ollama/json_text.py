@@ -38,6 +38,10 @@ class NestedTooDeeplyError(ValueError):
     """A JSON text has more levels than a reader takes. The message goes on after "it"."""
 
 
+class AmbiguousObject(dict[str, Any]):
+    """An object of JSON in which, or below which, an object has a name twice: readers disagree which one counts."""
+
+
 def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, most: int = MAX_LEVELS) -> Any:
     """Return what a JSON text from outside holds.
 
@@ -50,6 +54,23 @@ def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, mo
     if has_more_levels(text, most):
         raise NestedTooDeeplyError(f"is nested more than {most} levels deep")
     return decoder.decode(text)
+
+
+def read_json_closely(content: Union[str, bytes], **options: Any) -> Any:
+    """Return the same as :func:`read_json`, and an :class:`AmbiguousObject` for an object where a name stands twice.
+
+    :param options: of the decoder.
+    """
+    is_ambiguous = False
+
+    def counted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal is_ambiguous
+        made = dict(pairs)
+        is_ambiguous = is_ambiguous or len(made) < len(pairs)
+        return made
+
+    value = read_json(content, json.JSONDecoder(object_pairs_hook=counted, **options))
+    return AmbiguousObject(value) if is_ambiguous and isinstance(value, dict) else value
 
 
 def has_more_levels(text: str, most: int) -> bool:

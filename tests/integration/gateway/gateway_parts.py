@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -67,6 +69,10 @@ class GatewayProcess:
         }
         self.config_path.write_text(yaml.safe_dump(configured))
         self.environment = {**os.environ, "PYTHONPATH": str(SOURCES), "CREDENTIALS_DIRECTORY": str(directory)}
+        self.start()
+
+    def start(self) -> None:
+        """Begin to run, or run again after an end."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command("run"), env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -115,6 +121,11 @@ class GatewayProcess:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
+    def kill(self) -> None:
+        """End it without warning."""
+        self.process.kill()
+        self.process.wait()
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
@@ -124,6 +135,44 @@ class GatewayProcess:
                 self.process.kill()
                 self.process.wait()
         print(f"--- {self.config_path.parent.name}\n{self.log}")
+
+
+class Connection:
+    """A client whose every byte is a test's affair."""
+
+    def __init__(self, gateway: Any) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+
+    def post(self, path: str, body: Any, **headers: str) -> Connection:
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n"
+        self.socket.sendall(head.encode() + b"\r\n" + content)
+        return self
+
+    def read_until(self, wanted: bytes) -> bytes:
+        seen = b""
+        while wanted not in seen:
+            data = self.socket.recv(65536)
+            assert data, seen
+            seen += data
+        return seen
+
+    def read_to_end_or_reset(self) -> bytes:
+        seen = b""
+        with contextlib.suppress(ConnectionError):
+            while data := self.socket.recv(65536):
+                seen += data
+        return seen
+
+    def read_to_end(self) -> bytes:
+        seen = b""
+        while data := self.socket.recv(65536):
+            seen += data
+        return seen
+
+    def hang_up(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
 
 class Stepwise:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
-import struct
 import subprocess
 import threading
 import time
@@ -30,7 +28,7 @@ from fleet_parts import (
     eventually,
     set_up_broker,
 )
-from gateway_parts import LANES, GatewayProcess
+from gateway_parts import LANES, Connection, GatewayProcess
 
 CHAT = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 STREAM = {**CHAT, "stream": True}
@@ -38,37 +36,6 @@ KEY, HASH = new_key()
 OTHER, OTHER_HASH = new_key()
 
 Start = Callable[..., Any]
-
-
-class Connection:
-    """A client whose every byte is a test's affair."""
-
-    def __init__(self, gateway: Any) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
-
-    def post(self, path: str, body: Any, **headers: str) -> Connection:
-        content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n"
-        self.socket.sendall(head.encode() + b"\r\n" + content)
-        return self
-
-    def read_until(self, wanted: bytes) -> bytes:
-        seen = b""
-        while wanted not in seen:
-            data = self.socket.recv(65536)
-            assert data, seen
-            seen += data
-        return seen
-
-    def read_to_end(self) -> bytes:
-        seen = b""
-        while data := self.socket.recv(65536):
-            seen += data
-        return seen
-
-    def hang_up(self) -> None:
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
 
 
 def together(number: int, ask: Callable[[int], Any]) -> list[Any]:

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rules that keep the rooms of the code apart, each as a function from a tree to the offences in it.
 
-The rooms are the packages of `plugins/module_utils`, the modules, and the daemon in `roles/fleet_worker/files`. The
-rules read source text; they import nothing of it. `test_rooms.py` holds each rule against this tree, and against a
-broken one.
+The rooms are the packages of `plugins/module_utils`, the modules, and the daemons: the worker in
+`roles/fleet_worker/files`, and the gateway in `roles/fleet_gateway/files`. The rules read source text; they import
+nothing of it. `test_rooms.py` holds each rule against this tree, and against a broken one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Union
 
 UTILS = "plugins/module_utils"
 DAEMON = "roles/fleet_worker/files/fleet_worker"
+GATEWAY = "roles/fleet_gateway/files/fleet_gateway"
 
 # Which rooms a room may look into, and which packages it may use when they are there.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -36,7 +37,9 @@ MAY_USE: dict[str, set[str]] = {
     "_mirror": {"boto3", "botocore", "s3transfer", "urllib3"},
     "_fleet": {"cryptography", "jwt", "pika"},
 }
-# Which packages of the daemon, and of the mirror, a package may look into: what it stands on. A file at the top that
+# The rooms that each daemon has.
+DAEMON_ROOMS: dict[str, set[str]] = {DAEMON: set(MAY_IMPORT), GATEWAY: set(MAY_IMPORT) - {"_mirror"}}
+# Which packages of a daemon, and of the mirror, a package may look into: what it stands on. A file at the top that
 # many packages import, such as `errors`, is here like a package; what is not here may import everything and is imported
 # by nobody.
 DAEMON_PACKAGES: dict[str, set[str]] = {
@@ -52,6 +55,18 @@ DAEMON_PACKAGES: dict[str, set[str]] = {
     "worker": {"amqp", "domain", "inference", "logs", "observe", "runtime", "scheduling"},
     "updates": {"amqp", "domain", "exit_codes", "logs", "observe", "runtime", "settings"},
     "process": {"amqp", "domain", "exit_codes", "inference", "logs", "observe", "runtime", "settings", "worker"},
+}
+GATEWAY_PACKAGES: dict[str, set[str]] = {
+    "exit_codes": set(),
+    "logs": set(),
+    "runtime": {"logs"},
+    "observe": set(),
+    "settings": set(),
+    "domain": {"settings"},
+    "amqp": {"logs"},
+    "transit": {"amqp", "domain", "logs", "settings"},
+    "http": {"domain", "logs", "observe", "settings", "transit"},
+    "process": {"amqp", "domain", "exit_codes", "http", "logs", "observe", "runtime", "settings", "transit"},
 }
 MIRROR_PACKAGES: dict[str, set[str]] = {
     "errors": set(),
@@ -187,9 +202,9 @@ def rooms_raise_and_return(root: Path) -> list[str]:
 
 
 def daemon_knows_no_ansible(root: Path) -> list[str]:
-    """The daemon runs where no Ansible is, so it imports neither Ansible nor the room that knows AnsibleModule."""
+    """A daemon runs where no Ansible is, so it imports neither Ansible nor the room that knows AnsibleModule."""
     found = []
-    for path in python_files(root / DAEMON):
+    for path in (path for daemon in DAEMON_ROOMS for path in python_files(root / daemon)):
         if path.is_symlink():
             continue  # a file of a shared room, which has rules of its own
         for node, name, level in imports(parse(path)):
@@ -205,31 +220,43 @@ def daemon_knows_no_ansible(root: Path) -> list[str]:
 
 
 def daemon_links_rooms(root: Path) -> list[str]:
-    """The daemon has each file of the shared rooms as a relative link: one set of files, no copy in git.
+    """Each daemon has each file of its shared rooms as a relative link: one set of files, no copy in git.
 
     To files, not to folders: ansible-test allows no other links.
     """
     found = []
-    if not (root / DAEMON).is_dir():
-        return [f"{DAEMON} does not exist"]
-    for room in MAY_IMPORT:
-        if (root / DAEMON / room).is_symlink():
-            found.append(f"{DAEMON}/{room} is a link to a folder")
-        for original in python_files(root / UTILS / room):
-            link = root / DAEMON / original.relative_to(root / UTILS)
-            name = link.relative_to(root)
-            if not link.is_symlink():
-                found.append(f"{name} is no link")
-            elif Path(os.readlink(link)).is_absolute():
-                found.append(f"{name} is an absolute link")
-            elif link.resolve() != original.resolve():
-                found.append(f"{name} leads to {os.readlink(link)}")
-        for path in python_files(root / DAEMON / room):
-            if not path.exists():
-                found.append(f"{path.relative_to(root)} leads nowhere")
-            elif not path.is_symlink():
-                found.append(f"{path.relative_to(root)} belongs into {UTILS}")
+    for daemon, rooms in DAEMON_ROOMS.items():
+        if not (root / daemon).is_dir():
+            found.append(f"{daemon} does not exist")
+            continue
+        for room in MAY_IMPORT:
+            if room in rooms:
+                found += wrong_links(root, daemon, room)
+            elif (root / daemon / room).exists():
+                found.append(f"{daemon}/{room} is a room that this daemon has no use for")
     return found + copies_of_rooms(root)
+
+
+def wrong_links(root: Path, daemon: str, room: str) -> list[str]:
+    """What is wrong with the links of a daemon to a room."""
+    found = []
+    if (root / daemon / room).is_symlink():
+        found.append(f"{daemon}/{room} is a link to a folder")
+    for original in python_files(root / UTILS / room):
+        link = root / daemon / original.relative_to(root / UTILS)
+        name = link.relative_to(root)
+        if not link.is_symlink():
+            found.append(f"{name} is no link")
+        elif Path(os.readlink(link)).is_absolute():
+            found.append(f"{name} is an absolute link")
+        elif link.resolve() != original.resolve():
+            found.append(f"{name} leads to {os.readlink(link)}")
+    for path in python_files(root / daemon / room):
+        if not path.exists():
+            found.append(f"{path.relative_to(root)} leads nowhere")
+        elif not path.is_symlink():
+            found.append(f"{path.relative_to(root)} belongs into {UTILS}")
+    return found
 
 
 def copies_of_rooms(root: Path) -> list[str]:
@@ -291,7 +318,7 @@ def places(target: Path, name: str) -> tuple[Path, ...]:
 def no_file_imports_itself(root: Path) -> list[str]:
     """No file imports itself by way of others: that works until somebody imports the files in another order."""
     found = []
-    for room in (*(f"{UTILS}/{name}" for name in (*MAY_IMPORT, "_module")), DAEMON):
+    for room in (*(f"{UTILS}/{name}" for name in (*MAY_IMPORT, "_module")), *DAEMON_ROOMS):
         arrows: dict[Path, set[Path]] = {}
         for path, _line, target in own_imports(root / room):
             # A package is imported before its files; that is no circle.
@@ -305,12 +332,17 @@ def no_file_imports_itself(root: Path) -> list[str]:
 
 
 def packages_import_in_order(root: Path) -> list[str]:
-    """A package of the daemon or of the mirror imports only itself and those that it stands on.
+    """A package of a daemon or of the mirror imports only itself and those that it stands on.
 
-    So scheduling knows no I/O, amqp no policy and no Ollama, inference no broker; only the worker knows all three.
+    So the worker's scheduling knows no I/O, its amqp no policy and no Ollama, its inference no broker; only its worker
+    knows all three. In the gateway the domain knows neither broker nor HTTP; they meet in transit.
     """
     found = []
-    for room, table in ((root / DAEMON, DAEMON_PACKAGES), (root / UTILS / "_mirror", MIRROR_PACKAGES)):
+    for room, table in (
+        (root / DAEMON, DAEMON_PACKAGES),
+        (root / GATEWAY, GATEWAY_PACKAGES),
+        (root / UTILS / "_mirror", MIRROR_PACKAGES),
+    ):
         for path, line, target in own_imports(room):
             here, there = (each.relative_to(room).parts[0].removesuffix(".py") for each in (path, target))
             allowed = table.get(here)
@@ -351,7 +383,7 @@ def texts_are_read_within_bounds(root: Path) -> list[str]:
     """JSON, YAML and Python from outside reach a parser in one file each, which bounds their levels."""
     forbidden = set().union(*BOUNDED_READERS.values())
     found = []
-    for folder in ("plugins", DAEMON):
+    for folder in ("plugins", *DAEMON_ROOMS):
         for path in python_files(root / folder):
             if path.is_symlink():
                 continue
@@ -366,11 +398,11 @@ def texts_are_read_within_bounds(root: Path) -> list[str]:
 
 
 def constructors_take_few_things(root: Path) -> list[str]:
-    """A constructor of a shared room takes at most eight things; more of them belong into a value of their own."""
+    """A constructor of a shared room or of the gateway takes at most eight things; more belong into a value."""
     found = []
-    for room in MAY_IMPORT:
-        for path in python_files(root / UTILS / room):
-            for kind in classes(parse(path)):
+    for room in (*(f"{UTILS}/{name}" for name in MAY_IMPORT), GATEWAY):
+        for path in python_files(root / room):
+            for kind in classes(parse(path)) if not path.is_symlink() else ():
                 for method in methods(kind):
                     given = method.args
                     count = len(given.posonlyargs) + len(given.args) - 1 + len(given.kwonlyargs)
@@ -385,8 +417,8 @@ def no_private_method_is_overridden(root: Path) -> list[str]:
     Bases are known by their names alone.
     """
     kinds: dict[str, list[tuple[str, ast.ClassDef]]] = {}
-    for room in (root / UTILS, root / DAEMON):
-        for path in python_files(room):
+    for room in (UTILS, *DAEMON_ROOMS):
+        for path in python_files(root / room):
             if not path.is_symlink():
                 for kind in classes(parse(path)):
                     kinds.setdefault(kind.name, []).append((f"{path.relative_to(root)}:{kind.lineno}", kind))

@@ -55,6 +55,8 @@ SOUND = {
     f"{rules.DAEMON}/lanes.py": "x = 1\n",
     f"{rules.DAEMON}/amqp/consumers.py": "from ..domain import delivery\nfrom .._ollama import names\n",
     f"{rules.DAEMON}/domain/delivery.py": "x = 1\n",
+    f"{rules.GATEWAY}/transit/exchange.py": "from ..amqp.link import x\nfrom .._fleet import broker\n",
+    f"{rules.GATEWAY}/amqp/link.py": "x = 1\n",
     "plugins/module_utils/_mirror/models/plan.py": "from ..errors import os\n",
     "plugins/module_utils/_mirror/errors.py": "import os\n",
 }
@@ -96,6 +98,7 @@ OLLAMA = "plugins/module_utils/_ollama/x.py"
 MIRROR = "plugins/module_utils/_mirror/x.py"
 FLEET = "plugins/module_utils/_fleet/dialects/x.py"
 WORKER = f"{rules.DAEMON}/x.py"
+GATEWAY = f"{rules.GATEWAY}/x.py"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,15 @@ WORKER = f"{rules.DAEMON}/x.py"
         (rules.daemon_knows_no_ansible, WORKER, "from . import _module", "the daemon imports _module"),
         (rules.daemon_knows_no_ansible, WORKER, "def f():\n    import ansible.errors", "the daemon imports ansible"),
         (rules.daemon_knows_no_ansible, WORKER, "import _ollama.names", "to be imported relatively"),
+        (rules.daemon_knows_no_ansible, GATEWAY, "import ansible.errors", "the daemon imports ansible"),
+        (rules.daemon_links_rooms, f"{rules.GATEWAY}/_mirror/x.py", "x = 1", "_mirror is a room that this daemon has"),
+        (
+            rules.packages_import_in_order,
+            f"{rules.GATEWAY}/domain/x.py",
+            "from ..amqp.link import x\n",
+            "x.py:1: domain imports amqp",
+        ),
+        (rules.texts_are_read_within_bounds, GATEWAY, "import json\njson.loads('[]')", "json.loads reads without"),
         (
             rules.daemon_links_rooms,
             f"{rules.DAEMON}/names.py",

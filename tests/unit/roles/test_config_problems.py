@@ -72,7 +72,13 @@ WORKER: dict[str, Any] = {
     "max_reply_bytes": 1048576,
     "max_request_bytes": 1048576,
     "allow_runner_options": False,
-    "lanes": [SHARED, {"type": "embed", "model": "all-minilm"}, {"type": "chat", "model": "x", "style": "offering"}],
+    "lanes": [
+        SHARED,
+        {"type": "embed", "model": "all-minilm"},
+        {"type": "chat", "model": "x", "style": "offering"},
+        {"type": "chat", "model": "y"},
+    ],
+    "own_lanes": True,
     "auto_lanes": {
         "allow": ["*"],
         "deny": ["*:70b"],

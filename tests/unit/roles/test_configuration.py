@@ -52,7 +52,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TLS,
         {**TLS, "fleet_worker_broker_password": ""},
         {"fleet_worker_metrics_listen": "", "fleet_worker_registry": False},
-        {"fleet_worker_metrics_listen": "[::]:9469"},
+        {"fleet_worker_metrics_listen": "[::]:9469", "fleet_worker_own_lanes": True},
         {
             "fleet_worker_lanes": [],
             "fleet_worker_auto_lanes": True,

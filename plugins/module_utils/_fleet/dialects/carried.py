@@ -12,6 +12,7 @@ number of pieces and no body.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from ..errors import UnreadableAnswerError
 from ..lanes import Lane
 from ..messages import (
     APP_ID,
+    CARRIED_REQUEST,
     CODES,
     Failure,
     Message,
@@ -44,7 +46,6 @@ from .base import Dialect, Document, Headers, ReplyIdentity
 from .headers import ATTEMPT, BASE, DEADLINE, DELTAS, HOSTNAME, SEQUENCE
 from .reading import refused
 
-REQUEST = "legionio.carried.request"
 ANSWER = "legionio.carried.answer"
 PIECE = "legionio.carried.piece"
 ERROR = "legionio.carried.error"
@@ -63,7 +64,7 @@ _MAX_CONTENT_TYPE = 200
 
 def recognises(properties: Properties, _headers: Headers, _document: Document) -> bool:
     """Whether a request says by its type that it is carried."""
-    return properties.type == REQUEST
+    return properties.type == CARRIED_REQUEST
 
 
 def read(message: Message, document: Document, lane: Lane) -> Request:
@@ -198,23 +199,32 @@ class Ending:
 
 
 def request_message(
-    path: str, body: bytes, *, correlation_id: str, reply_to: str, seconds: float, priority: int = 0
+    path: str,
+    body: bytes,
+    *,
+    correlation_id: str,
+    reply_to: str,
+    seconds: float,
+    wait: float = math.inf,
+    priority: int = 0,
 ) -> Message:
     """Write a request.
 
     :param seconds: for which the answer is of use; the request is not begun later.
+    :param wait: seconds for which it waits in its lane at most; then the lane gives it to its heir.
     """
     milliseconds = max(1, int(seconds * 1000))
+    waits = max(1, int(min(seconds, wait) * 1000))
     properties = Properties(
         content_type="application/json",
         delivery_mode=2,
         priority=priority,
         correlation_id=correlation_id,
         reply_to=reply_to,
-        expiration=str(milliseconds),
+        expiration=str(waits),
         message_id=correlation_id,
         timestamp=int(time.time()),
-        type=REQUEST,
+        type=CARRIED_REQUEST,
         app_id=APP_ID,
     )
     headers = {**BASE, PATH: path, DEADLINE: int(time.time() * 1000) + milliseconds}

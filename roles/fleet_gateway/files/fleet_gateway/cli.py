@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from . import __version__
+from ._ollama.json_text import read_json
 from .exit_codes import EXIT_CONFIG, EXIT_NOT_READY, EXIT_PROBLEMS
 from .settings.config import DEFAULT_PATH, Config, load
 from .settings.keys import KeyRing, new_key
@@ -92,7 +93,7 @@ def _status(config: Config, *, as_json: bool) -> int:
     url = str(listens_at(config))
     try:
         with urllib.request.urlopen(url, timeout=10, context=context) as answer:  # noqa: S310 - our own address
-            state: dict[str, Any] = json.load(answer)
+            state: dict[str, Any] = read_json(answer.read())
     except (OSError, ValueError, urllib.error.URLError) as error:
         print(f"No gateway answers at {url}: {error}. Is it running?")
         return 1

@@ -24,6 +24,10 @@ class Fleet:
         offering = Offering(lane(call, model, **style), name, slots)
         return self.view.add(offering.event(event, Trouble("x", "y") if event == DEGRADED else None).message)
 
+    def own(self, path: str = "/api/chat", model: str = "m:1") -> Any:
+        found = self.view.lane_of(path, model)
+        return found and [(one.node, one.slots) for one in found.own]
+
     def queue(self, path: str = "/api/chat", model: str = "m:1") -> Any:
         found = self.view.lane_of(path, model)
         return found and found.queue
@@ -116,3 +120,40 @@ def test_models_are_listed_once_with_what_they_can(fleet: Fleet) -> None:
         ("e:latest", ("embed",), ("a",)),
         ("m:1", ("chat", "generate"), ("a", "b")),
     ]
+
+
+def test_own_lanes_stand_beside_the_lane_of_their_model_and_call(fleet: Fleet) -> None:
+    for node in ("a", "b"):
+        fleet.say(node, AVAILABLE, model="m:latest")
+        fleet.say(node, AVAILABLE, "generate", model="m:latest")
+    fleet.say("a", AVAILABLE, model="m:latest", style="node", node="a")
+    fleet.say("b", AVAILABLE, model="m:latest", style="node", node="b", slots=3)
+    assert fleet.own(model="m") == fleet.own("/v1/messages", "m:latest") == [("a", 2), ("b", 3)]
+    assert fleet.own("/api/generate", "m") == []
+    assert {lane.queue for lane in fleet.view.lanes()} == {
+        "llm.request.ollama.chat.m.latest",
+        "llm.request.ollama.generate.m.latest",
+    }
+    fleet.say("a", DEGRADED, model="m:latest", style="node", node="a")
+    assert fleet.own(model="m") == [("b", 3)]
+
+
+def test_own_lanes_of_a_model_that_nobody_shares_are_no_lanes(fleet: Fleet) -> None:
+    fleet.say("a", AVAILABLE, style="node", node="a")
+    assert fleet.queue() is None
+    assert fleet.view.models() == []
+
+
+def test_slots_of_a_lane_follow_what_nodes_say(fleet: Fleet) -> None:
+    queue = "llm.request.ollama.chat.m.1"
+    assert fleet.view.slots_of(queue) == 0
+    fleet.say("a", AVAILABLE)
+    fleet.say("b", AVAILABLE)
+    assert fleet.view.slots_of(queue) == 4
+    fleet.now += 70
+    fleet.say("b", HEARTBEAT, slots=5)
+    assert fleet.view.slots_of(queue) == 7
+    fleet.now += 6
+    assert fleet.view.slots_of(queue) == 5
+    fleet.say("a", HEARTBEAT)
+    assert fleet.view.slots_of(queue) == 7

@@ -12,7 +12,7 @@ import pytest
 from fleet_gateway._fleet.dialects.carried import Ending, Piece
 from fleet_gateway._fleet.messages import Failure
 from fleet_gateway.domain.errors import GatewayError
-from fleet_gateway.domain.pending import PendingAnswer
+from fleet_gateway.transit.pending import PendingAnswer
 
 
 def piece(number: int, body: bytes = b"x", attempt: str = "a") -> Piece:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
+from .._fleet.lanes import NODE
 from .._fleet.messages import Message
 from .._fleet.observing import RegistryEntry, read
 from .._ollama.carried_paths import CARRIED_PATHS, OLLAMA
@@ -20,8 +21,23 @@ from .._ollama.names import ModelName
 #: Entries that are kept, so that odd events cannot fill the memory.
 MAX_ENTRIES = 20_000
 
+#: Slots of a lane that are believed.
+MOST_SLOTS = 1_000_000
+
 #: Styles of lanes that any node of the fleet may serve; the others belong to one node.
 _STYLES = ("model", "shared")
+
+
+@dataclass(frozen=True)
+class OwnLane:
+    """The lane of one node alone, which gives to a lane of all nodes what the node does not take in time.
+
+    :ivar slots: requests that the node runs at a time.
+    """
+
+    node: str
+    queue: str
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -30,12 +46,14 @@ class ServedLane:
 
     :ivar nodes: their names.
     :ivar slots: requests that these nodes run at a time.
+    :ivar own: the lanes beside it of those nodes that have one.
     """
 
     queue: str
     model: str
     nodes: tuple[str, ...]
     slots: int
+    own: tuple[OwnLane, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,8 @@ class ServedModel:
 class FleetView:
     """Keeps the latest that each node has said of each of its lanes.
 
+    What follows from that is worked out when something has changed, and not for each request.
+
     :param timeout: seconds after which a node counts as gone that says nothing.
     """
 
@@ -63,6 +83,11 @@ class FleetView:
         self._clock = clock
         self._entries: dict[tuple[str, str], tuple[float, RegistryEntry]] = {}
         self._since: dict[str, float] = {}
+        #: What follows, and until when it does.
+        self._by_queue: dict[str, list[RegistryEntry]] = {}
+        self._by_model: dict[str, list[RegistryEntry]] = {}
+        self._lanes: dict[tuple[str, str], ServedLane] = {}
+        self._holds_until = -math.inf
 
     def add(self, message: Message) -> bool:
         """Take a registry event; return whether it changed what is known."""
@@ -70,15 +95,18 @@ class FleetView:
         if entry is None:
             return False
         key = (entry.node, entry.queue)
-        known = self._entries.get(key)
-        if known is not None and entry.at < known[1].at:
+        heard, known = self._entries.get(key, (-math.inf, None))
+        if known is not None and entry.at < known.at:
             return False
         if known is None and len(self._entries) >= MAX_ENTRIES:
             self._drop_old()
             if len(self._entries) >= MAX_ENTRIES:
                 return False
-        self._entries[key] = (self._clock(), entry)
-        return known is None or known[1].status != entry.status
+        now = self._clock()
+        self._entries[key] = (now, entry)
+        if heard < now - self._timeout or known is None or replace(known, at=entry.at, event=entry.event) != entry:
+            self._holds_until = -math.inf
+        return known is None or known.status != entry.status
 
     def lane_of(self, path: str, model: str) -> Optional[ServedLane]:
         """Return the lane that takes a request; None when no live node serves it.
@@ -86,26 +114,22 @@ class FleetView:
         :param path: one of ``CARRIED_PATHS``.
         :param model: as the client spells it.
         """
-        known = CARRIED_PATHS[path]
-        wanted = _full(model)
-        found: dict[str, list[RegistryEntry]] = {}
-        for entry in self._live():
-            fits = entry.request_type == known.call or (
-                entry.style != "model" and known.call != "embed" and entry.request_type != "embed"
-            )
-            # Only Ollama's own interface can say how large the context window is that such a lane has.
-            sayable = entry.context_window is None or known.interface == OLLAMA
-            if fits and sayable and entry.style in _STYLES and entry.model and _full(entry.model) == wanted:
-                found.setdefault(entry.queue, []).append(entry)
-        lanes = [_lane(queue, entries) for queue, entries in found.items()]
-        return max(lanes, key=lambda lane: (lane.model == model, lane.slots, lane.queue), default=None)
+        self._follow()
+        lane = self._lanes.get((path, model))
+        if lane is None:
+            lane = self._look_for(path, model)
+            if lane is not None and len(self._lanes) < MAX_ENTRIES:
+                self._lanes[path, model] = lane
+        return lane
 
     def models(self) -> list[ServedModel]:
         """Return the models that are served, by name."""
+        self._follow()
         found: dict[str, list[RegistryEntry]] = {}
-        for entry in self._live():
-            if entry.model and entry.style in _STYLES:
-                found.setdefault(_short(entry.model), []).append(entry)
+        for entries in self._by_model.values():
+            for entry in entries:
+                if entry.style in _STYLES:
+                    found.setdefault(_short(entry.model or ""), []).append(entry)
         return [
             ServedModel(
                 name,
@@ -117,34 +141,80 @@ class FleetView:
         ]
 
     def lanes(self) -> list[ServedLane]:
-        """Return the lanes that are served, by name."""
-        found: dict[str, list[RegistryEntry]] = {}
-        for entry in self._live():
-            found.setdefault(entry.queue, []).append(entry)
-        return [_lane(queue, entries) for queue, entries in sorted(found.items())]
+        """Return the lanes that are served, by name, without those beside them."""
+        self._follow()
+        return [
+            _lane(queue, entries, self._by_model.get(_full(entries[0].model or ""), ()))
+            for queue, entries in sorted(self._by_queue.items())
+            if entries[0].style != NODE
+        ]
+
+    def slots_of(self, queue: str) -> int:
+        """Return how many requests the nodes of a lane run at a time."""
+        self._follow()
+        entries = self._by_queue.get(queue)
+        return 0 if entries is None else _slots(entries)
 
     def nodes_of(self, queue: str) -> tuple[str, ...]:
         """Return the nodes that have ever served a lane, as far as is known: a request may be at any of them."""
         return tuple(sorted({node for node, name in self._entries if name == queue}))
 
-    def _live(self) -> Iterable[RegistryEntry]:
-        oldest = self._clock() - self._timeout
-        return [
-            entry
-            for heard, entry in self._entries.values()
-            if heard >= oldest and entry.status == "available" and entry.carried
-        ]
+    def _look_for(self, path: str, model: str) -> Optional[ServedLane]:
+        known = CARRIED_PATHS[path]
+        found: dict[str, list[RegistryEntry]] = {}
+        same_model = self._by_model.get(_full(model), [])
+        for entry in same_model:
+            fits = entry.request_type == known.call or (
+                entry.style != "model" and known.call != "embed" and entry.request_type != "embed"
+            )
+            # Only Ollama's own interface can say how large the context window is that such a lane has.
+            sayable = entry.context_window is None or known.interface == OLLAMA
+            if fits and sayable and entry.style in _STYLES:
+                found.setdefault(entry.queue, []).append(entry)
+        lanes = [_lane(queue, entries, same_model) for queue, entries in found.items()]
+        return max(lanes, key=lambda lane: (lane.model == model, lane.slots, lane.queue), default=None)
+
+    def _follow(self) -> None:
+        """Work out what follows from the entries, unless that still holds."""
+        now = self._clock()
+        if now < self._holds_until:
+            return
+        self._by_queue, self._by_model, self._lanes = {}, {}, {}
+        first = math.inf
+        for heard, entry in self._entries.values():
+            if heard < now - self._timeout or entry.status != "available" or not entry.carried:
+                continue
+            first = min(first, heard)
+            self._by_queue.setdefault(entry.queue, []).append(entry)
+            if entry.model:
+                self._by_model.setdefault(_full(entry.model), []).append(entry)
+        # The one that spoke first may go first.
+        self._holds_until = math.nextafter(first + self._timeout, math.inf)
 
     def _drop_old(self) -> None:
         oldest = self._clock() - self._timeout
         self._entries = {key: value for key, value in self._entries.items() if value[0] >= oldest}
+        self._holds_until = -math.inf
 
 
-def _lane(queue: str, entries: list[RegistryEntry]) -> ServedLane:
-    slots = sum(max(1, entry.concurrency or 1) for entry in entries)
-    return ServedLane(
-        queue, entries[0].model or "", tuple(sorted(entry.node for entry in entries)), min(slots, math.floor(1e6))
+def _lane(queue: str, entries: list[RegistryEntry], same_model: Iterable[RegistryEntry] = ()) -> ServedLane:
+    first = entries[0]
+    own = (
+        OwnLane(entry.node, entry.queue, _slots([entry]))
+        for entry in same_model
+        if entry.style == NODE and (entry.model, entry.request_type) == (first.model, first.request_type)
     )
+    return ServedLane(
+        queue,
+        first.model or "",
+        tuple(sorted(entry.node for entry in entries)),
+        _slots(entries),
+        tuple(own) if first.style == "model" else (),
+    )
+
+
+def _slots(entries: Iterable[RegistryEntry]) -> int:
+    return min(sum(max(1, entry.concurrency or 1) for entry in entries), MOST_SLOTS)
 
 
 def _full(model: str) -> str:

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from starlette.types import Receive, Scope
 
+from .._ollama.json_text import NestedTooDeeplyError, read_json
 from ..domain.errors import GatewayError
 from ..settings.config import LimitsConfig
 
@@ -62,9 +62,11 @@ def document_of(body: bytes) -> dict[str, Any]:
     :raises GatewayError: 400 when it is none.
     """
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise GatewayError(400, "invalid_json", "The body is not JSON, or is nested too deeply") from None
+        found = read_json(body)
+    except NestedTooDeeplyError as error:
+        raise GatewayError(400, "invalid_json", f"The body {error}") from None
+    except ValueError:
+        raise GatewayError(400, "invalid_json", "The body is not JSON") from None
     if not isinstance(found, dict):
         raise GatewayError(400, "invalid_json", "The body is not a JSON object")
     return found

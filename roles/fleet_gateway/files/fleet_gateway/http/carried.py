@@ -17,13 +17,15 @@ from starlette.types import Receive, Scope, Send
 from .._fleet.dialects.carried import Ending
 from .._ollama.carried_paths import CARRIED_PATHS
 from ..domain.allowance import Allowances
-from ..domain.errors import GatewayError, document, event, of_failure
-from ..domain.exchange import CarriedCall, Exchange
+from ..domain.conversations import conversation_of
+from ..domain.errors import GatewayError, event, of_failure
+from ..domain.errors import document as error_document
 from ..logs.log import Log
 from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
 from ..settings.config import Config
 from ..settings.keys import KeyRing
+from ..transit.exchange import CarriedCall, Exchange
 from .body import ClientGoneError, document_of, model_of, received
 from .keyholder import keyholder
 
@@ -85,11 +87,15 @@ class CarriedEndpoint:
             raise GatewayError(404, "not_found", "There is no such path")
         key = keyholder(scope, self._keys)
         body = await received(scope, receive, self._config.limits)
-        model = model_of(document_of(body))
+        document = document_of(body)
+        model = model_of(document)
         if not key.allows(model):
             raise GatewayError(403, "model_not_allowed", f"The key {key.name} may not use the model {model[:200]!r}")
         with self._allowances.request(key):
-            call = CarriedCall(path, body, model, key, until)
+            conversation = None
+            if self._config.conversations.stay:
+                conversation = conversation_of(path, scope["headers"], document, key.name)
+            call = CarriedCall(path, body, model, key, until, conversation)
             work = asyncio.ensure_future(self._answer(call, response))
             gone = asyncio.ensure_future(_hang_up(receive))
             try:
@@ -126,6 +132,8 @@ class CarriedEndpoint:
                     call.key.name, lane.model, part.input_tokens, part.output_tokens, estimated=part.estimated
                 )
                 self._metrics.used(call.key.name, lane.model, part.input_tokens, part.output_tokens)
+                if pending.place is not None:
+                    self._metrics.turn(pending.place.kept_by(part.node))
                 await response.finish(part)
                 break
         return {
@@ -190,7 +198,7 @@ class _Response:
                 }
             )
             return
-        content = json.dumps(document(error, self.path)).encode()
+        content = json.dumps(error_document(error, self.path)).encode()
         headers = {"content-length": str(len(content))}
         if error.retry_after is not None:
             headers["retry-after"] = str(math.ceil(error.retry_after))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -16,6 +17,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..settings import credentials
 from ..settings.config import Config
+
+#: Connections that wait to be accepted.
+BACKLOG = 1024
 
 #: Seconds for which a connection is kept that asks nothing.
 KEEP_ALIVE = 75
@@ -68,12 +72,35 @@ class Server(uvicorn.Server):
         yield
 
 
+class CannotListenError(Exception):
+    """The address is taken, or is not this machine's."""
+
+
+def listener(config: Config) -> socket.socket:
+    """Return a socket that listens where a configuration says.
+
+    :raises CannotListenError: when that cannot be, at least now.
+    """
+    host, port = config.address
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=both,
+        )
+    except OSError as error:
+        raise CannotListenError(
+            f"Nothing can listen at {config.listen}: {error}; end what listens there, or change listen"
+        ) from error
+
+
 def server(config: Config, app: Any) -> Server:
     """Return a server of an application.
 
     :raises CredentialError: when the key of the certificate is not there.
     """
-    host, port = config.address
     tls: dict[str, Any] = {}
     if config.tls is not None:
         tls = {
@@ -84,8 +111,6 @@ def server(config: Config, app: Any) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            host=host,
-            port=port,
             http=protocol(config.limits.head_seconds),
             ws="none",
             lifespan="off",
@@ -98,7 +123,7 @@ def server(config: Config, app: Any) -> Server:
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=int(config.drain_timeout),
             h11_max_incomplete_event_size=config.limits.head_bytes,
-            backlog=1024,
+            backlog=BACKLOG,
             **tls,
         )
     )

@@ -31,6 +31,12 @@ class Metrics:
             ["key", "model", "direction"],
             registry=self._registry,
         )
+        self._turns = Counter(
+            "fleet_gateway_turns",
+            "Answered turns of conversations by place: home (the node of the conversation), next, lane (any node).",
+            ["place"],
+            registry=self._registry,
+        )
         self._first = Histogram(
             "fleet_gateway_first_byte_seconds",
             "Seconds to the first byte of an answer.",
@@ -60,6 +66,10 @@ class Metrics:
         """A request has used tokens."""
         self._tokens.labels(key, model, "input").inc(input_tokens)
         self._tokens.labels(key, model, "output").inc(output_tokens)
+
+    def turn(self, place: str) -> None:
+        """A turn of a conversation was answered."""
+        self._turns.labels(place).inc()
 
     def text(self) -> bytes:
         """Return all of them as Prometheus reads them."""

@@ -19,13 +19,12 @@ from .. import __version__
 from .._ollama.errors import CollectionError
 from ..amqp.fleet_link import FleetLink
 from ..domain.allowance import Allowances
-from ..domain.exchange import Exchange
 from ..domain.fleet_view import FleetView
 from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
 from ..http.app import application
 from ..http.carried import CarriedEndpoint
 from ..http.listing import Listing
-from ..http.server import Server, server
+from ..http.server import CannotListenError, Server, listener, server
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
@@ -34,6 +33,7 @@ from ..settings.broker import broker_settings
 from ..settings.config import Config
 from ..settings.keys import KeyRing
 from ..settings.sections import ConfigError
+from ..transit.exchange import Exchange
 
 LOG = Log()
 
@@ -52,6 +52,9 @@ def run(config: Config) -> int:
     except (CollectionError, OSError, sqlite3.Error) as error:
         LOG.error("gave_up", error=str(error))
         return EXIT_CONFIG
+    except CannotListenError as error:
+        LOG.error("gave_up", error=str(error))
+        return EXIT_BROKEN  # what listens there may be the gateway before this one, which drains
     except Exception:
         LOG.exception("broken")
         return EXIT_BROKEN
@@ -61,6 +64,7 @@ class Service:
     """The parts of one gateway.
 
     :raises CollectionError: when a credential, an address, a file of keys or a TLS file cannot be used.
+    :raises CannotListenError: when nothing can listen where the configuration says.
     :raises sqlite3.Error: when the state directory cannot be used.
     """
 
@@ -84,6 +88,7 @@ class Service:
         carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys)
         listing = Listing(self._view, self._keys, config.limits)
         self._server: Server = server(config, application(config, carried, listing, metrics, self.snapshot))
+        self._listener = listener(config)
         self._began = time.time()
         self._draining = False
 
@@ -95,19 +100,17 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._read_keys)
         link = asyncio.ensure_future(self._link.run())
         looks = asyncio.ensure_future(self._look())
-        serving = asyncio.ensure_future(self._server.serve())
+        serving = asyncio.ensure_future(self._server.serve([self._listener]))
         try:
             done, _pending = await asyncio.wait({link, looks, serving}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises what ended it
             return 0 if self._draining and serving.done() else EXIT_BROKEN
-        except SystemExit:
-            return EXIT_CONFIG  # uvicorn cannot listen there, and has said so
         finally:
             await self._link.close()
             for task in (link, looks, serving):
                 task.cancel()
-                with suppress(asyncio.CancelledError, SystemExit, Exception):
+                with suppress(asyncio.CancelledError, Exception):
                     await task
             self._usage.close()
             LOG.info("ended")
@@ -136,6 +139,7 @@ class Service:
                     "queue": lane.queue,
                     "model": lane.model,
                     "nodes": list(lane.nodes),
+                    "own": [own.node for own in lane.own],
                     "slots": lane.slots,
                     "running": running.get(lane.queue, 0),
                     "waiting": waiting.get(lane.queue, 0),

@@ -44,6 +44,14 @@ class LimitsConfig(Section):
     waiting: int = Field(default=1000, ge=1, le=100_000)
 
 
+class ConversationsConfig(Section):
+    """How a conversation stays on the node that has its beginning in memory."""
+
+    stay: bool = True
+    #: Seconds for which a turn waits for its node, before any node may take it.
+    wait: float = Field(default=1.0, ge=0.01, le=10)
+
+
 class Config(Section):
     """The whole file."""
 
@@ -69,6 +77,7 @@ class Config(Section):
     #: Whether others than this machine may read ``/metrics``.
     open_metrics: bool = False
     limits: LimitsConfig = LimitsConfig()
+    conversations: ConversationsConfig = ConversationsConfig()
     log: LogConfig = LogConfig()
 
     @field_validator("listen")

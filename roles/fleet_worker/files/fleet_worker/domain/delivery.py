@@ -101,10 +101,12 @@ class Delivery:
         An id alone would do for requesters that keep to the rules. One that reuses ids must not get the answer to
         another request, hence everything that an answer depends on.
         """
-        properties = self.message.properties
+        # A lane of the node alone gives a request on to its heir, and the broker takes the expiration off it then.
+        lane = self.lane.lane.heir or self.lane.queue
+        properties = replace(self.message.properties, expiration=None)
         if identifies_itself(self.message):
             # Also of a copy that LegionIO has put into the queue again, and that has lost its properties.
-            where = repr((self.lane.queue, self.message.headers.get(IV))).encode("utf-8", "backslashreplace")
+            where = repr((lane, self.message.headers.get(IV))).encode("utf-8", "backslashreplace")
             return hashlib.sha256(where + b"\0" + self.message.body).hexdigest()
         if not (properties.message_id or properties.correlation_id):
             return None
@@ -114,7 +116,7 @@ class Delivery:
             for name, value in self.message.headers.items()
             if not name.startswith("x-") or name.startswith("x-legion-")
         )
-        about = repr((self.lane.queue, properties, headers)).encode("utf-8", "backslashreplace")
+        about = repr((lane, properties, headers)).encode("utf-8", "backslashreplace")
         return hashlib.sha256(about + b"\0" + self.message.body).hexdigest()
 
     @property

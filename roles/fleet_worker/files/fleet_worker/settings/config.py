@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Optional, Union
 
 from pydantic import (
@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from .._fleet.lanes import Lane, check_collisions, lane, shared_key
+from .._fleet.lanes import NODE, Lane, check_collisions, lane, shared_key
 from .._fleet.tokens import AUDIENCE, ISSUER
 from .._fleet.trust import REPLY_QUEUES
 from .._ollama.errors import CollectionError
@@ -274,6 +274,9 @@ class Config(Section):
     lanes: list[LaneConfig]
     #: Lanes besides those that are listed.
     auto_lanes: Optional[AutoLanesConfig] = None
+    #: Whether each chat and generate lane of style model has a lane of this node alone beside it. Gateways keep a
+    #: conversation on its node by these.
+    own_lanes: bool = False
     status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
     protocol: ProtocolConfig = ProtocolConfig()
     registry: RegistryConfig = RegistryConfig()
@@ -331,7 +334,17 @@ class Config(Section):
             ):
                 queues.add(made.queue)
                 table.append((made, entry))
-        return table
+        return [*table, *self._own_lanes(table)] if self.own_lanes else table
+
+    def _own_lanes(self, table: Iterable[tuple[Lane, LaneConfig]]) -> Iterator[tuple[Lane, LaneConfig]]:
+        for made, entry in table:
+            if made.style != "model" or made.type == "embed":
+                continue
+            try:
+                yield lane(made.type, made.model, style=NODE, node=self.node), entry
+            except CollectionError:
+                if entry in self.lanes:
+                    raise
 
     def _lane(self, entry: LaneConfig) -> Lane:
         return lane(

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .._fleet.lanes import NODE, Lane
 from .._ollama.names import ModelName
 from ..domain.delivery import LaneSettings
 from .config import Config, LaneConfig
+
+#: What waits in a lane of the node alone waits there for a moment only.
+OWN_PRIORITY = 1
 
 #: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
 EMBED_PRIORITY = 10
@@ -25,9 +29,7 @@ def configured_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[L
         LaneSettings(
             lane,
             deadline=lane.deadline if settings.deadline is None else settings.deadline,
-            priority=settings.priority
-            if settings.priority is not None
-            else (EMBED_PRIORITY if lane.type == "embed" else 0),
+            priority=_priority(lane, settings),
             consumer_priority=settings.consumer_priority,
             batch=config.embed_batch.count if lane.type == "embed" else 1,
             limit=limits.get(ModelName.parse(lane.model).key),
@@ -35,3 +37,8 @@ def configured_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[L
         )
         for lane, settings in config.lane_table(found)
     ]
+
+
+def _priority(lane: Lane, settings: LaneConfig) -> int:
+    usual = EMBED_PRIORITY if lane.type == "embed" else 0
+    return (usual if settings.priority is None else settings.priority) + (OWN_PRIORITY if lane.style == NODE else 0)

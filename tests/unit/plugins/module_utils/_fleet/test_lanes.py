@@ -26,6 +26,15 @@ SHARED_ARGUMENTS = {
     "x-delivery-limit": 3,
     "x-consumer-timeout": 300000,
 }
+NODE_ARGUMENTS = {
+    "x-queue-type": "quorum",
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": "llm.request.ollama.chat.qwen3.5.27b",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+    "x-message-ttl": 10000,
+    "x-expires": 86400000,
+}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,13 @@ SHARED_ARGUMENTS = {
             "llm.fleet.offering.gpu-01.all-minilm.embed",
             SHARED_ARGUMENTS,
         ),
+        (
+            "chat",
+            "qwen3.5:27b",
+            {"style": "node", "node": "GPU_01.example"},
+            "llm.request.ollama.node.gpu-01-example.chat.qwen3.5.27b",
+            NODE_ARGUMENTS,
+        ),
     ],
 )
 def test_names_and_arguments(
@@ -86,6 +102,8 @@ def test_limits_follow_from_the_arguments() -> None:
         ("embed", "a", {"style": "shared", "context_window": 4096}, "context window"),
         ("chat", "___", {"style": "shared"}, "is left"),
         ("chat", "a", {"style": "offering"}, "node name"),
+        ("chat", "a", {"style": "node"}, "node name"),
+        ("chat", "a", {"style": "node", "node": "n", "context_window": 4096}, "context window"),
         ("chat", "a", {"style": "offering", "node": "n" * 65}, "65 characters"),
     ],
 )

@@ -14,6 +14,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.carried_pa
     CARRIED_PATHS,
     asks_for_stream,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.json_text import read_json_closely
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.option_ranges import RefusedFieldError
 
 from .picture_samples import PIXEL, png
@@ -25,7 +26,7 @@ LONG_TEXT = {"type": "string", "minLength": 1_000_000}
 
 def wanted(path: str, body: Any) -> dict[str, Any]:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return wanted_of(path, content, json.loads(content))
+    return wanted_of(path, content, read_json_closely(content))
 
 
 def sent(path: str, body: bytes, **terms: Any) -> bytes:

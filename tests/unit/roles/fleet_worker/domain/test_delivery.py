@@ -59,6 +59,13 @@ def test_how_long_a_request_is_of_use(properties: dict[str, Any], seconds: float
     assert left(**properties) == pytest.approx(seconds, abs=0.5)
 
 
+def test_identity_of_a_request_that_a_lane_has_given_on_stays_the_same() -> None:
+    own = delivery(b"x", lane=lane_settings(style="node", node="gpu-01"), message_id="m-1", expiration="1000")
+    given_on = delivery(b"x", message_id="m-1", headers={"x-first-death-reason": "expired", "x-death": []})
+    assert own.identity is not None
+    assert own.identity == given_on.identity
+
+
 def test_time_passes() -> None:
     one = delivery(expiration="1000")
     before = one.seconds_left()

@@ -84,6 +84,35 @@ def test_listed_lanes_come_first_and_names_that_fall_together_are_one_lane() -> 
     assert lanes["llm.request.ollama.generate.a.b"].batch == 1
 
 
+def test_own_lanes_stand_beside_chat_and_generate_lanes_of_the_style_model() -> None:
+    long = "h" * 100 + "/" + "n" * 60 + "/" + "m" * 60
+    config = parse(
+        {
+            "node": "gpu-01",
+            "broker": {"addresses": ["hub"]},
+            "lanes": [{"type": "chat", "model": "a", "style": "shared"}, {"type": "embed", "model": "e"}],
+            "auto_lanes": {"priority": 3},
+            "own_lanes": True,
+        }
+    )
+    assert config.auto_lanes is not None
+    models = [("a:1", ("completion",)), (long, ("completion",))]
+    lanes = {one.queue: one for one in configured_lanes(config, lanes_of(models, config.auto_lanes))}
+    own = {queue: one.lane.heir for queue, one in lanes.items() if one.lane.style == "node"}
+    assert own == {
+        "llm.request.ollama.node.gpu-01.chat.a.1": "llm.request.ollama.chat.a.1",
+        "llm.request.ollama.node.gpu-01.generate.a.1": "llm.request.ollama.generate.a.1",
+    }
+    assert lanes["llm.request.ollama.node.gpu-01.chat.a.1"].priority == 4
+    assert lanes["llm.request.ollama.chat.a.1"].priority == 3
+
+
+def test_own_lanes_of_a_node_whose_name_makes_none_are_refused() -> None:
+    asked = {"broker": {"addresses": ["hub"]}, "node": "n" * 65, "own_lanes": True}
+    with pytest.raises(ConfigError, match="cannot be part of a lane"):
+        parse({**asked, "lanes": [{"type": "chat", "model": "a"}]})
+
+
 def test_auto_is_a_short_form() -> None:
     broker = {"addresses": ["hub"]}
     config = parse({"broker": broker, "lanes": "auto"})

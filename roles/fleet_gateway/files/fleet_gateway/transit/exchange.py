@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,13 +17,15 @@ from typing import Optional
 from .._fleet.dialects.carried import request_message, understand
 from .._fleet.errors import UnreadableAnswerError
 from .._fleet.messages import Message
-from ..amqp.fleet_link import FULL, LOST, UNROUTABLE, FleetLink
+from ..amqp.fleet_link import FleetLink
+from ..amqp.request_publisher import FULL, LOST, UNROUTABLE, Refused
+from ..domain.errors import GatewayError
+from ..domain.fair_queue import FairQueue, QueueFullError
+from ..domain.fleet_view import FleetView, ServedLane
+from ..domain.homes import Homes
 from ..logs.log import Log
 from ..settings.config import Config
 from ..settings.keys import KeyConfig
-from .errors import GatewayError
-from .fair_queue import FairQueue, QueueFullError
-from .fleet_view import FleetView, ServedLane
 from .pending import PendingAnswer
 
 LOG = Log()
@@ -39,6 +42,7 @@ class CarriedCall:
     """What a client asks.
 
     :ivar until: when nobody waits for the answer any more, on the monotonic clock.
+    :ivar conversation: that it is a turn of; None for a request by itself.
     """
 
     path: str
@@ -46,6 +50,7 @@ class CarriedCall:
     model: str
     key: KeyConfig
     until: float
+    conversation: Optional[bytes] = None
 
 
 class Exchange:
@@ -56,6 +61,7 @@ class Exchange:
         self._view = view
         self._link: Optional[FleetLink] = None
         self._pending: dict[str, PendingAnswer] = {}
+        self._homes = Homes()
         self._queues: dict[str, FairQueue] = {}
         self._seconds: dict[str, float] = {}
         self._heard_of = asyncio.Event()
@@ -146,14 +152,18 @@ class Exchange:
         except asyncio.TimeoutError:
             raise GatewayError(504, "deadline_exceeded", "The turn of the request did not come in time") from None
         correlation_id = f"gw_{uuid.uuid4()}"
-        pending = PendingAnswer(self._config.limits.unread_bytes)
+        place = self._homes.choose(call.conversation, lane.own if self._config.conversations.stay else ())
+        pending = PendingAnswer(self._config.limits.unread_bytes, place)
         self._pending[correlation_id] = pending
         begun = time.monotonic()
         over = False
         try:
-            self._publish(call, lane, correlation_id, pending)
-            yield pending
+            with self._homes.turn(place):
+                self._publish(call, lane, correlation_id, pending)
+                yield pending
             over = True
+            if place is not None:
+                self._homes.answered(place, pending.node)
         finally:
             del self._pending[correlation_id]
             if not over and self._link is not None:
@@ -165,39 +175,58 @@ class Exchange:
             queue.leave()
 
     def _publish(self, call: CarriedCall, lane: ServedLane, correlation_id: str, pending: PendingAnswer) -> None:
+        """Publish a request to where it is to go, and to the lane of all nodes if that does not take it."""
         link = self._link
         if link is None or not link.is_up:
             raise _no_broker(f"The broker cannot be reached: {link.trouble if link else 'not connected yet'}")
-        message = request_message(
-            call.path,
-            call.body,
-            correlation_id=correlation_id,
-            reply_to=link.reply_queue,
-            seconds=max(0.001, call.until - time.monotonic()),
-            priority=call.key.priority,
-        )
+        place = pending.place
+
+        def send(queue: str, wait: float, refused: Refused) -> None:
+            message = request_message(
+                call.path,
+                call.body,
+                correlation_id=correlation_id,
+                reply_to=link.reply_queue,
+                seconds=max(0.001, call.until - time.monotonic()),
+                wait=wait,
+                priority=call.key.priority,
+            )
+            link.publish(message, queue, refused)
 
         def refused(why: str) -> None:
-            if why == UNROUTABLE:
-                pending.fail(GatewayError(503, "no_node", f"No queue of {lane.model} exists any more", retry_after=5))
-            elif why == FULL:
-                pending.fail(GatewayError(429, "queue_full", f"The queue of {lane.model} is full", retry_after=5))
-            elif why == LOST:
-                pending.fail(_no_broker("The connection to the broker was lost"))
-            else:
-                pending.fail(GatewayError(502, "not_taken", "The broker does not take this request"))
+            pending.fail(_refusal(why, lane))
 
-        link.publish(message, lane.queue, refused)
+        def own_refused(why: str) -> None:
+            if place is not None and why in (UNROUTABLE, FULL):
+                self._homes.missed(place)
+                send(lane.queue, math.inf, refused)
+            else:
+                refused(why)
+
+        if place is None or place.lane is None:
+            send(lane.queue, math.inf, refused)
+        else:
+            send(place.lane.queue, self._config.conversations.wait, own_refused)
 
     def _queue_of(self, name: str) -> FairQueue:
         queue = self._queues.get(name)
         if queue is None:
 
             def room() -> int:
-                return AHEAD + sum(lane.slots for lane in self._view.lanes() if lane.queue == name)
+                return AHEAD + self._view.slots_of(name)
 
             queue = self._queues[name] = FairQueue(room, self._config.limits.waiting)
         return queue
+
+
+def _refusal(why: str, lane: ServedLane) -> GatewayError:
+    if why == UNROUTABLE:
+        return GatewayError(503, "no_node", f"No queue of {lane.model} exists any more", retry_after=5)
+    if why == FULL:
+        return GatewayError(429, "queue_full", f"The queue of {lane.model} is full", retry_after=5)
+    if why == LOST:
+        return _no_broker("The connection to the broker was lost")
+    return GatewayError(502, "not_taken", "The broker does not take this request")
 
 
 def _no_broker(message: str) -> GatewayError:

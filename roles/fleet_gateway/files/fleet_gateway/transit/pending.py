@@ -10,7 +10,8 @@ from collections import deque
 from typing import Optional, Union
 
 from .._fleet.dialects.carried import Ending, Piece
-from .errors import GatewayError
+from ..domain.errors import GatewayError
+from ..domain.homes import Place
 
 Part = Union[Piece, Ending]
 
@@ -19,10 +20,12 @@ class PendingAnswer:
     """Takes what arrives for one request, and hands it on. For one event loop.
 
     :param most: bytes that wait to be taken.
+    :param place: where the request was sent, if that is not all the same.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, place: Optional[Place] = None) -> None:
         self._most = most
+        self.place = place
         self._parts: deque[Part] = deque()
         self._size = 0
         self._attempt: Optional[str] = None

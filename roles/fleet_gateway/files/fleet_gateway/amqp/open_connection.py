@@ -1,0 +1,113 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One thing after the other at the broker: each is begun by a call with a callback, and awaited within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Callable
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.broker import Address, BrokerSettings, channel_error, connection_error, parameters
+from .._fleet.errors import FleetError
+from .connection import Connection
+
+#: Seconds for each step of coming up: the broker answers in milliseconds.
+STEP_TIMEOUT = 15.0
+
+
+class OpenConnection:
+    """A connection to the broker, from the moment that it is open. For one event loop.
+
+    :param lost: done when the connection is lost, with the reason.
+    """
+
+    def __init__(self, connection: Connection, settings: BrokerSettings, lost: asyncio.Future[str]) -> None:
+        self._connection = connection
+        self._settings = settings
+        self.lost = lost
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._connection.is_open)
+
+    def close(self) -> None:
+        """Begin to end it, if it is open."""
+        if self._connection.is_open:
+            self._connection.close()
+
+    async def channel(self) -> Any:
+        """Return a new channel.
+
+        :raises FleetError: when the broker opens none.
+        :raises asyncio.TimeoutError: when it does not answer.
+        """
+        opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        channel = self._connection.channel(
+            on_open_callback=lambda made: None if opened.done() else opened.set_result(made)
+        )
+        self._fail_with(channel, opened)
+        return await asyncio.wait_for(opened, STEP_TIMEOUT)
+
+    async def do(self, channel: Any, begin: Callable[[Callable[[Any], None]], Any]) -> Any:
+        """Do one thing on a channel and return the broker's answer.
+
+        :param begin: called with the callback that the answer goes to.
+        :raises FleetError: when the broker refuses it.
+        :raises asyncio.TimeoutError: when it does not answer.
+        """
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._fail_with(channel, done)
+        begin(lambda frame: None if done.done() else done.set_result(frame))
+        return await asyncio.wait_for(done, STEP_TIMEOUT)
+
+    def error_of(self, error: BaseException) -> FleetError:
+        """Return the error that the end of a channel means."""
+        if isinstance(error, ChannelClosedByBroker):
+            return channel_error(error.reply_code, error.reply_text, self._settings)
+        return FleetError(f"The connection to the broker was lost: {error}")
+
+    def _fail_with(self, channel: Any, waits: asyncio.Future[Any]) -> None:
+        def closed(_channel: Any, error: BaseException) -> None:
+            if not waits.done():
+                waits.set_exception(self.error_of(error))
+
+        channel.add_on_close_callback(closed)
+
+
+async def connected(settings: BrokerSettings, address: Address) -> OpenConnection:
+    """Return a connection to one address.
+
+    :raises FleetError: when there is none.
+    :raises asyncio.TimeoutError: when nobody answers there.
+    """
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[Any] = loop.create_future()
+    lost: asyncio.Future[str] = loop.create_future()
+
+    def failed(_connection: Any, error: BaseException) -> None:
+        if not opened.done():
+            opened.set_exception(connection_error(error, settings, address))
+
+    def closed(_connection: Any, error: BaseException) -> None:
+        failed(_connection, error)
+        if not lost.done():
+            lost.set_result(connection_error(error, settings, address).message)
+
+    connection = Connection(
+        parameters(settings, address),
+        loop,
+        # One that comes up after all, when nobody waits any more, is ended.
+        on_open_callback=lambda made: made.close() if opened.done() else opened.set_result(made),
+        on_open_error_callback=failed,
+        on_close_callback=closed,
+    )
+    try:
+        await asyncio.wait_for(opened, 2 * STEP_TIMEOUT)
+    except BaseException:
+        if connection.is_open:
+            connection.close()
+        raise
+    return OpenConnection(connection, settings, lost)

@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests go out with confirms. A request that the broker did not take is reported to its sender."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Callable, Optional
+
+from pika.exceptions import ChannelClosedByBroker
+
+from .._fleet.errors import FleetError
+from .._fleet.messages import Message
+from .._fleet.pika_messages import confirmed_tags, to_pika
+from ..logs.log import Log
+from .open_connection import OpenConnection
+
+LOG = Log()
+
+#: Seconds until a channel is opened again that the broker has closed.
+RETRY_CHANNEL = 1.0
+
+#: Why a request is not on its way: no queue has its lane's name, its queue is full, or the broker does not take it.
+UNROUTABLE, FULL, UNACCEPTABLE, LOST = "unroutable", "full", "unacceptable", "lost"
+
+Refused = Callable[[str], None]
+
+
+class RequestPublisher:
+    """The channel that requests go out by; opened again when the broker has closed it. For one event loop.
+
+    :param exchange: that the lanes are bound to.
+    """
+
+    def __init__(self, exchange: str) -> None:
+        self._exchange = exchange
+        self._channel: Any = None
+        self._tag = 0
+        #: Of each unconfirmed request by its delivery tag: its message id, and whom to call when it is refused.
+        self._unconfirmed: dict[int, tuple[str, Refused]] = {}
+        self._returned: set[str] = set()
+        self._reopening: Optional[asyncio.Future[None]] = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be published."""
+        return self._channel is not None and bool(self._channel.is_open)
+
+    async def open(self, connection: OpenConnection) -> None:
+        """Publish by a connection from now on.
+
+        :raises FleetError: when the broker refuses that.
+        :raises asyncio.TimeoutError: when it does not answer.
+        """
+        channel = await connection.channel()
+        await connection.do(channel, lambda done: channel.confirm_delivery(self._confirmed, callback=done))
+        channel.add_on_return_callback(self._on_returned)
+        channel.add_on_close_callback(lambda _channel, error: self._closed(connection, error))
+        self._tag = 0
+        self._channel = channel
+
+    def publish(self, message: Message, routing_key: str, refused: Refused) -> None:
+        """Send a request.
+
+        :param refused: called with the reason when it is not on its way after all.
+        """
+        if not self.is_open:
+            refused(LOST)
+            return
+        try:
+            self._channel.basic_publish(self._exchange, routing_key, message.body, to_pika(message), mandatory=True)
+        except Exception:
+            LOG.exception("cannot_publish", lane=routing_key)
+            refused(UNACCEPTABLE)
+            return
+        self._tag += 1
+        self._unconfirmed[self._tag] = (str(message.properties.message_id), refused)
+
+    def drop(self) -> None:
+        """The connection is gone, and with it what was not confirmed."""
+        self._channel = None
+        self._refuse_all(LOST)
+
+    def _confirmed(self, frame: Any) -> None:
+        tags, positive = confirmed_tags(frame, self._unconfirmed)
+        for tag in tags:
+            found = self._unconfirmed.pop(tag, None)
+            if found is None:
+                continue
+            message_id, refused = found
+            if message_id in self._returned:
+                self._returned.discard(message_id)
+                refused(UNROUTABLE)
+            elif not positive:
+                refused(FULL)
+
+    def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        # The broker returns a message before it confirms it.
+        self._returned.add(str(properties.message_id))
+
+    def _closed(self, connection: OpenConnection, error: BaseException) -> None:
+        self._channel = None
+        self._refuse_all(UNACCEPTABLE)
+        if isinstance(error, ChannelClosedByBroker) and connection.is_open:
+            LOG.error("channel_closed", error=str(connection.error_of(error)))
+            asyncio.get_running_loop().call_later(RETRY_CHANNEL, self._reopen, connection)
+
+    def _reopen(self, connection: OpenConnection) -> None:
+        if connection.is_open:
+            self._reopening = asyncio.ensure_future(self._open_again(connection))
+
+    async def _open_again(self, connection: OpenConnection) -> None:
+        try:
+            await self.open(connection)
+        except (FleetError, asyncio.TimeoutError) as error:
+            LOG.error("cannot_publish", error=str(error))
+            connection.close()
+
+    def _refuse_all(self, why: str) -> None:
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        self._returned.clear()
+        for _message_id, refused in unconfirmed.values():
+            refused(why)

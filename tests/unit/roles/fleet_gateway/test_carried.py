@@ -1,0 +1,403 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carried paths from the request of HTTP to its response, over a fleet in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fleet_gateway._fleet.messages import Failure
+from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
+from fleet_gateway.settings.keys import KeyRing, new_key
+
+from .memory_front import CHAT, MODEL, Client, Front, run
+
+LANE = "llm.request.ollama.chat.m.1"
+KEY, HASH = new_key()
+
+
+def ring(directory: Path, **limits: Any) -> KeyRing:
+    path = directory / "keys.yml"
+    path.write_text(yaml.safe_dump({"keys": [{"name": "alice", "hash": HASH, **limits}]}))
+    return KeyRing(str(path))
+
+
+def test_whole_answer_comes_back_as_it_was_and_is_counted(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/v1/chat/completions", CHAT)
+        asked = front.ask(client)
+        front.answer(await front.published(), b'{"x": 1}', 418)
+        await asked
+        assert (client.status, client.body, client.headers["content-length"]) == (418, b'{"x": 1}', "8")
+        assert front.usage.tokens_today("anybody") == 5
+        text = front.metrics.text().decode()
+        assert 'fleet_gateway_requests_total{path="/v1/chat/completions",status="418"} 1.0' in text
+        assert front.exchange.in_flight == 0 and front.exchange.running() == {}
+
+    run(test())
+
+
+def test_stream_comes_back_piece_by_piece(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        front.piece(message, 0, b"one\n")
+        await asyncio.sleep(0.01)
+        assert (client.status, client.body) == (200, b"one\n")
+        front.piece(message, 1, b"two\n")
+        front.end(message, 2)
+        await asked
+        assert client.body == b"one\ntwo\n"
+        assert "content-length" not in client.headers
+
+    run(test())
+
+
+def test_stream_that_begins_anew_ends_with_an_error(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        front.piece(message, 0, b"one\n")
+        await asyncio.sleep(0.01)
+        front.piece(message, 0, b"one\n", attempt="b")
+        await asked
+        assert client.body.startswith(b'one\n{"error": "The answer is not complete')
+        assert front.link.cancelled
+
+    run(test())
+
+
+def test_messages_that_belong_to_nobody_or_are_none_harm_nobody(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        front.exchange.heard(message)  # a request is no answer
+        await asked
+        assert (client.status, client.document["error"]) == (502, "A node has sent something that is no answer")
+        front.answer(message)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "why, status, retry",
+    [(UNROUTABLE, 503, "5"), (FULL, 429, "5"), (LOST, 503, "2"), (UNACCEPTABLE, 502, None)],
+)
+def test_request_that_is_not_on_its_way_is_refused(tmp_path: Path, why: str, status: int, retry: Any) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        front.link.refusals[LANE] = why
+        client = Client("/api/chat", CHAT)
+        await front.ask(client)
+        assert (client.status, client.headers.get("retry-after")) == (status, retry)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "failure, status",
+    [(Failure("ollama_unavailable", "down"), 503), (Failure("inference_failed", "no", final=True), 400)],
+)
+def test_failure_of_a_node_is_an_error_of_the_interface(tmp_path: Path, failure: Failure, status: int) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/v1/chat/completions", CHAT)
+        asked = front.ask(client)
+        front.fail(await front.published(), failure)
+        await asked
+        assert (client.status, client.document["error"]["message"]) == (status, failure.message)
+
+    run(test())
+
+
+def test_connection_that_is_lost_fails_what_is_under_way(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        await front.published()
+        front.exchange.connection_lost()
+        await asked
+        assert (client.status, client.headers["retry-after"]) == (503, "2")
+        front.link.is_up = False
+        again = Client("/api/chat", CHAT)
+        await front.ask(again)
+        assert again.status == 503
+
+    run(test())
+
+
+def test_model_that_nobody_serves_is_named_with_those_that_are_served(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        unheard = Client("/api/chat", CHAT)
+        await front.ask(unheard)
+        assert (unheard.status, unheard.document["error"].endswith("none")) == (404, True)
+        front.serve()
+        other = Client("/api/chat", {**CHAT, "model": "other"})
+        await front.ask(other)
+        assert (other.status, MODEL in other.document["error"]) == (404, True)
+        front.link.is_up = False
+        no_broker = Client("/api/chat", {**CHAT, "model": "other"})
+        await front.ask(no_broker)
+        assert no_broker.status == 503
+
+    run(test())
+
+
+def test_request_waits_for_what_nodes_say_while_the_gateway_is_new(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, node_timeout=20)
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        await asyncio.sleep(0.01)
+        front.serve()
+        front.answer(await front.published())
+        await asked
+        assert client.status == 200
+
+    run(test())
+
+
+def test_answer_that_does_not_come_in_time_is_an_error_and_taken_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, deadline=0.05)
+        front.serve(slots=1)
+        clients = [Client("/api/chat", CHAT) for _number in range(3)]
+        await asyncio.gather(*map(front.ask, clients))
+        assert {client.status for client in clients} == {504}
+        # The third one never had its turn.
+        assert len(front.link.sent) == len(front.link.cancelled) == 2
+        assert front.link.cancelled[0][0] == ("gpu-01",)
+
+    run(test())
+
+
+def test_request_beyond_those_that_may_wait_is_refused_with_a_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, limits={"waiting": 1})
+        front.serve(slots=1)
+        clients = [Client("/api/chat", CHAT) for _number in range(4)]
+        asked = [front.ask(client) for client in clients]
+        await asyncio.wait({asked[3]})
+        assert (clients[3].status, int(clients[3].headers["retry-after"]) >= 1) == (429, True)
+        assert front.exchange.waiting == {LANE: 1}
+        for number in range(3):
+            front.answer(await front.published(number + 1))
+        await asyncio.gather(*asked)
+        assert [client.status for client in clients[:3]] == [200] * 3
+
+    run(test())
+
+
+def test_client_that_hangs_up_takes_its_request_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        client.gone.set()
+        await asked
+        assert (client.status, front.link.cancelled[0][1]) == (0, message.properties.correlation_id)
+        assert 'status="499"' in front.metrics.text().decode()
+        silent = Client("/api/chat", CHAT)
+        silent.hangs()
+        silent.gone.set()
+        await front.ask(silent)
+        assert len(front.link.sent) == 1
+
+    run(test())
+
+
+def test_client_that_reads_nothing_ends_its_own_request(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, limits={"unread_seconds": 0.05, "unread_bytes": 65536})
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        client.stuck = True
+        asked = front.ask(client)
+        front.piece(await front.published(), 0, b"one\n")
+        await asked
+        assert front.link.cancelled
+
+    run(test())
+
+
+def test_body_out_of_bounds_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, limits={"body_bytes": 1024, "body_seconds": 0.05})
+        for client, status in [
+            (Client("/api/chat", CHAT, content_length="2000"), 413),
+            (Client("/api/chat", {**CHAT, "x": "y" * 2000}), 413),
+            (Client("/api/chat", b"no JSON"), 400),
+            (Client("/api/chat", b"[" * 1000), 400),
+            (Client("/api/chat", b'{"a":' * 101 + b"1" + b"}" * 101), 400),
+            (Client("/api/chat", b"7"), 400),
+            (Client("/api/chat", {"model": 7}), 400),
+        ]:
+            await front.ask(client)
+            assert client.status == status, client.body
+        slow = Client("/api/chat", CHAT)
+        slow.hangs()
+        await front.ask(slow)
+        assert (slow.status, slow.headers["connection"]) == (408, "close")
+
+    run(test())
+
+
+def test_key_decides_who_is_served(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, keys=ring(tmp_path, models=["m:*"], concurrent=1))
+        front.serve()
+        for headers, status in [
+            ({}, 401),
+            ({"authorization": "Basic x"}, 401),
+            ({"authorization": "Bearer flg_wrong"}, 401),
+        ]:
+            client = Client("/api/chat", CHAT, **headers)
+            await front.ask(client)
+            assert client.status == status
+        other = Client("/api/chat", {**CHAT, "model": "x:1"}, x_api_key=KEY)
+        await front.ask(other)
+        assert other.status == 403
+        first = Client("/api/chat", CHAT, authorization=f"bearer {KEY}")
+        asked = front.ask(first)
+        message = await front.published()
+        second = Client("/api/chat", CHAT, x_api_key=KEY)
+        await front.ask(second)
+        assert second.status == 429
+        front.answer(message)
+        await asked
+        assert first.status == 200
+
+    run(test())
+
+
+def test_key_that_has_expired_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, keys=ring(tmp_path, expires="2020-01-01"))
+        client = Client("/api/chat", CHAT, x_api_key=KEY)
+        await front.ask(client)
+        assert (client.status, "expired" in client.document["error"]) == (403, True)
+
+    run(test())
+
+
+def test_defect_is_an_error_and_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        monkeypatch.setattr(front.link, "publish", lambda *_arguments: 1 / 0)
+        client = Client("/api/chat", CHAT)
+        await front.ask(client)
+        assert (client.status, client.document["error"]) == (500, "A defect of the gateway")
+        assert front.exchange.in_flight == 0
+
+    run(test())
+
+
+# Conversations.
+
+
+def own(node: str) -> str:
+    return f"llm.request.ollama.node.{node}.chat.m.1"
+
+
+def two_nodes(directory: Path, **settings: Any) -> Front:
+    front = Front(directory, **settings)
+    for node in ("a", "b"):
+        front.serve(node)
+        front.serve(node, style="node", node=node)
+    return front
+
+
+def test_turn_goes_to_the_lane_of_its_node_for_a_moment(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = two_nodes(tmp_path, conversations={"wait": 0.5})
+        for number in range(1, 4):
+            client = Client("/api/chat", CHAT)
+            asked = front.ask(client)
+            message = await front.published(number)
+            node = front.link.sent[-1][0].split(".")[4]
+            assert message.properties.expiration == "500"
+            front.answer(message, node=node)
+            await asked
+        assert len({routing_key for routing_key, _message in front.link.sent}) == 1
+        assert front.link.sent[0][0] in (own("a"), own("b"))
+        assert 'fleet_gateway_turns_total{place="home"} 3.0' in front.metrics.text().decode()
+
+    run(test())
+
+
+def test_turn_that_another_node_has_answered_lets_its_node_rest(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = two_nodes(tmp_path)
+        for number in range(1, 3):
+            asked = front.ask(Client("/api/chat", CHAT))
+            message = await front.published(number)
+            front.answer(message, node="b" if front.link.sent[0][0] == own("a") else "a")
+            await asked
+        assert {routing_key for routing_key, _message in front.link.sent} == {own("a"), own("b")}
+        text = front.metrics.text().decode()
+        assert 'place="lane"} 1.0' in text and 'place="next"} 1.0' in text
+
+    run(test())
+
+
+@pytest.mark.parametrize("why", [UNROUTABLE, FULL])
+def test_turn_whose_lane_takes_nothing_goes_to_all_nodes_at_once(tmp_path: Path, why: str) -> None:
+    async def test() -> None:
+        front = two_nodes(tmp_path, deadline=100)
+        front.link.refusals = {own("a"): why, own("b"): why}
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published(2)
+        assert front.link.sent[1][0] == LANE
+        assert 90_000 < int(message.properties.expiration or 0) <= 100_000
+        front.answer(message, node="a")
+        await asked
+        assert client.status == 200
+
+    run(test())
+
+
+def test_turn_whose_connection_is_lost_fails(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = two_nodes(tmp_path)
+        front.link.refusals = {own("a"): LOST, own("b"): LOST}
+        client = Client("/api/chat", CHAT)
+        await front.ask(client)
+        assert (client.status, len(front.link.sent)) == (503, 1)
+
+    run(test())
+
+
+def test_turn_goes_by_the_lane_of_all_when_the_setting_is_off(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = two_nodes(tmp_path, conversations={"stay": False})
+        asked = front.ask(Client("/api/chat", CHAT))
+        front.answer(await front.published())
+        await asked
+        assert front.link.sent[0][0] == LANE
+
+    run(test())

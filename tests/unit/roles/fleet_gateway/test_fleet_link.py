@@ -1,0 +1,354 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway's connection: it comes up, comes up again, and says of each request when it is not on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, Callable
+
+import pika
+import pytest
+from fleet_gateway._fleet.broker import BrokerSettings
+from fleet_gateway._fleet.messages import Message, Properties
+from fleet_gateway.amqp import open_connection
+from fleet_gateway.amqp.fleet_link import FleetLink
+from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
+from pika.exceptions import ChannelClosedByBroker
+
+from .memory_front import run
+
+REFUSAL = ChannelClosedByBroker(403, "ACCESS_REFUSED - access refused")
+
+
+class BrokerChannel:
+    """A channel whose broker answers in the next turn of the loop."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self.is_open = True
+        self.closed: list[Callable[..., None]] = []
+        self.returned: list[Callable[..., None]] = []
+        self.confirmed: Any = None
+        self.published: list[tuple[str, str]] = []
+
+    def _later(self, what: str, callback: Callable[[Any], None]) -> None:
+        loop = asyncio.get_running_loop()
+        if what in self._broker.silent:
+            return
+        loop.call_soon(self.end) if what in self._broker.refused else loop.call_soon(callback, None)
+
+    def add_on_close_callback(self, callback: Callable[..., None]) -> None:
+        self.closed.append(callback)
+
+    def add_on_return_callback(self, callback: Callable[..., None]) -> None:
+        self.returned.append(callback)
+
+    def confirm_delivery(self, confirmed: Any, callback: Callable[[Any], None]) -> None:
+        self.confirmed = confirmed
+        self._later("confirms", callback)
+
+    def queue_declare(self, _queue: str, callback: Callable[[Any], None], **_options: Any) -> None:
+        self._later("declare", callback)
+
+    def queue_bind(self, _queue: str, exchange: str, _key: str, callback: Callable[[Any], None]) -> None:
+        self._later(exchange, callback)
+
+    def basic_consume(self, queue: str, arrived: Any, callback: Callable[[Any], None], **_options: Any) -> None:
+        self._broker.consumers.append((queue, arrived))
+        self._later("consume", callback)
+
+    def basic_publish(self, exchange: str, routing_key: str, _body: bytes, *_more: Any, **_options: Any) -> None:
+        if routing_key == "odd":
+            raise ValueError("cannot be written")
+        self.published.append((exchange, routing_key))
+
+    def end(self, error: BaseException = REFUSAL) -> None:
+        self.is_open = False
+        for callback in self.closed:
+            callback(self, error)
+
+
+class MemoryBroker:
+    """A broker at pika's level.
+
+    :ivar refused: what it refuses: ``connect``, ``confirms``, ``declare``, ``consume`` or an exchange to bind to.
+    :ivar silent: what it never answers.
+    """
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self.silent: set[str] = set()
+        self.consumers: list[tuple[str, Any]] = []
+        self.connections: list[BrokerConnection] = []
+
+    @property
+    def publishing(self) -> BrokerChannel:
+        """The newest channel with confirms."""
+        return [channel for channel in self.connections[-1].channels if channel.confirmed is not None][-1]
+
+
+class BrokerConnection:
+    def __init__(self, broker: MemoryBroker, _parameters: Any, loop: Any, **callbacks: Any) -> None:
+        self._broker = broker
+        self._callbacks = callbacks
+        self.channels: list[BrokerChannel] = []
+        self.is_open = False
+        broker.connections.append(self)
+        if "connect" in broker.refused:
+            loop.call_soon(callbacks["on_open_error_callback"], self, OSError("refused"))
+        elif "connect" not in broker.silent:
+            loop.call_soon(self._opened)
+
+    def _opened(self) -> None:
+        self.is_open = True
+        self._callbacks["on_open_callback"](self)
+
+    def channel(self, on_open_callback: Callable[[Any], None]) -> BrokerChannel:
+        channel = BrokerChannel(self._broker)
+        self.channels.append(channel)
+        channel._later("channel", lambda _frame: on_open_callback(channel))
+        return channel
+
+    def close(self) -> None:
+        if self.is_open:
+            asyncio.get_running_loop().call_soon(self.lose)
+
+    def lose(self) -> None:
+        if not self.is_open:
+            return
+        self.is_open = False
+        for channel in self.channels:
+            if channel.is_open:
+                channel.end(OSError("gone"))
+        self._callbacks["on_close_callback"](self, OSError("gone"))
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    made = MemoryBroker()
+    monkeypatch.setattr(open_connection, "Connection", lambda *given, **more: BrokerConnection(made, *given, **more))
+    monkeypatch.setattr(open_connection, "STEP_TIMEOUT", 0.05)
+    monkeypatch.setattr("fleet_gateway.amqp.request_publisher.RETRY_CHANNEL", 0.01)
+    monkeypatch.setattr("fleet_gateway.amqp.fleet_link.PAUSES", SimpleNamespace(delay=lambda _failures: 0.01))
+    return made
+
+
+class Linked:
+    """A link that runs, with all that it has said."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+        self.told: list[Message] = []
+        self.changes: list[bool] = []
+        self.reasons: list[str] = []
+        self.link = FleetLink(
+            BrokerSettings.from_url("amqp://user:secret@hub"),
+            "llm.request",
+            heard=self.heard.append,
+            told=self.told.append,
+            changed=lambda: self.changes.append(self.link.is_up),
+        )
+        self.task = asyncio.ensure_future(self.link.run())
+
+    async def until(self, true: Callable[[], Any]) -> None:
+        for _turn in range(1000):
+            if true():
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError(f"it never came to that: {self.link.trouble}")
+
+    async def up(self) -> Linked:
+        await self.until(lambda: self.link.is_up and self.changes)
+        return self
+
+    def publish(self, routing_key: str = "lane", message_id: str = "m-1") -> None:
+        message = Message(Properties(message_id=message_id), {}, b"{}")
+        self.link.publish(message, routing_key, self.reasons.append)
+
+    async def close(self) -> None:
+        await self.link.close()
+        self.task.cancel()
+
+
+def confirm(broker: MemoryBroker, tag: int, *, positive: bool = True) -> None:
+    method = pika.spec.Basic.Ack(tag) if positive else pika.spec.Basic.Nack(tag)
+    broker.publishing.confirmed(SimpleNamespace(method=method))
+
+
+def test_link_comes_up_with_its_queues_and_hears_by_them(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = await Linked().up()
+        assert linked.link.reply_queue.startswith("llm.fleet.reply.gw-")
+        (replies, answered), (_registry, told) = broker.consumers
+        assert replies == linked.link.reply_queue
+        answered(None, None, pika.BasicProperties(correlation_id="c"), b"answer")
+        told(None, None, pika.BasicProperties(), b"event")
+        assert [message.body for message in linked.heard] == [b"answer"]
+        assert [message.body for message in linked.told] == [b"event"]
+        linked.link._heard = None  # type: ignore[assignment]
+        await linked.close()
+        assert not linked.link.is_up
+
+    run(test())
+
+
+def test_message_that_raises_costs_itself_alone(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = Linked()
+        linked.link._told = lambda _message: 1 / 0  # type: ignore[assignment,return-value]
+        await linked.up()
+        broker.consumers[1][1](None, None, pika.BasicProperties(), b"event")
+        assert linked.link.is_up
+        await linked.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("refused", ["connect", "channel", "declare", "llm.registry", "consume", "confirms"])
+def test_link_that_is_refused_says_so_and_tries_again(broker: MemoryBroker, refused: str) -> None:
+    async def test() -> None:
+        broker.refused.add(refused)
+        linked = Linked()
+        await linked.until(lambda: len(broker.connections) >= 3)
+        assert linked.link.trouble and not linked.link.is_up and not linked.changes
+        broker.refused.clear()
+        await linked.up()
+        assert linked.link.trouble == ""
+        await linked.close()
+        assert not any(connection.is_open for connection in broker.connections)
+
+    run(test())
+
+
+@pytest.mark.parametrize("silent", ["connect", "channel", "confirms"])
+def test_link_to_a_broker_that_does_not_answer_tries_again(broker: MemoryBroker, silent: str) -> None:
+    async def test() -> None:
+        broker.silent.add(silent)
+        linked = Linked()
+        await linked.until(lambda: "does not answer in time" in linked.link.trouble)
+        broker.silent.clear()
+        # One that comes up when nobody waits for it any more is ended.
+        if silent == "connect":
+            broker.connections[0]._opened()
+        await linked.up()
+        await linked.until(lambda: not broker.connections[0].is_open)
+        await linked.close()
+
+    run(test())
+
+
+def test_link_that_is_lost_refuses_what_was_not_confirmed_and_comes_again(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = await Linked().up()
+        linked.publish()
+        broker.connections[0].lose()
+        await linked.until(lambda: linked.changes == [True, False, True])
+        assert linked.reasons == [UNACCEPTABLE]
+        assert len(broker.connections) == 2
+        await linked.close()
+        linked.publish()
+        assert linked.reasons == [UNACCEPTABLE, LOST]
+
+    run(test())
+
+
+def test_publish_reports_what_is_not_on_its_way(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = await Linked().up()
+        for number in range(1, 5):
+            linked.publish(message_id=f"m-{number}")
+        assert broker.publishing.published == [("llm.request", "lane")] * 4
+        broker.publishing.returned[0](None, None, pika.BasicProperties(message_id="m-2"), b"")
+        confirm(broker, 1)
+        confirm(broker, 2)
+        confirm(broker, 3, positive=False)
+        confirm(broker, 9)
+        assert linked.reasons == [UNROUTABLE, FULL]
+        linked.publish("odd")
+        assert linked.reasons == [UNROUTABLE, FULL, UNACCEPTABLE]
+        await linked.close()
+
+    run(test())
+
+
+def test_publish_after_the_broker_has_closed_the_channel_goes_by_a_new_one(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = await Linked().up()
+        linked.publish()
+        broker.publishing.end()
+        assert linked.reasons == [UNACCEPTABLE] and not linked.link.is_up
+        await linked.until(lambda: linked.link.is_up)
+        assert len(broker.connections) == 1
+        linked.publish()
+        confirm(broker, 1)
+        assert linked.reasons == [UNACCEPTABLE]
+        await linked.close()
+
+    run(test())
+
+
+def test_channel_that_cannot_be_opened_again_ends_the_connection(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = await Linked().up()
+        broker.refused.add("confirms")
+        broker.publishing.end()
+        await linked.until(lambda: len(broker.connections) > 1)
+        broker.refused.clear()
+        await linked.until(lambda: linked.link.is_up)
+        await linked.close()
+
+    run(test())
+
+
+def test_queue_that_is_gone_ends_the_connection(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = await Linked().up()
+        broker.connections[0].channels[0].end()
+        await linked.until(lambda: linked.changes == [True, False, True])
+        await linked.close()
+
+    run(test())
+
+
+def test_cancel_reaches_every_node_and_is_no_trouble_when_it_is_not_allowed(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        linked = Linked()
+        linked.link.cancel(["gpu-01"], "c-1")
+        await linked.up()
+        linked.link.cancel(["gpu-01", "gpu-02"], "c-1")
+        cancelling = broker.connections[0].channels[-1]
+        assert [key for _exchange, key in cancelling.published] == [
+            "legionio.control.gpu-01",
+            "legionio.control.gpu-02",
+        ]
+        cancelling.end()
+        linked.link.cancel(["gpu-01"], "c-2")
+        assert len(cancelling.published) == 2 and linked.link.is_up
+        await linked.close()
+
+    run(test())
+
+
+def test_connection_sends_once_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fleet_gateway.amqp.connection import Connection
+
+    async def test() -> None:
+        sent: list[bytes] = []
+        connection = Connection.__new__(Connection)
+        connection._event_loop = asyncio.get_running_loop()
+        connection._outgoing = []
+        connection._transport = SimpleNamespace(write=sent.append)
+        connection._adapter_emit_data(b"a")
+        connection._adapter_emit_data(b"b")
+        assert sent == []
+        await asyncio.sleep(0)
+        assert sent == [b"ab"]
+        connection._adapter_emit_data(b"c")
+        connection._transport = None
+        await asyncio.sleep(0)
+        assert sent == [b"ab"]
+
+    run(test())

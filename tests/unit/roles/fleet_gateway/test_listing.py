@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gateway answers by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .memory_front import CHAT, MODEL, Client, Front, run
+
+
+async def got(front: Front, path: str, method: str = "GET", body: Any = None, **options: Any) -> Client:
+    client = Client(path, body, method, **options)
+    await front.ask(client)
+    return client
+
+
+def test_lists_have_the_models_of_the_fleet_in_each_shape(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        tags = (await got(front, "/api/tags")).document
+        assert [model["name"] for model in tags["models"]] == [MODEL]
+        assert (await got(front, "/api/ps")).document == tags
+        assert [one["id"] for one in (await got(front, "/v1/models")).document["data"]] == [MODEL]
+        claude = (await got(front, "/v1/models", anthropic_version="2023-06-01")).document
+        assert (claude["first_id"], claude["data"][0]["type"]) == (MODEL, "model")
+        assert (await got(front, f"/v1/models/{MODEL}")).document["owned_by"] == "library"
+        assert (await got(front, "/v1/models/other")).status == 404
+        shown = (await got(front, "/api/show", "POST", {"model": MODEL})).document
+        assert shown["capabilities"] == ["completion"]
+        assert (await got(front, "/api/show", "POST", {"name": "other"})).status == 404
+
+    run(test())
+
+
+def test_lists_of_an_empty_fleet_are_empty(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        assert (await got(front, "/v1/models", anthropic_version="x")).document == {"data": [], "has_more": False}
+
+    run(test())
+
+
+@pytest.mark.parametrize("path", ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/x"])
+def test_what_would_change_a_node_is_refused(tmp_path: Path, path: str) -> None:
+    async def test() -> None:
+        assert (await got(Front(tmp_path), path, "POST", {})).status == 403
+
+    run(test())
+
+
+def test_health_readiness_and_version_are_said(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        assert (await got(front, "/healthz")).document == {"status": "ok"}
+        assert (await got(front, "/readyz")).status == 200
+        front.state = {"ready": False, "reason": "no broker"}
+        assert (await got(front, "/readyz")).document == {"ready": False, "reason": "no broker"}
+        assert (await got(front, "/api/version")).document["version"]
+        assert (await got(front, "/")).status == 200
+
+    run(test())
+
+
+def test_status_and_metrics_are_for_this_machine_unless_they_are_opened(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        assert (await got(front, "/status")).document == front.state
+        assert b"fleet_gateway_connected 1.0" in (await got(front, "/metrics")).body
+        for path in ("/status", "/metrics"):
+            assert (await got(front, path, host="192.0.2.7")).status == 403
+        (tmp_path / "open").mkdir()
+        opened = Front(tmp_path / "open", open_metrics=True)
+        assert (await got(opened, "/metrics", host="192.0.2.7")).status == 200
+
+    run(test())
+
+
+def test_cross_origin_requests_are_off_until_an_origin_is_named(tmp_path: Path) -> None:
+    async def test() -> None:
+        asked = {"origin": "https://chat.example.com"}
+        assert "access-control-allow-origin" not in (await got(Front(tmp_path), "/healthz", **asked)).headers
+        (tmp_path / "open").mkdir()
+        opened = Front(tmp_path / "open", cors_origins=["https://chat.example.com"])
+        headers = (await got(opened, "/healthz", **asked)).headers
+        assert headers["access-control-allow-origin"] == "https://chat.example.com"
+
+    run(test())
+
+
+def test_carried_path_with_another_method_is_refused(tmp_path: Path) -> None:
+    async def test() -> None:
+        assert (await got(Front(tmp_path), "/api/chat", body=CHAT)).status == 405
+
+    run(test())
