@@ -162,8 +162,9 @@ $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
 
 .PHONY: build-check
-build-check: build ## the archive passes galaxy-importer
+build-check: build ## the archive passes galaxy-importer, and can be released, verified and installed
 	@$(IN_STAGE) tests/tools/import_archive.sh
+	@$(IN_STAGE) tests/tools/try_release.sh
 
 ## Making things
 
@@ -180,6 +181,13 @@ parts-ollama: ## the oldest and the newest Ollama, which serve their API to test
 .PHONY: build
 build: stage ## the archive for `ansible-galaxy collection install`, in build/dist
 	@$(IN_STAGE) ansible-galaxy collection build --force --output-path $(LEGIONIO_BUILD)/dist
+
+# Fingerprint of the secret key that signs a release.
+RELEASE_KEY ?=
+
+.PHONY: release
+release: build ## archive, bills of materials, checksums and signature, in build/release; RELEASE_KEY=fingerprint signs
+	@RELEASE_KEY='$(RELEASE_KEY)' $(IN_STAGE) tests/tools/release.sh
 
 .PHONY: docs
 docs: stage ## the reference of modules and roles as web pages, in build/docs

@@ -4,7 +4,7 @@
 # usage: in-stage.sh tests/tools/lint.sh [NAME...]     (a NAME is a word of the list that `lint.sh --list` prints)
 set -uo pipefail
 
-checks=(yamllint ansible-lint ruff format mypy mypy-daemon mypy-tools shellcheck changelog docs monitoring house)
+checks=(yamllint ansible-lint ruff format mypy mypy-daemon mypy-tools shellcheck changelog docs monitoring workflows house)
 
 check() {
   case $1 in
@@ -32,6 +32,8 @@ check() {
     docs) docs ;;
     # promtool comes with Debian's package prometheus. Without it, tests/unit still holds the names against the worker's.
     monitoring) ! command -v promtool > /dev/null || { promtool check rules docs/monitoring/*.rules.yml && promtool test rules tests/monitoring/*.test.yml; } ;;
+    # actionlint is a program in Go, and CI has Go. It runs shellcheck over the commands in the workflows.
+    workflows) ! command -v go > /dev/null || "$(tests/tools/actionlint.sh)" -color .github/workflows/*.yml ;;
     house) python tests/lint/house.py ;;
     *)
       echo "lint: no check is called $1; there are: ${checks[*]}"
