@@ -91,13 +91,17 @@ coverage: ## the unit tests, and how many lines of each room they run; fails bel
 	@$(MAKE) --no-print-directory unit COVERAGE=1
 
 .PHONY: integration
-integration: stage parts parts-ollama ## tests against real RabbitMQ, S3 server and Ollama
+integration: stage parts parts-ollama parts-clients ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
 # The parts of them that `make test` runs side by side.
 .PHONY: integration-fleet
 integration-fleet: stage parts parts-ollama ## of these, those of the worker and of its messages
-	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire tests/integration/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
+.PHONY: integration-gateway
+integration-gateway: stage parts parts-clients ## of these, those of the gateway: its clients, and its page in a browser
+	@$(IN_STAGE) pytest tests/integration/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-mirror
 integration-mirror: stage parts parts-ollama ## of these, those of the mirror
@@ -177,6 +181,11 @@ parts: ## build or find the heavy parts of the lab: host images, Ollama, models,
 parts-ollama: ## the oldest and the newest Ollama, which serve their API to tests of compatibility
 	@tests/lab/setup.sh
 	@tests/lab/parts.sh ollama-oldest ollama-newest
+
+.PHONY: parts-clients
+parts-clients: ## a browser, Node.js, and the npm packages that the gateway is tested with
+	@tests/lab/setup.sh --clients
+	@tests/lab/parts.sh node-clients
 
 .PHONY: build
 build: stage ## the archive for `ansible-galaxy collection install`, in build/dist

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the lab needs from the distribution: setup.sh [--check]
-# With --check it only says what is missing (exit 1 when something is).
+# Installs what the lab needs from the distribution: setup.sh [--check] [--clients]
+# With --check it only says what is missing (exit 1 when something is). With --clients also a browser, and Node.js with
+# npm where the machine has none, for the tests of the gateway.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
@@ -11,6 +12,13 @@ packages=(
   podman runc netavark aardvark-dns iptables iproute2 mmdebstrap
   gcc g++ libc6-dev nlohmann-json3-dev libstb-dev
 )
+
+for word in "$@"; do
+  if [ "$word" = --clients ]; then
+    packages+=(chromium fonts-dejavu-core)
+    { command -v node && command -v npm; } > /dev/null || packages+=(nodejs npm)
+  fi
+done
 
 # Host images, builds and their archives take 3 GB of the cache; containers and tests a few more.
 mkdir -p "$CACHE"
@@ -37,7 +45,7 @@ done
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
-if [ "${1:-}" = --check ]; then
+if [[ " $* " == *" --check "* ]]; then
   say "missing packages: ${missing[*]}"
   exit 1
 fi

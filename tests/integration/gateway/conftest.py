@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "fleet"), str(Path(__file__).resolve().parent)]
 
+from browser_parts import Tab, running_browser  # noqa: E402
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker  # noqa: E402
 from gateway_parts import LANES, GatewayProcess, Stepwise  # noqa: E402
 
@@ -92,3 +94,27 @@ def real(fleet_broker: Any, ollama: Any, tmp_path_factory: pytest.TempPathFactor
 def stepwise(scripted: ScriptedOllama) -> Stepwise:
     scripted.behave = made = Stepwise()
     return made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Callable[..., Tab]]:
+    """Opens the page of a gateway; at the end the browser must have had nothing to complain about."""
+    with contextlib.ExitStack() as stack:
+        opened: list[Tab] = []
+
+        def opening(gateway: GatewayProcess, **options: Any) -> Tab:
+            context = browser.new_context(**options)
+            stack.callback(context.close)
+            opened.append(Tab(context, gateway.url + "/"))
+            return opened[-1]
+
+        yield opening
+        for one in opened:
+            assert one.complaints == []
+            assert {address.split("/")[2] for address in one.addresses} == {one.page.url.split("/")[2]}

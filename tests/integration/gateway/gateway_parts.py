@@ -117,6 +117,17 @@ class GatewayProcess:
         eventually(self._ready, "the gateway to be ready", 40)
         return self
 
+    def _answering(self) -> bool:
+        assert self.process.poll() is None, self.log
+        with contextlib.suppress(OSError):
+            return self.ask("/status").document["connected"] is True
+        return False
+
+    def wait_answering(self) -> GatewayProcess:
+        """Wait until it answers and has its broker, whether any node is behind it or not."""
+        eventually(self._answering, "the gateway to answer", 40)
+        return self
+
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)

@@ -168,6 +168,7 @@ class Piece:
     :ivar attempt: the try that it belongs to; another one begins the answer anew.
     :ivar sequence: 0 for the first of an attempt, one more for each that follows.
     :ivar status: of HTTP, with the first piece; 0 with the others.
+    :ivar node: that sent it, as far as its sender says.
     """
 
     attempt: str
@@ -175,6 +176,7 @@ class Piece:
     body: bytes
     status: int = 0
     content_type: str = ""
+    node: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def understand(message: Message) -> Union[Piece, Ending]:
         sequence = whole(headers.get(SEQUENCE))
         if attempt is None or sequence is None or (sequence == 0 and not 200 <= status < 600):
             raise UnreadableAnswerError("A piece of the answer does not say where it belongs")
-        return Piece(attempt, sequence, message.body, status, content_type)
+        return Piece(attempt, sequence, message.body, status, content_type, node)
     if kind == ERROR:
         return Ending(node, attempt=attempt, failure=_failure(message))
     if kind != ANSWER or not 200 <= status < 600:

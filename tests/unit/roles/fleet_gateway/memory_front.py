@@ -20,9 +20,12 @@ from fleet_gateway._fleet.messages import Failure, Message, Request, Success
 from fleet_gateway._fleet.registry import AVAILABLE, Offering
 from fleet_gateway.domain.allowance import Allowances
 from fleet_gateway.domain.fleet_view import FleetView
+from fleet_gateway.domain.traffic import Traffic
 from fleet_gateway.http.app import application
 from fleet_gateway.http.carried import CarriedEndpoint
 from fleet_gateway.http.listing import Listing
+from fleet_gateway.http.page import Page
+from fleet_gateway.http.page_state import PageState
 from fleet_gateway.observe.metrics import Metrics
 from fleet_gateway.observe.usage_store import UsageStore
 from fleet_gateway.settings.config import Config
@@ -119,12 +122,24 @@ class Front:
         self.exchange.use(self.link)  # type: ignore[arg-type]
         self.usage = UsageStore(str(directory))
         self.metrics = Metrics(lambda: [("connected", "Whether.", 1.0)])
+        allowances = Allowances(self.usage.tokens_today)
+        self.traffic = Traffic()
         self.endpoint = CarriedEndpoint(
-            self.config, self.exchange, Allowances(self.usage.tokens_today), self.usage, self.metrics, keys
+            self.config, self.exchange, allowances, self.usage, self.metrics, keys, self.traffic
         )
         listing = Listing(self.view, keys, self.config.limits)
-        self.state: dict[str, Any] = {"ready": True, "reason": ""}
-        self.app = application(self.config, self.endpoint, listing, self.metrics, lambda: self.state)
+        self.state: dict[str, Any] = {
+            "ready": True,
+            "reason": "",
+            "node": "gw",
+            "version": "1",
+            "since": 0.0,
+            "keys": None,
+            "lanes": [],
+        }
+        page_state = PageState(lambda: self.state, self.view.heard, self.traffic, timeout=75)
+        page = Page(page_state, self.config.page, keys)
+        self.app = application(self.config, self.endpoint, listing, page, self.metrics, lambda: self.state)
 
     def serve(self, name: str = "gpu-01", call: str = "chat", slots: int = 2, **style: Any) -> None:
         """Have a node announce a lane."""

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from .._fleet.lanes import NODE
 from .._fleet.messages import Message
@@ -26,6 +26,16 @@ MOST_SLOTS = 1_000_000
 
 #: Styles of lanes that any node of the fleet may serve; the others belong to one node.
 _STYLES = ("model", "shared")
+
+
+class Heard(NamedTuple):
+    """The latest that a node has said of a lane.
+
+    :ivar seconds_ago: since the gateway heard it.
+    """
+
+    seconds_ago: float
+    entry: RegistryEntry
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class FleetView:
         for entries in self._by_model.values():
             for entry in entries:
                 if entry.style in _STYLES:
-                    found.setdefault(_short(entry.model or ""), []).append(entry)
+                    found.setdefault(short_name(entry.model or ""), []).append(entry)
         return [
             ServedModel(
                 name,
@@ -154,6 +164,11 @@ class FleetView:
         self._follow()
         entries = self._by_queue.get(queue)
         return 0 if entries is None else _slots(entries)
+
+    def heard(self) -> list[Heard]:
+        """Return the latest that each node has said of each of its lanes, whatever it was."""
+        now = self._clock()
+        return [Heard(max(0.0, now - heard), entry) for heard, entry in self._entries.values()]
 
     def nodes_of(self, queue: str) -> tuple[str, ...]:
         """Return the nodes that have ever served a lane, as far as is known: a request may be at any of them."""
@@ -224,7 +239,8 @@ def _full(model: str) -> str:
         return model
 
 
-def _short(model: str) -> str:
+def short_name(model: str) -> str:
+    """Return the name of a model as people write it; what is no name of a model stays as it is."""
     try:
         return ModelName.parse(model).short
     except InvalidNameError:

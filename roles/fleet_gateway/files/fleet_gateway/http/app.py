@@ -19,7 +19,8 @@ from ..domain.errors import GatewayError
 from ..observe.metrics import Metrics
 from ..settings.config import Config
 from .carried import CarriedEndpoint
-from .listing import Listing, managed, refused, running, version
+from .listing import Listing, managed, refused, version
+from .page import Page
 
 #: Paths of Ollama that would change a node.
 _MANAGED = ("pull", "push", "create", "copy", "delete", "blobs/{digest:path}")
@@ -28,7 +29,7 @@ Snapshot = Callable[[], dict[str, Any]]
 
 
 def application(
-    config: Config, carried: CarriedEndpoint, listing: Listing, metrics: Metrics, snapshot: Snapshot
+    config: Config, carried: CarriedEndpoint, listing: Listing, page: Page, metrics: Metrics, snapshot: Snapshot
 ) -> Starlette:
     """Return the application.
 
@@ -52,7 +53,7 @@ def application(
 
     routes = [
         *(Route(path, carried, methods=["POST"]) for path in CARRIED_PATHS),
-        Route("/", running, methods=["GET", "HEAD"]),
+        *page.routes(),
         Route("/api/tags", listing.tags),
         Route("/api/ps", listing.tags),
         Route("/api/show", listing.show, methods=["POST"]),

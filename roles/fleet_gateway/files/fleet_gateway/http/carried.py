@@ -20,6 +20,8 @@ from ..domain.allowance import Allowances
 from ..domain.conversations import conversation_of
 from ..domain.errors import GatewayError, event, of_failure
 from ..domain.errors import document as error_document
+from ..domain.fleet_view import short_name
+from ..domain.traffic import ANSWERING, SENT, WAITING, Passage, Traffic
 from ..logs.log import Log
 from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
@@ -46,6 +48,7 @@ class CarriedEndpoint:
         usage: UsageStore,
         metrics: Metrics,
         keys: Optional[KeyRing],
+        traffic: Traffic,
     ) -> None:
         self._config = config
         self._exchange = exchange
@@ -53,13 +56,15 @@ class CarriedEndpoint:
         self._usage = usage
         self._metrics = metrics
         self._keys = keys
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Response(scope["path"], send, self._config.limits.unread_seconds)
         begun = time.monotonic()
+        passage = self._traffic.begin(response.path)
         status, fields = CLIENT_GONE, {}
         try:
-            fields = await self._serve(scope, receive, response)
+            fields = await self._serve(scope, receive, response, passage)
             status = response.status
         except GatewayError as error:
             fields = {"error": error.code}
@@ -76,27 +81,30 @@ class CarriedEndpoint:
         finally:
             seconds = time.monotonic() - begun
             self._metrics.ended(response.path, status, seconds)
+            self._traffic.end(passage, status)
             log = LOG.info if status < 500 else LOG.warning
             log("request", path=response.path, status=status, seconds=seconds, **fields)
 
-    async def _serve(self, scope: Scope, receive: Receive, response: _Response) -> dict[str, object]:
+    async def _serve(self, scope: Scope, receive: Receive, response: _Response, passage: Passage) -> dict[str, object]:
         """Serve a request; return what the log says of it."""
         path = response.path
         until = time.monotonic() + self._config.deadline
         if CARRIED_PATHS.get(path) is None:
             raise GatewayError(404, "not_found", "There is no such path")
         key = keyholder(scope, self._keys)
+        passage.key = key.name
         body = await received(scope, receive, self._config.limits)
         document = document_of(body)
         model = model_of(document)
         if not key.allows(model):
             raise GatewayError(403, "model_not_allowed", f"The key {key.name} may not use the model {model[:200]!r}")
+        passage.model, passage.stage = model[:200], WAITING
         with self._allowances.request(key):
             conversation = None
             if self._config.conversations.stay:
                 conversation = conversation_of(path, scope["headers"], document, key.name)
             call = CarriedCall(path, body, model, key, until, conversation)
-            work = asyncio.ensure_future(self._answer(call, response))
+            work = asyncio.ensure_future(self._answer(call, response, passage))
             gone = asyncio.ensure_future(_hang_up(receive))
             try:
                 await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,15 +118,18 @@ class CarriedEndpoint:
                     with suppress(asyncio.CancelledError, GatewayError, OSError):
                         await work
 
-    async def _answer(self, call: CarriedCall, response: _Response) -> dict[str, object]:
+    async def _answer(self, call: CarriedCall, response: _Response, passage: Passage) -> dict[str, object]:
         begun = time.monotonic()
         lane = await self._exchange.lane_of(call.path, call.model, call.until)
+        passage.lane, passage.model = lane.queue, short_name(lane.model)
         async with self._exchange.answer(call, lane) as pending:
+            passage.stage = SENT
             while True:
                 try:
                     part = await asyncio.wait_for(pending.next(), max(0.0, call.until - time.monotonic()))
                 except asyncio.TimeoutError:
                     raise GatewayError(504, "deadline_exceeded", "The answer did not come in time") from None
+                passage.node, passage.stage = part.node or "", ANSWERING
                 if not response.status:
                     self._metrics.first_byte(call.path, time.monotonic() - begun)
                 if not isinstance(part, Ending):
@@ -127,6 +138,7 @@ class CarriedEndpoint:
                     continue
                 if part.failure is not None:
                     raise of_failure(part.failure)
+                passage.input_tokens, passage.output_tokens = part.input_tokens, part.output_tokens
                 # Before the client has everything: what it has got was counted.
                 self._usage.add(
                     call.key.name, lane.model, part.input_tokens, part.output_tokens, estimated=part.estimated

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from .. import __version__
 from ..domain.errors import GatewayError, document
@@ -76,11 +76,6 @@ class Listing:
 async def version(_request: Request) -> Response:
     """``GET /api/version``."""
     return JSONResponse({"version": __version__})
-
-
-async def running(_request: Request) -> Response:
-    """``GET /`` and ``HEAD /``, as Ollama's own command line asks first."""
-    return PlainTextResponse("Ollama is running")
 
 
 async def managed(_request: Request) -> Response:

@@ -20,10 +20,13 @@ from .._ollama.errors import CollectionError
 from ..amqp.fleet_link import FleetLink
 from ..domain.allowance import Allowances
 from ..domain.fleet_view import FleetView
+from ..domain.traffic import Traffic
 from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
 from ..http.app import application
 from ..http.carried import CarriedEndpoint
 from ..http.listing import Listing
+from ..http.page import Page
+from ..http.page_state import PageState
 from ..http.server import CannotListenError, Server, listener, server
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics
@@ -85,9 +88,12 @@ class Service:
         self._exchange.use(self._link)
         metrics = Metrics(self._gauges)
         allowances = Allowances(self._usage.tokens_today)
-        carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys)
+        traffic = Traffic()
+        carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys, traffic)
         listing = Listing(self._view, self._keys, config.limits)
-        self._server: Server = server(config, application(config, carried, listing, metrics, self.snapshot))
+        state = PageState(self.snapshot, self._view.heard, traffic, timeout=config.node_timeout)
+        page = Page(state, config.page, self._keys)
+        self._server: Server = server(config, application(config, carried, listing, page, metrics, self.snapshot))
         self._listener = listener(config)
         self._began = time.time()
         self._draining = False

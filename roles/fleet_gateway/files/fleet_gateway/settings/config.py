@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
 from .sections import BrokerConfig, CredentialName, LogConfig, Name, Section, checked, content_of
 
 DEFAULT_PATH = "/etc/legionio/fleet-gateway.yml"
+
+#: Values of ``page``: everybody may see the page; nobody may.
+PAGE_OPEN, PAGE_DISABLED = "open", "disabled"
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 
@@ -76,6 +79,8 @@ class Config(Section):
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
     #: Whether others than this machine may read ``/metrics``.
     open_metrics: bool = False
+    #: Who may see the page at ``/``. Requests, and the names of keys, are never shown without a key.
+    page: Literal["with_key", "open", "disabled"] = "with_key"
     limits: LimitsConfig = LimitsConfig()
     conversations: ConversationsConfig = ConversationsConfig()
     log: LogConfig = LogConfig()

@@ -41,6 +41,8 @@ class KeyConfig(Section):
     weight: float = Field(default=1.0, ge=0.01, le=100)
     #: Of its messages at the broker; RabbitMQ 4 gives those above 4 out first.
     priority: int = Field(default=0, ge=0, le=9)
+    #: Whether the page shows it the requests of all keys, and not its own alone.
+    operator: bool = False
     #: The last day on which it is taken.
     expires: Optional[date] = None
 
@@ -79,7 +81,7 @@ class KeysFile(Section):
 
 
 #: Whoever comes when there is no file of keys.
-ANYBODY = KeyConfig(name="anybody", hash="sha256:" + "0" * 64)
+ANYBODY = KeyConfig(name="anybody", hash="sha256:" + "0" * 64, operator=True)
 
 
 def new_key() -> tuple[str, str]:
