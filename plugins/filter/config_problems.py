@@ -12,7 +12,8 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Judges a configuration of the fleet worker, or of its updates, as deeply as the worker does, and without its packages.
+  - Judges a configuration of the fleet worker, of its updates, or of the gateway, and the keys of the gateway, as deeply as they do themselves, and
+    without their packages.
   - The role P(legionio.ollama.fleet_worker#role) refuses with it what the worker would refuse, before anything on a node changes.
 positional: schema, variables
 options:

@@ -24,6 +24,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names impo
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.option_ranges import RANGED
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.options import keep_alive
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.patterns import NamePattern
+from ansible_collections.legionio.ollama.plugins.plugin_utils._gateway_config import gateway_problems, keys_problems
 from ansible_collections.legionio.ollama.plugins.plugin_utils._json_schema import Problem, schema_problems
 
 #: Stands for the name of a node that its configuration leaves to the node.
@@ -39,9 +40,18 @@ def config_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
         config |= {"lanes": [], "auto_lanes": config.get("auto_lanes") or {}}
     found = schema_problems(config, schema)
     if not found:
-        meant = updates_problems if "mirror" in config else worker_problems
-        found = [*broker_problems(config["broker"]), *meant(config)]
+        found = [*(broker_problems(config["broker"]) if "broker" in config else ()), *_meaning(schema)(config)]
     return found
+
+
+def _meaning(schema: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Iterator[Problem]]:
+    """Return what judges the meaning of a document that has a schema."""
+    known = schema["properties"]
+    if "mirror" in known:
+        return updates_problems
+    if "lanes" in known:
+        return worker_problems
+    return gateway_problems if "listen" in known else keys_problems
 
 
 def broker_problems(broker: Mapping[str, Any]) -> Iterator[Problem]:

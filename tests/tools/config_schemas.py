@@ -1,9 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the schemas of the worker's configurations, by which the role judges them where no worker is installed yet.
+"""Write the schemas of a daemon's files, by which its role judges them where no daemon is installed yet.
 
-usage: tests/tools/in-stage.sh python tests/tools/config_schemas.py > roles/fleet_worker/meta/config_schemas.json
+usage: tests/tools/in-stage.sh python tests/tools/config_schemas.py ROLE > roles/ROLE/meta/config_schemas.json
+
+ROLE is fleet_worker or fleet_gateway.
 """
 
 from __future__ import annotations
@@ -20,14 +22,26 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMENTS = ("title", "description", "default")
 
 
-def schemas() -> dict[str, Any]:
-    """Return the schema of each configuration, by its name."""
-    sys.path.insert(0, str(ROOT / "roles/fleet_worker/files"))
-    kinds = {
-        "worker": importlib.import_module("fleet_worker.settings.config").Config,
-        "updates": importlib.import_module("fleet_worker.updates.config").UpdatesConfig,
+#: The files of each role: their names, and where the classes are.
+KINDS = {
+    "fleet_worker": {
+        "worker": ("fleet_worker.settings.config", "Config"),
+        "updates": ("fleet_worker.updates.config", "UpdatesConfig"),
+    },
+    "fleet_gateway": {
+        "gateway": ("fleet_gateway.settings.config", "Config"),
+        "keys": ("fleet_gateway.settings.keys", "KeysFile"),
+    },
+}
+
+
+def schemas(role: str) -> dict[str, Any]:
+    """Return the schema of each file of a role, by its name."""
+    sys.path.insert(0, str(ROOT / "roles" / role / "files"))
+    return {
+        name: bare(getattr(importlib.import_module(module), kind).model_json_schema())
+        for name, (module, kind) in KINDS[role].items()
     }
-    return {name: bare(kind.model_json_schema()) for name, kind in kinds.items()}
 
 
 def bare(node: Any, *, is_named: bool = False) -> Any:
@@ -46,10 +60,10 @@ def bare(node: Any, *, is_named: bool = False) -> Any:
     return node
 
 
-def text() -> str:
-    """Return what the file holds."""
-    return json.dumps(schemas(), indent=1, sort_keys=True) + "\n"
+def text(role: str) -> str:
+    """Return what the file of a role holds."""
+    return json.dumps(schemas(role), indent=1, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    print(text(sys.argv[1]), end="")

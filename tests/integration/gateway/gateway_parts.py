@@ -168,13 +168,6 @@ class Connection:
             seen += data
         return seen
 
-    def read_to_end_or_reset(self) -> bytes:
-        seen = b""
-        with contextlib.suppress(ConnectionError):
-            while data := self.socket.recv(65536):
-                seen += data
-        return seen
-
     def read_to_end(self) -> bytes:
         seen = b""
         while data := self.socket.recv(65536):

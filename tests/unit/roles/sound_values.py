@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 CHECKSUM = "sha256:" + "0" * 64
@@ -25,6 +26,11 @@ SOUND: dict[str, dict[str, Any]] = {
         "fleet_broker_cluster": ["node1"],
         "fleet_broker_worker_password": "secret",
         "fleet_broker_requester_password": "other",
+    },
+    "fleet_gateway": {
+        "fleet_gateway_broker_addresses": ["hub", "hub:5672", "[::1]:5671"],
+        "fleet_gateway_broker_password": "secret",
+        "fleet_gateway_keys": [{"name": "alice", "hash": CHECKSUM, "expires": datetime.date(2030, 1, 1)}],
     },
     "fleet_worker": {
         "fleet_worker_broker_addresses": ["hub", "hub:5672", "[::1]:5671"],

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.legionio.ollama.plugins.filter.value_problems import value_problems
-from sound_values import SOUND
+from sound_values import CHECKSUM, SOUND
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
@@ -73,6 +73,19 @@ OWN: dict[str, tuple[Any, ...]] = {
     "fleet_broker_policies": ({"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1}),
     "fleet_broker_requester_username": ("", "fleet-worker"),
     "fleet_broker_worker_username": ("", "requester"),
+    "fleet_gateway_broker_addresses": ([], ["amqp://hub"], ["hub:99999"], ["a b"], [""]),
+    "fleet_gateway_config": ({"unknown": 1}, {"limits": {"waiting": 0}}, {"log": 1}, {"conversations": {"wait": "x"}}),
+    "fleet_gateway_cors_origins": (["chat.example.com"], ["https://a b"]),
+    "fleet_gateway_exchange": ("", "x" * 300),
+    "fleet_gateway_keys": tuple(
+        [{"name": "alice", "hash": CHECKSUM, **wrong}]
+        for wrong in (
+            {"name": "two words"}, {"hash": "flg_x"}, {"hash": None}, {"models": [""]}, {"models": "x"},
+            {"concurrent": 0}, {"per_minute": -1}, {"weight": 0}, {"priority": 10}, {"expires": "soon"}, {"unknown": 1},
+        )
+    ) + ([{"name": "alice", "hash": CHECKSUM}] * 2,),
+    "fleet_gateway_listen": ("0", "host:0"),
+    "fleet_gateway_name": ("", "Upper", "with space", "per%cent"),
     "fleet_worker_lanes": tuple(
         [{"type": "chat", "model": "llama3", **wrong}]
         for wrong in (
@@ -102,6 +115,7 @@ OWN: dict[str, tuple[Any, ...]] = {
 #: What brings the other options into use.
 IN_USE: dict[str, dict[str, Any]] = {
     **SOUND,
+    "fleet_gateway": {**SOUND["fleet_gateway"], "fleet_gateway_broker_tls": True},
     "fleet_worker": {
         **SOUND["fleet_worker"],
         "fleet_worker_auto_lanes": True,

@@ -28,7 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"},
     },
     "fleet_gateway": {
-        "fleet_gateway_broker_addresses": ["hub"],
+        **SOUND["fleet_gateway"],
         "fleet_gateway_broker_username": "gateway",
         "fleet_gateway_broker_password": "hidden",
         "__fleet_gateway_tree": {"digest": "0123456789abcdef"},

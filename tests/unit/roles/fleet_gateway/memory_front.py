@@ -87,6 +87,16 @@ class Client:
         self.body = b""
         self.stuck = False
 
+    def sends(self, *parts: bytes) -> None:
+        """Send the body in these parts."""
+        self._parts = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+        self._parts[-1]["more_body"] = False
+
+    @property
+    def left(self) -> int:
+        """Parts of the body that nobody has taken."""
+        return len(self._parts)
+
     def hangs(self) -> None:
         """Send nothing of the body."""
         self._parts.clear()

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from fleet_gateway._fleet.lanes import lane
 from fleet_gateway._fleet.messages import Failure
+from fleet_gateway._fleet.registry import UNAVAILABLE, Offering
 from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
 from fleet_gateway.settings.keys import KeyRing, new_key
 
@@ -156,6 +158,10 @@ def test_model_that_nobody_serves_is_named_with_those_that_are_served(tmp_path: 
         other = Client("/api/chat", {**CHAT, "model": "other"})
         await front.ask(other)
         assert (other.status, MODEL in other.document["error"]) == (404, True)
+        front.exchange.told(Offering(lane("chat", MODEL), "gpu-01", 2).event(UNAVAILABLE).message)
+        missed = Client("/api/chat", CHAT)
+        await front.ask(missed)
+        assert (missed.status, missed.headers["retry-after"]) == (503, "5")
         front.link.is_up = False
         no_broker = Client("/api/chat", {**CHAT, "model": "other"})
         await front.ask(no_broker)
@@ -167,6 +173,8 @@ def test_model_that_nobody_serves_is_named_with_those_that_are_served(tmp_path: 
 def test_request_waits_for_what_nodes_say_while_the_gateway_is_new(tmp_path: Path) -> None:
     async def test() -> None:
         front = Front(tmp_path, node_timeout=20)
+        front.exchange._new_since -= 100
+        front.exchange.connected()
         client = Client("/api/chat", CHAT)
         asked = front.ask(client)
         await asyncio.sleep(0.01)
@@ -257,6 +265,13 @@ def test_body_out_of_bounds_is_refused(tmp_path: Path) -> None:
         ]:
             await front.ask(client)
             assert client.status == status, client.body
+        large = Client("/api/chat", CHAT, content_length="2000")
+        large.sends(b"x" * 500, b"x" * 500)
+        await front.ask(large)
+        assert (large.status, large.left) == (413, 0)
+        waiting = Client("/api/chat", CHAT, content_length="2000", expect="100-continue")
+        await front.ask(waiting)
+        assert (waiting.status, waiting.left) == (413, 1)
         slow = Client("/api/chat", CHAT)
         slow.hangs()
         await front.ask(slow)

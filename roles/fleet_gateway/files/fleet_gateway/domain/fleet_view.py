@@ -21,6 +21,9 @@ from .._ollama.names import ModelName
 #: Entries that are kept, so that odd events cannot fill the memory.
 MAX_ENTRIES = 20_000
 
+#: Seconds for which a model is missed that a node has had: it was restarted, or its Ollama was.
+RECENT = 600.0
+
 #: Slots of a lane that are believed.
 MOST_SLOTS = 1_000_000
 
@@ -131,6 +134,14 @@ class FleetView:
             if lane is not None and len(self._lanes) < MAX_ENTRIES:
                 self._lanes[path, model] = lane
         return lane
+
+    def had(self, model: str) -> bool:
+        """Whether any node has said in the last minutes that it has a model, although none may serve it now."""
+        oldest, wanted = self._clock() - max(RECENT, self._timeout), _full(model)
+        return any(
+            heard >= oldest and entry.style in _STYLES and _full(entry.model or "") == wanted
+            for heard, entry in self._entries.values()
+        )
 
     def models(self) -> list[ServedModel]:
         """Return the models that are served, by name."""

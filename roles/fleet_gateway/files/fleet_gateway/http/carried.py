@@ -9,8 +9,10 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Optional
+from functools import partial
+from typing import Callable, Optional
 
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +34,9 @@ from .body import ClientGoneError, document_of, model_of, received
 from .keyholder import keyholder
 
 LOG = Log()
+
+#: Seconds for which the rest of a body is taken that is too large.
+LINGER = 10.0
 
 #: What nginx says of a client that hung up; only the log and the metrics see it.
 CLIENT_GONE = 499
@@ -70,7 +75,7 @@ class CarriedEndpoint:
             fields = {"error": error.code}
             status = error.status
             with suppress(OSError, asyncio.TimeoutError):
-                await response.refuse(error)
+                await response.refuse(error, partial(_take_rest, scope, receive) if error.status == 413 else None)
         except (ClientGoneError, asyncio.CancelledError, OSError):
             pass
         except Exception:
@@ -162,6 +167,22 @@ async def _hang_up(receive: Receive) -> None:
         pass
 
 
+async def _take_rest(scope: Scope, receive: Receive) -> None:
+    """Take what a client still sends of a body that is refused already, and keep none of it.
+
+    A connection that is closed before that is reset, and the client never reads why.
+    """
+    if any(name == b"expect" for name, _value in scope["headers"]):
+        return  # it waits with the body until the server asks for it
+
+    async def all_of_it() -> None:
+        while (await receive()).get("more_body", False):
+            pass
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(all_of_it(), LINGER)
+
+
 class _Response:
     """The response to one request: begun at most once, and ended in the way of its interface.
 
@@ -199,8 +220,11 @@ class _Response:
         await self.begin(ending.status, ending.content_type, length)
         await self._put({"type": "http.response.body", "body": ending.body, "more_body": False})
 
-    async def refuse(self, error: GatewayError) -> None:
-        """Send an error: as an answer, or as the last event of a stream that had begun."""
+    async def refuse(self, error: GatewayError, finish: Optional[Callable[[], Awaitable[None]]] = None) -> None:
+        """Send an error: as an answer, or as the last event of a stream that had begun.
+
+        :param finish: what to do before the connection is closed.
+        """
         if self.status:
             await self._put(
                 {
@@ -217,6 +241,10 @@ class _Response:
         if error.status in (408, 413):
             headers["connection"] = "close"  # the rest of the body is not read
         await self.begin(error.status, "application/json", headers)
+        if finish is not None:
+            await self.more(content)
+            content = b""
+            await finish()
         await self._put({"type": "http.response.body", "body": content, "more_body": False})
 
     async def _put(self, message: dict[str, object]) -> None:

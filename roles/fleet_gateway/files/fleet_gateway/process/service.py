@@ -162,6 +162,7 @@ class Service:
 
     def _connection_changed(self) -> None:
         if self._link.is_up:
+            self._exchange.connected()
             self._notifier.ready()
         else:
             self._exchange.connection_lost()

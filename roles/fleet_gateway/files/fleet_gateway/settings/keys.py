@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from datetime import date, datetime, timezone
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +21,8 @@ from .._ollama.errors import InvalidNameError
 from .._ollama.names import ModelName
 from .._ollama.patterns import NamePattern, matches_any
 from .sections import Section, checked, content_of, or_value_error
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 #: How a key begins, so that people and secret scanners know one.
 PREFIX = "flg_"
@@ -51,6 +54,15 @@ class KeyConfig(Section):
     def _models_are_patterns(cls, value: list[str]) -> list[str]:
         for text in value:
             or_value_error(lambda text=text: NamePattern.parse(text))
+        return value
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _expires_on_a_day(cls, value: Any) -> Any:
+        if isinstance(value, str) and not _DAY.fullmatch(value):
+            raise ValueError(f"{value[:40]!r} is no day; write it like 2030-12-31")
+        if value is not None and (isinstance(value, datetime) or not isinstance(value, (date, str))):
+            raise ValueError("is no day; write it like 2030-12-31")
         return value
 
     def allows(self, model: str) -> bool:

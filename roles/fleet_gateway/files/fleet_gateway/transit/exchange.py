@@ -33,6 +33,9 @@ LOG = Log()
 #: Requests that a lane is given beyond the slots of its nodes, so that a slot that is free has the next one at hand.
 AHEAD = 1
 
+#: Seconds after which a model that no node serves at the moment may be served again.
+NO_NODE = 5.0
+
 #: Seconds that an inference takes, until one has been seen: for the time after which a full queue is worth a try.
 FIRST_GUESS = 5.0
 
@@ -65,7 +68,7 @@ class Exchange:
         self._queues: dict[str, FairQueue] = {}
         self._seconds: dict[str, float] = {}
         self._heard_of = asyncio.Event()
-        self._began = time.monotonic()
+        self._new_since = time.monotonic()
 
     def use(self, link: FleetLink) -> None:
         """Publish by this link."""
@@ -105,22 +108,26 @@ class Exchange:
             for queue in self._queues.values():
                 queue.look()
 
+    def connected(self) -> None:
+        """The connection is new: what nodes have said meanwhile was not heard."""
+        self._new_since = time.monotonic()
+
     def connection_lost(self) -> None:
         """Nothing of what is out will be answered: the reply queue is gone."""
         for pending in self._pending.values():
             pending.fail(_no_broker("The connection to the broker was lost while the request was under way"))
 
     async def lane_of(self, path: str, model: str, until: float) -> ServedLane:
-        """Return the lane that serves a model; wait for what nodes say while the gateway is new.
+        """Return the lane that serves a model; wait for what nodes say while the connection is new.
 
-        :raises GatewayError: 404 when no node serves it, 503 without a broker.
+        :raises GatewayError: 404 when no node has it, 503 when none serves it at the moment, and without a broker.
         """
         while True:
             lane = self._view.lane_of(path, model)
             if lane is not None:
                 return lane
             # A node speaks every 30 s, and the gateway has heard nothing of it before.
-            patience = min(until, self._began + self._config.node_timeout / 2) - time.monotonic()
+            patience = min(until, self._new_since + self._config.node_timeout / 2) - time.monotonic()
             if patience <= 0:
                 break
             try:
@@ -129,6 +136,10 @@ class Exchange:
                 continue
         if self._link is None or not self._link.is_up:
             raise _no_broker(f"The broker cannot be reached: {self._link.trouble if self._link else ''}")
+        if self._view.had(model):
+            raise GatewayError(
+                503, "no_node", f"No node serves the model {model[:200]!r} at the moment", retry_after=NO_NODE
+            )
         served = [model.name for model in self._view.models()]
         names = ", ".join(served[:20]) or "none"
         raise GatewayError(
@@ -221,7 +232,7 @@ class Exchange:
 
 def _refusal(why: str, lane: ServedLane) -> GatewayError:
     if why == UNROUTABLE:
-        return GatewayError(503, "no_node", f"No queue of {lane.model} exists any more", retry_after=5)
+        return GatewayError(503, "no_node", f"No queue of {lane.model} exists any more", retry_after=NO_NODE)
     if why == FULL:
         return GatewayError(429, "queue_full", f"The queue of {lane.model} is full", retry_after=5)
     if why == LOST:
