@@ -14,7 +14,7 @@ author:
 description:
   - Compares definitions, as C(rabbitmqctl export_definitions) writes them, with what one virtual host should have, and returns what has to
     change, as definitions for C(rabbitmqctl import_definitions).
-  - A password is compared with the hash that the broker keeps, so that the same password is no change.
+  - A password is compared with the hash that the broker keeps, so that the same password is not a change.
 positional: wanted
 options:
   _input:

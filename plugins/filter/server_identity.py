@@ -30,7 +30,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The text. What is no address is returned as it is.
+  description: The text. What is not an address is returned as it is.
   type: str
   sample: localhost:11434
 """

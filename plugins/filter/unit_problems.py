@@ -32,7 +32,7 @@ _value:
   description: The sentences, without a full stop.
   type: list
   elements: str
-  sample: ["section Service is no dictionary of directives"]
+  sample: ["section Service is not a dictionary of directives"]
 """
 
 import re
@@ -49,16 +49,16 @@ def problems(sections: Mapping[str, Any]) -> Iterator[str]:
     """Yield the sentences."""
     for section, directives in sections.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", str(section)):
-            yield f"{str(section)[:60]!r} is no name of a section"
+            yield f"{str(section)[:60]!r} is not the name of a section"
         elif not isinstance(directives, Mapping):
-            yield f"section {section} is no dictionary of directives"
+            yield f"section {section} is not a dictionary of directives"
         else:
             for name, values in directives.items():
                 if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", str(name)):
-                    yield f"{str(name)[:60]!r} in section {section} is no name of a directive"
+                    yield f"{str(name)[:60]!r} in section {section} is not the name of a directive"
                 for value in values if isinstance(values, (list, tuple)) else [values]:
                     if not isinstance(value, (str, int, float)):
-                        yield f"{name} in section {section} has a value that is no text, number or boolean"
+                        yield f"{name} in section {section} has a value that is not a text, number or boolean"
                     elif isinstance(value, str) and re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
                         yield f"{name} in section {section} has a line break; use a list to set it several times"
 

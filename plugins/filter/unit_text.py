@@ -50,7 +50,7 @@ from ansible.errors import AnsibleFilterError
 def unit_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the text of a unit file.
 
-    :raises AnsibleFilterError: when a section is no dictionary, or a value has a line break, which would start another directive.
+    :raises AnsibleFilterError: when a section is not a dictionary, or a value has a line break, which would start another directive.
     """
     lines: list[str] = []
     for section, directives in sections.items():

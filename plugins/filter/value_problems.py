@@ -13,8 +13,8 @@ author:
   - The legionio.ollama authors (@legionio)
 description:
   - Compares the values of options with their declarations in an argument spec, and returns a sentence for each that does not fit.
-  - Ansible's own validation of a role converts before it judges, and the role does not get what was converted. So a text is no list
-    here, nothing is no value, and a text has no line breaks and no other control characters.
+  - Ansible's own validation of a role converts before it judges, and the role does not get what was converted. So a text is not a list
+    here, nothing is not a value, and a text has no line breaks and no other control characters.
   - The values are not part of the sentences, since they may be secrets.
 positional: options
 options:

@@ -88,7 +88,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 def packed(root: Path, directory: Path) -> dict[str, Any]:
     """Return digest, archive and files of the tree at ``root``; the archive is made in ``directory``.
 
-    :raises OSError: when ``root`` is no directory, or a file in it cannot be read.
+    :raises OSError: when ``root`` is not a directory, or a file in it cannot be read.
     """
     members = sorted(tree_files(root))
     digest = hashlib.sha256()
@@ -113,7 +113,7 @@ def tree_files(root: Path) -> Iterator[str]:
 
 
 def file_mode(path: Path) -> int:
-    """Return 0755 for what its owner may execute, else 0644: the umask of a checkout is no property of the tree."""
+    """Return 0755 for what its owner may execute, else 0644: the umask of a checkout is not a property of the tree."""
     return 0o755 if path.stat().st_mode & 0o100 else 0o644
 
 

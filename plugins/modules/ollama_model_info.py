@@ -28,7 +28,7 @@ options:
       - Each is a name in any of its forms, so that V(llama3) means V(registry.ollama.ai/library/llama3:latest), or a
         pattern with V(*), V(?) and V([...]), which is compared with the short and with the full form of each name.
       - Case does not count, as it does not for the server.
-      - A name that the server does not have is no error; RV(models) lacks it.
+      - A name that the server does not have is not an error; RV(models) lacks it.
     type: list
     elements: str
     aliases: [model, names]

@@ -61,7 +61,7 @@ def _object_problems(value: Any, schema: Mapping[str, Any], key: str, named: Map
     for name, one in value.items():
         more = schema.get("additionalProperties", True)
         if not isinstance(name, str):
-            yield _below(key, str(name)), "is a key that is no text"
+            yield _below(key, str(name)), "is a key that is not a text"
             continue
         for _key, what in _problems(name, schema.get("propertyNames", {}), key, named):
             yield _below(key, name), f"is a name that {what}"

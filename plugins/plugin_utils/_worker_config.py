@@ -135,7 +135,7 @@ def _settings_problems(key: str, entry: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _refused(f"{key}.keep_alive", keep_alive, entry.get("keep_alive"))
     for name, (least, most) in entry.get("option_ranges", {}).items():
         if name not in RANGED:
-            yield f"{key}.option_ranges", f"{name} is no option with a range; choose of {', '.join(sorted(RANGED))}"
+            yield f"{key}.option_ranges", f"{name} is not an option with a range; choose of {', '.join(sorted(RANGED))}"
         elif float(least) > float(most):
             yield f"{key}.option_ranges", f"the range of {name} begins with {least}, above its end"
 

@@ -92,11 +92,11 @@ def default_offences(name: str, option: dict[str, Any], defaults: dict[str, Any]
     if value is None or (isinstance(value, str) and "{{" in value):
         return
     if kind in TYPES and (not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool")):
-        yield f"{name} defaults to {value!r}, which is no {kind}"
+        yield f"{name} defaults to {value!r}, which is not a {kind}"
     choices = option.get("choices")
     wrong = [item for item in (value if isinstance(value, list) else [value]) if item not in (choices or [item])]
     if wrong:
-        yield f"{name} defaults to {wrong[0]!r}, which is none of its choices"
+        yield f"{name} defaults to {wrong[0]!r}, which is not one of its choices"
 
 
 def undeclared(role: Path, options: set[str]) -> Iterator[str]:
@@ -108,7 +108,7 @@ def undeclared(role: Path, options: set[str]) -> Iterator[str]:
         if name.startswith("__"):
             yield f"{name} is used, and nothing in the role sets it"
         else:
-            yield f"{name} is used, and is no option of meta/argument_specs.yml (inner variables begin with __)"
+            yield f"{name} is used, and is not an option of meta/argument_specs.yml (inner variables begin with __)"
 
 
 def tags(role: Path) -> set[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 def tree_files(root: Path) -> Iterator[str]:
     """Yield the paths of the regular files of the tree, relative to its root, sorted; links are left out.
 
-    :raises subprocess.CalledProcessError: when ``root`` is no git repository.
+    :raises subprocess.CalledProcessError: when ``root`` is not a git repository.
     """
     listed = subprocess.run(
         [

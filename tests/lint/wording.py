@@ -25,6 +25,11 @@ PATTERNS = {
     r"(?<!\bone\s)(?<!\beach\s)(?<!\bboth\s)(?<!\bsome\s)\bof (?:which|whom)\b": 'write "whose", or two sentences',
     r"\b(?:what|which) is none\b": "name the thing: an invalid value, a malformed header",
     r"\b(?:is|are|be|or) none that\b": "say what the thing is or lacks",
+    r"\b(?:that|what|which|this|it) (?:is|are) no (?!longer|more|less|better|other|slower|faster)": 'write "is not a"',
+    r"\bwhat becomes of\b": 'write "the outcome of", "the result of"',
+    r"\b(?:lets?|letting) go of\b": "write releases, closes, detaches",
+    r"\bas it (?:stands|stood)\b": "name the version or the state",
+    r"\b(?:mak|made|beg|writ|declar)\w* anew\b": 'write "again", or rewrites, reloads, redeclares',
     r"\bbefalls?\b": 'write "happens to"',
 }
 COMPILED = [(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), hint) for pattern, hint in PATTERNS.items()]
@@ -100,7 +105,7 @@ def offences(root: Path) -> Iterator[str]:
             for pattern, hint in COMPILED:
                 for found in pattern.finditer(text):
                     line = first + text.count("\n", 0, found.start())
-                    yield f'{name}:{line}: "{" ".join(found.group().split())}" is no plain English: {hint}'
+                    yield f'{name}:{line}: "{" ".join(found.group().split())}" is not plain English: {hint}'
         if name.endswith(".py"):
             for line in section_sentences(source):
                 yield f"{name}:{line}: a section comment is a noun without a full stop"

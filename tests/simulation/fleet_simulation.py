@@ -4,8 +4,8 @@
 """A fleet in virtual time, made up from one seed: workers, requesters, a broker, and what goes wrong.
 
 A *plan* is everything that a seed decides: who serves what, who asks when, and which faults come when. It is plain
-data, so that a plan that fails can be made smaller and run again. A *run* is what becomes of a plan; the same plan
-always becomes the same.
+data, so that a plan that fails can be made smaller and run again. A *run* executes a plan; the same plan
+always has the same outcome.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ class _Response:
         yield self._body
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""
 
 
 class VirtualHttpClient(HttpClient):
@@ -276,7 +276,7 @@ class VirtualHttpClient(HttpClient):
         alarm = self.loop.call_later(seconds, lambda: asked.fail(overdue))
 
         class Connection:
-            """What a request that is over lets go of."""
+            """The end of a request releases it."""
 
             @staticmethod
             def reset() -> None:

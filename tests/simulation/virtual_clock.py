@@ -190,4 +190,4 @@ class VirtualLoop:
         self.process.at_end(callback)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to release."""

@@ -105,7 +105,7 @@ def main() -> int:
     if sys.argv[1:] == ["--check"]:
         missing, wrong = differences(ROOT)
         problems = [f"{name} is missing" for name in missing]
-        problems += [f"{name} is no link of ours" for name in wrong if name not in missing]
+        problems += [f"{name} is not a link of ours" for name in wrong if name not in missing]
         problems += [f"{name} is not in git" for name in unknown_to_git(ROOT) if name not in missing]
         for problem in problems:
             print(f"link_rooms: {problem}", file=sys.stderr)

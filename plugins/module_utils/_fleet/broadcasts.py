@@ -154,7 +154,7 @@ def read_order(message: Message) -> Order:
     model = document.get("model")
     nodes = document.get("nodes")
     if not isinstance(model, str) or not (nodes is None or isinstance(nodes, list)):
-        raise BroadcastRefusedError("The broadcast names no model, or its nodes are no list")
+        raise BroadcastRefusedError("The broadcast names no model, or its nodes are not a list")
     others = {name: value for name, value in document.items() if name not in ("function", "model", "nodes")}
     return Order(str(function), model, None if nodes is None else tuple(str(node) for node in nodes), others)
 

@@ -23,7 +23,7 @@ DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 _NAME = re.compile(re.escape(DIRECT_REPLY_TO) + r"\.([A-Za-z0-9+/]+={0,2})\.([A-Za-z0-9+/]{22}==)")
 
 #: The process id, in the external format of Erlang terms: the version, a NEW_PID_EXT, and in it an atom with one or two
-#: bytes for its length. The atom is no name of a node of the cluster: behind the @ is a number that stands for one.
+#: bytes for its length. The atom does not name a node of the cluster: the number after the @ stands for the node.
 _PROCESS = re.compile(rb"\x83X(?:v\x00|w)(.)([a-z]{1,20}@[0-9]{1,10}).{12}", re.DOTALL)
 
 

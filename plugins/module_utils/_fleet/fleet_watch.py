@@ -219,7 +219,7 @@ def _model(name: Optional[str]) -> Optional[str]:
 
 
 def _text(value: Any) -> Optional[str]:
-    """Return a text that is no template: rules hand texts to playbooks, as variables."""
+    """Return a text that is not a template: rules hand texts to playbooks, as variables."""
     return printable(value, 500).translate(_BRACES) if isinstance(value, str) else None
 
 

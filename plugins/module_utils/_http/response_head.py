@@ -75,13 +75,13 @@ class HttpHead:
     def __init__(self, content: bytes, *, bodiless: bool = False) -> None:
         """:param content: without the empty line. :param bodiless: whether the request was one for the head alone.
 
-        :raises HttpError: when the content is no head, or contradicts itself.
+        :raises HttpError: when the content is not a head, or contradicts itself.
         """
         match = _HEAD.fullmatch(content)
         if match is None:
             if _STATUS_LINE.match(content) is None:
                 raise HttpError(f"it begins with {content[:100]!r}")
-            raise HttpError("a line of its head is no header")
+            raise HttpError("a line of its head is not a header")
         self.status = int(match[2])
         self._reason: bytes = match[3] or b""
         self._lines: bytes = match[4]
@@ -144,7 +144,7 @@ class HeadParser:
     def feed(self, data: bytes) -> Optional[HttpHead]:
         """Take what has come; return the head once it is complete. Not to be called after that.
 
-        :raises HttpError: when this is no answer of HTTP/1.
+        :raises HttpError: when this is not an answer of HTTP/1.
         """
         seen = self.rest
         seen += data

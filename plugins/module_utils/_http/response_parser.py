@@ -56,7 +56,7 @@ class ResponseParser:
     def feed(self, data: bytes) -> bool:
         """Take what has come; return whether the answer is complete.
 
-        :raises HttpError: when it is no answer of HTTP/1. Nothing can be fed after that.
+        :raises HttpError: when it is not an answer of HTTP/1. Nothing can be fed after that.
         """
         if self._complete:
             self.reusable = self.reusable and not data  # the server says more than it was asked
@@ -138,7 +138,7 @@ class ResponseParser:
                 raise HttpError("its trailers have no end")
             return False
         if _TRAILERS.fullmatch(self._seen, start, end) is None:
-            raise HttpError("a line of its trailers is no header")
+            raise HttpError("a line of its trailers is not a header")
         self.reusable = self.reusable and len(self._seen) == end + 4
         return True
 

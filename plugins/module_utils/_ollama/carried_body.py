@@ -87,7 +87,7 @@ def body_on_terms(body: bytes, document: Mapping[str, Any], path: str, terms: Ma
     """Return the body for Ollama: the original bytes, or rewritten where the lane decides otherwise.
 
     :param terms: ``model``, and ``options`` and ``keep_alive`` as the lane has them.
-    :raises UnsendableRequestError: when it cannot be written anew.
+    :raises UnsendableRequestError: when the body cannot be rewritten.
     :raises RefusedFieldError: when the lane decides something that the interface of the path cannot say.
     """
     changes: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def _check_pictures(body: bytes, document: Mapping[str, Any]) -> None:
 
 
 def _add_source(node: Mapping[str, Any], pictures: Pictures) -> None:
-    """Take what is no address: a picture of Anthropic's interface (``source``), or a sound of OpenAI's."""
+    """Take what is not an address: a picture of Anthropic's interface (``source``), or a sound of OpenAI's."""
     for name, inner in node.items():
         if isinstance(inner, dict) and name.casefold() in ("source", "input_audio"):
             data = [value for key, value in inner.items() if key.casefold() == "data"]

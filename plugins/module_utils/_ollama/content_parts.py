@@ -31,7 +31,7 @@ def messages_of(value: Any, left_out: list[str]) -> list[Any]:
     """Return the messages of a chat with their content parts translated.
 
     :param left_out: gets the names of what was left out.
-    :raises RefusedFieldError: when the value is no list of messages, or has content that Ollama's API lacks.
+    :raises RefusedFieldError: when the value is not a list of messages, or has content that Ollama's API lacks.
     """
     if not isinstance(value, list):
         raise RefusedFieldError("messages", "must be a list of messages")

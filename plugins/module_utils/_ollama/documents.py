@@ -38,7 +38,7 @@ def write_object(document: Mapping[str, Any]) -> bytes:
     try:
         return _ENCODER.encode(document).encode()
     except UnicodeEncodeError as error:
-        raise _unsendable("it has half of a surrogate pair in it, which is no character") from error
+        raise _unsendable("it has half of a surrogate pair in it, which is not a character") from error
     except RecursionError as error:
         raise _unsendable("it is nested too deeply") from error
     except (TypeError, ValueError) as error:

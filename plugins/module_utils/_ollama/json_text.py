@@ -48,7 +48,7 @@ def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, mo
     :param content: the text, or its bytes in UTF-8, UTF-16 or UTF-32.
     :param most: levels that it may have.
     :raises NestedTooDeeplyError: when it has more levels.
-    :raises ValueError: when it is no JSON, or the decoder refuses it.
+    :raises ValueError: when it is not JSON, or the decoder refuses it.
     """
     text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
     if has_more_levels(text, most):
@@ -76,7 +76,7 @@ def read_json_closely(content: Union[str, bytes], **options: Any) -> Any:
 def has_more_levels(text: str, most: int) -> bool:
     """Whether lists and objects stand in each other in more levels than allowed. Brackets in texts do not count.
 
-    A text that is no JSON has at least the levels that a parser meets before it gives up.
+    A text that is not JSON has at least the levels that a parser meets before it gives up.
     """
     if _has_few_openings(text, most):
         return False

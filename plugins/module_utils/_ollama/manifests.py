@@ -5,7 +5,7 @@
 """Manifests: the JSON files that list the blobs of a model.
 
 A manifest comes from a mirror or a disk that others write to, and is treated as hostile. It is kept as the bytes that
-were read: Ollama shows the SHA-256 of the file as the model's digest, so that a manifest written anew would be another
+were read: Ollama shows the SHA-256 of the file as the model's digest, so a rewritten manifest would be another
 model.
 
 Ollama reads manifests with Go's encoding/json (v0.33, manifest/manifest.go), which takes the last of several equal keys

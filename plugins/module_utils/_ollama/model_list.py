@@ -18,7 +18,7 @@ from .errors import InvalidNameError
 from .json_text import read_json
 from .names import ModelName
 
-#: A text in Go's syntax; whatever stands within it is no Python of more levels.
+#: A text in Go's syntax; whatever stands within it is not Python of more levels.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BLOB_PATH = re.compile(r"sha256-([0-9a-f]{64})\"?$")
 

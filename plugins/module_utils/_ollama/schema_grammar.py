@@ -136,7 +136,7 @@ class GrammarText:
 
 
 def _options(node: Mapping[str, Any]) -> Optional[list[Any]]:
-    """Return what a schema offers the choice of; None when it is no choice."""
+    """Return what a schema offers the choice of; None when it is not a choice."""
     for key in ("oneOf", "anyOf"):
         if isinstance(node.get(key), list):
             return list(node[key])

@@ -59,7 +59,7 @@ MAX_BOUND = 10**15 - 1
 _PAIRS = (("minLength", "maxLength"), ("minItems", "maxItems"))
 _ANY, _SCALAR = "any", "scalar"
 _SCALARS = ("string", "number", "integer", "boolean", "null")
-#: Keys whose values are no schemas, or are visited only where a reference leads to them.
+#: Keys whose values are not schemas, or are visited only where a reference leads to them.
 _NO_SCHEMAS = frozenset({"$defs", "definitions", "const", "enum", "required"})
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -172,7 +172,7 @@ class Measure:
             self._visit(value, depth + 1, times)
 
     def _check_reference(self, reference: Any) -> None:
-        """Refuse what is no reference into this schema, and one that leads to another reference."""
+        """Refuse what is not a reference into this schema, and one that leads to another reference."""
         if isinstance(reference, dict):
             return  # a property that is called so
         if not isinstance(reference, str) or not reference.startswith("#/"):
@@ -182,7 +182,7 @@ class Measure:
         self._references.add(reference)
         target = self._target(reference)
         if not isinstance(target, dict) or isinstance(target.get("$ref"), str):
-            raise _invalid("has a $ref to something that is no schema of its own in it")
+            raise _invalid("has a $ref to something that is not a schema of its own in it")
 
     def _target(self, reference: str) -> Any:
         """Return what a reference leads to; None when there is nothing."""
@@ -333,7 +333,7 @@ def _check_bound(name: str, value: Any) -> None:
         return  # how older schemas write it; a property that is called so
     number = finite(value)
     if number is None or abs(number) > MAX_BOUND:
-        raise _invalid(f"has a {name} that is no number of at most 15 digits")
+        raise _invalid(f"has a {name} that is not a number of at most 15 digits")
 
 
 def _check_order(node: Mapping[str, Any], least: str, most: str) -> None:

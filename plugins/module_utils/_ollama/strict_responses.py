@@ -5,7 +5,7 @@
 """The head of an answer, read by http.client and then checked: http.client itself is lenient where that is unsafe.
 
 http.client takes an interim answer such as 102 for the answer, the first of two lengths for the length, and a length
-that is no number for none. The answer to the next request over the same connection would then begin in the middle of
+that is not a number for none. The answer to the next request over the same connection would then begin in the middle of
 this one.
 """
 
@@ -46,12 +46,12 @@ class StrictResponse(http.client.HTTPResponse):
     def _check(self) -> None:
         headers = self.headers
         if headers.defects or headers.get_payload() or any("\n" in value for value in headers.values()):
-            raise HeadError("a line in the head of the answer is no header")
+            raise HeadError("a line in the head of the answer is not a header")
         lengths = headers.get_all("Content-Length", [])
         codings = headers.get_all("Transfer-Encoding", [])
         if len(lengths) + len(codings) > 1:
             raise HeadError("the answer says more than once how long it is")
         if lengths and not _LENGTH.fullmatch(lengths[0].strip()):
-            raise HeadError("the length of the answer is no number, or too large")
+            raise HeadError("the length of the answer is not a number, or too large")
         if codings and (codings[0].strip().lower() != "chunked" or self.version < 11):
             raise HeadError("the answer has a transfer encoding that was not asked for")

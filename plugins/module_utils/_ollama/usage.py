@@ -26,7 +26,7 @@ _FIELDS = {
 def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
     """Return tokens (counts) and durations (nanoseconds) of a complete response.
 
-    A field that is absent is 0: Ollama leaves zeros out, and an embedding has no output tokens. What is no count is 0,
+    A missing field is 0: Ollama omits zeros, and an embedding has no output tokens. An invalid count is 0,
     too: text, a number below 0, or one that no counter of 64 bits can reach.
     """
     return {ours: counted(response.get(theirs)) for ours, theirs in _FIELDS.items()}

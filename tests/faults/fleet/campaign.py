@@ -123,7 +123,7 @@ class Totals:
 
 
 class Campaign:
-    """Sends messages to a subject that runs, and judges what becomes of them.
+    """Sends messages to a subject that runs, and judges their outcomes.
 
     :param seed: what all odd messages are made from.
     """

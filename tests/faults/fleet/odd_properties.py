@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Oddities of any message: of its headers, its properties, and of a body that is no JSON."""
+"""Oddities of any message: of its headers, its properties, and of a body that is not JSON."""
 
 from __future__ import annotations
 

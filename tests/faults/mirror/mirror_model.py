@@ -24,7 +24,7 @@ class Models:
     blobs: Mapping[str, bytes]
 
     def of(self, name: str) -> list[str]:
-        """Return the digests that a manifest names; none when it is no manifest."""
+        """Return the digests that a manifest names; none when it is not a manifest."""
         try:
             found = json.loads(self.manifests[name])
             return [entry["digest"] for entry in (*found["layers"], *([found["config"]] if found["config"] else []))]

@@ -48,7 +48,7 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class Stray:
-    """Something stands in ``manifests/`` that is no manifest, or an unreadable one.
+    """Something stands in ``manifests/`` that is not a manifest, or an unreadable one.
 
     :param level: where it stands: in place of a registry, a namespace, a model or a tag.
     :param kind: what it is.

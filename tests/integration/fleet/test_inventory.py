@@ -51,7 +51,7 @@ def ansible_inventory(path: Path, **environment: str) -> subprocess.CompletedPro
 
 
 def read(output: str) -> dict[str, Any]:
-    """Read a list; ansible-inventory marks texts that are no templates."""
+    """Read a list; ansible-inventory marks texts that are not templates."""
     result: dict[str, Any] = json.loads(output, object_hook=lambda value: value.get("__ansible_unsafe", value))
     return result
 

@@ -162,7 +162,7 @@ def test_a_damaged_blob_that_the_server_has_is_found_and_replaced(sync, model, s
 
 
 def test_a_blob_that_is_gone_comes_again(sync, model, server):
-    """Without its configuration the server hides a model: what is there and not listed is no contradiction."""
+    """Without its configuration the server hides a model: what is there and not listed is not a contradiction."""
     sync(name="llama3:8b")
     model.blob_path(server.models_path, digest_of(model.config)).unlink()
     assert listed(server) == {}
@@ -242,9 +242,9 @@ def test_the_store_of_another_server_is_found_out_by_what_is_in_it(sync, model, 
     assert "the server has the blob" in outcome.result["msg"]
 
 
-@pytest.mark.parametrize("what", ["missing", "no models directory", "not writable", "out of reach"])
+@pytest.mark.parametrize("what", ["missing", "not a models directory", "not writable", "out of reach"])
 def test_without_write_access_it_says_what_to_do_instead(settings, model, server, path, what):
-    if what == "no models directory":
+    if what == "not a models directory":
         path.mkdir()
     elif what == "not writable":
         path = server.models_path

@@ -99,7 +99,7 @@ def test_over_ssh_as_another_user(
             "ansible_become": True,
             "ansible_become_method": "su",
             "ansible_become_user": "nobody",
-            # Its shell is no shell, and its home is no folder.
+            # Its shell is not a shell, and its home is not a folder.
             "ansible_become_flags": "-s /bin/sh",
             "ansible_remote_tmp": f"{folder}/{name}-tmp",
         }

@@ -195,7 +195,7 @@ def test_tools_are_offered_and_called(module: Any, own_server: services.OllamaSe
     client.delete("caller")
     (called,) = [tool_call["function"] for tool_call in result["tool_calls"]]
     assert (called["name"], called["arguments"]) == ("weather", {"city": "Paris"})
-    assert result["text"] == "" and "data" not in result, "a call is no answer that lacks its JSON"
+    assert result["text"] == "" and "data" not in result, "a call is not an answer that lacks its JSON"
 
 
 def test_thinking_is_kept_apart(module: Any, own_server: services.OllamaServer) -> None:

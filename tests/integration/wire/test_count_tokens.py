@@ -80,7 +80,7 @@ def test_count_of_a_prompt_within_the_context_is_what_a_chat_counts(requester: R
     [
         # It would ignore that nothing may be cut, so it is not even asked.
         ("ollama-oldest", "policy_error", False, "count_tokens is not served by this node"),
-        # It is asked; the lab's has nothing to run a model with, which is no refusal.
+        # It is asked; the lab's has nothing to run a model with, which is not a refusal.
         ("ollama-newest", "provider_error", True, ""),
     ],
 )

@@ -60,7 +60,7 @@ def create(url: str, body: dict[str, Any]) -> None:
 
 
 def remove_uploads(store: Path) -> None:
-    """Delete the blobs that went into a model and are no part of one (Ollama itself waits an hour before it does)."""
+    """Delete the blobs that went into a model and are not part of one (Ollama itself waits an hour before it does)."""
     used = set()
     for path in (store / "manifests").glob("*/*/*/*"):
         manifest = json.loads(path.read_bytes())

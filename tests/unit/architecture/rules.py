@@ -246,7 +246,7 @@ def wrong_links(root: Path, daemon: str, room: str) -> list[str]:
         link = root / daemon / original.relative_to(root / UTILS)
         name = link.relative_to(root)
         if not link.is_symlink():
-            found.append(f"{name} is no link")
+            found.append(f"{name} is not a link")
         elif Path(os.readlink(link)).is_absolute():
             found.append(f"{name} is an absolute link")
         elif link.resolve() != original.resolve():
@@ -260,7 +260,7 @@ def wrong_links(root: Path, daemon: str, room: str) -> list[str]:
 
 
 def copies_of_rooms(root: Path) -> list[str]:
-    """Files known to git with the content of a shared file. Empty ones are no copies."""
+    """Files known to git with the content of a shared file. Empty ones are not copies."""
     listed = subprocess.run(
         [
             "git",
@@ -321,7 +321,7 @@ def no_file_imports_itself(root: Path) -> list[str]:
     for room in (*(f"{UTILS}/{name}" for name in (*MAY_IMPORT, "_module")), *DAEMON_ROOMS):
         arrows: dict[Path, set[Path]] = {}
         for path, _line, target in own_imports(root / room):
-            # A package is imported before its files; that is no circle.
+            # A package is imported before its files; that is not a circle.
             if target.name != "__init__.py":
                 arrows.setdefault(path, set()).add(target)
         for start in sorted(arrows):

@@ -49,7 +49,7 @@ def group_offences(specs: Specs, action_groups: Mapping[str, list[str]], options
     found: list[str] = []
     for group, options in options_of.items():
         members = action_groups.get(group, [])
-        found.extend(f"{group} lists {name}, which is no module" for name in members if name not in specs)
+        found.extend(f"{group} lists {name}, which is not a module" for name in members if name not in specs)
         for name, spec in specs.items():
             lacking = sorted(set(options) - set(spec))
             if name in members and lacking:
@@ -112,7 +112,7 @@ def test_a_shared_name_is_found() -> None:
     [
         ({"s3": []}, "whole takes all options of s3 and is not in it"),
         ({"s3": ["whole", "half"]}, "half is in s3 and does not take prefix"),
-        ({"s3": ["whole", "gone"]}, "s3 lists gone, which is no module"),
+        ({"s3": ["whole", "gone"]}, "s3 lists gone, which is not a module"),
         ({"s3": ["whole"], "other": []}, "the action group other has no options"),
     ],
 )

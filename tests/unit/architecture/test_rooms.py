@@ -257,7 +257,7 @@ def test_a_missing_link_and_a_file_in_a_links_place_are_found(tmp_path: Path) ->
     (folder / "names.py").unlink()
     (folder / "own.py").write_text("x = 1\n")
     assert rules.daemon_links_rooms(root) == [
-        f"{rules.DAEMON}/_ollama/names.py is no link",
+        f"{rules.DAEMON}/_ollama/names.py is not a link",
         f"{rules.DAEMON}/_ollama/own.py belongs into plugins/module_utils",
     ]
 

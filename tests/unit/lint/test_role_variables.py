@@ -52,8 +52,8 @@ def test_a_sound_role_is_left_alone(plant: Callable[[dict[str, str]], Path]) -> 
         ("defaults/main.yml", "web_port: 80\n", "", "web_port is documented, and defaults/main.yml lacks it"),
         ("defaults/main.yml", "web_mode", "web_more: 1\nweb_mode", "web_more has a default, and"),
         ("defaults/main.yml", "web_mode", "web_key: x\nweb_mode", "web_key is required and has a default all the same"),
-        ("meta/argument_specs.yml", "choices: [fast", "choices: [swift", "'fast', which is none of its choices"),
-        ("meta/argument_specs.yml", "type: int", "type: bool", "web_port defaults to 80, which is no bool"),
+        ("meta/argument_specs.yml", "choices: [fast", "choices: [swift", "'fast', which is not one of its choices"),
+        ("meta/argument_specs.yml", "type: int", "type: bool", "web_port defaults to 80, which is not a bool"),
         ("meta/argument_specs.yml", "type: int, ", "", "web_port has no type"),
         ("meta/argument_specs.yml", ", description: Port.", "", "web_port has no description"),
         (
@@ -64,7 +64,7 @@ def test_a_sound_role_is_left_alone(plant: Callable[[dict[str, str]], Path]) -> 
         ),
         ("meta/argument_specs.yml", "main:\n    opt", "other:\n    opt", "has no entry point main"),
         ("tasks/main.yml", "{{ web_mode }}", "", "web_mode is used by nothing in the role"),
-        ("tasks/main.yml", "{{ web_mode }}", "{{ web_mode }} {{ web_prot }}", "web_prot is used, and is no option"),
+        ("tasks/main.yml", "{{ web_mode }}", "{{ web_mode }} {{ web_prot }}", "web_prot is used, and is not an option"),
         (
             "tasks/main.yml",
             "{{ __web_both }}",

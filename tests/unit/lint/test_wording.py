@@ -21,6 +21,10 @@ Plant = Callable[[dict[str, str]], Path]
         ("Errors of which nothing is known.", "of which"),
         ("Return None for what is none.", "what is none"),
         ("The body is none that can be read.", "is none that"),
+        ("A header that is no header.", "that is no"),
+        ("Return what becomes of a request.", "what becomes of"),
+        ("It lets go of the socket.", "lets go of"),
+        ("The queue is declared anew.", "declared anew"),
     ],
 )
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_offences_pattern_in_prose_names_line_and_words(
     plant: Plant, sentence: str, words: str, name: str, file: str
 ) -> None:
     (found,) = wording.offences(plant({name: file.format(sentence)}))
-    assert found.startswith(f'{name}:3: "{words}" is no plain English: ')
+    assert found.startswith(f'{name}:3: "{words}" is not plain English: ')
 
 
 def test_offences_pattern_across_comment_lines_is_found(plant: Plant) -> None:
@@ -50,6 +54,7 @@ def test_offences_pattern_across_comment_lines_is_found(plant: Plant) -> None:
     [
         ("a.py", 'said = "is told"\n'),
         ("a.py", '"""One of which, each of which, both of which."""\n'),
+        ("a.py", '"""What is no longer there."""\n'),
         ("docs/a.md", "# A\n```\nis told\n```\n"),
         ("a.txt", "is told\n"),
     ],

@@ -61,7 +61,7 @@ description:
   - C(model_imported) has C(node), C(model) and C(changed). C(model_import_failed) has C(node), C(model), C(error_class) and C(error).
   - C(broker_lost) has C(error). C(broker_found) follows when the source listens again; nodes are not gone because nothing was heard of them meanwhile.
   - Whoever may write to C(llm.registry) can invent events. Names are those that hosts, lanes and models can have; other texts have no braces, so that
-    they are no templates in a playbook that gets them.
+    they are not templates in a playbook that gets them.
 requirements:
   - pika >= 1.2 for the Python that runs ansible-rulebook
 options:
@@ -146,7 +146,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises InvalidArgumentError: naming the argument and what it may be.
     """
-    # ansible-rulebook adds this one for sources that want to hear what becomes of their events.
+    # ansible-rulebook adds this one for sources that want feedback on their events.
     given = {name: value for name, value in given.items() if name != "eda_feedback_queue" and value is not None}
     names = (*_TEXTS, *_PATHS, *_SECONDS, *_SWITCHES, "broker_host", "broker_port")
     unknown = sorted(set(given) - set(names))

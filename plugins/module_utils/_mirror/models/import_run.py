@@ -33,7 +33,7 @@ from .plan import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
 from .wanted_models import digests
 
 #: How often blobs that vanish during their import are fetched again. Ollama prunes when it starts and when a model is
-#: removed; more prunings than this in one import are no accident.
+#: removed; more prunings than this in one import are not an accident.
 ROUNDS = 3
 
 
@@ -120,7 +120,7 @@ class ImportRun:
         """Remove the partial files that earlier runs left, except those of the models of this run."""
         manifests = self._planner.manifests.values()
         mine = {blob_file_name(blob.digest) for manifest in manifests for blob in manifest.blobs}
-        # With an exact set of models, no later run finishes other blobs. A file that cannot be removed is no failure.
+        # With an exact set of models, no later run needs other partial files. A failed removal is harmless.
         with contextlib.suppress(DirectoryError):
             for directory in dict.fromkeys((self._store.workspace, self._store.partials)):
                 remove_abandoned(directory, mine, 0.0 if self._planner.prune else ABANDONED_AFTER)

@@ -186,7 +186,7 @@ class ModelPublisher:
     def _must_be_readable(self, digest: str) -> None:
         """Make sure that a blob can be read, before any blob is sent.
 
-        :raises DirectoryError: if this process may not read the blob, or it is no regular file.
+        :raises DirectoryError: if this process may not read the blob, or it is not a regular file.
         """
         descriptor = self._store.open_blob(digest)
         if descriptor is not None:

@@ -154,12 +154,12 @@ class ServerDestination:
         writes += [os.path.dirname(store.blob_path(blob.digest)) for blob in plan.of(REPLACE)][:1]
         me = user_name(os.geteuid())
         if not store.exists:
-            why = store.obstacle or f"where the task runs, {store.path} is not there, or is no models directory"
+            why = store.obstacle or f"where the task runs, {store.path} is not there, or is not a models directory"
         else:
             barred = [path for path in writes if os.path.exists(path) and not os.access(path, os.W_OK | os.X_OK)]
             if not barred:
                 return
-            if os.geteuid() == 0:  # it is no matter of users
+            if os.geteuid() == 0:  # root's failure is not a matter of the user
                 with Directory.deepest(barred[0]) as directory:
                     directory.must_be_writable()
             why = f"user {me} may not write to {barred[0]}"

@@ -160,8 +160,8 @@ class Mirror:
                     found.names.add(name)
                 elif self.layout.may_be_manifest(entry.key):
                     found.doubts.append(
-                        f"{self.settings.url(printable(entry.key))} cannot be read as a manifest, since its name is"
-                        " that of no model. Remove it if it is no manifest"
+                        f"{self.settings.url(printable(entry.key))} cannot be read as a manifest, because its name is"
+                        " not a model name. Remove the object if it is not a manifest"
                     )
         except ListError as error:
             found.doubts.append(str(error))

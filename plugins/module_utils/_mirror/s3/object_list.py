@@ -128,7 +128,7 @@ class ObjectList:
             page = self._ask(token, after)
             if page is None:
                 raise self._error(
-                    f"{self._server} answers with something that is no list of objects",
+                    f"{self._server} answers with something that is not a list of objects",
                     "Set endpoint_url to the S3 API of the server; a web page or a proxy answers there",
                 )
             fresh = self._fresh(page)

@@ -36,7 +36,7 @@ class ObjectState(NamedTuple):
     """The description of an object, without its content.
 
     :param size: in bytes.
-    :param etag: changes when the object changes; it is no digest of the content. Empty if the server does not send it.
+    :param etag: changes when the object changes, but is not a digest of the content. Empty if the server sends none.
     :param modified: when the object was written; ``None`` if the server does not send it.
     :param digest: the digest that this collection recorded; ``None`` if another tool wrote the object, or if the
         description comes from a list.

@@ -106,7 +106,7 @@ def busy(holder: str, path: str, seconds: float) -> StoreBusyError:
     """
     return StoreBusyError(
         f"After {seconds:.0f} s {path} is still held by {holder}",
-        remedy="If that is no import under way, end it; otherwise wait for it, or allow more seconds (lock_timeout)",
+        remedy="End the process if it is not a running import; otherwise wait for it, or raise lock_timeout",
         path=path,
     )
 

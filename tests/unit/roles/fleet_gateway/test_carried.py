@@ -89,9 +89,9 @@ def test_messages_that_belong_to_nobody_or_are_none_harm_nobody(tmp_path: Path) 
         client = Client("/api/chat", CHAT)
         asked = front.ask(client)
         message = await front.published()
-        front.exchange.heard(message)  # a request is no answer
+        front.exchange.heard(message)  # a request is not an answer
         await asked
-        assert (client.status, client.document["error"]) == (502, "A node has sent something that is no answer")
+        assert (client.status, client.document["error"]) == (502, "A node has sent something that is not an answer")
         front.answer(message)
 
     run(test())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An answer that arrives in pieces: whole and in order, begun anew unseen, or given up."""
+"""An answer that arrives in pieces: complete and in order, restarted before the client sees it, or given up."""
 
 from __future__ import annotations
 

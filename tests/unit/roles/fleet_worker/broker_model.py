@@ -145,7 +145,7 @@ class Simulation:
     def _start(self, action: Start) -> None:
         rule = self.rules[action.items[0].queue]
         if len(action.items) > rule.batch or {request.queue for request in action.items} != {rule.queue}:
-            raise AssertionError(f"these are no batch: {action.items}")
+            raise AssertionError(f"these are not a batch: {action.items}")
         for request in action.items:
             if request.started >= 0:
                 raise AssertionError("a request was started twice")

@@ -39,7 +39,7 @@ def message_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def ollama_messages(messages: Any, system: Any) -> Any:
-    """Return the messages of a chat as Ollama takes them. What is no list is returned as it is, and refused later.
+    """Return the messages of a chat as Ollama takes them. What is not a list is returned as it is, and refused later.
 
     :param messages: canonical messages; None counts as none at all.
     :param system: text or blocks that go before them.
@@ -119,7 +119,7 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     if not isinstance(value, list):
-        raise RefusedFieldError("messages", "has tool_calls or images that are no list")
+        raise RefusedFieldError("messages", "has tool_calls or images that are not a list")
     return list(value)
 
 
@@ -182,7 +182,7 @@ def _call(call: Any, tools: dict[str, str]) -> dict[str, Any]:
     elif arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        raise RefusedFieldError("messages.tool_calls", "has arguments that are no object")
+        raise RefusedFieldError("messages.tool_calls", "has arguments that are not an object")
     made: dict[str, Any] = {"function": {"name": name, "arguments": arguments}}
     identifier = call.get("id")
     if isinstance(identifier, str) and identifier:
@@ -215,7 +215,7 @@ def _tool(tool: Any) -> dict[str, Any]:
     if parameters is None:
         parameters = _NO_PARAMETERS
     if not isinstance(parameters, Mapping):
-        raise RefusedFieldError("tools", "has a tool whose parameters are no JSON schema")
+        raise RefusedFieldError("tools", "has a tool whose parameters are not a JSON schema")
     description = function.get("description")
     return {
         "type": "function",

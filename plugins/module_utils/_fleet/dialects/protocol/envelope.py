@@ -195,7 +195,7 @@ def _malformed(version: Version, document: Mapping[str, Any]) -> Optional[Failur
 def _contradictions(message: Message, document: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of fields that property and body give different values.
 
-    The broker replaces the property of a direct reply queue alone, which is no contradiction.
+    The broker replaces the property of a direct reply queue alone, which is not a contradiction.
     """
     names: list[str] = []
     for name in ("reply_to", "correlation_id"):

@@ -29,7 +29,7 @@ VERSION = Version(
     not_exact=("stream",),
 )
 
-#: The protocol's code for each of ours that is no failure of the provider.
+#: The protocol's code for each of ours that is not a failure of the provider.
 _CODES: Mapping[str, str] = {
     "unknown_instance": "configuration_error",
     "unsupported_operation": "policy_error",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Protocol version 3, of a branch of lex-llm (0.8.0) that is not released: as it stood in August 2026.
+"""Protocol version 3, of a branch of lex-llm (0.8.0) that is not released; the state of August 2026.
 
 Each request names an offering, and an answer is one object ``response``. What is not settled there: how an embedding
 and a count of tokens are answered, since no requester that asks for them is known. Here both are objects ``response``.
@@ -30,7 +30,7 @@ VERSION = Version(
     needs_contract=True,
 )
 
-#: The protocol's code for each of ours that is no failure of the provider.
+#: The protocol's code for each of ours that is not a failure of the provider.
 _CODES: Mapping[str, str] = {
     "unknown_instance": "configuration_error",
     "invalid_token": "policy_error",

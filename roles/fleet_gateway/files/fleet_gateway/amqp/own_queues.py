@@ -59,5 +59,5 @@ async def _consumed(connection: OpenConnection, channel: Any, queue: str, heard:
             LOG.exception("defect", queue=queue)
 
     await connection.do(channel, lambda done: channel.basic_consume(queue, arrived, auto_ack=True, callback=done))
-    # Without its queues a connection is of no use; it is made anew.
+    # A connection without its queues is useless: close it, and connect again.
     channel.add_on_close_callback(lambda _channel, _error: connection.close())

@@ -251,7 +251,7 @@ def _full(model: str) -> str:
 
 
 def short_name(model: str) -> str:
-    """Return the name of a model as people write it; what is no name of a model stays as it is."""
+    """Return the short form of a model name; any other text stays as it is."""
     try:
         return ModelName.parse(model).short
     except InvalidNameError:

@@ -98,7 +98,7 @@ class Exchange:
             pending.arrive(understand(message))
         except UnreadableAnswerError as error:
             LOG.error("answer_unreadable", correlation_id=correlation_id, error=error.message)
-            pending.fail(GatewayError(502, "answer_unreadable", "A node has sent something that is no answer"))
+            pending.fail(GatewayError(502, "answer_unreadable", "A node has sent something that is not an answer"))
 
     def told(self, message: Message) -> None:
         """Take a registry event."""

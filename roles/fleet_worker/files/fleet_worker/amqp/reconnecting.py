@@ -132,7 +132,7 @@ class ReconnectingConnection:
         self._retry = None
         address = self._settings.addresses[self._index]
         try:
-            # Made anew for each attempt, so that a certificate that was renewed is read again.
+            # Each attempt reads the certificates again, because they may have been renewed.
             chosen = parameters(self._settings, address)
             # Where pika gets no socket, it calls nobody back, neither now nor later.
             socket.socket().close()

@@ -4,7 +4,7 @@
 """The session with the broker: a connection and its successors, and everything that has channels on it.
 
 The order of a session: the connection opens, lanes are declared, the channels open, lanes are consumed. A connection
-that is lost takes all of that away; the next one begins anew. Everything here runs on the I/O thread.
+that is lost takes all of that away; the next one starts over. Everything here runs on the I/O thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of a request: its verdict, its reply, and what the log says of it."""
+"""The result of a request: its verdict, its reply and its log fields."""
 
 from __future__ import annotations
 

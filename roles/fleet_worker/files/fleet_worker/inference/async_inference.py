@@ -77,7 +77,7 @@ class AsyncInference:
     def _conclusion(
         self, task: Task, request: Request, inference: Inference, started: float, begun: float, answer: HttpResult
     ) -> Optional[Conclusion]:
-        """Return what becomes of a request by what Ollama has answered; None when that is for a thread to find out."""
+        """Return the result of a request from Ollama's response; None if a thread must find it out."""
         try:
             if isinstance(answer, OllamaError):
                 raise answer

@@ -75,7 +75,7 @@ class OllamaAvailability:
                     raise UnavailableError(error, breaks=breaks) from error
 
     def give_up(self, gone: UnavailableError, delivery: Delivery, started: float, seconds: float) -> Conclusion:
-        """Return what becomes of a request for which Ollama was waited for in vain.
+        """Return the result of a request for which Ollama did not become available.
 
         :param started: when Ollama was asked first, in seconds since 1970.
         :param seconds: how long Ollama was asked and waited for.
@@ -85,7 +85,7 @@ class OllamaAvailability:
         return Failure("ollama_unavailable", gone.error.message, started, seconds)
 
     def conclude(self, error: OllamaError, task: Task, started: float, seconds: float) -> Conclusion:
-        """Return what becomes of a request that Ollama has answered with an error.
+        """Return the result of a request that Ollama answered with an error.
 
         :param started: when Ollama was asked, in seconds since 1970.
         :param seconds: how long Ollama was at work.

@@ -24,7 +24,7 @@ class CancelToken:
 
     @property
     def verdict(self) -> Verdict:
-        """What becomes of a request whose work was ended: another node may still do it, if anybody waits for it."""
+        """The verdict for a cancelled request: requeue it for another node, unless nobody waits for the answer."""
         return Verdict.ACK if self.abandoned else Verdict.REQUEUE
 
     def begin_call(self, seconds: float) -> Call:

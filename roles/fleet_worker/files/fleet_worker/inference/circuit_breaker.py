@@ -72,7 +72,7 @@ class CircuitBreaker:
         return seconds
 
     def unconfirmed(self, model: str) -> None:
-        """The probe found out nothing: counting begins anew."""
+        """The probe was inconclusive: count from zero again."""
         state = self._models.get(model)
         if state is not None:
             state.probing, state.failures = False, 0

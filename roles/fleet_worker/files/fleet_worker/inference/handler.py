@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of one request: it is read, checked, answered by Ollama, and its answer is written.
+"""The handler of one request: read the request, check it, ask Ollama, and write the answer.
 
 This knows neither broker nor scheduler: a task in, a verdict and perhaps a reply out. Whatever happens, there is a
 verdict.
@@ -124,13 +124,13 @@ class RequestHandler:
         return self._probe.run(lane)
 
     def expired(self, delivery: Delivery) -> Result:
-        """Return what becomes of a request whose answer has not come in time."""
+        """Return the result of a request whose answer did not arrive in time."""
         return self._fail(
             delivery, Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
         )
 
     def unacceptable(self, delivery: Delivery) -> Result:
-        """Return what becomes of a request whose answer the broker does not take."""
+        """Return the result of a request whose answer the broker does not accept."""
         return self._fail(delivery, Failure("payload_too_large", "the broker does not take so large an answer"))
 
     def _begin(self, task: Task, ended: OnEnd) -> bool:
@@ -171,7 +171,7 @@ class RequestHandler:
         return reading if isinstance(reading, Result) else self._results.answer(reading, failure)
 
     def _defect(self, delivery: Delivery, error: Exception) -> Result:
-        """Return what becomes of a request that has met a defect of ours: it is answered, and never comes back.
+        """Return the result of a request that met a defect of the worker: an error, without a requeue.
 
         Without a queue to answer to, or if not even the error can be written, it is dead-lettered without an answer.
         """

@@ -58,7 +58,7 @@ class InFlightRequest:
         As long as an earlier delivery can still be settled, it alone keeps the request from being lost. A copy that
         were kept beside it would take memory, and a place among those that the broker sends before it waits.
 
-        A redelivery is no mere copy, even when the channel of the earlier delivery is open: a queue whose leader loses
+        A redelivery is not a mere copy, even if the channel of the earlier delivery is open: a queue whose leader loses
         sight of the node that a channel is on takes the channel's deliveries back, and the channel is never told.
         """
         live = [earlier for earlier in self.deliveries if earlier.is_live]

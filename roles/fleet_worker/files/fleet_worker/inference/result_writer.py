@@ -29,7 +29,7 @@ class ResultWriter:
         self._replies = replies
 
     def conclude(self, reading: Reading, conclusion: Conclusion, stop: CancelToken) -> Union[Result, Later]:
-        """Return what becomes of a request by what the work on it came to."""
+        """Return the result of a request from the conclusion of its inference."""
         if isinstance(conclusion, Later):
             if not stop.stopped:
                 return conclusion
@@ -43,7 +43,7 @@ class ResultWriter:
         return self._replies.deltas(request, write)
 
     def answer(self, reading: Reading, outcome: Outcome) -> Result:
-        """Return what becomes of a request with its answer."""
+        """Return the result of a request with its answer."""
         request, verdict = reading.request, reading.verdict
         fields = {**reading.fields, "seconds": outcome.seconds or None}
         if request.ignored:
@@ -71,5 +71,5 @@ def _outcome_word(outcome: Outcome) -> str:
     """Return the word for counters and the log."""
     if isinstance(outcome, Success):
         return "answered"
-    # Ollama was not asked: the request had expired before its turn, which is no matter of the model.
+    # The request expired before its turn, for which the model is not to blame.
     return "expired" if outcome.code == "inference_timeout" and not outcome.started else outcome.code

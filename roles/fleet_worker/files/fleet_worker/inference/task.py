@@ -47,7 +47,7 @@ class Task:
     :param stop: ends the work on the request.
     :param deltas: where pieces of the answer go, when the requester wants them.
     :ivar tries: what was tried so far.
-    :ivar reading: what the request says, or what becomes of a request that is never answered; None until it is read.
+    :ivar reading: the parsed request, or the result of one that is never answered; None until it is read.
     """
 
     def __init__(self, delivery: Delivery, stop: CancelToken, deltas: DeltaPublisher) -> None:

@@ -73,7 +73,7 @@ def set_up(style: str, level: str) -> None:
     # The worker itself logs a lost connection, once and with a remedy. Pika's lines below a warning contain whole
     # messages, prompts and answers among them.
     logging.getLogger("pika").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
-    # urllib3 warns of each connection that it has to make anew.
+    # urllib3 warns of each connection that it opens again.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 

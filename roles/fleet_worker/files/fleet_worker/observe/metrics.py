@@ -31,7 +31,7 @@ LOG = Log()
 #: Seconds. From an embedding on a GPU to the longest deadline of a lane by default.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1500.0)
 
-#: Seconds or tokens of one request. More is no count but a mistake, and would hide every other one in a sum.
+#: Seconds or tokens of one request. More is not a count but a mistake, and would hide every other one in a sum.
 LARGEST = 1e9
 
 #: Descriptions of the worker's events whose names do not say enough.

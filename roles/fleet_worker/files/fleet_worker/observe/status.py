@@ -29,7 +29,7 @@ _LINE = 1000
 class StatusServer:
     """Answers everybody who may connect to the socket.
 
-    :param path: of the socket, which is made anew.
+    :param path: path of the socket; an existing socket is replaced.
     :param snapshot: returns the document; called from the thread of this object.
     """
 

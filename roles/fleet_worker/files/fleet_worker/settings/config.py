@@ -105,7 +105,7 @@ class LaneDefaultsConfig(Section):
     def _options_have_ranges(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
         for name, (least, most) in value.items():
             if name not in RANGED:
-                raise ValueError(f"{name} is no option with a range; choose of {', '.join(sorted(RANGED))}")
+                raise ValueError(f"{name} is not an option with a range; choose of {', '.join(sorted(RANGED))}")
             if least > most:
                 raise ValueError(
                     f"the range of {name} begins with {least:g}, above its end; write the smaller one first"
@@ -328,7 +328,7 @@ class Config(Section):
             try:
                 made = self._lane(entry)
             except CollectionError:
-                continue  # a model whose name is no valid part of a queue name
+                continue  # a model whose name is not a valid part of a queue name
             if made.queue not in queues and not any(
                 shared_key(made, other) or shared_key(other, made) for other, _entry in listed
             ):

@@ -20,7 +20,7 @@ MAX_VALUES = 100_000
 
 
 class UnreadableError(Exception):
-    """A file is missing, is no regular file, or is not YAML within the bounds. The text is one line."""
+    """A file is missing, is not a regular file, or is not YAML within the bounds. The text is one line."""
 
 
 def read(path: str) -> Any:

@@ -53,7 +53,7 @@ class BroadcastImporter:
         """Return the model that a broadcast names.
 
         :raises BroadcastRefusedError: when it is not allowed here.
-        :raises InvalidNameError: when it is no name.
+        :raises InvalidNameError: when it is not a name.
         """
         name = ModelName.parse(order.model)
         if not matches_any(name, self._models):

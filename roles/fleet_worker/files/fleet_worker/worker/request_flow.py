@@ -27,13 +27,13 @@ from .dispatcher import Dispatcher
 from .settling import ReplySettler
 from .waiting_room import WaitingRoom
 
-#: What becomes of a request that waits when the worker, or its lane, goes.
+#: The result of a waiting request when the worker drains, or its lane is removed.
 GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
 
-#: What becomes of a request whose requester has cancelled it before it began.
+#: The result of a request that its requester cancelled before the start.
 CANCELLED = Result(Verdict.ACK, "requester_gone")
 
-#: What becomes of a request that met a defect of ours: it must not come back to meet it again and again.
+#: The result of a request that met a defect of the worker: reject it, or it would return and meet the defect again.
 DEFECT = Result(Verdict.REJECT, "defect")
 
 

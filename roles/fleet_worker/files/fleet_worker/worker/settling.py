@@ -24,7 +24,7 @@ class ReplySettler:
     """Answers requests, and settles them.
 
     :param publish: publishes an answer, and calls back with what became of it.
-    :param unacceptable: returns what becomes of a request whose answer no broker takes.
+    :param unacceptable: returns the result of a request whose answer no broker accepts.
     :param settled: called with each delivery that was settled: the broker may send another one instead.
     :param done: called when a request is over.
     """

@@ -4,8 +4,8 @@
 """The worker: it hands each event to the part that it concerns.
 
 Events come from the broker (``amqp/session.py``), from Ollama's health, and from the process. What is decided is
-decided elsewhere: how a lane is (``lane_board.py``), when a request starts (``dispatcher.py``), what becomes of a
-request (``request_flow.py``), and how far the worker is with leaving (``drain.py``).
+decided elsewhere: how a lane is (``lane_board.py``), when a request starts (``dispatcher.py``), the flow of a
+request (``request_flow.py``), and the progress of a drain (``drain.py``).
 
 Everything here runs on the I/O thread. Threads of the pool hand back through ``add_callback_threadsafe``, and nothing
 else crosses.

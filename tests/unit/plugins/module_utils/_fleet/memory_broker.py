@@ -25,7 +25,7 @@ class MemoryBroker:
     :ivar queues: messages and consumers of each queue that a passive declaration finds.
     :ivar exchanges: those that exist.
     :ivar answers: what the other side says to a message.
-    :ivar takes: ``confirm``, ``refuse``, ``return`` or ``silence``: what becomes of a message.
+    :ivar takes: ``confirm``, ``refuse``, ``return`` or ``silence``: the outcome of a message.
     :ivar unreachable: hosts that take no connection.
     :ivar refuses_to: the operations that the broker never answers.
     """

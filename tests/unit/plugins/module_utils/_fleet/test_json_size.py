@@ -65,7 +65,7 @@ def test_has_more_values_never_misses_a_value_and_counts_none_three_times(value:
     if len(text) > number * 3:
         assert not has_more_values(text, number * 3)
     if number > 6:
-        # A scalar that is no text counts by the comma before it, and the first of a list by the bracket.
+        # A scalar that is not a text counts by the comma before it, and the first of a list by the bracket.
         assert has_more_values(text, number // 3) or len(text) <= number // 3
 
 

@@ -169,7 +169,7 @@ PARTS = st.one_of(
 
 
 def outcome(pieces: list[bytes], *, bodiless: bool) -> object:
-    """What becomes of an answer that comes in pieces, after which the connection ends."""
+    """Parse an answer in pieces, after which the connection ends."""
     response = ResponseParser(bodiless=bodiless)
     try:
         complete = False

@@ -156,4 +156,4 @@ def test_sync_of_a_server_whose_store_is_elsewhere_says_so(
 ) -> None:
     memory_mirror.put("a:1", WEIGHTS)
     outcome = run("ollama_s3_sync", name="a:1", host=ollama.url, retries=0, models_path=str(tmp_path / "gone"))
-    assert outcome.typed and "is no models directory" in outcome.result["msg"]
+    assert outcome.typed and "is not a models directory" in outcome.result["msg"]

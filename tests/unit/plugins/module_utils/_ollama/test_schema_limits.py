@@ -131,10 +131,10 @@ BAD: dict[str, tuple[Any, str]] = {
         "32000 bytes",
     ),
     "long names": (record({f"{'x' * 200}{number}": TEXT for number in range(60)}, False), "32000 bytes"),
-    "nothing": ({"$ref": "#/$defs/gone"}, "no schema of its own"),
+    "nothing": ({"$ref": "#/$defs/gone"}, "not a schema of its own"),
     "reference to itself": (
         {"$defs": {"a": reference("a")}, "allOf": [reference("a")]},
-        "no schema of its own",
+        "not a schema of its own",
     ),
     "long reference": ({"$ref": "#/" + "x" * 298}, "300 characters"),
     # What the runner would follow all at once.

@@ -20,7 +20,7 @@ URL = "http://gpu:1"
 
 
 class Ending:
-    """Counts how often a stream lets go of its connection."""
+    """Counts how often a stream releases its connection."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of a request that is begun on the I/O thread: the same as in a thread, or it is left to one."""
+"""The result of a request on the I/O thread: the same as in a pool thread, or left to a pool thread."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What becomes of a request is in the log, the counts, the metrics and the rates."""
+"""The outcome of a request is in the log, the counts, the metrics and the rates."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
         ("lanes.0.keep_alive", "soon", "lanes.0.keep_alive: keep_alive is 'soon'; Give a number of seconds"),
         ("lanes.0.keep_alive", True, "lanes.0.keep_alive"),
         ("lanes.0.keep_alive", float("inf"), "lanes.0.keep_alive"),
-        ("lanes.0.option_ranges", {"stop": [1, 2]}, "lanes.0.option_ranges: stop is no option with a range; choose"),
+        ("lanes.0.option_ranges", {"stop": [1, 2]}, "lanes.0.option_ranges: stop is not an option with a range"),
         ("lanes.0.option_ranges", {"seed": [2, 1]}, "lanes.0.option_ranges: the range of seed begins with 2, above"),
         ("lanes.0.option_ranges", {"seed": [1]}, "lanes.0.option_ranges.seed: list should have at least 2 items"),
         ("lanes.0.option_ranges", {"seed": [1, float("inf")]}, "lanes.0.option_ranges.seed.1"),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are no configuration: each is refused with a reason, and none ends a thread or fills the memory."""
+"""Files that are not a configuration: each is refused with a reason, and none ends a thread or fills the memory."""
 
 from __future__ import annotations
 

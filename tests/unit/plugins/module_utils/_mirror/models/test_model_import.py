@@ -53,7 +53,7 @@ SIGNED = {
     ids=["no configuration", "signed", "OCI"],
 )
 def test_apply_model_of_any_shape_is_imported_and_removed_whole(tmp_path, memory_mirror, changes):
-    """With a blob without content and one that is named twice; what a signature names is no part of the model."""
+    """With a blob without content and one that is named twice; what a signature names is not part of the model."""
     layers = [
         {"mediaType": "x", "digest": digest_of(part), "size": len(part)} for part in (b"", b"weights", b"weights")
     ]

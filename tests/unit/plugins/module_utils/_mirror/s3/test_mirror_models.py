@@ -115,7 +115,7 @@ def test_references_incomplete_list_is_a_doubt(mirror):
     ],
 )
 def test_references_key_that_may_be_a_manifest_is_a_doubt(mirror, key, doubtful):
-    """Be it that its name is no model's, or that the server does not find it as it lists it."""
+    """Be it that its name is not a model name, or that the server does not find it as it lists it."""
     mirror.objects[mirror.layout.manifests + key] = b""
     found = mirror.references()
     assert found.users == {digest_of(b"1"): [A, B]}

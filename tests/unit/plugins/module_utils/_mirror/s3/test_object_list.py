@@ -82,7 +82,7 @@ def test_read_page_missing_or_nonsensical_value_is_none(size, modified):
 )
 def test_read_page_other_document_is_none(content):
     assert read_page(content) is None
-    with pytest.raises(ListError, match="no list of objects"):
+    with pytest.raises(ListError, match="not a list of objects"):
         Server({("", ""): content}).keys()
 
 

@@ -216,7 +216,7 @@ def test_held_partial_file_counts_its_disk_space(directory):
 
 
 def test_write_large_pieces_go_past_the_page_cache(directory, tmp_path):
-    """Whole blocks from whole pages do; the end of the file, which is no whole block, comes out right all the same."""
+    """Direct output needs complete blocks; the incomplete block at the end is written correctly, too."""
     content = os.urandom(3 * 4096 + 17)
     target = partial(directory, content)
     target.begin()
