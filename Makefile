@@ -166,7 +166,7 @@ $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
 
 .PHONY: build-check
-build-check: build ## the archive passes galaxy-importer, and can be released, verified and installed
+build-check: build docs ## the archive passes galaxy-importer, and can be released, verified and installed; the site has no warning
 	@$(IN_STAGE) tests/tools/import_archive.sh
 	@$(IN_STAGE) tests/tools/try_release.sh
 
@@ -199,7 +199,7 @@ release: build ## archive, bills of materials, checksums and signature, in build
 	@RELEASE_KEY='$(RELEASE_KEY)' $(IN_STAGE) tests/tools/release.sh
 
 .PHONY: docs
-docs: stage ## the reference of modules and roles as web pages, in build/docs
+docs: stage ## the guides and the reference as a site, in build/docs/html
 	@$(IN_STAGE) tests/tools/docs.sh
 
 .PHONY: bench

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Render the reference of modules, filters, lookups and roles to web pages in build/docs/html.
+# Render the guides, and the reference of modules, plugins and roles, to web pages in build/docs/html. A warning is an error.
 #
 # usage: in-stage.sh tests/tools/docs.sh
 set -euo pipefail
@@ -12,5 +12,6 @@ antsibull-docs sphinx-init --use-current --squash-hierarchy --lenient --dest-dir
 mkdir -p "$site/temp-rst" "$site/rst"
 antsibull-docs --config-file "$site/antsibull-docs.cfg" collection --use-current --squash-hierarchy \
   --dest-dir "$site/rst" legionio.ollama
-PATH=$venv/bin:$PATH "$venv/bin/python" -m sphinx -q -b html "$site/rst" "$site/html" -c "$site"
-echo "The reference is in $site/html/index.html"
+python3 tests/tools/site_guides.py . "$site"
+PATH=$venv/bin:$PATH "$venv/bin/python" -m sphinx -q -W --keep-going -b html "$site/rst" "$site/html" -c "$site"
+echo "The site is in $site/html/index.html"
