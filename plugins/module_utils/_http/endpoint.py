@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Answers received by a thread that waits: a driver of the parser for requests without a body.
+"""The blocking driver of the response parser, for requests without a body.
 
 Only the head goes through the parser. A body of a known length is received where it belongs, by as few calls as the
 system allows: what an answer costs beside its bytes. An answer of any other length is refused, for whoever can try
@@ -39,11 +39,11 @@ _PATIENCE = 0.2
 
 
 class WireError(OSError):
-    """There is no answer, or one that this driver does not support."""
+    """There is no response, or one that this driver does not support."""
 
 
 class Endpoint:
-    """A server, and the connections to it that are open. Safe for use by several threads.
+    """A server and the open connections to it. Several threads may use it at the same time.
 
     :param connect_timeout: in seconds.
     :param silence: for how many seconds a connection may be silent.
@@ -81,13 +81,13 @@ class Endpoint:
                 connection.close()
                 if fresh:
                     raise
-                # The server may hang up on a connection that nobody uses, at any time.
+                # The server may close an idle connection at any time.
             except BaseException:
                 connection.close()
                 raise
 
     def _reusable(self) -> Optional[_Connection]:
-        """Return an open connection on which nothing is under way."""
+        """Return an idle open connection."""
         if self._process != os.getpid():
             # After a fork, two processes on one connection would get each other's answers.
             self._idle, self._process = deque(), os.getpid()
@@ -144,7 +144,7 @@ class BlockingResponse:
         self._left = head.body_length
 
     def readinto(self, view: memoryview) -> int:
-        """Receive bytes, and return how many; 0 at the end, be it too early."""
+        """Receive bytes, and return their number; 0 at the end, even if it is too early."""
         if not self._left:
             return 0
         count = self._connection.readinto(view[: self._left])
@@ -152,7 +152,7 @@ class BlockingResponse:
         return count
 
     def read(self, limit: int) -> bytes:
-        """Return the body, at most so many bytes of it.
+        """Return at most ``limit`` bytes of the body.
 
         :raises OSError: when it ends early.
         """
@@ -166,7 +166,7 @@ class BlockingResponse:
         return bytes(content)
 
     def close(self) -> None:
-        """Be done: the connection is used again if all was read and the server agrees, else it is cut."""
+        """Release the connection: keep it if the body was read and the server allows it, else close it."""
         if self._keeps_open and not self._left and not self._connection.said_more:
             self._endpoint.take_back(self._connection)
         else:
@@ -200,7 +200,7 @@ class _Connection:
 
     @property
     def said_more(self) -> bool:
-        """Whether bytes have come that nobody has read. After the end of an answer nobody asked for them."""
+        """Whether there are unread bytes. After the end of a response they are unexpected."""
         return bool(self._rest)
 
     def head(self, *, bodiless: bool) -> HttpHead:

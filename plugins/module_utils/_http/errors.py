@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What is wrong with bytes that should be an answer of HTTP/1."""
+"""The error for bytes that are not a valid HTTP/1 response."""
 
 from __future__ import annotations
 

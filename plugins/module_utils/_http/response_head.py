@@ -106,7 +106,7 @@ class HttpHead:
 
     @property
     def fields(self) -> Fields:
-        """All fields. They are read anew each time: most answers need none but the decisive ones."""
+        """All fields. Each access parses them again, because most responses need only the decisive ones."""
         return Fields(self._lines)
 
     def _find_end(self, length: Optional[bytes], coding: Optional[bytes], newest: bool, bodiless: bool) -> None:
@@ -142,7 +142,7 @@ class HeadParser:
         self._interim = 0
 
     def feed(self, data: bytes) -> Optional[HttpHead]:
-        """Take what has come; return the head once it is complete. Not to be called after that.
+        """Take received bytes; return the head once it is complete. Do not call it after that.
 
         :raises HttpError: when this is not an answer of HTTP/1.
         """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""An answer of HTTP/1 with its body, made of the bytes that have come, whatever pieces they come in. No I/O."""
+"""A parser of HTTP/1 responses with their bodies, from bytes in any pieces, without I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Optional
 from .errors import HttpError
 from .response_head import FIELDS, MAX_HEAD, HeadParser, HttpHead
 
-#: Bytes that a body may have, as it comes and as it is meant. Far above what Ollama sends, and below what hurts.
+#: The largest body in bytes, received and decompressed; far above any response of Ollama.
 MAX_BODY = 1024 * 1024 * 1024
 
 #: The size of a chunk. What may follow it is for nobody here, and must be on the same line all the same.
@@ -54,7 +54,7 @@ class ResponseParser:
         return {} if self.head is None else self.head.fields
 
     def feed(self, data: bytes) -> bool:
-        """Take what has come; return whether the answer is complete.
+        """Take received bytes; return whether the response is complete.
 
         :raises HttpError: when it is not an answer of HTTP/1. Nothing can be fed after that.
         """
@@ -80,7 +80,7 @@ class ResponseParser:
         return self._complete
 
     def end(self) -> bool:
-        """The other side sends no more; return whether what it has sent is a complete answer."""
+        """Process the end of the connection; return whether the response is complete."""
         self.reusable = False
         head = self.head
         return self._complete or (head is not None and head.body_length is None and not head.chunked)
@@ -103,7 +103,7 @@ class ResponseParser:
         return True
 
     def _take_chunks(self) -> bool:
-        """Move to the body what is there of it in whole chunks; return whether the last one is there."""
+        """Move complete chunks to the body; return whether the last one has arrived."""
         seen, at = self._seen, 0
         while True:
             end = seen.find(b"\r\n", at, at + MAX_HEAD)
@@ -131,7 +131,7 @@ class ResponseParser:
         return False
 
     def _take_trailers(self, start: int) -> bool:
-        """Look for the empty line behind the last chunk; nothing is wanted of the trailers before it."""
+        """Look for the empty line after the last chunk, and ignore the trailers before it."""
         end = self._seen.find(b"\r\n\r\n", start, start + MAX_HEAD)
         if end < 0:
             if len(self._seen) - start >= MAX_HEAD:

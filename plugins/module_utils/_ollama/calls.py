@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """One call: its deadlines, and its cancellation from another thread.
 
-Closing a session of ``requests`` leaves a caller blocked that still waits for the headers, and Ollama at work. What
-ends both at once is to shut the socket down, so a call holds a handle of its own on the socket that it uses: a
-duplicate of the file descriptor, because the descriptor itself can be closed, or wrapped by TLS, at any moment.
+If a session of ``requests`` is closed, a caller that waits for the headers stays blocked, and Ollama continues to work.
+A shutdown of the socket ends both at once. So a call holds a duplicate of its socket's file descriptor, because the
+descriptor itself can be closed, or wrapped by TLS, at any moment.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 
 
 def deadline_exceeded(seconds: float) -> DeadlineExceededError:
-    """Return the error of a call whose total time is over."""
+    """Return the error of a call that exceeded its total time."""
     return DeadlineExceededError(
         f"The call did not end within {seconds:g} seconds",
-        remedy="Allow it more time, or find out what keeps the server busy",
+        remedy="Allow the call more time, or find out why the server is busy",
         timeout=seconds,
     )
 
 
 class Call:
-    """The terms of one call of the client; made by the caller when it needs deadlines of its own or wants to cancel.
+    """One call of the client; a caller creates it for its own deadlines, or to cancel the call.
 
     :param connect_timeout: seconds for a connection attempt; the client's value when None.
     :param read_timeout: seconds that the server may stay silent; the client's value when None.
-    :param total_timeout: seconds for everything, retries and the reading of a stream included; None for no limit.
+    :param total_timeout: seconds for the whole call, including retries and the reading of a stream; None for no limit.
     :param repeatable: whether the call may be repeated after a failure with an unknown outcome. With None the client
         decides: it repeats calls that have the same effect when run twice.
 
@@ -71,7 +71,7 @@ class Call:
     # Interface of the caller
 
     def cancel(self) -> None:
-        """End the call: whoever waits for it gets :class:`CallCancelledError` at once, and Ollama stops working."""
+        """Cancel the call: its caller gets :class:`CallCancelledError` at once, and Ollama stops working."""
         self._end(CallCancelledError("The call was cancelled"))
 
     @property
@@ -83,7 +83,7 @@ class Call:
     def begin(self) -> None:
         """Start the clock of the total deadline.
 
-        :raises RuntimeError: when the call was used before: its deadline and its cancellation belong to one call.
+        :raises RuntimeError: if the call was used before.
         """
         with self._lock:
             if self._begun:
@@ -93,29 +93,29 @@ class Call:
             _WATCHDOG.watch(self, time.monotonic() + self.total_timeout)
 
     def check(self) -> None:
-        """Raise what has ended the call, if something has."""
+        """Raise the error that ended the call, if any."""
         if self._error is not None:
             raise self._error
 
     def wait(self, seconds: float) -> None:
-        """Sleep between two tries, unless the call is ended meanwhile."""
+        """Sleep between two tries, until the call ends."""
         self._ended.wait(seconds)
         self.check()
 
     def finish(self) -> None:
-        """The call is over: nothing is left to cancel, and the deadline no longer matters."""
+        """Release the socket and the deadline at the end of the call."""
         self.detach()
         if self.total_timeout is not None:
             _WATCHDOG.forget(self)
 
     def expire(self) -> None:
-        """End the call because its total time is over."""
+        """End the call because it exceeded its total time."""
         self._end(deadline_exceeded(self.total_timeout or 0.0))
 
     # Interface of the transport
 
     def attach(self, sock: socket.socket) -> None:
-        """Remember the socket that this call uses from now on, so that ending the call shuts it down."""
+        """Attach the socket of this call, so that a cancellation can shut it down."""
         handle = socket.socket(fileno=os.dup(sock.fileno()))
         with self._lock:
             previous, self._socket = self._socket, handle
@@ -127,7 +127,7 @@ class Call:
             raise error
 
     def detach(self) -> None:
-        """Forget the socket. Must happen before the connection can serve another call."""
+        """Detach the socket, before another call can use the connection."""
         with self._lock:
             handle, self._socket = self._socket, None
         if handle is not None:
@@ -140,17 +140,17 @@ class Call:
             self._error = error
             self._ended.set()
             if self._socket is not None:
-                with suppress(OSError):  # the server can have closed it meanwhile
-                    # Closing it resets the connection. A server that writes faster than it was read would otherwise
-                    # wait for room (a window of zero, seen for a minute) before it learns that nobody reads.
+                with suppress(OSError):  # the server may have closed the connection
+                    # Reset the connection on close. Otherwise a server that writes faster than this side reads would
+                    # wait for window space (seen for a minute) before it notices the cancellation.
                     self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_WHEN_CLOSED)
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class _Watchdog:
-    """One thread that ends the calls whose total time is over, whatever they are blocked in.
+    """One thread that ends calls which exceed their total time, wherever they are blocked.
 
-    Timeouts of the socket alone cannot do that: a server that sends a byte now and then starts them anew each time.
+    Socket timeouts are not enough, because each byte from the server restarts them.
     """
 
     def __init__(self) -> None:

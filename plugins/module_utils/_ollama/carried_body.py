@@ -4,7 +4,7 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Bodies passed to Ollama unchanged: which fields are checked, and when a body must be rewritten.
 
-A body is not translated: a field that nobody here knows reaches Ollama. What would cost the other users of the node is
+Bodies are not translated: unknown fields reach Ollama. Values that would harm other users of the node are
 refused as it is in every other request (``request_fields.py``). Python and Go must see the same document for that.
 Ollama reads the names of fields without regard to case (encoding/json), and takes both of two fields of one name, so a
 name in another spelling, and a name that stands twice, are refused.
@@ -51,17 +51,17 @@ _LOOKED_AT = frozenset(
 
 _MESSAGE = ("role", "content", "images", "thinking", "tool_calls")
 
-#: How the address of a picture begins that is in the address itself.
+#: Start of an address that contains the picture.
 _DATA = "data:"
 _BASE64 = ";base64,"
 
 
 def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the wishes of a body that its lane decides about: ``options``, and ``keep_alive`` when it is there.
+    """Return the fields that the lane may override: ``options``, and ``keep_alive`` if present.
 
     :param path: one of :data:`CARRIED_PATHS`.
     :param document: the JSON object that the body is, read closely.
-    :raises RefusedFieldError: for what is not passed on.
+    :raises RefusedFieldError: for a field that is not passed on.
     """
     _one_spelling(document, _LOOKED_AT, "")
     if isinstance(document, AmbiguousObject):
@@ -84,11 +84,11 @@ def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, 
 
 
 def body_on_terms(body: bytes, document: Mapping[str, Any], path: str, terms: Mapping[str, Any]) -> bytes:
-    """Return the body for Ollama: the original bytes, or rewritten where the lane decides otherwise.
+    """Return the body for Ollama: the original bytes, or a rewritten body if the lane overrides a field.
 
-    :param terms: ``model``, and ``options`` and ``keep_alive`` as the lane has them.
+    :param terms: ``model``, ``options`` and ``keep_alive`` of the lane.
     :raises UnsendableRequestError: when the body cannot be rewritten.
-    :raises RefusedFieldError: when the lane decides something that the interface of the path cannot say.
+    :raises RefusedFieldError: when the lane sets a value that the interface of the path cannot express.
     """
     changes: dict[str, Any] = {}
     if not _is_model(document.get("model"), terms["model"]):
@@ -111,7 +111,7 @@ def _present(value: Any) -> Any:
 
 
 def _is_model(asked: Any, served: str) -> bool:
-    """Whether Ollama takes a name for the model of the lane by itself."""
+    """Whether Ollama itself resolves a name to the model of the lane."""
     if asked == served:
         return True
     try:
@@ -133,7 +133,7 @@ def _wanted_by_ollama(path: str, call: str, document: Mapping[str, Any]) -> dict
 
 
 def _check_format(path: str, document: Mapping[str, Any]) -> None:
-    """Look at the schema that an answer has to follow, wherever the interface has it."""
+    """Check the schema of the answer, in the field of each interface."""
     if path == "/v1/responses":
         inner = _object(document, "text", ("format",)).get("format")
         schema = _inside(inner, ("type", "schema"), "text.format.").get("schema")
@@ -165,7 +165,7 @@ def _check_tools(tools: Any) -> None:
 
 
 def _check_pictures(body: bytes, document: Mapping[str, Any]) -> None:
-    """Look at every picture of a request, wherever its interface has it."""
+    """Check every picture of a request, in the fields of each interface."""
     if b"base64" not in body and b"\\u" not in body and b"data" not in body.lower():
         return
     pictures = Pictures()
@@ -182,7 +182,7 @@ def _check_pictures(body: bytes, document: Mapping[str, Any]) -> None:
 
 
 def _add_source(node: Mapping[str, Any], pictures: Pictures) -> None:
-    """Take what is not an address: a picture of Anthropic's interface (``source``), or a sound of OpenAI's."""
+    """Return the data of a picture in Anthropic's interface (``source``), or of a sound in OpenAI's."""
     for name, inner in node.items():
         if isinstance(inner, dict) and name.casefold() in ("source", "input_audio"):
             data = [value for key, value in inner.items() if key.casefold() == "data"]

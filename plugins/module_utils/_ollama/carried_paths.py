@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The paths of Ollama's HTTP interface whose requests are carried as they came, and what each of them is.
+"""The paths of Ollama's HTTP interface whose requests are carried unchanged, and the properties of each path.
 
-Ollama serves three interfaces: its own, OpenAI's and Anthropic's. All of these paths take a POST with a JSON object
-that names its model (server/routes.go of v0.24.0). No other path is carried: the others list, load or change models.
+Ollama serves three interfaces: its own, OpenAI's and Anthropic's. All carried paths take a POST with a JSON object
+that names its model (server/routes.go of v0.24.0). All other paths list, load or change models, and are not carried.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ OLLAMA, OPENAI, ANTHROPIC = "ollama", "openai", "anthropic"
 
 @dataclass(frozen=True)
 class CarriedPath:
-    """A path that is carried.
+    """A carried path.
 
     :ivar call: ``chat``, ``generate`` or ``embed``: the type of the lanes that serve it.
     :ivar interface: whose interface it belongs to: ``ollama``, ``openai`` or ``anthropic``.
-    :ivar streams: whether an answer comes as a stream when the request does not say; None when it never does.
+    :ivar streams: whether Ollama streams by default; None if it never streams.
     """
 
     call: str
@@ -48,7 +48,7 @@ CARRIED_PATHS: Mapping[str, CarriedPath] = MappingProxyType(
 
 
 def asks_for_stream(path: str, document: Mapping[str, Any]) -> bool:
-    """Whether the answer to a request comes as a stream.
+    """Whether Ollama streams the answer to a request.
 
     :param path: one of :data:`CARRIED_PATHS`.
     """

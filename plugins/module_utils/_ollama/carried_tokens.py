@@ -16,14 +16,14 @@ from typing import Any, Optional
 from .json_text import read_json
 from .usage import counted
 
-#: Bytes of an answer that are kept to find the counts in: the last line of a stream has all that was not streamed.
+#: Bytes of an answer to search for the counts: the last line of a stream has all unstreamed values.
 _KEPT = 65536
 
-#: Bytes at the end of a large answer in which its counts stand, and how they are written there.
+#: Bytes at the end of a large answer to search for the counts, and the pattern of a count.
 _TAIL = 1000
 _COUNT = re.compile(rb'"([a-z_]+)": ?([0-9]{1,15})\b')
 
-#: Names of the counts, input first.
+#: Names of the counts, input before output.
 _NAMES = (
     ("prompt_eval_count", "eval_count"),
     ("prompt_tokens", "completion_tokens"),
@@ -63,7 +63,7 @@ class TokenCounter:
                 return (*counts, False)
         if self._events:
             return 0, max(0, self._events - 1), True
-        # A large answer: its counts stand behind everything that makes it large.
+        # A large answer: the counts are at its end.
         named = {name.decode(): int(count) for name, count in _COUNT.findall(bytes(self._end[-_TAIL:]))}
         return (*_counts({**named, "usage": named}), not named)
 

@@ -69,9 +69,9 @@ class OllamaClient:
     :param connect_timeout: seconds for a connection attempt, all addresses of the host together.
     :param read_timeout: seconds that the server may stay silent.
     :param total_timeout: seconds for a call as a whole, retries included; None for no limit.
-    :param retries: how often a failed call is made again (2: three tries), or a whole policy.
+    :param retries: how often a failed call is repeated (2: three tries), or a complete policy.
     :param headers: sent with every request, such as ``Authorization`` for a reverse proxy.
-    :param tls: how the server is verified and which certificate it is shown.
+    :param tls: the verification of the server, and the client certificate.
     :param transport: sends the HTTP requests instead of the library ``requests``.
     :raises InvalidServerError: for an address, headers or TLS files that cannot be used.
     :raises MissingDependencyError: without ``requests``, when no transport is given.
@@ -110,12 +110,12 @@ class OllamaClient:
         self._version: Optional[str] = None
 
     def close(self) -> None:
-        """Cancel what is in flight, and close the connections."""
+        """Cancel the calls in flight, and close the connections."""
         self.cancel()
         self._transport.close()
 
     def close_idle(self) -> None:
-        """Close the connections that only wait for the next call; calls in flight keep theirs."""
+        """Close the idle connections; calls in flight keep theirs."""
         self._transport.close()
 
     def cancel(self) -> None:
@@ -157,7 +157,7 @@ class OllamaClient:
     def chat(self, *, call: Optional[Call] = None, **body: Any) -> dict[str, Any]:
         """Return the answer to ``messages``, not streamed.
 
-        :raises IncompleteResponseError: when the answer lacks ``done: true``; what there is of it is in ``partial``.
+        :raises IncompleteResponseError: when the answer lacks ``done: true``; ``partial`` has the received part.
         """
         return self._infer("chat", body, call)
 
@@ -181,10 +181,10 @@ class OllamaClient:
         return self._infer("embed", body, call)
 
     def inference(self, kind: str, body: Mapping[str, Any]) -> Optional[Inference]:
-        """Return an inference for whoever sends it by other means than this client, once and without a retry.
+        """Return an inference for a caller that sends it without this client, once and without a retry.
 
         :param kind: ``chat``, ``generate`` or ``embed``; not streamed.
-        :return: None when the server would have to be asked first whether it knows everything that is in the body.
+        :return: None if the client would have to read the server's version first, for a field of the body.
         """
         needs = features.needed_by(kind, body)
         if needs and (self._version is None or features.lacking(self._version, needs)):
@@ -194,12 +194,12 @@ class OllamaClient:
     # Bodies passed through unchanged
 
     def post_request(self, path: str, content: bytes) -> HttpRequest:
-        """Return the request that sends a JSON body as it is."""
+        """Return the request for an unchanged JSON body."""
         return HttpRequest("POST", path, content, {**self._headers, "Content-Type": "application/json"})
 
     @contextmanager
     def post(self, request: HttpRequest, call: Call) -> Iterator[HttpResponse]:
-        """Send a request once, without a retry; the answer is not judged, whatever its status."""
+        """Send a request once, without a retry; return the response of any status."""
         begun = self._begin(call)
         try:
             response = self._transport.send(request, begun)
@@ -211,7 +211,7 @@ class OllamaClient:
             self._finish(begun)
 
     def error_of(self, response: ResponseHead, content: bytes, model: str) -> OllamaError:
-        """Return the error that an answer with a status of 300 or more means."""
+        """Return the error for a response with a status of 300 or more."""
         return response_errors.error(response, content, self.url, {"model": model})
 
     # Models (after a failure with an unknown outcome only a pull is repeated: it finds what the first pull did)
@@ -229,7 +229,7 @@ class OllamaClient:
         return self._progress("/api/push", {"model": model, "insecure": insecure}, model, call)
 
     def create(self, model: str, *, call: Optional[Call] = None, **body: Any) -> ProgressStream:
-        """Make a model from another one (``from``, written as ``**{"from": name}``) or from blobs (``files``)."""
+        """Create a model from another one (``from``, written as ``**{"from": name}``) or from blobs (``files``)."""
         return self._progress("/api/create", {"model": model, **body}, model, call)
 
     def copy(self, source: str, destination: str, *, call: Optional[Call] = None) -> None:
@@ -240,7 +240,7 @@ class OllamaClient:
         self._read("POST", "/api/copy", {"source": source, "destination": destination}, call=call)
 
     def delete(self, model: str, *, call: Optional[Call] = None) -> None:
-        """Remove a model, and the blobs that no other one uses.
+        """Remove a model, and the blobs that no other model uses.
 
         :raises ModelNotFoundError: when the server does not have it.
         """
@@ -249,7 +249,7 @@ class OllamaClient:
     # Blobs
 
     def has_blob(self, digest: str, *, call: Optional[Call] = None) -> bool:
-        """Whether the server has a blob of this digest. It looks for the file only, not into it."""
+        """Whether the server has a blob of this digest. The server checks only that the file exists."""
 
         def existing(response: HttpResponse, body: bytes) -> bool:
             if response.status == 404:
@@ -291,8 +291,8 @@ class OllamaClient:
         try:
             return self._exchange(request, created, upload.repeatable, call)
         except ConnectionLostError:
-            # A server that has got the blob meanwhile answers before it has read the body, and the connection is reset
-            # under the sender, who may then never see the answer: ask again.
+            # If the server got the blob meanwhile, it answers before it reads the body and resets the connection. The
+            # sender may then miss the answer, so check again.
             if self.has_blob(digest):
                 return False
             raise
@@ -351,7 +351,7 @@ class OllamaClient:
         repeatable: bool,
         call: Optional[Call],
     ) -> _Result:
-        """Send, read the whole answer, and make a result of it; again as the retry policy says."""
+        """Send, read the whole response, and return the result; repeat by the retry policy."""
         call = self._begin(call)
 
         def once() -> _Result:
@@ -382,7 +382,7 @@ class OllamaClient:
     def _open(
         self, path: str, body: Mapping[str, Any], call: Optional[Call], *, repeatable: bool
     ) -> tuple[Iterator[dict[str, Any]], Callable[[], None]]:
-        """Send, and hand back the lines of the answer as they come. Only what precedes the first line is retried."""
+        """Send, and return the stream of lines. Retries end with the first line."""
         begun = self._begin(call)
         request = self._json_request("POST", path, body)
 
@@ -448,7 +448,7 @@ class OllamaClient:
             raise response_errors.error(response, content, self.url, body or {})
 
     def _require_features(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Refuse fields that the server would ignore. Ask for its version once, and again before a refusal."""
+        """Refuse fields that the server would ignore. Read its version once, and again before a refusal."""
         needs = features.needed_by(kind, body)
         if not needs:
             return

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The messages of a chat as Ollama's own API has them.
+"""Translation of OpenAI's content parts to the messages of Ollama's own API.
 
 A requester that was written for OpenAI's API may send a list of parts as the content of a message. Ollama's own API
 takes a text there, and refuses the rest in words that only Go programmers understand. Its API in the manner of OpenAI
@@ -23,14 +23,14 @@ MESSAGE_FIELDS = frozenset({"role", "content", "thinking", "images", "tool_calls
 
 _CONTENT = "messages.content"
 
-#: How the address of a picture begins that is in the address itself; the first is how Ollama writes an unknown kind.
+#: Starts of addresses that contain the picture; the first is Ollama's form for an unknown kind.
 _DATA = ("data:;base64,", *(f"data:image/{kind};base64," for kind in ("png", "jpeg", "jpg", "webp", "gif", "bmp")))
 
 
 def messages_of(value: Any, left_out: list[str]) -> list[Any]:
     """Return the messages of a chat with their content parts translated.
 
-    :param left_out: gets the names of what was left out.
+    :param left_out: collects the names of omitted fields.
     :raises RefusedFieldError: when the value is not a list of messages, or has content that Ollama's API lacks.
     """
     if not isinstance(value, list):
@@ -59,7 +59,7 @@ def messages_of(value: Any, left_out: list[str]) -> list[Any]:
 
 
 def _translated(message: dict[str, Any], parts: list[Any], pictures: Pictures) -> Iterator[dict[str, Any]]:
-    """Yield a message for each part; the last one has everything else that the message has."""
+    """Yield a message for each part; the last one also has all other fields of the message."""
     own = {name: part for name, part in message.items() if name != "content"}
     role = {name: own[name] for name in ("role",) if name in own}
     translated = [_part(part, pictures) for part in parts] or [{"content": ""}]

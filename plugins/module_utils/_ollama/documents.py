@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""JSON documents as Ollama's API has them: read strictly, and written so that a server can read them."""
+"""JSON documents of Ollama's API: strict reading and valid writing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Optional
 from .api_errors import UnsendableRequestError
 from .json_text import MAX_LEVELS, read_json
 
-#: Levels of a document. An answer to a requester puts some around it, and must not have too many then.
+#: Levels of a document. The answer to a requester adds some levels, and must not exceed the limit either.
 MAX_DOCUMENT_LEVELS = MAX_LEVELS - 4
 
 
 def read_object(content: bytes) -> Optional[dict[str, Any]]:
-    """Return the JSON object that a content is; None when the content is something else.
+    """Return the JSON object in a content; None for any other content.
 
     NaN and Infinity are not JSON. A document of more than :data:`MAX_DOCUMENT_LEVELS` levels, or with an integer of
     thousands of digits, never comes from Ollama.
@@ -38,11 +38,11 @@ def write_object(document: Mapping[str, Any]) -> bytes:
     try:
         return _ENCODER.encode(document).encode()
     except UnicodeEncodeError as error:
-        raise _unsendable("it has half of a surrogate pair in it, which is not a character") from error
+        raise _unsendable("it contains a lone surrogate, which is not a character") from error
     except RecursionError as error:
         raise _unsendable("it is nested too deeply") from error
     except (TypeError, ValueError) as error:
-        raise _unsendable("it has a value in it that JSON does not have, or a number that is too long") from error
+        raise _unsendable("it contains a value that JSON does not have, or a number that is too long") from error
 
 
 def _unsendable(why: str) -> UnsendableRequestError:
@@ -53,6 +53,6 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: to make one takes longer than to use it on most documents.
+# Created once, since its creation takes longer than its use on most documents.
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

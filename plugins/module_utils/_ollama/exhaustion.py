@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Limits of this machine that any call may meet: open files, threads, memory."""
+"""Resource limits of this machine that any call may exceed: open files, threads, memory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Optional
 
 from .errors import CollectionError
 
-#: Causes of causes that are looked at.
+#: Nested causes to examine.
 _DEPTH = 10
 
 
 class ExhaustedError(CollectionError):
-    """This process may have no more of something."""
+    """The process reached a resource limit."""
 
     code = "machine_limit"
 
 
 def exhausted(error: Optional[BaseException]) -> Optional[ExhaustedError]:
-    """Return the typed error when a limit of this machine is the cause of an error, however it is wrapped."""
+    """Return the typed error if a resource limit is the cause of an error, at any level; else ``None``."""
     for _level in range(_DEPTH):
         if error is None:
             return None

@@ -15,10 +15,10 @@ from typing import Any, Optional
 
 from .api_errors import UnsupportedByServerError
 
-#: The oldest server that the client works with: the JSON form of create came with it.
+#: The oldest supported server, which introduced the JSON form of create.
 OLDEST = "0.5.5"
 
-#: Fields of request bodies that a server of :data:`OLDEST` does not know; unknown fields it ignores.
+#: Fields of request bodies that a server of :data:`OLDEST` does not know, and would ignore.
 FIELDS = {
     "think": "0.9.0",
     "dimensions": "0.11.11",
@@ -28,7 +28,7 @@ FIELDS = {
 }
 
 
-#: Those that every server knows in some kinds of requests and not in these.
+#: Fields that all servers know, but not in these kinds of requests.
 _FIELDS_OF_KIND = {
     "chat": {**FIELDS, "truncate": "0.12.6"},
     "generate": {**FIELDS, "truncate": "0.12.6"},
@@ -36,7 +36,7 @@ _FIELDS_OF_KIND = {
 
 
 def needed_by(kind: str, body: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a request that not every server knows, with the version each came with.
+    """Return the fields of a request that some servers do not know, with the first version of each.
 
     :param kind: ``chat``, ``generate`` or ``embed``.
     """
@@ -45,7 +45,7 @@ def needed_by(kind: str, body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def lacking(version: str, needs: Mapping[str, str]) -> Optional[str]:
-    """Return the first needed field that a server of this version lacks."""
+    """Return the first field that a server of this version lacks."""
     return next((name for name, first in needs.items() if not at_least(version, first)), None)
 
 
@@ -59,10 +59,10 @@ def at_least(version: str, first: str) -> bool:
 
 
 def unsupported(what: str, needs: str, version: str) -> UnsupportedByServerError:
-    """Return the error for a feature that the server is too old for."""
+    """Return the error for a feature that the server lacks."""
     return UnsupportedByServerError(
         f"The server (Ollama {version}) does not know {what}",
-        remedy=f"Upgrade it to {needs} or newer, which brings it, or leave {what} out",
+        remedy=f"Upgrade the server to {needs} or newer, or omit {what}",
         needs=needs,
         version=version,
     )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Where the server is: ``OLLAMA_HOST`` in every form that Ollama's own client accepts.
+"""The address of the server: ``OLLAMA_HOST`` in every form that Ollama's own client accepts.
 
 The rules are those of Ollama v0.32.5 (envconfig/config.go, Host and ConnectableHost): quotes and spaces around the
 value do not count; the scheme is optional; the port is 80 or 443 when a scheme is given and 11434 otherwise, also in
@@ -30,7 +30,7 @@ _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """A server that can be connected to.
+    """The address of a server, for connections.
 
     :ivar url: ``scheme://host:port[/path]``, without credentials and without a slash at the end.
     :ivar authorization: the value of the ``Authorization`` header when the address had credentials.

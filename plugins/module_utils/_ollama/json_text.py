@@ -2,13 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""JSON texts from outside: this file reads them all, and keeps deeply nested ones from Python's parser.
+"""Reading of JSON texts from outside, which keeps deeply nested ones from Python's parser.
 
-The parser calls itself for each level. Deep inside of a text it runs close to the greatest depth of calls that Python
-allows (about 1,000 levels in Python 3.9 to 3.11, 1,500 in 3.12.1, 10,000 in 3.13). Python may collect garbage at that
-moment, and then runs the finalizers of objects that have nothing to do with the text. Such a finalizer meets the limit
-in place of the parser: Python writes a raw "Exception ignored" to standard error, and what the finalizer was to close
-stays open. The text is read as if nothing had happened, so that ``except RecursionError`` around the parser is no help.
+The parser calls itself for each level. In a deeply nested text it runs close to Python's recursion limit (about 1,000
+levels in Python 3.9 to 3.11, 1,500 in 3.12.1, 10,000 in 3.13). If Python then collects garbage, the finalizers
+of unrelated objects exceed the limit instead of the parser: Python writes a raw "Exception ignored" to standard error,
+and the resources of these objects stay open. The parser itself succeeds, so ``except RecursionError`` cannot help.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from typing import Any, Union
 #: (JSON.parse, ``max_nesting``), and the schema of an answer, the deepest thing that requests have, may have 64.
 MAX_LEVELS = 100
 
-#: Bytes that are taken at a time. A longer piece costs more: its memory comes fresh from the system.
+#: Bytes of a piece. A longer piece costs more, because the system must provide new memory.
 _PIECE = 1 << 16
 
-#: Innermost levels that are taken away at once, before brackets are counted one by one. Nearly no text has more.
+#: Innermost levels to remove at once, before brackets are counted one by one. Nearly no text has more.
 _AT_ONCE = 8
 
-#: All brackets become square ones; nothing else but quotation marks is kept.
+#: Keep only quotation marks and brackets, all of them as square ones.
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _REST = bytes(set(range(256)) - set(b'[]{}"'))
 
@@ -35,15 +34,15 @@ _PLAIN = json.JSONDecoder()
 
 
 class NestedTooDeeplyError(ValueError):
-    """A JSON text has more levels than a reader takes. The message goes on after "it"."""
+    """A JSON text has more levels than allowed. The message completes "it ..."."""
 
 
 class AmbiguousObject(dict[str, Any]):
-    """An object of JSON in which, or below which, an object has a name twice: readers disagree which one counts."""
+    """A JSON object in which an object, at any level, has a name twice: readers disagree which value counts."""
 
 
 def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, most: int = MAX_LEVELS) -> Any:
-    """Return what a JSON text from outside holds.
+    """Return the value of a JSON text from outside.
 
     :param content: the text, or its bytes in UTF-8, UTF-16 or UTF-32.
     :param most: levels that it may have.
@@ -74,17 +73,17 @@ def read_json_closely(content: Union[str, bytes], **options: Any) -> Any:
 
 
 def has_more_levels(text: str, most: int) -> bool:
-    """Whether lists and objects stand in each other in more levels than allowed. Brackets in texts do not count.
+    """Whether lists and objects are nested deeper than allowed. Brackets in strings do not count.
 
     A text that is not JSON has at least the levels that a parser meets before it gives up.
     """
     if _has_few_openings(text, most):
         return False
-    # In this order: of two backslashes in a row the second one does not belong to the quotation mark behind it.
+    # In this order, since the second of two backslashes does not escape the quotation mark after it.
     plain = text.replace("\\\\", "").replace('\\"', "")
     pieces = (plain[start : start + _PIECE] for start in range(0, len(plain), _PIECE))
     marks = b"".join([piece.encode("utf-8", "surrogatepass").translate(_SQUARE, _REST) for piece in pieces])
-    # Every second part stands between quotation marks. Two in a row have nothing between them to take away.
+    # Every second part is inside quotation marks.
     brackets = b"".join(marks.replace(b'""', b"").split(b'"')[::2])
     for levels in range(_AT_ONCE):
         if not brackets:
@@ -95,7 +94,7 @@ def has_more_levels(text: str, most: int) -> bool:
 
 
 def _has_few_openings(text: str, most: int) -> bool:
-    """Whether a text has so few opening brackets that it cannot be nested deeply, wherever they stand."""
+    """Whether a text has too few opening brackets to be nested deeply."""
     left = most
     for bracket in "[{":
         at = text.find(bracket)

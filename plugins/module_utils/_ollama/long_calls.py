@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Pull, push and create, watched: they may take as long as they like while something moves.
+"""Pull, push and create with a stall timeout: they may take any time while they make progress.
 
 The server reports every 60 ms whether anything has happened or not (server/download.go), so that its silence says
 nothing about a transfer that stands still; only new bytes and new steps count. And it is silent while it verifies or
@@ -30,8 +30,8 @@ from .client import OllamaClient
 from .retry import RetryPolicy
 from .streams import ProgressStream
 
-#: Seconds that a server which went away in the middle of a pull has to come back: a service manager starts it again
-#: after 3 seconds (RestartSec of Ollama's own unit), and an upgrade in between takes some more.
+#: Seconds to wait for a server that stopped during a pull: a service manager restarts it after 3 seconds (RestartSec of
+#: Ollama's own unit), and an upgrade takes longer.
 RESTART_TIME = 60.0
 
 # Ollama's messages when the connection to the registry failed, rather than the request (server/download.go, images.go).
@@ -42,7 +42,7 @@ _PASSING = re.compile(
 
 
 class StalledError(OllamaError):
-    """No progress for too long, although the server still answers."""
+    """There was no progress for too long, although the server still answers."""
 
     code = "stalled"
 
@@ -62,7 +62,7 @@ class LongCalls:
         self._counter = counter or ByteCounter()
 
     def pull(self, name: str, *, insecure: bool = False, policy: Optional[RetryPolicy] = None) -> None:
-        """Make the server have what the registry has under this name.
+        """Pull the model of this name from the registry to the server.
 
         After an interruption, such as a restart of the server or a registry that fails for a while, the pull is asked
         for again, and Ollama resumes it. Only interruptions without progress in between count against the policy.
@@ -87,7 +87,7 @@ class LongCalls:
                 self._wait_for_server(error)
 
     def push(self, name: str, *, insecure: bool = False) -> None:
-        """Make the registry have what the server has under this name.
+        """Push the model of this name from the server to the registry.
 
         :raises StalledError: when there is no progress.
         """
@@ -139,7 +139,7 @@ class _Watch:
         self._advanced = False
 
     def stalls(self, document: Mapping[str, Any]) -> bool:
-        """Take a report in; return whether there has been no progress for too long."""
+        """Process a report; return whether there was no progress for too long."""
         now = time.monotonic()
         step = document.get("digest") or document.get("status")
         completed = document.get("completed") or 0
@@ -152,7 +152,7 @@ class _Watch:
         return now - self._moved > self.timeout
 
     def advanced(self) -> bool:
-        """Whether bytes arrived since this was last asked; the clock starts anew."""
+        """Whether bytes arrived since the last call; restart the clock."""
         advanced, self._advanced = self._advanced, False
         self._moved = time.monotonic()
         return advanced

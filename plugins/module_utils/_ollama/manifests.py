@@ -100,7 +100,7 @@ class Manifest:
             )
         config = _config(body.get("config"))
         entries = body.get("layers")
-        if entries is None:  # Go writes an empty list so
+        if entries is None:  # Go's empty list
             entries = []
         if not isinstance(entries, list):
             _refuse("its layers are not a list")
@@ -172,7 +172,7 @@ def _constant(name: str) -> NoReturn:
 
 
 def _config(entry: object) -> Optional[Layer]:
-    # Every reader in Ollama allows for a configuration without digest.
+    # Every reader in Ollama allows a configuration without a digest.
     if entry is None or _object(entry, "its configuration").get("digest") in (None, ""):
         return None
     return _layer(entry, "the configuration")

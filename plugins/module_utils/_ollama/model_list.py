@@ -62,7 +62,7 @@ def full_digest(text: Optional[str]) -> str:
 
 
 def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel]:
-    """Return the model that the server takes for this name: the same spelling, or else the same but for its case."""
+    """Return the model that the server finds for this name: the same spelling, else the same name in another case."""
     folded = None
     for model in models:
         if model.name == name:
@@ -73,7 +73,7 @@ def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel
 
 
 def matches(pattern: str, name: ModelName) -> bool:
-    """Whether a name is meant by a pattern of a shell (``*``, ``?``, ``[...]``), or by a name in any of its forms.
+    """Whether a name matches a shell pattern (``*``, ``?``, ``[...]``), or a name in any of its forms.
 
     A pattern is compared with the short form and with the full one, without regard to case, as the server does.
 

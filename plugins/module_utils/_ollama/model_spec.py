@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""How a model is made from another one or from files, and whether a model is what its recipe makes.
+"""The recipe of a model, from another model or from files, and the differences between a model and its recipe.
 
 Ollama keeps no recipe, so a model that exists is compared with what the recipe would make of its origin, part by part.
 What create does to each part is that of Ollama v0.24.0 and v0.32.5 (server/create.go): parameters and licenses are
@@ -24,7 +24,7 @@ DigestOf = Callable[[str], str]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is made from. Either ``origin`` or ``files`` is there.
+    """The recipe of a model, with either ``origin`` or ``files``.
 
     :ivar origin: the model that it starts from.
     :ivar files: paths on this machine, by the name that each file has in the model.
@@ -65,7 +65,7 @@ class ModelSpec:
 
 
 def wanted(recipe: ModelSpec, origin: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the model will say about itself, as :func:`present` does.
+    """Return the future description of the model, in the form of :func:`present`.
 
     :param origin: the origin's answer to ``show``.
     """
@@ -83,7 +83,7 @@ def wanted(recipe: ModelSpec, origin: Optional[Mapping[str, Any]]) -> dict[str, 
 
 
 def present(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model says about itself, from its answer to ``show``."""
+    """Return the description of a model from its answer to ``show``."""
     return {
         "template": shown.get("template") or "",
         "system": shown.get("system") or "",

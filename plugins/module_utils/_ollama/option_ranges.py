@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The options of Ollama's API: the type of each, and the range that a stranger may choose from.
+"""The options of Ollama's API: the type of each, and the range that requesters may use.
 
 Ollama itself takes any number. ``repeat_last_n`` of 500,000,000 is an allocation of several gigabytes in the runner
 that all requests of the model share, a ``repeat_penalty`` of 0 divides by zero there, and thousands of ``stop`` texts
@@ -33,7 +33,7 @@ INTEGER, NUMBER, BOOLEAN, TEXTS = "integer", "number", "boolean", "texts"
 class RefusedFieldError(CollectionError):
     """A field of a request has a value that is not passed on to Ollama; ``details["field"]`` is its name.
 
-    :ivar too_large: whether less of the same would be passed on.
+    :ivar too_large: whether a smaller value would be passed on.
     """
 
     code = "refused_field"
@@ -115,7 +115,7 @@ def allowed(options: Mapping[str, Any], ranges: Ranges, pinned: Iterable[str]) -
     Left out are options that Ollama does not know and would ignore, null values, and pinned options.
 
     :param ranges: ranges that replace those of :data:`OPTIONS`.
-    :param pinned: options that somebody else decides.
+    :param pinned: options that the lane sets.
     :raises RefusedFieldError: when a value has the wrong type or is out of its range.
     """
     passed: dict[str, Any] = {}
@@ -163,7 +163,7 @@ def _stops(field: str, value: Any) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as a message can show it. A list or an object may be of megabytes, and an integer too."""
+    """Return a short text of a value for messages: a list, an object or an integer may have megabytes."""
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:

@@ -35,9 +35,9 @@ class InvalidOptionError(OllamaError):
 
 
 def runner_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with texts turned into what the option is; names that are not known stay as they are.
+    """Return the options with texts converted to the type of each option; unknown options stay as they are.
 
-    :raises InvalidOptionError: for a value that cannot be of the option's type.
+    :raises InvalidOptionError: for a value that does not fit the option's type.
     """
     return {name: _typed(name, value) for name, value in options.items()}
 

@@ -27,7 +27,7 @@ _WILDCARDS = frozenset("*?[")
 
 @dataclass(frozen=True)
 class NamePattern:
-    """A pattern for each part of a model name, of the shell's kind."""
+    """A shell pattern for each part of a model name."""
 
     host: str
     namespace: str

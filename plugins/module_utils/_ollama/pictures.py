@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The pictures of a request: how large they become when the runner unpacks them.
+"""The size of a request's pictures in the memory of the runner.
 
 A PNG of some kilobytes can be 60,000 pixels wide and high, which takes the runner 14 GB. The size stands in the head of
 each format, so nothing is unpacked here.
@@ -42,7 +42,7 @@ class Pictures:
     def add(self, field: str, value: Any) -> None:
         """Check a list of pictures in base64.
 
-        :raises RefusedFieldError: when it is none, or when there are too many pictures or pixels.
+        :raises RefusedFieldError: when the value is not a list of pictures, or has too many pictures or pixels.
         """
         if not isinstance(value, list):
             raise RefusedFieldError(field, "must be a list of pictures in base64")
@@ -72,7 +72,7 @@ def _size_of(field: str, picture: Any) -> Size:
     except (binascii.Error, ValueError):
         raise RefusedFieldError(field, "has a picture that is not base64") from None
     if found is None:
-        raise RefusedFieldError(field, "has a picture that is none of PNG, JPEG, WebP, GIF and BMP")
+        raise RefusedFieldError(field, "has a picture in another format than PNG, JPEG, WebP, GIF and BMP")
     return found
 
 

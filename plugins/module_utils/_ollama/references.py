@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the manifests of a store or a mirror refer to: the one ground on which a blob may be removed."""
+"""The blobs that the manifests of a store or a mirror name; only unnamed blobs may be removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class References:
 
     :ivar users: the models that name a blob, by its digest.
     :ivar names: every model that was found, whether its manifest could be read or not.
-    :ivar doubts: why other manifests may be there that are not known; each a whole message. With a doubt every blob
+    :ivar doubts: why there may be unknown manifests, one complete message for each reason. With a doubt every blob
         counts as named.
     """
 
@@ -37,7 +37,7 @@ class References:
         *,
         fatal: tuple[type[CollectionError], ...] = (),
     ) -> bool:
-        """Take in the manifest of a model; return whether there is one.
+        """Add the manifest of a model; return whether it exists.
 
         :param read: returns its bytes; ``None`` when it was removed since it was listed.
         :param where: its path or URL.

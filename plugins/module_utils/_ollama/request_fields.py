@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The fields of Ollama's inference API: which of them a stranger's request passes on, and which it may not have.
+"""The fields of Ollama's inference API: those that a request passes on, and those that it must not have.
 
 Each field of the API of v0.5.5 to v0.32.5 (api/types.go) is in exactly one of the tables here. So none vanishes: it
 reaches Ollama, or the request is refused by the field's name.
@@ -21,16 +21,16 @@ from .option_ranges import RefusedFieldError
 from .pictures import Pictures
 from .schema_limits import checked_format
 
-#: Texts that one request may have embedded.
+#: The most texts of one embedding request.
 MAX_INPUTS = 2048
 #: As Ollama has it (server/routes.go).
 MAX_TOP_LOGPROBS = 20
 MAX_DIMENSIONS = 65536
 
-#: Unknown fields that are named to the requester.
+#: The most unknown fields to name to the requester.
 MAX_NAMED = 20
 
-#: What each call passes on, beside the model.
+#: The fields that each call passes on, besides the model.
 PASSED: Mapping[str, tuple[str, ...]] = {
     "chat": (
         "messages",
@@ -80,14 +80,14 @@ _FOREIGN: Mapping[str, tuple[str, ...]] = {
 
 _UNWANTED: Mapping[str, frozenset[str]] = {call: frozenset((*REFUSED, *names)) for call, names in _FOREIGN.items()}
 
-#: Left out without an error, because LegionIO's requesters send it with each chat and its workers leave it out.
+#: Omitted without an error: LegionIO's requesters send these fields with each chat, and its workers omit them.
 _LEFT_OUT: Mapping[str, frozenset[str]] = {"chat": frozenset({"system"})}
 
 
 def passed_on(
     call: str, document: Mapping[str, Any], others: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return what a request sends to Ollama, beside the model, and the names of what was left out of it.
+    """Return the fields for Ollama, besides the model, and the names of omitted fields.
 
     A null counts as absent.
 

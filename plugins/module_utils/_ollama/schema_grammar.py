@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""How long the text of the grammar is that llama.cpp makes of a JSON schema.
+"""The length of the grammar that llama.cpp makes of a JSON schema.
 
-Ollama has room for 32768 bytes of it (v0.5.5; newer ones have more for long schemas), and cuts off the rest. A grammar
-that is cut off cannot be read, and the runner ends. So the length is estimated, by the rules of
-common/json-schema-to-grammar.cpp, and rather too high than too low.
+Ollama truncates a grammar after 32768 bytes (v0.5.5; newer versions have more room for long schemas). A truncated
+grammar is invalid, and ends the runner. So this module estimates the length by the rules of
+common/json-schema-to-grammar.cpp, rather too high than too low.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
-#: Bytes that a rule has besides its name and its content, and those that a name may get so that it is the only one.
+#: Bytes of a rule besides its name and its content, and bytes of the suffix that makes a name unique.
 _RULE = 6
 _SUFFIX = 3
-#: The rules that are always there, or come with the first text, number and so on.
+#: Bytes of the built-in rules, such as those for texts and numbers.
 _FIXED = 2000
-#: What a rule for something simple has, and one for a range of integers.
+#: Bytes of the rule for a simple value, and for a range of integers.
 _SIMPLE, _RANGE = 100, 700
-#: What stands around a property, and around what may follow it; and what each character of a name takes that further
+#: Bytes around a property, around the properties that may follow it, and for each character of a name that further
 #: properties must not have.
 _PROPERTY, _FOLLOWING, _FURTHER = 35, 50, 40
-#: What makes a rule of its own of a text or a number.
+#: Keys that give a text or a number its own rule.
 _BOUNDED = frozenset(
     ["minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format", "items"]
 )
@@ -34,7 +34,7 @@ _BOUNDED = frozenset(
 class GrammarText:
     """Estimates the length of one grammar.
 
-    :param target: returns what a reference in the schema leads to.
+    :param target: returns the target of a reference in the schema.
     """
 
     def __init__(self, target: Callable[[str], Any]) -> None:
@@ -53,7 +53,7 @@ class GrammarText:
     def _rules(self, node: Any, name: int) -> int:
         """Return the bytes of the rules of a schema.
 
-        :param name: bytes of its name, which is made of the names on the way to it.
+        :param name: bytes of its name, which contains the names of its parents.
         """
         if not isinstance(node, dict):
             return _SIMPLE + name
@@ -136,7 +136,7 @@ class GrammarText:
 
 
 def _options(node: Mapping[str, Any]) -> Optional[list[Any]]:
-    """Return what a schema offers the choice of; None when it is not a choice."""
+    """Return the alternatives of a schema; None if it has none."""
     for key in ("oneOf", "anyOf"):
         if isinstance(node.get(key), list):
             return list(node[key])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The ``format`` of a request: which JSON schemas are passed on to Ollama.
+"""The ``format`` of a request: the JSON schemas that are passed on to Ollama.
 
 Ollama makes a grammar of a schema (llama.cpp, common/json-schema-to-grammar.cpp, in the server's own process), and
 follows the grammar in the runner that all requests of the model share (llama-grammar.cpp). Neither expects an enemy:
@@ -45,13 +45,13 @@ MAX_NAME = 256
 MAX_TEXT = 65536
 #: A single repetition; more is an error to llama.cpp too (MAX_REPETITION_THRESHOLD).
 MAX_REPETITION = 2000
-#: Repetitions and parts that the whole grammar may have.
+#: Repetitions and parts of the whole grammar.
 MAX_WEIGHT = 20000
-#: Bytes of the grammar. The oldest servers have room for as many.
+#: Bytes of the grammar, the room of the oldest servers.
 MAX_GRAMMAR = 32_000
-#: Alternatives that are followed at once.
+#: Alternatives that the runner follows at once.
 MAX_ALIKE = 64
-#: Values that are looked at to find that out.
+#: Values to visit for that count.
 MAX_STEPS = 50_000
 #: The absolute value of a bound of an integer.
 MAX_BOUND = 10**15 - 1
@@ -66,7 +66,7 @@ _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
 def checked_format(value: Any) -> Any:
-    """Return what is sent to Ollama as ``format``; None for a value by which it takes the field as not set.
+    """Return the ``format`` for Ollama; None for a value that Ollama treats as unset.
 
     :raises RefusedFieldError: when it is neither ``json`` nor a schema, or a schema that is too large.
     """
@@ -82,7 +82,7 @@ def checked_format(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Beginning:
-    """How the text of an alternative begins.
+    """The beginning of an alternative's text.
 
     :ivar kind: the bracket; or that it has nothing within it, or is not known.
     :ivar detail: the first thing in it, where there is one for certain.
@@ -92,7 +92,7 @@ class _Beginning:
     detail: str = ""
 
     def is_like(self, other: _Beginning) -> bool:
-        """Whether both would be followed at once."""
+        """Whether the runner would follow both at once."""
         if _SCALAR in (self.kind, other.kind):
             return False
         if _ANY in (self.kind, other.kind):
@@ -172,7 +172,7 @@ class Measure:
             self._visit(value, depth + 1, times)
 
     def _check_reference(self, reference: Any) -> None:
-        """Refuse what is not a reference into this schema, and one that leads to another reference."""
+        """Refuse a reference that leads out of this schema, or to another reference."""
         if isinstance(reference, dict):
             return  # a property that is called so
         if not isinstance(reference, str) or not reference.startswith("#/"):
@@ -185,7 +185,7 @@ class Measure:
             raise _invalid("has a $ref to something that is not a schema of its own in it")
 
     def _target(self, reference: str) -> Any:
-        """Return what a reference leads to; None when there is nothing."""
+        """Return the target of a reference; None if there is none."""
         target: Any = self._schema
         for part in reference.split("/")[1:]:
             if isinstance(target, dict):
@@ -198,7 +198,7 @@ class Measure:
         return target
 
     def _check_circles(self) -> None:
-        """Refuse what begins with itself: a reference that leads back to itself by references and choices alone."""
+        """Refuse a rule that begins with itself: a reference that returns to itself by references and choices only."""
         state: dict[str, bool] = {}  # whether all that it begins with was looked at
         for start in self._references:
             if start in state:
@@ -231,7 +231,7 @@ class Measure:
         return found
 
     def _follow_alternatives(self) -> None:
-        """Refuse a schema with too many alternatives that begin alike, one within the other; references count."""
+        """Refuse a schema with too many nested alternatives that begin alike; references count."""
         entered: dict[str, int] = {}
         ahead: list[tuple[Any, int]] = [(self._schema, 1)]
         steps = 0
@@ -312,7 +312,7 @@ def _check_further_properties(node: Mapping[str, Any]) -> None:
 
 
 def _repetition(node: Mapping[str, Any], least: str, most: str) -> int:
-    """Return how many parts the grammar gets for a length."""
+    """Return the number of the grammar's parts for a length."""
     found: list[Optional[int]] = []
     for name in (least, most):
         value = node.get(name)

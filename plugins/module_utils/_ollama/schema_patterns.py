@@ -26,11 +26,11 @@ _CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
 
 
 class InvalidPatternError(ValueError):
-    """A pattern cannot be used; the text says why, and goes on after "has a pattern that"."""
+    """A pattern cannot be used; the text completes "has a pattern that ..."."""
 
 
 def repetitions(pattern: str, most: int) -> int:
-    """Return how many parts the grammar of a pattern has when all that is repeated is written out.
+    """Return the number of the grammar's parts for a pattern, with all repetitions written out.
 
     :param most: repetitions that are allowed, those of a group multiplied by those within it.
     :raises InvalidPatternError: when the pattern cannot be used, or repeats more than that.
@@ -147,12 +147,12 @@ class _Reader:
         if not self.at_end and self._text[self._at] in "*+?{":
             raise InvalidPatternError("has two quantifiers in a row, which Ollama does not know")
         if empty:
-            # Each way to be empty doubles what has to be tried, for each such part that follows.
+            # Each part that can be empty doubles the combinations that the runner tries.
             raise InvalidPatternError("has a quantifier behind something that can be empty")
         return self._bounded(weight * max(1, least, most or 0)), empty or least == 0
 
     def _quantifier(self) -> tuple[int, int | None]:
-        """Read how often something is repeated; None stands for as often as it likes."""
+        """Read the limits of a repetition; None for no limit."""
         character = self._text[self._at]
         self._at += 1
         if character != "{":

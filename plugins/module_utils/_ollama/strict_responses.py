@@ -25,7 +25,7 @@ class HeadError(http.client.HTTPException):
 
 
 class StrictResponse(http.client.HTTPResponse):
-    """An answer whose end is certain."""
+    """A response with an unambiguous end."""
 
     def begin(self) -> None:
         """Read the head of the answer; skip interim ones.

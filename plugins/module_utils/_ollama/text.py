@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 SHOWN = 200
-"""Characters of a foreign text that are shown: enough to recognise it, too few to flood a log."""
+"""Characters of a text from outside to show: enough to recognise it, too few to flood a log."""
 
 
 def printable(value: object, limit: int = SHOWN) -> str:
-    """Return a foreign value as one line of printable text.
+    """Return a value from outside as one line of printable text.
 
     Line feeds, terminal escapes, bidirectional marks and half surrogates come out as backslash escapes, so that the
     text cannot forge a line, colour a terminal, reorder what stands around it, or fail to be encoded.
@@ -30,7 +30,7 @@ def printable(value: object, limit: int = SHOWN) -> str:
 
 
 def without_credentials(address: str) -> str:
-    """Return an address or URL without what stands before the last ``@`` of its host, for messages.
+    """Return an address or URL without its login, everything before the last ``@`` of the host, for messages.
 
     A text that cannot be read as an address loses everything up to the last ``@``.
     """

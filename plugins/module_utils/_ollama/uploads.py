@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What is uploaded: a file or an iterator, with a length that is known before the first byte is sent."""
+"""The body of an upload: a file or an iterator, of a length that is known before the first byte."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _pieces_of(path: str) -> Iterator[bytes]:
                     return
                 yield piece
     except OSError as error:
-        # Only errors of reading end up here: those of sending are raised in the sender, not in this generator.
+        # Only read errors arrive here; send errors are raised in the sender, not in this generator.
         raise _unusable(path, error.strerror or str(error)) from error
 
 
