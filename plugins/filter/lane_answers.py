@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter that says of each lane who has answered, and which lane nobody has answered."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lane_answers
+short_description: Say who has answered on each lane
+version_added: 1.0.0
+author:
+  - The legionio.ollama authors (@legionio)
+description:
+  - Turns the results of a loop of M(legionio.ollama.fleet_request) over lanes into a table and sentences. The playbook
+    C(legionio.ollama.verify_fleet) is made with it.
+positional: host, node
+options:
+  _input:
+    description: The results of the loop, whose items are lanes.
+    type: list
+    elements: dict
+    required: true
+  host:
+    description: The name of the node that has asked.
+    type: str
+    required: true
+  node:
+    description: The node that must have answered. Empty for any.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Name the lanes that nobody has answered
+  ansible.builtin.debug:
+    msg: "{{ (answers.results | legionio.ollama.lane_answers('gpu-01')).problems }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(lanes) has C(type), C(model), C(style), C(answered_by), C(milliseconds), C(attempts), C(problem) and C(text) of each lane.
+    - C(problems) has the problems of all lanes, each a sentence.
+  type: dict
+  sample: {lanes: [], problems: []}
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+
+def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = "") -> dict[str, Any]:
+    """Say who has answered on each lane.
+
+    :param results: of a loop over lanes.
+    :param host: who has asked.
+    :param node: who must have answered; empty for any node.
+    """
+    lanes = [lane_answer(result, host, node) for result in results]
+    return {"lanes": lanes, "problems": [lane["problem"] for lane in lanes if lane["problem"]]}
+
+
+def lane_answer(result: Mapping[str, Any], host: str, node: str) -> dict[str, Any]:
+    """Say who has answered on one lane."""
+    item = result["item"]
+    name = f"{item['type']} {item['model']}"
+    # A result without an error has its seconds; failed_when has taken the mark of failure away.
+    answered = result.get("seconds") is not None and result.get("error_code") is None
+    who, attempts = result.get("node"), int(result.get("attempts") or 1)
+    milliseconds = round(result["seconds"] * 1000) if answered else None
+    problem = ""
+    if not answered:
+        problem = f"The lane {name}, asked from {host}, gave no answer: {result.get('msg', 'no reason given')}"
+    elif node and who != node:
+        problem = (
+            f"The lane {name} was answered {attempts} times by other nodes, last by {who}, and never by {node}. Look at fleet-worker status there; where "
+            "other nodes come first by their consumer_priority, give the node a lane of the style offering, which nobody else serves"
+        )
+    return {
+        "type": item["type"],
+        "model": item["model"],
+        "style": item.get("style") or "model",
+        "answered_by": who if answered else None,
+        "milliseconds": milliseconds,
+        "attempts": attempts,
+        "problem": problem,
+        "text": problem
+        or f"{name}: answered by {who or 'a node that does not say its name'} in {milliseconds} ms{said(result)}",
+    }
+
+
+def said(result: Mapping[str, Any]) -> str:
+    """Return what an answer says, for people."""
+    if result.get("content"):
+        return f": {str(result['content']).strip()}"
+    if result.get("embeddings"):
+        return f", an embedding of {len(result['embeddings'][0])} numbers"
+    return ""
+
+
+class FilterModule:
+    """Entry point that Ansible looks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters of this file by name."""
+        return {"lane_answers": lane_answers}
