@@ -72,7 +72,7 @@ def _size_of(field: str, picture: Any) -> Size:
     except (binascii.Error, ValueError):
         raise RefusedFieldError(field, "has a picture that is not base64") from None
     if found is None:
-        raise RefusedFieldError(field, "has a picture in another format than PNG, JPEG, WebP, GIF and BMP")
+        raise RefusedFieldError(field, "has a picture that is not PNG, JPEG, WebP, GIF or BMP")
     return found
 
 
