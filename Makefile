@@ -146,6 +146,14 @@ faults-mirror: stage parts ## of these, those of the mirror
 faults-client: stage parts parts-ollama ## of these, those of the client of Ollama
 	@$(IN_STAGE) pytest tests/faults/client --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
+# Names of the only faults to make, as a regular expression; and anything, for RabbitMQ's own settings of a cluster.
+export DRILL_FAULTS ?=
+export DRILL_DEFAULTS ?=
+
+.PHONY: drill-cluster
+drill-cluster: stage parts ## every fault of a cluster of brokers on each series of RabbitMQ, 30 of leaders; DRILL_FAULTS='paused' chooses
+	@TEST_DEPTH=deep $(IN_STAGE) pytest tests/faults/fleet/test_cluster.py -s --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
 .PHONY: fuzz
 fuzz: stage parts ## 20,000 odd messages beside honest ones on each series of RabbitMQ; FUZZ_SEED=1 FUZZ_MESSAGES=500 chooses
 	@FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} FUZZ_MESSAGES=$${FUZZ_MESSAGES:-20000} $(IN_STAGE) \

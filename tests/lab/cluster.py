@@ -1,27 +1,57 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster of three RabbitMQ nodes, each in a container of its own, to be stopped, killed, paused and cut off."""
+"""A cluster of three RabbitMQ nodes, each on a host of its own, to be stopped, killed, paused and cut off.
+
+The hosts are containers: bare ones, in which a node is a process (:class:`Node`), or those of Molecule, where systemd
+runs RabbitMQ (:class:`HostedNode`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Optional
 
+import yaml
 from services import container, podman
 
 #: How many nodes: the fewest that can do without one.
 SIZE = 3
 
+#: The variables of the role that makes clusters.
+_ROLE = Path(__file__).resolve().parents[2] / "roles" / "fleet_broker" / "vars" / "main.yml"
+
 #: Seconds for a node to come up, or to answer a command.
 PATIENCE = 120.0
 
+#: A user of a cluster of bare containers, who may do everything.
+USERNAME = "lab"
+PASSWORD = "lab-password"
+
 _COOKIE = "LEGIONIOLABCOOKIE"
+
+#: Erlang: each quorum queue with the node that leads it. `rabbitmqctl list_queues` would ask paused nodes, too.
+_LEADERS = """
+[{element(4, amqqueue:get_name(Q)), element(2, amqqueue:get_pid(Q))}
+ || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue].
+"""
+
+#: Erlang: have a node lead some queues.
+_TRANSFER = """
+[begin {ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, Name)),
+       rabbit_quorum_queue:transfer_leadership(Q, '%s') end || Name <- [%s]].
+"""
+
+#: Erlang: how many nodes of the cluster run RabbitMQ.
+_RUNNING = "length([N || N <- [node() | nodes()], rpc:call(N, rabbit, is_running, [], 5000) =:= true])."
 
 
 class Node:
@@ -29,27 +59,31 @@ class Node:
 
     port = 5672
 
-    def __init__(self, container_name: str, host_name: str) -> None:
+    def __init__(self, container_name: str, host_name: str, host: str = "") -> None:
         self.container = container_name
         self.host_name = host_name
         self.name = f"rabbit@{host_name}"
-        self.host = _podman("inspect", "-f", "{{.NetworkSettings.IPAddress}}", container_name).strip()
-        self._pid = _podman("inspect", "-f", "{{.State.Pid}}", container_name).strip()
+        self.host = host or run_podman("inspect", "-f", "{{.NetworkSettings.IPAddress}}", container_name).strip()
+        self._pid = run_podman("inspect", "-f", "{{.State.Pid}}", container_name).strip()
 
     def run(self, script: str) -> str:
         """Run a shell script in the container as root."""
-        return _podman("exec", self.container, "sh", "-c", script)
+        return run_podman("exec", self.container, "sh", "-c", script)
 
     def ctl(self, *arguments: str, timeout: float = PATIENCE) -> str:
         """Run rabbitmqctl and return what it printed."""
         command = ("timeout", str(timeout), "rabbitmqctl", "-q", "-n", self.name, *arguments)
-        return _podman("exec", "-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", self.container, *command)
+        return run_podman("exec", "-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", self.container, *command)
+
+    def begin(self) -> None:
+        """Start the node."""
+        environment = ("-e", f"RABBITMQ_NODENAME={self.name}", "-e", "HOME=/var/lib/rabbitmq")
+        server = "exec rabbitmq-server > /var/log/rabbitmq/console.log 2>&1"
+        run_podman("exec", "-d", "-u", "rabbitmq", *environment, self.container, "sh", "-c", server)
 
     def start(self) -> None:
         """Start the node, and wait until it greets a client."""
-        environment = ("-e", f"RABBITMQ_NODENAME={self.name}", "-e", "HOME=/var/lib/rabbitmq")
-        server = "exec rabbitmq-server > /var/log/rabbitmq/console.log 2>&1"
-        _podman("exec", "-d", "-u", "rabbitmq", *environment, self.container, "sh", "-c", server)
+        self.begin()
         self.wait_up()
 
     def wait_up(self) -> None:
@@ -92,10 +126,51 @@ class Node:
     def heal(self, others: Sequence[Node]) -> None:
         self._route("del", others)
 
+    def reaches(self, other: Node) -> bool:
+        """Whether a packet of this node comes to another."""
+        script = f"timeout 2 bash -c 'exec 3<> /dev/tcp/{other.host}/4369' 2> /dev/null && echo yes || echo no"
+        return self.run(script).strip() == "yes"
+
     def _route(self, what: str, others: Sequence[Node]) -> None:
         for other in others:
             command = ["nsenter", "-t", self._pid, "-n", "ip", "route", what, "blackhole", f"{other.host}/32"]
             subprocess.run(command if os.geteuid() == 0 else ["sudo", "-n", *command], check=True)
+
+
+class HostedNode(Node):
+    """A node that systemd runs on a host of Molecule, which whoever made the host takes away."""
+
+    def ctl(self, *arguments: str, timeout: float = PATIENCE) -> str:
+        return run_podman("exec", self.container, "timeout", str(timeout), "rabbitmqctl", "-q", *arguments)
+
+    def begin(self) -> None:
+        self.run("systemctl reset-failed rabbitmq-server; systemctl start --no-block rabbitmq-server")
+
+    def stop(self) -> None:
+        self.run("systemctl stop rabbitmq-server")
+
+    def kill(self) -> None:
+        """End the node without warning. Systemd starts it again where its unit says so."""
+        self.run("systemctl kill -s KILL rabbitmq-server")
+
+    def pause(self) -> None:
+        """Freeze the host with all that runs there."""
+        run_podman("pause", self.container)
+
+    def go_on(self) -> None:
+        run_podman("unpause", self.container)
+
+    def unplug(self) -> None:
+        """Take the host's network away."""
+        run_podman("network", "disconnect", "-f", self._network, self.container)
+
+    def plug(self) -> None:
+        """Give the host its network back, with its address."""
+        run_podman("network", "connect", "--ip", self.host, self._network, self.container)
+
+    @property
+    def _network(self) -> str:
+        return f"legionio-{self.container.split('-')[1]}"
 
 
 class Cluster:
@@ -105,20 +180,16 @@ class Cluster:
     """
 
     port = Node.port
-    username = "lab"
-    password = "lab-password"
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], username: str = USERNAME, password: str = PASSWORD) -> None:
         self.nodes = list(nodes)
+        self.username = username
+        self.password = password
 
     @property
     def host(self) -> str:
         """The address of a node that greets its clients."""
-        for node in itertools.cycle(self.nodes):
-            if node.greets():
-                return node.host
-            time.sleep(0.1)
-        raise AssertionError("a cycle does not end")
+        return self.up().host
 
     @property
     def amqp_url(self) -> str:
@@ -128,31 +199,79 @@ class Cluster:
         """Run rabbitmqctl on the first node."""
         return self.nodes[0].ctl(*arguments)
 
+    def leaders(self) -> dict[str, Node]:
+        """Return the node that leads each quorum queue, as a node that is up knows it."""
+        told = self.up().ctl("eval", _LEADERS)
+        names = {node.name: node for node in self.nodes}
+        found = re.findall(r"""<<"([^"]+)">>,\s*'?([^'}\s]+)'?\s*}""", told)
+        return {queue: names[leader] for queue, leader in found if leader in names}
+
     def leader_of(self, queue: str) -> Node:
-        """Return the node that has the leader of a quorum queue."""
+        """Return the node that leads a quorum queue."""
+        return self.leaders()[queue]
+
+    def lead(self, queues: Sequence[str], node: Node) -> None:
+        """Have a node lead queues whose members are all up.
+
+        :raises RuntimeError: when it does not lead all of them soon.
+        """
+        deadline = time.monotonic() + PATIENCE
+        names = ",".join(f'<<"{queue}">>' for queue in queues)
+        while any(self.leaders()[queue] is not node for queue in queues):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{node.name} does not lead {', '.join(queues)}")
+            self.up().ctl("eval", _TRANSFER % (node.name, names))
+            time.sleep(0.5)
+
+    def up(self) -> Node:
+        """Return a node that greets its clients."""
+        for node in itertools.cycle(self.nodes):
+            if node.greets():
+                return node
+            time.sleep(0.1)
+        raise AssertionError("a cycle does not end")
+
+    def wait_whole(self) -> None:
+        """Wait until every node is up and knows all others.
+
+        :raises RuntimeError: when that does not come.
+        """
+        deadline = time.monotonic() + PATIENCE
         for node in self.nodes:
-            if not node.greets():
-                continue
-            for line in node.ctl("list_queues", "name", "leader", "--no-table-headers").splitlines():
-                name, _tab, leader = line.partition("\t")
-                if name == queue:
-                    return next(one for one in self.nodes if one.name == leader.strip())
-        raise RuntimeError(f"nobody knows the leader of {queue}")
+            node.wait_up()
+            while node.ctl("eval", _RUNNING).strip() != str(len(self.nodes)):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{node.name} does not find the others")
+                time.sleep(0.5)
 
     def others(self, node: Node) -> list[Node]:
         return [other for other in self.nodes if other is not node]
 
 
-def _podman(*arguments: str) -> str:
-    done = subprocess.run([*podman(), *arguments], check=False, capture_output=True, text=True)
+def run_podman(*arguments: str, timeout: Optional[float] = None) -> str:
+    """Run podman and return what it printed.
+
+    :param timeout: seconds; None waits for as long as it takes.
+    :raises RuntimeError: when it fails, or takes longer.
+    """
+    command = [*podman(), *arguments]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"podman {' '.join(arguments)} took longer than {timeout} s") from None
     if done.returncode != 0:
         raise RuntimeError(f"podman {' '.join(arguments)} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
 @contextlib.contextmanager
-def cluster(series: str = "4") -> Iterator[Cluster]:
-    """A cluster of a series: "4" is Debian 13's RabbitMQ 4.0, "3" is Debian 12's 3.10."""
+def cluster(series: str = "4", *, as_the_role: bool = True) -> Iterator[Cluster]:
+    """A cluster of a series: "4" is Debian 13's RabbitMQ 4.0, "3" is Debian 12's 3.10.
+
+    :param as_the_role: with the settings of the role ``fleet_broker``, and not with RabbitMQ's own.
+    """
+    chosen = yaml.safe_load(_ROLE.read_text())["__fleet_broker_cluster_config"] if as_the_role else {}
+    settings = "".join(f"{name} = {value}\\n" for name, value in chosen.items())
     with contextlib.ExitStack() as stack:
         nodes = []
         for number in range(SIZE):
@@ -161,19 +280,22 @@ def cluster(series: str = "4") -> Iterator[Cluster]:
             nodes.append(Node(name, host_name))
         for node in nodes:
             known = "".join(f"{other.host} {other.host_name}\\n" for other in nodes if other is not node)
-            node.run(f"printf '{known}' >> /etc/hosts")
+            configuration = (
+                f"default_user = {USERNAME}\\ndefault_pass = {PASSWORD}\\nloopback_users = none\\n"
+                "cluster_formation.peer_discovery_backend = classic_config\\n"
+                f"cluster_formation.classic_config.nodes.1 = {nodes[0].name}\\n{settings}"
+            )
             node.run(
+                f"printf '{known}' >> /etc/hosts; printf '{configuration}' > /etc/rabbitmq/rabbitmq.conf;"
                 f"printf {_COOKIE} > /var/lib/rabbitmq/.erlang.cookie; chmod 400 /var/lib/rabbitmq/.erlang.cookie;"
                 " chown rabbitmq: /var/lib/rabbitmq/.erlang.cookie"
             )
-            node.run(
-                f"printf 'default_user = {Cluster.username}\\ndefault_pass = {Cluster.password}\\n"
-                "loopback_users = none\\n' > /etc/rabbitmq/rabbitmq.conf"
-            )
-            node.start()
+        # The others join the first, which has to be there for it.
+        nodes[0].start()
         for node in nodes[1:]:
-            node.ctl("stop_app")
-            node.ctl("join_cluster", nodes[0].name)
-            node.ctl("start_app")
+            node.begin()
+        for node in nodes[1:]:
             node.wait_up()
-        yield Cluster(nodes)
+        running = Cluster(nodes)
+        running.wait_whole()
+        yield running

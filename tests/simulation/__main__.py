@@ -107,7 +107,8 @@ def main() -> int:
         print(f"\nseed {seed} fails; the smallest plan found that still does:")
         show(plan, run_plan(plan))
     if failed:
-        print(f"\nFAILED: {len(failed)} seeds: {failed[:50]}. One alone: make simulate SEED={failed[0]}")
+        crowd = f" CROWD={options.crowd}" if options.crowd != 1 else ""
+        print(f"\nFAILED: {len(failed)} seeds: {failed[:50]}. One alone: make simulate SEED={failed[0]}{crowd}")
     return 1 if failed else 0
 
 

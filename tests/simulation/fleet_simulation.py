@@ -113,6 +113,7 @@ KINDS = {
     "restart_broker": 1,
     "kill_broker": 1,
     "elect": 3,
+    "stand_still": 2,
     "suspect": 1,
     "ollama_dies": 3,
     "ollama_busy": 2,
@@ -129,7 +130,9 @@ KINDS = {
 }
 
 #: Faults by which the broker takes deliveries back, each of which costs every one of them a count.
-COSTLY = {"kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall"}
+COSTLY = {"kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall",
+    "stand_still",
+}  # fmt: skip
 
 
 def make_plan(seed: int, *, faults: bool = True, crowd: int = 1) -> Plan:
@@ -178,7 +181,7 @@ def _make_fault(chance: random.Random, workers: int, lanes: int) -> Fault:
     seconds = chance.choice([0.05, 0.5, 3.0, 15.0, 45.0]) * chance.uniform(0.5, 1.5)
     if kind == "reply_queue_full":
         seconds = min(seconds, 1.0)  # a worker gives an answer up that is refused four times
-    target = chance.randrange(lanes) if kind == "elect" else chance.randrange(workers)
+    target = chance.randrange(lanes) if kind in ("elect", "stand_still") else chance.randrange(workers)
     return Fault(chance.uniform(0.0, BUSY), kind, target, seconds)
 
 
@@ -425,6 +428,8 @@ class Faults:
 
     def mend_all(self) -> None:
         """End every fault that would go on."""
+        for queue in self._broker.queues.values():
+            queue.deaf_until = 0.0
         self._broker.up = True
         self._broker.doubled_confirms = self._broker.lost_confirms = 0.0
         self._broker.set_alarm(False)
@@ -490,6 +495,11 @@ class Faults:
 
     def _elect(self, _host: WorkerHost, fault: Fault) -> None:
         self._broker.elect(self._run.lanes[fault.target % len(self._run.lanes)].queue, fault.seconds)
+
+    def _stand_still(self, _host: WorkerHost, fault: Fault) -> None:
+        """The node that leads half of the lanes."""
+        for led in self._run.lanes[fault.target % 2 :: 2]:
+            self._broker.stand_still(led.queue, fault.seconds)
 
     def _suspect(self, host: WorkerHost, fault: Fault) -> None:
         connection = host.server_connection if host.running else None

@@ -31,6 +31,10 @@ from virtual_clock import Clock
 QUEUE_TICK = 5.0
 CHANNEL_TICK = 60.0
 
+#: Seconds for which a channel waits for a leader (rabbit_fifo_client: net_ticktime, which is 60, and 5). Then a get
+#: ends the connection with 541, as seen with 3.10.8 and 4.0.5.
+UNANSWERED = 65.0
+
 #: Seconds after which the broker takes a delivery back that nobody acknowledges (consumer_timeout).
 CONSUMER_TIMEOUT = 1800.0
 
@@ -81,6 +85,9 @@ class QueueProcess:
         #: The connection that alone may use it, and with which it goes.
         self.owner: Optional[ServerConnection] = None
         self.leaderless_until = 0.0
+        self.deaf_until = 0.0
+        #: Commands that wait for a leader.
+        self._stalled: deque[tuple[Callable[[], Any], Callable[[Any], Any]]] = deque()
         self._last = 0.0
         self._alarm: Any = None
         if queue.expires is not None:
@@ -94,10 +101,24 @@ class QueueProcess:
         clock.at(arrives, lambda: self._take(act, answer))
 
     def _take(self, act: Callable[[], Any], answer: Callable[[Any], Any]) -> None:
-        clock = self.broker.clock
-        if self.leaderless_until > clock.now:
-            clock.at(self.leaderless_until, lambda: self._take(act, answer))
+        if self._stalled or self.leaderless_until > self.broker.clock.now:
+            self._stalled.append((act, answer))
+            if len(self._stalled) == 1:
+                self.broker.clock.at(self.leaderless_until, self._go_on)
             return
+        self._apply(act, answer)
+
+    def _go_on(self) -> None:
+        """There is a leader again, unless there has been another fault: take what has come, in its order."""
+        if self.leaderless_until > self.broker.clock.now:
+            self.broker.clock.at(self.leaderless_until, self._go_on)
+            return
+        stalled, self._stalled = self._stalled, deque()
+        for act, answer in stalled:
+            self._apply(act, answer)
+
+    def _apply(self, act: Callable[[], Any], answer: Callable[[Any], Any]) -> None:
+        clock = self.broker.clock
         result = act() if not self.deleted or isinstance(act, Always) else None
         self.flush()
         clock.after(self.broker.delay(self.broker.latency.queue), lambda: answer(result))
@@ -175,6 +196,10 @@ class ServerChannel:
     def _wait_for(self, queue: QueueProcess, act: Callable[[], Any], answer: Callable[[Any], None]) -> None:
         """Do nothing else until a queue has answered."""
         self._waiting = True
+        if queue.deaf_until > self.broker.clock.now:
+            self.broker.counters["questions that a leader never answers"] += 1
+            self.broker.clock.after(UNANSWERED, self._give_up)
+            return
 
         def answered(result: Any) -> None:
             self._waiting = False
@@ -186,6 +211,11 @@ class ServerChannel:
                 self._work()
 
         queue.command(act, answered)
+
+    def _give_up(self) -> None:
+        """A leader has not answered: that ends the connection, and says nothing of whether the leader has done it."""
+        if self.open:
+            self.connection.close(541, "INTERNAL_ERROR - Cannot get a message from queue: timeout")
 
     def send(self, method: Any, content: Optional[Published] = None) -> None:
         self.connection.send(self.number, method, content)
@@ -706,6 +736,14 @@ class ModelBroker:
         queue = self.queues.get(name)
         if queue is not None:
             queue.leaderless_until = max(queue.leaderless_until, self.clock.now + seconds)
+
+    def stand_still(self, name: str, seconds: float) -> None:
+        """The node that leads a queue stands still until there is another leader. What a channel asks it, and waits for
+        as it does with a get and a consumer, is never answered; everything else is sent to the new leader again."""
+        queue = self.queues.get(name)
+        if queue is not None:
+            queue.deaf_until = max(queue.deaf_until, self.clock.now + seconds)
+            self.elect(name, seconds)
 
     def suspect(self, connection: ServerConnection, seconds: float) -> None:
         """The leaders cannot reach the node of a connection for a while, though its client can."""

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Callable
 from unittest import mock
 
-from fleet_worker.amqp import consumers, publisher
+from fleet_worker.amqp import consumers, getters, publisher
 from fleet_worker.amqp.publisher import ConfirmingPublisher
 from fleet_worker.domain.verdicts import marked
 from fleet_worker.inference.in_flight import InFlightRequest
@@ -81,6 +82,13 @@ def _confirm_that_is_waited_for() -> AbstractContextManager[Any]:
     return mock.patch.object(publisher, "CONFIRM_PATIENCE", math.inf)
 
 
+@contextmanager
+def _silence_that_is_waited_for() -> Iterator[None]:
+    """A question that the broker does not answer keeps its slot and its channel. The daemon did so up to 2026."""
+    with mock.patch.object(getters, "PATIENCE", math.inf), mock.patch.object(consumers, "PATIENCE", math.inf):
+        yield
+
+
 BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "ack before confirm": _ack_before_confirm,
     "requeue that loses count": _requeue_that_loses_count,
@@ -88,4 +96,5 @@ BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "redelivery taken for a copy": _redelivery_taken_for_a_copy,
     "slot that stays taken": _slot_that_stays_taken,
     "confirm that is waited for": _confirm_that_is_waited_for,
+    "silence that is waited for": _silence_that_is_waited_for,
 }

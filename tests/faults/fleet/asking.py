@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A requester of plain pika that survives what the tests do to the broker."""
+"""Requesters of plain pika, one of which survives what the tests do to the broker, and the record that they keep."""
 
 from __future__ import annotations
 
@@ -18,34 +18,61 @@ from history import Happened, History, Verdict, judge
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
+class Record:
+    """What happened to the requests of a requester; judged after each test (conftest.py).
+
+    :ivar made: the records of the test that runs.
+    :ivar complete: whether the requester has waited for all answers: else nothing is lost.
+    """
+
+    made: list[Record] = []
+
+    def __init__(self) -> None:
+        self.made.append(self)
+        self.complete = False
+        self._history = History()
+        self._history.record(Happened.FAULT)  # which every test of this folder makes
+        self._answer_ids: set[str] = set()
+
+    def sent(self, correlation_id: str) -> None:
+        """A request is published. The broker can have taken what it did not confirm."""
+        self.complete = False
+        self._history.record(Happened.SENT, correlation_id, time.monotonic())
+
+    def received(self, properties: Any, *, again: bool = False) -> bool:
+        """A message has come; return whether it is new.
+
+        :param again: whether the broker has given it out before.
+        """
+        if again and properties.message_id in self._answer_ids:
+            return False  # taken before, and the acknowledgement was lost
+        self._answer_ids.add(properties.message_id)
+        if properties.type != DELTA:
+            marked = bool((properties.headers or {}).get(REDELIVERED))
+            self._history.record(Happened.RECEIVED, properties.correlation_id or "", time.monotonic(), marked=marked)
+        return True
+
+    def verdict(self) -> Verdict:
+        """Say what was lost or doubled."""
+        verdict = judge(self._history.events)
+        verdict.findings = [found for found in verdict.findings if self.complete or found.kind != "lost"]
+        return verdict
+
+
 class Asker:
     """Publishes with confirms, and keeps a durable reply queue, so that no answer is missed.
 
-    What happens to its requests is recorded, and judged after each test (conftest.py).
-
-    :ivar made: the askers of the test that runs.
-    :ivar history: what happened. That something was broken, every test of this folder sees to.
-    :param reply_arguments: of the reply queue.
+    :ivar record: what happened to its requests.
     """
 
-    made: list[Asker] = []
-
-    def __init__(
-        self, broker: Any, queue: str, reply_arguments: Optional[dict[str, Any]] = None, **properties: Any
-    ) -> None:
-        self.made.append(self)
-        self.history = History()
-        self.history.record(Happened.FAULT)
-        self._complete = False
-        self._answer_ids: set[Optional[str]] = set()
+    def __init__(self, broker: Any, queue: str, **properties: Any) -> None:
+        self.record = Record()
         self._broker, self._queue, self._properties = broker, queue, properties
         self._connection: Optional[pika.BlockingConnection] = None
         self.reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
         self.asked: list[str] = []
         self.answers: dict[str, list[tuple[pika.BasicProperties, dict[str, Any]]]] = {}
-        self._with_channel(
-            lambda channel: channel.queue_declare(self.reply_to, durable=True, arguments=reply_arguments)
-        )
+        self._with_channel(lambda channel: channel.queue_declare(self.reply_to, durable=True))
 
     def ask(self, **body: Any) -> str:
         """Publish a request; return its correlation id."""
@@ -61,11 +88,9 @@ class Asker:
         )
 
         def publish(channel: Any) -> None:
-            # Before, since a broker can have taken what it did not confirm.
-            self.history.record(Happened.SENT, correlation_id, time.monotonic())
+            self.record.sent(correlation_id)
             channel.basic_publish("llm.request", self._queue, content, properties, mandatory=True)
 
-        self._complete = False
         self._with_channel(publish)
         self.asked.append(correlation_id)
         return correlation_id
@@ -79,17 +104,11 @@ class Asker:
                 raise AssertionError(f"{len(self.answers)} of {wanted} requests answered within {within} s")
             self._with_channel(self._collect)
             time.sleep(0.05)
-        self._complete = number is None
+        self.record.complete = number is None
 
     def collect(self) -> None:
         """Take the answers that are there."""
         self._with_channel(self._collect)
-
-    def verdict(self) -> Verdict:
-        """Say what was lost or doubled. Nothing is lost for whoever has not waited for all answers."""
-        verdict = judge(self.history.events)
-        verdict.findings = [found for found in verdict.findings if self._complete or found.kind != "lost"]
-        return verdict
 
     def only(self) -> tuple[pika.BasicProperties, dict[str, Any]]:
         """The one answer to the one request."""
@@ -106,13 +125,9 @@ class Asker:
             method, properties, body = channel.basic_get(self.reply_to)
             if method is None:
                 return
-            if method.redelivered and properties.message_id in self._answer_ids:
-                channel.basic_ack(method.delivery_tag)  # taken before, and the acknowledgement was lost
+            if not self.record.received(properties, again=method.redelivered):
+                channel.basic_ack(method.delivery_tag)
                 continue
-            self._answer_ids.add(properties.message_id)
-            marked = bool((properties.headers or {}).get(REDELIVERED))
-            if properties.type != DELTA:
-                self.history.record(Happened.RECEIVED, properties.correlation_id, time.monotonic(), marked=marked)
             self.answers.setdefault(properties.correlation_id, []).append((properties, json.loads(body)))
             channel.basic_ack(method.delivery_tag)
 

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import pika
 from fleet_parts import channel_to
 
+from .asking import Record
 from .odd_drafts import OddMessage
 from .raw_publisher import RawPublisher, RefusedByBrokerError
 from .reply_queues import Arrival, ReplyQueues
@@ -182,6 +183,7 @@ class Campaign:
         self, numbers: Sequence[int], honest: int, patience: float = PATIENCE, restart: bool = False
     ) -> tuple[list[str], list[float]]:
         """Return what went wrong, and how long each honest message took."""
+        record = Record()
         names = self._replies.names
         self._replies.take()
         odd = {name: self.message(number, name) for name, number in zip(names, numbers)}
@@ -190,6 +192,8 @@ class Campaign:
             f"{mark}-{position}": self._subject.honest(position, names[ROUND], f"{mark}-{position}")
             for position in range(honest)
         }
+        for name in fair:
+            record.sent(name)
         hanging = self._subject.hanging("llm.fleet.reply.nobody") if numbers else []
         refused = self._send_refusable(odd)
         begun = time.monotonic()
@@ -200,9 +204,8 @@ class Campaign:
         try:
             arrivals = self._wait(lambda seen: len(self._fair(seen)) >= len(fair), patience)
             answers = self._fair(arrivals)
-            silent = [name for name in fair if name not in answers]
-            if silent:
-                problems.append(f"{len(silent)} of {len(fair)} honest messages were not answered while an odd one hung")
+            if len(answers) < len(fair):
+                problems.append(f"{len(fair) - len(answers)} honest messages were not answered while an odd one hung")
         finally:
             self._subject.let_go()
         arrivals = self._wait(lambda seen: owed <= self._answered(seen), patience)
@@ -219,6 +222,11 @@ class Campaign:
             if not self._subject.is_right(answer)
         ]
         problems += self._settle(patience)
+        for arrival in self._wait(lambda _seen: True, 0.0):
+            if arrival.queue == names[ROUND] and self._subject.ends(arrival):
+                record.received(arrival.properties)
+        record.complete = True
+        problems += map(str, record.verdict().findings)
         self.totals.answered += len(answered & odd.keys())
         return problems, [answer.at - begun for answer in answers.values()]
 

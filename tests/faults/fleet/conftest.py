@@ -16,7 +16,7 @@ import services
 from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker
 
-from .asking import Asker
+from .asking import Record
 
 __all__ = ["broker", "fresh_broker", "pytest_generate_tests", "s3"]
 
@@ -25,10 +25,10 @@ leave_in_order()
 
 @pytest.fixture(autouse=True)
 def judged() -> Iterator[None]:
-    """Judge what every asker of a test has seen: nothing is lost, and a repeated answer says that it may be one."""
-    Asker.made.clear()
+    """Judge what every requester of a test has seen: nothing is lost, and a repeated answer says that it may be one."""
+    Record.made.clear()
     yield
-    findings = [str(finding) for asker in Asker.made for finding in asker.verdict().findings]
+    findings = [str(finding) for record in Record.made for finding in record.verdict().findings]
     assert not findings, findings
 
 

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +24,7 @@ from fleet_parts import (
     raise_alarm,
 )
 from fleet_worker._fleet.lanes import lane
+from wire import Wire
 
 from .asking import Asker
 
@@ -74,56 +72,6 @@ def test_heartbeats_go_on_during_a_long_inference(shared_broker: Any, scripted: 
     assert "x-legion-fleet-redelivered" not in asker.only()[0].headers
     assert "connection_lost" not in worker.log
     assert worker.status()["counters"]["connections"] == 1
-
-
-class Wire:
-    """A TCP proxy whose wires can be cut without a sign to either side."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        self.whole = threading.Event()
-        self.whole.set()
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """Lose every byte from now on, on the connections that there are."""
-        self.whole.clear()
-        self.whole = threading.Event()
-        self.whole.set()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # closed before
-            self._listening.shutdown(socket.SHUT_RDWR)  # closing it alone would let a thread go on accepting
-        self._listening.close()
-        for sock in self._sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _address = self._listening.accept()
-            except OSError:
-                return
-            far = socket.create_connection(self._target)
-            self._sockets += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(source, sink, self.whole), daemon=True).start()
-
-    @staticmethod
-    def _carry(source: socket.socket, sink: socket.socket, whole: threading.Event) -> None:
-        try:
-            while data := source.recv(65536):
-                if whole.is_set():
-                    sink.sendall(data)
-            if whole.is_set():
-                sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
 
 @pytest.fixture

@@ -1,36 +1,44 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster of three brokers under load: the one that leads a lane dies, or is cut off."""
+"""A cluster of three brokers and three workers under load: nodes that lead lanes and workers die, stop, are cut off."""
 
 from __future__ import annotations
 
 import itertools
-import threading
-import time
+import os
+import re
+import signal
 from collections.abc import Iterator
-from typing import Callable
+from pathlib import Path
+from typing import Any, Callable
 
 import cluster
 import pytest
-from depth import choose_versions, rounds
-from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, set_up_broker
+from cluster_drill import Drill, Fault
+from cluster_faults import all_leader_faults, all_other_faults, pull_cable
+from depth import DEEP, choose_versions, rounds
+from fleet_parts import ScriptedOllama, Slow, WorkerProcess, set_up_broker
 from fleet_worker._fleet.lanes import lane
-from history import Verdict
+from fleet_worker.observe.status import ask as ask_status
+from wire import Stage, Wire
 
-from .asking import Asker
-
-CHAT = lane("chat", CHAT_MODEL).queue
-
-#: Seconds after a fault without an answer that count as a hang. The drill prints the real gap, which on a busy machine
-#: is also that of the requester, who has to notice the fault like the workers.
-SERVED_WITHIN = 90.0
-
-#: Seconds of load before and after each fault.
-CALM = 3.0
+MODELS = tuple(f"model-{number}:latest" for number in range(6))
+LANES = [lane("chat", model).queue for model in MODELS]
 
 WORKERS = 3
+SLOTS = 2
+
+#: Seconds that an answer takes. Together with the slots this decides the throughput, and not how fast the machine is.
+SECONDS = 0.25
+
 HEARTBEAT = 5
+
+#: Names of the only faults to make, as a regular expression.
+CHOSEN = os.environ.get("DRILL_FAULTS", "")
+
+#: Whether the brokers have RabbitMQ's own settings, and not those of the role fleet_broker.
+DEFAULTS = bool(os.environ.get("DRILL_DEFAULTS"))
 
 Start = Callable[..., WorkerProcess]
 
@@ -41,104 +49,105 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def brokers(request: pytest.FixtureRequest) -> Iterator[cluster.Cluster]:
-    with cluster.cluster(request.param.removeprefix("rabbitmq")) as running:
+    with cluster.cluster(request.param.removeprefix("rabbitmq"), as_the_role=not DEFAULTS) as running:
         set_up_broker(running)
         yield running
 
 
-class Load:
-    """Asks again and again, in a thread, until it is left."""
+class LocalWorker:
+    """A worker that is a process of this machine."""
 
-    def __init__(self, brokers: cluster.Cluster) -> None:
-        self.asker = Asker(brokers, CHAT, {"x-queue-type": "quorum"})
-        self._over = threading.Event()
-        self._error: list[BaseException] = []
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+    def __init__(self, name: str, start: Callable[[], WorkerProcess], aliases: dict[str, str]) -> None:
+        """Start a worker.
 
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
+        :param aliases: by addresses that the worker has for nodes, their own.
+        """
+        self.name = name
+        self._start = start
+        self._aliases = aliases
+        self.process = start()
 
-    def __exit__(self, *_exception: object) -> None:
-        self._over.set()
-        self._thread.join(120)
-        assert not self._error, self._error
+    def status(self) -> dict[str, Any]:
+        state = ask_status(self.process.status_path)
+        if "broker" in state:
+            state["broker"] = self._aliases.get(state["broker"], state["broker"])
+        return state
 
-    def _ask(self) -> None:
-        try:
-            while not self._over.wait(0.05):
-                self.asker.ask()
-                self.asker.collect()
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            self._error.append(error)
+    def kill(self) -> None:
+        self.process.kill()
 
-    def answered(self) -> int:
-        return len(self.asker.answers)
+    def start(self) -> None:
+        self.process = self._start()
+        self.process.wait_ready()
 
-    def wait_for_more(self, number: int, within: float) -> float:
-        """Wait until so many more requests are answered; return the seconds."""
-        began, wanted = time.monotonic(), self.answered() + number
-        while self.answered() < wanted:
-            assert time.monotonic() < began + within, f"no answers for {within} s"
-            time.sleep(0.05)
-        return time.monotonic() - began
+    def pause(self) -> None:
+        self.process.process.send_signal(signal.SIGSTOP)
 
+    def go_on(self) -> None:
+        self.process.process.send_signal(signal.SIGCONT)
 
-def _stop(node: cluster.Node, _others: list[cluster.Node]) -> Callable[[], None]:
-    node.stop()
-    return node.start
+    def is_stopped(self) -> bool:
+        if self.process.process.poll() is not None:
+            return True
+        return Path(f"/proc/{self.process.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def _kill(node: cluster.Node, _others: list[cluster.Node]) -> Callable[[], None]:
-    node.kill()
-    return node.start
+@pytest.fixture
+def wires(brokers: cluster.Cluster) -> Iterator[list[Wire]]:
+    """The cables of the first worker, one to each node."""
+    made = [Wire(node.host, node.port) for node in brokers.nodes]
+    yield made
+    for wire in made:
+        wire.close()
 
 
-def _cut_off(node: cluster.Node, others: list[cluster.Node]) -> Callable[[], None]:
-    node.cut_off(others)
-
-    def heal() -> None:
-        node.heal(others)
-
-    return heal
-
-
-#: What is done to the node that leads the lane, and for how many seconds.
-FAULTS: list[tuple[str, Callable[..., Callable[[], None]], float]] = [
-    ("kill", _kill, 3.0),
-    ("cut off", _cut_off, 10.0),
-    ("stop", _stop, 3.0),
-]
-
-
-def test_faults_of_the_node_that_leads_a_lane_lose_no_request(
-    brokers: cluster.Cluster, scripted: ScriptedOllama, start: Start
-) -> None:
+@pytest.fixture
+def workers(brokers: cluster.Cluster, wires: list[Wire], scripted: ScriptedOllama, start: Start) -> list[LocalWorker]:
+    """One worker for each node, which it prefers."""
+    scripted.models = list(MODELS)
+    scripted.behave = Slow(SECONDS)
     addresses = [f"{node.host}:{node.port}" for node in brokers.nodes]
-    for number in range(WORKERS):
-        own = addresses[number % len(addresses) :] + addresses[: number % len(addresses)]
-        start(brokers, scripted.url, broker_addresses=own, broker_heartbeat=HEARTBEAT).wait_ready()
-    lines = []
-    verdict = Verdict()
-    for name, make, seconds in itertools.islice(itertools.cycle(FAULTS), rounds(2, 36)):
-        with Load(brokers) as load:
-            time.sleep(CALM)
-            node = brokers.leader_of(CHAT)
-            before = load.answered()
-            mending = threading.Timer(seconds, make(node, brokers.others(node)))
-            mending.start()
-            try:
-                gap = load.wait_for_more(5, SERVED_WITHIN + seconds)
-            finally:
-                mending.join()
-            load.wait_for_more(5, SERVED_WITHIN)
-            time.sleep(CALM)
-        load.asker.wait(within=120.0)
-        verdict = load.asker.verdict()
-        new = "the same" if brokers.leader_of(CHAT) is node else "another"
-        lines.append(f"{name} {node.host_name} for {seconds:.1f} s: {verdict}; {gap:.1f} s, then {new} leader")
-        print(lines[-1], flush=True)
-        assert not verdict.findings and before > 0, "\n".join(lines)
-        for other in brokers.nodes:
-            other.wait_up()
-        time.sleep(CALM)
+    behind_wires = [f"127.0.0.1:{wire.port}" for wire in wires]
+    lanes = [{"type": "chat", "model": model} for model in MODELS]
+
+    def starting(number: int) -> Callable[[], WorkerProcess]:
+        own = behind_wires if number == 0 else addresses[number:] + addresses[:number]
+        return lambda: start(
+            brokers,
+            scripted.url,
+            node=f"gpu-{number}",
+            broker_addresses=own,
+            broker_heartbeat=HEARTBEAT,
+            lanes=lanes,
+            concurrency=SLOTS,
+        )
+
+    aliases = dict(zip(behind_wires, addresses))
+    made = [LocalWorker(f"gpu-{number}", starting(number), aliases) for number in range(WORKERS)]
+    for worker in made:
+        worker.process.wait_ready()
+    return made
+
+
+def test_faults_of_nodes_and_workers_lose_no_request(
+    brokers: cluster.Cluster, workers: list[LocalWorker], wires: list[Wire]
+) -> None:
+    drill = Drill(brokers, workers, LANES, HEARTBEAT)
+    for fault in _chosen(wires):
+        drill.run(fault)
+    print(drill.summary(), flush=True)
+    problems = [str(report) for report in drill.reports if report.problems]
+    assert not problems, "\n".join(problems)
+
+
+def _chosen(wires: list[Wire]) -> list[Fault]:
+    """Return the faults to be made, in their order."""
+    leader_faults = all_leader_faults(HEARTBEAT)
+    other_faults = [
+        *all_other_faults(HEARTBEAT),
+        *(pull_cable(wires, stage, 2.0 * HEARTBEAT) for stage in Stage),
+    ]
+    if CHOSEN:
+        return [one for one in leader_faults + other_faults if re.search(CHOSEN, one.name)] * rounds(1, 1)
+    faults = list(itertools.islice(itertools.cycle(leader_faults), rounds(2, 5 * len(leader_faults))))
+    return faults + (other_faults if DEEP else [])

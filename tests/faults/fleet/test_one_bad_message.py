@@ -30,7 +30,7 @@ from fleet_parts import (
 from fleet_parts import set_up_broker as in_order
 from fleet_worker._fleet.lanes import lane
 
-from .asking import Asker
+from .asking import Asker, Record
 from .test_requests_that_hurt import CHAT, EMBED, still_works
 
 Start = Callable[..., WorkerProcess]
@@ -129,17 +129,25 @@ def test_a_direct_reply_queue_that_somebody_made_up_costs_nobody_the_connection(
             )
             channel.basic_publish("llm.request", CHAT, BODY, properties, mandatory=True)
         # An honest one, whose name the broker makes.
-        channel.basic_consume("amq.rabbitmq.reply-to", lambda *_answer: answers.append(_answer[3]), auto_ack=True)
-        answers: list[bytes] = []
-        for _time in range(2):
-            properties = pika.BasicProperties(type="llm.fleet.request", reply_to="amq.rabbitmq.reply-to")
+        record = Record()
+        channel.basic_consume(
+            "amq.rabbitmq.reply-to",
+            lambda _channel, _method, properties, _body: record.received(properties),
+            auto_ack=True,
+        )
+        for number in range(2):
+            properties = pika.BasicProperties(
+                type="llm.fleet.request", reply_to="amq.rabbitmq.reply-to", correlation_id=f"honest-{number}"
+            )
+            record.sent(f"honest-{number}")
             channel.basic_publish("llm.request", CHAT, BODY, properties, mandatory=True)
 
         def answered() -> bool:
             channel.connection.process_data_events(0)
-            return len(answers) == 2
+            return record.verdict().answered == 2
 
         eventually(answered, "the honest answers", 60, worker)
+        record.complete = True
     eventually(lambda: worker.log.count("reply=unacceptable") == 6, "each of them is settled", 60, worker)
     assert worker.log.count("event=reply_to_made_up") == 3, "once for each node"
     assert worker.status()["counters"]["connections"] == 1

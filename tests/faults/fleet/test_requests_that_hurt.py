@@ -17,7 +17,7 @@ from fleet_worker._fleet.lanes import lane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .asking import Asker
+from .asking import Asker, Record
 
 CHAT = lane("chat", CHAT_MODEL).queue
 EMBED = lane("embed", EMBED_MODEL).queue
@@ -51,13 +51,17 @@ def test_a_body_of_20_mib(shared_broker: Any, scripted: ScriptedOllama, start: S
         reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
         channel.queue_declare(reply_to)
         properties = pika.BasicProperties(type="llm.fleet.request", reply_to=reply_to, correlation_id="c-1")
+        record = Record()
         try:
             channel.basic_publish("llm.request", CHAT, body, properties, mandatory=True)
             taken = True
+            record.sent("c-1")
         except pika.exceptions.ChannelClosedByBroker:
             taken = False
         if taken:
             _method, replied, answer = eventually(lambda: got(channel, reply_to), "an answer", 60)
+            record.received(replied)
+            record.complete = True
             assert replied.type == "llm.fleet.error"
             assert json.loads(answer)["error"]["code"] == "payload_too_large"
     assert scripted.calls == []

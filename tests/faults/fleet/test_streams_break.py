@@ -16,9 +16,12 @@ import pytest
 from fleet_parts import CHAT_MODEL, ScriptedOllama, WorkerProcess, answer, asking, channel_to, eventually, raise_alarm
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.dialects import dialect_named
+from fleet_worker._fleet.dialects.typed import DELTA
 from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Delta, Question
 from fleet_worker._fleet.requester import Requester, RoundTrip
+
+from .asking import Record
 
 CHAT = lane("chat", CHAT_MODEL).queue
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -69,16 +72,50 @@ def ask(requester: Requester, on_delta: Optional[Callable[[Delta], None]] = None
     )
 
 
-def publish(channel: Any, reply_to: str, **body: Any) -> None:
-    properties = pika.BasicProperties(
-        type="llm.fleet.request",
-        reply_to=reply_to,
-        correlation_id="c-1",
-        message_id=f"req_{uuid.uuid4()}",
-        headers={"x-legion-llm-stream": "delta"},
-    )
-    content = json.dumps({"messages": MESSAGES, **body}).encode()
-    channel.basic_publish("llm.request", CHAT, content, properties, mandatory=True)
+class StreamRequester:
+    """Asks for a streamed answer over a channel, and reads one message at a time.
+
+    :param limits: arguments of its reply queue.
+    :ivar read: properties and body of each message.
+    """
+
+    def __init__(self, channel: Any, limits: Optional[dict[str, Any]] = None) -> None:
+        self.record = Record()
+        self.read: list[tuple[Any, Any]] = []
+        self._channel = channel
+        self._reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
+        channel.queue_declare(self._reply_to, exclusive=True, arguments=limits)
+
+    def ask(self) -> None:
+        properties = pika.BasicProperties(
+            type="llm.fleet.request",
+            reply_to=self._reply_to,
+            correlation_id="c-1",
+            message_id=f"req_{uuid.uuid4()}",
+            headers={"x-legion-llm-stream": "delta"},
+        )
+        self.record.sent("c-1")
+        content = json.dumps({"messages": MESSAGES}).encode()
+        self._channel.basic_publish("llm.request", CHAT, content, properties, mandatory=True)
+
+    def take(self) -> bool:
+        """Read a message; return whether there was one."""
+        method, properties, body = self._channel.basic_get(self._reply_to, auto_ack=True)
+        if method is None:
+            return False
+        self.record.received(properties)
+        self.read.append((properties, json.loads(body)))
+        return True
+
+    def wait_delta(self) -> None:
+        """Wait for the first piece of the answer."""
+        eventually(self.take, "a delta", 30)
+
+    def wait_answer(self) -> tuple[Any, Any]:
+        """Read until the answer comes; return it."""
+        eventually(lambda: self.take() and self.read[-1][0].type != DELTA, "the answer", 60)
+        self.record.complete = True
+        return self.read[-1]
 
 
 def waiting(broker: Any) -> int:
@@ -99,11 +136,10 @@ def test_a_requester_that_leaves_ends_the_inference(shared_broker: Any, scripted
 
     scripted.behave = lambda path, body: (200, lines()) if body.get("stream") else answer(path, body)
     worker = start(shared_broker, scripted.url, concurrency=1).wait_ready()
-    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
     with channel_to(shared_broker) as channel:
-        channel.queue_declare(reply_to, exclusive=True)
-        publish(channel, reply_to)
-        eventually(lambda: channel.basic_get(reply_to, auto_ack=True)[0], "a delta", 30)
+        requester = StreamRequester(channel)
+        requester.ask()
+        requester.wait_delta()
     left.set()
     assert scripted.cancelled.wait(30), "Ollama is still at work"
     assert "outcome=requester_gone" in worker.wait_log("event=request")
@@ -159,11 +195,10 @@ def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
 
     scripted.behave = lambda path, body: (200, lines()) if body.get("stream") else answer(path, body)
     worker = start(shared_broker, scripted.url, concurrency=2).wait_ready()
-    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
     with channel_to(shared_broker) as channel:
         limits = {"x-max-length": 4, "x-overflow": "reject-publish"}
-        channel.queue_declare(reply_to, exclusive=True, arguments=limits)
-        publish(channel, reply_to)
+        slow = StreamRequester(channel, limits)
+        slow.ask()
         eventually(lambda: worker.status()["counters"].get("deltas", 0) >= 20, "deltas that find the queue full", 60)
         enough.set()
         # The other slot is not in its way.
@@ -173,20 +208,17 @@ def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
                 question, dialect_named("typed"), exchange="llm.request", routing_key=CHAT, seconds=30
             )
             assert answered.answer.text == "Good morning."
-        read = []
 
         def answered_at_last() -> bool:
-            method, properties, body = channel.basic_get(reply_to, auto_ack=True)
-            if method is None:
+            if not slow.take():
                 ready.set()
                 return False
-            read.append((properties, json.loads(body)))
-            return properties.type != "llm.fleet.delta"
+            return slow.read[-1][0].type != DELTA
 
         eventually(answered_at_last, "the answer", 60)
-    properties, body = read[-1]
+    properties, body = slow.read[-1]
     assert body["message"]["content"] == "".join(words)
-    assert properties.headers["x-legion-fleet-deltas"] > len(read) - 1
+    assert properties.headers["x-legion-fleet-deltas"] > len(slow.read) - 1
     eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
 
 
@@ -206,11 +238,10 @@ def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: Scr
 
     scripted.behave = lambda _path, _body: (200, lines())
     worker = start(shared_broker, scripted.url).wait_ready()
-    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
     with channel_to(shared_broker) as channel:
-        channel.queue_declare(reply_to, exclusive=True)
-        publish(channel, reply_to)
-        eventually(lambda: channel.basic_get(reply_to, auto_ack=True)[0], "a delta", 30)
+        requester = StreamRequester(channel)
+        requester.ask()
+        requester.wait_delta()
         try:
             raise_alarm(shared_broker)
             talking.set()
@@ -218,16 +249,9 @@ def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: Scr
             assert said.wait(60), "Ollama is kept waiting by the broker"
         finally:
             shared_broker.ctl("set_vm_memory_high_watermark", "0.4")
-        read = []
-
-        def answered() -> bool:
-            method, properties, body = channel.basic_get(reply_to, auto_ack=True)
-            read.extend([] if method is None else [(properties, json.loads(body))])
-            return bool(method) and properties.type == "llm.fleet.response"
-
-        eventually(answered, "the answer", 60)
-    assert read[-1][1]["message"]["content"] == "Begin. " + text * 180
-    sizes = [len(body["delta"]["content"]) for _properties, body in read[:-1]]
+        _properties, whole = requester.wait_answer()
+    assert whole["message"]["content"] == "Begin. " + text * 180
+    sizes = [len(body["delta"]["content"]) for _properties, body in requester.read[:-1]]
     # Eight that are not confirmed, and what waits behind them.
     assert sum(sizes) < 9 * 65536 < len(text) * 180
 
@@ -236,27 +260,19 @@ def test_a_connection_that_is_lost_keeps_the_answer(shared_broker: Any, scripted
     """The worker goes on, its redelivered request joins the work under way, and the answer comes once and whole."""
     telling = scripted.behave = Telling("Good ", rest="morning.")
     worker = start(shared_broker, scripted.url).wait_ready()
-    reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
     with channel_to(shared_broker) as channel:
-        channel.queue_declare(reply_to, exclusive=True)
-        publish(channel, reply_to)
-        eventually(lambda: channel.basic_get(reply_to, auto_ack=True)[0], "a delta", 30)
+        requester = StreamRequester(channel)
+        requester.ask()
+        requester.wait_delta()
         listed = shared_broker.ctl("-q", "list_connections", "pid", "client_properties").splitlines()
         pids = [line.split()[0] for line in listed if "fleet-worker gpu-0" in line]
         shared_broker.ctl("close_connection", pids[0], "test")
         worker.wait_log("event=connection_lost")
         eventually(lambda: worker.status()["counters"].get("joined"), "the request comes again", 60)
         telling.go_on.set()
-        read: list[Any] = []
-
-        def answered() -> bool:
-            method, properties, body = channel.basic_get(reply_to, auto_ack=True)
-            read.extend([] if method is None else [(properties, json.loads(body))])
-            return bool(method) and properties.type == "llm.fleet.response"
-
-        eventually(answered, "the answer", 60)
-        assert read[-1][1]["message"]["content"] == "Good morning."
-        assert [body["delta"]["content"] for _properties, body in read[:-1]] == ["morning."]
-        assert read[-1][0].headers["x-legion-fleet-redelivered"] == 1
-        assert read[-1][0].headers["x-legion-fleet-deltas"] == 2
+        properties, body = requester.wait_answer()
+        assert body["message"]["content"] == "Good morning."
+        assert [piece["delta"]["content"] for _properties, piece in requester.read[:-1]] == ["Good ", "morning."]
+        assert properties.headers["x-legion-fleet-redelivered"] == 1
+        assert properties.headers["x-legion-fleet-deltas"] == 2
     assert len(scripted.calls) == 1

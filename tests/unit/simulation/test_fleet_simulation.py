@@ -9,8 +9,10 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from fleet_simulation import Outcome, make_plan, run_plan, shrink
+from fleet_simulation import Ask, Fault, Outcome, Plan, make_plan, run_plan, shrink
+from history import Happened
 from planted_bugs import BUGS
+from quorum_queue import Series
 
 #: Seeds that are tried for a planted bug, beginning with one that has found it.
 TRIES = 150
@@ -68,3 +70,48 @@ def test_shrink_of_a_failing_plan_leaves_what_it_takes_to_fail() -> None:
         smallest = shrink(outcome.plan, lambda plan: bool(run_plan(plan).problems))
         assert run_plan(smallest).problems
     assert len(smallest.asks) == 1 and not smallest.faults
+
+
+def _waits_of_a_lane(outcome: Outcome, lane: int, since: float, until: float) -> float:
+    """Return the longest time without an answer in a lane, of those that begin in a time."""
+    times = [
+        event.at
+        for event in outcome.history.events
+        if event.what is Happened.RECEIVED and outcome.plan.asks[int(event.request[1:])].lane == lane
+    ]
+    return max(later - earlier for earlier, later in zip(times, times[1:]) if since < earlier < until)
+
+
+def test_run_plan_with_a_leader_that_stands_still_goes_on_with_the_lanes_of_the_others() -> None:
+    """The model of the other lanes is loaded: without the fault a lane waits for 10 seconds before it is preferred."""
+    plan = Plan(
+        seed=1,
+        series=Series.V4_0,
+        lanes=(("chat", "llama:1b", "model"), ("chat", "mini:latest", "model")),
+        serves=((0, 1),),
+        slots=(1,),
+        seconds=((0.5, 0.5),),
+        asks=tuple(Ask(1.0 + 0.4 * number, number % 2) for number in range(200)),
+        faults=(Fault(20.0, "stand_still", 0, 15.0),),
+    )
+    outcome = run_plan(plan)
+    assert outcome.counters["questions that a leader never answers"] and not outcome.problems
+    assert _waits_of_a_lane(outcome, 1, 20.0, 35.0) < 7.0
+    assert _waits_of_a_lane(outcome, 0, 1.0, 35.0) < 15.0 + 20.0
+    with BUGS["silence that is waited for"]():
+        assert _waits_of_a_lane(run_plan(plan), 1, 20.0, 35.0) > 30.0
+
+
+def test_run_plan_with_a_queue_without_a_leader_twice_takes_its_commands_in_their_order() -> None:
+    """Seed 1671 with ten times as many requests, made smaller: a get was taken after the end of its channel."""
+    plan = Plan(
+        seed=1671,
+        series=Series.V4_0,
+        lanes=(("chat", "qwen:7b", "shared"), ("embed", "mini:latest", "model")),
+        serves=((0, 1), (1,)),
+        slots=(2, 1),
+        seconds=((0.1, 2.0), (0.1, 2.0)),
+        asks=(Ask(90.365, 1), Ask(91.648, 0), Ask(91.659, 0, 100.0), Ask(91.670, 0)),
+        faults=(Fault(85.321, "elect", 1, 35.56), Fault(108.464, "kill_broker", 1, 12.47)),
+    )
+    assert not run_plan(plan).problems

@@ -14,6 +14,7 @@ Everything here runs on the I/O thread.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from functools import partial
 from typing import Any, Callable, Optional
@@ -28,7 +29,7 @@ from .._ollama.retry import RetryPolicy
 from ..domain.delivery import Delivery, LaneSettings, delivery_count
 from ..domain.settlement import Settlement
 from ..logs.defects import contained
-from .getters import GetRequest, Getters
+from .getters import PATIENCE, GetRequest, Getters
 from .reconnecting import ReconnectingConnection
 
 #: Channels for asking lanes, and for asking those that were never asked. A question takes about a millisecond, an
@@ -54,6 +55,8 @@ class Consumers:
     :param lane_lost: called with a lane whose queue is gone or may not be read, or whose consumer the broker has ended:
         RabbitMQ 4.3 does that when it has lost patience with an unacknowledged delivery. Beside it are the reason, and
         seconds until the lane is to be tried again.
+    :param silent: called with a lane for which the broker does not answer for now, and whether it was asked for one
+        request, and not for a consumer.
     :param closed: called with the reason when the broker has closed the channel of the consumers; not when the
         connection is gone.
     """
@@ -67,6 +70,7 @@ class Consumers:
         got: Callable[[LaneSettings, Optional[Delivery], int], None],
         cancelled: Callable[[LaneSettings, bool], None],
         lane_lost: Callable[[LaneSettings, str, float], None],
+        silent: Callable[[LaneSettings, bool], None],
         closed: Callable[[BrokerError], None],
     ) -> None:
         self._link = link
@@ -75,11 +79,13 @@ class Consumers:
         self._got = got
         self._cancelled = cancelled
         self._lane_lost = lane_lost
+        self._silent = silent
         self._closed = closed
         self._channel: Any = None
         self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
-        #: Lanes that consumers were asked for, until the broker has said that there is one.
-        self._beginning: deque[LaneSettings] = deque()
+        #: Lanes that consumers were asked for, and when, until the broker has said that there is one.
+        self._beginning: deque[tuple[LaneSettings, float]] = deque()
+        self._looking = self._told_silent = False
         #: Queues that the broker lets us read, over this connection.
         self._readable: set[str] = set()
         #: Consumers that wait until it is known whether their queue is readable, with their prefetch.
@@ -127,7 +133,15 @@ class Consumers:
             return
         self._unproven[(lane.queue, hot)] = (lane, prefetch)
         answered = partial(self._proven, lane)
-        self._probers.ask(GetRequest(lane, answered, partial(self._refused, lane)))
+        self._probers.ask(
+            GetRequest(
+                lane,
+                answered,
+                partial(self._refused, lane),
+                overdue=partial(self._silent, lane, False),
+                late=lambda delivery: answered(delivery, 0),
+            )
+        )
 
     def _proven(self, lane: LaneSettings, delivery: Optional[Delivery], _more: int) -> None:
         """The broker lets us read a lane that is to be consumed."""
@@ -151,7 +165,29 @@ class Consumers:
 
         tag = self._channel.basic_consume(lane.queue, received, arguments=arguments, callback=self._on_consume_ok)
         self._consumers[tag] = (lane, hot)
-        self._beginning.append(lane)
+        self._beginning.append((lane, time.monotonic()))
+        self._look_later()
+
+    def _look_later(self) -> None:
+        """Look when the broker should have begun the consumer that it begins next."""
+        if self._beginning and not self._looking:
+            self._looking = True
+            seconds = max(0.0, self._beginning[0][1] + PATIENCE - time.monotonic())
+            self._link.call_later(seconds, partial(self._look_for_silence, self._channel))
+
+    def _look_for_silence(self, channel: Any) -> None:
+        """Say which lane has waited too long for its consumer."""
+        if channel is not self._channel:
+            return
+        self._looking = False
+        if not self._beginning or self._told_silent:
+            return
+        lane, since = self._beginning[0]
+        if time.monotonic() - since < PATIENCE:
+            self._look_later()
+            return
+        self._told_silent = True
+        self._silent(lane, False)
 
     def cancel(self, queue: str, *, hot: bool) -> None:
         """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
@@ -175,8 +211,13 @@ class Consumers:
             self._got(lane, None, 0)
             self._refused(lane, error)
 
+        def late(delivery: Optional[Delivery]) -> None:
+            self._may_be_read(lane)
+            if delivery is not None:
+                self._delivered(delivery)
+
         getters = self._getters if lane.queue in self._readable else self._probers
-        getters.ask(GetRequest(lane, answered, refused))
+        getters.ask(GetRequest(lane, answered, refused, overdue=partial(self._silent, lane, True), late=late))
 
     def _may_be_read(self, lane: LaneSettings) -> None:
         if lane.queue not in self._readable:
@@ -212,6 +253,8 @@ class Consumers:
 
     def _on_consume_ok(self, _frame: Any) -> None:
         self._beginning.popleft()
+        self._told_silent = False
+        self._look_later()
 
     def _on_cancel_ok(self, frame: Any) -> None:
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
@@ -230,7 +273,7 @@ class Consumers:
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         # One consumer is begun after the other on a channel, and the broker closes it for the first that it refuses.
-        culprit = self._beginning[0] if self._beginning else None
+        culprit = self._beginning[0][0] if self._beginning else None
         self._forget_consumers()
         if isinstance(error, ChannelClosedByBroker):
             self._closed(channel_error(error.reply_code, error.reply_text, self._settings))
@@ -239,6 +282,7 @@ class Consumers:
 
     def _forget_consumers(self) -> None:
         self._channel = None
+        self._looking = self._told_silent = False
         for kept in (self._consumers, self._beginning, self._unproven):
             kept.clear()
 

@@ -1,13 +1,19 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lanes are declared and bound, one after the other, each refusal told apart.
+"""Lanes are declared and then bound, one after the other, each refusal told apart.
 
-A refusal closes the channel, which is why this has channels of its own. Everything here runs on the I/O thread.
+A refusal closes the channel, which is why this has channels of its own. While a node of a cluster stands still, the
+others answer no bind, and declare no queue that is new: for a minute, if nobody has set net_ticktime. A queue that is
+there can be consumed meanwhile, and its bindings of before are there, too. So a declaration reports after ``PATIENCE``
+which queues are declared, and later the rest.
+
+Everything here runs on the I/O thread.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
@@ -21,11 +27,16 @@ from .reconnecting import ReconnectingConnection
 
 Done = Callable[[dict[str, Optional[BrokerError]]], None]
 
+#: Seconds after which a declaration reports what is declared so far. A broker in order needs less for hundreds.
+PATIENCE = 5.0
+
 
 class Declaration:
     """Declares lanes once, over one connection.
 
-    :param done: called with each queue, and None or why it cannot be used. Not called when the connection breaks.
+    :param done: called with queues, and None or why each cannot be used: once with all of them if the broker is quick,
+        else several times. A queue is named again that was declared and cannot be bound. Not called when the connection
+        breaks.
     """
 
     def __init__(
@@ -37,15 +48,19 @@ class Declaration:
         done: Done,
     ) -> None:
         self._link = link
-        self._waiting = list(lanes)
-        self._exchanges = exchanges
+        self._lanes = list(lanes)
         self._settings = settings
         self._done = done
+        #: What was found out and is not told yet.
         self._results: dict[str, Optional[BrokerError]] = {}
-        self._lane: Optional[Lane] = None
+        #: What is to be done: a lane is declared, or bound to an exchange with a key.
+        self._steps: deque[tuple[Lane, Optional[tuple[str, str]]]] = deque((lane, None) for lane in lanes)
+        self._steps.extend((lane, (exchange, key)) for lane in lanes for exchange in exchanges for key in lane.keys)
+        self._step: Optional[tuple[Lane, Optional[tuple[str, str]]]] = None
         self._channel: Any = None
 
     def start(self) -> None:
+        self._link.call_later(PATIENCE, self._tell_some)
         self._open()
 
     def _open(self) -> None:
@@ -57,35 +72,42 @@ class Declaration:
         self._next()
 
     def _next(self) -> None:
-        if not self._waiting:
-            self._lane = None
+        if not self._channel.is_open:
+            return  # the worker leaves: pika still hands on what the broker answers while it closes
+        if not self._steps:
+            self._step = None
             self._channel.close()
-            self._done(self._results)
+            self._tell()
             return
-        self._lane = self._waiting.pop(0)
-        self._channel.queue_declare(
-            self._lane.queue, durable=True, auto_delete=False, arguments=self._lane.arguments, callback=self._declared
-        )
+        self._step = lane, binding = self._steps.popleft()
+        if binding is None:
+            self._channel.queue_declare(
+                lane.queue, durable=True, auto_delete=False, arguments=lane.arguments, callback=self._declared
+            )
+        else:
+            self._channel.queue_bind(lane.queue, *binding, callback=lambda _frame: self._next())
 
     def _declared(self, _frame: Any) -> None:
-        self._bind(0)
+        if self._step is not None:
+            self._results[self._step[0].queue] = None
+        self._next()
 
-    def _bind(self, index: int) -> None:
-        lane = self._lane
-        if lane is None or not self._channel.is_open:
-            return  # also when the worker leaves: pika still hands on what the broker answers while it closes
-        bindings = [(exchange, key) for exchange in self._exchanges for key in lane.keys]
-        if index == len(bindings):
-            self._results[lane.queue] = None
-            self._next()
-            return
-        exchange, key = bindings[index]
-        self._channel.queue_bind(lane.queue, exchange, key, callback=lambda _frame: self._bind(index + 1))
+    def _tell_some(self) -> None:
+        """Tell what is known while the broker does not go on."""
+        if self._step is not None:
+            self._tell()
+            self._link.call_later(PATIENCE, self._tell_some)
+
+    def _tell(self) -> None:
+        results, self._results = self._results, {}
+        if results or not self._lanes:
+            self._done(results)
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        lane = self._lane
-        if lane is None or not isinstance(error, ChannelClosedByBroker):
+        if self._step is None or not isinstance(error, ChannelClosedByBroker):
             return
+        lane, _binding = self._step
         refused = channel_error(error.reply_code, error.reply_text, self._settings)
         self._results[lane.queue] = declare_error(error.reply_code, error.reply_text, lane, refused)
+        self._steps = deque(step for step in self._steps if step[0] is not lane)
         self._open()

@@ -5,6 +5,9 @@
 
 There are several, because pika waits for the answer to one question before it sends the next one on a channel.
 
+A broker answers no question to a queue whose leader does not answer the broker, for up to a minute, and nothing else on
+that channel. So a getter reports a question without an answer after ``PATIENCE``, and another channel takes its place.
+
 A broker that refuses a question closes the channel, and takes back every delivery that came by it. So lanes that were
 never asked before have channels of their own: such a channel is left to its first delivery, and another one is opened.
 
@@ -13,6 +16,7 @@ Everything here runs on the I/O thread.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -22,6 +26,9 @@ from pika.exceptions import ChannelClosedByBroker
 
 from ..domain.delivery import Delivery, LaneSettings
 from .reconnecting import ReconnectingConnection
+
+#: Seconds for which an answer is waited for. A broker in order needs milliseconds, and a busy one less than this.
+PATIENCE = 5.0
 
 #: Makes a delivery of what pika gives to a callback; None when the message was rejected.
 Receive = Callable[[LaneSettings, Any, Any, Any, bytes], Optional[Delivery]]
@@ -33,19 +40,25 @@ class GetRequest:
 
     :ivar answered: called with the request, or None, and how many requests the lane still has.
     :ivar refused: called when the broker refuses the question.
+    :ivar overdue: called when the broker does not answer for now.
+    :ivar late: called instead of ``answered`` when the broker answers after that.
     """
 
     lane: LaneSettings
     answered: Callable[[Optional[Delivery], int], None]
     refused: Callable[[ChannelClosedByBroker], None]
+    overdue: Callable[[], None]
+    late: Callable[[Optional[Delivery]], None]
 
 
 class _Getter:
-    """A channel, and the question whose answer it waits for."""
+    """A channel, and the question whose answer it waits for since when."""
 
     def __init__(self) -> None:
         self.channel: Any = None
         self.asked: Optional[GetRequest] = None
+        self.since = 0.0
+        self.overdue = False
 
 
 class Getters:
@@ -62,11 +75,15 @@ class Getters:
         self._receive = receive
         self._once = once
         self._idle: list[_Getter] = []
+        self._busy: set[_Getter] = set()
+        self._looking = False
         self._questions: deque[GetRequest] = deque()
 
     def open(self) -> None:
         """Open the channels of a new connection. Questions to the one before are forgotten."""
         self._idle.clear()
+        self._busy.clear()
+        self._looking = False
         self._questions.clear()
         for _number in range(self._number):
             self._open()
@@ -93,6 +110,9 @@ class Getters:
             getter = self._idle.pop()
             if getter.channel.is_open:
                 getter.asked = question = self._questions.popleft()
+                getter.since = time.monotonic()
+                self._busy.add(getter)
+                self._look_later()
 
                 def received(channel: Any, method: Any, properties: Any, body: bytes, getter: _Getter = getter) -> None:
                     if getter.asked is not None:
@@ -101,8 +121,32 @@ class Getters:
 
                 getter.channel.basic_get(question.lane.queue, received)
 
+    def _look_later(self) -> None:
+        """Look when the oldest question is overdue, if it has no answer by then."""
+        if self._busy and not self._looking:
+            self._looking = True
+            oldest = min(getter.since for getter in self._busy)
+            self._link.call_later(max(0.0, oldest + PATIENCE - time.monotonic()), self._look_for_overdue)
+
+    def _look_for_overdue(self) -> None:
+        self._looking = False
+        now = time.monotonic()
+        for getter in [getter for getter in self._busy if now >= getter.since + PATIENCE]:
+            # It stays with its question, and the deliveries that came by it before.
+            self._busy.discard(getter)
+            getter.overdue = True
+            self._open()
+            if getter.asked is not None:
+                getter.asked.overdue()
+        self._look_later()
+
     def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
         question, getter.asked = getter.asked, None
+        self._busy.discard(getter)
+        if getter.overdue:
+            if question is not None:
+                question.late(delivery)
+            return
         if delivery is not None and self._once:
             self._open()
         else:
@@ -115,7 +159,8 @@ class Getters:
         if not isinstance(error, ChannelClosedByBroker) or not self._link.is_open:
             return
         question, getter.asked = getter.asked, None
-        if question is not None or not self._once:
+        self._busy.discard(getter)
+        if not getter.overdue and (question is not None or not self._once):
             self._open()
         if question is not None:
             question.refused(error)

@@ -16,6 +16,8 @@ import time
 from functools import partial
 from typing import Any, Callable, Optional
 
+from pika.exceptions import AMQPHeartbeatTimeout
+
 from .._fleet.broker import BrokerSettings, connection_error, parameters
 from .._fleet.errors import BrokerError, FleetError, InvalidBrokerError
 from .connection import Connection
@@ -197,6 +199,9 @@ class ReconnectingConnection:
             self._failures = 0
         self._useful_since = None
         self._failures += 1
+        if isinstance(error, AMQPHeartbeatTimeout):
+            # A node that stands still takes connections, and says nothing on them: the next one first.
+            self._index = (self._index + 1) % len(self._settings.addresses)
         self._later(self._delay())
 
     def _delay(self) -> float:

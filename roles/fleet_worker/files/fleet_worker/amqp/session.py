@@ -67,6 +67,12 @@ class SessionEvents(Protocol):
     def lane_lost(self, lane: LaneSettings, reason: str, pause: float) -> None:
         """A lane cannot be consumed any more; it is to be tried again after so many seconds."""
 
+    def lane_silent(self, lane: LaneSettings, asked: bool) -> None:
+        """The broker does not answer for a lane for now, as when the node that leads its queue stands still.
+
+        :param asked: whether the lane was asked for one request, and not for a consumer.
+        """
+
     def delivered(self, delivery: Delivery) -> None:
         """A consumer has got a request."""
 
@@ -113,6 +119,7 @@ class BrokerSession:
             got=events.got,
             cancelled=events.consumer_cancelled,
             lane_lost=events.lane_lost,
+            silent=events.lane_silent,
             closed=self._consumers_closed,
         )
         self.registry = RegistryPublisher(loop, link, settings, registry)

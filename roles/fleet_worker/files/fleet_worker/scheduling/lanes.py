@@ -10,6 +10,11 @@ from typing import Optional
 
 from ..domain.lane_rule import LaneRule
 
+#: Seconds for which a lane is left alone whose broker did not answer, doubled each time up to the second. A question to
+#: a queue whose leader does not answer keeps a channel busy for a minute (RabbitMQ: net_ticktime and 5 seconds).
+SILENT = 2.5
+SILENT_CAP = 60.0
+
 
 class LaneEntry:
     """A lane of the scheduler.
@@ -23,6 +28,7 @@ class LaneEntry:
     :ivar empty: the sweep under way has found the lane empty.
     :ivar visited: when the lane was last asked for a request.
     :ivar touched: when the broker last saw a use of the queue; None while the queue is not declared.
+    :ivar silent_until: until when the lane is left alone, since the broker did not answer; None while it answers.
     """
 
     def __init__(self, rule: LaneRule) -> None:
@@ -32,10 +38,23 @@ class LaneEntry:
         self.unsettled = 0
         self.visited = 0.0
         self.touched: Optional[float] = None
+        self.silent_until: Optional[float] = None
+        self._silences = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker did not answer when the lane was last asked for a request."""
+        return self.silent_until is not None
+
+    def note_silence(self, now: float) -> None:
+        """Note that the broker does not answer."""
+        self.silent_until = now + min(SILENT_CAP, SILENT * 2.0 ** min(self._silences, 10))
+        self._silences += 1
 
     def touch(self, now: float) -> None:
         """Note that the broker saw a use of the queue."""
         self.visited = now
+        self.silent_until, self._silences = None, 0
         if not self.leaving:
             self.touched = now
 
@@ -48,12 +67,13 @@ class LaneEntry:
         expires = self.rule.expires
         if expires is None or self.touched is None or self.consumed or self.getting:
             return None
-        return self.touched + expires / 3
+        return max(self.touched + expires / 3, self.silent_until or 0.0)
 
     def forget_channel(self) -> None:
         """Note that the consumers are gone with their channel, and that the queue has to be declared again."""
         self.open = self.consumed = self.empty = self.throttled = False
         self.getting, self.unsettled, self.touched = 0, 0, None
+        self.silent_until, self._silences = None, 0
 
 
 class LaneTable:

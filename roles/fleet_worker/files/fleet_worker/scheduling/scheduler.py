@@ -69,6 +69,10 @@ class Scheduler:
         """Requests that were taken and not started."""
         return len(self._held)
 
+    def is_silent(self, queue: str) -> bool:
+        """Whether the broker does not answer for a lane."""
+        return self._lanes[queue].is_silent
+
     def mode_of(self, queue: str) -> str:
         """Return how requests of a lane arrive: ``push``, ``pull`` or ``paused``."""
         lane = self._lanes[queue]
@@ -159,6 +163,23 @@ class Scheduler:
         lane.touch(now)
         self._begin_sweep()
         return self._next(now)
+
+    def silent(self, queue: str, now: float, *, asked: bool) -> list[Action]:
+        """The broker does not answer for a lane: neither a get of it nor the begin of its consumer.
+
+        What is asked of a lane that is silent takes no slot's turn. There are no consumers meanwhile: the broker begins
+        one after the other, and all would wait for the one that may not come.
+
+        :param asked: whether it is a get that is not answered, which may still bring a request later.
+        """
+        lane = self._lanes.get(queue)
+        if lane is None:
+            return []
+        if asked:
+            lane.count_answer()
+        lane.note_silence(now)
+        actions = self._enter_pull(now) if self.mode is Mode.PUSH else []
+        return actions + self._next(now)
 
     def cancelled(self, queue: str, hot: bool, now: float) -> list[Action]:
         """The broker has confirmed the end of a consumer: it brings no more requests."""
@@ -346,25 +367,32 @@ class Scheduler:
 
     def _ask(self, now: float) -> list[Action]:
         """Get from the lanes that deserve it most, at most one request per free slot."""
+        silent = any(lane.open and lane.is_silent for lane in self._lanes)
         if self._swept():
-            if now >= self._pull_began + DWELL and not self._consumers.cancelling:
+            if now >= self._pull_began + DWELL and not self._consumers.cancelling and not silent:
                 return self._enter_push()
             if now < self._next_sweep:
                 return []
             self._begin_sweep()
         # A lane that gathers a batch will use a slot, so no other lane gets it.
         gathering = self._batches.gathering(now)
-        wanted = self._slots.free - sum(lane.getting > 0 or lane in gathering for lane in self._lanes)
-        candidates = [lane for lane in self._lanes if lane.open and not lane.getting and not lane.empty]
+        wanted = self._slots.free - sum(
+            (lane.getting > 0 and not lane.is_silent) or lane in gathering for lane in self._lanes
+        )
+        candidates = [
+            lane
+            for lane in self._lanes
+            if lane.open and not lane.getting and not lane.empty and now >= (lane.silent_until or 0.0)
+        ]
         candidates.sort(key=lambda lane: (*self._rank(lane, lane.visited, now), lane.rule.queue))
         actions: list[Action] = []
         for lane in candidates:
-            more = lane in gathering
+            more = lane in gathering or lane.is_silent
             if more or (wanted > 0 and self._has_room(lane)):
                 wanted -= not more
                 lane.getting += 1
                 actions.append(Get(lane.rule.queue))
-        self._next_sweep = now + SWEEP
+        self._next_sweep = now + (PEEK if silent else SWEEP)
         return actions
 
     def _has_room(self, lane: LaneEntry) -> bool:
@@ -386,7 +414,7 @@ class Scheduler:
     def _swept(self) -> bool:
         """Whether every lane that could be served was found empty since the last request arrived."""
         lanes = [lane for lane in self._lanes if lane.open and not self._slots.full(lane)]
-        return bool(lanes) and all(lane.empty and not lane.getting for lane in lanes)
+        return bool(lanes) and all((lane.empty and not lane.getting) or lane.is_silent for lane in lanes)
 
     def _begin_sweep(self) -> None:
         for lane in self._lanes:

@@ -73,6 +73,10 @@ class Dispatcher:
         """The broker has ended the consumers of a lane by itself."""
         self._apply_actions(self._scheduler.lost(lane.queue, time.monotonic()))
 
+    def silent(self, lane: LaneSettings, asked: bool) -> None:
+        """The broker does not answer for a lane."""
+        self._apply_actions(self._scheduler.silent(lane.queue, time.monotonic(), asked=asked))
+
     def cancelled(self, lane: LaneSettings, hot: bool) -> None:
         """The broker has confirmed the end of a consumer."""
         self._apply_actions(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))

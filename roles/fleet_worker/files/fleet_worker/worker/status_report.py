@@ -19,6 +19,9 @@ from .drain import Drain
 from .lane_board import LaneBoard
 from .waiting_room import WaitingRoom
 
+#: Why no requests come from a lane that the worker would take them from.
+SILENT = "the broker does not answer for its queue, whose leader may stand still"
+
 
 class StatusReport:
     """Reads the state of one worker. For the I/O thread."""
@@ -98,7 +101,7 @@ class StatusReport:
             lane.style,
             lane.context_window,
             state="degraded" if self._board.is_degraded(queue) else self._scheduler.mode_of(queue),
-            reason=self._board.status(queue).reason,
+            reason=self._board.status(queue).reason or (SILENT if self._scheduler.is_silent(queue) else ""),
             running=sum(request.lane is settings for request in self._requests),
         )
 

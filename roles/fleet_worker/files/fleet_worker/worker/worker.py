@@ -223,6 +223,11 @@ class Worker:
         self._dispatcher.lost(lane)
         self._review_lanes()
 
+    def lane_silent(self, lane: LaneSettings, asked: bool) -> None:
+        """The broker does not answer for a lane: the lane waits, and the others are served."""
+        LOG.warning("lane_silent", lane=lane.queue)
+        self._dispatcher.silent(lane, asked)
+
     def _declare_lanes(self, lanes: Iterable[LaneSettings]) -> None:
         chosen = list(lanes)
         self._board.being_declared(chosen)

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Callable, Optional
 
 import pika
 import pytest
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker.amqp.consumers import Consumers
+from fleet_worker.amqp.getters import PATIENCE
 from pika import spec
 from pika.exceptions import ChannelClosedByBroker
 
@@ -84,9 +86,11 @@ class Broker:
             got=lambda lane, delivery, more: self.said.append(("got", lane, delivery is not None, more)),
             cancelled=lambda lane, hot: self.said.append(("cancelled", lane, hot)),
             lane_lost=lambda lane, _reason, pause: self.said.append(("lost", lane, pause)),
+            silent=lambda lane, asked: self.said.append(("silent", lane, asked)),
             closed=lambda _error: self.said.append(("closed",)),
         )
         self._opening: list[Any] = []
+        self._timers: list[Callable[[], None]] = []
         self.intake.open(lambda: None)
         self.open()
 
@@ -95,6 +99,18 @@ class Broker:
         self.channels.append(channel)
         self._opening.append((on_open_callback, channel))
         return channel
+
+    def call_later(self, _seconds: float, callback: Callable[[], None]) -> None:
+        self._timers.append(callback)
+
+    def wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the broker's time to answer pass."""
+        now = time.monotonic() + PATIENCE
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        timers, self._timers = self._timers, []
+        for timer in timers:
+            timer()
+        self.open()
 
     def open(self) -> None:
         opening, self._opening = self._opening, []
@@ -193,3 +209,49 @@ def test_message_that_cannot_be_a_delivery_is_rejected_alone(broker: Broker, mon
     broker.intake.get(GOOD)
     broker.asking(GOOD.queue).answer()
     assert broker.said[1:] == [("got", GOOD, True, 0)]
+
+
+def test_lane_that_the_broker_does_not_answer_for_keeps_no_channel_from_the_others(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.get(BAD)
+    broker.asking(BAD.queue).empty(None)
+    broker.asking(BAD.queue).asked = ""
+    broker.said.clear()
+    for _round in range(6):  # more than there are channels to ask by
+        broker.intake.get(BAD)
+        broker.wait(monkeypatch)
+    assert broker.said == [("silent", BAD, True)] * 6
+    broker.intake.get(GOOD)
+    broker.asking(GOOD.queue).answer()
+    assert broker.said[-1] == ("got", GOOD, True, 0)
+
+
+def test_lane_that_the_broker_answers_for_late_delivers_what_it_had(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.get(GOOD)
+    slow = broker.asking(GOOD.queue)
+    broker.wait(monkeypatch)
+    slow.answer()
+    assert broker.said == [("silent", GOOD, True), ("delivered", GOOD)]
+
+
+def test_lane_that_cannot_be_tried_for_its_consumer_is_silent_and_is_consumed_later(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.consume(GOOD, 1, hot=False)
+    slow = broker.asking(GOOD.queue)
+    broker.wait(monkeypatch)
+    assert broker.said == [("silent", GOOD, False)]
+    slow.empty(None)
+    assert broker.consumers.consumed == [GOOD.queue]
+
+
+def test_consumer_that_does_not_begin_is_told_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.asking(GOOD.queue).empty(None)
+    for _round in range(3):
+        broker.wait(monkeypatch)
+    assert broker.said == [("silent", GOOD, False)]
+    assert broker.consumers.consumed == [GOOD.queue]

@@ -12,6 +12,7 @@ import pytest
 from fleet_worker._fleet.broker import Address, BrokerSettings
 from fleet_worker.amqp import reconnecting as link_module
 from fleet_worker.amqp.reconnecting import ATTEMPT, ReconnectingConnection
+from pika.exceptions import AMQPHeartbeatTimeout, StreamLostError
 
 
 class Timers:
@@ -46,7 +47,7 @@ class Attempt:
 
 
 class Heard:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
         Attempt.made = []
         monkeypatch.setattr(link_module, "Connection", Attempt)
         self.loop = Timers()
@@ -55,7 +56,7 @@ class Heard:
         self.failed: list[str] = []
         self.link = ReconnectingConnection(
             self.loop,
-            BrokerSettings(addresses=(Address("hub", 5672),)),
+            BrokerSettings(addresses=tuple(Address(host, 5672) for host in hosts)),
             opened=self.opened.append,
             lost=self.lost.append,
             failed=lambda error: self.failed.append(str(error)),
@@ -64,7 +65,7 @@ class Heard:
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
-    return Heard(monkeypatch)
+    return Heard(monkeypatch, "hub")
 
 
 def test_attempt_without_descriptors_fails_with_that_reason_and_is_tried_again(
@@ -164,3 +165,14 @@ def test_call_later_without_a_connection_calls_nobody(heard: Heard) -> None:
     heard.link.call_later(1.0, lambda: called.append("never"))
     heard.loop.fire(longest=1.0)
     assert called == []
+
+
+def test_connection_that_falls_silent_is_followed_by_one_to_the_next_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard(monkeypatch, "first", "second")
+    heard.link.start()
+    for error, address in ((StreamLostError(), "first:5672"), (AMQPHeartbeatTimeout("silence"), "second:5672")):
+        attempt = Attempt.made[-1]
+        attempt.callbacks["on_open_callback"](attempt)
+        attempt.callbacks["on_close_callback"](attempt, error)
+        heard.loop.fire(longest=30)
+        assert heard.link.address == address

@@ -11,6 +11,7 @@ import pytest
 from depth import rounds
 from fleet_worker.domain.lane_rule import ALONE, LaneRule
 from fleet_worker.scheduling.actions import Cancel, Consume, Get, GiveBack, Mode, Start
+from fleet_worker.scheduling.lanes import SILENT
 from fleet_worker.scheduling.scheduler import DWELL, HOLD, PEEK, SWEEP, Scheduler
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,44 @@ def test_it_asks_for_no_more_than_it_can_run() -> None:
     simulation = Simulation([A, B, C], slots=2)
     simulation.open()
     assert len([action for action in simulation.actions if isinstance(action, Get)]) == 2
+
+
+# A broker that does not answer for a lane.
+
+
+def test_lane_that_is_silent_takes_no_slot_from_the_others() -> None:
+    scheduler = Scheduler([A, B], 1)
+    assert scheduler.open(["a", "b"], 0.0) == [Get("a")]
+    assert scheduler.silent("a", 5.0, asked=True) == [Get("b")]
+    assert scheduler.got("b", "item", 5.1) == [Start("m2", ("item",))]
+    assert scheduler.finished("m2", 5.2) == [Get("b")], "the lane is left alone for a while"
+    scheduler.got("b", "item", 5.3)
+    assert scheduler.finished("m2", 5.0 + SILENT) == [Get("b"), Get("a")], "then it is asked beside the others"
+
+
+def test_lane_that_is_silent_keeps_the_others_from_being_consumed_and_not_from_being_asked() -> None:
+    scheduler = Scheduler([A, B], 2)
+    scheduler.open(["a", "b"], 0.0)
+    scheduler.got("a", None, 0.0)
+    scheduler.got("b", None, 0.0)
+    assert {action.queue for action in scheduler.tick(1.0) if isinstance(action, Consume)} == {"a", "b"}
+    assert scheduler.silent("a", 6.0, asked=False) == [Cancel("a"), Cancel("b"), Get("b")]
+    assert (scheduler.mode, scheduler.is_silent("a")) == (Mode.PULL, True)
+    scheduler.got("a", None, 6.1)
+    assert not scheduler.is_silent("a")
+
+
+def test_lane_that_stays_silent_is_asked_less_and_less() -> None:
+    scheduler = Scheduler([A], 1)
+    scheduler.open(["a"], 0.0)
+    now, pauses = 0.0, []
+    for _time in range(8):
+        began = now
+        scheduler.silent("a", now, asked=True)
+        while Get("a") not in scheduler.tick(now):
+            now += 0.1
+        pauses.append(round(now - began))
+    assert pauses == [3, 5, 10, 20, 40, 60, 60, 60]
 
 
 # Rule 2: push.
