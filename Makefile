@@ -138,6 +138,10 @@ faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 
 faults-fleet: stage parts ## of these, those of the worker
 	@$(IN_STAGE) pytest tests/faults/fleet --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
+.PHONY: faults-gateway
+faults-gateway: stage parts ## of these, those of the gateway
+	@$(IN_STAGE) pytest tests/faults/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
 .PHONY: faults-mirror
 faults-mirror: stage parts ## of these, those of the mirror
 	@$(IN_STAGE) pytest tests/faults/mirror --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)

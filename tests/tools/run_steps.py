@@ -95,6 +95,7 @@ STEPS: tuple[Step, ...] = (
     Step("integration-servers", 6.0, needs=("parts", "parts-ollama")),
     Step("integration-progress", 4.0, needs=("parts",)),
     Step("faults-fleet", 7.0, needs=("parts",)),
+    Step("faults-gateway", 2.0, needs=("parts",)),
     Step("faults-mirror", 6.0, needs=("parts",)),
     Step("faults-client", 2.0, needs=("parts", "parts-ollama")),
 )

@@ -64,8 +64,8 @@ GATEWAY_PACKAGES: dict[str, set[str]] = {
     "settings": set(),
     "domain": {"settings"},
     "amqp": {"logs"},
-    "transit": {"amqp", "domain", "logs", "settings"},
-    "http": {"domain", "logs", "observe", "settings", "transit"},
+    "transit": {"amqp", "domain", "logs", "runtime", "settings"},
+    "http": {"domain", "logs", "observe", "runtime", "settings", "transit"},
     "process": {"amqp", "domain", "exit_codes", "http", "logs", "observe", "runtime", "settings", "transit"},
 }
 MIRROR_PACKAGES: dict[str, set[str]] = {

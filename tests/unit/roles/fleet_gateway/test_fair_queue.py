@@ -143,6 +143,19 @@ def test_request_that_gives_up_in_the_moment_of_its_turn_gives_its_room_back() -
     run(test())
 
 
+def test_request_that_gives_up_in_the_same_turn_as_room_comes_is_passed_over() -> None:
+    async def test() -> None:
+        lane = Lane(room=1)
+        tasks = lane.ask("a", 3)
+        await lane.settle()
+        tasks[1].cancel()
+        lane.queue.leave()  # before the task that was cancelled has run
+        await lane.settle()
+        assert (len(lane.started), lane.queue.out, lane.queue.waiting) == (2, 1, 0)
+
+    run(test())
+
+
 def test_look_after_a_node_came_lets_more_out() -> None:
     async def test() -> None:
         lane = Lane(room=1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Callable, Optional
+from typing import Callable
 
 
 class QueueFullError(Exception):
@@ -87,18 +87,18 @@ class FairQueue:
         """Let out what there is room for; to be called when the room has changed."""
         while self._keys and self.out < self._room():
             entry = self._next()
-            if entry is None:
-                return
-            self.out += 1
-            entry.future.set_result(None)
+            # Who has given up is still here, until its task runs and takes it away.
+            if not entry.future.cancelled():
+                self._count(entry.key, entry.weight)
+                self.out += 1
+                entry.future.set_result(None)
 
-    def _next(self) -> Optional[_Waiting]:
+    def _next(self) -> _Waiting:
         key = min(self._keys, key=lambda name: self._had[name])
         queue = self._keys[key]
         entry = queue.popleft()
         if not queue:
             del self._keys[key]
-        self._count(key, entry.weight)
         return entry
 
     def _count(self, key: str, weight: float) -> None:

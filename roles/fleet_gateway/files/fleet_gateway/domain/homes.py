@@ -54,12 +54,14 @@ class Homes:
         self._out: dict[str, int] = {}
         self._rests: dict[str, float] = {}
 
-    def choose(self, conversation: Optional[bytes], lanes: Sequence[OwnLane]) -> Optional[Place]:
+    def choose(self, turn_of: Callable[[], Optional[bytes]], lanes: Sequence[OwnLane]) -> Optional[Place]:
         """Return where a turn goes; None when it is all the same.
 
+        :param turn_of: returns the conversation, if there is one.
         :param lanes: of the nodes that may answer it.
         """
-        if conversation is None or len(lanes) < 2:
+        conversation = turn_of() if len(lanes) > 1 else None
+        if conversation is None:
             return None
         order = sorted(lanes, key=lambda lane: _score(conversation, lane.node), reverse=True)
         return Place(order[0].node, next((lane for lane in order if self._takes(lane)), None))

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope
 
 from .._ollama.json_text import NestedTooDeeplyError, read_json
 from ..domain.errors import GatewayError
+from ..runtime.interrupts import within
 from ..settings.config import LimitsConfig
 
 
@@ -29,7 +30,8 @@ async def received(scope: Scope, receive: Receive, limits: LimitsConfig) -> byte
     if announced.isdigit() and int(announced) > limits.body_bytes:
         raise _too_large(limits)
     try:
-        return await asyncio.wait_for(_whole(receive, limits), limits.body_seconds)
+        with within(limits.body_seconds):
+            return await _whole(receive, limits)
     except asyncio.TimeoutError:
         raise GatewayError(
             408, "request_timeout", f"The body did not come within {limits.body_seconds:g} seconds"

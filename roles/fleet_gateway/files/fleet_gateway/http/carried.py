@@ -27,6 +27,7 @@ from ..domain.traffic import ANSWERING, SENT, WAITING, Passage, Traffic
 from ..logs.log import Log
 from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
+from ..runtime.interrupts import Interrupt, within
 from ..settings.config import Config
 from ..settings.keys import KeyRing
 from ..transit.exchange import CarriedCall, Exchange
@@ -105,23 +106,20 @@ class CarriedEndpoint:
             raise GatewayError(403, "model_not_allowed", f"The key {key.name} may not use the model {model[:200]!r}")
         passage.model, passage.stage = model[:200], WAITING
         with self._allowances.request(key):
-            conversation = None
-            if self._config.conversations.stay:
-                conversation = conversation_of(path, scope["headers"], document, key.name)
+            conversation = partial(conversation_of, path, scope["headers"], document, key.name)
             call = CarriedCall(path, body, model, key, until, conversation)
-            work = asyncio.ensure_future(self._answer(call, response, passage))
+            hang_up = Interrupt()
             gone = asyncio.ensure_future(_hang_up(receive))
+            gone.add_done_callback(hang_up)
             try:
-                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not work.done():
-                    raise ClientGoneError
-                return {"key": key.name, "model": model, **work.result()}
+                return {"key": key.name, "model": model, **await self._answer(call, response, passage)}
+            except asyncio.CancelledError:
+                if hang_up.has_come:
+                    raise ClientGoneError from None
+                raise
             finally:
+                hang_up.close()
                 gone.cancel()
-                if not work.done():
-                    work.cancel()
-                    with suppress(asyncio.CancelledError, GatewayError, OSError):
-                        await work
 
     async def _answer(self, call: CarriedCall, response: _Response, passage: Passage) -> dict[str, object]:
         begun = time.monotonic()
@@ -131,7 +129,8 @@ class CarriedEndpoint:
             passage.stage = SENT
             while True:
                 try:
-                    part = await asyncio.wait_for(pending.next(), max(0.0, call.until - time.monotonic()))
+                    with within(call.until - time.monotonic()):
+                        part = await pending.next()
                 except asyncio.TimeoutError:
                     raise GatewayError(504, "deadline_exceeded", "The answer did not come in time") from None
                 passage.node, passage.stage = part.node or "", ANSWERING
@@ -175,12 +174,9 @@ async def _take_rest(scope: Scope, receive: Receive) -> None:
     if any(name == b"expect" for name, _value in scope["headers"]):
         return  # it waits with the body until the server asks for it
 
-    async def all_of_it() -> None:
+    with suppress(asyncio.TimeoutError), within(LINGER):
         while (await receive()).get("more_body", False):
             pass
-
-    with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(all_of_it(), LINGER)
 
 
 class _Response:
@@ -249,4 +245,5 @@ class _Response:
 
     async def _put(self, message: dict[str, object]) -> None:
         # A client that reads nothing must not hold the answer for ever.
-        await asyncio.wait_for(self._send(message), self._seconds)
+        with within(self._seconds):
+            await self._send(message)

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 from datetime import date, datetime, timezone
+from functools import lru_cache
 from typing import Annotated, Any, Optional
 
 from pydantic import Field, field_validator, model_validator
@@ -67,14 +68,19 @@ class KeyConfig(Section):
 
     def allows(self, model: str) -> bool:
         """Whether the key may use a model."""
-        try:
-            return matches_any(ModelName.parse(model), self.models, ignore_case=True)
-        except InvalidNameError:
-            return False
+        return _allowed(model, tuple(self.models))
 
     @property
     def is_expired(self) -> bool:
         return self.expires is not None and datetime.now(timezone.utc).date() > self.expires
+
+
+@lru_cache(maxsize=1024)
+def _allowed(model: str, patterns: tuple[str, ...]) -> bool:
+    try:
+        return matches_any(ModelName.parse(model), patterns, ignore_case=True)
+    except InvalidNameError:
+        return False
 
 
 class KeysFile(Section):

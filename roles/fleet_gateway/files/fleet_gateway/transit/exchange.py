@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from .._fleet.dialects.carried import request_message, understand
 from .._fleet.errors import UnreadableAnswerError
@@ -24,6 +24,7 @@ from ..domain.fair_queue import FairQueue, QueueFullError
 from ..domain.fleet_view import FleetView, ServedLane
 from ..domain.homes import Homes
 from ..logs.log import Log
+from ..runtime.interrupts import within
 from ..settings.config import Config
 from ..settings.keys import KeyConfig
 from .pending import PendingAnswer
@@ -45,7 +46,7 @@ class CarriedCall:
     """What a client asks.
 
     :ivar until: when nobody waits for the answer any more, on the monotonic clock.
-    :ivar conversation: that it is a turn of; None for a request by itself.
+    :ivar conversation: returns the conversation that it is a turn of; None for a request by itself.
     """
 
     path: str
@@ -53,7 +54,7 @@ class CarriedCall:
     model: str
     key: KeyConfig
     until: float
-    conversation: Optional[bytes] = None
+    conversation: Callable[[], Optional[bytes]]
 
 
 class Exchange:
@@ -131,7 +132,8 @@ class Exchange:
             if patience <= 0:
                 break
             try:
-                await asyncio.wait_for(self._heard_of.wait(), min(patience, 1.0))
+                with within(min(patience, 1.0)):
+                    await self._heard_of.wait()
             except asyncio.TimeoutError:
                 continue
         if self._link is None or not self._link.is_up:
@@ -154,7 +156,8 @@ class Exchange:
         """
         queue = self._queue_of(lane.queue)
         try:
-            await asyncio.wait_for(queue.enter(call.key.name, call.key.weight), max(0.0, call.until - time.monotonic()))
+            with within(call.until - time.monotonic()):
+                await queue.enter(call.key.name, call.key.weight)
         except QueueFullError as error:
             wait = error.waiting * self._seconds.get(lane.queue, FIRST_GUESS) / max(1, lane.slots)
             raise GatewayError(
