@@ -16,6 +16,7 @@ import pytest
 import yaml
 from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packed
 from fleet_worker.cli import main
+from fleet_worker.updates.config import MirrorConfig, load, mirror_settings
 
 FILES = Path(__file__).resolve().parents[3] / "roles/fleet_worker/files"
 BASE: dict[str, Any] = {
@@ -85,6 +86,23 @@ def test_free_settings_win_and_leave_their_neighbours(render: Any) -> None:
     text = render("fleet_worker", "fleet-worker.yml.j2", **BASE, fleet_worker_config={"ollama": {"patience": 5}})
     ollama = yaml.safe_load(text)["ollama"]
     assert (ollama["patience"], ollama["host"]) == (5, "http://127.0.0.1:11434")
+
+
+def test_every_setting_of_the_mirror_has_a_variable_of_the_updates(render: Any) -> None:
+    text = render("fleet_worker", "fleet-updates.yml.j2", **BASE, fleet_worker_updates=True)
+    written = yaml.safe_load(text)["mirror"]
+    fields = MirrorConfig.model_fields
+    assert set(written) == {field.alias or name for name, field in fields.items()}
+
+
+def test_authority_of_a_mirror_reaches_the_updates(render: Any, tmp_path: Path) -> None:
+    config = tmp_path / "updates.yml"
+    options = {"fleet_worker_updates": True, "fleet_worker_updates_bucket": "b", "fleet_worker_updates_models": ["*"]}
+    private = {"fleet_worker_updates_ca_path": "/ca.pem", "fleet_worker_updates_addressing_style": "path"}
+    password = {"fleet_worker_updates_broker_password": "s3cret"}
+    config.write_text(render("fleet_worker", "fleet-updates.yml.j2", **BASE, **options, **private, **password))
+    settings = mirror_settings(load(str(config)))
+    assert (settings.ca_path, settings.validate_certs, settings.addressing_style) == ("/ca.pem", True, "path")
 
 
 def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_path: Path) -> None:
