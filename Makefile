@@ -53,6 +53,7 @@ demo-down: ## remove what `make demo` started
 .PHONY: test
 test: ## everything below that checks, two at a time; STEPS='lint unit' chooses
 	@python3 tests/tools/link_rooms.py --check
+	@python3 tests/lab/abandoned.py
 	@python3 tests/tools/run_steps.py $(STEPS)
 
 .PHONY: test-deep

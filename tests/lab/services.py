@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Callable, Optional, Union
 
+import abandoned
 from undo import UndoList
 
 LAB = Path(__file__).resolve().parent
@@ -80,7 +81,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def scratch(name: str) -> Iterator[Path]:
     """A directory that is gone afterwards, whatever happens."""
-    path = Path(tempfile.mkdtemp(prefix=f"legionio-{name}-"))
+    path = Path(tempfile.mkdtemp(prefix=f"legionio-{name}-{abandoned.owner()}-"))
     entry = _undo.add("rm", "-rf", str(path))
     try:
         yield path
@@ -90,6 +91,25 @@ def scratch(name: str) -> Iterator[Path]:
             for log in path.glob("*.log"):
                 shutil.copy(log, Path(logs) / f"{path.name}-{log.name}")
         shutil.rmtree(path, ignore_errors=True)
+        _undo.drop(entry)
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """A file system in memory at a directory that is made for it, gone afterwards.
+
+    :param size: of its contents, as mount(8) has it.
+    """
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    path.mkdir()
+    entry = _undo.add(*as_root, "umount", "--lazy", str(path))
+    source = f"legionio-{abandoned.owner()}"
+    mount = [*as_root, "mount", "-t", "tmpfs", "-o", f"size={size},mode=777", source, str(path)]
+    subprocess.run(mount, check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run([*as_root, "umount", "--lazy", str(path)], check=True)
         _undo.drop(entry)
 
 
@@ -407,10 +427,11 @@ def container(purpose: str, image_name: str, *options: str) -> Iterator[str]:
     `options` are those of `podman run`.
     """
     name = f"legionio-{purpose}-{os.getpid()}-{time.monotonic_ns() % 10**9}"
+    labels = (f"--label=legionio-lab={purpose}", f"--label={abandoned.LABEL}={abandoned.owner()}")
     remove = [*podman(), "rm", "-f", "-i", "-t", "0", name]
     entry = _undo.add(*remove)
     try:
-        start = [*podman(), "run", "-d", "--name", name, "--label", f"legionio-lab={purpose}", *options]
+        start = [*podman(), "run", "-d", "--name", name, *labels, *options]
         subprocess.run([*start, image(image_name), "sleep", "infinity"], check=True, stdout=subprocess.DEVNULL)
         yield name
     finally:

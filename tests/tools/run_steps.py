@@ -117,7 +117,8 @@ def start(step: Step) -> None:
     (REPORTS / f"{step.name}.xml").unlink(missing_ok=True)
     with step.log.open("wb") as log:
         step.process = subprocess.Popen(
-            ["make", "--no-print-directory", step.name],
+            # A step ends with this process also when it is killed: two runs at a time would be in each other's way.
+            ["setpriv", "--pdeathsig=TERM", "make", "--no-print-directory", step.name],
             cwd=ROOT,
             env={**os.environ, "COVERAGE": "1"},
             stdin=subprocess.DEVNULL,

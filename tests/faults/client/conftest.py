@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,12 +88,8 @@ def server(model_store: Path) -> Iterator[services.OllamaServer]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 60 MB, which the chat model of the lab (98 MB) does not fit on."""
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", "size=60m,mode=777", "tmpfs", str(path)], check=True)
-    yield path
-    subprocess.run([*as_root, "umount", "-l", str(path)], check=True)
+    with services.small_disk(tmp_path / "disk", "60m") as path:
+        yield path
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 
 import depth
 import faulty_proxy
@@ -15,6 +14,7 @@ import mirror_lab
 import module_in_process
 import odd_s3.server
 import pytest
+import services
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from fixtures import s3
 from hypothesis import HealthCheck
@@ -86,8 +86,5 @@ def odd_server():
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 64 MiB."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", where], check=True)
-    yield where
-    subprocess.run(["umount", "-l", where], check=True)
+    with services.small_disk(tmp_path / "disk", "64m") as where:
+        yield where

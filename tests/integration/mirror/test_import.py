@@ -9,9 +9,9 @@ import dataclasses
 import json
 import os
 import stat
-import subprocess
 
 import pytest
+import services
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from mirror_lab import Model, assert_sound, digest_of, leftovers, options, run_module
 
@@ -357,11 +357,8 @@ def test_what_is_no_name_is_refused(run, path, name):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 16 MiB."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", where], check=True)
-    yield where
-    subprocess.run(["umount", where], check=True)
+    with services.small_disk(tmp_path / "disk", "16m") as where:
+        yield where
 
 
 def test_too_small_a_disk_is_found_out_before_any_byte(run, model, small_disk):

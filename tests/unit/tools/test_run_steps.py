@@ -111,10 +111,13 @@ def test_every_step_is_a_target() -> None:
     assert {step.name for step in run_steps.STEPS} <= targets
 
 
-def test_ended_from_outside_it_ends_what_it_started(makefile: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ended_from_outside_it_ends_what_it_started(makefile: Path, number: signal.Signals) -> None:
     tools = str(Path(run_steps.__file__).parent)
     # A step whose work is done by the child of a child, as pytest's and Ansible's is.
-    (makefile / "Makefile").write_text("venv:\n\t@true\nlong:\n\t@bash -c 'sleep 600 & echo $$! > pid; wait'\n")
+    work = "trap 'kill $!; exit' TERM; sleep 600 & echo $! > pid; wait"
+    (makefile / "work").write_text(work)
+    (makefile / "Makefile").write_text("venv:\n\t@true\nlong:\n\t@bash work\n")
     program = (
         f"import sys, pathlib; sys.path.insert(0, {tools!r}); import run_steps as r; sys.argv = ['x'];"
         f"r.ROOT = pathlib.Path({str(makefile)!r}); r.LOGS = r.REPORTS = r.ROOT / 'logs';"
@@ -126,7 +129,17 @@ def test_ended_from_outside_it_ends_what_it_started(makefile: Path) -> None:
         while not (makefile / "pid").exists() or not (makefile / "pid").read_text().strip():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        running.send_signal(signal.SIGTERM)
+        running.send_signal(number)
         assert running.wait(30) != 0
-    with pytest.raises(ProcessLookupError):
+    while number == signal.SIGKILL and step_lives(makefile):
+        assert time.monotonic() < deadline + 30
+        time.sleep(0.05)
+    assert not step_lives(makefile)
+
+
+def step_lives(makefile: Path) -> bool:
+    try:
         os.kill(int((makefile / "pid").read_text()), 0)
+    except ProcessLookupError:
+        return False
+    return True
