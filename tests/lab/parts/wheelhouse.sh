@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the fleet worker's virtual environment is installed from on nodes without an index: the wheels of its pinned
 # requirements, one folder for each interpreter of the lab's nodes: DIR/cp311-x86_64 (Debian 12), DIR/cp313-x86_64
-# (Debian 13).
+# (Debian 13), DIR/cp314-x86_64 (the next Debian).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 requirements=$here/../../../roles/fleet_worker/files/requirements-encryption.txt  # the others, and those of an option
@@ -12,7 +12,7 @@ case $1 in
   inputs) echo "$machine"; cat "$requirements" ;;
   build)
     python3 -m venv "$2/pip"
-    for minor in 11 13; do
+    for minor in 11 13 14; do
       # Old and new names of the same platforms: pip takes a tag literally when it is told one.
       "$2/pip/bin/python" -m pip download -q --only-binary=:all: --no-deps --requirement "$requirements" \
         --dest "$2/cp3$minor-$machine" --implementation cp --python-version "3.$minor" \
