@@ -101,7 +101,10 @@ STEPS: tuple[Step, ...] = (
 )
 if DEEP:
     STEPS += tuple(Step(f"integration-s3-{server}", 8.0, needs=("parts",)) for server in ("minio", "moto"))
-    STEPS += (Step("molecule-legionio", 8.0, needs=("parts",)),)
+    STEPS += tuple(
+        Step(f"molecule-{scenario}", minutes, needs=("parts",))
+        for scenario, minutes in (("legionio", 8.0), ("tls", 15.0), ("airgap", 6.0), ("distros", 8.0), ("tags", 40.0))
+    )
 
 
 def say(text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 WORKER = {
     "fleet_worker_broker_password": "secret",
@@ -56,6 +57,27 @@ def test_the_updates_are_hardly_exposed_and_write_to_the_store_alone(render: Any
         for name in ("broker-password", "s3-access-key", "s3-secret-key")
     ]
     assert not any("hidden" in line or "AKIA" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "unit, config, prefix",
+    [
+        ("fleet-worker.service.j2", "fleet-worker.yml.j2", "fleet_worker_broker"),
+        ("fleet-updates.service.j2", "fleet-updates.yml.j2", "fleet_worker_updates_broker"),
+    ],
+)
+def test_certificate_and_key_of_a_unit_change_together(render: Any, unit: str, config: str, prefix: str) -> None:
+    """A worker that connects again has the old pair until its next start, not the new certificate with the old key."""
+    files = {f"{prefix}_client_cert": "/etc/tls/worker.pem", f"{prefix}_client_key": "/etc/tls/worker.key"}
+    options = {**UPDATES, **files, "fleet_worker_broker_tls": True}
+    lines = render("fleet_worker", unit, **options).splitlines()
+    assert {
+        "LoadCredential=broker-client-cert:/etc/tls/worker.pem",
+        "LoadCredential=broker-client-key:/etc/tls/worker.key",
+    } <= set(lines)
+    name = next(line.partition("=")[2] for line in lines if line.startswith("SyslogIdentifier="))
+    tls = yaml.safe_load(render("fleet_worker", config, **options))["broker"]["tls"]
+    assert tls["client_cert"] == f"/run/credentials/{name}.service/broker-client-cert"
 
 
 def test_the_threshold_bites(render: Any, tmp_path: Path) -> None:
