@@ -178,6 +178,10 @@ OTHER_SCENARIOS := molecule-legionio molecule-tls molecule-airgap molecule-distr
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
 
+.PHONY: killed-run
+killed-run: parts ## kill `make test` at random moments, and see that nothing of it stops the next run
+	@python3 tests/lab/killed_run.py
+
 .PHONY: build-check
 build-check: build docs ## the archive passes galaxy-importer, and can be released, verified and installed; the site has no warning
 	@$(IN_STAGE) tests/tools/import_archive.sh
@@ -224,6 +228,13 @@ bench: stage ## measure beside peers, and write docs/performance.md; BENCH='down
 simulate-fleet: stage ## load one real broker with 1,000 worker connections, and print what it takes
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench/simulate_fleet.py $(SIMULATE_ARGS)
+
+# Options of tests/bench/provision_crowd.py.
+CROWD_ARGS ?=
+
+.PHONY: provision-crowd
+provision-crowd: stage parts ## provision 20 light nodes in one run, and print what it takes; CROWD_ARGS='--nodes 10'
+	@$(IN_STAGE) python tests/bench/provision_crowd.py $(CROWD_ARGS)
 
 .PHONY: venv
 venv: ## build (or find) the virtual environment of the tests, and print where it is

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Provision a crowd of light nodes in one run, and print what that takes: time, and memory of the controller.
 
-usage: tests/tools/in-stage.sh python tests/bench/provision_crowd.py [--nodes N] [--forks N]...
+usage: make provision-crowd CROWD_ARGS="[--nodes N] [--forks N]..."
 
 The nodes are containers with systemd and sshd on this machine, each with a worker of its own and an Ollama that answers
 at once (light_ollama.py), behind a real RabbitMQ; so nodes and controller share its cores, and the time is a bound from
@@ -26,6 +26,11 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parents[1]
+sys.path.insert(0, str(ROOT / "tests/lab"))
+
+import abandoned  # noqa: E402
+import services  # noqa: E402
+
 SCENARIO = ROOT / "extensions/molecule/crowd"
 SHARED = ROOT / "extensions/molecule/shared"
 
@@ -118,6 +123,10 @@ def main() -> None:
     options = parser.parse_args()
     forks = options.forks or [20]
     os.environ.update(
+        **services.podman_environment(),
+        LAB_OWNER=abandoned.owner(),
+        LAB=str(ROOT / "tests/lab"),
+        LAB_DEBIAN_MIRROR=os.environ.get("LEGIONIO_DEBIAN_MIRROR", "http://deb.debian.org"),
         ANSIBLE_HOST_KEY_CHECKING="false",
         ANSIBLE_PRECEDENCE="all_inventory, groups_inventory, all_plugins_inventory, groups_plugins_inventory",
     )

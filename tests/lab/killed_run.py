@@ -74,7 +74,8 @@ def left() -> list[str]:
 
 
 def start(mark: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **SMALL, MARK: mark}
+    # With logs and reports of its own, since this may itself be a step of a run.
+    environment = {**os.environ, **SMALL, "LEGIONIO_BUILD": str(ROOT / "build/killed"), MARK: mark}
     return subprocess.Popen(
         ["make", "test", f"STEPS={STEPS}"],
         cwd=ROOT,

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the fleet all the time, and count: steady_load.py FILE URL QUEUE [--every SECONDS] [--least NUMBER]
+"""Ask the fleet all the time, and count: steady_load.py FILE URL QUEUE [OPTIONS]
 
 Asks until FILE is gone, one request every so often, whatever becomes of those before, as requesters do who know nothing
 of each other. Then it waits for the answers that are missing, prints what it counted, and fails if a request was lost,
-or doubled without need, or if too few were asked. URL is of pika: amqp[s]://user:password@host/vhost[?ssl_options=...];
+or doubled without need, if too few were asked, or if no answer came for too long. URL is of pika: amqp[s]://user:password@host/vhost[?ssl_options=...];
 with --password-file, {} in it stands for the password.
 """
 
@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("queue")
     parser.add_argument("--every", type=float, default=0.5)
     parser.add_argument("--least", type=int, default=10)
+    parser.add_argument("--longest-gap", type=float, default=60.0, help="seconds without an answer that may be")
     parser.add_argument("--password-file", type=Path)
     options = parser.parse_args()
     url = options.url.replace(
@@ -59,7 +60,8 @@ def main() -> int:
     print(verdict)
     failed = sum("error" in str(answers[0][0].type) for answers in asker.answers.values())
     print(f"{failed} of the answers are errors")
-    return 1 if verdict.findings or failed or verdict.sent < options.least else 0
+    idle = verdict.longest_gap > options.longest_gap
+    return 1 if verdict.findings or failed or idle or verdict.sent < options.least else 0
 
 
 if __name__ == "__main__":

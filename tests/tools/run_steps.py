@@ -105,6 +105,7 @@ if DEEP:
         Step(f"molecule-{scenario}", minutes, needs=("parts",))
         for scenario, minutes in (("legionio", 8.0), ("tls", 15.0), ("airgap", 6.0), ("distros", 8.0), ("tags", 40.0))
     )
+    STEPS += (Step("killed-run", 15.0, needs=("molecule-airgap",)),)  # which it kills, too
 
 
 def say(text: str) -> None:
