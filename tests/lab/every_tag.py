@@ -5,7 +5,7 @@
 
 usage: every_tag.py VERB INVENTORY...
 
-bare         each tag on a node that has nothing, in check mode and without; the node is made anew for each
+bare         each tag on a node that has nothing, in check mode and without; each gets a fresh node
 provisioned  the same on a node that has everything: nothing may change
 variables    each variable of the roles with another value, then as it was, and once more: nothing may change then.
              A quick run takes some of them by chance, a deep one (TEST_DEPTH=deep) all.

@@ -149,7 +149,7 @@ def read(path: Path) -> Recording:
 
 
 def take(recording: Recording, frame: bytes) -> None:
-    """Add an Ethernet frame. Of what is no TCP over IPv4 the whole frame is kept."""
+    """Add an Ethernet frame. Without TCP over IPv4 in it, the whole frame is kept."""
     kind, version = frame[12:14], frame[14] >> 4 if len(frame) > 14 else 0
     if kind != b"\x08\x00" or version != 4 or frame[23] != socket.IPPROTO_TCP:
         recording.rest += frame
