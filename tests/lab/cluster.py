@@ -94,7 +94,7 @@ class Node:
             time.sleep(0.2)
 
     def greets(self) -> bool:
-        """Whether a client is greeted."""
+        """Whether the node greets a client."""
         try:
             with socket.create_connection((self.host, self.port), timeout=2) as sock:
                 sock.sendall(b"AMQP\x00\x00\x09\x01")  # protocol header of AMQP 0-9-1, section 4.2.2
@@ -105,7 +105,7 @@ class Node:
     # Faults
 
     def stop(self) -> None:
-        """Shut the node down in order."""
+        """Shut down the node."""
         self.ctl("stop")
 
     def kill(self) -> None:
@@ -113,14 +113,14 @@ class Node:
         self.run("pkill -9 -x beam.smp || true")
 
     def pause(self) -> None:
-        """Stop the process (SIGSTOP): its connections stay open, and nothing comes from it."""
+        """Stop the process (SIGSTOP): its connections stay open, but silent."""
         self.run("pkill -STOP -x beam.smp")
 
     def go_on(self) -> None:
         self.run("pkill -CONT -x beam.smp")
 
     def cut_off(self, others: Sequence[Node]) -> None:
-        """Lose every packet between this node and others; clients still reach all of them."""
+        """Drop every packet between this node and other nodes; clients still reach all nodes."""
         self._route("add", others)
 
     def heal(self, others: Sequence[Node]) -> None:
@@ -174,7 +174,7 @@ class HostedNode(Node):
 
 
 class Cluster:
-    """The nodes. To whoever publishes, it looks like a broker whose address is that of a node that is there.
+    """The nodes. To a publisher it looks like a broker with the address of a running node.
 
     :ivar nodes: in the order in which they joined.
     """

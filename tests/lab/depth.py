@@ -28,12 +28,12 @@ MARKER = "every_version"
 
 
 def rounds(quick: int, deep: int) -> int:
-    """Return how often a random fault is made: FAULT_ROUNDS if that is set, else what the depth says."""
+    """Return the number of rounds of a random fault: FAULT_ROUNDS if that is set, else what the depth says."""
     return int(os.environ.get("FAULT_ROUNDS") or (deep if DEEP else quick))
 
 
 def choose_versions(metafunc: pytest.Metafunc, name: str, versions: tuple[str, ...] = ()) -> None:
-    """Give a test the versions of a fixture that it is to run with.
+    """Parametrize a test with the versions of a fixture.
 
     :param name: of the fixture, which gets a version as ``request.param``.
     :param versions: the supported ones, when they are not those of VERSIONS.

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 
 class Happened(enum.Enum):
-    """What can happen to a request, or to everything around it."""
+    """The events of a request, or of its environment."""
 
     #: The broker has taken the request.
     SENT = "sent"
@@ -45,7 +45,7 @@ class Happened(enum.Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """One event.
 
     :ivar what: what it is.
     :ivar request: which request it happened to; empty for a fault.
@@ -69,7 +69,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must not happen, or that a fault has to explain.
+    """A violation, or an irregularity that a fault must explain.
 
     :ivar kind: ``lost``, ``doubled`` or ``too early``.
     :ivar why: in words, as far as the events tell.
@@ -85,7 +85,7 @@ class Finding:
 
 @dataclass
 class Verdict:
-    """What a history says.
+    """The verdict on a history.
 
     :ivar findings: what must not happen.
     :ivar explained: what faults, or the requester, explain.
@@ -122,12 +122,12 @@ class History:
         self.events.append(Event(what, request, at, where, detail, marked))
 
     def of(self, request: str) -> list[Event]:
-        """Return what happened to a request, and the faults meanwhile."""
+        """Return the events of a request, and the faults during it."""
         return [event for event in self.events if event.request in ("", request)]
 
 
 def judge(events: Iterable[Event], *, deaths_allowed: bool = False) -> Verdict:
-    """Say what was lost or doubled, and why.
+    """Return the lost and doubled requests, with reasons.
 
     :param deaths_allowed: whether faults may have used up the deliveries that a queue allows.
     """
@@ -185,7 +185,7 @@ def _judge_repeats(
 
 
 def _judge_order(request: str, own: list[Event], counts: Counter[Happened], verdict: Verdict) -> None:
-    """A request that was asked once is acknowledged when the broker has its answer, and not before."""
+    """A request that was asked once must not be acknowledged before the broker has its answer."""
     if counts[Happened.SENT] != 1 or not counts[Happened.CONFIRMED] + counts[Happened.RECEIVED]:
         return
     for event in own:
@@ -198,7 +198,7 @@ def _judge_order(request: str, own: list[Event], counts: Counter[Happened], verd
 
 
 def _why_lost(own: list[Event]) -> str:
-    """Say how far a request came that has no answer."""
+    """Describe the progress of an unanswered request."""
     seen = {event.what for event in own}
     last = own[-1]
     dropped = next((event for event in own if event.what is Happened.DROPPED), None)

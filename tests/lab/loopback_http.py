@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The base of the HTTP servers that a test plays itself: quiet, on a free loopback port, in threads of this process."""
+"""Base class of HTTP servers inside a test: quiet, on a free loopback port, in threads of the test process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QuietHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_arguments: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
     def handle_one_request(self) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -41,7 +41,7 @@ AnyServer = TypeVar("AnyServer", bound=LoopbackServer)
 
 @contextlib.contextmanager
 def serving(made: AnyServer) -> Iterator[AnyServer]:
-    """Have a server answer for a while."""
+    """Run a server inside the context."""
     with made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

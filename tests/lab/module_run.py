@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs of a module in the process of the test: the result that a task gets, without the start of an Ansible."""
+"""Runs of a module inside the test process, with the result of a task, but without Ansible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors imp
 
 @dataclass
 class Run:
-    """How a run ended.
+    """The outcome of a run.
 
     :ivar error: the exception that made the run fail.
     """
@@ -43,7 +43,7 @@ class Run:
 
 
 class _End(BaseException):
-    """The module would end its process here."""
+    """Raised in place of the end of the module's process."""
 
 
 def run_module(

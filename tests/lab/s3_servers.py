@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""S3 servers of other families than VersityGW, over which the tests of the mirror run too: `make integration-s3`.
+"""S3 servers other than VersityGW, for the tests of the mirror: `make integration-s3`.
 
 Each is a process on loopback ports, over an empty directory, with one key that may do everything.
 """

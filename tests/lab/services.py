@@ -160,11 +160,11 @@ class Server:
         return _answers(self._probe)
 
     def stop(self) -> None:
-        """End it as its service manager would, and wait for the end."""
+        """Stop the process as its service manager would, and wait for its end."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it without warning, its children too."""
+        """Kill the process and its children."""
         self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> None:
@@ -309,13 +309,13 @@ class Broker:
         _wait("RabbitMQ", self._greets, ended, log)
 
     def stop(self) -> None:
-        """Shut it down in order."""
+        """Shut down the broker."""
         self._end_lister()
         self.ctl("stop")
         self._wait_for_end()
 
     def kill(self) -> None:
-        """End it without warning (SIGKILL)."""
+        """Kill the broker (SIGKILL)."""
         self._end_lister()
         self._exec("pkill", "-9", "-x", "beam.smp", check=False)
         self._wait_for_end()
@@ -326,7 +326,7 @@ class Broker:
         return self._exec("-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", "--", *rabbitmqctl, *arguments)
 
     def queues(self) -> list[str]:
-        """Return the names of all queues, without the two seconds that rabbitmqctl takes to start."""
+        """Return the names of all queues, without the two-second start of rabbitmqctl."""
         if self._lister is None:
             self._lister = subprocess.Popen(
                 [
@@ -355,7 +355,7 @@ class Broker:
             self._lister = None
 
     def remove(self) -> None:
-        """Take away the container and all that was in it."""
+        """Remove the container with its contents."""
         self._end_lister()
         self._save_log(self._logs / "rabbitmq.log")
         self._container.__exit__(None, None, None)
@@ -398,7 +398,7 @@ class Broker:
 
 
 def podman_environment() -> dict[str, str]:
-    """What podman needs in its environment (see common.sh for what it is and why)."""
+    """The environment variables that podman needs (common.sh explains them)."""
     settings = subprocess.run(
         ["bash", "-c", '. "$0"; podman_settings; printf %s "$CONTAINERS_CONF"', str(LAB / "common.sh")],
         check=True,
@@ -415,14 +415,14 @@ def podman() -> list[str]:
 
 
 def image(name: str) -> str:
-    """An image of the lab that podman knows, made first if need be."""
+    """An image of the lab, built if it is missing."""
     printed = subprocess.run([str(LAB / "images.sh"), name], check=True, stdout=subprocess.PIPE, text=True)
     return printed.stdout.strip()
 
 
 @contextlib.contextmanager
 def container(purpose: str, image_name: str, *options: str) -> Iterator[str]:
-    """A container in which nothing runs yet, for a while. Yields its name.
+    """An idle container inside the context. Yields its name.
 
     `options` are those of `podman run`.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands that are carried out when this process ends, however it ends.
+"""Commands that run when this process ends, even if it is killed.
 
 A test run that is killed with -9 cannot tidy up after itself. So a helper process of its own session reads what would
 have to be undone from a pipe, and does what is left of it, last first, when the pipe closes.
@@ -30,7 +30,7 @@ class UndoList:
         return command
 
     def drop(self, command: tuple[str, ...]) -> None:
-        """Forget a command, since what it undoes is undone."""
+        """Remove a command that is no longer needed."""
         self._send("drop", command)
 
     def _send(self, verb: str, command: tuple[str, ...]) -> None:

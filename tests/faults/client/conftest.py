@@ -23,7 +23,7 @@ leave_in_order()
 
 
 class Module:
-    """A module at work in a process of its own."""
+    """A module that runs in its own process."""
 
     def __init__(self, module_name: str, /, **options: Any) -> None:
         self.process = subprocess.Popen(
@@ -39,7 +39,7 @@ class Module:
         self.process.stdin = None
 
     def result(self, timeout: float = 300) -> dict[str, Any]:
-        """Wait for its end, and return what it said: one line of JSON, without a traceback in its message."""
+        """Wait for its end, and return its output: one line of JSON, without a traceback in its message."""
         output, errors = self.process.communicate(timeout=timeout)
         assert len(output.strip().splitlines()) == 1, output + errors
         result: dict[str, Any] = json.loads(output)
@@ -49,7 +49,7 @@ class Module:
 
 @pytest.fixture
 def start() -> Iterator[Any]:
-    """Starts modules, and ends those that are left."""
+    """Starts modules, and ends those that still run."""
     started: list[Module] = []
 
     def starting(module_name: str, /, **options: Any) -> Module:

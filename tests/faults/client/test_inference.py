@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls whose server fails while it thinks."""
+"""Calls whose server fails during the inference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDLESS: dict[str, Any] = {"num_predict": 100_000, "temperature": 50.0, "top_k":
 
 
 def children(server: services.OllamaServer) -> list[int]:
-    """The processes of the server but itself: its runners."""
+    """The runner processes of the server."""
     assert server.process is not None
     found = []
     for entry in Path("/proc").iterdir():
@@ -84,7 +84,7 @@ def test_a_server_that_restarts_answers_the_second_try(server: services.OllamaSe
 
 
 def test_a_server_that_hangs_can_be_left(server: services.OllamaServer) -> None:
-    """A stopped process answers nothing, not even the end of a connection; every way out works all the same."""
+    """A stopped process does not even close a connection; every way to end the call still works."""
     OllamaClient(server.url).generate(model=CHAT)  # loads it, for however long that takes here
     client = OllamaClient(server.url, read_timeout=60.0, retries=0)
     assert server.process is not None

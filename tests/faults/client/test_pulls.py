@@ -76,7 +76,7 @@ def test_a_registry_that_stands_still(start: Any, registry: Registry, empty_serv
 def test_a_registry_that_is_slow_is_waited_for(
     start: Any, registry: Registry, empty_server: services.OllamaServer
 ) -> None:
-    """The whole takes several times the stall timeout; only what stands still is given up."""
+    """The whole pull takes several times the stall timeout; only a stalled pull fails."""
     registry.rate = 12_000_000
     result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=3, timeout=3).result()
     assert result["changed"] is True, result

@@ -14,7 +14,7 @@ import services
 
 
 def arriving(server: services.OllamaServer) -> Path:
-    """Wait until a good part of an upload has arrived, and return where it lands."""
+    """Wait until a large part of an upload has arrived, and return the path of its file."""
     deadline = time.monotonic() + 120
     while True:
         for path in (server.models_path / "blobs").glob("sha256-*"):
@@ -29,7 +29,7 @@ def blobs(server: services.OllamaServer) -> list[str]:
 
 
 def assert_nothing_half_done_stays(server: services.OllamaServer) -> None:
-    """The server notices a broken connection, and removes a large file, in its own time."""
+    """The server takes some time to notice a broken connection, and to remove a large file."""
     deadline = time.monotonic() + 60
     while blobs(server):
         assert time.monotonic() < deadline, blobs(server)

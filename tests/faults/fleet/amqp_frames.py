@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AMQP 0-9-1 as bytes: what a client library refuses to write, a stranger can still send.
+"""AMQP 0-9-1 as bytes, including messages that a client library refuses to write.
 
 The field kinds are those that RabbitMQ reads (its errata of the specification, section 3). A value is always bytes,
 kind included, so that a test can put any bytes anywhere.
@@ -44,7 +44,7 @@ _MANDATORY = 1
 
 @dataclass(frozen=True)
 class WireMessage:
-    """A message whose properties are encoded already."""
+    """A message with encoded properties."""
 
     exchange: str
     routing_key: str
@@ -53,7 +53,7 @@ class WireMessage:
 
 
 def short_string(content: bytes) -> bytes:
-    """Return a short string. What is longer than 255 bytes is cut."""
+    """Return a short string, truncated to 255 bytes."""
     return bytes([len(content[:255])]) + content[:255]
 
 
@@ -92,7 +92,7 @@ def inner_table(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def nested_array(depth: int) -> bytes:
-    """Return an array in an array, that many times."""
+    """Return an array with a number of nested levels."""
     value = array([])
     for _level in range(depth - 1):
         value = array([value])
@@ -100,7 +100,7 @@ def nested_array(depth: int) -> bytes:
 
 
 def nested_table(depth: int) -> bytes:
-    """Return a table in a table, that many times."""
+    """Return a table with a number of nested levels."""
     value = inner_table([])
     for _level in range(depth - 1):
         value = inner_table([(b"a", value)])

@@ -132,7 +132,7 @@ class Asker:
             channel.basic_ack(method.delivery_tag)
 
     def _with_channel(self, act: Any, within: float = 90.0) -> None:
-        """Do something with a channel, again until the broker is there for it."""
+        """Run an operation on a channel, and repeat it until the broker is available."""
         deadline = time.monotonic() + within
         while True:
             try:

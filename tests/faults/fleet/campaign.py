@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Odd messages beside honest ones, round after round, and a judgement after each round.
+"""Rounds of malformed messages beside valid ones, with a verdict after each round.
 
 Everything odd comes from a seed: message number 17 of the seed ``s`` is made by ``Random("s:17")`` and nothing else, so
 ``FUZZ_SEED=s FUZZ_ONLY=17`` sends exactly that one again.
@@ -46,30 +46,30 @@ SEARCH_PATIENCE = 12.0
 
 
 class Subject(Protocol):
-    """The process that the messages go to."""
+    """The process that receives the messages."""
 
     queues: Sequence[str]
 
     def start(self) -> None:
-        """Start it anew, and wait until it serves."""
+        """Start a new process, and wait until it serves."""
 
     def stop(self) -> list[str]:
-        """End it as systemd does; return what was wrong about it."""
+        """End the process as systemd does; return its faults."""
 
     def discard(self) -> None:
-        """End it in whatever way."""
+        """End the process in any way."""
 
     def new_log(self) -> bytes:
-        """Return the lines that it has logged since the last call."""
+        """Return the lines logged since the last call."""
 
     def busy(self) -> str:
-        """Say what it is still at work on; empty when it is idle."""
+        """Return its running work; empty if it is idle."""
 
     def ailments(self) -> list[str]:
-        """Return what of it does not work."""
+        """Return its broken functions."""
 
     def resident(self) -> int:
-        """Return the bytes of memory that it occupies."""
+        """Return its resident memory in bytes."""
 
     def odd(self, random: Random, reply_to: str, correlation_id: str) -> OddMessage:
         """Return an odd message."""
@@ -81,7 +81,7 @@ class Subject(Protocol):
         """Return messages that are at work until :meth:`let_go`."""
 
     def let_go(self) -> None:
-        """Let the messages that hang come to their end."""
+        """Let the hanging messages end."""
 
     def ends(self, arrival: Arrival) -> bool:
         """Whether an answer is the last one to its message."""
@@ -100,7 +100,7 @@ ALARMS = (
 
 @dataclass
 class Totals:
-    """What a campaign has seen."""
+    """The observations of a campaign."""
 
     sent: int = 0
     refused: int = 0
@@ -124,9 +124,9 @@ class Totals:
 
 
 class Campaign:
-    """Sends messages to a subject that runs, and judges their outcomes.
+    """Sends messages to a running subject, and judges their outcomes.
 
-    :param seed: what all odd messages are made from.
+    :param seed: the seed of all odd messages.
     """
 
     def __init__(self, broker: Any, subject: Subject, seed: str) -> None:
@@ -147,7 +147,7 @@ class Campaign:
         self._replies.close()
 
     def usual(self, rounds: int) -> None:
-        """Send honest messages alone, to learn how long they take."""
+        """Send honest messages alone, to measure their time."""
         for _one in range(rounds):
             problems, times = self._round([], ROUND)
             if problems:
@@ -157,7 +157,7 @@ class Campaign:
     def round(self, numbers: Iterable[int]) -> None:
         """Send the odd messages with these numbers, honest ones among them.
 
-        :raises AssertionError: with what was wrong, and the message that it takes to see it again.
+        :raises AssertionError: with the faults, and the number of the message that reproduces them.
         """
         self._judge_round(list(numbers))
 
@@ -182,7 +182,7 @@ class Campaign:
     def _round(
         self, numbers: Sequence[int], honest: int, patience: float = PATIENCE, restart: bool = False
     ) -> tuple[list[str], list[float]]:
-        """Return what went wrong, and how long each honest message took."""
+        """Return the faults, and the time of each honest message."""
         record = Record()
         names = self._replies.names
         self._replies.take()
@@ -231,7 +231,7 @@ class Campaign:
         return problems, [answer.at - begun for answer in answers.values()]
 
     def _restart(self) -> list[str]:
-        """End the subject in order and start it again; return what went wrong."""
+        """Stop the subject and start it again; return the faults."""
         self._subject.let_go()
         problems = self._subject.stop()
         self._look_at_log()
@@ -239,7 +239,7 @@ class Campaign:
         return problems
 
     def _send_refusable(self, odd: Mapping[str, OddMessage]) -> set[str]:
-        """Publish one by one what the broker may refuse; return the reply queues of what it has refused."""
+        """Publish messages that the broker may refuse one by one; return the reply queues of the refused ones."""
         chosen = [(name, message) for name, message in odd.items() if message.refusable]
         refused = set()
 
@@ -258,7 +258,7 @@ class Campaign:
     def _send(
         self, odd: Mapping[str, OddMessage], fair: Sequence[OddMessage], hanging: Sequence[OddMessage]
     ) -> list[str]:
-        """Publish the others together, an honest one among every few odd ones; return what went wrong."""
+        """Publish all other messages together, honest ones among the odd ones; return the faults."""
         self.totals.sent += len(odd)
         for message in odd.values():
             self.totals.oddities.update(message.oddities)
@@ -276,7 +276,7 @@ class Campaign:
         return []
 
     def _wait(self, enough: Callable[[list[Arrival]], bool], patience: float) -> list[Arrival]:
-        """Wait for answers, and not any longer when something has gone wrong already; return them."""
+        """Wait for answers, but not after a fault; return them."""
         deadline = time.monotonic() + patience
         while True:
             arrivals = self._replies.wait(enough, 0.5)
@@ -292,7 +292,7 @@ class Campaign:
                 self._alarms.append(repr(line) if forged else line)
 
     def _settle(self, patience: float) -> list[str]:
-        """Wait until nothing is left of a round; return what is wrong then."""
+        """Wait until the round is over; return the faults."""
         deadline = time.monotonic() + patience
         while True:
             ailments = self._subject.ailments()
@@ -305,7 +305,7 @@ class Campaign:
         return [*ailments, *(f"Not settled: {one}" for one in left), *(f"Logged: {line[:1500]}" for line in alarms[:5])]
 
     def _waiting(self) -> list[str]:
-        """Return what waits in the queues of the subject."""
+        """Return the number of messages in the queues of the subject."""
         with channel_to(self._broker) as channel:
             with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
                 channel.queue_purge("ollama.dlx.queue")
@@ -329,7 +329,7 @@ class Campaign:
         return chosen
 
     def _start_afresh(self) -> None:
-        """Start the subject anew, with nothing left in its queues."""
+        """Restart the subject with empty queues."""
         self._subject.discard()
         with channel_to(self._broker) as channel:
             for name in self._subject.queues:

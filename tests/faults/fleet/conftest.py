@@ -34,7 +34,7 @@ def judged() -> Iterator[None]:
 
 @pytest.fixture
 def own_broker(fresh_broker: Any) -> Any:
-    """A broker in order, for one test alone."""
+    """A configured broker for one test."""
     set_up_broker(fresh_broker)
     return fresh_broker
 
@@ -47,7 +47,7 @@ def running_broker() -> Iterator[Any]:
 
 @pytest.fixture
 def lent_broker(running_broker: Any) -> Iterator[Any]:
-    """A broker in order, not to be stopped. Connections, alarms and rights a test may change if it sets them right."""
+    """A shared, configured broker that must not stop; a test must undo its changes of alarms and rights."""
     try:
         set_up_broker(running_broker)
     except pika.exceptions.AMQPError:  # a test that failed has not come to that
@@ -61,7 +61,7 @@ def lent_broker(running_broker: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def shared_broker(broker: Any) -> Iterator[Any]:
-    """A broker in order that other tests use too."""
+    """A configured broker that other tests use, too."""
     set_up_broker(broker)
     yield broker
     delete_queues(broker, "llm.")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The updates of a node that the fuzzer sends broadcasts to."""
+"""The updates of a node as the target of the fuzzer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A worker that the fuzzer sends requests to."""
+"""A worker as the target of the fuzzer."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class FuzzedWorker:
         return any(expected in arrival.body for expected in _EXPECTED.values())
 
     def read_configuration_again(self, round_number: int) -> list[str]:
-        """Have it read another configuration; return what is wrong then."""
+        """Make the worker read another configuration; return the faults."""
         content = yaml.safe_load(self.worker.config_path.read_text())
         content["lanes"][0]["priority"] = round_number % 100
         self.worker.config_path.write_text(yaml.safe_dump(content))
@@ -157,7 +157,7 @@ class FuzzedWorker:
         return self.ailments()
 
     def have_odd_inventories(self, random: Random, number: int) -> None:
-        """Have Ollama answer so many questions after its models oddly; wait until it counts as up again."""
+        """Make Ollama give that many malformed lists of models; wait until the worker considers it up again."""
         answers = [odd_inventory(random) for _one in range(number)]
         self._scripted.inventory = lambda: answers.pop() if answers else None
         eventually(lambda: not answers, "Ollama is looked at", 90, self.worker)
@@ -171,7 +171,7 @@ def resident(pid: int) -> int:
 
 
 def complete_lines(path: Path, position: int) -> bytes:
-    """Return what a log has from a position on, without a line that is still being written."""
+    """Return the complete lines of a log after a position."""
     with path.open("rb") as log:
         log.seek(position)
         content = log.read()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A message while oddities change it, and what may be expected of its receiver in the end."""
+"""A message that oddities change, and the expected outcomes at its receiver."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_HEADERS = 120_000
 
 @dataclass
 class Draft:
-    """A request while it is made.
+    """A request under construction.
 
     :ivar fields: of the body, each as JSON; without use when there is another ``body``.
     :ivar answered: whether its receiver owes it an answer.
@@ -70,7 +70,7 @@ Oddities = Mapping[str, tuple[int, Oddity]]
 
 
 def harmless(oddity: Oddity) -> Oddity:
-    """Mark an oddity that changes nothing about the answer."""
+    """Mark an oddity that does not change the answer."""
     HARMLESS.add(oddity)
     return oddity
 

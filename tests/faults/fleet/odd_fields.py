@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Header fields and short strings as a stranger may write them."""
+"""Header fields and short strings of a hostile sender."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ def _number(random: Random) -> bytes:
 
 
 def foreign_value(random: Random) -> bytes:
-    """Return a value of a kind that not every implementation knows."""
+    """Return a value of a kind that some implementations do not know."""
     kind = random.choice((b"L", b"U", b"Z", b"\xff", b"\x00"))
     return kind + {b"L": b"\xff" * 8, b"U": b"\x80\x00"}.get(kind, b"")
 
 
 def deep_value(random: Random) -> bytes:
-    """Return what is nested deeper than any recursion goes."""
+    """Return a value nested deeper than any recursion limit."""
     return random.choice((nested_array, nested_table))(random.choice((30, 300, 900, 2000, 5000)))
 
 

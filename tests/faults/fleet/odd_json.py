@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON, and what only looks like it: values as bytes, so that what no encoder writes can be sent too."""
+"""Valid and invalid JSON as bytes, including texts that no encoder writes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _NUMBERS = (
 
 
 def written(fields: Mapping[str, bytes]) -> bytes:
-    """Return the object whose values are JSON already."""
+    """Return an object from values in JSON."""
     return b"{" + b",".join(plain(name) + b":" + value for name, value in fields.items()) + b"}"
 
 
@@ -93,7 +93,7 @@ def odd_depth(random: Random) -> bytes:
 
 
 def odd_value(random: Random, levels: int = 3) -> bytes:
-    """Return any JSON, or nearly that."""
+    """Return any JSON, or almost valid JSON."""
     choice = random.randrange(12 if levels else 6)
     if choice < 2:
         return odd_text(random)

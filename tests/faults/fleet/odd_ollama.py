@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An Ollama that answers oddly to the requests that are marked for it, and honestly to all others."""
+"""A scripted Ollama with malformed answers to marked requests, and valid answers to all others."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _ERRORS = (
 
 
 class OddOllama:
-    """What a :class:`ScriptedOllama` answers. Use it as its ``behave``.
+    """The answers of a :class:`ScriptedOllama`. Use it as its ``behave``.
 
     :ivar go_on: until it is set, requests with :data:`HANG` get no answer.
     """
@@ -91,7 +91,7 @@ class OddOllama:
 
 
 def odd_inventory(random: Random) -> bytes:
-    """Return what may come instead of the list of the models, or of the version."""
+    """Return a malformed answer in place of the list of models, or of the version."""
     documents = (
         b'{"models":5}',
         b'{"models":[5,null,{"name":7}]}',
@@ -170,7 +170,7 @@ def odd_error(random: Random) -> bytes:
 
 
 def odd_head(random: Random, body: bytes) -> bytes:
-    """Return an answer whose HTTP is odd."""
+    """Return an answer with malformed HTTP."""
     length = b"Content-Length: %d\r\n" % len(body)
     chunked = b"Transfer-Encoding: chunked\r\n"
     chunk = b"%x\r\n%s\r\n" % (len(body), body)

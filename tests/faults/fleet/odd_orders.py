@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Broadcasts for the updates of a node that are odd in one way or several."""
+"""Broadcasts with one or more oddities, for the updates of a node."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _NAMES = (
 
 
 def honest_order(reply_to: str, correlation_id: str) -> OddMessage:
-    """Return a broadcast with nothing odd about it, which asks what an import would do."""
+    """Return a valid broadcast, which asks for the plan of an import."""
     return finished(_draft(reply_to.encode(), correlation_id.encode()), _EXCHANGE, _KEY)
 
 
 def odd_order(random: Random, reply_to: str, correlation_id: str) -> OddMessage:
-    """Return a broadcast that is odd in one to three ways."""
+    """Return a broadcast with one to three oddities."""
     draft = _draft(reply_to.encode(), correlation_id.encode())
     return finished(changed(random, draft, ODDITIES), _EXCHANGE, _KEY)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that are odd in one way or several, each made of nothing but a random generator.
+"""Requests with one or more oddities, each made from a random generator only.
 
 A request begins as an honest one, and each oddity changes something of it: its properties, its headers, its body, or
 what the scripted Ollama will answer to it. An oddity also says what may be expected of the worker afterwards.
@@ -45,7 +45,7 @@ _OPTIONS = (
 
 
 def honest(lane_type: str, routing_key: str, reply_to: str, correlation_id: str, content: str = "") -> OddMessage:
-    """Return a request with nothing odd about it.
+    """Return a valid request.
 
     :param content: of the chat message, when it is not the usual one.
     """
@@ -56,7 +56,7 @@ def honest(lane_type: str, routing_key: str, reply_to: str, correlation_id: str,
 
 
 def odd_request(random: Random, lanes: Sequence[tuple[str, str]], reply_to: str, correlation_id: str) -> OddMessage:
-    """Return a request that is odd in one to three ways.
+    """Return a request with one to three oddities.
 
     :param lanes: type and routing key of each lane that it may go to.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A publisher that speaks AMQP by itself, and so sends any bytes; the broker confirms or refuses each message."""
+"""A publisher with its own AMQP code, which sends any bytes; the broker confirms or refuses each message."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reply queues that are read while they fill: what arrived where, and when."""
+"""Readers of reply queues, which record each arrival with its queue and time."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class ReplyQueues:
         self._thread.start()
 
     def take(self) -> list[Arrival]:
-        """Return what has arrived, and forget it."""
+        """Return and remove the arrivals."""
         with self._changed:
             arrivals, self._arrivals = self._arrivals, []
             return arrivals
 
     def wait(self, enough: Callable[[list[Arrival]], bool], within: float) -> list[Arrival]:
-        """Wait until what has arrived is enough, or the time is over; return what has arrived."""
+        """Wait until enough messages have arrived, or the time is over; return the arrivals."""
         with self._changed:
             self._changed.wait_for(lambda: enough(self._arrivals), within)
             return list(self._arrivals)

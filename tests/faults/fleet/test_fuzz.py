@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Odd messages beside honest ones, thousands of them: each costs nobody else anything.
+"""Thousands of malformed messages beside valid ones: none affects other requests.
 
 ``make fuzz`` sends 20,000 to the worker on each series of RabbitMQ and a third of that to the updates, from a seed of
 its own, and judges times too. ``FUZZ_MESSAGES`` says how many, ``FUZZ_SEED`` what they are made from, and
@@ -54,7 +54,7 @@ def rounds(messages: int) -> Iterator[Sequence[int]]:
 
 
 def judge(campaign: Campaign, subject: Subject, broker: Any, before: int) -> None:
-    """Judge what is left when all messages were sent, and end the subject."""
+    """Check the subject after all messages, and end it."""
     grown = subject.resident() - before
     print(f"FUZZ_SEED={SEED}: {campaign.totals}; {grown / 2**20:.0f} MiB more resident")
     assert grown < GROWTH, f"{grown} bytes of memory more than before"

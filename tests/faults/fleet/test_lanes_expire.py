@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Queues that expire when nobody asks for anything, while every node is busy for longer than that."""
+"""Queues with an expiry, while every node is busy for longer than the expiry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def there(broker: Any, *queues: str) -> bool:
 def test_no_request_is_lost_while_every_node_is_busy(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
-    """For three times as long as the queues live without a consumer or a get."""
+    """For three times the expiry of the queues."""
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
     scripted.models.append("another:1b")
@@ -81,7 +81,7 @@ def test_no_request_is_lost_while_every_node_is_busy(
 def test_the_queues_do_expire_when_the_worker_is_gone(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
-    """Without which the test above would tell nothing."""
+    """Without this the test above would prove nothing."""
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT)
     environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SOURCES)])}
     worker = start(

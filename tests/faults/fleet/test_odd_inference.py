@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that Ollama fails at, and answers of Ollama that are none: each costs its own request, and no other."""
+"""Requests at which Ollama fails, and invalid answers of Ollama: each fails its own request only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAMED = {"x-legion-llm-stream": "delta"}
 
 
 def errors(asker: Asker) -> list[dict[str, Any]]:
-    """Return the errors that a requester was answered, in the order of its requests."""
+    """Return the errors that a requester got, in the order of its requests."""
     return [asker.answers[asked][-1][1]["error"] for asked in asker.asked]
 
 
@@ -30,7 +30,7 @@ def errors(asker: Asker) -> list[dict[str, Any]]:
 def test_worker_with_requests_that_ollama_fails_at_pauses_no_lane(
     lent_broker: Any, scripted: ScriptedOllama, start: Start, headers: Any
 ) -> None:
-    """Some fail for a reason that is known to be the request's, others for one that nobody knows."""
+    """Some fail by a fault of the request, others for an unknown reason."""
 
     def behave(path: str, body: dict[str, Any]) -> Any:
         text = body["messages"][0]["content"]
@@ -57,7 +57,7 @@ def test_worker_with_requests_that_ollama_fails_at_pauses_no_lane(
 
 
 class Runner:
-    """The process that runs a model: who asks for its end ends it for all that are in it."""
+    """The process that runs a model; a request that ends it fails all of its requests."""
 
     def __init__(self) -> None:
         self.lock = threading.Condition()

@@ -62,7 +62,7 @@ def test_a_request_moves_to_another_node_when_ollama_stays_away(
 def test_a_request_that_was_given_back_already_is_answered_with_the_reason(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
-    """The only node: it gives the request back once, gets it again when Ollama seems up, and then says so."""
+    """The only node requeues the request once, gets it again when Ollama seems up, and then answers with an error."""
     scripted.behave = lambda _path, _body: None  # up for those who look, and breaks every inference
     start(shared_broker, scripted.url, ollama={"patience": 1}).wait_ready()
     asker = Asker(shared_broker, CHAT)
@@ -109,7 +109,7 @@ def test_drain_does_not_wait_for_an_ollama_that_is_away(
 def test_a_model_that_cannot_be_run_is_left_alone_for_a_while(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
-    """Its lanes are paused, each time longer, so that other nodes get the requests; the other lanes are served."""
+    """The worker pauses the model's lanes, each time longer, and serves the other lanes."""
 
     def too_large(path: str, body: dict[str, Any]) -> Any:
         if body["model"] == CHAT_MODEL:
@@ -153,7 +153,7 @@ def _degraded(worker: WorkerProcess) -> Any:
 def test_an_answer_that_ends_in_the_middle_is_an_error_and_the_next_request_is_served(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
-    """Ollama's runner was killed, for want of memory say: what it had said comes without the end."""
+    """Ollama's runner was killed, for example by the kernel: the answer ends early."""
     outcomes = [
         (500, {"error": "llama runner process has terminated: signal: killed"}),
         (200, {"message": {"role": "assistant", "content": "Good"}, "done": False}),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bad message costs one message: the connection, the slots and the answers of the others stay."""
+"""A malformed message fails alone: the connection, the slots and the other answers remain."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def broker_3() -> Iterator[Any]:
 def test_a_direct_reply_queue_that_somebody_made_up_costs_nobody_the_connection(
     broker_3: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
-    """RabbitMQ 3.10 ends the connection of whoever publishes to one of a node that it does not know."""
+    """RabbitMQ 3.10 closes the connection of a publisher to a reply queue of an unknown node."""
     worker = start(broker_3, scripted.url).wait_ready()
     with channel_to(broker_3) as channel:
         for number in range(6):

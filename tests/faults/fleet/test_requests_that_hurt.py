@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that no requester in its right mind sends: each is settled, none ends the worker."""
+"""Hostile requests: the worker settles each, and survives."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Start = Callable[..., WorkerProcess]
 
 
 class Telling:
-    """An Ollama that says some words and then waits for the test to let it go on."""
+    """An Ollama that sends some words, and then waits for the test."""
 
     def __init__(self, *words: str, rest: str = "") -> None:
         self.words = words
@@ -223,7 +223,7 @@ def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
 
 
 def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    """The broker takes nothing for a while: what Ollama says meanwhile is not piled up, and the answer is whole."""
+    """The broker accepts nothing for a while: the worker does not pile up deltas, and the answer is complete."""
     said = threading.Event()
     talking = threading.Event()
     text = "word " * 1000
@@ -257,7 +257,7 @@ def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: Scr
 
 
 def test_a_connection_that_is_lost_keeps_the_answer(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    """The worker goes on, its redelivered request joins the work under way, and the answer comes once and whole."""
+    """The worker continues, its redelivered request joins the running work, and the complete answer arrives once."""
     telling = scripted.behave = Telling("Good ", rest="morning.")
     worker = start(shared_broker, scripted.url).wait_ready()
     with channel_to(shared_broker) as channel:

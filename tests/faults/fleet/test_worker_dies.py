@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A worker that dies or leaves: what it had taken is answered all the same."""
+"""A worker that dies or drains: its requests still get answers."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(
 def test_the_watchdog_notices_that_the_main_loop_alone_hangs(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
-    """All other threads go on: the status socket still answers, and what it says is why."""
+    """All other threads continue: the status socket still answers, and names the cause."""
     environment = {"WATCHDOG_USEC": "1000000", **hangable(tmp_path)}
     worker = start(shared_broker, scripted.url, environment=environment).wait_ready()
     eventually(lambda: worker.told.count("WATCHDOG=1") >= 3, "a fed watchdog")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures of the mirror's fault tests: a real S3 server, and a proxy before it that misbehaves on demand."""
+"""Fixtures of the mirror's fault tests: a real S3 server, and a proxy in front of it that misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ hypothesis.load_profile("mirror")
 
 @pytest.fixture
 def settings(s3):
-    """Settings for a new, empty bucket, past the proxy."""
+    """Settings for a new, empty bucket, without the proxy."""
     return mirror_lab.new_bucket(s3)
 
 
@@ -55,7 +55,7 @@ def proxy(settings):
 
 @pytest.fixture
 def path(tmp_path):
-    """Where a store may come to be."""
+    """The path of a future store."""
     return tmp_path / "models"
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy between a client and an S3 server that does to chosen requests what networks and servers do."""
+"""A proxy between a client and an S3 server that injects network and server failures into chosen requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECE = 65536
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one request.
+    """The fault of one request.
 
     :param status: answer with this status and S3 error code, or with this body, and ask nobody.
     :param cut_after: send so many bytes of the body, then cut the connection; 0 cuts before the first header.
@@ -42,7 +42,7 @@ class Fault:
 
 
 class Request:
-    """A request, as rules see it."""
+    """A request, for the rules."""
 
     def __init__(self, handler: BaseHTTPRequestHandler, number: int) -> None:
         self.method = handler.command
@@ -56,7 +56,7 @@ class Request:
 
     @property
     def content_from(self) -> Optional[int]:
-        """The offset from which the content of a blob is asked for; None when it is not."""
+        """The offset of a request for the content of a blob; None for other requests."""
         return int(self.range[len("bytes=") :].split("-")[0]) if self.of_blob and self.is_get and self.range else None
 
     @property
@@ -68,7 +68,7 @@ Rule = Callable[[Request], Optional[Fault]]
 
 
 class Proxy(LoopbackServer):
-    """Passes requests on, but for those to which the rule answers with a fault."""
+    """Passes requests on, except those for which the rule returns a fault."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(Handler)
@@ -150,6 +150,6 @@ class Handler(QuietHandler):
 
 @contextlib.contextmanager
 def proxy(upstream: str) -> Iterator[Proxy]:
-    """A proxy for a while."""
+    """A running proxy."""
     with serving(Proxy(upstream)) as made:
         yield made

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be true of a mirror and of a store whatever servers do: a model of both, which no product code fills."""
+"""A model of a mirror and of a store, without product code, to check invariants after any server behaviour."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Models:
             return []
 
     def sound(self, digest: str) -> bool:
-        """Return whether a blob is there and has its digest."""
+        """Return whether a blob exists and has its digest."""
         return digest in self.blobs and digest_of(self.blobs[digest]) == digest
 
     def whole(self, name: str) -> bool:
-        """Return whether a model is there with all of its blobs."""
+        """Return whether a model exists with all of its blobs."""
         return name in self.manifests and all(self.sound(digest) for digest in self.of(name))
 
 
@@ -73,7 +73,7 @@ def _models(files: Mapping[str, bytes]) -> Models:
 def losses(
     before: Models, after: Models, *, leaving: Collection[str] = (), arriving: Mapping[str, bytes] | None = None
 ) -> list[str]:
-    """Return what was lost, in words.
+    """Return the losses, in words.
 
     :param leaving: models that were to be removed.
     :param arriving: manifests that were to be written.

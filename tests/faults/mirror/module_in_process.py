@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules run inside the test's own process: hundreds of runs cost what one process start does."""
+"""Runs of modules inside the test process: hundreds of runs take as long as one process start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PART_SIZE = 8 * 1024
 
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
-    """Prepare the process for runs: no pause lasts, no setting of this machine counts, uploads come in small parts."""
+    """Prepare the process for runs: without pauses, without settings of this machine, with small upload parts."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("AWS_", "OLLAMA_")) or name.lower().endswith("_proxy"):

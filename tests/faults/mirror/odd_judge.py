@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a task against an odd server, and says what is wrong with what came of it."""
+"""Runs a task against an odd server, and returns the faults of its outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GONE = {"model_missing", "mirror_object_missing", "mirror_bucket_missing"}
 
 @contextlib.contextmanager
 def new_world(prefix: str) -> Iterator[World]:
-    """A world for a while, with nothing in it."""
+    """An empty world for one run."""
     folder = Path(tempfile.mkdtemp(prefix="odd-s3-"))
     try:
         yield World(PREFIXES[prefix], folder)
@@ -47,7 +47,7 @@ def judge(
     *,
     recorded: bool = True,
 ) -> list[str]:
-    """Run a task, and return what is wrong, in words; nothing when all is right.
+    """Run a task, and return its faults, in words; empty if it is right.
 
     :param way: of reading, one of ``module_in_process.WAYS``.
     :param prefix: one of ``odd_tasks.PREFIXES``.
@@ -94,7 +94,7 @@ def judge(
 def _done(
     server: Server, task: Task, world: World, oddities: Sequence[Oddity], arguments: dict[str, Any], way: str
 ) -> tuple[Run, list[str]]:
-    """Run the task once; return what came of it, and what was lost."""
+    """Run the task once; return its outcome, and the losses."""
     server.scene = scene = Scene(world.bucket, oddities)
     mirror, stored, objects = world.mirror, world.stored, set(world.bucket.objects)
     outcome = run(task.module, arguments, way)
@@ -116,7 +116,7 @@ def _done(
 def _checked(
     server: Server, task: Task, world: World, oddities: Sequence[Oddity], arguments: dict[str, Any], way: str
 ) -> list[str]:
-    """Return what is wrong with a run in check mode."""
+    """Return the faults of a run in check mode."""
     server.scene = scene = Scene(world.bucket, oddities)
     objects, files = world.bucket.contents(), _files(world.folder)
     outcome = run(task.module, arguments, way, check=True)
@@ -135,7 +135,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _complaints(outcome: Run, oddities: Sequence[Oddity], server: Server, world: World, task: Task) -> list[str]:
-    """Return what is wrong with how a run failed."""
+    """Return the faults of a failed run."""
     said, code = outcome.result["msg"], outcome.result.get("error_code")
     if not outcome.typed or code == "unexpected":
         return [f"it fails unexpectedly: {said}"]

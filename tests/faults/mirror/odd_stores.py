@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be found in a models directory that Ollama did not put there in that way, as data."""
+"""Unusual contents of a models directory, as data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LEVELS = {"registry": 1, "namespace": 2, "model": 3, "tag": 4}
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """A directory or file of ``manifests/`` lies elsewhere, and a symbolic link leads there.
+    """A directory or file of ``manifests/`` is elsewhere, behind a symbolic link.
 
     :param relative: whether the link is.
-    :param twice: whether a second link stands between.
+    :param twice: whether there is a second link in between.
     """
 
     level: str = "registry"
@@ -48,9 +48,9 @@ class Elsewhere:
 
 @dataclass(frozen=True)
 class Stray:
-    """Something stands in ``manifests/`` that is not a manifest, or an unreadable one.
+    """There is a foreign file in ``manifests/``, or an unreadable manifest.
 
-    :param level: where it stands: in place of a registry, a namespace, a model or a tag.
+    :param level: its place: that of a registry, a namespace, a model or a tag.
     :param kind: what it is.
     """
 

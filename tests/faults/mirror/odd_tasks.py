@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is asked of a mirror while its server is odd: one task for each way in which a module uses it."""
+"""Tasks at an odd server: one for each way in which a module uses the mirror."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def path_name(model: Model) -> str:
 
 @dataclass
 class World:
-    """A bucket and a store, as they are before a task."""
+    """A bucket and a store before a task."""
 
     root: str
     folder: Path
@@ -81,7 +81,7 @@ class World:
 
 @dataclass(frozen=True)
 class Task:
-    """One module run, and what is right of it.
+    """One module run, and its right outcome.
 
     :param mirror: the models that the mirror has before.
     :param store: the models that the store has before.
@@ -106,7 +106,7 @@ class Task:
             model.store(world.store)
 
     def options(self, world: World) -> dict[str, Any]:
-        """Return what the module is given beside the server."""
+        """Return the parameters of the module besides the server."""
         paths = {"models_path": str(world.store)} if self.module in ("ollama_s3_import", "ollama_s3_publish") else {}
         return {**paths, **self.arguments}
 
@@ -115,7 +115,7 @@ class Task:
         return False
 
     def wrong(self, world: World, run: Run, before: Models) -> list[str]:
-        """Return what is wrong after a run that did not fail, in words.
+        """Return the faults of a successful run, in words.
 
         :param before: the mirror before it.
         """
@@ -131,21 +131,21 @@ class Task:
 
 
 class Import(Task):
-    """Models of the mirror come into the store."""
+    """Import models of the mirror into the store."""
 
     def wrong(self, world: World, run: Run, before: Models) -> list[str]:
         return _lacking(world.stored, self)
 
 
 class Publish(Task):
-    """Models of the store come into the mirror."""
+    """Publish models of the store to the mirror."""
 
     def wrong(self, world: World, run: Run, before: Models) -> list[str]:
         return _lacking(world.mirror, self)
 
 
 class Absent(Task):
-    """Models of the mirror go."""
+    """Remove models from the mirror."""
 
     def wrong(self, world: World, run: Run, before: Models) -> list[str]:
         wrong = _lacking(world.mirror, self)
@@ -161,7 +161,7 @@ class Absent(Task):
 
 
 class Info(Task):
-    """The models of the mirror are listed."""
+    """List the models of the mirror."""
 
     def bears(self, oddity: Oddity) -> bool:
         return oddity.place == "one manifest"
@@ -177,7 +177,7 @@ class Info(Task):
 
 
 class Fetch(Task):
-    """An object comes as a file."""
+    """Download an object to a file."""
 
     def options(self, world: World) -> dict[str, Any]:
         return {"key": FILE_KEY, "path": str(world.folder / "file"), **self.arguments}
@@ -187,7 +187,7 @@ class Fetch(Task):
 
 
 class Deposit(Task):
-    """A file comes as an object."""
+    """Upload a file to an object."""
 
     def prepare(self, world: World, *, recorded: bool) -> None:
         super().prepare(world, recorded=recorded)
@@ -246,5 +246,5 @@ TASKS = {task.name: task for task in _ALL}
 
 
 def told(run: Run) -> str:
-    """Return all that a failed run says, as one text."""
+    """Return all messages of a failed run, as one text."""
     return json.dumps({name: value for name, value in run.result.items() if name not in ("exception", "invocation")})

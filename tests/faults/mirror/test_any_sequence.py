@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Any sequence of imports, removals, new versions, damage and kills, held against a model of the store.
+"""Random sequences of imports, removals, new versions, damage and kills, compared with a model of the store.
 
 A kill is a real one: a child process imports, and sends itself SIGKILL when it is about to change the file system for
 the n-th time, so that every point between two changes comes up sooner or later.
@@ -74,7 +74,7 @@ def kill_before(change: int) -> None:
 
 
 class AnySequence(RuleBasedStateMachine):
-    """What should be in the store: models by name, damage that we did, and blobs that a kill left without a model."""
+    """The expected store: models by name, our damage, and blobs that a kill left without a model."""
 
     mirror = None
 
@@ -221,7 +221,7 @@ class AnySequence(RuleBasedStateMachine):
         return self.path / "blobs" / digest.replace(":", "-")
 
     def arrive(self, names, prune):
-        """The models are there as they are offered; what only their predecessors needed is gone."""
+        """The models equal those of the mirror; blobs that only their predecessors needed are gone."""
         before = set(self.present)
         replaced = [name for name in names if name in self.present and self.present[name].raw != self.offered[name].raw]
         going = {digest for name in replaced for digest in self.present[name].blobs}
@@ -266,7 +266,7 @@ class AnySequence(RuleBasedStateMachine):
 
 @pytest.fixture
 def short_journal(monkeypatch):
-    """A journal also for what is small enough for a test."""
+    """A journal even for small test blobs."""
     monkeypatch.setattr(partial_file, "INTERVAL", 2 * CHUNK)
 
 

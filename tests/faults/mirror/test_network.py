@@ -31,7 +31,7 @@ def published(s3):
 
 @pytest.fixture
 def settings(request, s3, published):
-    """Settings for that bucket; for a test that asks for the mirror, to change it, of one of its own."""
+    """Settings for that bucket, or for a separate bucket of a test that changes the mirror."""
     return new_bucket(s3) if "mirror" in request.fixturenames else published[0]
 
 
@@ -41,7 +41,7 @@ def model(settings, published):
 
 
 def completes(run, proxy, path, *models):
-    """The next run, with nothing in its way, completes, and the one after it has nothing to do."""
+    """The next run, without faults, completes, and the run after that changes nothing."""
     proxy.rule = lambda request: None
     outcome = run("ollama_s3_import", models=[model.name for model in models], models_path=path)
     assert not outcome.failed, outcome.result
@@ -175,7 +175,7 @@ def test_an_object_that_is_damaged_on_the_way_is_not_kept(run, proxy, model, pat
 
 
 class Replacement:
-    """Replaces an object when so many ranges of it have been asked for."""
+    """Replaces an object after that many requested ranges."""
 
     def __init__(self, mirror, content, digest, after):
         self.mirror, self.content, self.digest, self.after = mirror, content, digest, after

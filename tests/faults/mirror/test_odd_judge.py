@@ -93,7 +93,7 @@ def test_scripted_server_removed_objects_are_gone(odd_server, client):
 
 
 def _requests() -> list[Request]:
-    """One request of each kind, in an order in which each does something."""
+    """One request of each kind, in an order in which each has an effect."""
     blob, manifest = "/models/m/blobs/sha256-1", "/models/m/manifests/h/library/b/latest"
     large, other = "/models/m/large", "/models/m/none"
     metadata = {"x-amz-meta-sha256": "1f"}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every task of the modules at servers that are odd in any way: the outcome is right, or an error that says why not.
+"""Every task of the modules at odd servers: the outcome is right, or an error names the cause.
 
 After each run a model of the mirror and of the store says that nothing is lost that somebody needs. A failing example
 is printed as the arguments of the test; put it into an ``@example`` to run it again.

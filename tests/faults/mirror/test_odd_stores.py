@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removal from a store in which there are links, strangers and manifests that cannot be read: no model loses a blob."""
+"""Removal from a store with links, foreign files and unreadable manifests: no model loses a blob."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RUNS = {
 
 
 def seen_by_ollama(store: Path) -> Models:
-    """Return the models of a store as Ollama finds them, by links too."""
+    """Return the models of a store as Ollama finds them, including links."""
     manifests: dict[str, bytes] = {}
     for file in glob.glob("*/*/*/*", root_dir=store / "manifests", include_hidden=True):
         where = store / "manifests" / file

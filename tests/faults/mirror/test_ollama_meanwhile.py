@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a running Ollama does to its store meanwhile: it prunes, removes and pulls."""
+"""A running Ollama changes its store during an import: it prunes, removes and pulls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def models(mirror):
 
 
 def ask(server, method, path, **body):
-    """Ask Ollama, and return all that it says."""
+    """Ask Ollama, and return its complete output."""
     request = urllib.request.Request(f"{server.url}{path}", json.dumps(body).encode(), method=method)
     with urllib.request.urlopen(request) as answer:
         return answer.read()
@@ -106,7 +106,7 @@ def test_an_ollama_sees_a_model_when_it_is_complete(run, path):
 
 @pytest.mark.parametrize("build", ["ollama-oldest", "ollama", "ollama-newest"])
 def test_an_ollama_that_pulls_the_same_meanwhile(start, run, proxy, path, build):
-    """Both bring the same blobs to the same places, and whichever is later finds them there."""
+    """Both bring the same blobs to the same places, and the later one finds them."""
     name = "smollm2:135m"
     run("ollama_s3_publish", name=name, models_path=services.model_store())
     path.mkdir()
@@ -142,7 +142,7 @@ def test_an_ollama_that_pulls_the_same_meanwhile(start, run, proxy, path, build)
 
 
 def test_an_ollama_that_removes_what_is_published(start, run, proxy, mirror, path):
-    """The mirror gets all of a model or none of it."""
+    """The mirror gets the complete model or no part of it."""
     model = Model("large", [LARGE, b"template"]).store(path)
     asked, removed = threading.Event(), threading.Event()
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes that die, disks that fill up, what earlier runs left, while models are imported."""
+"""Killed processes, full disks and remains of earlier runs, during an import."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def published(s3):
 
 @pytest.fixture
 def settings(request, s3, published):
-    """Settings for that bucket; for a test that asks for the mirror, to put something there, of one of its own."""
+    """Settings for that bucket, or for a separate bucket of a test that changes the mirror."""
     return new_bucket(s3) if "mirror" in request.fixturenames else published[0]
 
 
@@ -57,7 +57,7 @@ def models(published):
 
 
 def interrupt(start, proxy, path):
-    """Import the large model, and kill that midway; return the journal that it leaves."""
+    """Import the large model, and kill the import midway; return its journal."""
     killed = threading.Event()
     proxy.rule = lambda request: (
         Fault(before=lambda: killed.wait(120)) if (request.content_from or 0) >= 48 * 1024 * 1024 else None
@@ -72,13 +72,13 @@ def interrupt(start, proxy, path):
 
 
 def assert_no_half_model(path):
-    """What Ollama can see is complete at any moment; what is complete is sound."""
+    """All models that Ollama can see are complete and sound at any moment."""
     if (path / "blobs").is_dir():
         assert_sound(path)
 
 
 def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, models, path):
-    """Each round starts anew, is killed once or twice at random moments, and completes."""
+    """Each round starts from an empty store, is killed once or twice at random moments, and completes."""
     rng = random.Random(20)
     names = [model.name for model in models]
     killed_midway = 0
@@ -155,7 +155,7 @@ def test_damage_to_what_an_interrupted_run_left(start, run, proxy, models, path,
 
 
 def test_a_journal_of_another_blob(run, models, path):
-    """It agrees with the file beside it, so that only the whole digest tells that neither belongs to the blob."""
+    """The journal agrees with its file, so that only the complete digest shows that neither belongs to the blob."""
     foreign = os.urandom(48 * 1024 * 1024)
     workspace = path / ".legionio-ollama"
     workspace.mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_a_journal_of_another_blob(run, models, path):
 
 @pytest.mark.parametrize("prune", [True, False])
 def test_what_came_of_an_older_model_goes(start, run, proxy, mirror, path, prune):
-    """The model was published anew while the node was off. Without prune, what came may be of another task's model."""
+    """The model was published again while the node was off. Without prune, the partial file may be another task's."""
     Model("large", [LARGE]).publish(mirror)
     noted = interrupt(start, proxy, path)
     newer = Model("large", [os.urandom(30 * 1024 * 1024)]).publish(mirror)
@@ -244,7 +244,7 @@ def test_a_disk_that_fills_up_on_the_way(start, run, proxy, mirror, small_disk):
 
 
 def test_a_disk_without_room_for_a_line_of_the_journal(small_disk):
-    """What continues the beginning is kept all the same: what lies behind a gap makes room for the line."""
+    """The bytes that continue the beginning stay: bytes behind a gap make room for the journal's line."""
     mib = 1024 * 1024
     ownership = Ownership(None, None, 0o600, 0o700)
     content = memoryview(LARGE)[: 50 * mib]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes that die and networks that fail while models are published."""
+"""Killed processes and network failures during a publication."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def models(path):
 
 
 def assert_sound_mirror(mirror):
-    """Every object is whole, and no manifest lacks a blob. Returns the names of the models that are there."""
+    """Check that every object is complete, and that no manifest lacks a blob; return the names of the models."""
     there = set()
     for state in mirror.entries(mirror.layout.blobs):
         content = mirror.read(state.key, state.size + 1)
@@ -46,7 +46,7 @@ def assert_sound_mirror(mirror):
 
 
 def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings, models, path, tmp_path):
-    """What a reader of the mirror sees is complete at any moment."""
+    """A reader of the mirror sees only complete models at any moment."""
     rng = random.Random(21)
     names = [model.name for model in models]
     killed_midway = 0

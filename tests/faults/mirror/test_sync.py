@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers, networks, disks and processes that fail while models are sent to a running Ollama."""
+"""Failures of servers, networks, disks and processes during a sync to a running Ollama."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def model(mirror):
 
 @pytest.fixture
 def before(server):
-    """A proxy before the Ollama server."""
+    """A proxy in front of the Ollama server."""
     with faulty_proxy.proxy(server.url) as made:
         yield made
 
@@ -67,7 +67,7 @@ def completes(start, proxy, server, *models):
 
 
 def without_strangers(server):
-    """What a killed Ollama left of an upload (sha256- and some digits) is its own, and its next start removes it."""
+    """A killed Ollama leaves a temporary file of an upload (sha256- and some digits), which its next start removes."""
     for file in (server.models_path / "blobs").iterdir():
         if len(file.name) != len("sha256-") + 64:
             file.unlink()
@@ -218,7 +218,7 @@ def test_two_syncs_at_once(start, proxy, model, server):
 
 
 def test_a_blob_that_the_server_gets_from_elsewhere_meanwhile(start, proxy, model, server):
-    """Somebody who knows no lock of ours posts the same blob; the server then has it and takes no more of ours."""
+    """A client without our lock posts the same blob; the server then has the blob, and accepts no more of ours."""
 
     def post():
         url = f"{server.url}/api/blobs/{digest_of(LARGE)}"
@@ -284,7 +284,7 @@ def test_killed_at_any_moment_the_next_run_completes(start, proxy, mirror, model
 
 
 def until_uploads_end(server):
-    """Wait until the server has noticed that nobody sends any more, and removed what it had of it."""
+    """Wait until the server notices the end of the upload, and removes its temporary file."""
     deadline = time.monotonic() + 60
     while any(len(file.name) != 71 for file in (server.models_path / "blobs").iterdir()):
         assert time.monotonic() < deadline, "the server keeps what was broken off"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers of the client's tests: three versions of Ollama over stores of their own, which tests may change."""
+"""Servers of the client's tests: three versions of Ollama with separate stores that tests may change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def own_store(model_store: Path, path: Path) -> Path:
-    """A store that can be changed, with the lab's models: manifests copied, blobs linked."""
+    """A writable store with the lab's models: copied manifests, linked blobs."""
     shutil.copytree(model_store / "manifests", path / "manifests")
     (path / "blobs").mkdir()
     for blob in (model_store / "blobs").iterdir():
@@ -32,7 +32,7 @@ def own_store(model_store: Path, path: Path) -> Path:
 def server(
     request: pytest.FixtureRequest, model_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.OllamaServer]:
-    """An Ollama of the version that the test is to run on. Only the build "ollama" can infer."""
+    """An Ollama of the test's version. Only the build "ollama" can infer."""
     store = own_store(model_store, tmp_path_factory.mktemp("store"))
     with services.ollama_server(store, build=request.param) as running:
         yield running

@@ -117,7 +117,7 @@ def busy(server: services.OllamaServer) -> float:
 
 
 def assert_idle(server: services.OllamaServer) -> None:
-    """What the tests ask for would keep it at work for an hour; how soon it notices the end is the machine's affair."""
+    """The inference would take an hour; how soon the server notices the cancellation depends on the machine."""
     deadline = time.monotonic() + 60
     used, before = busy(server), -1.0
     while used - before > 0.2:

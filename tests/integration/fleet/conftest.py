@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brokers that are set up, and workers."""
+"""Fixtures: brokers with the fleet's exchanges and users, and workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fleet_broker(broker: Any) -> Any:
 
 @pytest.fixture
 def clean_broker(fleet_broker: Any) -> Iterator[Any]:
-    """The shared broker, without what the test leaves in the lanes."""
+    """The shared broker; the messages of the test are removed afterwards."""
     yield fleet_broker
     delete_queues(fleet_broker, "llm.")
     with channel_to(fleet_broker) as channel:

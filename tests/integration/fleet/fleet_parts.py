@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts for tests of the fleet: an Ollama with scripted answers, a worker as its own process, a broker in order.
+"""Parts for tests of the fleet: an Ollama with scripted answers, a worker process, a configured broker.
 
 The Ollama is a script where a failure has to be exact; the broker and the worker are always real.
 """
@@ -128,7 +128,7 @@ class ScriptedOllama:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        """End like a process that is stopped: refuse connections, break those there are."""
+        """Stop like a stopped process: refuse connections, break existing ones."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -140,7 +140,7 @@ class ScriptedOllama:
 
 
 def send_lines(handler: BaseHTTPRequestHandler, status: int, documents: Union[bytes, Iterator[dict[str, Any]]]) -> bool:
-    """Send a stream, or bytes as they are; return whether it came to its end."""
+    """Send a stream, or raw bytes; return whether it was sent to its end."""
     if isinstance(documents, bytes):
         handler.close_connection = True
         handler.wfile.write(documents)
@@ -164,7 +164,7 @@ def send_lines(handler: BaseHTTPRequestHandler, status: int, documents: Union[by
 
 
 def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Answer like an Ollama that always says the same."""
+    """Answer like an Ollama with a constant answer."""
     common = {"model": body["model"], "done": True, "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}
     if path == "/api/embed":
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
@@ -175,7 +175,7 @@ def answer(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 class Slow:
-    """Answers after a while, and knows how many it is working on."""
+    """Answers after a while, and counts its running inferences."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -196,7 +196,7 @@ class Slow:
 
 @contextlib.contextmanager
 def asking(settings: BrokerSettings, *, direct: bool = False) -> Iterator[Requester]:
-    """Provide a requester over a connection of its own."""
+    """Provide a requester with its own connection."""
     with BrokerConnection(settings) as connection:
         yield Requester(connection, direct=direct)
 
@@ -253,14 +253,14 @@ class WorkerProcess:
         return self.log_path.read_text(errors="backslashreplace")
 
     def status(self) -> dict[str, Any]:
-        """What the worker tells of itself, as soon as the machine lets it."""
+        """The status of the worker, as soon as it answers."""
         found: dict[str, Any] = eventually(
             lambda: None if "error" in (state := self.status_now()) else state, "the status", 60, self
         )
         return found
 
     def status_now(self) -> dict[str, Any]:
-        """The same, or that its main loop hangs."""
+        """The status, or the report that the main loop hangs."""
         return ask_status(self.status_path)
 
     def wait_ready(self, within: float = 60.0) -> WorkerProcess:
@@ -331,7 +331,7 @@ class WorkerProcess:
 def eventually(
     found: Callable[[], Any], what: str, within: float = 30.0, worker: Optional[WorkerProcess] = None
 ) -> Any:
-    """Wait until something is true; return it."""
+    """Wait until a condition is true; return its value."""
     deadline = time.monotonic() + within
     while True:
         value = found()
@@ -352,7 +352,7 @@ ODD_TABLE = RawTable(b"\x01xT" + struct.pack(">Q", 1764312000000))
 
 @contextlib.contextmanager
 def raw_tables() -> Iterator[None]:
-    """Have pika write what is a :class:`RawTable` as it is."""
+    """Make pika write a :class:`RawTable` unchanged."""
     encode = pika.data.encode_table
 
     def encode_table(pieces: list[bytes], table: Any) -> Any:
@@ -369,12 +369,12 @@ def raw_tables() -> Iterator[None]:
 
 
 def set_up_broker(broker: Any) -> None:
-    """Give a broker what the collection's own definitions say."""
+    """Set up a broker with the collection's own definitions."""
     import_definitions(broker, definitions("/"))
 
 
 def import_definitions(broker: Any, document: dict[str, Any]) -> None:
-    """Declare what definitions say, over AMQP: the same on every series, and done when it returns."""
+    """Declare definitions over AMQP, which works in the same way on every series, and is complete on return."""
     with channel_to(broker) as channel:
         for exchange in document["exchanges"]:
             channel.exchange_declare(exchange["name"], exchange["type"], durable=exchange["durable"])
@@ -385,14 +385,14 @@ def import_definitions(broker: Any, document: dict[str, Any]) -> None:
 
 
 def raise_alarm(broker: Any) -> None:
-    """Have a broker take no messages, as if it were short of memory; it has told its connections when this returns."""
+    """Raise the memory alarm of a broker; return when its connections have the notification."""
     broker.ctl("set_vm_memory_high_watermark", "0.0000001")
     eventually(lambda: "resource_limit" in broker.ctl("eval", "rabbit_alarm:get_alarms()."), "the alarm", 60)
 
 
 @contextlib.contextmanager
 def channel_to(broker: Any) -> Iterator[Any]:
-    """A channel with confirms, of plain pika."""
+    """A plain pika channel with confirms."""
     connection = pika.BlockingConnection(pika.URLParameters(broker.amqp_url))
     try:
         channel = connection.channel()
@@ -404,7 +404,7 @@ def channel_to(broker: Any) -> Iterator[Any]:
 
 
 def delete_queues(broker: Any, beginning: str) -> None:
-    """Delete what a test has left. An exclusive queue whose connection broke goes by itself, in its own time."""
+    """Delete the queues of a test. RabbitMQ deletes an exclusive queue some time after its connection broke."""
 
     def gone() -> bool:
         left = [queue for queue in broker.queues() if queue.startswith(beginning)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lanes that are made of the models that Ollama has, behind a real broker."""
+"""Automatic lanes from Ollama's models, with a real broker."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ def test_a_node_that_is_back_does_what_it_missed(
 def test_what_is_no_text_does_not_end_the_updates(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
-    """pika hands on as bytes what is not UTF-8; it was the end of the process, and of the next ones."""
+    """pika returns text that is not UTF-8 as bytes, which ended the process, and the next ones."""
     node = updater("gpu-01")
     order = {"function": "import_from_s3", "model": SMALL}
     send(clean_broker, order, reply_to=b"\xff")  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ QUIET = 0.02
 
 
 class RealPlayer:
-    """A player before a real broker."""
+    """A player of scripts on a real broker."""
 
     def __init__(self, broker: Any) -> None:
         self._settings = BrokerSettings.from_url(broker.amqp_url)
@@ -61,7 +61,7 @@ class RealPlayer:
 
 @pytest.fixture(autouse=True, scope="module")
 def impatient(broker: Any) -> Iterator[None]:
-    """Have queues look at themselves more often than every five seconds."""
+    """Make queues report more often than every five seconds."""
     broker.ctl("eval", f"application:set_env(rabbit, quorum_tick_interval, {int(TICK * 1000)}).")
     yield
     broker.ctl("eval", "application:set_env(rabbit, quorum_tick_interval, 5000).")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that are carried to Ollama as they came, and taken back when nobody waits for their answer."""
+"""Carried requests reach Ollama unchanged, and can be cancelled."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Front:
         return understand(from_pika(got[1], got[2]))
 
     def answer(self) -> tuple[int, str, bytes, Ending, list[Piece]]:
-        """Return status, content type and body as a client of HTTP would have them, and the messages."""
+        """Return status, content type and body as an HTTP client would see them, and the messages."""
         pieces: list[Piece] = []
         while isinstance(arrived := self.next(), Piece):
             pieces.append(arrived)

@@ -69,7 +69,7 @@ def number_of(path: str, body: dict[str, Any]) -> Any:
 
 
 def held_back(ollama: ScriptedOllama, then: Callable[..., Any]) -> Slow:
-    """Have the first call take its time, so that others gather behind it."""
+    """Make the first call slow, so that others gather behind it."""
     slow = Slow(60)
 
     def behave(path: str, body: dict[str, Any]) -> Any:

@@ -165,7 +165,7 @@ def test_source_with_a_wrong_argument_says_what_to_do(clean_broker: Any, change:
 
 
 def rulebook_command() -> str:
-    """Return ansible-rulebook of an environment of its own."""
+    """Return the ansible-rulebook of a separate environment."""
     if shutil.which("java") is None:
         pytest.skip("ansible-rulebook needs a Java runtime")
     script = ROOT / "tests/tools/venv.sh"

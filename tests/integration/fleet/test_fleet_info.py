@@ -113,7 +113,7 @@ def test_what_the_nodes_say(clean_broker: Any, scripted: ScriptedOllama, start: 
 
 
 def test_what_is_no_event_is_left_out(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
-    """What anybody may publish to the exchange does no harm."""
+    """Malformed messages on the exchange are harmless."""
     worker = start(clean_broker, scripted.url, registry={"heartbeat_interval": 1}).wait_ready()
     with subprocess.Popen([sys.executable, "-c", STRAY, clean_broker.amqp_url], stdout=subprocess.PIPE) as publishing:
         try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one requester wants of a node costs the others nothing."""
+"""Costly requests of one requester do not affect other requesters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Start = Callable[..., WorkerProcess]
 
 
 class Asker:
-    """Publishes requests, and reads what comes back."""
+    """Publishes requests, and reads the answers."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel

@@ -73,7 +73,7 @@ def send(channel: Any, body: Any, queue: str = CHAT, **properties: Any) -> None:
 def test_every_request_is_explained(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any, listen: str
 ) -> None:
-    """One request of each fate, and a counter for each."""
+    """One request of each outcome, and a counter for each."""
 
     def behave(path: str, body: dict[str, Any]) -> Any:
         return (500, {"error": "fell over"}) if "fail" in json.dumps(body) else answer(path, body)
@@ -87,7 +87,7 @@ def test_every_request_is_explained(
     hello = {"messages": [{"role": "user", "content": "Hello"}]}
 
     def ask(body: Any, *lane: str, **properties: Any) -> Scraped:
-        """Send one request, and wait for its end: none is on its way to a consumer that is cancelled meanwhile."""
+        """Send one request, and wait for its end, so that no delivery meets a cancelled consumer."""
         nonlocal asked
         asked += 1
         send(raw, body, *lane, **properties)

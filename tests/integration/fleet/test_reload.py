@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SIGHUP: other lanes, and nothing that is under way is touched."""
+"""Reload by SIGHUP: new lanes, without an effect on running requests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The requester, against a real broker and workers that are typed out here."""
+"""The requester, with a real broker and scripted workers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers in pieces: what goes over the wire, typed out, and what our own requester makes of it."""
+"""Streamed answers: the literal messages on the wire, and the result of the collection's requester."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ END = {
 
 
 class Telling:
-    """An Ollama that says a word each time the test asks for it, or all at once."""
+    """An Ollama that sends a word each time the test asks for it, or all words at once."""
 
     def __init__(self, words: Optional[list[str]] = None, stepwise: bool = True) -> None:
         self.words = WORDS if words is None else words
@@ -70,7 +70,7 @@ class Telling:
 
 
 class Typed:
-    """A requester of plain pika that takes deltas; nothing of the collection is in it."""
+    """A requester with plain pika that reads deltas, without code of the collection."""
 
     def __init__(self, channel: Any, **queue: Any) -> None:
         self.channel = channel

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""TLS to a real broker that wants client certificates, with authorities made here: it works, or an error says why."""
+"""TLS to a real broker with client certificates and test authorities: a connection, or an error with the cause."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def ask(settings: BrokerSettings) -> str:
 
 
 def tls_section(party: Party, **changes: Any) -> dict[str, Any]:
-    """The worker's own section; its key comes as a credential."""
+    """The worker's section; its key is a credential."""
     found = party.client("worker-by-certificate")
     return {
         "ca_path": party.ca_path,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A worker, in its own process, behind a real broker; Ollama is a script."""
+"""A worker process with a real broker and a scripted Ollama."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def ask(requester: Requester, call: str = "chat", queue: str = "", dialect: str 
 
 
 class Raw:
-    """Publishes whatever a test likes, and reads what comes back."""
+    """Publishes any message, and reads the answers."""
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
@@ -155,7 +155,7 @@ def test_as_many_at_a_time_as_there_are_slots(
 
 
 def test_embeddings_go_first(clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw) -> None:
-    """After a restart, say: what has piled up is not taken in the order in which it came."""
+    """After a restart, for example: the worker does not take waiting requests in their order of arrival."""
     worker = start(clean_broker, scripted.url, concurrency=1).wait_ready()
     worker.terminate()
     worker.wait_end()

@@ -16,7 +16,7 @@ from fleet_parts import SOURCES, eventually
 
 
 class Updater:
-    """`fleet-worker updates` as a process of its own."""
+    """A `fleet-worker updates` process."""
 
     def __init__(self, directory: Path, configuration: dict[str, Any], secrets: dict[str, str]) -> None:
         directory.mkdir()

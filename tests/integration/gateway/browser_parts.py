@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A headless browser, and what a test wants to know of a page in it."""
+"""A headless browser, and queries of the page in it."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class GatewayProcess:
         self.start()
 
     def start(self) -> None:
-        """Begin to run, or run again after an end."""
+        """Start, or start again after an end."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command("run"), env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -124,7 +124,7 @@ class GatewayProcess:
         return False
 
     def wait_answering(self) -> GatewayProcess:
-        """Wait until it answers and has its broker, whether any node is behind it or not."""
+        """Wait until the gateway answers and is connected to the broker, with or without nodes."""
         eventually(self._answering, "the gateway to answer", 40)
         return self
 
@@ -149,7 +149,7 @@ class GatewayProcess:
 
 
 class Connection:
-    """A client whose every byte is a test's affair."""
+    """A client that sends exactly the bytes of a test."""
 
     def __init__(self, gateway: Any) -> None:
         self.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)

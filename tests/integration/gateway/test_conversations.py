@@ -37,7 +37,7 @@ def turn(conversation: int, number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def pair(work: Start) -> Iterator[dict[str, Any]]:
-    """Two nodes with lanes of their own, each with an Ollama that knows what it was asked."""
+    """Two nodes with own lanes, each with an Ollama that records its requests."""
     with ScriptedOllama() as first, ScriptedOllama() as second:
         yield {
             node: SimpleNamespace(
@@ -48,7 +48,7 @@ def pair(work: Start) -> Iterator[dict[str, Any]]:
 
 
 def ready(gateway: Any) -> Any:
-    """Wait until a gateway has heard of both nodes."""
+    """Wait until a gateway knows both nodes."""
     gateway.wait_ready()
 
     def heard() -> bool:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway does beside carrying: keys, turns, hang-ups, and honest errors when something is gone."""
+"""The gateway besides carrying: keys, fair order, disconnects, and errors for missing parts."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class TwoNodes(NamedTuple):
 
 @pytest.fixture(scope="module")
 def two_nodes(fleet_broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
-    """A gateway with keys before two nodes, for all tests of this module that leave it as it is."""
+    """A gateway with keys and two nodes, for all tests of this module that do not change it."""
     directory = tmp_path_factory.mktemp("page")
     with ScriptedOllama() as ollama, contextlib.ExitStack() as stack:
         stack.callback(delete_queues, fleet_broker, "llm.")
@@ -92,7 +92,7 @@ def stepwise(two_nodes: TwoNodes, fleet: GatewayProcess) -> Stepwise:
 
 @contextlib.contextmanager
 def asked_beside(gateway: GatewayProcess, key: str) -> Iterator[None]:
-    """Have somebody's chat under way."""
+    """Keep a chat of another client running."""
     thread = threading.Thread(target=gateway.ask, args=("/api/chat", CHAT), kwargs={"key": key})
     thread.start()
     yield

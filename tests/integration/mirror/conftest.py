@@ -41,7 +41,7 @@ def mirror(settings):
 
 @pytest.fixture
 def path(tmp_path):
-    """Where a store may come to be."""
+    """The path of a future store."""
     return tmp_path / "models"
 
 

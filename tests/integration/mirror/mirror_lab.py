@@ -45,7 +45,7 @@ def digest_of(content: bytes) -> str:
 
 @dataclass
 class Model:
-    """A model made up for a test: any bytes as layers."""
+    """A test model with any bytes as layers."""
 
     name: str
     layers: Sequence[bytes]
@@ -76,14 +76,14 @@ class Model:
         return sum(len(content) for content in self.blobs.values())
 
     def publish(self, mirror: Mirror) -> Model:
-        """Put it into a mirror, without the code under test but for the connection."""
+        """Put the model into a mirror, without the code under test except the connection."""
         for digest, content in self.blobs.items():
             mirror.write(mirror.layout.blob_key(digest), content, digest)
         mirror.write(mirror.layout.manifest_key(self.parsed), self.raw, digest_of(self.raw))
         return self
 
     def store(self, path: Path) -> Model:
-        """Put it into a store, as Ollama would."""
+        """Put the model into a store, as Ollama would."""
         (path / "blobs").mkdir(parents=True, exist_ok=True)
         for digest, content in self.blobs.items():
             self.blob_path(path, digest).write_bytes(content)
@@ -108,7 +108,7 @@ def large_and_many(mirror: Mirror, large: bytes) -> list[Model]:
 
 
 def assert_sound(path: Path, *present: Model) -> None:
-    """Hold a store against the promises: every blob has its digest, no manifest lacks one, no strangers."""
+    """Check a store: every blob has its digest, no manifest lacks a blob, no foreign files."""
     names = set()
     for file in sorted(path.joinpath("manifests").glob("*/*/*/*")):
         manifest = Manifest.parse(file.read_bytes())
@@ -124,7 +124,7 @@ def assert_sound(path: Path, *present: Model) -> None:
 
 
 def leftovers(path: Path) -> list[str]:
-    """Return what an importer has left in its own directory, apart from what belongs there."""
+    """Return the unexpected files in an importer's directory."""
     workspace = path / ".legionio-ollama"
     names = {entry.name for entry in workspace.iterdir()} if workspace.is_dir() else set()
     return sorted(names - {"lock", "verified.json"})
@@ -156,12 +156,12 @@ def _users_of(file: Path) -> int:
 
 
 def journal(path: Path, digest: str) -> Path:
-    """Return where an importer notes how much of a blob has come."""
+    """Return the path of a blob's journal."""
     return path / ".legionio-ollama" / f"{digest.replace(':', '-')}.journal"
 
 
 def until_noted(file: Path, size: int, within: float = 120.0) -> None:
-    """Wait until a journal says that so much of its blob has come."""
+    """Wait until a journal records that many bytes of its blob."""
     deadline = time.monotonic() + within
     while True:
         lines = file.read_text().splitlines() if file.exists() else []
@@ -172,7 +172,7 @@ def until_noted(file: Path, size: int, within: float = 120.0) -> None:
 
 
 def options(settings: S3Settings, **changes: Any) -> dict[str, Any]:
-    """Return the module options that mean the same as some settings."""
+    """Return the module options for some settings."""
     settings = replace(settings, **changes)
     given = {
         "bucket": settings.bucket,
@@ -189,7 +189,7 @@ def options(settings: S3Settings, **changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Outcome:
-    """What a module run printed."""
+    """The output of a module run."""
 
     result: dict[str, Any]
     text: str
@@ -213,7 +213,7 @@ def command(module: str, arguments: dict[str, Any], *flags: str) -> list[str]:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return an environment in which no setting of this machine speaks for a test."""
+    """Return an environment without settings of this machine."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "OLLAMA_"))}
     # No instance metadata: looking for credentials there takes seconds to fail.
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", **changes}
@@ -271,7 +271,7 @@ def start_module(
 
 
 def finish_module(process: subprocess.Popen[str]) -> Outcome:
-    """Wait for a module that was started to end by itself, and return what it printed."""
+    """Wait for the end of a started module, and return its output."""
     printed, complaints = process.communicate(timeout=300)
     assert printed.strip(), complaints
     result = json.loads(printed)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""max_bandwidth: a task never takes less time than its limit allows. How much more it takes is the machine's affair."""
+"""max_bandwidth: a task never takes less time than its limit allows. How much longer depends on the machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmarks run, on sizes that say nothing, so that they still do when somebody wants numbers."""
+"""The benchmarks run with small sizes, which only proves that they work."""
 
 from __future__ import annotations
 

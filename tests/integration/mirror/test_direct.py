@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads without the SDK, against a real server: they tell what the SDK tells, and leave to it what is refused."""
+"""Reads without the SDK, against a real server: the results equal the SDK's, and the SDK handles refusals."""
 
 from __future__ import annotations
 

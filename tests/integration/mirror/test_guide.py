@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/mirror.md, word for word: every command and every play of it, in its order, with the rights that it gives."""
+"""Every command and play of docs/mirror.md, in order, with the rights that the guide grants."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_store_that_ollama_filled_is_verified_and_kept(run, model, path):
 
 
 def test_blobs_left_without_manifest_are_used_and_made_young_again(run, model, path):
-    """Ollama prunes at its start what no manifest names and what is older than an hour."""
+    """At its start, Ollama prunes blobs that no manifest names and that are older than an hour."""
     model.store(path)
     model.manifest_path(path).unlink()
     for file in (path / "blobs").iterdir():

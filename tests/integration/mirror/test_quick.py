@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ranges without the SDK's ceremony, against a real server: signed as the SDK does it, and left to it when refused."""
+"""Signed ranges without the rest of the SDK, against a real server; the SDK handles refusals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENT = os.urandom(300_000)
 
 @pytest.fixture(autouse=True)
 def for_the_sdk_to_know(monkeypatch):
-    """Something that the settings do not say, so that the SDK makes the first request."""
+    """A setting that only the SDK knows, so that the SDK makes the first request."""
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
 
 

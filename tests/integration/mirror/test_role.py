@@ -18,7 +18,7 @@ from mirror_lab import Model, digest_of, environment
 
 @pytest.fixture
 def play(settings, path, tmp_path):
-    """Have Ansible import models by the role on this machine."""
+    """Run the role to import models on this machine."""
 
     def run(names, *arguments, **variables):
         task = {
@@ -81,7 +81,7 @@ def test_role_with_a_damaged_manifest_brings_the_others(play, good, mirror, path
 
 
 def test_role_with_a_damaged_blob_brings_the_others(play, good, mirror, path):
-    """Here the plan is sound, and the transfer fails."""
+    """The plan is valid, and the transfer fails."""
     damaged = Model("bad:1b", [b"weights that will be damaged"]).publish(mirror)
     digest = next(iter(damaged.blobs))
     content = damaged.blobs[digest]

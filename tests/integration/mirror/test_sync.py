@@ -47,7 +47,7 @@ def shared_server(tmp_path_factory):
 
 
 def empty(server):
-    """Let a server start anew in mind: nothing in its store."""
+    """Restart a server with an empty store."""
     for part in ("blobs", "manifests", ".legionio-ollama"):
         shutil.rmtree(server.models_path / part, ignore_errors=True)
     (server.models_path / "blobs").mkdir()
@@ -162,7 +162,7 @@ def test_a_damaged_blob_that_the_server_has_is_found_and_replaced(sync, model, s
 
 
 def test_a_blob_that_is_gone_comes_again(sync, model, server):
-    """Without its configuration the server hides a model: what is there and not listed is not a contradiction."""
+    """A server hides a model without its configuration, so an unlisted model may still be there."""
     sync(name="llama3:8b")
     model.blob_path(server.models_path, digest_of(model.config)).unlink()
     assert listed(server) == {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every module of the mirror, plain and over TLS, with both ways to name a bucket, oldest and newest SDK."""
+"""Every module of the mirror, with and without TLS, with both addressing styles, the oldest and the newest SDK."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plain_server():
 
 
 def interpreter(sdk):
-    """What the modules run with, where it is not what the tests run with."""
+    """The modules' environment, if it is not the environment of the tests."""
     if sdk == "newest":
         return sys.executable
     made = subprocess.run(

@@ -29,7 +29,7 @@ def settings(s3: Any) -> S3Settings:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user can reach and write to, since a task may run as one of them."""
+    """A folder that every user can reach and write, since a task may run as any user."""
     with services.scratch("progress") as folder:
         folder.chmod(0o1777)
         yield folder
@@ -37,7 +37,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def spool(folder: Path) -> Path:
-    """The folder for temporary files of the hosts, which must be empty in the end."""
+    """The folder for temporary files of the hosts, which must be empty at the end."""
     spool = folder / "spool"
     spool.mkdir()
     spool.chmod(0o1777)
@@ -56,13 +56,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def core(request: pytest.FixtureRequest) -> Path:
-    """The Ansible that the test is to run with: the newest where there is a Python for that."""
+    """The test's version of Ansible; the newest needs a recent Python."""
     return Path(sys.prefix) if request.param == "oldest" else playing.newest_core()
 
 
 @pytest.fixture
 def play(folder: Path, spool: Path) -> Iterator[Callable[..., playing.Play]]:
-    """Start a playbook on hosts of this machine; what is left of it is ended."""
+    """Start a playbook on hosts of this machine, and end it after the test."""
     plays: list[playing.Play] = []
 
     def start(
@@ -93,7 +93,7 @@ def play(folder: Path, spool: Path) -> Iterator[Callable[..., playing.Play]]:
 
 @pytest.fixture
 def slow(settings: Any) -> Iterator[faulty_proxy.Proxy]:
-    """The S3 server behind a slow line: each range comes with 700 kB/s, each part goes after two seconds."""
+    """The S3 server behind a slow line: ranges arrive at 700 kB/s, each uploaded part takes two seconds."""
 
     def rule(request: faulty_proxy.Request) -> Any:
         if request.method == "GET" and request.range:

@@ -28,7 +28,7 @@ class Container:
 
     @property
     def variables(self) -> dict[str, object]:
-        """What an inventory says of it."""
+        """The inventory variables of the container."""
         return {
             "ansible_connection": "containers.podman.podman",
             "ansible_host": self.name,
@@ -38,20 +38,20 @@ class Container:
         }
 
     def spool(self) -> list[str]:
-        """What is in the container's folder for temporary files."""
+        """The contents of the container's folder for temporary files."""
         listing = [*services.podman(), "exec", self.name, "ls", SPOOL]
         return subprocess.run(listing, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What Ansible needs in its environment to reach it."""
+        """The environment variables that Ansible needs to reach the container."""
         path = f"{os.environ['ANSIBLE_COLLECTIONS_PATH']}:{self.collections / 'ansible_collections'}"
         return {**services.podman_environment(), "ANSIBLE_COLLECTIONS_PATH": path}
 
 
 @contextlib.contextmanager
 def container(folder: Path) -> Iterator[Container]:
-    """A container for a while, on the network of this machine.
+    """A running container on the network of this machine.
 
     :param folder: is in the container under the same path.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks that really run, and what comes out of them line by line, with the time when it came."""
+"""Runs of real playbooks, with each line of their output and its time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LINE = re.compile(
 
 @dataclass
 class Play:
-    """A run of ansible-playbook that is under way or over."""
+    """A run of ansible-playbook."""
 
     process: subprocess.Popen[str]
     stdout: list[tuple[float, str]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Play:
 
     @property
     def shown(self) -> list[tuple[float, str]]:
-        """What looks like a line of progress, or a part of one, wherever it is."""
+        """The output that looks like progress lines, or parts of them."""
         return [entry for entry in [*self.stdout, *self.stderr] if "progress: [" in entry[1] or " left" in entry[1]]
 
     def result(self, host: str = "node") -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Play:
         return dict(found)
 
     def wait_for_line(self, timeout: float = 60) -> None:
-        """Wait until some of the bytes are there."""
+        """Wait until some bytes have arrived."""
         deadline = time.monotonic() + timeout
         while not any(text.startswith("progress: ") and "(0 %)" not in text for _when, text in self.shown):
             assert time.monotonic() < deadline and self.process.poll() is None, self.output

@@ -27,7 +27,7 @@ _NEEDED = ("./usr/sbin/sshd", "./usr/lib/openssh/sftp-server", "./usr/lib/x86_64
 
 @dataclass
 class SshServer:
-    """An SSH server that lets one key in."""
+    """An SSH server that accepts one key."""
 
     port: int
     key: Path
@@ -36,7 +36,7 @@ class SshServer:
 
     @property
     def variables(self) -> dict[str, object]:
-        """What an inventory says of a host behind it."""
+        """The inventory variables of a host behind the server."""
         return {
             "ansible_connection": "ssh",
             "ansible_host": "127.0.0.1",
@@ -49,7 +49,7 @@ class SshServer:
 
 @contextlib.contextmanager
 def ssh_server(folder: Path) -> Iterator[SshServer]:
-    """An SSH server for a while."""
+    """A running SSH server."""
     host = folder / "image"
     host.mkdir()
     with tarfile.open(services.part("node-bookworm") / "image.tar") as image:

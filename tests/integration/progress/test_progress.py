@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Live progress, as a user sees it: real playbooks, whose output is read line by line while they run."""
+"""Live progress of real playbooks, whose output is read line by line while they run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def importing(through: dict[str, Any], folder: Path, **changes: Any) -> dict[str
 
 
 def assert_shown(play: Play, *hosts: str, what: str = "tiny:1b") -> None:
-    """Hold the lines against the promises: whole, live, growing, on the error stream, for each host."""
+    """Check the progress lines of each host: complete, live, growing, on the error stream."""
     for _time, text in play.shown:
         assert LINE.fullmatch(text), f"not a line of its own: {text!r}"
     assert not [text for _time, text in play.stdout if "progress: [" in text]
@@ -326,7 +326,7 @@ def children_of(pid: int) -> list[tuple[int, str]]:
 
 
 def modules_of(play: Play) -> list[int]:
-    """The processes that are the module itself."""
+    """The processes of the module."""
     found = [
         pid for pid, command in children_of(play.process.pid) if "AnsiballZ_" in command and "sh -c" not in command
     ]

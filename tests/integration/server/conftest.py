@@ -26,7 +26,7 @@ RunModule = Callable[..., dict[str, Any]]
 
 
 def run_module(module_name: str, /, *, check: bool = False, environment: Any = None, **options: Any) -> dict[str, Any]:
-    """Run a module in a process of its own, the way it runs on a target, and return what it says."""
+    """Run a module in a separate process, as on a target, and return its result."""
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": True}
     done = subprocess.run(
         [sys.executable, "-m", f"ansible_collections.legionio.ollama.plugins.modules.{module_name}"],
@@ -51,7 +51,7 @@ def module() -> RunModule:
 
 
 def own_store(model_store: Path, path: Path) -> Path:
-    """A store that can be changed, with the lab's models: manifests copied, blobs linked."""
+    """A writable store with the lab's models: copied manifests, linked blobs."""
     shutil.copytree(model_store / "manifests", path / "manifests")
     (path / "blobs").mkdir()
     for blob in (model_store / "blobs").iterdir():

@@ -94,7 +94,7 @@ class _Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128  # a connection that finds no room waits for a second
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a server under test that is killed in the middle is what the tests are about."""
+        """Print nothing: the tests kill servers in the middle of a request."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ollama_model with LoRA adapters: made once, made again for other bytes, and at work in what the model answers."""
+"""ollama_model with LoRA adapters: created once, created again for other bytes, and visible in the model's answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def digest_of(path: Path) -> str:
 
 @pytest.fixture
 def adapted(any_server: services.OllamaServer) -> Any:
-    """A name that is free again after the test."""
+    """A model name; the model is deleted after the test."""
     yield "adapted:latest"
     client = official.Client(any_server.url)
     if "adapted:latest" in {model.model for model in client.list().models}:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pulls in the background, as a user starts them: ansible-playbook with async, and a registry that takes its time."""
+"""Pulls in the background, as a user starts them: ansible-playbook with async, and a slow registry."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _speed_up_after(registry: Registry, file: Path) -> None:
 
 
 def test_out_of_time_and_gone_on_with(empty: services.OllamaServer, registry: Registry, tmp_path: Path) -> None:
-    """Ansible ends a job after its time; nothing half-made is there, and the next run brings it to its end."""
+    """Ansible ends a job after its time; no incomplete model remains, and the next run completes the pull."""
     registry.rate = 2_000_000  # the whole would take 49 seconds
     done = play(tmp_path, [{**PULL, "async": 7, "poll": 1}], empty.url, {})
     assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr, done.stdout[-3000:]

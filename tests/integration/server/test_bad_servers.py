@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that cannot be reached or are none: one clear message each, the same for every module of the group."""
+"""Unreachable and wrong servers: one clear message each, the same for every module of the group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES: dict[str, dict[str, Any]] = {
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """Whatever is asked, the same answer."""
+    """Give the same answer to every request."""
 
     status, body = 200, b""
 

@@ -199,7 +199,7 @@ def test_tools_are_offered_and_called(module: Any, own_server: services.OllamaSe
 
 
 def test_thinking_is_kept_apart(module: Any, own_server: services.OllamaServer) -> None:
-    """Ollama takes what follows an opening tag at the end of the prompt for thoughts; so any model can have some."""
+    """Ollama reads text after an opening tag at the end of the prompt as thinking, so any model can think."""
     client = official.Client(own_server.url)
     template = "{{ range .Messages }}{{ .Content }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}\n{{ end }}"
     client.create("thinker", from_="smollm2:135m", template=template + "\n<think>\n")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ollama_model: every way to a model and away from it, with check mode and a second run, on three versions."""
+"""ollama_model: every way to add and remove a model, with check mode and a second run, on three versions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A broker that is set up, and a worker as its own process, for tests that know neither from the inside."""
+"""A configured broker and a worker process, for tests that do not use the collection's code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts of tokens: what is longer than the context, and an Ollama that is older or newer than the others'."""
+"""Token counts: prompts longer than the context, and an Ollama of another version than on other nodes."""
 
 from __future__ import annotations
 

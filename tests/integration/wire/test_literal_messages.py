@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over the wire, letter by letter, as a LegionIO requester sees it.
+"""The literal messages on the wire, as a LegionIO requester sees them.
 
 Nothing of the collection is imported here: requests are typed out as lex-ollama 0.3.1 and legion-llm 0.8.33 to 0.8.51
 send them, with plain pika, and the answers of a real worker behind a real broker are compared whole. Only Ollama is a

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registry events, letter by letter, as the ledger of LegionIO finds them in its queue.
+"""The literal registry events, as the ledger of LegionIO finds them in its queue.
 
 The messages are typed out as lex-ollama 0.3.8 with lex-llm 0.1.6 sends them; nothing of the collection is imported.
 """
@@ -80,7 +80,7 @@ def ollama() -> Iterator[Tags]:
 
 
 class Ledger:
-    """Whoever keeps the books: a queue on the exchange that the broker's set-up has declared."""
+    """The ledger: a queue on the exchange that the broker's set-up declared."""
 
     def __init__(self, amqp_url: str) -> None:
         self._connection = pika.BlockingConnection(pika.URLParameters(amqp_url))
@@ -91,7 +91,7 @@ class Ledger:
         self.channel.queue_purge(QUEUE)
 
     def next(self, event: str = "", lane: str = "", within: float = 30.0) -> tuple[Any, Any, dict[str, Any]]:
-        """The next event, or the next of a kind and of a lane; the others are passed over."""
+        """The next event, or the next one of a kind and a lane; other events are skipped."""
         deadline = time.monotonic() + within
         seen = []
         while time.monotonic() < deadline:
@@ -106,7 +106,7 @@ class Ledger:
         raise AssertionError(f"no {event or 'event'} of {lane or 'any lane'} within {within} s, but {seen}")
 
     def left(self) -> list[str]:
-        """The kinds of all events that are there."""
+        """The kinds of all waiting events."""
         found = []
         while (got := self.channel.basic_get(QUEUE, auto_ack=True))[0] is not None:
             found.append(json.loads(got[2])["event_type"])

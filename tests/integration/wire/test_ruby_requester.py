@@ -36,7 +36,7 @@ def body_of(version: str) -> dict[str, Any]:
 
 
 def ask(url: str, versions: tuple[str, ...], encrypted: bool = False) -> list[tuple[str, dict[str, Any]]]:
-    """Ask in these versions one after another; return the answers without what never is the same."""
+    """Ask in these versions one after another; return the answers without their changing values."""
     requests = [{"body": body_of(version), "encrypt": encrypted} for version in versions]
     document = {"url": url, "secret": SECRET, "key": CHAT_KEY, "requests": requests}
     done = subprocess.run(

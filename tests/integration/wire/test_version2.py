@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Protocol version 2 from its requester's side, through a real broker, to a real Ollama."""
+"""Protocol version 2 as its requester uses it, with a real broker and a real Ollama."""
 
 from __future__ import annotations
 

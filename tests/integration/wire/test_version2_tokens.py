@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests of protocol version 2, signed with nothing but a standard library, at a worker that wants them signed."""
+"""Signed requests of protocol version 2, signed with the standard library only, at a worker that requires tokens."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An answer, and how it goes over the wire."""
+"""An answer, and its transfer over the wire."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Answer:
         return next((value for known, value in self.headers if known.lower() == name.lower()), None)
 
     def framing_headers(self, method: str) -> tuple[tuple[str, str], ...]:
-        """Return the headers that tell where the body ends."""
+        """Return the headers that frame the body."""
         if self.framing == CHUNKED:
             return (("Transfer-Encoding", "chunked"),)
         if self.framing == CLOSE:
@@ -83,5 +83,5 @@ def xml(status: int, text: str) -> Answer:
 
 
 def error(status: int, code: str, message: str = "made up") -> Answer:
-    """Return an error of S3's form."""
+    """Return an error in the format of S3."""
     return xml(status, f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The truth behind the scripted server: the objects of one bucket, and uploads of parts that nobody completed."""
+"""The state of the scripted server: the objects of one bucket, and unfinished multipart uploads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stored:
 
 @dataclass
 class Upload:
-    """An upload of parts that was begun."""
+    """A multipart upload."""
 
     key: str
     metadata: Mapping[str, str]
@@ -56,13 +56,13 @@ class Bucket:
         return stored
 
     def begin(self, key: str, metadata: Mapping[str, str]) -> str:
-        """Begin an upload of parts, and return its id."""
+        """Begin a multipart upload, and return its id."""
         identity = f"upload-{next(self._count)}"
         self.uploads[identity] = Upload(key, dict(metadata))
         return identity
 
     def complete(self, identity: str) -> Stored:
-        """Make an object of the parts of an upload."""
+        """Complete a multipart upload."""
         upload = self.uploads.pop(identity)
         content = b"".join(upload.parts[number] for number in sorted(upload.parts))
         return self.put(upload.key, content, upload.metadata)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All oddities that tests try: as a list, one by one, and as a strategy that puts some of them together."""
+"""All oddities, as a list for single tests, and as a strategy that combines them."""
 
 from __future__ import annotations
 

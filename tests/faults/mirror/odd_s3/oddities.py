@@ -47,7 +47,7 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Oddity:
-    """Something odd that a server does at one place.
+    """An oddity of a server at one place.
 
     :param place: one of the :data:`.request.PLACES`.
     :param times: how often at most; ``None`` means always.
@@ -58,29 +58,29 @@ class Oddity:
 
     @property
     def harmless(self) -> bool:
-        """Whether a client can do everything all the same, so that nothing else is right."""
+        """Whether a client can still complete every task, so that only success is right."""
         return False
 
     @property
     def says_gone(self) -> bool:
-        """Whether the server says in S3's words that something is not there which is."""
+        """Whether the server reports an existing object as missing, in the format of S3."""
         return False
 
     def manners(self, manners: Manners) -> None:
         """Change how the service behaves."""
 
     def page(self, page: Page) -> Page:
-        """Return a page of a listing as this server writes it."""
+        """Return a page of a listing of this server."""
         return page
 
     def answer(self, request: Request, answer: Answer) -> Answer:
-        """Return an answer as this server gives it."""
+        """Return an answer of this server."""
         return answer
 
 
 @dataclass(frozen=True)
 class Header(Oddity):
-    """A header is changed, or there twice."""
+    """A header is changed or repeated."""
 
     name: str = "ETag"
     change: str = "missing"
@@ -109,7 +109,7 @@ class Header(Oddity):
 
 @dataclass(frozen=True)
 class Length(Oddity):
-    """The length of a body is declared in another way than by one correct Content-Length."""
+    """The length of a body is not declared by one correct Content-Length."""
 
     told: str = CHUNKED
 
@@ -131,7 +131,7 @@ class Length(Oddity):
 
 @dataclass(frozen=True)
 class Http(Oddity):
-    """The head of an answer has a form that is rare."""
+    """The head of an answer has a rare form."""
 
     form: str = "1.0"
 
@@ -157,7 +157,7 @@ class Http(Oddity):
 
 @dataclass(frozen=True)
 class Instead(Oddity):
-    """A page of somebody else, an error or nothing stands where the answer should be.
+    """A foreign page, an error or nothing is in place of the answer.
 
     :param page: one of :data:`PAGES`, or the code of an S3 error.
     :param done: whether what was asked for is done all the same.
@@ -188,11 +188,11 @@ class Instead(Oddity):
 
     @property
     def hides_all(self) -> bool:
-        """Whether nobody gets an answer of the server itself."""
+        """Whether no client gets the server's own answer."""
         return self.place == "anything" and self.times is None and not self.done
 
     def instead(self) -> Answer | None:
-        """Return the answer to a request that nobody looks at."""
+        """Return the answer to a request that the server ignores."""
         return None if self.done else self._answer
 
     def answer(self, request: Request, answer: Answer) -> Answer:
@@ -220,7 +220,7 @@ class Cut(Oddity):
 
 @dataclass(frozen=True)
 class Compressed(Oddity):
-    """A proxy compresses what it passes on.
+    """A proxy compresses the answers.
 
     :param polite: only when it is asked for, or nothing is said.
     """
@@ -241,7 +241,7 @@ class Compressed(Oddity):
 
 @dataclass(frozen=True)
 class Span(Oddity):
-    """Content-Range is not the one that was asked for.
+    """Content-Range differs from the request.
 
     :param told: ``star``, ``missing``, ``shifted``, ``another size`` or ``garbled``.
     """
@@ -266,7 +266,7 @@ class Span(Oddity):
 
 @dataclass(frozen=True)
 class Element(Oddity):
-    """An element of a listing is changed, there twice, or left out.
+    """An element of a listing is changed, repeated or omitted.
 
     :param inside: whether it is one of the entries' elements.
     """
@@ -300,7 +300,7 @@ class Element(Oddity):
 
 @dataclass(frozen=True)
 class Listing(Oddity):
-    """A listing is in another order, has something twice, or something that does not belong there."""
+    """A listing has another order, repeated entries, or foreign entries."""
 
     form: str = "reversed"
 
@@ -333,7 +333,7 @@ class Listing(Oddity):
 
 @dataclass(frozen=True)
 class Manner(Oddity):
-    """The service does something otherwise (:class:`.service.Manners`)."""
+    """The service behaves differently (:class:`.service.Manners`)."""
 
     name: str = "space"
     value: object = "+"
@@ -349,7 +349,7 @@ class Manner(Oddity):
 
 @dataclass(frozen=True)
 class Etags(Oddity):
-    """The ETag of an object is another one in each answer."""
+    """The ETag of an object changes in each answer."""
 
     def answer(self, request: Request, answer: Answer) -> Answer:
         if answer.header("ETag") is None:

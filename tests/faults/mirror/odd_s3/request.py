@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request as S3 means it."""
+"""A parsed S3 request."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Request:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the request records beside an object."""
+        """The metadata of the request's object."""
         mark = "x-amz-meta-"
         return {name[len(mark) :]: value for name, value in self.headers.items() if name.startswith(mark)}
 

@@ -23,7 +23,7 @@ LIMIT = 500
 
 
 class Scene:
-    """One bucket, and a server before it that is odd in some ways.
+    """One bucket, and its server with some oddities.
 
     :ivar requests: all that came.
     :ivar statuses: those of the answers.
@@ -43,7 +43,7 @@ class Scene:
 
     @property
     def endless(self) -> bool:
-        """Whether the client asked so often that it would never have ended by itself."""
+        """Whether the client asked so often that it seems to loop."""
         return len(self.requests) > LIMIT
 
     def answer(self, request: Request) -> Answer:
@@ -129,6 +129,6 @@ class Handler(QuietHandler):
 
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
-    """A server for a while."""
+    """A running server."""
     with serving(Server()) as made:
         yield made

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What S3 does with a request, as far as a mirror needs it, and how servers that call themselves S3 differ."""
+"""The operations of S3 that a mirror needs, and the differences between S3 servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 @dataclass
 class Manners:
-    """How a server does what S3 leaves open, or what its makers read otherwise.
+    """The choices of a server where S3 leaves room, or where servers differ.
 
     :ivar page_size: entries of a page.
     :ivar space: how a listing with ``encoding-type=url`` writes a space.
@@ -62,7 +62,7 @@ class Service:
         self.manners = manners
 
     def answer(self, request: Request) -> Answer:
-        """Do what a request asks for; a listing is done by :meth:`page`."""
+        """Execute a request; :meth:`page` handles listings."""
         if request.bucket != self.bucket.name:
             return error(404, "NoSuchBucket")
         name = re.sub("(?=[A-Z])", "_", request.operation).lower()
@@ -72,9 +72,9 @@ class Service:
     # Listings
 
     def page(self, request: Request) -> Page:
-        """Return the page that a request for a listing asks for.
+        """Return the page of a listing for a request.
 
-        :raises ValueError: when it asks for what no page is.
+        :raises ValueError: for an invalid request.
         """
         query, manners = request.query, self.manners
         newer = query.get("list-type") == "2" and not manners.old_listing

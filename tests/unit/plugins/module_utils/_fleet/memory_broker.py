@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A broker in the place of pika's connection. Real brokers answer in tests/integration/fleet."""
+"""An in-memory broker in place of pika's connection. Real brokers answer in tests/integration/fleet."""
 
 from __future__ import annotations
 
