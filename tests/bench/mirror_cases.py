@@ -61,7 +61,7 @@ class Bench:
             secret_key=s3.secret_key,
         )
         self.mirror = Mirror(self.settings)
-        self.mirror.client.create_bucket(Bucket=self.settings.bucket)
+        mirror_lab.sdk_client(self.mirror).create_bucket(Bucket=self.settings.bucket)
         self.env = mirror_lab.environment(
             AWS_ACCESS_KEY_ID=s3.access_key, AWS_SECRET_ACCESS_KEY=s3.secret_key, AWS_REGION=s3.region
         )

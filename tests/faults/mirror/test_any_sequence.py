@@ -39,7 +39,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from mirror_lab import Model, digest_of
+from mirror_lab import Model, digest_of, sdk_client
 
 ROUNDS = rounds(quick=4, deep=100)
 STEPS = 15
@@ -129,7 +129,7 @@ class AnySequence(RuleBasedStateMachine):
         for change in changes:
             # A child that answers to the requests of its parent, or a parent that gets those to its child's, would
             # be no fault of the code under test.
-            self.mirror.client.close()
+            sdk_client(self.mirror).close()
             child = os.fork()
             if not child:
                 try:

@@ -17,7 +17,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror 
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Manifest
 from depth import rounds
 from faulty_proxy import Fault
-from mirror_lab import Model, assert_sound, digest_of
+from mirror_lab import Model, assert_sound, digest_of, sdk_client
 
 ROUNDS = rounds(quick=4, deep=100)
 LARGE = os.urandom(40 * 1024 * 1024)  # three parts
@@ -106,7 +106,7 @@ def test_a_refusal_in_the_middle_leaves_a_sound_mirror(run, proxy, mirror, model
     assert outcome.failed
     assert outcome.result["error_code"] == error_code
     assert assert_sound_mirror(mirror) == set()
-    uploads = mirror.client.list_multipart_uploads(Bucket=mirror.settings.bucket)
+    uploads = sdk_client(mirror).list_multipart_uploads(Bucket=mirror.settings.bucket)
     assert not uploads.get("Uploads")
     proxy.rule = lambda request: None
     assert not run("ollama_s3_publish", models=[model.name for model in models], models_path=path).failed

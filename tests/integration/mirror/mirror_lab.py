@@ -35,8 +35,13 @@ def new_bucket(s3: Any) -> S3Settings:
         access_key=s3.access_key,
         secret_key=s3.secret_key,
     )
-    Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+    sdk_client(Mirror(settings)).create_bucket(Bucket=settings.bucket)
     return settings
+
+
+def sdk_client(mirror: Mirror) -> Any:
+    """The SDK's client of a mirror: for what a mirror has no words for, and to see what the SDK does."""
+    return mirror._objects._sdk.client  # type: ignore[attr-defined]
 
 
 def digest_of(content: bytes) -> str:

@@ -9,7 +9,7 @@ import os
 import stat
 
 import pytest
-from mirror_lab import Model, assert_sound, digest_of
+from mirror_lab import Model, assert_sound, digest_of, sdk_client
 
 LARGE = os.urandom(40 * 1024 * 1024)  # more than two parts of an upload
 
@@ -57,7 +57,7 @@ def test_object_without_recorded_digest_is_known_by_its_etag(run, mirror, model,
     run("ollama_s3_publish", name="llama3:8b", models_path=path)
     key = mirror.layout.blob_key(digest_of(b"template"))
     mirror.remove(key)  # VersityGW keeps the metadata of an object that is overwritten
-    mirror.client.put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"template")
+    sdk_client(mirror).put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"template")
     assert not run("ollama_s3_publish", name="llama3:8b", models_path=path).changed
 
 
@@ -71,7 +71,7 @@ def test_objects_that_nobody_vouches_for_are_sent_again(run, mirror, model, path
         mirror.write(key, b"template", digest_of(b"other"))
     else:
         mirror.remove(key)
-        mirror.client.put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"templatE")
+        sdk_client(mirror).put_object(Bucket=mirror.settings.bucket, Key=key, Body=b"templatE")
     outcome = run("ollama_s3_publish", name="llama3:8b", models_path=path)
     assert outcome.changed
     assert [entry["digest"] for entry in outcome.result["replaced"]] == [digest_of(b"template")]
@@ -90,7 +90,7 @@ def test_a_damaged_blob_never_reaches_the_mirror(run, mirror, model, path, which
     assert str(model.blob_path(path, digest_of(which))) in outcome.result["msg"]
     assert mirror.layout.blob_key(digest_of(which)) not in objects(mirror)
     assert mirror.manifest(model.parsed) is None
-    uploads = mirror.client.list_multipart_uploads(Bucket=mirror.settings.bucket)
+    uploads = sdk_client(mirror).list_multipart_uploads(Bucket=mirror.settings.bucket)
     assert uploads.get("Uploads", []) == []
 
 
@@ -279,7 +279,7 @@ def test_a_right_file_needs_no_mirror(run, tmp_path):
     ],
 )
 def test_a_file_that_cannot_be_right_does_not_come(run, mirror, tmp_path, arguments, code):
-    mirror.client.put_object(Bucket=mirror.settings.bucket, Key="plain", Body=b"content")
+    sdk_client(mirror).put_object(Bucket=mirror.settings.bucket, Key="plain", Body=b"content")
     mirror.write("recorded", b"content", digest_of(b"content"))
     mirror.write("lying", b"content", digest_of(b"another"))
     target = tmp_path / "target"
@@ -299,7 +299,7 @@ def test_a_file_needs_its_directory(run, mirror, tmp_path):
 
 
 def test_a_file_of_unknown_digest_comes_when_its_checksum_is_given(run, mirror, tmp_path):
-    mirror.client.put_object(Bucket=mirror.settings.bucket, Key="plain", Body=b"")
+    sdk_client(mirror).put_object(Bucket=mirror.settings.bucket, Key="plain", Body=b"")
     outcome = run("ollama_s3_file", key="plain", path=tmp_path / "x", checksum=digest_of(b""))
     assert outcome.changed
     assert (tmp_path / "x").read_bytes() == b""

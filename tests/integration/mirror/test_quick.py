@@ -19,7 +19,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
-from mirror_lab import digest_of
+from mirror_lab import digest_of, sdk_client
 
 CONTENT = os.urandom(300_000)
 
@@ -39,7 +39,7 @@ class Counted:
         self.mirror.write(key, CONTENT, digest_of(CONTENT))
         self.state = self.mirror.state(key)
         self.by_sdk = 0
-        self.mirror.client.meta.events.register("before-call.s3.GetObject", self.count)
+        sdk_client(self.mirror).meta.events.register("before-call.s3.GetObject", self.count)
 
     def count(self, **_event):
         self.by_sdk += 1
@@ -75,7 +75,7 @@ def test_connections_are_used_again(monkeypatch):
     monkeypatch.setenv("VGW_KEEP_ALIVE", "true")
     with services.s3_server() as server:
         settings = S3Settings("again", "", server.endpoint_url, server.region, server.access_key, server.secret_key)
-        Mirror(settings).client.create_bucket(Bucket=settings.bucket)
+        sdk_client(Mirror(settings)).create_bucket(Bucket=settings.bucket)
         counted = Counted(settings, connections=1)
         counted.range(0, 10)
         monkeypatch.setattr(socket.socket, "connect", lambda *_arguments: pytest.fail("it connects once more"))
@@ -97,9 +97,10 @@ def test_what_is_refused_is_told_by_the_sdk(counted):
 def test_credentials_are_those_of_the_moment(counted, settings):
     """The SDK renews temporary credentials while a long download runs."""
     counted.range(0, 10)
-    signer = counted.mirror.client._request_signer
+    signer = sdk_client(counted.mirror)._request_signer
     sound = signer._credentials
-    signer._credentials = Mirror(dataclasses.replace(settings, secret_key="wrong")).client._request_signer._credentials
+    wrong = Mirror(dataclasses.replace(settings, secret_key="wrong"))
+    signer._credentials = sdk_client(wrong)._request_signer._credentials
     with pytest.raises(MirrorCredentialsError):
         counted.range(0, 10)
     signer._credentials = sound

@@ -62,12 +62,12 @@ def is_of_file(etag: str, descriptor: int, size: int, digest: str, part_sizes: S
     return any(_of_parts([part.digest() for part in seen]) == wanted for seen in parts.values())
 
 
-def md5_of_parts(parts: Sequence[Mapping[str, Any]]) -> str:
+def md5_of_parts(etags: Mapping[int, str]) -> str:
     """Return the ETag of an object of parts; empty if the ETags of the parts are not MD5s.
 
-    :param parts: the parts as in the request that completes an upload.
+    :param etags: of the parts, by their numbers.
     """
-    found = [_MD5.fullmatch(part["ETag"]) for part in parts]
+    found = [_MD5.fullmatch(etags[number]) for number in sorted(etags)]
     if not all(match and not match[2] for match in found):
         return ""
     return _of_parts([bytes.fromhex(match[1]) for match in found if match])

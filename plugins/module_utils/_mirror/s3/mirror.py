@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Optional
 
 from ..._ollama.manifests import MAX_MANIFEST_SIZE
 from ..._ollama.names import ModelName
@@ -27,14 +27,11 @@ from ..errors import (
 from .error_translation import no_manifest
 from .layout import Layout
 from .object_list import ObjectList, Page
-from .object_store import ObjectStore, connected
+from .object_store import ObjectStore, PartsUpload, connected
 from .object_stream import ObjectStream
 from .objects import DIGEST_METADATA, ObjectState, if_match, state_of
 from .range_response import check_range, sender
 from .settings import S3Settings
-
-if TYPE_CHECKING:
-    from .bodies import BodySender
 
 #: Manifests that are read, or objects whose state is requested, at the same time. They are small, so that most of their
 #: time is a wait for the answer.
@@ -75,16 +72,6 @@ class Mirror:
     def where(self) -> str:
         """The server, as messages name it."""
         return self.settings.where
-
-    @property
-    def client(self) -> Any:
-        """The SDK's client; multipart uploads use it directly."""
-        return self._objects.client
-
-    @property
-    def sender(self) -> BodySender:
-        """Sends request bodies the way the server accepts them."""
-        return self._objects.sender
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
         """Return the bytes of a manifest, sound or not; ``None`` if the mirror lacks it.
@@ -283,6 +270,13 @@ class Mirror:
         """
         if not self._objects.put(key, content, digest):
             self.must_be_written(key, len(content))
+
+    def begin_upload(self, key: str, digest: str) -> PartsUpload:
+        """Begin an object that is sent in parts, with its digest beside it.
+
+        :raises NotS3Error: if something else than an S3 server has answered.
+        """
+        return self._objects.begin_upload(key, digest)
 
     def must_be_written(self, key: str, size: int) -> None:
         """Make sure that an object was written, if the answer does not prove it.

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Callable, Optional, Protocol, TypeVar
 
 from .client import check
 from .plain_reads import PlainReads
@@ -15,7 +15,6 @@ from .sdk_objects import SdkObjects
 from .signed_ranges import SignedRanges
 
 if TYPE_CHECKING:
-    from .bodies import BodySender
     from .object_list import Page
     from .range_response import RangeResponse
     from .settings import S3Settings
@@ -27,20 +26,11 @@ class ObjectStore(Protocol):
     """The objects of one bucket. Several threads use a store at the same time.
 
     Every method raises a :class:`MirrorError` if the server cannot be reached or refuses the request.
-
-    :ivar settings: the bucket, and the server as messages name it.
-    :ivar sender: sends request bodies the way this server accepts them.
     """
-
-    sender: BodySender
 
     @property
     def settings(self) -> S3Settings:
         """The bucket, and the server as messages name it."""
-
-    @property
-    def client(self) -> Any:
-        """The SDK's client; multipart uploads use it directly."""
 
     def get(self, key: str, limit: int) -> bytes:
         """Return the content of an object, at most ``limit`` bytes.
@@ -78,8 +68,40 @@ class ObjectStore(Protocol):
     def put(self, key: str, content: bytes, digest: str) -> bool:
         """Write an object with its digest as metadata; return whether the answer has the ETag that proves the write."""
 
+    def begin_upload(self, key: str, digest: str) -> PartsUpload:
+        """Begin an object that is sent in parts, with its digest as metadata.
+
+        :raises NotS3Error: if the answer does not name the upload.
+        """
+
     def delete(self, key: str) -> None:
         """Remove an object. S3 does not report whether it existed."""
+
+
+class PartsUpload(Protocol):
+    """An object that is sent in parts. Several threads send parts at the same time.
+
+    Every method raises a :class:`MirrorError` if the server cannot be reached or refuses the request.
+
+    :ivar name: what the server calls the upload.
+    """
+
+    name: str
+
+    def send(self, number: int, content: bytes) -> str:
+        """Send a part; return its ETag.
+
+        :param number: from 1 on.
+        """
+
+    def complete(self, etags: Mapping[int, str]) -> bool:
+        """Make the object of its parts; return whether the answer has the ETag that proves it.
+
+        :param etags: of the parts, by their numbers.
+        """
+
+    def abort(self) -> None:
+        """Have the server drop the parts."""
 
 
 class ObjectReader(Protocol):
@@ -109,17 +131,11 @@ class ReaderChain:
         """:param readers: the fast readers, the fastest first."""
         self._readers = tuple(readers)
         self._sdk = sdk
-        self.sender = sdk.sender
 
     @property
     def settings(self) -> S3Settings:
         """The bucket, and the server as messages name it."""
         return self._sdk.settings
-
-    @property
-    def client(self) -> Any:
-        """The SDK's client."""
-        return self._sdk.client
 
     def get(self, key: str, limit: int) -> bytes:
         """Return the content of an object, at most ``limit`` bytes."""
@@ -146,6 +162,10 @@ class ReaderChain:
     def put(self, key: str, content: bytes, digest: str) -> bool:
         """Write an object."""
         return self._sdk.put(key, content, digest)
+
+    def begin_upload(self, key: str, digest: str) -> PartsUpload:
+        """Begin an object that is sent in parts."""
+        return self._sdk.begin_upload(key, digest)
 
     def delete(self, key: str) -> None:
         """Remove an object."""

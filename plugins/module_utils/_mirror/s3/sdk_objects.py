@@ -21,6 +21,7 @@ from .error_translation import compressed, translated
 from .object_list import Page, read_page
 from .objects import ByteRange, byte_range, compression, content_length, digest_metadata
 from .range_response import RangeResponse
+from .sdk_upload import SdkUpload
 from .settings import S3Settings
 from .signed_ranges import SdkBody, SignedRanges
 
@@ -32,7 +33,6 @@ class SdkObjects:
     """The objects of one bucket by way of the SDK: an :class:`ObjectStore`. Safe for use by several threads.
 
     :ivar settings: the bucket, and the server as messages name it. The SDK may find the server only when it connects.
-    :ivar sender: sends request bodies the way this server accepts them.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SdkObjects:
         :param client: the SDK's client; without it the first request creates one.
         """
         self.settings = settings
-        self.sender = BodySender()
+        self._sender = BodySender()
         self._connections = connections
         self._signed = signed
         self._client = client
@@ -155,8 +155,12 @@ class SdkObjects:
         """Write an object with its digest as metadata; return whether the answer has an ETag."""
         which = {"Bucket": self.settings.bucket, "Key": key, "Metadata": digest_metadata(digest)}
         with translated(self.settings, f"write {self.settings.url(key)}"):
-            answer = self.sender.send(self.client.put_object, content, **which)
+            answer = self._sender.send(self.client.put_object, content, **which)
         return bool(answer.get("ETag"))
+
+    def begin_upload(self, key: str, digest: str) -> SdkUpload:
+        """Begin an object that is sent in parts, with its digest as metadata."""
+        return SdkUpload(self.client, self._sender, self.settings, key, digest)
 
     def delete(self, key: str) -> None:
         """Remove an object."""

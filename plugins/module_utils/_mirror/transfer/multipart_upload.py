@@ -16,16 +16,15 @@ import hashlib
 import os
 import threading
 import time
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from ..._ollama.errors import CollectionError
 from ..._ollama.safe_fs import explained
 from ..._ollama.text import printable
-from ..errors import MirrorError, NotS3Error, WrongDigestError
-from ..s3.error_translation import translated
+from ..errors import MirrorError, WrongDigestError
 from ..s3.etags import md5_of_parts
 from ..s3.mirror import Mirror
-from ..s3.objects import digest_metadata
+from ..s3.object_store import PartsUpload
 from .bandwidth import Bandwidth
 
 #: Bytes of a part, unless the object would have more parts than S3 allows, which are 10,000 (Amazon S3 quotas).
@@ -76,64 +75,42 @@ def upload(
         time.sleep(bandwidth.spend(size))
         on_bytes(size)
         return
-    which = _begin(mirror, key, digest)
+    sent = mirror.begin_upload(key, digest)
     try:
-        with translated(mirror.settings, f"write {mirror.settings.url(key)}"):
-            etags = _send(mirror, which, parts, bandwidth, on_bytes)
+        etags = _send(sent, parts, bandwidth, on_bytes)
         parts.verify(digest)
     except BaseException as error:
-        _abort(mirror, which, error)
+        _abort(sent, error)
         raise
-    _complete(mirror, which, etags, size, digest)
+    _complete(mirror, sent, key, etags, size, digest)
 
 
-def _begin(mirror: Mirror, key: str, digest: str) -> dict[str, str]:
-    """Begin a multipart upload; return the parameters that name it."""
-    url = mirror.settings.url(key)
-    with translated(mirror.settings, f"write {url}"):
-        begun = mirror.client.create_multipart_upload(
-            Bucket=mirror.settings.bucket, Key=key, Metadata=digest_metadata(digest)
-        )
-    if not begun.get("UploadId"):
-        raise NotS3Error(
-            f"Could not write {url}: {mirror.settings.where} began an upload of parts and gave no UploadId to it",
-            remedy="Look for a proxy that changes answers, or update the S3 server",
-            endpoint=mirror.settings.where,
-            bucket=mirror.settings.bucket,
-        )
-    return {"Bucket": mirror.settings.bucket, "Key": key, "UploadId": begun["UploadId"]}
-
-
-def _abort(mirror: Mirror, which: dict[str, str], error: BaseException) -> None:
+def _abort(sent: PartsUpload, error: BaseException) -> None:
     """Have the server drop the parts of a failed upload. A failure of this clean-up only extends the remedy."""
     try:
-        with translated(mirror.settings, "end the upload"):
-            mirror.client.abort_multipart_upload(**which)
+        sent.abort()
     except MirrorError as refused:
         if refused.details.get("s3_code") != "NoSuchUpload" and isinstance(error, CollectionError):
             error.remedy = (
                 f"{error.remedy}. The parts that were sent stay in the bucket, and take space until the upload"
-                f" {printable(which['UploadId'])} is aborted ({refused.code}): give the key s3:AbortMultipartUpload, or"
+                f" {printable(sent.name)} is aborted ({refused.code}): give the key s3:AbortMultipartUpload, or"
                 " the bucket a rule that ends unfinished uploads"
             )
 
 
-def _complete(mirror: Mirror, which: dict[str, str], etags: dict[int, str], size: int, digest: str) -> None:
+def _complete(mirror: Mirror, sent: PartsUpload, key: str, etags: dict[int, str], size: int, digest: str) -> None:
     """Make an object of the parts.
 
     The answer can be lost after the server has made the object; the SDK then repeats the request, and the upload no
     longer exists. So the object itself is checked before that counts as a failure.
     """
-    listed = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
     try:
-        with translated(mirror.settings, f"write {mirror.settings.url(which['Key'])}"):
-            answer = mirror.client.complete_multipart_upload(**which, MultipartUpload={"Parts": listed})
-        if not answer.get("ETag"):
-            mirror.must_be_written(which["Key"], size)
+        if not sent.complete(etags):
+            mirror.must_be_written(key, size)
     except MirrorError as error:
-        if not _is_there(mirror, which["Key"], size, digest, md5_of_parts(listed)):
+        if not _is_there(mirror, key, size, digest, md5_of_parts(etags)):
             if error.details.get("s3_code") != "NoSuchUpload":
-                _abort(mirror, which, error)
+                _abort(sent, error)
             raise
 
 
@@ -143,19 +120,6 @@ def _is_there(mirror: Mirror, key: str, size: int, digest: str, etag: str) -> bo
         if state is not None and state.size == size:
             return state.digest == digest or (state.digest is None and state.etag.strip('"').lower() == etag)
     return False
-
-
-def _etag(mirror: Mirror, key: str, answer: Any) -> str:
-    """Return the ETag of a part, without which no object can be made of the parts."""
-    etag: str = answer.get("ETag") or ""
-    if not etag:
-        raise MirrorError(
-            f"Could not write {mirror.settings.url(key)}: {mirror.settings.where} answers without ETag to a part of it",
-            remedy="Look for a proxy that takes the header ETag away: S3 needs it to put an object together",
-            endpoint=mirror.settings.where,
-            bucket=mirror.settings.bucket,
-        )
-    return etag
 
 
 class _Parts:
@@ -196,9 +160,7 @@ class _Parts:
             )
 
 
-def _send(
-    mirror: Mirror, which: dict[str, str], parts: _Parts, bandwidth: Bandwidth, on_bytes: Callable[[int], None]
-) -> dict[int, str]:
+def _send(sent: PartsUpload, parts: _Parts, bandwidth: Bandwidth, on_bytes: Callable[[int], None]) -> dict[int, str]:
     """Send all parts; return their ETags by number."""
     etags: dict[int, str] = {}
     errors: list[BaseException] = []
@@ -210,8 +172,7 @@ def _send(
                 if part is None:
                     return
                 number, content = part
-                answer = mirror.sender.send(mirror.client.upload_part, content, **which, PartNumber=number)
-                etags[number] = _etag(mirror, which["Key"], answer)
+                etags[number] = sent.send(number, content)
                 on_bytes(len(content))
                 time.sleep(bandwidth.spend(len(content)))
         except BaseException as error:  # noqa: BLE001 - raised below, by the thread that waits

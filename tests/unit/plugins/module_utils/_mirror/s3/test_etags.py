@@ -65,9 +65,9 @@ def test_is_of_file_file_that_became_shorter_shows_nothing(descriptor):
 
 def test_md5_of_parts_gives_the_etag_that_servers_make():
     size = 8 * MIB
-    parts = [
-        {"PartNumber": number, "ETag": f'"{md5(CONTENT[start : start + size]).hexdigest()}"'}
+    parts = {
+        number: f'"{md5(CONTENT[start : start + size]).hexdigest()}"'
         for number, start in enumerate(range(0, len(CONTENT), size), 1)
-    ]
+    }
     assert f'"{etags.md5_of_parts(parts)}"' == parted(size)
-    assert etags.md5_of_parts([{"PartNumber": 1, "ETag": "x"}]) == ""
+    assert etags.md5_of_parts({1: "x"}) == ""
