@@ -22,7 +22,7 @@ import services
 from botocore.exceptions import ClientError
 
 
-def test_chat_answer(ollama: services.OllamaServer) -> None:
+def test_chat_of_the_lab_is_answered(ollama: services.OllamaServer) -> None:
     question = {"role": "user", "content": "What is the capital of France?"}
     body = {"model": "smollm2:135m", "messages": [question], "stream": False}
     answer = requests.post(ollama.url + "/api/chat", json=body, timeout=120).json()
@@ -30,7 +30,7 @@ def test_chat_answer(ollama: services.OllamaServer) -> None:
     assert answer["done_reason"] == "stop"
 
 
-def test_embedding(ollama: services.OllamaServer) -> None:
+def test_embedding_of_the_lab_has_its_width(ollama: services.OllamaServer) -> None:
     body = {"model": "all-minilm", "input": ["one", "two"]}
     vectors = requests.post(ollama.url + "/api/embed", json=body, timeout=120).json()["embeddings"]
     assert [len(vector) for vector in vectors] == [384, 384]

@@ -94,7 +94,9 @@ def test_a_server_that_dies_for_good(start: Any, empty_server: services.OllamaSe
     assert result["failed"] and result["error_code"] in ("ollama_unreachable", "connection_lost"), result
 
 
-def test_a_server_that_hangs(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
+def test_upload_to_a_server_that_hangs_times_out(
+    start: Any, empty_server: services.OllamaServer, large_file: Path
+) -> None:
     module = start("ollama_blob", host=empty_server.url, path=str(large_file), timeout=2, retries=0)
     arriving(empty_server)
     assert empty_server.process is not None
@@ -107,7 +109,7 @@ def test_a_server_that_hangs(start: Any, empty_server: services.OllamaServer, la
     assert "sent nothing for 2 seconds" in result["msg"]
 
 
-def test_a_full_disk(start: Any, small_disk: Path, large_file: Path) -> None:
+def test_upload_onto_a_full_disk_fails_and_leaves_no_blob(start: Any, small_disk: Path, large_file: Path) -> None:
     os.truncate(large_file, 100_000_000)
     with services.ollama_server(small_disk / "models") as server:
         result = start("ollama_blob", host=server.url, path=str(large_file)).result()

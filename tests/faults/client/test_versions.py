@@ -42,7 +42,9 @@ def test_a_server_that_restarts_in_the_middle_of_a_pull(
     assert start("ollama_model", host=other_server.url, name=NAME, insecure=True).result()["changed"] is False
 
 
-def test_a_registry_that_fails(start: Any, registry: Registry, other_server: services.OllamaServer) -> None:
+def test_pull_from_a_registry_that_fails_is_tried_again(
+    start: Any, registry: Registry, other_server: services.OllamaServer
+) -> None:
     registry.failures = [503] * 3
     failed = start("ollama_model", host=other_server.url, name=NAME, insecure=True).result()
     assert failed["failed"] and "503: failing" in failed["msg"], failed
@@ -63,7 +65,9 @@ def test_a_server_that_dies_in_the_middle_of_an_upload(
 
 
 @pytest.mark.parametrize("build", BUILDS)
-def test_a_full_disk(start: Any, registry: Registry, small_disk: Path, large_file: Path, build: str) -> None:
+def test_upload_and_pull_onto_a_full_disk_fail_and_leave_nothing(
+    start: Any, registry: Registry, small_disk: Path, large_file: Path, build: str
+) -> None:
     with services.ollama_server(small_disk / "models", env=registry.environment, build=build) as server:
         uploaded = start("ollama_blob", host=server.url, path=str(large_file)).result()
         assert uploaded["failed"] and "no space left on device" in uploaded["msg"], uploaded

@@ -243,7 +243,7 @@ def test_a_proxy_that_ignores_ranges_is_named(run, proxy, model, path):
     completes(run, proxy, path, model)
 
 
-def test_two_importers_at_once(settings, proxy, model, path):
+def test_two_imports_at_once_end_in_one_sound_store(settings, proxy, model, path):
     met = threading.Event()
     proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     arguments = options(settings, endpoint_url=proxy.url) | {"name": "llama3:8b", "models_path": str(path)}

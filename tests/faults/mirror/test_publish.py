@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import random
 import shutil
 import threading
-import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
@@ -49,33 +49,36 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings
     """A reader of the mirror sees only complete models at any moment."""
     rng = random.Random(21)
     names = [model.name for model in models]
-    killed_midway = 0
+    requests = 0
 
-    def begin(prefix):
-        """Start to publish; return when the first request comes, so that few kills hit a process that still starts."""
-        asked = threading.Event()
+    def count(_request):
+        nonlocal requests
+        requests += 1
 
-        def rule(request):
-            asked.set()
-            return Fault(before=lambda: time.sleep(0.04))
+    proxy.rule = count
+    assert not run("ollama_s3_publish", models=names, models_path=path, prefix="whole").failed
+    whole = requests
 
-        proxy.rule = rule
-        process = start("ollama_s3_publish", models=names, models_path=path, prefix=prefix)
-        asked.wait(60)
-        return process
-
-    process = begin("whole")
-    began = time.monotonic()
-    process.communicate()
-    takes = time.monotonic() - began
     for round_number in range(ROUNDS):
         prefix = f"round-{round_number}"
         mirror = Mirror(dataclasses.replace(settings, prefix=prefix))
-        process = begin(prefix)
-        time.sleep(rng.uniform(0, 0.9 * takes))
+        numbers, last = itertools.count(1), rng.randint(1, whole)
+        reached, gone = threading.Event(), threading.Event()
+
+        def until_gone(_request, numbers=numbers, last=last, reached=reached, gone=gone):
+            """Let the requests before the last one pass; that one waits for the end of whoever sent it."""
+            if next(numbers) != last:
+                return None
+            reached.set()
+            return Fault(before=lambda: gone.wait(60))
+
+        proxy.rule = until_gone
+        process = start("ollama_s3_publish", models=names, models_path=path, prefix=prefix)
+        assert reached.wait(120), (round_number, last)
         process.kill()
         process.communicate()
-        killed_midway += process.returncode == -9
+        gone.set()
+        assert process.returncode == -9
         assert_sound_mirror(mirror)
         proxy.rule = lambda request: None
         outcome = run("ollama_s3_publish", models=names, models_path=path, prefix=prefix)
@@ -84,7 +87,6 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings
         assert not run("ollama_s3_publish", models=names, models_path=path, prefix=prefix).changed
         for state in list(mirror.entries("round-")):
             mirror.remove(state.key)
-    assert killed_midway > ROUNDS / 2
 
 
 @pytest.mark.parametrize(

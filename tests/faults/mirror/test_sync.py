@@ -204,7 +204,7 @@ def test_a_server_disk_that_is_too_small_is_found_out_before_any_byte(start, pro
         assert list((server.models_path / "blobs").iterdir()) == []
 
 
-def test_two_syncs_at_once(start, proxy, model, server):
+def test_two_syncs_at_once_end_in_one_sound_store(start, proxy, model, server):
     met = threading.Event()
     proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     both = [begin(start, server) for _sync in range(2)]

@@ -24,11 +24,11 @@ def names(client: OllamaClient) -> set[str]:
     return {model["name"] for model in client.tags()["models"]}
 
 
-def test_version(api: OllamaClient) -> None:
+def test_version_is_that_of_the_server(api: OllamaClient) -> None:
     assert api.version()["version"] in ("0.5.5", "0.24.0", "0.32.5")
 
 
-def test_tags_and_their_digests(api: OllamaClient, server: services.OllamaServer) -> None:
+def test_tags_have_the_digests_of_the_store(api: OllamaClient, server: services.OllamaServer) -> None:
     listed = {model["name"]: model for model in api.tags()["models"]}
     manifest = server.models_path / "manifests/registry.ollama.ai/library/smollm2/135m"
     assert listed["smollm2:135m"]["digest"] == hashlib.sha256(manifest.read_bytes()).hexdigest()
@@ -37,18 +37,18 @@ def test_tags_and_their_digests(api: OllamaClient, server: services.OllamaServer
     }
 
 
-def test_show(api: OllamaClient) -> None:
+def test_show_returns_what_the_official_client_shows(api: OllamaClient) -> None:
     shown = api.show("smollm2:135m")
     assert "<|im_start|>" in shown["template"]
     assert shown["details"]["format"] == "gguf"
     assert "tokenizer.ggml.tokens" in api.show("smollm2:135m", verbose=True)["model_info"]
 
 
-def test_nothing_is_loaded(api: OllamaClient) -> None:
+def test_ps_without_a_loaded_model_is_empty(api: OllamaClient) -> None:
     assert api.ps() == {"models": []}
 
 
-def test_a_missing_model(api: OllamaClient) -> None:
+def test_calls_with_a_missing_model_raise(api: OllamaClient) -> None:
     acts: list[Any] = [
         lambda: api.show("nope"),
         lambda: api.delete("nope"),
@@ -65,13 +65,13 @@ def test_a_missing_model(api: OllamaClient) -> None:
         assert caught.value.details["name"] == "nope"
 
 
-def test_an_invalid_name(api: OllamaClient) -> None:
+def test_chat_with_an_invalid_name_raises(api: OllamaClient) -> None:
     with pytest.raises(errors.ApiError) as caught:
         api.chat(model="!!", messages=[{"role": "user", "content": "x"}])
     assert caught.value.status in (400, 404)
 
 
-def test_copy_and_delete(api: OllamaClient, server: services.OllamaServer) -> None:
+def test_copy_and_delete_change_the_list(api: OllamaClient, server: services.OllamaServer) -> None:
     api.copy("smollm2:135m", "copied:tag")
     assert "copied:tag" in names(api)
     assert official.Client(server.url).show("copied:tag").template == api.show("smollm2:135m")["template"]
@@ -81,7 +81,7 @@ def test_copy_and_delete(api: OllamaClient, server: services.OllamaServer) -> No
         api.delete("copied:tag")
 
 
-def test_create_from_a_model(api: OllamaClient, server: services.OllamaServer) -> None:
+def test_create_from_a_model_makes_it(api: OllamaClient, server: services.OllamaServer) -> None:
     reports = list(
         api.create("pirate", **{"from": "smollm2:135m"}, system="You are a pirate.", parameters={"temperature": 0.5})
     )
@@ -92,13 +92,13 @@ def test_create_from_a_model(api: OllamaClient, server: services.OllamaServer) -
     api.delete("pirate")
 
 
-def test_create_refused(api: OllamaClient) -> None:
+def test_create_that_is_refused_raises_the_servers_words(api: OllamaClient) -> None:
     with pytest.raises(errors.ApiError) as caught:
         api.create("x", files={"x.gguf": "sha256:" + hashlib.sha256(b"").hexdigest()}).wait()
     assert caught.value.server_message
 
 
-def test_blobs(api: OllamaClient, tmp_path: Path) -> None:
+def test_push_blob_sends_a_blob_once(api: OllamaClient, tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     digest = "sha256:" + hashlib.sha256(content).hexdigest()
     path = tmp_path / "blob"
@@ -145,7 +145,7 @@ def test_a_host_name_that_ollama_does_not_accept(server: services.OllamaServer) 
     assert caught.value.status == 403
 
 
-def test_what_a_version_lacks(api: OllamaClient) -> None:
+def test_chat_with_a_field_that_the_version_lacks_raises(api: OllamaClient) -> None:
     with pytest.raises(errors.OllamaError) as caught:
         api.chat(model="nope", messages=[], think=True)
     if api.version()["version"] == "0.5.5":

@@ -28,7 +28,7 @@ QUESTION: list[dict[str, Any]] = [{"role": "user", "content": "What is the capit
 ENDLESS: dict[str, Any] = {"num_predict": 100_000, "temperature": 50.0, "top_k": 40000, "repeat_penalty": 2.0}
 
 
-def test_chat(client: OllamaClient) -> None:
+def test_chat_is_answered_and_counted(client: OllamaClient) -> None:
     answer = client.chat(model=CHAT, messages=QUESTION)
     assert "Paris" in answer["message"]["content"]
     usage = usage_of(answer)
@@ -47,7 +47,7 @@ def test_chat_in_a_stream_is_the_same_answer(client: OllamaClient) -> None:
     assert usage_of(events[-1].data)["output_tokens"] == usage_of(plain)["output_tokens"]
 
 
-def test_generate_and_its_stream(client: OllamaClient) -> None:
+def test_generate_stream_is_the_same_text(client: OllamaClient) -> None:
     body: dict[str, Any] = {"model": CHAT, "prompt": "The capital of France is", "raw": True}
     plain = client.generate(**body, options={"num_predict": 8, "temperature": 0})
     events = list(client.generate_stream(**body, options={"num_predict": 8, "temperature": 0}))
@@ -55,7 +55,7 @@ def test_generate_and_its_stream(client: OllamaClient) -> None:
     assert events[-1].data["response"] == plain["response"] != ""
 
 
-def test_structured_output(client: OllamaClient) -> None:
+def test_chat_with_a_schema_answers_by_it(client: OllamaClient) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     answer = client.chat(model=CHAT, messages=QUESTION, format=schema)
     assert set(json.loads(answer["message"]["content"])) == {"city"}
@@ -70,7 +70,7 @@ def test_embed_as_the_official_client_sees_it(client: OllamaClient, ollama: serv
     assert usage["input_tokens"] > 5 and usage["output_tokens"] == 0
 
 
-def test_load_and_unload(client: OllamaClient) -> None:
+def test_generate_without_a_prompt_loads_and_unloads(client: OllamaClient) -> None:
     assert client.generate(model=CHAT, keep_alive="1h")["done_reason"] == "load"
     assert CHAT in {model["name"] for model in client.ps()["models"]}
     assert client.generate(model=CHAT, keep_alive=0)["done_reason"] == "unload"
@@ -80,7 +80,7 @@ def test_load_and_unload(client: OllamaClient) -> None:
         time.sleep(0.05)
 
 
-def test_a_wrong_request(client: OllamaClient) -> None:
+def test_wrong_request_raises_the_servers_words(client: OllamaClient) -> None:
     with pytest.raises(errors.ApiError) as caught:
         client.generate(model=CHAT, prompt="x", format="xml")
     assert caught.value.server_message
@@ -88,7 +88,7 @@ def test_a_wrong_request(client: OllamaClient) -> None:
         client.chat(model=EMBED, messages=QUESTION)
 
 
-def test_many_threads(client: OllamaClient) -> None:
+def test_client_used_by_many_threads_answers_each(client: OllamaClient) -> None:
     def ask(number: int) -> int:
         if number % 2:
             return len(client.embed(model=EMBED, input=f"text {number}")["embeddings"][0])

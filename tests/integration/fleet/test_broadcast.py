@@ -299,14 +299,14 @@ def test_a_queue_that_is_deleted_is_declared_again(
     assert task(clean_broker, nodes=["gpu-01"])["nodes"]["gpu-01"]["state"] == "done"
 
 
-def test_nobody_takes_it(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+def test_broadcast_that_no_node_takes_fails(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
     updater("gpu-01").close()
     result = task(clean_broker, timeout=20)
     assert result["error_code"] == "broadcast_failed"
     assert "No node has taken the broadcast within 2 seconds" in result["msg"]
 
 
-def test_nobody_listens(clean_broker: Any) -> None:
+def test_broadcast_without_a_queue_fails(clean_broker: Any) -> None:
     result = task(clean_broker)
     assert result["error_code"] == "no_fleet_queue"
     assert "fleet-worker updates" in result["msg"]

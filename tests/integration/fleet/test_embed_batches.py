@@ -108,7 +108,7 @@ def test_what_waits_together_is_one_call_and_each_gets_its_own(
     assert sum(one["tokens"]["input"] for one in answers.values()) == 100 * len(scripted.calls)
 
 
-def test_limits_and_off(clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd) -> None:
+def test_batch_of_one_batches_nothing(clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd) -> None:
     start(clean_broker, scripted.url, lanes=LANES, concurrency=1, embed_batch={"count": 1}).wait_ready()
     waiting_for(crowd, scripted, [str(number) for number in range(5)])
     crowd.wait(6)

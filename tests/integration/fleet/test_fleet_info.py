@@ -47,7 +47,7 @@ def put(broker: Any, queue: str, number: int) -> None:
 
 
 @pytest.mark.every_version
-def test_what_the_broker_has(clean_broker: Any) -> None:
+def test_info_of_lanes_is_what_the_broker_has(clean_broker: Any) -> None:
     made = lane("chat", CHAT_MODEL)
     with channel_to(clean_broker) as channel:
         channel.queue_declare(made.queue, durable=True, arguments=made.arguments)
@@ -83,7 +83,7 @@ def test_what_the_broker_has(clean_broker: Any) -> None:
     assert result["broker"]["cluster_name"]
 
 
-def test_what_the_nodes_say(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_info_that_listens_is_what_the_nodes_say(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     scripted.models = [CHAT_MODEL]
     fast = {"registry": {"heartbeat_interval": 1}}
     for node in ("gpu-01", "gpu-02"):

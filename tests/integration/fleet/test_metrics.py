@@ -70,7 +70,7 @@ def send(channel: Any, body: Any, queue: str = CHAT, **properties: Any) -> None:
     channel.basic_publish("llm.request", queue, content, pika.BasicProperties(**properties), mandatory=True)
 
 
-def test_every_request_is_explained(
+def test_requests_of_each_fate_have_a_counter(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any, listen: str
 ) -> None:
     """One request of each outcome, and a counter for each."""
@@ -143,7 +143,7 @@ def test_every_request_is_explained(
     assert worker.status()["rates"]["1m"]["requests_per_second"] > 0
 
 
-def test_gauges_follow_the_worker(
+def test_gauges_follow_the_worker_from_idle_to_busy(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any, listen: str
 ) -> None:
     slow = scripted.behave = Slow(60)

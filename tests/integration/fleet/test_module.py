@@ -188,7 +188,7 @@ def test_an_error_of_the_worker_comes_with_its_code(clean_broker: Any, scripted:
     assert "gpu-01" in result["msg"] and "the runner fell over" in result["msg"]
 
 
-def test_nobody_answers(clean_broker: Any) -> None:
+def test_request_that_nobody_answers_fails_in_time(clean_broker: Any) -> None:
     made = lane("chat", CHAT_MODEL)
     with channel_to(clean_broker) as channel:
         channel.queue_declare(made.queue, durable=True, arguments=made.arguments)

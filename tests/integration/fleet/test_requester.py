@@ -281,7 +281,7 @@ def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: 
         clean_broker.ctl("delete_user", "asker")
 
 
-def test_nothing_is_left_behind(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_requester_at_its_end_leaves_no_queue(clean_broker: Any, settings: BrokerSettings) -> None:
     with RubyWorker(clean_broker, "ruby", typed_response), asking(settings) as requester:
         ask(requester, "ruby")
     eventually(lambda: not any("llm.fleet.reply" in queue for queue in clean_broker.queues()), "its queue is gone")

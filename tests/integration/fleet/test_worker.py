@@ -115,7 +115,9 @@ def test_direct_reply_to_is_answered(
         assert ask(direct).answer.text == "Good morning."
 
 
-def test_what_ollama_is_asked(clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester) -> None:
+def test_request_on_the_terms_of_its_lane_reaches_ollama(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
+) -> None:
     lanes = [
         {"type": "chat", "model": CHAT_MODEL},
         {"type": "chat", "model": CHAT_MODEL, "style": "shared", "context_window": 4096},
@@ -154,7 +156,9 @@ def test_as_many_at_a_time_as_there_are_slots(
     eventually(lambda: waiting(clean_broker, CHAT) == 0 and not worker.status()["in_flight"], "everything acknowledged")
 
 
-def test_embeddings_go_first(clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw) -> None:
+def test_start_with_a_backlog_takes_embeddings_first(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
+) -> None:
     """After a restart, for example: the worker does not take waiting requests in their order of arrival."""
     worker = start(clean_broker, scripted.url, concurrency=1).wait_ready()
     worker.terminate()

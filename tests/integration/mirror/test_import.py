@@ -23,7 +23,7 @@ def model(mirror):
     return Model("llama3:8b", [LARGE, b"template", b""]).publish(mirror)
 
 
-def test_a_model_comes_once(run, model, path):
+def test_import_of_a_model_brings_it_once(run, model, path):
     first = run("ollama_s3_import", name="llama3:8b", models_path=path)
     assert first.changed
     assert first.result["models"] == [
@@ -78,7 +78,7 @@ def test_an_update_replaces_the_manifest_and_removes_what_nobody_needs(run, mirr
     assert not run("ollama_s3_import", name="llama3:8b", models_path=path).changed
 
 
-def test_models_share_blobs(run, mirror, model, path):
+def test_import_of_models_that_share_blobs_brings_each_once(run, mirror, model, path):
     other = Model("hf.co/user/repo:Q4_K_M", [LARGE, b"other template"]).publish(mirror)
     outcome = run("ollama_s3_import", models=["llama3:8b", "hf.co/user/repo:Q4_K_M", "llama3:8b"], models_path=path)
     assert outcome.result["bytes_downloaded"] == len(LARGE) + len(b"templateother template" + model.config)

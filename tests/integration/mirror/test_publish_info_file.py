@@ -23,7 +23,7 @@ def objects(mirror):
     return {state.key: mirror.state(state.key) for state in mirror.entries("")}
 
 
-def test_a_model_goes_once(run, mirror, model, path):
+def test_publish_of_a_model_sends_it_once(run, mirror, model, path):
     predicted = run("ollama_s3_publish", "--check", "--diff", name="llama3:8b", models_path=path)
     assert objects(mirror) == {}
     first = run("ollama_s3_publish", name="llama3:8b", models_path=path)

@@ -78,7 +78,7 @@ def listed(server):
 
 
 @pytest.mark.every_version
-def test_a_model_comes_once(run, model, any_server):
+def test_sync_of_a_model_brings_it_once(run, model, any_server):
     server = empty(any_server)
     given = {"host": server.url, "models_path": server.models_path}
     predicted = run("ollama_s3_sync", "--check", "--diff", name="llama3:8b", **given)

@@ -75,7 +75,9 @@ def assert_clean(spool: Path) -> None:
 
 @pytest.mark.usefixtures("model")
 @pytest.mark.every_version
-def test_two_hosts_at_once(play: Any, through: Any, folder: Path, spool: Path, core: Path, model: Model) -> None:
+def test_progress_of_two_hosts_at_once_names_both(
+    play: Any, through: Any, folder: Path, spool: Path, core: Path, model: Model
+) -> None:
     hosts = {name: {"ansible_connection": "local"} for name in ("gpu-01", "gpu-02")}
     done = play([importing(through, folder)], "--forks", "2", hosts=hosts, core=core).wait()
     assert done.process.returncode == 0, done.output
@@ -114,7 +116,7 @@ def test_over_ssh_as_another_user(
     assert_clean(spool)
 
 
-def test_over_ssh_as_root(
+def test_progress_over_ssh_as_root_is_shown(
     play: Any, through: Any, folder: Path, spool: Path, model: Model, ssh: sshd.SshServer
 ) -> None:
     done = play([importing(through, folder)], hosts={"node": ssh.variables}).wait()
@@ -153,7 +155,9 @@ def test_in_a_podman_container_as_another_user(play: Any, through: Any, folder: 
     ],
     ids=["off", "no_log", "async", "check", "module_defaults"],
 )
-def test_nothing_is_shown(play: Any, through: Any, folder: Path, spool: Path, changes: Any, task: Any) -> None:
+def test_progress_that_is_not_wanted_is_not_shown(
+    play: Any, through: Any, folder: Path, spool: Path, changes: Any, task: Any
+) -> None:
     done = play([{**importing(through, folder, **changes), **task}]).wait()
     assert done.process.returncode == 0, done.output
     assert done.shown == []
@@ -239,7 +243,7 @@ def test_a_target_that_hinders_the_telling_is_no_failure(play: Any, through: Any
     assert_sound(folder / "node", model)
 
 
-def test_syncing(play: Any, through: Any, folder: Path, spool: Path, model: Model) -> None:
+def test_progress_of_a_sync_is_shown(play: Any, through: Any, folder: Path, spool: Path, model: Model) -> None:
     with services.ollama_server(folder / "node") as server:
         sync = {**through, "host": server.url, "name": "tiny:1b", "models_path": f"{folder}/node"}
         done = play([{"legionio.ollama.ollama_s3_sync": {**sync, "progress_interval": 1}}]).wait()
@@ -249,7 +253,7 @@ def test_syncing(play: Any, through: Any, folder: Path, spool: Path, model: Mode
     assert_clean(spool)
 
 
-def test_publishing(play: Any, through: Any, folder: Path, spool: Path) -> None:
+def test_progress_of_a_publish_is_shown(play: Any, through: Any, folder: Path, spool: Path) -> None:
     Model("big:1b", [random.randbytes(80 * MB)]).store(folder / "node")
     task = {
         "legionio.ollama.ollama_s3_publish": {
@@ -262,7 +266,7 @@ def test_publishing(play: Any, through: Any, folder: Path, spool: Path) -> None:
     assert_clean(spool)
 
 
-def test_single_files(play: Any, through: Any, folder: Path, spool: Path) -> None:
+def test_progress_of_single_files_is_shown(play: Any, through: Any, folder: Path, spool: Path) -> None:
     (folder / "from.tgz").write_bytes(random.randbytes(50 * MB))
     file = {**through, "key": "releases/ollama.tgz", "progress_interval": 1}
     for there in ({"state": "published", "path": f"{folder}/from.tgz"}, {"path": f"{folder}/to.tgz"}):
@@ -299,7 +303,7 @@ def test_a_pull_and_a_push(play: Any, registry: Registry, folder: Path, spool: P
     assert_clean(spool)
 
 
-def test_a_creation(play: Any, model_store: Path, folder: Path, spool: Path) -> None:
+def test_progress_of_a_creation_is_shown(play: Any, model_store: Path, folder: Path, spool: Path) -> None:
     manifest = json.loads((model_store / "manifests/registry.ollama.ai/library/smollm2/135m").read_bytes())
     (digest,) = [layer["digest"] for layer in manifest["layers"] if layer["mediaType"].endswith(".model")]
     (folder / "tiny.gguf").symlink_to(model_store / "blobs" / digest.replace(":", "-"))

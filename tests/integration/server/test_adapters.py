@@ -51,7 +51,9 @@ def adapted(any_server: services.OllamaServer) -> Any:
         client.delete("adapted:latest")
 
 
-def test_made_with_an_adapter(module: Any, any_server: services.OllamaServer, adapted: str, tmp_path: Path) -> None:
+def test_create_with_an_adapter_is_done_once(
+    module: Any, any_server: services.OllamaServer, adapted: str, tmp_path: Path
+) -> None:
     adapter = write_adapter(tmp_path / "lora.gguf", 0.5)
     options: dict[str, Any] = {"host": any_server.url, "name": adapted}
     create = {"from": "smollm2:135m", "adapters": {"lora.gguf": str(adapter)}}

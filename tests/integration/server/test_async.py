@@ -38,7 +38,7 @@ def names(server: services.OllamaServer) -> list[str]:
     return [model.model or "" for model in official.Client(server.url).list().models]
 
 
-def test_waited_for(empty: services.OllamaServer, tmp_path: Path) -> None:
+def test_pull_in_the_background_waited_for_is_done_once(empty: services.OllamaServer, tmp_path: Path) -> None:
     tasks = [
         {**PULL, "async": 300, "poll": 1},
         {"ansible.builtin.assert": {"that": ["pull is changed", f"pull.actions == ['pull {NAME}']"]}},

@@ -62,7 +62,7 @@ def page(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_nobody_there(module: Any, name: str) -> None:
+def test_module_without_a_server_fails(module: Any, name: str) -> None:
     result = module(name, host="127.0.0.1:1", retries=0, **MODULES[name])
     assert result["failed"] and result["error_code"] == "ollama_unreachable"
     assert (
@@ -123,7 +123,7 @@ def test_a_wrong_authority_and_the_right_one(module: Any, tmp_path: Path) -> Non
         ({"host": "https://127.0.0.1:1", "ca_path": "/nope"}, "invalid_server"),
     ],
 )
-def test_settings_that_cannot_work(module: Any, options: dict[str, Any], code: str) -> None:
+def test_module_with_settings_that_cannot_work_fails(module: Any, options: dict[str, Any], code: str) -> None:
     result = module("ollama_model_info", **options)
     assert result["failed"] and result["error_code"] == code
 

@@ -25,7 +25,7 @@ def digest_of(path: Path) -> str:
 
 
 @pytest.mark.every_version
-def test_uploaded_once(module: Any, any_server: services.OllamaServer, file: Path) -> None:
+def test_blob_is_uploaded_once(module: Any, any_server: services.OllamaServer, file: Path) -> None:
     blob = any_server.models_path / "blobs" / digest_of(file).replace(":", "-")
     there = {"digest": digest_of(file), "size": 2_000_000}
     options = {"host": any_server.url, "path": str(file), "digest": digest_of(file)}
@@ -64,7 +64,7 @@ def test_a_file_that_is_not_there(module: Any, ollama: services.OllamaServer, tm
     assert f"The file {tmp_path / 'gone'} cannot be sent: No such file or directory." in result["msg"]
 
 
-def test_an_empty_file(module: Any, any_server: services.OllamaServer, tmp_path: Path) -> None:
+def test_blob_of_an_empty_file_is_uploaded_once(module: Any, any_server: services.OllamaServer, tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     for changed in (True, False):
         assert module("ollama_blob", host=any_server.url, path=str(tmp_path / "empty"))["changed"] is changed

@@ -17,7 +17,7 @@ import services
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
-def test_a_chat(module: Any, ollama: services.OllamaServer) -> None:
+def test_chat_answers_as_the_official_client_gets_it(module: Any, ollama: services.OllamaServer) -> None:
     result = module("ollama_inference", host=ollama.url, name="smollm2:135m", messages=QUESTION)
     assert result["changed"] is False
     assert "Paris" in result["text"]
@@ -26,7 +26,7 @@ def test_a_chat(module: Any, ollama: services.OllamaServer) -> None:
     assert result["text"] == official.Client(ollama.url).chat("smollm2:135m", QUESTION).message.content
 
 
-def test_a_prompt(module: Any, ollama: services.OllamaServer) -> None:
+def test_prompt_is_continued(module: Any, ollama: services.OllamaServer) -> None:
     result = module(
         "ollama_inference",
         host=ollama.url,
@@ -39,7 +39,7 @@ def test_a_prompt(module: Any, ollama: services.OllamaServer) -> None:
     assert result["usage"]["output_tokens"] == 5
 
 
-def test_vectors(module: Any, ollama: services.OllamaServer) -> None:
+def test_input_is_embedded(module: Any, ollama: services.OllamaServer) -> None:
     result = module("ollama_inference", host=ollama.url, name="all-minilm", input=["a cat", "a theorem"])
     assert [len(vector) for vector in result["embeddings"]] == [384, 384]
     assert result["usage"]["input_tokens"] > 0
@@ -118,7 +118,7 @@ def test_an_image_that_is_not_there(module: Any, ollama: services.OllamaServer, 
     assert result["failed"] and "gone cannot be read: No such file" in result["msg"]
 
 
-def test_check_mode_asks_nothing(module: Any, ollama: services.OllamaServer) -> None:
+def test_check_mode_asks_the_model_nothing(module: Any, ollama: services.OllamaServer) -> None:
     official.Client(ollama.url).generate("smollm2:135m", keep_alive=0)
     result = module("ollama_inference", check=True, host=ollama.url, name="smollm2:135m", prompt="x")
     assert result["changed"] is False and "text" not in result
@@ -126,7 +126,7 @@ def test_check_mode_asks_nothing(module: Any, ollama: services.OllamaServer) -> 
     assert missing["failed"] and missing["error_code"] == "model_not_found"
 
 
-def test_a_missing_model(module: Any, ollama: services.OllamaServer) -> None:
+def test_inference_with_a_missing_model_fails(module: Any, ollama: services.OllamaServer) -> None:
     result = module("ollama_inference", host=ollama.url, name="nope", prompt="x")
     assert result["failed"] and result["error_code"] == "model_not_found"
     assert (result["status"], result["name"]) == (404, "nope:latest")
@@ -141,12 +141,14 @@ def test_a_missing_model(module: Any, ollama: services.OllamaServer) -> None:
         ({"format": ["a"]}, "invalid_option"),
     ],
 )
-def test_options_that_cannot_be(module: Any, ollama: services.OllamaServer, options: dict[str, Any], code: str) -> None:
+def test_inference_with_options_that_cannot_be_fails(
+    module: Any, ollama: services.OllamaServer, options: dict[str, Any], code: str
+) -> None:
     result = module("ollama_inference", host=ollama.url, name="smollm2:135m", prompt="x", **options)
     assert result["failed"] and result["error_code"] == code, result
 
 
-def test_a_total_timeout(module: Any, ollama: services.OllamaServer) -> None:
+def test_inference_ends_at_its_total_timeout(module: Any, ollama: services.OllamaServer) -> None:
     result = module(
         "ollama_inference",
         host=ollama.url,

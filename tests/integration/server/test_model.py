@@ -90,7 +90,7 @@ def removed(server: Server) -> Any:
 
 
 @pytest.mark.every_version
-def test_pulled_when_missing(server: Server, registry: Registry, removed: list[str]) -> None:
+def test_present_of_a_missing_model_pulls_it_once(server: Server, registry: Registry, removed: list[str]) -> None:
     removed.append(OURS)
     result = server.twice(OURS, exact=False, insecure=True)
     assert result["actions"] == [f"pull {OURS}"]
@@ -130,18 +130,18 @@ def test_always_pulled_and_changed_only_by_a_newer_version(
 
 
 @pytest.mark.every_version
-def test_what_no_registry_has(server: Server) -> None:
+def test_present_of_a_model_that_no_registry_has_fails(server: Server) -> None:
     result = server.run("registry.example.com:5000/team/nope", insecure=True)
     assert result["failed"] and result["error_code"] == "model_not_found", result
     assert result["changed"] is False and "team/nope" in result["msg"]
 
 
-def test_a_registry_that_is_not_there(server: Server) -> None:
+def test_present_without_a_registry_fails(server: Server) -> None:
     result = server.run("127.0.0.1:1/team/nope", insecure=True, retries=0)
     assert result["failed"] and "refused" in result["msg"]
 
 
-def test_never_pulled(server: Server) -> None:
+def test_present_with_pull_never_fails_for_a_missing_model(server: Server) -> None:
     assert server.run("smollm2:135m", pull="never")["changed"] is False
     for options in ({}, {"source": "nope"}, {"create": {"from": "nope", "system": "x"}}):
         for check in (False, True):
@@ -176,7 +176,7 @@ def test_a_copy_of_what_has_to_be_pulled(server: Server, removed: list[str]) -> 
     assert result["actions"] == [f"pull {source}:latest", f"copy {source}:latest to embedder:latest"]
 
 
-def test_a_copy_of_itself(server: Server) -> None:
+def test_present_as_a_copy_of_itself_is_refused(server: Server) -> None:
     result = server.run("smollm2:135m", source="registry.ollama.ai/library/smollm2:135m")
     assert result["failed"] and result["error_code"] == "invalid_option"
 
@@ -194,7 +194,7 @@ PIRATE: dict[str, Any] = {
 
 
 @pytest.mark.every_version
-def test_made_from_a_model(server: Server, removed: list[str]) -> None:
+def test_create_from_a_model_is_done_once(server: Server, removed: list[str]) -> None:
     removed.append("pirate:latest")
     result = server.twice("pirate:latest", exact=False, create=PIRATE)
     assert result["actions"] == ["create pirate:latest"]
@@ -250,7 +250,7 @@ def assert_lacks_its_tool(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.every_version
-def test_made_from_a_file(server: Server, weights: Path, removed: list[str]) -> None:
+def test_create_from_a_file_is_done_once(server: Server, weights: Path, removed: list[str]) -> None:
     removed.append("tiny:q4")
     create = {"files": {"tiny.gguf": str(weights)}, "template": "{{ .Prompt }}", "parameters": {"seed": 7}}
     result = server.run("tiny:q4", create=create)
@@ -293,7 +293,7 @@ def test_made_from_other_weights_of_the_same_name(able: Server, weights: Path, t
 
 
 @pytest.mark.every_version
-def test_quantized_from_a_model(server: Server, removed: list[str]) -> None:
+def test_create_with_quantization_is_done_once(server: Server, removed: list[str]) -> None:
     if "0.32.5" in server.version:
         assert_lacks_its_tool(server.run("all-minilm:q8", create={"from": "all-minilm", "quantize": "q8_0"}))
         assert server.digest("all-minilm:q8") is None
@@ -306,7 +306,7 @@ def test_quantized_from_a_model(server: Server, removed: list[str]) -> None:
 
 
 @pytest.mark.every_version
-def test_made_from_a_directory(server: Server, tiny_bert: Path, removed: list[str]) -> None:
+def test_create_from_a_directory_is_done_once(server: Server, tiny_bert: Path, removed: list[str]) -> None:
     create = {"directory": str(tiny_bert)}
     if "0.32.5" in server.version:
         assert_lacks_its_tool(server.run("tiny-bert", create=create))
@@ -344,13 +344,15 @@ def test_an_origin_that_nobody_has(server: Server) -> None:
         ({"from": "smollm2:135m", "quantize": "q4_K_M"}, "ollama_error"),
     ],
 )
-def test_what_cannot_be_made(able: Server, create: dict[str, Any], code: str) -> None:
+def test_create_of_what_cannot_be_made_fails_and_leaves_nothing(
+    able: Server, create: dict[str, Any], code: str
+) -> None:
     result = able.run("x", create=create)
     assert result["failed"] and result["error_code"] == code, result
     assert able.digest("x:latest") is None
 
 
-def test_a_file_that_is_no_model(server: Server, tmp_path: Path) -> None:
+def test_create_from_a_file_that_is_no_model_fails_in_the_servers_words(server: Server, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"not a model")
     result = server.run("x", create={"files": {"x.gguf": str(tmp_path / "x.gguf")}})
     assert result["failed"] and result["server_message"], result
@@ -360,7 +362,7 @@ def test_a_file_that_is_no_model(server: Server, tmp_path: Path) -> None:
 # Push.
 
 
-def test_pushed(server: Server, registry: Registry, removed: list[str]) -> None:
+def test_push_sends_the_model_each_time(server: Server, registry: Registry, removed: list[str]) -> None:
     name = "registry.example.com:5000/team/pushed:1"
     removed.append(name)
     predicted = server.run(name, check=True, source="smollm2:135m", push=True, insecure=True)
@@ -383,7 +385,7 @@ def test_a_push_that_fails_tells_what_was_done_before(server: Server, removed: l
 # Delete.
 
 
-def test_absent(server: Server) -> None:
+def test_absent_removes_a_model_once(server: Server) -> None:
     server.official.copy("smollm2:135m", "doomed")
     result = server.twice("doomed:latest", state="absent")
     assert result["actions"] == ["delete doomed:latest"]
@@ -400,7 +402,7 @@ def running(server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["smollm2:135m", "all-minilm:latest"])
-def test_loaded_and_unloaded(able: Server, name: str) -> None:
+def test_loaded_and_unloaded_change_what_runs_once(able: Server, name: str) -> None:
     able.run(name, state="unloaded")
     predicted = able.run(name, state="loaded", check=True)
     assert predicted["changed"] is True and name not in running(able)

@@ -44,13 +44,15 @@ def test_everything_as_the_official_client_sees_it(module: Any, any_server: serv
         (["nope", "hf.co/*"], set()),
     ],
 )
-def test_names_and_patterns(module: Any, ollama: services.OllamaServer, names: list[str], found: set[str]) -> None:
+def test_info_of_names_and_patterns_returns_those_models(
+    module: Any, ollama: services.OllamaServer, names: list[str], found: set[str]
+) -> None:
     result = module("ollama_model_info", host=ollama.url, name=names)
     assert {model["name"] for model in result["models"]} == found
 
 
 @pytest.mark.every_version
-def test_details(module: Any, any_server: services.OllamaServer) -> None:
+def test_info_with_details_is_what_the_official_client_shows(module: Any, any_server: services.OllamaServer) -> None:
     result = module("ollama_model_info", host=any_server.url, name="smollm2:135m", details=True)
     (model,) = result["models"]
     theirs = official.Client(any_server.url).show("smollm2:135m")
@@ -63,7 +65,7 @@ def test_details(module: Any, any_server: services.OllamaServer) -> None:
     assert len(verbose["models"][0]["model_info"]["tokenizer.ggml.tokens"]) > 10_000
 
 
-def test_what_is_running(module: Any, ollama: services.OllamaServer) -> None:
+def test_info_returns_what_is_running(module: Any, ollama: services.OllamaServer) -> None:
     official.Client(ollama.url).embed("all-minilm", "x", keep_alive="1h")
     result = module("ollama_model_info", host=ollama.url, name="smollm2:135m")
     (running,) = [model for model in result["running"] if model["name"] == "all-minilm:latest"]

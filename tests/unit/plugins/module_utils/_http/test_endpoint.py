@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._http import endpoint as waiting_driver
 from ansible_collections.legionio.ollama.plugins.module_utils._http.endpoint import Endpoint, WireError
 
 
@@ -22,6 +23,8 @@ class Server:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections = connections
         self.requests = []
+        #: Released for each connection that the server has closed.
+        self.closed = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -47,8 +50,11 @@ class Server:
                 for piece in answer:
                     if isinstance(piece, float):
                         time.sleep(piece)
+                    elif callable(piece):
+                        piece()
                     else:
                         connection.sendall(piece)
+        self.closed.release()
 
 
 def body(answer):
@@ -89,7 +95,7 @@ def test_endpoint_with_a_connection_that_was_closed_meanwhile_connects_anew(endi
     endpoint = server.endpoint()
     for _request in range(3):
         assert body(endpoint.ask("GET", "/", {})) == b"ok"
-        time.sleep(0.02)
+        assert server.closed.acquire(timeout=60)
 
 
 def test_endpoint_with_a_body_that_was_not_read_to_its_end_connects_anew():
@@ -194,27 +200,43 @@ def test_ask_with_a_header_that_would_be_two_raises(value):
     assert not server.requests
 
 
-def test_readinto_of_bytes_that_come_slowly_waits_for_fewer():
-    size, step = 1_500_000, 50_000  # 500 kB a second
-    server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, *[0.1, bytes(step)] * (size // step)]])
-    answer = server.endpoint().ask("GET", "/", {})
-    view, got, waits = memoryview(bytearray(size)), 0, []
-    while got < size:
-        start = time.monotonic()
-        got += answer.readinto(view[got:])
-        waits.append(time.monotonic() - start)
-    assert max(waits) < 1.5
-    assert sum(waits[-5:]) / 5 < 0.5
+class PacedSocket:
+    """A socket whose bytes come at a rate, on a clock of its own."""
+
+    def __init__(self, rate):
+        self.rate = rate
+        self.now = 0.0
+
+    def recv_into(self, view, _count, flags):
+        assert flags == socket.MSG_WAITALL
+        self.now += len(view) / self.rate
+        return len(view)
+
+
+@pytest.mark.parametrize("rate", [100_000, 500_000, 5_000_000_000])
+def test_readinto_waits_for_as_many_bytes_as_come_in_a_moment(monkeypatch, rate):
+    paced = PacedSocket(rate)
+    monkeypatch.setattr(waiting_driver.time, "monotonic", lambda: paced.now)
+    connection = waiting_driver._Connection(paced, patient=True)
+    view = memoryview(bytearray(2 * waiting_driver._MOST))
+    counts = [connection.readinto(view) for _call in range(20)]
+    if rate > 1_000_000_000:
+        assert counts[-1] == waiting_driver._MOST
+    else:
+        assert counts[-1] == waiting_driver._LEAST or counts[-1] / rate <= waiting_driver._PATIENCE
+        assert counts[-1] < counts[0]
 
 
 def test_endpoint_with_unasked_bytes_on_an_idle_connection_connects_anew():
     """As a proxy does before it hangs up on a connection that nobody uses."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     unasked = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
-    server = Server([[answer, 0.1, unasked]], [[answer]])
+    was_read, was_sent = threading.Event(), threading.Event()
+    server = Server([[answer, was_read.wait, unasked, was_sent.set]], [[answer]])
     endpoint = server.endpoint()
     assert body(endpoint.ask("GET", "/", {})) == b"ok"
-    time.sleep(0.3)
+    was_read.set()
+    assert was_sent.wait(60)
     again = endpoint.ask("GET", "/", {})
     assert (again.status, body(again)) == (200, b"ok")
 

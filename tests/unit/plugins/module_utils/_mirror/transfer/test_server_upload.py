@@ -29,7 +29,7 @@ class Client:
         for piece in source:
             if self.error:
                 raise self.error
-            self.may_take.wait(10)
+            self.may_take.wait(60)
             self.took += bytes(piece)
         return True
 
