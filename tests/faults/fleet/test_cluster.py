@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import cluster
 import pytest
-from cluster_drill import Drill, Fault
+from cluster_drill import CALM, Drill, Fault
 from cluster_faults import all_leader_faults, all_other_faults, pull_cable
 from depth import DEEP, choose_versions, rounds
 from fleet_parts import ScriptedOllama, Slow, WorkerProcess, set_up_broker
@@ -134,7 +134,7 @@ def test_faults_of_nodes_and_workers_lose_no_request(
 ) -> None:
     drill = Drill(brokers, workers, LANES, HEARTBEAT)
     for fault in _chosen(wires):
-        drill.run(fault)
+        drill.run(fault, CALM if DEEP else 2.0)
     print(drill.summary(), flush=True)
     problems = [str(report) for report in drill.reports if report.problems]
     assert not problems, "\n".join(problems)
@@ -149,5 +149,5 @@ def _chosen(wires: list[Wire]) -> list[Fault]:
     ]
     if CHOSEN:
         return [one for one in leader_faults + other_faults if re.search(CHOSEN, one.name)] * rounds(1, 1)
-    faults = list(itertools.islice(itertools.cycle(leader_faults), rounds(2, 5 * len(leader_faults))))
+    faults = list(itertools.islice(itertools.cycle(leader_faults), rounds(1, 5 * len(leader_faults))))
     return faults + (other_faults if DEEP else [])
