@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request as it was delivered: the message, where it came from, and how long it is of use."""
+"""A delivery of a request: the message, its lane, and its settlement."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Optional
 
-from .._fleet.dialects.headers import DEADLINE
 from .._fleet.dialects.protocol.identity import identifies_itself
 from .._fleet.encrypted_bodies import IV
 from .._fleet.lanes import Lane
 from .._fleet.messages import Message
 from .._ollama.names import ModelName
-from .._ollama.numbers import digits, finite, whole
+from .._ollama.numbers import whole
 from ..logs.log import Log
+from .deadline import Arrival, seconds_in_queue, seconds_left
 from .lane_rule import LaneRule
 from .lane_terms import USUAL, LaneTerms
 from .settlement import Settlement
 from .verdicts import Verdict
 
 LOG = Log()
-
-#: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
-PLAUSIBLE_SKEW = 5.0
-
-#: Seconds, a week: a request that says it waited for longer was stamped by another clock, or in another unit.
-LONGEST_WAIT = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -154,9 +148,8 @@ class Delivery:
 
     @property
     def waited(self) -> Optional[float]:
-        """Seconds in the queue, by the clocks of two machines, one of which counts whole seconds; None if unknown."""
-        age = self._age()
-        return None if age is None or not -PLAUSIBLE_SKEW <= age <= LONGEST_WAIT else max(0.0, age)
+        """Seconds in the queue; None if unknown (:func:`.deadline.seconds_in_queue`)."""
+        return seconds_in_queue(self.message, self._arrival)
 
     @property
     def can_be_dead_lettered(self) -> bool:
@@ -178,30 +171,12 @@ class Delivery:
         return self.count >= self.lane.lane.delivery_limit
 
     def seconds_left(self) -> float:
-        """Return for how long an answer is still of use: the deadline of the lane, or what the requester says."""
-        own = self.lane.deadline - (time.monotonic() - self.received_monotonic)
-        expiry = self._expiry()
-        return own if expiry is None else min(own, expiry - time.monotonic())
+        """Return the seconds until the deadline of the request (:func:`.deadline.seconds_left`)."""
+        return seconds_left(self.message, self._arrival, self.lane.deadline)
 
-    def _expiry(self) -> Optional[float]:
-        """When the requester stops waiting, on the monotonic clock."""
-        stated = finite(self.message.headers.get(DEADLINE))
-        if stated is not None:
-            return self.received_monotonic + stated / 1000 - self.received
-        milliseconds = digits(self.message.properties.expiration)
-        if milliseconds is None:
-            return None
-        seconds, age = milliseconds / 1000, self._age()
-        # The broker drops what has expired in the queue: a request that looks older than its expiration, or younger
-        # than now, comes from a machine with another clock. Then it is of use as long as it was in all.
-        if age is None or not -PLAUSIBLE_SKEW <= age <= seconds + PLAUSIBLE_SKEW:
-            age = 0.0
-        return self.received_monotonic + seconds - max(0.0, age)
-
-    def _age(self) -> Optional[float]:
-        """Seconds since the requester sent it, by two clocks that may differ; None when it does not say."""
-        timestamp = finite(self.message.properties.timestamp)
-        return None if timestamp is None else self.received - timestamp
+    @cached_property
+    def _arrival(self) -> Arrival:
+        return Arrival(self.received, self.received_monotonic)
 
 
 def delivery_count(headers: Any, redelivered: bool) -> int:

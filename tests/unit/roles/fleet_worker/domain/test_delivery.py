@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a request is of use, and what tells it from others."""
+"""The identity, the deadline and the settlement of a delivery."""
 
 from __future__ import annotations
 
