@@ -156,7 +156,7 @@ class Connection:
 
     def post(self, path: str, body: Any, **headers: str) -> Connection:
         content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
         self.socket.sendall(head.encode() + b"\r\n" + content)
         return self
 

@@ -123,7 +123,9 @@ def test_page_shows_nodes_lanes_and_a_request_from_its_turn_to_its_end(
     assert [row[:2] for row in opened.rows("nodes")] == [["gpu-01", "available"], ["gpu-02", "available"]]
     assert [row[0] for row in opened.rows("models")] == [EMBED_MODEL, CHAT_MODEL]
     queues = {row[0]: row for row in opened.rows("lanes")}
-    assert queues[f"llm.request.ollama.chat.{CHAT_MODEL.replace(':', '.')}"][2:] == ["gpu-01, gpu-02", "4", "0", "0"]
+    assert queues[f"llm.request.ollama.chat.{CHAT_MODEL.replace(':', '.')}"][2:6] == ["gpu-01, gpu-02", "4", "0", "0"]
+    # What waits at the broker is asked for while somebody looks, so it is there at the next look.
+    eventually(lambda: {row[6] for row in opened.rows("lanes") if row[0] in queues} == {"0"}, "the queues' depths")
     with asked_beside(fleet, BOB):
         assert stepwise.begun.acquire(timeout=20)
         opened.wait_for("#under-way", "is answered")

@@ -59,6 +59,9 @@ class MemoryLink:
     def cancel(self, nodes: Iterable[str], correlation_id: str) -> None:
         self.cancelled.append((tuple(nodes), correlation_id))
 
+    def depths(self, queues: Iterable[str]) -> dict[str, int]:
+        return dict.fromkeys(queues, 0)
+
 
 class Client:
     """One request of HTTP, as a server of ASGI hands it on.
@@ -147,7 +150,7 @@ class Front:
             "keys": None,
             "lanes": [],
         }
-        page_state = PageState(lambda: self.state, self.view.heard, self.traffic, timeout=75)
+        page_state = PageState(lambda: self.state, self.view.heard, self.traffic, self.link.depths, timeout=75)
         page = Page(page_state, self.config.page, keys)
         self.app = application(self.config, self.endpoint, listing, page, self.metrics, lambda: self.state)
 

@@ -24,9 +24,10 @@ def key(name: str, **others: Any) -> KeyConfig:
 class Gateway:
     def __init__(self) -> None:
         self.now = 1000.0
+        self.depths: dict[str, int] = {}
         self.view = FleetView(75, lambda: self.now)
         self.traffic = Traffic(lambda: self.now)
-        self.state = PageState(self._snapshot, self.view.heard, self.traffic, timeout=75)
+        self.state = PageState(self._snapshot, self.view.heard, self.traffic, lambda _queues: self.depths, timeout=75)
 
     def _snapshot(self) -> dict[str, Any]:
         lanes = [{"queue": one.queue, "slots": one.slots, "running": 1, "waiting": 7} for one in self.view.lanes()]
@@ -58,15 +59,18 @@ def gateway() -> Gateway:
 def test_state_has_nodes_models_and_lanes_with_their_counts(gateway: Gateway) -> None:
     gateway.say("a")
     gateway.say("b", event=DEGRADED, trouble=Trouble("x", "Ollama is away"))
+    assert gateway.state.document(ANYBODY)["lanes"][0]["at_broker"] is None
+    gateway.depths["llm.request.ollama.chat.m.1"] = 4
     seen = gateway.state.document(ANYBODY)
     assert [(node["name"], node["states"], node["trouble"]) for node in seen["nodes"]] == [
         ("a", ["available"], ""),
         ("b", ["degraded"], "Ollama is away"),
     ]
     assert seen["models"] == [{"name": "m:1", "calls": ["chat"], "nodes": ["a"]}]
-    assert [(one["queue"], one["nodes"], one["slots"], one["running"], one["waiting"]) for one in seen["lanes"]] == [
-        ("llm.request.ollama.chat.m.1", ["a"], 2, 1, 7)
-    ]
+    assert [
+        (one["queue"], one["nodes"], one["slots"], one["running"], one["waiting"], one["at_broker"])
+        for one in seen["lanes"]
+    ] == [("llm.request.ollama.chat.m.1", ["a"], 2, 1, 7, 4)]
     assert seen["gateway"]["up_seconds"] == 90
 
 

@@ -99,7 +99,7 @@ async def exchanged(config: Config, sent: bytes) -> bytes:
         writer.close()
 
 
-GET = b"GET /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def test_service_serves_until_sigterm_and_tells_how_it_is(settings: dict[str, Any], caplog: Any) -> None:
@@ -124,7 +124,7 @@ def test_service_drains_what_runs_and_a_second_signal_ends_it(settings: dict[str
     async def test(_made: service.Service, config: Config) -> None:
         reader, writer = await asyncio.open_connection(*config.address)
         body = json.dumps(CHAT).encode()
-        writer.write(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.write(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await asyncio.sleep(0.1)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.1)

@@ -10,7 +10,7 @@ was lost is over, and its clients get an error.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Callable, Optional
 
@@ -20,6 +20,7 @@ from .._fleet.messages import Message
 from .._ollama.retry import RetryPolicy
 from ..logs.log import Log
 from .canceller import Canceller
+from .lane_depths import LaneDepths
 from .open_connection import OpenConnection, connected
 from .own_queues import Heard, registry_queue, reply_queue
 from .request_publisher import Refused, RequestPublisher
@@ -54,6 +55,7 @@ class FleetLink:
         self._changed = changed
         self._publisher = RequestPublisher(exchange)
         self._canceller = Canceller()
+        self._depths = LaneDepths()
         self._connection: Optional[OpenConnection] = None
         self._closing = False
         self.reply_queue = ""
@@ -88,6 +90,10 @@ class FleetLink:
         """Take a request back from every node that may have it."""
         self._canceller.cancel(nodes, correlation_id)
 
+    def depths(self, queues: Iterable[str]) -> Mapping[str, int]:
+        """Return how many requests wait in queues at the broker, as far as that is known."""
+        return self._depths.latest(queues)
+
     async def close(self) -> None:
         """End the connection."""
         self._closing = True
@@ -105,6 +111,7 @@ class FleetLink:
             await registry_queue(connection, self._told)
             await self._publisher.open(connection)
             await self._canceller.open(connection)
+            self._depths.use(connection)
         except FleetError as error:
             self.trouble = error.message
             if is_logged:
@@ -132,5 +139,6 @@ class FleetLink:
         self.reply_queue = ""
         self._publisher.drop()
         self._canceller.drop()
+        self._depths.drop()
         if connection is not None:
             connection.close()

@@ -19,6 +19,7 @@ from ..domain.errors import GatewayError
 from ..observe.metrics import Metrics
 from ..settings.config import Config
 from .carried import CarriedEndpoint
+from .foreign_pages import ForeignPages
 from .listing import Listing, managed, refused, version
 from .page import Page
 
@@ -67,6 +68,8 @@ def application(
         Route("/status", status),
     ]
     middleware = []
+    if config.keys_file is None:
+        middleware.append(Middleware(ForeignPages, hosts=config.allowed_hosts, origins=config.cors_origins))
     if config.cors_origins:
         middleware.append(
             Middleware(CORSMiddleware, allow_origins=config.cors_origins, allow_methods=["*"], allow_headers=["*"])
@@ -76,5 +79,7 @@ def application(
 
 def _this_machine_only(request: Request, config: Config) -> None:
     host = request.client.host if request.client else ""
-    if not config.open_metrics and host not in ("127.0.0.1", "::1"):
+    # A proxy of this machine asks for others.
+    handed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
+    if not config.open_metrics and (handed_on or host not in ("127.0.0.1", "::1")):
         raise GatewayError(403, "not_here", "Only this machine may read that; open_metrics opens it")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional
 
 from .._fleet.lanes import NODE
@@ -23,6 +23,7 @@ MOST_UNDER_WAY = 100
 MOST_ENDED = 20
 
 Snapshot = Callable[[], Mapping[str, Any]]
+Depths = Callable[[Iterable[str]], Mapping[str, int]]
 
 
 class PageState:
@@ -30,15 +31,23 @@ class PageState:
 
     :param snapshot: returns how the gateway is, as ``/status`` has it.
     :param heard: returns the latest that each node has said of each of its lanes.
+    :param depths: returns how many requests wait in queues at the broker, of those that it knows.
     :param timeout: seconds after which a node counts as gone that says nothing.
     """
 
     def __init__(
-        self, snapshot: Snapshot, heard: Callable[[], list[Heard]], traffic: Traffic, *, timeout: float
+        self,
+        snapshot: Snapshot,
+        heard: Callable[[], list[Heard]],
+        traffic: Traffic,
+        depths: Depths,
+        *,
+        timeout: float,
     ) -> None:
         self._snapshot = snapshot
         self._heard = heard
         self._traffic = traffic
+        self._depths = depths
         self._timeout = timeout
 
     def document(self, key: Optional[KeyConfig]) -> dict[str, Any]:
@@ -125,6 +134,7 @@ class PageState:
             # A node's own lane hands on to the lane of all nodes, which its requests are counted with.
             if one.entry.style != NODE:
                 found.setdefault(one.entry.queue, []).append(one)
+        at_broker = self._depths(found)
         return [
             {
                 "queue": queue,
@@ -134,6 +144,7 @@ class PageState:
                 "slots": counted.get(queue, {}).get("slots", 0),
                 "running": counted.get(queue, {}).get("running", 0),
                 "waiting": counted.get(queue, {}).get("waiting", 0),
+                "at_broker": at_broker.get(queue),
             }
             for queue, entries in sorted(found.items())
         ]

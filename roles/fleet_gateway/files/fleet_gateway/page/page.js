@@ -143,7 +143,7 @@ function show(state) {
   showRates(state.rates);
   fill(byId("nodes"), state.nodes.map((node) => [node.name, nodeState(node), node.slots, node.models.join(", "), ago(node.heard_seconds_ago)]));
   fill(byId("models"), state.models.map((model) => [model.name, model.calls.join(", "), model.nodes.join(", ")]));
-  fill(byId("lanes"), state.lanes.map((lane) => [lane.queue, lane.model, lane.nodes.join(", ") || "none", lane.slots, lane.running, lane.waiting]));
+  fill(byId("lanes"), state.lanes.map((lane) => [lane.queue, lane.model, lane.nodes.join(", ") || "none", lane.slots, lane.running, lane.waiting, lane.at_broker ?? "–"]));
   fill(byId("under-way"), state.under_way.map((one) => [one.key, one.model, one.path, STAGES[one.stage] || one.stage, one.node || "–", one.seconds.toFixed(1)]));
   fill(byId("ended"), state.ended.map((one) => [one.key, one.model, one.path, { text: String(one.status), kind: one.status < 400 ? "good" : "bad" }, one.node || "–", one.seconds.toFixed(2), one.input_tokens, one.output_tokens]));
   offer(state.models);

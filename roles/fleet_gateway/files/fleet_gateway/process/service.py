@@ -91,7 +91,7 @@ class Service:
         traffic = Traffic()
         carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys, traffic)
         listing = Listing(self._view, self._keys, config.limits)
-        state = PageState(self.snapshot, self._view.heard, traffic, timeout=config.node_timeout)
+        state = PageState(self.snapshot, self._view.heard, traffic, self._link.depths, timeout=config.node_timeout)
         page = Page(state, config.page, self._keys)
         self._server: Server = server(config, application(config, carried, listing, page, metrics, self.snapshot))
         self._listener = listener(config)

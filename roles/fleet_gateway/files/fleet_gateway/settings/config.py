@@ -77,6 +77,8 @@ class Config(Section):
     drain_timeout: float = Field(default=300, gt=0, le=86400)
     #: Addresses of web pages that may use the gateway from a browser; none by default.
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
+    #: Without keys: names of this host that clients may use beside its own and localhost.
+    allowed_hosts: list[Name] = []
     #: Whether others than this machine may read ``/metrics``.
     open_metrics: bool = False
     #: Who may see the page at ``/``. Requests, and the names of keys, are never shown without a key.
