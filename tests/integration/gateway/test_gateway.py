@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
+import yaml
 from fleet_gateway.settings.keys import new_key
 from fleet_parts import (
     CHAT_MODEL,
@@ -28,7 +29,7 @@ from fleet_parts import (
     eventually,
     set_up_broker,
 )
-from gateway_parts import LANES, Connection, GatewayProcess
+from gateway_parts import LANES, SOURCES, Connection, GatewayProcess
 
 CHAT = {"model": CHAT_MODEL, "messages": [{"role": "user", "content": "Hello"}], "stream": False}
 STREAM = {**CHAT, "stream": True}
@@ -209,12 +210,14 @@ def test_client_that_hangs_up_while_it_waits_is_never_served(
 # Rights at the broker.
 
 
-def test_least_rights_of_the_documentation_are_enough(
+def test_rights_that_the_role_of_the_broker_gives_are_enough(
     fleet_broker: Any, ollama: Any, work: Start, tmp_path: Path
 ) -> None:
     worker = work(ollama.url, concurrency=1)
-    replies = r"llm\.fleet\.reply\.gw-.*"
-    rights = [f"^{replies}$", rf"^({replies}|llm\.request|amq\.default)$", rf"^({replies}|llm\.registry)$"]
+    given = yaml.safe_load((SOURCES.parents[1] / "fleet_broker" / "vars" / "main.yml").read_text())[
+        "__fleet_broker_gateway"
+    ]
+    rights = [given[right] for right in ("configure", "write", "read")]
     fleet_broker.ctl("add_user", "gateway", "gateway-password")
     fleet_broker.ctl("set_permissions", "gateway", *rights)
     user = SimpleNamespace(
@@ -346,9 +349,9 @@ def test_client_that_sends_slowly_is_let_go(scripted: ScriptedOllama, work: Star
     work(scripted.url)
     gateway = front(limits={"head_seconds": 1, "body_seconds": 1}).wait_ready()
     head = Connection(gateway)
-    head.socket.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\n")
+    head.socket.sendall(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\n")
     body = Connection(gateway)
-    body.socket.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    body.socket.sendall(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     second = Connection(gateway).post("/api/chat", CHAT)
     second.read_until(b"Good morning")
     second.socket.sendall(b"POST /api/chat HTTP/1.1\r\n")

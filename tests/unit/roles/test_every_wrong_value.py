@@ -71,6 +71,7 @@ OWN: dict[str, tuple[Any, ...]] = {
     "fleet_broker_config": ({"A b": 1}, {"a": "x\ny"}, {"a": {}}),
     "fleet_broker_erlang_cookie": ("too short",),
     "fleet_broker_policies": ({"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1}),
+    "fleet_broker_gateway_username": ("", "fleet-worker"),
     "fleet_broker_requester_username": ("", "fleet-worker"),
     "fleet_broker_worker_username": ("", "requester"),
     "fleet_gateway_broker_addresses": ([], ["amqp://hub"], ["hub:99999"], ["a b"], [""]),
