@@ -88,7 +88,7 @@ class Watch:
 
 def play(playbook: str, forks: int, nodes: int, *options: str) -> tuple[float, int, int, str]:
     """Run a playbook; return seconds, KiB, processes and the output."""
-    limit = f"--limit=hub,localhost,node[01:{nodes:02}]" if nodes < 40 else "--limit=all,localhost"
+    limit = "--limit=" + ",".join(["hub", "localhost", *(f"node{number:02}" for number in range(1, nodes + 1))])
     command = ["ansible-playbook", playbook, f"--inventory={SCENARIO}/inventory", f"--forks={forks}", limit, *options]
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
