@@ -217,7 +217,7 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
         )
     if "IncompatibleProtocolError" in kinds:
         return BrokerTlsError(
-            f"What answers at {where} does not speak AMQP 0-9-1 {'over TLS' if settings.tls else 'without TLS'}",
+            f"The server at {where} does not speak AMQP 0-9-1 {'over TLS' if settings.tls else 'without TLS'}",
             remedy=f"Correct the port: RabbitMQ speaks AMQP at {PORT} and AMQP over TLS at {TLS_PORT}",
             **details,
         )
@@ -226,7 +226,7 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
     if code >= ENDED_FOR_AN_ERROR:
         return BrokerError(
             f"The broker {where} ended the connection: {code} {printable(getattr(closed, 'reply_text', ''))}",
-            remedy="Look at the log of the broker, which names the frame that it refuses",
+            remedy="Read the log of the broker, which names the refused frame",
             amqp_code=code,
             **details,
         )
@@ -237,7 +237,7 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
         )
     return BrokerUnreachableError(
         f"The broker {where} cannot be reached: {printable(_reason(causes), 500)}",
-        remedy="Check the address, that RabbitMQ runs there, and that no firewall lies between",
+        remedy="Check the address, that RabbitMQ runs there, and that no firewall blocks it",
         **details,
     )
 
@@ -252,7 +252,7 @@ def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError
     details: dict[str, Any] = {"vhost": settings.vhost, "amqp_code": code}
     if code == 403:
         return BrokerForbiddenError(
-            f"The broker refuses it to the user {settings.username!r}: {text}",
+            f"The broker denies access to the user {settings.username!r}: {text}",
             remedy=f"Give the user the permission: rabbitmqctl list_permissions -p {settings.vhost}",
             **details,
         )
@@ -264,9 +264,7 @@ def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError
             exchange=exchange[1],
             **details,
         )
-    return BrokerError(
-        f"The broker closed the channel: {code} {text}", remedy="Look at the log of the broker", **details
-    )
+    return BrokerError(f"The broker closed the channel: {code} {text}", remedy="Read the log of the broker", **details)
 
 
 def _causes(error: Optional[BaseException]) -> Any:

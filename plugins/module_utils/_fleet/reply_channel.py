@@ -128,8 +128,8 @@ class ReplyChannel:
         if published.confirmed is None:
             raise FleetPublishTimeoutError(
                 f"The broker did not confirm a request to {where} within {CONFIRM_TIMEOUT:g} s",
-                remedy="Check whether it has an alarm (rabbitmq-diagnostics check_alarms), and whether most members of"
-                " the queue are up",
+                remedy="Check whether the broker has an alarm (rabbitmq-diagnostics check_alarms), and whether"
+                " most members of the queue are up",
                 exchange=exchange,
                 routing_key=routing_key,
             )

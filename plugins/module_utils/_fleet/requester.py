@@ -148,7 +148,7 @@ class Requester:
             about = f"; its queue has {state.consumers} consumers and {state.messages} requests waiting"
         return FleetTimeoutError(
             f"No answer came within {seconds:g} s from the lane {queue}{about}",
-            remedy="Look at the log of its workers, or wait longer: the first request to a model loads it",
+            remedy="Read the log of its workers, or raise the timeout: the first request to a model also loads it",
             routing_key=queue,
             timeout=seconds,
         )

@@ -157,7 +157,7 @@ def check(token: str, document: Mapping[str, Any], settings: TokenSettings, rece
     :raises MissingDependencyError: without PyJWT.
     """
     if token == UNSIGNED:
-        raise TokenError("the request is not signed, and this worker serves signed requests alone")
+        raise TokenError("the request is not signed, and this worker serves only signed requests")
     if len(token) > MAX_TOKEN or len(token.partition(".")[0]) > MAX_TOKEN_HEADER:
         raise TokenError("the token is too large")
     claims = _claims(token, settings, LEEWAY + max(0.0, time.time() - received))
@@ -168,9 +168,9 @@ def check(token: str, document: Mapping[str, Any], settings: TokenSettings, rece
         raise TokenError(f"the token is good for more than {LONGEST_LIFE:g} s, which is longer than it is remembered")
     for name in (*SIGNED, *_EXACT):
         if not _same(claims.get(name), document.get(name)):
-            raise TokenError(f"the claim {name} is not what the request says")
+            raise TokenError(f"the claim {name} differs from the request")
     if finite(claims.get(_NUMBER)) != finite(document[_NUMBER]):
-        raise TokenError(f"the claim {_NUMBER} is not what the request says")
+        raise TokenError(f"the claim {_NUMBER} differs from the request")
     return Proof(claims["jti"], expires + LEEWAY)
 
 
@@ -200,7 +200,7 @@ def _claims(token: str, settings: TokenSettings, leeway: float) -> Mapping[str, 
     except jwt.InvalidSignatureError:
         raise TokenError("the signature of the token is wrong; compare the cluster secrets") from None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        raise TokenError(f"the token is none that {ALGORITHM} has signed") from None
+        raise TokenError(f"the token is not signed with {ALGORITHM}") from None
     if not isinstance(claims["jti"], str) or not 0 < len(claims["jti"]) <= MAX_TOKEN_ID:
         raise TokenError(f"the token has no claim jti of 1 to {MAX_TOKEN_ID} characters")
     return MappingProxyType(dict(claims))

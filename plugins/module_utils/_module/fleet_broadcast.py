@@ -73,7 +73,7 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
     nodes = params["nodes"]
     if nodes is not None and not nodes:
         raise InvalidQuestionError(
-            "nodes is empty, so no node would import the model", remedy="Name nodes, or leave it out"
+            "nodes is empty, so no node would import the model", remedy="Name nodes, or omit the option"
         )
     order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
     with BrokerConnection(broker_settings(params)) as connection:
@@ -119,7 +119,7 @@ def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> di
         error = BroadcastFailedError(
             f"{len(complaints)} of {len({*reports.latest, *reports.unfinished})} nodes did not do it:"
             f" {'; '.join(complaints)}",
-            remedy="Look at the log of their updates; what they have begun goes on",
+            remedy="Read the log of the updates on these nodes; their running imports continue",
         )
         error.result = found
         raise error

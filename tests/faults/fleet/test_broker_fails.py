@@ -200,7 +200,7 @@ def test_all_rights_taken_away_and_given_back(
     worker = start(lent_broker, scripted.url, environment=environment).wait_ready()
     lent_broker.ctl("set_permissions", lent_broker.username, "^$", "^$", "^$")
     lent_broker.ctl("close_all_connections", "rights")
-    assert "refuses it to the user 'lab'" in worker.wait_log("event=lane_refused", within=60)
+    assert "denies access to the user 'lab'" in worker.wait_log("event=lane_refused", within=60)
     assert worker.process.poll() is None
     eventually(lambda: {one["state"] for one in worker.status()["lanes"]} == {"paused"}, "paused, and said so")
     lent_broker.ctl("set_permissions", lent_broker.username, ".*", ".*", ".*")
@@ -221,7 +221,7 @@ def test_rights_that_are_taken_away_are_told_and_work_goes_on_when_they_are_back
     lent_broker.ctl("set_permissions", lent_broker.username, ".*", "^$", ".*")
     time.sleep(0.5)
     slow.go_on.set()
-    assert "refuses it to the user 'lab'" in worker.wait_log("event=cannot_answer")
+    assert "denies access to the user 'lab'" in worker.wait_log("event=cannot_answer")
     assert worker.process.poll() is None
     lent_broker.ctl("set_permissions", lent_broker.username, ".*", ".*", ".*")
     asker.wait(within=60)

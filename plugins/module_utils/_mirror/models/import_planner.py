@@ -148,7 +148,7 @@ class ImportPlanner:
     def _prune_warnings(self) -> Iterator[str]:
         """Yield why the store may have models that prune should remove and cannot see."""
         for doubt in self._store.unseen() if self.prune else ():
-            yield f"Models may remain that prune should remove: {doubt}"
+            yield f"prune may leave models: {doubt}"
 
     def _need_room(self, plan: Plan) -> None:
         begun = kept_bytes(self._store.find_partials())

@@ -110,7 +110,7 @@ class ImportRun:
         else:
             raise StoreRaceError(
                 f"Blobs of {self._store.path} were removed while they were imported, {ROUNDS} times in a row",
-                remedy="Find out what removes them: an Ollama that starts over and over, or another task",
+                remedy="Find the process that removes them: an Ollama that restarts repeatedly, or another task",
             )
         self._inspector.remember()
         self._remove_abandoned()

@@ -102,7 +102,7 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
         try:
             candidates.update((blob.digest, blob) for blob in Manifest.parse(raw).blobs)
         except ManifestError as error:  # the manifest itself is removed all the same
-            unknown.append(f"The blobs of {name} are kept, since nothing tells which they are: {error.message}")
+            unknown.append(f"The blobs of {name} are kept, because its manifest cannot be read: {error.message}")
     for manifest in coming.values():
         for blob in manifest.blobs:
             candidates.pop(blob.digest, None)
@@ -135,8 +135,8 @@ def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
         if shelf.manifest(name) is not None:
             raise NotRemovedError(
                 f"{shelf.where} said that the manifest of {name} is removed, and the manifest is still there",
-                remedy="Run again: another task may have put it back. If it stays so, a proxy before the S3 server, or"
-                " a lock on the bucket, keeps objects from being removed",
+                remedy="Run again: another task may have restored it. If this persists, a proxy in front of the S3"
+                " server, or a lock on the bucket, keeps objects from being removed",
                 name=name.full,
             )
     going = plan.of(REMOVE)

@@ -29,7 +29,7 @@ def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dic
         for other in spellings(place, places):
             raise InvalidNameError(
                 f"Ollama takes {name} and {places[other]} for the same model",
-                remedy="Name one of them only; Ollama does not tell upper from lower case in names",
+                remedy="Name only one of them; Ollama ignores the case of names",
                 name=name.full,
             )
         places[place] = name

@@ -101,14 +101,14 @@ class Fetch:
             wanted = self._digest or state.digest
             if wanted is None:
                 raise UnverifiableError(
-                    f"Nothing tells which digest {self._mirror.settings.url(self._key)} should have",
+                    f"There is no expected digest for {self._mirror.settings.url(self._key)}",
                     remedy="Set checksum, or remove the object and put it there with state=published, which records"
                     " its digest",
                     key=self._key,
                 )
             if state.digest not in (None, wanted):
                 raise WrongDigestError(
-                    f"{self._mirror.settings.url(self._key)} is recorded with digest {state.digest}, not {wanted}",
+                    f"{self._mirror.settings.url(self._key)} has the recorded digest {state.digest}, not {wanted}",
                     remedy="Correct checksum or key, or publish the right file",
                     key=self._key,
                     digest=wanted,
@@ -162,7 +162,7 @@ class Fetch:
         if state and not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
             raise UnsafePathError(
                 f"{directory.join(self._name)} is not a regular file, and is not replaced by one",
-                remedy="Correct path, or remove what is there",
+                remedy="Correct path, or remove the existing file or directory",
                 path=self._path,
             )
 
@@ -262,7 +262,7 @@ class Deposit:
             self._counter.expect(self._key, size)
             upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._counter.add)
         except WrongDigestError as error:  # a moment ago the file had the right digest
-            error.remedy = "The file changed while it was being sent; run again when nothing writes to it any more"
+            error.remedy = "The file changed during the upload; run again when no process writes to it"
             raise
         finally:
             os.close(descriptor)

@@ -45,7 +45,7 @@ def check_range(response: RangeResponse, start: int, stop: int, size: int, setti
     if found not in (None, size):
         raise ObjectChangedError(
             f"Could not read {url}: it had {size} bytes, and {settings.where} sends {found} now",
-            remedy="Run again; if it stays, publish the model again",
+            remedy="Run again; if this persists, publish the model again",
             endpoint=settings.where,
             bucket=settings.bucket,
         )

@@ -69,7 +69,7 @@ def exclusive(
     if found is not None and stat.S_ISDIR(found.st_mode):
         raise UnsafePathError(
             f"{path} is a directory, and the lock of the store must be a file there",
-            remedy="Find out who has made the directory, and remove it; it is not part of the store",
+            remedy="Remove the directory, which is not part of the store",
             path=path,
         )
     descriptor = directory.create_file(_FILE, ownership, keep=True)

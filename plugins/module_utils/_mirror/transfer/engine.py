@@ -319,7 +319,7 @@ class Engine:
             return
         transfer.error = WrongDigestError(
             f"The content of blob {transfer.digest} has the digest {found}",
-            remedy="What it came from is damaged: remove it there and publish it again",
+            remedy="The source of the blob is damaged: remove the blob there and publish it again",
             digest=transfer.digest,
             found=found,
         )

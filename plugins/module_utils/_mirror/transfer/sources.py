@@ -49,7 +49,7 @@ class ObjectSource:
         else:
             # Publishing alone would not help: the damaged object has the right size and the right recorded digest.
             error.remedy = (
-                "The object, or what a proxy makes of it, is damaged: remove it from the bucket and publish it again"
+                "The object is damaged, or a proxy changes it: remove the object from the bucket and publish it again"
             )
 
     def refresh(self) -> None:
@@ -63,12 +63,12 @@ class ObjectSource:
             state = self._mirror.find(self._state.key)
             if state is None:
                 raise ObjectMissingError(
-                    f"{url} was removed while it was being read", remedy="Publish it again", key=self._state.key
+                    f"{url} was removed during the read", remedy="Publish it again", key=self._state.key
                 )
             if state.size != self._state.size:
                 raise ObjectChangedError(
                     f"{url} had {self._state.size} bytes and was replaced by {state.size} while it was being read",
-                    remedy="Run again; if it stays so, publish it again",
+                    remedy="Run again; if this persists, publish the object again",
                     key=self._state.key,
                 )
             self._state = state

@@ -279,7 +279,7 @@ class _OllamaConnection:
             pending.fail(ConnectionLostError(f"The connection to {self._client.address.url} broke: {text}"))
         except HttpError as error:
             pending.fail(
-                UnexpectedAnswerError(f"What answers at {self._client.address.url} does not speak HTTP: {error}")
+                UnexpectedAnswerError(f"The server at {self._client.address.url} does not speak HTTP: {error}")
             )
         return False
 

@@ -107,7 +107,7 @@ def test_ask_without_an_answer_tells_how_the_queue_is(memory_broker: MemoryBroke
     with pytest.raises(FleetTimeoutError, match="1 consumers and 3 requests waiting"):
         ask(seconds=0.05)
     del memory_broker.queues[LANE.queue]
-    with pytest.raises(FleetTimeoutError, match=f"from the lane {LANE.queue}. Look at"):
+    with pytest.raises(FleetTimeoutError, match=f"from the lane {LANE.queue}. Read the log"):
         ask(seconds=0.05)
 
 

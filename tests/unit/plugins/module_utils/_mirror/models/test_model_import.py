@@ -96,7 +96,7 @@ def test_apply_damaged_blob_is_named_by_its_object_with_the_remedy(store, memory
     with pytest.raises(WrongDigestError) as caught:
         ModelImport(memory_mirror, store, [NAME]).apply()
     assert f"s3://models/{key}" in caught.value.message
-    assert "remove it from the bucket" in caught.value.remedy
+    assert "remove the object from the bucket" in caught.value.remedy
 
 
 @pytest.mark.parametrize("part", ["blobs", "manifests", ".legionio-ollama"])

@@ -72,7 +72,9 @@ def test_fetch_directory_that_may_not_be_written_to_is_refused_in_the_plan(fetch
     assert str(tmp_path) in caught.value.message
 
 
-@pytest.mark.parametrize("recorded, remedy", [(None, "Correct checksum"), (DIGEST, "remove it from the bucket")])
+@pytest.mark.parametrize(
+    "recorded, remedy", [(None, "Correct checksum"), (DIGEST, "remove the object from the bucket")]
+)
 def test_fetch_other_content_than_the_checksum_is_named_with_the_remedy(
     fetch, tmp_path, memory_mirror, monkeypatch, recorded, remedy
 ):
@@ -134,7 +136,7 @@ def test_fetch_object_without_any_digest_is_unverifiable(memory_mirror, tmp_path
 
 def test_fetch_recorded_digest_that_is_not_the_wanted_one_is_refused(memory_mirror, tmp_path):
     memory_mirror.objects["plain"] = b"content"
-    with pytest.raises(WrongDigestError, match="is recorded with digest") as caught:
+    with pytest.raises(WrongDigestError, match="has the recorded digest") as caught:
         Fetch(memory_mirror, "plain", str(tmp_path / "a"), DIGEST).plan()
     assert caught.value.details["found"] == digest_of(b"content")
 

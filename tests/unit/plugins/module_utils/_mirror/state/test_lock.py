@@ -107,7 +107,7 @@ def test_lock_directory_in_its_place_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "lock" / "full").mkdir(parents=True)
     with (
         Directory.open(str(tmp_path)) as directory,
-        pytest.raises(UnsafePathError, match=r"lock is a directory, .* remove it"),
+        pytest.raises(UnsafePathError, match=r"lock is a directory, .* Remove the directory"),
         exclusive(directory, OURS, print),
     ):
         pass

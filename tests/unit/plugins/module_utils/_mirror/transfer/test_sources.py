@@ -58,7 +58,7 @@ def test_open_server_that_refuses_its_own_etag_is_asked_without(source, memory_m
 
 def test_refresh_removed_object_is_missing(source, memory_mirror):
     del memory_mirror.objects[KEY]
-    with pytest.raises(ObjectMissingError, match="was removed while it was being read"):
+    with pytest.raises(ObjectMissingError, match="was removed during the read"):
         source.refresh()
 
 
@@ -70,7 +70,7 @@ def test_refresh_object_of_another_size_cannot_be_the_same(source, memory_mirror
 
 @pytest.mark.parametrize(
     "recorded, given, remedy",
-    [(None, True, "Correct checksum"), ("sha256:1", True, "remove it"), (None, False, "remove it")],
+    [(None, True, "Correct checksum"), ("sha256:1", True, "remove the object"), (None, False, "remove the object")],
 )
 def test_name_damage_remedy_depends_on_who_gave_the_digest(memory_mirror, recorded, given, remedy):
     error = WrongDigestError("wrong", digest="sha256:1", found="sha256:2")
