@@ -14,6 +14,7 @@ is also that of the run on bare nodes. Everything is taken away in the end.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -110,10 +111,12 @@ def pack_stub(state: Path) -> None:
     """Pack the light Ollama as an archive like the official ones."""
     state.mkdir(parents=True, exist_ok=True)
     with tarfile.open(state / "ollama-stub.tgz", "w:gz") as archive:
+        # On the node it is a program. Here it is a file without a shebang, as ansible-test wants it.
+        content = b"#!/usr/bin/python3\n" + (BENCH / "light_ollama.py").read_bytes()
         entry = archive.gettarinfo(str(BENCH / "light_ollama.py"), "bin/ollama")
+        entry.size = len(content)
         entry.mode, entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0o755, 0, 0, 0, "root", "root"
-        with (BENCH / "light_ollama.py").open("rb") as file:
-            archive.addfile(entry, file)
+        archive.addfile(entry, io.BytesIO(content))
 
 
 def main() -> None:

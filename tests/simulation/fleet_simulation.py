@@ -130,9 +130,10 @@ KINDS = {
 }
 
 #: Faults by which the broker takes deliveries back, each of which costs every one of them a count.
-COSTLY = {"kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall",
+COSTLY = {
+    *("kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall"),
     "stand_still",
-}  # fmt: skip
+}
 
 
 def make_plan(seed: int, *, faults: bool = True, crowd: int = 1) -> Plan:

@@ -18,8 +18,8 @@ SECRET = {"password": "Xy7secretPassw0rdZ"}
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def searching(content: bytes, *options: str, needles: dict[str, str] = SECRET) -> int:
-        (tmp_path / "needles").write_text(json.dumps(needles))
+    def searching(content: bytes, *options: str, needles: dict[str, str] | None = None) -> int:
+        (tmp_path / "needles").write_text(json.dumps(SECRET if needles is None else needles))
         (tmp_path / "log").write_bytes(content)
         monkeypatch.setattr(sys, "argv", ["secret_search", *options, str(tmp_path / "needles"), str(tmp_path / "log")])
         return secret_search.main()
