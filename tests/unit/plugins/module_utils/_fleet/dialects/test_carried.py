@@ -119,7 +119,7 @@ def test_write_piece_arrives_with_its_number_and_the_first_with_the_head() -> No
     first = carried.Piece("a1", 0, b"data: 1\n\n", 200, "text/event-stream")
     second = carried.Piece("a1", 1, b"data: 2\n\n", 200, "text/event-stream")
     arrived = [carried.understand(carried.write_piece(read(CHAT), piece, WORKER).message) for piece in (first, second)]
-    assert arrived == [first, replace(second, status=0, content_type="")]
+    assert arrived == [replace(first, node="gpu-01"), replace(second, status=0, content_type="", node="gpu-01")]
 
 
 @pytest.mark.parametrize(
