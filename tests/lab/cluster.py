@@ -53,6 +53,53 @@ _TRANSFER = """
 #: Erlang: how many nodes of the cluster run RabbitMQ.
 _RUNNING = "length([N || N <- [node() | nodes()], rpc:call(N, rabbit, is_running, [], 5000) =:= true])."
 
+#: Erlang: evaluates each line of its input, the name of a node and expressions, on that node, and prints the value.
+_CONSOLE = """
+F = fun F() ->
+    case io:get_line("") of
+        eof -> halt();
+        Line ->
+            [Node, Text] = string:split(string:trim(Line), " "),
+            {ok, Tokens, _} = erl_scan:string(Text),
+            {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+            Value = case rpc:call(list_to_atom(Node), erl_eval, exprs, [Expressions, []], 15000) of
+                {value, Found, _} -> Found;
+                Other -> Other
+            end,
+            io:format("~0tp~n", [Value]),
+            F()
+    end
+end,
+F().
+"""
+
+
+class Console:
+    """An Erlang node on a host of its own that asks the nodes: rabbitmqctl needs seconds of processor time to start.
+
+    :param container_name: of the host, which knows the names of the others.
+    """
+
+    def __init__(self, container_name: str) -> None:
+        erl = ("erl", "-noshell", "-hidden", "-sname", "console", "-eval", _CONSOLE)
+        self._erl = subprocess.Popen(
+            [*podman(), "exec", "-i", "-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", container_name, *erl],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def evaluate(self, node: str, expressions: str) -> str:
+        """Return the value of Erlang expressions on a node; of a node that is not there, ``{badrpc, ...}``."""
+        if self._erl.stdin is None or self._erl.stdout is None:
+            raise RuntimeError("the console has no pipes")
+        self._erl.stdin.write(f"{node} {' '.join(expressions.split())}\n")
+        self._erl.stdin.flush()
+        return self._erl.stdout.readline()
+
+    def close(self) -> None:
+        self._erl.communicate()
+
 
 class Node:
     """One node. Its name is that of its host, which the other nodes know by its address."""
@@ -63,6 +110,7 @@ class Node:
         self.container = container_name
         self.host_name = host_name
         self.name = f"rabbit@{host_name}"
+        self.console: Optional[Console] = None
         self.host = host or run_podman("inspect", "-f", "{{.NetworkSettings.IPAddress}}", container_name).strip()
         self._pid = run_podman("inspect", "-f", "{{.State.Pid}}", container_name).strip()
 
@@ -74,6 +122,12 @@ class Node:
         """Run rabbitmqctl and return what it printed."""
         command = ("timeout", str(timeout), "rabbitmqctl", "-q", "-n", self.name, *arguments)
         return run_podman("exec", "-u", "rabbitmq", "-e", "HOME=/var/lib/rabbitmq", self.container, *command)
+
+    def evaluate(self, expressions: str) -> str:
+        """Return the value of Erlang expressions on the node."""
+        if self.console is not None:
+            return self.console.evaluate(self.name, expressions)
+        return self.ctl("eval", expressions)
 
     def begin(self) -> None:
         """Start the node."""
@@ -201,7 +255,7 @@ class Cluster:
 
     def leaders(self) -> dict[str, Node]:
         """Return the node that leads each quorum queue, as a node that is up knows it."""
-        told = self.up().ctl("eval", _LEADERS)
+        told = self.up().evaluate(_LEADERS)
         names = {node.name: node for node in self.nodes}
         found = re.findall(r"""<<"([^"]+)">>,\s*'?([^'}\s]+)'?\s*}""", told)
         return {queue: names[leader] for queue, leader in found if leader in names}
@@ -217,10 +271,13 @@ class Cluster:
         """
         deadline = time.monotonic() + PATIENCE
         names = ",".join(f'<<"{queue}">>' for queue in queues)
-        while any(self.leaders()[queue] is not node for queue in queues):
+        while True:
+            leaders = self.leaders()
+            if all(leaders.get(queue) is node for queue in queues):
+                return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{node.name} does not lead {', '.join(queues)}")
-            self.up().ctl("eval", _TRANSFER % (node.name, names))
+            self.up().evaluate(_TRANSFER % (node.name, names))
             time.sleep(0.5)
 
     def up(self) -> Node:
@@ -239,7 +296,7 @@ class Cluster:
         deadline = time.monotonic() + PATIENCE
         for node in self.nodes:
             node.wait_up()
-            while node.ctl("eval", _RUNNING).strip() != str(len(self.nodes)):
+            while node.evaluate(_RUNNING).strip() != str(len(self.nodes)):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{node.name} does not find the others")
                 time.sleep(0.5)
@@ -278,18 +335,25 @@ def cluster(series: str = "4", *, as_the_role: bool = True) -> Iterator[Cluster]
             host_name = f"mq{number}-{os.getpid()}"
             name = stack.enter_context(container("cluster", f"rabbitmq{series}", "--hostname", host_name))
             nodes.append(Node(name, host_name))
+        known = "".join(f"{node.host} {node.host_name}\\n" for node in nodes)
+        introduce = (
+            f"printf '{known}' >> /etc/hosts;"
+            f"printf {_COOKIE} > /var/lib/rabbitmq/.erlang.cookie; chmod 400 /var/lib/rabbitmq/.erlang.cookie;"
+            " chown rabbitmq: /var/lib/rabbitmq/.erlang.cookie"
+        )
         for node in nodes:
-            known = "".join(f"{other.host} {other.host_name}\\n" for other in nodes if other is not node)
             configuration = (
                 f"default_user = {USERNAME}\\ndefault_pass = {PASSWORD}\\nloopback_users = none\\n"
                 "cluster_formation.peer_discovery_backend = classic_config\\n"
                 f"cluster_formation.classic_config.nodes.1 = {nodes[0].name}\\n{settings}"
             )
-            node.run(
-                f"printf '{known}' >> /etc/hosts; printf '{configuration}' > /etc/rabbitmq/rabbitmq.conf;"
-                f"printf {_COOKIE} > /var/lib/rabbitmq/.erlang.cookie; chmod 400 /var/lib/rabbitmq/.erlang.cookie;"
-                " chown rabbitmq: /var/lib/rabbitmq/.erlang.cookie"
-            )
+            node.run(f"{introduce}; printf '{configuration}' > /etc/rabbitmq/rabbitmq.conf")
+        host = stack.enter_context(container("cluster", f"rabbitmq{series}", "--hostname", f"console-{os.getpid()}"))
+        run_podman("exec", host, "sh", "-c", introduce)
+        console = Console(host)
+        stack.callback(console.close)
+        for node in nodes:
+            node.console = console
         # The others join the first, which has to be there for it.
         nodes[0].start()
         for node in nodes[1:]:
