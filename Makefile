@@ -224,6 +224,13 @@ bench: stage ## measure beside peers, and write docs/performance.md; BENCH='down
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench $(BENCH) $(or $(BENCH_ARGS),--document $(CURDIR)/docs/performance.md)
 
+# Options of the benchmark of neighbours (tests/bench/neighbour_bench.py --help).
+PEERS_ARGS ?=
+.PHONY: bench-peers
+bench-peers: stage ## imports from neighbours beside single ones, on 20 nodes in network namespaces; needs root
+	@tests/lab/setup.sh
+	@$(IN_STAGE) python tests/bench/neighbour_bench.py $(PEERS_ARGS)
+
 .PHONY: simulate-fleet
 simulate-fleet: stage ## load one real broker with 1,000 worker connections, and print what it takes
 	@tests/lab/setup.sh

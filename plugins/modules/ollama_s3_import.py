@@ -101,6 +101,29 @@ options:
       - A process of the user who owns the store can hold the lock for ever; the error names the process.
     type: float
     default: 21600
+  peers:
+    description:
+      - Other nodes that may have the blobs, each as V(host), V(host:port) or V([IPv6]:port); the port is V(11480) if none is given. The node itself
+        may be among them.
+      - Blobs of more than 4 MiB come from those that have them or are getting them, by pieces, and from the mirror for what nobody has. Each
+        piece is verified by the list of pieces that M(legionio.ollama.ollama_s3_publish) has put into the mirror, and the whole by its digest.
+      - A node hands blobs on with the service that the role P(legionio.ollama.ollama_models#role) installs (C(ollama_models_peers)).
+      - A node that cannot be reached costs some seconds. One that sends wrong bytes is named in RV(peers) and in a warning, and not asked again.
+    type: list
+    elements: str
+    default: []
+  peers_secret:
+    description: What all nodes of the fleet know, and nobody else, of 32 characters or more. Needed with O(peers).
+    type: str
+  peers_ca_path:
+    description: File on the node with the authorities that may have signed the certificates of O(peers). With it, all is encrypted.
+    type: path
+  peers_client_cert:
+    description: File on the node with its own certificate, which the others demand if they have one.
+    type: path
+  peers_client_key:
+    description: File on the node with the key of O(peers_client_cert), if that file does not hold it.
+    type: path
 seealso:
   - module: legionio.ollama.ollama_s3_publish
   - module: legionio.ollama.ollama_s3_info
@@ -196,6 +219,33 @@ bytes_downloaded:
   returned: success or failure, with O(state=present)
   type: int
   sample: 4661224676
+bytes_from_peers:
+  description: The part of RV(bytes_downloaded) that came from O(peers).
+  returned: success or failure, with O(state=present)
+  type: int
+  sample: 4294967296
+peers:
+  description: The O(peers) that sent something, lied, or failed again and again.
+  returned: success or failure, with O(state=present)
+  type: list
+  elements: dict
+  contains:
+    peer:
+      description: Its address, as in O(peers).
+      type: str
+      sample: node-07:11480
+    bytes:
+      description: Bytes of right pieces that came from it.
+      type: int
+      sample: 268435456
+    state:
+      description: V(good), V(lied) if it sent wrong bytes, or V(failed) if it failed several times in a row.
+      type: str
+      sample: good
+    problem:
+      description: The last thing that went wrong with it, or V(null).
+      type: str
+      sample: null
 bytes_resumed:
   description: Bytes that an earlier, interrupted run had downloaded.
   returned: success or failure, with O(state=present)
@@ -296,6 +346,7 @@ error_code:
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
 from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, STORE
 from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_import import import_models
+from ansible_collections.legionio.ollama.plugins.module_utils._module.peer_options import PEERS
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
 
@@ -312,9 +363,11 @@ def main() -> None:
             "chunk_size": {"type": "bytes", "default": "8M"},
             "max_bandwidth": {"type": "bytes"},
             "lock_timeout": {"type": "float", "default": 21600},
+            **PEERS,
         },
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],
+        required_by={"peers_client_cert": ["peers_ca_path"], "peers_client_key": ["peers_client_cert"]},
     )
     run(S3.merge(PROGRESS, STORE, own), import_models)
 

@@ -76,6 +76,13 @@ options:
       - The limit holds on average. The module sends a part of 5 MiB, or a small blob, at full speed.
       - If not set, there is no limit.
     type: bytes
+  pieces:
+    description:
+      - Whether the mirror gets the list of pieces of each blob of more than 4 MiB, if it lacks one. Nodes need the lists to hand blobs to each
+        other (O(legionio.ollama.ollama_s3_import#module:peers)).
+      - For a blob that is in the mirror already, its file is read once.
+    type: bool
+    default: true
 seealso:
   - module: legionio.ollama.ollama_s3_import
   - module: legionio.ollama.ollama_s3_info
@@ -157,6 +164,11 @@ bytes_uploaded:
   returned: success or failure, with O(state=present)
   type: int
   sample: 4661224676
+piece_lists:
+  description: Number of lists of pieces that were written; in check mode, that would be.
+  returned: success, with O(state=present)
+  type: int
+  sample: 1
 replaced:
   description: Objects of the mirror that were uploaded again.
   returned: success, with O(state=present)
@@ -252,6 +264,7 @@ def main() -> None:
             "prune_scope": {"type": "list", "elements": "str", "default": ["*"]},
             "models_path": STORE.argument_spec["models_path"],
             "max_bandwidth": {"type": "bytes"},
+            "pieces": {"type": "bool", "default": True},
         },
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],

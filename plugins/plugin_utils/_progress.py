@@ -189,6 +189,9 @@ def line(host: str, state: dict[str, Any]) -> str:
                 parts.append(f"{in_bytes(rate)}/s" if rate else "nothing moves")
             if rate and state.get("seconds_left") is not None:
                 parts.append(f"{duration(number(state['seconds_left']))} left")
+        near = number(state.get("bytes_from_peers"))
+        if near:
+            parts.append(f"{in_bytes(near)} from neighbours")
     return f"progress: [{host}] {what}: {', '.join(parts)}" if parts else ""
 
 

@@ -215,6 +215,10 @@ class S3Server(Server):
             scratch_dir / "versitygw.log",
         )
 
+    def listen_everywhere(self) -> None:
+        """Answer on all addresses of the machine, before it is started."""
+        self._command = [argument.replace("127.0.0.1:", "0.0.0.0:") for argument in self._command]
+
 
 class OllamaServer(Server):
     """A real Ollama, inference included unless another build is named. `models_path` is its store."""

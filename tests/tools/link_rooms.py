@@ -23,8 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 UTILS = "plugins/module_utils"
 WORKER = "roles/fleet_worker/files/fleet_worker"
 GATEWAY = "roles/fleet_gateway/files/fleet_gateway"
+BLOB_SERVER = "roles/ollama_models/files/blob_server"
 #: The rooms that each daemon has.
-DAEMONS = {WORKER: ("_http", "_ollama", "_mirror", "_fleet"), GATEWAY: ("_http", "_ollama", "_fleet")}
+DAEMONS = {
+    WORKER: ("_http", "_ollama", "_mirror", "_fleet"),
+    GATEWAY: ("_http", "_ollama", "_fleet"),
+    BLOB_SERVER: ("_http", "_ollama", "_mirror"),
+}
 #: Files of the worker that the gateway has too: the log, the notifications of systemd, and parts of the settings.
 SHARED = (
     "exit_codes.py",

@@ -21,7 +21,12 @@ def plan_diff(plan: Plan, where: str) -> dict[str, str]:
 
     :param where: its path or URL.
     """
-    pairs = [*_models(plan), *_blobs(plan), *((change.path, change.before, change.after) for change in plan.access)]
+    pairs = [
+        *_models(plan),
+        *_blobs(plan),
+        *((f"pieces of {digest}", "", "listed") for digest in plan.pieces),
+        *((change.path, change.before, change.after) for change in plan.access),
+    ]
     return {
         "before_header": where,
         "after_header": where,

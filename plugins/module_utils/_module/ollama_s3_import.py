@@ -22,7 +22,7 @@ from .._ollama.store import Store, StoreSettings
 from .groups import store_settings
 from .progress import reported_progress
 from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
-from .s3_results import imported, partial_import, removed
+from .s3_results import from_peers, imported, partial_import, removed
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,21 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
         if module.check_mode or not plan.changed:
             if not module.check_mode:
                 importer.remember()
-            return {**imported(module, plan, store.path, None), **server_remarks(module, mirror)}
+            return {
+                **imported(module, plan, store.path, None),
+                **from_peers(importer.report),
+                **server_remarks(module, mirror),
+            }
         try:
             plan = importer.apply()
         except CollectionError as error:
-            error.result = partial_import(importer.report)
+            error.result = {**partial_import(importer.report), **from_peers(importer.report)}
             raise
-        return {**imported(module, plan, store.path, importer.report), **server_remarks(module, mirror)}
+        return {
+            **imported(module, plan, store.path, importer.report),
+            **from_peers(importer.report),
+            **server_remarks(module, mirror),
+        }
 
 
 def _remove_from_store(module: AnsibleModule, store: Store, options: ImportOptions) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class PublishOptions:
     declared: DeclaredModels
     store: StoreSettings
     max_bandwidth: Optional[int]
+    pieces: bool
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> PublishOptions:
@@ -44,6 +45,7 @@ class PublishOptions:
             declared=DeclaredModels.from_params(params),
             store=StoreSettings(params["models_path"]),
             max_bandwidth=max_bandwidth(params),
+            pieces=params["pieces"],
         )
 
 
@@ -65,6 +67,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             declared.names,
             prune=declared.prune_scope,
             max_bandwidth=options.max_bandwidth,
+            pieces=options.pieces,
             counter=counter,
         )
         plan = publisher.plan()
@@ -85,6 +88,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
         "blobs_pushed": len(plan.of(ADD, REPLACE)),
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,
+        "piece_lists": len(plan.pieces),
         "replaced": [{"digest": blob.digest, "reason": blob.reason} for blob in plan.of(REPLACE)],
         "seconds": round(report.seconds, 3),
         "rate": average_rate(report.bytes_sent, report.seconds),

@@ -95,6 +95,8 @@ def _state(reading: Reading, rate: float, *, foreseeable: bool) -> dict[str, Any
             rate=int(rate),
             seconds_left=int((reading.total - reading.done) / rate) if rate >= 1 and foreseeable else None,
         )
+        if reading.near:
+            state["bytes_from_peers"] = reading.near
     return state
 
 

@@ -19,6 +19,7 @@ from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
 from .groups import s3_settings
+from .peer_options import neighbours
 
 #: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
 CHUNK_SIZES = (1024 * 1024, 64 * 1024 * 1024)
@@ -89,7 +90,7 @@ def transfer_options(params: Mapping[str, Any]) -> TransferOptions:
     """
     _require_within(params, "concurrency", 1, 64)
     _require_within(params, "chunk_size", *CHUNK_SIZES)
-    return TransferOptions(params["concurrency"], params["chunk_size"], max_bandwidth(params))
+    return TransferOptions(params["concurrency"], params["chunk_size"], max_bandwidth(params), neighbours(params))
 
 
 def max_bandwidth(params: Mapping[str, Any]) -> Optional[int]:

@@ -56,6 +56,11 @@ def partial_import(report: ImportReport) -> dict[str, Any]:
     }
 
 
+def from_peers(report: ImportReport) -> dict[str, Any]:
+    """Return what an import got from other nodes."""
+    return {"bytes_from_peers": report.bytes_from_neighbours, "peers": report.neighbours}
+
+
 def average_rate(count: int, seconds: float) -> int:
     """Return bytes a second."""
     return int(count / seconds) if seconds else 0

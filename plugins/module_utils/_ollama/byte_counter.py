@@ -22,6 +22,7 @@ class Reading(NamedTuple):
     :ivar done: bytes at their destination, those of earlier runs included.
     :ivar total: bytes at the destination when the run has ended; 0 if unknown.
     :ivar kept: the part of ``done`` that did not have to be moved in this run.
+    :ivar near: bytes that neighbours sent.
     """
 
     what: str = ""
@@ -29,6 +30,7 @@ class Reading(NamedTuple):
     done: int = 0
     total: int = 0
     kept: int = 0
+    near: int = 0
 
 
 class ByteCounter:
@@ -45,13 +47,17 @@ class ByteCounter:
         with self._lock:
             self._reading = Reading(what, "", kept, total, kept)
 
-    def add(self, count: int, what: str = "") -> None:
-        """Count bytes that were moved, and what they belong to."""
+    def add(self, count: int, what: str = "", *, from_neighbour: bool = False) -> None:
+        """Count bytes that were moved, and what they belong to.
+
+        :param from_neighbour: whether a neighbour sent them.
+        """
         with self._lock:
             before = self._reading
             # A blob that has to be started over brings some of its bytes twice.
             done = min(before.done + count, before.total or before.done + count)
-            self._reading = before._replace(what=what or before.what, done=done)
+            near = before.near + count if from_neighbour else before.near
+            self._reading = before._replace(what=what or before.what, done=done, near=near)
 
     def follow(self, what: str, document: Mapping[str, Any]) -> None:
         """Take in one report of a pull, push or creation: ``{status[, digest, total, completed]}``.

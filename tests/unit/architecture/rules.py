@@ -74,7 +74,8 @@ MIRROR_PACKAGES: dict[str, set[str]] = {
     "s3": {"errors"},
     "state": set(),
     "transfer": {"errors", "s3"},
-    "models": {"errors", "s3", "state", "support", "transfer"},
+    "peers": {"errors", "transfer"},
+    "models": {"errors", "peers", "s3", "state", "support", "transfer"},
 }
 # Standard with the Python that runs this, and not yet with the oldest target, 3.9.
 STANDARD = set(sys.stdlib_module_names) - {"tomllib"}

@@ -130,6 +130,13 @@ UPDATES: dict[str, Any] = {
         "validate": True,
         "ca_path": "/ca",
     },
+    "peers": {
+        "addresses": ["gpu-02:11480"],
+        "secret_credential": "c",
+        "ca_path": "/ca",
+        "client_cert": "/cert",
+        "client_key_credential": "d",
+    },
     "models_path": "/models",
     "models": ["llama3*"],
     "reply_queues": ["llm.fleet.reply.*"],

@@ -36,6 +36,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "__fleet_worker_tree": {"digest": "0123456789abcdef"},
         "__fleet_worker_interpreter": {"stdout": "cp311-x86_64"},
     },
+    "ollama_models": {
+        **SOUND["ollama_models"],
+        "ollama_models_peers_key": "/etc/ssl/node.key",
+        "ollama_models_peers_unit_overrides": {"Service": {"Nice": "5"}},
+        "__ollama_models_peers_tree": {"digest": "0123456789abcdef"},
+    },
     "ollama_server": {"ollama_server_environment": {"TRICKY": 'a "b" $HOME `id` back\\slash 100%'}},
 }
 

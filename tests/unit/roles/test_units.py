@@ -155,3 +155,16 @@ def test_values_of_the_environment_reach_ollama_as_they_are(render: Any) -> None
     # Double quotes and backslashes mean the same to a shell and to systemd's environment files.
     shown = subprocess.run(["sh", "-c", f'{line}; printf %s "$TRICKY"'], stdout=subprocess.PIPE, text=True, check=True)
     assert shown.stdout == value
+
+
+def test_the_blob_server_is_hardly_exposed_and_writes_nothing(render: Any, tmp_path: Path) -> None:
+    more = {"ollama_models_peers_secret": "hidden" * 6, "__ollama_models_peers_tree": {"digest": "0123456789abcdef"}}
+    text = render("ollama_models", "ollama-blobs.service.j2", ollama_models_peers=True, **more)
+    unit = tmp_path / "judged.service"
+    unit.write_text(text)
+    judged = exposure(unit)
+    assert judged.returncode == 0, judged.stdout
+    lines = text.splitlines()
+    assert {"User=ollama", "ProtectSystem=strict", "CapabilityBoundingSet="} <= set(lines)
+    assert not any(line.startswith("ReadWritePaths") for line in lines)
+    assert "hidden" not in text

@@ -13,6 +13,7 @@ from ..._ollama.byte_counter import ByteCounter
 from ..._ollama.digests import blob_file_name
 from ..._ollama.store import Store
 from ..errors import WrongDigestError
+from ..peers.neighbourhood import Neighbourhood
 from ..transfer.bandwidth import Bandwidth
 from ..transfer.blob_transfer import Transfer
 from ..transfer.engine import Engine
@@ -20,6 +21,7 @@ from ..transfer.options import TransferOptions
 from ..transfer.partial_file import BLOCK, PartialFile, kept_bytes
 from ..transfer.sources import ObjectSource
 from .import_report import ImportReport
+from .neighbour_downloads import NeighbourDownloads
 from .plan import BlobChange
 from .wanted_models import WantedModels
 
@@ -42,6 +44,9 @@ class BlobDownloads:
         self._bandwidth = Bandwidth(options.max_bandwidth)
         self._counter = counter
         self._report = report
+        self._neighbours = NeighbourDownloads(
+            Neighbourhood(options.neighbours), wanted, store, report, options.concurrency, self._bandwidth
+        )
         self._users: Mapping[str, str] = {}
 
     def expect(self, blobs: Sequence[BlobChange], users: Mapping[str, str]) -> None:
@@ -68,18 +73,32 @@ class BlobDownloads:
         :param arrived: receives each transfer whose blob is in place, on several threads.
         :raises CollectionError: if no transfer can go on.
         """
+        lists = self._neighbours.lists(transfers)
         try:
-            Engine(
-                concurrency=self._concurrency,
-                chunk_size=self._chunk_size,
-                bandwidth=self._bandwidth,
-                on_bytes=lambda transfer, count: self._counter.add(count, self._users[transfer.digest]),
-                on_done=arrived,
-            ).run(transfers)
+            # The small ones first: they are few bytes, and whoever waits for a model sees how far the large ones are.
+            self._run_alone([transfer for transfer in transfers if transfer.digest not in lists], arrived)
+            shared = [transfer for transfer in transfers if transfer.digest in lists]
+            rest = self._neighbours.run(shared, lists, self._users.__getitem__, self._count, arrived)
+            self._run_alone(rest, arrived)
         finally:
             self._store.sync_blobs()
+            self._neighbours.end()
             self._report.bytes_received += sum(transfer.received for transfer in transfers)
             self._report.bytes_resumed += sum(transfer.resumed for transfer in transfers)
         for transfer in transfers:
             if isinstance(transfer.error, WrongDigestError) and isinstance(transfer.source, ObjectSource):
                 transfer.source.name_damage(transfer.error)
+
+    def _run_alone(self, transfers: Sequence[Transfer], arrived: Callable[[Transfer], None]) -> None:
+        """Carry out transfers from the mirror alone."""
+        if transfers:
+            Engine(
+                concurrency=self._concurrency,
+                chunk_size=self._chunk_size,
+                bandwidth=self._bandwidth,
+                on_bytes=self._count,
+                on_done=arrived,
+            ).run(transfers)
+
+    def _count(self, transfer: Transfer, count: int, from_neighbour: bool = False) -> None:
+        self._counter.add(count, self._users[transfer.digest], from_neighbour=from_neighbour)

@@ -22,6 +22,8 @@ class ImportReport:
     :ivar removed: the digests of the blobs that it removed, since no manifest names them any more.
     :ivar bytes_received: bytes that came over the network.
     :ivar bytes_resumed: bytes that an earlier run had left on the disk.
+    :ivar bytes_from_neighbours: the part of them that neighbours sent.
+    :ivar neighbours: what became of each neighbour that sent something or went wrong (``peers/neighbourhood.py``).
     :ivar seconds: how long the import took.
     :ivar failures: why blobs could not be brought.
     :ivar warnings: what the import left undone.
@@ -33,6 +35,8 @@ class ImportReport:
     removed: list[str] = field(default_factory=list)
     bytes_received: int = 0
     bytes_resumed: int = 0
+    bytes_from_neighbours: int = 0
+    neighbours: list[dict[str, object]] = field(default_factory=list)
     seconds: float = 0.0
     failures: list[CollectionError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -33,6 +33,7 @@ from ..transfer.bandwidth import Bandwidth
 from ..transfer.multipart_upload import part_sizes, upload
 from .catalog import matches, nearest
 from .model_removal import Removal, carry_out_removal, unused_blobs
+from .piece_publish import lacks_pieces, publish_pieces
 from .plan import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
 
 
@@ -59,6 +60,7 @@ class ModelPublisher:
     :param prune: remove other models of the mirror whose names match any of these patterns, and the blobs that only
         the replaced manifests name.
     :param max_bandwidth: bytes per second; ``None`` for no limit.
+    :param pieces: write the lists of pieces that nodes need to hand blobs to each other.
     :param counter: counts the bytes for the progress display.
     :ivar report: what the publication has done so far.
     """
@@ -71,6 +73,7 @@ class ModelPublisher:
         *,
         prune: Sequence[str] = (),
         max_bandwidth: Optional[int] = None,
+        pieces: bool = True,
         counter: Optional[ByteCounter] = None,
     ) -> None:
         self._mirror = mirror
@@ -78,6 +81,7 @@ class ModelPublisher:
         self._names = tuple(dict.fromkeys(names))
         self._prune = prune
         self._bandwidth = Bandwidth(max_bandwidth)
+        self._pieces = pieces
         self._counter = counter or ByteCounter()
         self.report = PublishReport()
 
@@ -92,8 +96,9 @@ class ModelPublisher:
             # The manifests first: an answer to GET explains what is wrong with key or bucket, one to HEAD does not.
             published = list(pool.map(self._mirror.manifest, manifests))
             changes = tuple(pool.map(self._blob_change, blobs.values()))
+            unlisted = tuple(filter(None, pool.map(self._unlisted, blobs.values())))
         for change in changes:
-            if change.action != KEEP:
+            if change.action != KEEP or change.digest in unlisted:
                 self._must_be_readable(change.digest)
         models = [
             ModelChange(name, None if raw is None else digest_of(raw), manifest)
@@ -114,8 +119,13 @@ class ModelPublisher:
             models=tuple(models),
             blobs=(*changes, *unused.blobs),
             warnings=(*self._doubles(models), *unused.warnings),
+            pieces=unlisted,
             listed=unused.listed,
         )
+
+    def _unlisted(self, blob: Layer) -> Optional[str]:
+        """Return the digest of a blob if the mirror lacks the list of its pieces."""
+        return blob.digest if self._pieces and lacks_pieces(self._mirror, blob.digest, blob.size) else None
 
     def _doubles(self, models: Sequence[ModelChange]) -> Iterator[str]:
         """Yield a warning for each new model that Ollama takes for another model of the mirror."""
@@ -136,11 +146,16 @@ class ModelPublisher:
         try:
             # One model after the other, so that a failure leaves the earlier models complete.
             todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
+            unlisted = set(plan.pieces)
             self._counter.expect(plan.models[0].name.short, plan.bytes_to_transfer)
             for model in plan.models:
                 for blob in model.after.blobs if model.after else ():
                     if blob.digest in todo:
                         self._upload(todo.pop(blob.digest), model.name)
+                for layer in model.after.blobs if model.after else ():
+                    if layer.digest in unlisted:
+                        unlisted.remove(layer.digest)
+                        publish_pieces(self._mirror, self._store, layer.digest, layer.size)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)

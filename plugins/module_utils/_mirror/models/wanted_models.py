@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Optional
 
 from ..._ollama.manifests import Layer, Manifest, ManifestError
 from ..._ollama.names import ModelName
-from ..errors import MirrorIncompleteError
+from ..errors import MirrorIncompleteError, ObjectMissingError
+from ..peers.piece_list import MAX_LIST, PieceList
 from ..s3.mirror import READERS, Mirror
 from ..s3.objects import ObjectState
 from ..transfer.sources import ObjectSource
@@ -72,6 +74,17 @@ class WantedModels:
                     digest=blob.digest,
                     name=users[0],
                 )
+
+    def pieces(self, digest: str, size: int) -> Optional[PieceList]:
+        """Return the list of a blob's pieces; ``None`` if the mirror has none.
+
+        :raises PieceListError: if the list cannot be used.
+        """
+        try:
+            content = self._mirror.read(self._mirror.layout.pieces_key(digest), MAX_LIST)
+        except ObjectMissingError:
+            return None
+        return PieceList.parse(content, digest, size)
 
     def source(self, blob: BlobChange) -> ObjectSource:
         """Return the object that holds a blob, which :meth:`find_blobs` has found, as a source of the engine."""

@@ -61,6 +61,10 @@ class Layout:
         """Return the key of a blob."""
         return self.blobs + blob_file_name(digest)
 
+    def pieces_key(self, digest: str) -> str:
+        """Return the key of the list of a blob's pieces."""
+        return f"{self.root}pieces/{blob_file_name(digest)}"
+
     def name_of(self, key: str) -> Optional[ModelName]:
         """Return the model whose manifest has a key; ``None`` if the key is not that of a manifest."""
         parts = key[len(self.manifests) :].split("/")

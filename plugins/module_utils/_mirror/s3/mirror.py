@@ -160,8 +160,9 @@ class Mirror:
         return True
 
     def remove_blob(self, digest: str) -> bool:
-        """Remove a blob. S3 does not report whether it existed."""
+        """Remove a blob and the list of its pieces. S3 does not report whether they existed."""
         self.remove(self.layout.blob_key(digest))
+        self.remove(self.layout.pieces_key(digest))
         return True
 
     def read(self, key: str, limit: int) -> bytes:

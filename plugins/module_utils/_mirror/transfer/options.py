@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Optional
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 #: Requests that run at the same time, unless the user asks for another number.
 CONCURRENCY = 8
@@ -17,14 +20,30 @@ CHUNK_SIZE = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
+class NeighbourOptions:
+    """Which neighbours an import has, and how it talks to them.
+
+    :ivar addresses: ``host``, ``host:port`` or ``[IPv6]:port`` of each; the node itself may be among them.
+    :ivar secret: what all nodes of the fleet know, and nobody else.
+    :ivar tls: how to encrypt, if so.
+    """
+
+    addresses: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
+    tls: Optional[SSLContext] = None
+
+
+@dataclass(frozen=True)
 class TransferOptions:
     """How a download uses the network.
 
     :param concurrency: requests that run at the same time.
     :param chunk_size: bytes of one range request.
     :param max_bandwidth: bytes per second of all requests together; ``None`` for no limit.
+    :param neighbours: other nodes that may have the blobs.
     """
 
     concurrency: int = CONCURRENCY
     chunk_size: int = CHUNK_SIZE
     max_bandwidth: Optional[int] = None
+    neighbours: NeighbourOptions = NeighbourOptions()

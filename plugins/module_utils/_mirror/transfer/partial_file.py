@@ -65,6 +65,7 @@ class PartialFile:
         self._directory = directory
         self._partial = partial_name(stem)
         self._journal = journal_name(stem)
+        self._marks = marks_name(stem)
         self._size = size
         self._ownership = ownership
         self._destination = destination
@@ -139,6 +140,7 @@ class PartialFile:
         self._directory.move(self._partial, self._destination, self._name, lasting=False)
         if journaled:
             self._directory.remove(self._journal)
+            self._directory.remove(self._marks)
 
     def suspend(self) -> None:
         """Keep file and journal for a later run. A file without a journal is removed: no run could continue it."""
@@ -158,6 +160,7 @@ class PartialFile:
         self._close()
         self._directory.remove(self._partial)
         self._directory.remove(self._journal)
+        self._directory.remove(self._marks)
 
     def _note(self) -> None:
         length, seen = self._passed
@@ -224,6 +227,11 @@ def journal_name(stem: str) -> str:
     return f"{stem}.journal"
 
 
+def marks_name(stem: str) -> str:
+    """Return the name of the file of marks that a download by pieces leaves beside a partial file."""
+    return f"{stem}.pieces"
+
+
 def held(directory: Optional[Directory], stem: str) -> int:
     """Return how many bytes of the disk a partial file occupies."""
     state = directory.stat(partial_name(stem)) if directory else None
@@ -247,7 +255,7 @@ def remove_abandoned(directory: Directory, kept: Collection[str], older_than: fl
         least = older_than
         if name.startswith(TEMPORARY):
             least = ABANDONED_AFTER  # another process may be about to move it
-        elif kind not in ("partial", "journal") or stem in kept:
+        elif kind not in ("partial", "journal", "pieces") or stem in kept:
             continue
         state = directory.stat(name)
         if state is not None and time.time() - state.st_mtime >= least:

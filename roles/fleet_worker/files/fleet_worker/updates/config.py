@@ -12,7 +12,9 @@ from pydantic import Field, field_validator
 
 from .._fleet.broadcasts import EXCHANGE, queue_of
 from .._fleet.trust import REPLY_QUEUES
+from .._mirror.peers.settings import neighbour_options
 from .._mirror.s3.settings import S3Settings
+from .._mirror.transfer.options import TransferOptions
 from .._ollama.store import StoreSettings
 from ..settings import credentials
 from ..settings.config import Pattern
@@ -50,6 +52,16 @@ class MirrorConfig(Section):
         return value
 
 
+class PeersConfig(Section):
+    """Other nodes that may have the blobs. Secret and key are credentials of systemd."""
+
+    addresses: list[Name] = Field(min_length=1)
+    secret_credential: CredentialName
+    ca_path: Optional[str] = None
+    client_cert: Optional[str] = None
+    client_key_credential: Optional[CredentialName] = None
+
+
 class UpdatesConfig(Section):
     """The whole file."""
 
@@ -57,6 +69,7 @@ class UpdatesConfig(Section):
     broker: BrokerConfig
     exchange: Name = EXCHANGE
     mirror: MirrorConfig
+    peers: Optional[PeersConfig] = None
     #: The store of the Ollama of this node.
     models_path: str = Field(pattern=r"^/")
     #: Patterns of the names of the models that may be imported (_ollama/patterns.py). There is no default: name them.
@@ -106,3 +119,24 @@ def mirror_settings(config: UpdatesConfig) -> S3Settings:
 def store_settings(config: UpdatesConfig) -> StoreSettings:
     """Return where models go."""
     return StoreSettings(config.models_path)
+
+
+def transfer_options(config: UpdatesConfig) -> Optional[TransferOptions]:
+    """Return how models come; ``None`` if from the mirror alone.
+
+    :raises CredentialError: when a secret is not there.
+    :raises CollectionError: when the settings of the peers cannot be right.
+    """
+    peers = config.peers
+    if peers is None:
+        return None
+    key = peers.client_key_credential
+    return TransferOptions(
+        neighbours=neighbour_options(
+            peers.addresses,
+            credentials.read(peers.secret_credential),
+            peers.ca_path,
+            peers.client_cert,
+            str(credentials.path_of(key)) if key else None,
+        )
+    )

@@ -49,7 +49,7 @@ from ..runtime.systemd import Notifier
 from ..runtime.thread_pool import ThreadPool
 from ..runtime.watchdog import Watchdog
 from ..settings.broker import broker_settings
-from .config import UpdatesConfig, mirror_settings, store_settings
+from .config import UpdatesConfig, mirror_settings, store_settings, transfer_options
 from .importer import BroadcastImporter
 from .outcome_publisher import OutcomePublisher
 
@@ -265,7 +265,13 @@ def run(config: UpdatesConfig) -> int:
     set_up(config.log.format, config.log.level)
     LOG.info("starting", version=__version__, node=config.node)
     try:
-        updates = BroadcastImporter(config.node, mirror_settings(config), store_settings(config), tuple(config.models))
+        updates = BroadcastImporter(
+            config.node,
+            mirror_settings(config),
+            store_settings(config),
+            tuple(config.models),
+            transfer_options(config),
+        )
         loop, pool, supervisor, notifier = EventLoop(), ThreadPool(1), Supervisor(), Notifier()
         updater = BroadcastConsumer(
             loop,

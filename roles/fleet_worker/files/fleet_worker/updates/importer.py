@@ -11,13 +11,14 @@ exchange can thus only make a node fetch a model that it is meant to have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from .._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, NodeReport, Order
 from .._mirror.models.model_import import ModelImport
 from .._mirror.models.plan import ADD, KEEP, REPLACE
 from .._mirror.s3.mirror import Mirror
 from .._mirror.s3.settings import S3Settings
+from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
 from .._ollama.patterns import matches_any
@@ -34,15 +35,24 @@ class BroadcastImporter:
     """Carries broadcasts out.
 
     :param models: patterns of the models that may be imported, at least one.
+    :param transfer: how to use the network, and which neighbours there are.
     """
 
-    def __init__(self, node: str, mirror: S3Settings, store: StoreSettings, models: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        node: str,
+        mirror: S3Settings,
+        store: StoreSettings,
+        models: tuple[str, ...],
+        transfer: Optional[TransferOptions] = None,
+    ) -> None:
         if not models:
             raise ValueError("without a pattern every model would be allowed")
         self._node = node
         self._mirror = mirror
         self._store = store
         self._models = models
+        self._transfer = transfer
         self._leaving = False
 
     def leave(self) -> None:
@@ -75,7 +85,7 @@ class BroadcastImporter:
             name = self.check(order)
             with Store(self._store) as store:
                 mirror = Mirror(self._mirror)
-                importer = ModelImport(mirror, store, [name])
+                importer = ModelImport(mirror, store, [name], options=self._transfer)
                 plan = importer.plan()
                 if order.function == IMPORT and plan.changed:
                     plan = importer.apply()
@@ -92,6 +102,7 @@ class BroadcastImporter:
                     "blobs_downloaded": len(plan.of(ADD, REPLACE)),
                     "blobs_skipped": len(plan.of(KEEP)),
                     "bytes": plan.bytes_to_transfer,
+                    **({"bytes_from_peers": importer.report.bytes_from_neighbours} if self._transfer else {}),
                 }
             LOG.info("update", function=order.function, **result)
             return NodeReport(self._node, DONE, result)

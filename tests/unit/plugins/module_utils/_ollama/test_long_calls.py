@@ -50,7 +50,7 @@ def test_reports_are_counted(lab: Any) -> None:
     client, _count = pulling(lab, [layer(0), layer(100), {"status": "success"}])
     counter = ByteCounter()
     LongCalls(client, counter=counter).pull("m")
-    assert counter.read() == ("m", "success", 100, 100, 0)
+    assert counter.read() == ("m", "success", 100, 100, 0, 0)
 
 
 def test_a_cut_pull_is_asked_for_again(lab: Any) -> None:

@@ -50,7 +50,7 @@ def test_run_blob_arrives_in_whole_blocks_and_its_bytes_are_counted(downloads, m
     assert [transfer.digest for transfer in arrived] == [BLOB.digest]
     assert sum(name == "range" for name, _key in memory_mirror.store.requests) == -(-len(CONTENT) // 4096)
     assert downloads._report.bytes_received == len(CONTENT)
-    assert downloads._counter.read()[2:] == (len(CONTENT), len(CONTENT), 0)
+    assert downloads._counter.read()[2:] == (len(CONTENT), len(CONTENT), 0, 0)
 
 
 def test_run_damaged_object_is_named_by_its_url(downloads, memory_mirror):

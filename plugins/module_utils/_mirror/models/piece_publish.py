@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The publication of lists of pieces, by which nodes can hand blobs to each other."""
+
+from __future__ import annotations
+
+import os
+
+from ..._ollama.digests import digest_of
+from ..._ollama.safe_fs import explained
+from ..._ollama.store import Store
+from ..errors import WrongDigestError
+from ..peers.piece_list import PieceHasher, has_pieces
+from ..s3.mirror import Mirror
+
+#: Bytes read at once.
+_BLOCK = 1024 * 1024
+
+
+def lacks_pieces(mirror: Mirror, digest: str, size: int) -> bool:
+    """Return whether the mirror lacks the list of a blob that is large enough for one."""
+    return has_pieces(size) and mirror.state(mirror.layout.pieces_key(digest)) is None
+
+
+def publish_pieces(mirror: Mirror, store: Store, digest: str, size: int) -> None:
+    """Write the list of the pieces of a blob that the store has.
+
+    :raises WrongDigestError: if the blob of the store has other content.
+    """
+    hasher = PieceHasher(digest, size)
+    descriptor = store.open_blob(digest)
+    if descriptor is None:
+        return  # it was removed while its model was published; the next publication knows more
+    with os.fdopen(descriptor, "rb", buffering=0) as file, explained("read", store.blob_path(digest)):
+        view = memoryview(bytearray(_BLOCK))
+        while True:
+            count = file.readinto(view)
+            if not count:
+                break
+            hasher.update(view[:count])
+    found = hasher.whole
+    if found != digest:
+        raise WrongDigestError(
+            f"The content of {store.blob_path(digest)} has the digest {found}",
+            remedy="Pull or import the model again",
+            digest=digest,
+            found=found,
+        )
+    content = hasher.finish().encoded()
+    mirror.write(mirror.layout.pieces_key(digest), content, digest_of(content))

@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""One neighbour: another node that may have pieces of a blob, and what is known of it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from ..._http.endpoint import BlockingResponse, Endpoint
+from ..._ollama.digests import blob_file_name
+from ..._ollama.text import printable
+from .piece_list import MOST_PIECES, PieceList
+from .piece_marks import PRESENT
+from .signature import RequestSigner
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+#: The port of the blob server, unless the address has another one.
+PORT = 11480
+
+#: Seconds until a connection is there, and for which it may be silent.
+CONNECT_TIMEOUT = 3.0
+SILENCE = 10.0
+
+#: Failures in a row after which a neighbour is left alone for the rest of the run.
+FAILURES = 4
+
+#: Seconds for which a neighbour rests that is busy, and the most for one that fails.
+BUSY_REST = 0.5
+LONGEST_REST = 15.0
+
+#: What became of a neighbour.
+GOOD, LIED, FAILED = "good", "lied", "failed"
+
+
+class NeighbourError(OSError):
+    """A neighbour gives no useful answer."""
+
+
+class NeighbourBusyError(NeighbourError):
+    """A neighbour has no room for a request now."""
+
+
+class NeighbourLacksError(NeighbourError):
+    """A neighbour does not have what it had a moment ago."""
+
+
+@dataclass
+class View:
+    """What a neighbour has of a blob.
+
+    :ivar marks: a character for each piece (``piece_marks.py``).
+    :ivar importer: names the import that is under way there; empty if the neighbour has the whole blob.
+    """
+
+    marks: bytes
+    importer: str = ""
+
+
+class Neighbour:
+    """One neighbour. Several threads read from it at the same time.
+
+    :ivar name: its address, as results name it.
+    :ivar verdict: ``good``, ``lied`` or ``failed``; only a good one is asked.
+    :ivar trouble: the last thing that went wrong, for people; empty if nothing did.
+    :ivar received: bytes of right pieces that came from it.
+    :ivar reading: requests for pieces that are under way.
+    """
+
+    def __init__(self, address: str, signer: Optional[RequestSigner], tls: Optional[SSLContext] = None) -> None:
+        host, port = parse_address(address)
+        self.name = address
+        self.verdict = GOOD
+        self.trouble = ""
+        self.received = 0
+        self.reading = 0
+        self.view: Optional[View] = None
+        self._signer = signer
+        self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._endpoint = Endpoint(host, port, connect_timeout=CONNECT_TIMEOUT, silence=SILENCE, tls=tls)
+        self._failures = 0
+        self._rests_until = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be asked now."""
+        return self.verdict == GOOD and time.monotonic() >= self._rests_until
+
+    def look(self, pieces: PieceList) -> Optional[View]:
+        """Ask which pieces it has; ``None`` if it has none and gets none.
+
+        :raises OSError: if it gives no useful answer.
+        """
+        answer = self._ask(f"/v1/blobs/{blob_file_name(pieces.digest)}/pieces", {})
+        with contextlib.closing(answer):
+            if answer.status == 404:
+                return None
+            self._must_be(answer.status, 200)
+            marks = answer.read(MOST_PIECES + 1)
+            whole = answer.headers.get("x-blob-state") == "whole"
+            if answer.headers.get("x-blob-size") != str(pieces.size):
+                raise NeighbourError(f"it has another size of {pieces.digest}")
+            if whole:
+                return View(bytes([PRESENT]) * len(pieces.digests))
+            if answer.headers.get("x-piece-size") != str(pieces.piece_size) or len(marks) != len(pieces.digests):
+                raise NeighbourError(f"it has other pieces of {pieces.digest}")
+            return View(marks, printable(answer.headers.get("x-importer", ""), 32) or "unnamed")
+
+    def open(self, pieces: PieceList, start: int, stop: int) -> BlockingResponse:
+        """Ask for the bytes from ``start`` up to ``stop``, exclusive.
+
+        :raises OSError: if it gives no useful answer.
+        """
+        answer = self._ask(f"/v1/blobs/{blob_file_name(pieces.digest)}", {"range": f"bytes={start}-{stop - 1}"})
+        try:
+            self._must_be(answer.status, 206)
+            if answer.length != stop - start:
+                raise NeighbourError(f"it sends {answer.length} bytes instead of {stop - start}")
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def worked(self, count: int) -> None:
+        """Note that right bytes came."""
+        self._failures = 0
+        self.received += count
+
+    def failed(self, error: OSError) -> None:
+        """Note a failure: the neighbour rests for a while, and is left alone after several of them."""
+        if isinstance(error, NeighbourBusyError):
+            self._rests_until = time.monotonic() + BUSY_REST * random.uniform(0.5, 1.5)  # noqa: S311
+            return
+        if isinstance(error, NeighbourLacksError):
+            self.view = None
+            return
+        self._failures += 1
+        self.trouble = printable(str(error) or type(error).__name__, 200)
+        self._rests_until = time.monotonic() + min(2.0**self._failures, LONGEST_REST)
+        if self._failures >= FAILURES:
+            self.verdict = FAILED
+
+    def lied(self, piece: int, digest: str) -> None:
+        """Note a piece whose digest is wrong: the neighbour is left alone from now on."""
+        self.verdict = LIED
+        self.trouble = f"sent wrong bytes as piece {piece} of {digest}"
+        self.view = None
+
+    def _ask(self, target: str, headers: dict[str, str]) -> BlockingResponse:
+        headers = {"host": self._host, **headers}
+        return self._endpoint.ask("GET", target, self._signer.signed(target, headers) if self._signer else headers)
+
+    @staticmethod
+    def _must_be(status: int, wanted: int) -> None:
+        if status == 503:
+            raise NeighbourBusyError("it is busy")
+        if status in (404, 416):
+            raise NeighbourLacksError("it does not have it any more")
+        if status in (401, 403):
+            raise NeighbourError("it does not know this node: compare the secret and the clocks")
+        if status != wanted:
+            raise NeighbourError(f"it answers with status {status}")
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Return host and port of an address: ``host``, ``host:port``, ``[IPv6]:port``.
+
+    :raises ValueError: if it is none.
+    """
+    host, bracket, rest = address.partition("]")
+    if bracket and host.startswith("["):
+        host, port = host[1:], rest[1:] if rest.startswith(":") else "" if not rest else "?"
+    elif address.count(":") > 1:
+        host, port = address, ""
+    else:
+        host, _colon, port = address.partition(":")
+    if not host or not host.isascii() or any(sign in host for sign in "/@ \r\n[]"):
+        raise ValueError(f"{address!r} is no address")
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{address!r} has no port from 1 to 65535")
+    return host, int(port or PORT)

@@ -1,0 +1,185 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Piece files: partial files whose pieces come in any order, each verified by its digest before it counts.
+
+The digest of the whole is computed behind the front: a thread hashes the pieces in order as soon as those before them
+are there. So the digest that the manifest names decides in the end, as for any other blob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+
+from ..._ollama.safe_fs import Directory, Ownership, explained
+from ..transfer.partial_file import journal_name, partial_name
+from .piece_list import PieceList
+from .piece_marks import CLAIMED, MISSING, PRESENT, PieceMarks
+
+#: Bytes read at once.
+_BLOCK = 1024 * 1024
+
+
+class PieceFile:
+    """A file that grows by pieces in one directory until it is moved to another. Safe for use by several threads.
+
+    :ivar present: for each piece, whether the file has it and its digest was right.
+    :ivar lacking: how many pieces the file lacks.
+    """
+
+    def __init__(
+        self, directory: Directory, stem: str, pieces: PieceList, ownership: Ownership, destination: Directory
+    ) -> None:
+        """
+        :param directory: where the file grows.
+        :param stem: the name of the complete file, and the beginning of the names beside it.
+        :param destination: the directory to which the complete file is moved.
+        """
+        self.pieces = pieces
+        self.present = [False] * len(pieces.digests)
+        self.lacking = len(pieces.digests)
+        self._directory = directory
+        self._stem = stem
+        self._ownership = ownership
+        self._destination = destination
+        self._marks = PieceMarks(directory, stem, pieces, ownership)
+        self._descriptor = -1
+        self._grew = threading.Condition()
+        self._over = False
+        self._hasher = threading.Thread(target=self._hash, name="piece-hash", daemon=True)
+        self._digest = ""
+
+    @property
+    def importer(self) -> str:
+        """The name of this import among its neighbours."""
+        return self._marks.importer
+
+    def begin(self, models: Sequence[str]) -> int:
+        """Open the file of an earlier run, or a new one; return how many of its bytes are good.
+
+        :param models: full names of the models that the blob comes for.
+        """
+        marks = self._marks.open()
+        self._descriptor = self._directory.create_file(partial_name(self._stem), self._ownership, keep=True)
+        # The journal of a run without neighbours speaks of a beginning that this run may overwrite.
+        self._directory.remove(journal_name(self._stem))
+        there = os.fstat(self._descriptor).st_size
+        good = 0
+        unmarked = PRESENT not in marks
+        for number in range(len(self.present)):
+            start, stop = self.pieces.bounds(number)
+            # Without marks, a run without neighbours may have left the beginning of the file.
+            if (marks[number] == PRESENT or unmarked) and stop <= there:
+                if self._digest_at(start, stop) == self.pieces.digests[number]:
+                    self.present[number] = True
+                    good += stop - start
+                elif unmarked:
+                    break
+        self.lacking = self.present.count(False)
+        with explained("write", self._directory.join(partial_name(self._stem))):
+            os.ftruncate(self._descriptor, self.pieces.size)
+        self._marks.publish(models, bytes(PRESENT if one else MISSING for one in self.present))
+        self._hasher.start()
+        return good
+
+    def claim(self, number: int) -> None:
+        """Let the neighbours know that a piece is being read from the mirror."""
+        self._marks.set(number, CLAIMED)
+
+    def release(self, number: int) -> None:
+        """Let the neighbours know that a piece is not being read from the mirror any more."""
+        if not self.present[number]:
+            self._marks.set(number, MISSING)
+
+    def put(self, number: int, data: memoryview) -> bool:
+        """Take the bytes of a piece; return whether they are right. Wrong ones change nothing.
+
+        :raises DirectoryError: if they cannot be written.
+        """
+        if hashlib.sha256(data).digest() != self.pieces.digests[number]:
+            return False
+        if self.present[number]:
+            return True
+        offset = number * self.pieces.piece_size
+        with explained("write", self._directory.join(partial_name(self._stem))):
+            while data:
+                count = os.pwrite(self._descriptor, data, offset)
+                offset, data = offset + count, data[count:]
+        with self._grew:
+            if not self.present[number]:
+                self.present[number] = True
+                self.lacking -= 1
+            self._grew.notify()
+        self._marks.set(number, PRESENT)
+        return True
+
+    def digest(self) -> str:
+        """Return the digest of the whole file, once all pieces are there."""
+        self._hasher.join()
+        return self._digest
+
+    def commit(self) -> None:
+        """Sync the content to the disk, and move the file to its destination. The marks stay until :meth:`end`."""
+        with explained("write", self._directory.join(partial_name(self._stem))):
+            os.fsync(self._descriptor)
+            # Who serves the blob next reads it again; until then the cache is for the model that is being served.
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        self._directory.move(partial_name(self._stem), self._destination, self._stem, lasting=False)
+        self._close()
+
+    def end(self) -> None:
+        """Remove the marks of a file that was moved. Until then neighbours get the blob, whatever else is to come."""
+        self._marks.remove()
+
+    def suspend(self) -> None:
+        """Keep file and marks for a later run."""
+        self._close()
+        self._marks.close()
+
+    def discard(self) -> None:
+        """Remove file and marks."""
+        self._close()
+        self._directory.remove(partial_name(self._stem))
+        self._marks.remove()
+
+    def _close(self) -> None:
+        with self._grew:
+            self._over = True
+            self._grew.notify()
+        if self._hasher.is_alive():
+            self._hasher.join()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _digest_at(self, start: int, stop: int) -> bytes:
+        seen = hashlib.sha256()
+        self._read_into(seen, start, stop)
+        return seen.digest()
+
+    def _read_into(self, seen: hashlib._Hash, start: int, stop: int) -> None:
+        with explained("read", self._directory.join(partial_name(self._stem))):
+            while start < stop:
+                block = os.pread(self._descriptor, min(_BLOCK, stop - start), start)
+                if not block:
+                    return
+                seen.update(block)
+                start += len(block)
+
+    def _hash(self) -> None:
+        """Hash the whole, piece by piece."""
+        seen = hashlib.sha256()
+        for number in range(len(self.present)):
+            with self._grew:
+                self._grew.wait_for(lambda at=number: self._over or self.present[at])  # type: ignore[misc]
+                if self._over:
+                    return
+            try:
+                self._read_into(seen, *self.pieces.bounds(number))
+            except Exception:  # noqa: BLE001 - the digest stays empty, which is wrong for every blob
+                return
+        self._digest = f"sha256:{seen.hexdigest()}"

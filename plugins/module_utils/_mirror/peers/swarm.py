@@ -1,0 +1,363 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The download of one blob by pieces, from neighbours that have them, and from the mirror for what nobody has.
+
+Threads take one piece after the other. What is rare among the neighbours comes first, so that it spreads. The mirror is
+rationed: a node reads only pieces that belong to it (``neighbourhood.py``), unless nothing moves for a while. A piece
+that takes long is asked for a second time, elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable, Optional
+
+from ..._ollama.errors import CollectionError
+from ..errors import (
+    MirrorBusyError,
+    MirrorUnreachableError,
+    NotS3Error,
+    ObjectChangedError,
+)
+from ..transfer.bandwidth import PIECE as LIMITED_PART
+from ..transfer.bandwidth import Bandwidth
+from ..transfer.blob_transfer import RangeStream, Transfer
+from .neighbour import Neighbour, NeighbourError
+from .neighbourhood import Watch
+from .piece_file import PieceFile
+from .piece_list import PieceListError
+from .piece_marks import PRESENT
+
+#: Requests to the mirror at the same time while neighbours import the same blob, and if many of them read it.
+MIRROR_REQUESTS = 2
+MIRROR_REQUESTS_OF_MANY = 1
+MANY_READERS = 4
+
+#: Bytes received between two looks at whether to stop.
+PART = 512 * 1024
+
+#: Pieces among which the rarest is looked for, so that a choice costs the same for 100 pieces and for 10,000.
+SAMPLE = 48
+
+#: Seconds after which a node looks again at the pieces that belong to it and that somebody had or was reading.
+SECOND_LOOK = 2.0
+
+#: Seconds without a piece to take, after which a node reads what belongs to another one and nobody seems to read.
+PATIENCE = 4.0
+
+#: Seconds without a piece to take, after which it reads even what another node claims to read.
+STARVATION = 60.0
+
+#: Seconds after which a piece under way is asked for a second time by a thread that has nothing else to do: from
+#: another neighbour, and from the mirror.
+SECOND_TRY = 5.0
+SECOND_TRY_OF_MIRROR = 20.0
+
+#: Failures of the mirror that end a download if no piece comes from it in between, for each of the requests that may be
+#: under way; and seconds between two tries at most.
+MIRROR_FAILURES = 6
+LONGEST_PAUSE = 10.0
+
+#: Seconds between two looks of a thread that has nothing to do.
+_IDLE = 0.2
+
+_TRANSIENT = (MirrorUnreachableError, MirrorBusyError, NotS3Error, ObjectChangedError)
+
+
+@dataclass
+class _UnderWay:
+    """A piece that is being received."""
+
+    since: float
+    sources: list[Optional[Neighbour]]
+
+
+class Swarm:
+    """One download of one blob.
+
+    :ivar from_mirror: bytes that came from the mirror.
+    :ivar from_neighbours: bytes of right pieces that came from neighbours.
+    """
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        file: PieceFile,
+        watch: Watch,
+        *,
+        concurrency: int,
+        bandwidth: Bandwidth,
+        on_bytes: Callable[[int, bool], None] = lambda count, from_neighbour: None,
+    ) -> None:
+        """:param on_bytes: receives a number of bytes, and whether a neighbour sent them; on several threads."""
+        self.from_mirror = 0
+        self.from_neighbours = 0
+        self._transfer = transfer
+        self._file = file
+        self._watch = watch
+        self._concurrency = concurrency
+        self._bandwidth = bandwidth
+        self._on_bytes = on_bytes
+        self._lock = threading.Lock()
+        self._woken = threading.Condition(self._lock)
+        self._needed = [number for number, there in enumerate(file.present) if not there]
+        random.shuffle(self._needed)
+        self._under_way: dict[int, _UnderWay] = {}
+        self._mirror_requests = 0
+        self._mirror_failures = 0
+        self._mirror_rests_until = 0.0
+        self._starved_since: Optional[float] = None
+        self._owned: list[int] = []  # pieces that belong to this node while the readers are these
+        self._owned_among: tuple[str, ...] = ()
+        self._unread: list[int] = []  # those of them that were not looked at since
+        self._unread_since = 0.0
+        self._error: Optional[BaseException] = None
+
+    def run(self) -> None:
+        """Bring all pieces that the file lacks.
+
+        :raises PieceListError: if the mirror's own bytes contradict the list of pieces.
+        :raises CollectionError: if the mirror fails, or the file cannot be written.
+        """
+        threads = [
+            threading.Thread(target=self._work, name=f"swarm-{number}", daemon=True)
+            for number in range(min(self._concurrency, len(self._needed)))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException as interruption:
+            self._stop(interruption)
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _stop(self, error: BaseException) -> None:
+        with self._woken:
+            self._error = self._error or error
+            self._woken.notify_all()
+
+    def _work(self) -> None:
+        buffer = bytearray(self._file.pieces.piece_size)
+        try:
+            while True:
+                with self._woken:
+                    if self._error is not None or not self._file.lacking:
+                        self._woken.notify_all()
+                        return
+                    task = self._pick()
+                    if task is None:
+                        self._woken.wait(_IDLE)
+                        continue
+                task(memoryview(buffer))
+        except BaseException as error:  # noqa: BLE001 - run() raises it
+            self._stop(error)
+
+    # Choice of a piece, with the lock held
+
+    def _pick(self) -> Optional[Callable[[memoryview], None]]:
+        now = time.monotonic()
+        sources = self._watch.sources
+        number, neighbour = self._from_neighbours(sources)
+        mirror = self._from_mirror(now)
+        # The mirror first: what it gives is what the others lack.
+        if mirror is not None:
+            number, neighbour = mirror, None
+        if number is None:
+            return self._second_try(now, sources)
+        self._starved_since = None
+        if number in self._needed:
+            self._needed.remove(number)
+        return self._begin(number, neighbour, now)
+
+    def _begin(self, number: int, neighbour: Optional[Neighbour], now: float) -> Callable[[memoryview], None]:
+        self._under_way.setdefault(number, _UnderWay(now, [])).sources.append(neighbour)
+        if neighbour is None:
+            self._mirror_requests += 1
+            self._file.claim(number)
+            return partial(self._read_mirror, number)
+        neighbour.reading += 1
+        return partial(self._read_neighbour, number, neighbour)
+
+    def _from_neighbours(self, sources: list[Neighbour]) -> tuple[Optional[int], Optional[Neighbour]]:
+        """Return the rarest of some pieces that neighbours have, and the least busy neighbour that has it."""
+        if not sources or not self._needed:
+            return None, None
+        sample = self._needed if len(self._needed) <= SAMPLE else random.sample(self._needed, SAMPLE)
+        best: Optional[tuple[int, float, int]] = None
+        for number in sample:
+            count = sum(1 for one in sources if one.view and one.view.marks[number] == PRESENT)
+            if count:
+                key = (count, random.random(), number)  # noqa: S311
+                best = key if best is None else min(best, key)
+        if best is None:
+            return None, None
+        return best[2], self._least_busy(best[2], sources, [])
+
+    @staticmethod
+    def _least_busy(number: int, sources: list[Neighbour], without: list[Optional[Neighbour]]) -> Optional[Neighbour]:
+        having = [one for one in sources if one.view and one.view.marks[number] == PRESENT and one not in without]
+        return min(having, key=lambda one: (one.reading, random.random()), default=None)  # noqa: S311
+
+    def _from_mirror(self, now: float) -> Optional[int]:
+        """Return a piece that this node should read from the mirror now."""
+        alone = self._watch.alone
+        many = len(self._watch.readers) > MANY_READERS
+        most = self._concurrency if alone else MIRROR_REQUESTS_OF_MANY if many else MIRROR_REQUESTS
+        if self._mirror_requests >= most or now < self._mirror_rests_until:
+            return None
+        if alone:
+            return self._needed[-1] if self._needed else None
+        return self._own_piece() if self._needed else None
+
+    def _own_piece(self) -> Optional[int]:
+        """Return a piece that belongs to this node and that nobody has or reads; any piece if nothing moves."""
+        readers, me = self._watch.readers, self._file.importer
+        now = time.monotonic()
+        if readers != self._owned_among:
+            self._owned_among = readers
+            mine = self._needed if me in readers else []
+            self._owned = [number for number in mine if self._watch.owner(number) == me]
+            self._unread, self._unread_since = list(self._owned), now
+        elif not self._unread and now - self._unread_since > SECOND_LOOK:
+            # Who had a piece, or was reading it, may have died or lied since.
+            self._unread, self._unread_since = [one for one in self._owned if not self._file.present[one]], now
+        while self._unread:
+            number = self._unread.pop()
+            if not self._file.present[number] and number not in self._under_way and not self._watch.spread(number):
+                return number
+        if self._under_way:
+            return None
+        self._starved_since = self._starved_since or now
+        hunger = (now - self._starved_since) * random.uniform(0.5, 1.0)  # noqa: S311
+        if hunger < PATIENCE:
+            return None
+        sample = self._needed if len(self._needed) <= SAMPLE else random.sample(self._needed, SAMPLE)
+        free = [number for number in sample if not self._watch.spread(number)]
+        if not free and hunger > STARVATION:
+            free = sample
+        return random.choice(free) if free else None  # noqa: S311
+
+    def _second_try(self, now: float, sources: list[Neighbour]) -> Optional[Callable[[memoryview], None]]:
+        """Return a task for the piece that has been under way for the longest time, if that is long."""
+        if self._needed and self._watch.sources:
+            return None
+        late = min(
+            (
+                (one.since, number)
+                for number, one in self._under_way.items()
+                if len(one.sources) < 2 and not self._file.present[number]
+            ),
+            default=None,
+        )
+        if late is None or now - late[0] < SECOND_TRY:
+            return None
+        number = late[1]
+        neighbour = self._least_busy(number, sources, self._under_way[number].sources)
+        if neighbour is None and (
+            None in self._under_way[number].sources
+            or now - late[0] < SECOND_TRY_OF_MIRROR
+            or self._mirror_requests >= MIRROR_REQUESTS
+        ):
+            return None
+        return self._begin(number, neighbour, now)
+
+    # Transfer of a piece, without the lock
+
+    def _read_neighbour(self, number: int, neighbour: Neighbour, buffer: memoryview) -> None:
+        start, stop = self._file.pieces.bounds(number)
+        view = buffer[: stop - start]
+        right = False
+        try:
+            with contextlib.closing(neighbour.open(self._file.pieces, start, stop)) as stream:
+                whole = self._receive(number, stream, view, True)
+            if whole:
+                right = self._file.put(number, view)
+                if right:
+                    neighbour.worked(len(view))
+                else:
+                    neighbour.lied(number, self._file.pieces.digest)
+        except OSError as error:
+            neighbour.failed(error)
+        finally:
+            with self._woken:
+                neighbour.reading -= 1
+                if right:
+                    self.from_neighbours += len(view)
+                self._end(number, neighbour)
+
+    def _read_mirror(self, number: int, buffer: memoryview) -> None:
+        start, stop = self._file.pieces.bounds(number)
+        view = buffer[: stop - start]
+        try:
+            with contextlib.closing(self._transfer.source.open(start, stop)) as stream:
+                whole = self._receive(number, stream, view, False)
+            if whole and not self._file.put(number, view):
+                raise PieceListError(
+                    f"Piece {number} of {self._transfer.digest} does not have the digest that the mirror's list of"
+                    " pieces gives it",
+                    remedy="Publish the model again",
+                    digest=self._transfer.digest,
+                )
+            self._mirror_failures = 0
+        except _TRANSIENT as error:
+            self._mirror_failed(error)
+        finally:
+            with self._woken:
+                self._mirror_requests -= 1
+                self._file.release(number)
+                self._end(number, None)
+
+    def _mirror_failed(self, error: CollectionError) -> None:
+        with self._lock:
+            self._mirror_failures += 1
+            failures = self._mirror_failures
+            pause = random.uniform(0.5, 1.0) * min(2.0 ** (failures - 1), LONGEST_PAUSE)  # noqa: S311
+            self._mirror_rests_until = time.monotonic() + pause
+        if isinstance(error, ObjectChangedError):
+            self._transfer.source.refresh()
+        if failures >= MIRROR_FAILURES * self._concurrency:
+            raise error
+
+    def _end(self, number: int, source: Optional[Neighbour]) -> None:
+        """Note that a request is over; the lock is held."""
+        under_way = self._under_way[number]
+        under_way.sources.remove(source)
+        if not under_way.sources:
+            del self._under_way[number]
+            if not self._file.present[number]:
+                self._needed.append(number)
+        if not self._file.lacking:
+            self._woken.notify_all()
+        else:
+            self._woken.notify()
+
+    def _receive(self, number: int, stream: RangeStream, view: memoryview, from_neighbour: bool) -> bool:
+        """Receive a piece; return whether it is whole and somebody still needs it."""
+        got = 0
+        part = LIMITED_PART if self._bandwidth.limited else PART
+        while got < len(view):
+            if self._error is not None or self._file.present[number]:
+                return False
+            count = stream.readinto(view[got : got + part])
+            if not count:
+                raise NeighbourError(f"its answer ended {len(view) - got} bytes early")
+            got += count
+            if not from_neighbour:
+                with self._lock:
+                    self.from_mirror += count
+            self._on_bytes(count, from_neighbour)
+            debt = self._bandwidth.spend(count)
+            if debt:
+                with self._woken:
+                    self._woken.wait_for(lambda: self._error is not None, debt)
+        return True

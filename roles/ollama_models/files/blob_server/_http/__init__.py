@@ -1,0 +1,1 @@
+../../../../../plugins/module_utils/_http/__init__.py

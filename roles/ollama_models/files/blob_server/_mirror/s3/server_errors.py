@@ -1,0 +1,1 @@
+../../../../../../plugins/module_utils/_mirror/s3/server_errors.py

@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_marks
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceHasher
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import CLAIMED, read_marks
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, Ownership
+
+MIB = 1024 * 1024
+CONTENT = os.urandom(4 * MIB + 10)
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+OURS = Ownership(None, None, 0o600, 0o700)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    with Directory.open(str(tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def pieces():
+    hasher = PieceHasher(DIGEST, len(CONTENT))
+    hasher.update(memoryview(CONTENT))
+    return hasher.finish()
+
+
+def piece(pieces, number):
+    start, stop = pieces.bounds(number)
+    return memoryview(bytearray(CONTENT[start:stop]))
+
+
+def opened(directory, pieces):
+    file = PieceFile(directory, "blob", pieces, OURS, directory)
+    return file, file.begin(["registry.ollama.ai/library/large/latest"])
+
+
+def test_put_pieces_in_any_order_make_the_blob(directory, pieces, tmp_path):
+    file, good = opened(directory, pieces)
+    assert good == 0
+    for number in (4, 0, 2, 1, 3):
+        assert file.put(number, piece(pieces, number))
+    assert file.lacking == 0
+    assert file.digest() == DIGEST
+    file.commit()
+    assert (tmp_path / "blob").read_bytes() == CONTENT
+    assert read_marks(directory, "blob").has(0, len(CONTENT))
+    file.end()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["blob"]
+
+
+def test_put_wrong_bytes_changes_nothing(directory, pieces):
+    file, _good = opened(directory, pieces)
+    wrong = piece(pieces, 1)
+    wrong[7] ^= 1
+    assert not file.put(1, wrong)
+    assert file.lacking == 5
+    assert not read_marks(directory, "blob").has(MIB, MIB + 1)
+    file.suspend()
+
+
+def test_begin_after_interruption_keeps_right_pieces_only(directory, pieces, tmp_path):
+    file, _good = opened(directory, pieces)
+    for number in (1, 3, 4):
+        file.put(number, piece(pieces, number))
+    file.suspend()
+    with (tmp_path / "blob.partial").open("r+b") as damaged:
+        damaged.seek(3 * MIB)
+        damaged.write(b"power failure")
+    again, good = opened(directory, pieces)
+    assert again.present == [False, True, False, False, True]
+    assert good == MIB + 10
+    again.suspend()
+
+
+def test_begin_file_without_marks_keeps_its_beginning(directory, pieces, tmp_path):
+    (tmp_path / "blob.partial").write_bytes(CONTENT[: 2 * MIB + 5])
+    (tmp_path / "blob.journal").write_bytes(b"")
+    file, good = opened(directory, pieces)
+    assert good == 2 * MIB
+    assert not (tmp_path / "blob.journal").exists()
+    file.suspend()
+
+
+def test_marks_of_dead_import_are_not_believed(directory, pieces):
+    file, _good = opened(directory, pieces)
+    file.put(0, piece(pieces, 0))
+    file.claim(2)
+    marks = read_marks(directory, "blob")
+    assert marks.importer == file.importer
+    assert marks.models == ("registry.ollama.ai/library/large/latest",)
+    assert marks.marks[2] == CLAIMED
+    assert marks.has(5, MIB)
+    assert not marks.has(5, MIB + 1)
+    assert not marks.has(2 * MIB, 2 * MIB + 1)
+    file.suspend()
+    assert read_marks(directory, "blob") is None
+
+
+def test_open_locked_marks_names_the_file(directory, pieces, monkeypatch):
+    monkeypatch.setattr(piece_marks, "_PATIENCE", 0.1)
+    file, _good = opened(directory, pieces)
+    with pytest.raises(MirrorError, match=r"blob\.pieces"):
+        opened(directory, pieces)
+    file.suspend()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000, b"{}".ljust(4096) + b"1"])
+def test_read_marks_foreign_content_is_no_import(directory, tmp_path, content):
+    (tmp_path / "blob.pieces").write_bytes(content)
+    with (tmp_path / "blob.pieces").open() as held:
+        piece_marks.fcntl.flock(held, piece_marks.fcntl.LOCK_EX)
+        assert read_marks(directory, "blob") is None

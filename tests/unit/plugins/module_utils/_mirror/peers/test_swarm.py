@@ -1,0 +1,226 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorUnreachableError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
+    LIED,
+    Neighbour,
+    NeighbourError,
+    View,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import (
+    PieceHasher,
+    PieceListError,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.swarm import Swarm
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, Ownership
+
+MIB = 1024 * 1024
+CONTENT = os.urandom(8 * MIB + 100)
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+PIECES = 9
+
+
+class Bytes:
+    """A stream of some bytes; it may break after some of them."""
+
+    def __init__(self, content, breaks_after=None):
+        self._content = content if breaks_after is None else content[:breaks_after]
+        self._breaks = breaks_after is not None
+
+    def readinto(self, view):
+        if not self._content and self._breaks:
+            raise MirrorUnreachableError("it broke", remedy="none")
+        count = min(len(view), len(self._content))
+        view[:count], self._content = self._content[:count], self._content[count:]
+        return count
+
+    def close(self):
+        pass
+
+
+class MirrorSource:
+    """The blob in the mirror."""
+
+    def __init__(self, content=CONTENT, broken=0):
+        self.content = content
+        self.broken = broken
+        self.opened = []
+
+    def open(self, start, stop):
+        self.opened.append(start // MIB)
+        if self.broken:
+            self.broken -= 1
+            return Bytes(self.content[start:stop], breaks_after=10)
+        return Bytes(self.content[start:stop])
+
+    def refresh(self):
+        pass
+
+
+class ScriptedNeighbour(Neighbour):
+    """A neighbour whose answers a test decides."""
+
+    def __init__(self, name, content=CONTENT, marks=b"1" * PIECES, importer=""):
+        super().__init__(name, None)
+        self.content = content
+        self.view = View(marks, importer)
+
+    def open(self, pieces, start, stop):
+        if self.content is None:
+            raise NeighbourError("it hangs up")
+        return Bytes(self.content[start:stop])
+
+
+class ScriptedWatch:
+    """What a watch has found, which does not change."""
+
+    def __init__(self, neighbours, importer, readers=None):
+        self.neighbours = neighbours
+        self.readers = readers or (importer,)
+        self.importer = importer
+
+    @property
+    def sources(self):
+        return [one for one in self.neighbours if one.view and one.usable]
+
+    @property
+    def alone(self):
+        return not any(one.view for one in self.neighbours)
+
+    def spread(self, number):
+        return sum(1 for one in self.neighbours if one.view and one.view.marks[number] != b"0"[0])
+
+    def owner(self, number):
+        return self.readers[number % len(self.readers)]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(swarm_file, "_IDLE", 0.01)
+    monkeypatch.setattr(swarm_file, "LONGEST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def file(tmp_path):
+    hasher = PieceHasher(DIGEST, len(CONTENT))
+    hasher.update(memoryview(CONTENT))
+    with Directory.open(str(tmp_path)) as directory:
+        made = PieceFile(directory, "blob", hasher.finish(), Ownership(None, None, 0o600, 0o700), directory)
+        made.begin(["registry.ollama.ai/library/large/latest"])
+        yield made
+        made.suspend()
+
+
+def swarm_of(file, source, neighbours=(), readers=None):
+    transfer = Transfer(DIGEST, len(CONTENT), source, target=None)
+    watch = ScriptedWatch(list(neighbours), file.importer, readers and readers(file.importer))
+    return Swarm(transfer, file, watch, concurrency=4, bandwidth=Bandwidth(None))
+
+
+def finished(swarm, within=20.0):
+    """Run a swarm on a thread, and fail if it takes long."""
+    errors = []
+
+    def work():
+        try:
+            swarm.run()
+        except CollectionError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(within)
+    assert not thread.is_alive(), "it does not end"
+    if errors:
+        raise errors[0]
+
+
+def test_run_alone_reads_each_piece_of_the_mirror_once(file):
+    source = MirrorSource()
+    swarm = swarm_of(file, source)
+    finished(swarm)
+    assert sorted(source.opened) == list(range(PIECES))
+    assert (swarm.from_mirror, swarm.from_neighbours) == (len(CONTENT), 0)
+    assert file.digest() == DIGEST
+
+
+def test_run_neighbours_have_all_reads_nothing_of_the_mirror(file):
+    source = MirrorSource()
+    swarm = swarm_of(file, source, [ScriptedNeighbour("a"), ScriptedNeighbour("b")])
+    finished(swarm)
+    assert source.opened == []
+    assert (swarm.from_mirror, swarm.from_neighbours) == (0, len(CONTENT))
+    assert file.digest() == DIGEST
+
+
+def test_run_piece_of_another_reader_is_left_to_that_reader(file):
+    """Two imports begin at once: this one reads its own pieces, and the other one's only when nothing moves."""
+    source = MirrorSource()
+    other = ScriptedNeighbour("a", marks=b"0" * PIECES, importer="f" * 16)
+    swarm = swarm_of(file, source, [other], lambda me: (me, "f" * 16))
+    threading.Thread(target=lambda: finished(swarm), daemon=True).start()
+    deadline = threading.Event()
+    for _turn in range(100):
+        if file.lacking == PIECES // 2:
+            break
+        deadline.wait(0.05)
+    assert sorted(source.opened) == [0, 2, 4, 6, 8]
+    other.view = View(b"1" * PIECES, "f" * 16)
+    for _turn in range(100):
+        if not file.lacking:
+            break
+        deadline.wait(0.05)
+    assert file.lacking == 0
+    assert sorted(source.opened) == [0, 2, 4, 6, 8]
+
+
+def test_run_neighbour_that_lies_is_found_out_at_once_and_its_pieces_come_from_the_mirror(file, monkeypatch):
+    monkeypatch.setattr(swarm_file, "PATIENCE", 1000.0)
+    monkeypatch.setattr(swarm_file, "SECOND_LOOK", 0.05)
+    source = MirrorSource()
+    liar = ScriptedNeighbour("liar", content=bytes(len(CONTENT)))
+    empty = ScriptedNeighbour("empty", marks=b"0" * PIECES, importer="f" * 16)
+    swarm = swarm_of(file, source, [liar, empty])
+    finished(swarm)
+    assert liar.verdict == LIED
+    assert swarm.from_neighbours == 0
+    assert sorted(source.opened) == list(range(PIECES))
+    assert file.digest() == DIGEST
+
+
+def test_run_neighbour_that_hangs_up_costs_its_pieces_nothing(file, monkeypatch):
+    monkeypatch.setattr(swarm_file, "SECOND_LOOK", 0.05)
+    monkeypatch.setattr(swarm_file, "PATIENCE", 0.1)
+    monkeypatch.setattr(swarm_file, "STARVATION", 0.2)
+    finished(swarm_of(file, MirrorSource(), [ScriptedNeighbour("broken", content=None)]))
+    assert file.digest() == DIGEST
+
+
+def test_run_mirror_breaks_off_pieces_come_again(file):
+    source = MirrorSource(broken=5)
+    finished(swarm_of(file, source))
+    assert file.digest() == DIGEST
+    assert len(source.opened) == PIECES + 5
+
+
+def test_run_mirror_that_stays_broken_raises_its_error(file):
+    with pytest.raises(MirrorUnreachableError):
+        finished(swarm_of(file, MirrorSource(broken=10_000)))
+
+
+def test_run_mirror_contradicts_the_list_raises(file):
+    with pytest.raises(PieceListError):
+        finished(swarm_of(file, MirrorSource(content=bytes(len(CONTENT)))))
