@@ -173,10 +173,12 @@ molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name fo
 	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)
 
 # What a deep run does of the other scenarios.
-OTHER_SCENARIOS := molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags
+OTHER_SCENARIOS := molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-upgrade
 .PHONY: $(OTHER_SCENARIOS)
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
+# It upgrades to an Ollama that cannot run models.
+molecule-upgrade: parts-ollama ## a fleet that is upgraded and rolled back while it is asked; about an hour
 
 .PHONY: killed-run
 killed-run: parts ## kill `make test` at random moments, and see that nothing of it stops the next run

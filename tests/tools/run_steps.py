@@ -106,6 +106,7 @@ if DEEP:
         for scenario, minutes in (("legionio", 8.0), ("tls", 15.0), ("airgap", 6.0), ("distros", 8.0), ("tags", 40.0))
     )
     STEPS += (Step("killed-run", 15.0, needs=("molecule-airgap",)),)  # which it kills, too
+    STEPS += (Step("molecule-upgrade", 90.0, needs=("parts", "parts-ollama")),)
 
 
 def say(text: str) -> None:
