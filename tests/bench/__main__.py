@@ -24,12 +24,13 @@ BENCH = Path(__file__).resolve().parent
 sys.path[:0] = [
     str(BENCH),
     str(BENCH.parent / "lab"),
-    *(str(BENCH.parent / "integration" / room) for room in ("mirror", "fleet")),
+    *(str(BENCH.parent / "integration" / room) for room in ("mirror", "fleet", "gateway")),
     str(BENCH.parents[1] / "roles/fleet_worker/files"),
 ]
 
 import fleet_bench  # noqa: E402
 import fleet_cases  # noqa: E402
+import gateway_cases  # noqa: E402
 import machine  # noqa: E402
 import mirror_cases  # noqa: E402
 import report  # noqa: E402
@@ -38,7 +39,10 @@ import services  # noqa: E402
 #: Processes that want to run, from which on the machine is too busy for numbers to mean much.
 _NOISE = 1.5
 
-CASES = [*mirror_cases.CASES, *fleet_cases.CASES]
+CASES = [*mirror_cases.CASES, *fleet_cases.CASES, *gateway_cases.CASES]
+
+#: Names that stand for several cases.
+GROUPS = {"gateway": list(gateway_cases.CASES)}
 
 
 def size(text: str) -> int:
@@ -50,7 +54,7 @@ def size(text: str) -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench", description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join(CASES)}; all by default")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of: {', '.join([*CASES, *GROUPS])}; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (5)")
     parser.add_argument("--blob", type=size, default=size("2G"), help="size of the large blob (2G)")
     parser.add_argument("--layers", type=int, default=1000, help="number of small layers (1000)")
@@ -64,6 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warm", action="store_true", help="leave the caches as they are, to disturb nobody else")
     parser.add_argument("--document", type=Path, help="write the results into this file too")
     given = parser.parse_args()
+    given.cases = [case for name in given.cases for case in GROUPS.get(name, [name])]
     unknown = sorted(set(given.cases) - set(CASES))
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}; there are: {', '.join(CASES)}")
@@ -85,7 +90,8 @@ def main() -> int:
             bench = mirror_cases.Bench(scratch, stack.enter_context(services.s3_server()), given, stack)
             runs.update((name, partial(case, bench)) for name, case in mirror_cases.CASES.items())
         fleet = fleet_bench.Fleet(scratch, given, stack)
-        runs.update((name, partial(case, fleet)) for name, case in fleet_cases.CASES.items())
+        for cases in (fleet_cases.CASES, gateway_cases.CASES):
+            runs.update((name, partial(case, fleet)) for name, case in cases.items())
         described = machine.description(scratch)
         for name in chosen:
             print(f"{name}:", file=sys.stderr, flush=True)

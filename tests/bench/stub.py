@@ -5,6 +5,9 @@
 
 usage: stub.py MODEL...     (prints its port, and ends when its standard input does)
 
+It speaks Ollama's own interface, and OpenAI's chat completions. There, a request with ``stream`` is answered with as
+many ``pieces`` as it wants, and a ``pause`` before each.
+
 It is written on bare asyncio because its own time is part of every contestant's.
 """
 
@@ -29,6 +32,11 @@ _ANSWER = {
 }
 
 
+COMPLETIONS = "/v1/chat/completions"
+
+_COMPLETION = {"id": "chatcmpl-1", "created": 1_767_225_600}
+
+
 class Stub(asyncio.Protocol):
     """One connection, kept alive; requests have a Content-Length, as those of every client here do."""
 
@@ -36,6 +44,7 @@ class Stub(asyncio.Protocol):
         self._models = [{"name": name, "model": name, "digest": "0" * 64} for name in models]
         self._seen = b""
         self._transport: Any = None
+        self._streaming: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -49,7 +58,12 @@ class Stub(asyncio.Protocol):
                 return
             body = self._seen[end + 4 : end + 4 + length]
             self._seen = self._seen[end + 4 + length :]
-            content = json.dumps(self._answer(head.split(b" ", 2)[1].decode(), body)).encode()
+            path = head.split(b" ", 2)[1].decode()
+            asked = json.loads(body) if path == COMPLETIONS else {}
+            if asked.get("stream"):
+                self._streaming = asyncio.ensure_future(self._stream(asked))
+                continue
+            content = json.dumps(self._answer(path, body)).encode()
             self._transport.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                 % (len(content), content)
@@ -60,9 +74,30 @@ class Stub(asyncio.Protocol):
             return {"models": self._models}
         if path == "/api/version":
             return {"version": "0.24.0"}
+        if path == COMPLETIONS:
+            choice = {"index": 0, "message": _ANSWER["message"], "finish_reason": "stop"}
+            usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+            return {**_COMPLETION, "object": "chat.completion", "model": "x", "choices": [choice], "usage": usage}
         if path == "/api/show":
             return {"capabilities": ["completion"]}
         return {"model": json.loads(body)["model"], **_ANSWER} if body else {"models": []}
+
+    async def _stream(self, asked: dict[str, Any]) -> None:
+        head = b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self._transport.write(b"HTTP/1.1 200 OK\r\n" + head)
+        for _piece in range(asked.get("pieces", 3)):
+            await asyncio.sleep(asked.get("pause", 0))
+            self._event({"delta": {"content": "word "}, "finish_reason": None})
+        self._event({"delta": {}, "finish_reason": "stop"})
+        self._chunk(b"data: [DONE]\n\n")
+        self._transport.write(b"0\r\n\r\n")
+
+    def _event(self, choice: dict[str, Any]) -> None:
+        event = {**_COMPLETION, "object": "chat.completion.chunk", "model": "x", "choices": [{"index": 0, **choice}]}
+        self._chunk(b"data: " + json.dumps(event).encode() + b"\n\n")
+
+    def _chunk(self, content: bytes) -> None:
+        self._transport.write(b"%x\r\n%s\r\n" % (len(content), content))
 
 
 def _length(head: bytes) -> int:
