@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet_gateway.settings.keys import KeyRing, hash_of
 
 from .memory_front import CHAT, MODEL, Client, Front, run
 
@@ -96,5 +97,17 @@ def test_cross_origin_requests_are_off_until_an_origin_is_named(tmp_path: Path) 
 def test_carried_path_with_another_method_is_refused(tmp_path: Path) -> None:
     async def test() -> None:
         assert (await got(Front(tmp_path), "/api/chat", body=CHAT)).status == 405
+
+    run(test())
+
+
+def test_version_is_for_everybody_but_not_with_a_wrong_key(tmp_path: Path) -> None:
+    async def test() -> None:
+        path = tmp_path / "keys.yml"
+        path.write_text(f"keys: [{{name: alice, hash: '{hash_of('flg_right')}'}}]")
+        front = Front(tmp_path, keys=KeyRing(str(path)))
+        assert (await got(front, "/api/version")).status == 200
+        assert (await got(front, "/api/version", authorization="Bearer flg_right")).status == 200
+        assert (await got(front, "/api/version", authorization="Bearer flg_wrong")).status == 401
 
     run(test())

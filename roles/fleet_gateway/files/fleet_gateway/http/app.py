@@ -20,7 +20,7 @@ from ..observe.metrics import Metrics
 from ..settings.config import Config
 from .carried import CarriedEndpoint
 from .foreign_pages import ForeignPages
-from .listing import Listing, managed, refused, version
+from .listing import Listing, managed, refused
 from .page import Page
 
 #: Paths of Ollama that would change a node.
@@ -58,7 +58,7 @@ def application(
         Route("/api/tags", listing.tags),
         Route("/api/ps", listing.tags),
         Route("/api/show", listing.show, methods=["POST"]),
-        Route("/api/version", version),
+        Route("/api/version", listing.version),
         Route("/v1/models", listing.models),
         Route("/v1/models/{name:path}", listing.model),
         *(Route(f"/api/{name}", managed, methods=["POST", "DELETE", "HEAD", "PUT"]) for name in _MANAGED),

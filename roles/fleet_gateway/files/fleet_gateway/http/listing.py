@@ -65,17 +65,18 @@ class Listing:
         """``GET /v1/models/{id}``."""
         return JSONResponse(_as_openai(self._found(request, request.path_params["name"])))
 
+    async def version(self, request: Request) -> Response:
+        """``GET /api/version``: for everybody, but not with a wrong key, since clients try their key by it."""
+        if {"authorization", "x-api-key"} & set(request.headers):
+            keyholder(request.scope, self._keys)
+        return JSONResponse({"version": __version__})
+
     def _found(self, request: Request, wanted: str) -> ServedModel:
         names = {wanted, f"{wanted}:latest"}
         for model in self._models(request):
             if model.name in names:
                 return model
         raise GatewayError(404, "model_not_found", f"no node serves the model {wanted[:200]!r}")
-
-
-async def version(_request: Request) -> Response:
-    """``GET /api/version``."""
-    return JSONResponse({"version": __version__})
 
 
 async def managed(_request: Request) -> Response:
