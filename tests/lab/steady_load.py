@@ -46,7 +46,7 @@ def main() -> int:
     url = options.url.replace(
         "{}", quote(options.password_file.read_text(), safe="") if options.password_file else "{}"
     )
-    asker = Asker(Place(url), options.queue, {"x-expires": 3600000}, expiration=str(int(_PATIENCE * 2000)))
+    asker = Asker(Place(url), options.queue, expiration=str(int(_PATIENCE * 2000)))
     while options.file.exists():
         asker.ask(options={"num_predict": 2})
         asker.collect()
@@ -55,8 +55,9 @@ def main() -> int:
         asker.wait(within=_PATIENCE)
     except AssertionError as error:
         print(error)
-        asker._complete = True  # what has not come now never comes
-    verdict = asker.verdict()
+        asker.record.complete = True  # what has not come now never comes
+    asker.remove_replies()
+    verdict = asker.record.verdict()
     print(verdict)
     failed = sum("error" in str(answers[0][0].type) for answers in asker.answers.values())
     print(f"{failed} of the answers are errors")

@@ -116,6 +116,10 @@ class Asker:
         assert len(answers) == 1
         return answers[0]
 
+    def remove_replies(self) -> None:
+        """Delete the reply queue, with the answers that nobody has taken."""
+        self._with_channel(lambda channel: channel.queue_delete(self.reply_to))
+
     def close(self) -> None:
         if self._connection is not None and self._connection.is_open:
             self._connection.close()
