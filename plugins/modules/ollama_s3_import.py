@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._progress
+  - legionio.ollama._signatures
   - legionio.ollama._store
   - legionio.ollama._attributes
   - legionio.ollama._attributes.actiongroup_s3
@@ -344,7 +345,7 @@ error_code:
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
-from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, STORE
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, SIGNATURES, STORE
 from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_import import import_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.peer_options import PEERS
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
@@ -369,7 +370,7 @@ def main() -> None:
         required_one_of=[["name", "models"]],
         required_by={"peers_client_cert": ["peers_ca_path"], "peers_client_key": ["peers_client_cert"]},
     )
-    run(S3.merge(PROGRESS, STORE, own), import_models)
+    run(S3.merge(PROGRESS, STORE, SIGNATURES, own), import_models)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,15 @@ options:
       - For a blob that is in the mirror already, its file is read once.
     type: bool
     default: true
+  signing_key:
+    description:
+      - File with a private key in PEM, on the host that the module runs on, which signs what the task publishes, in the layout of OpenSSF Model Signing.
+      - Models that are in the mirror already are signed too, if they have no signature of this key.
+      - The curve is P-256, P-384 or P-521. Signing needs the package cryptography for the interpreter that runs the module.
+    type: path
+  signing_key_passphrase:
+    description: Passphrase of O(signing_key), if it has one.
+    type: str
 seealso:
   - module: legionio.ollama.ollama_s3_import
   - module: legionio.ollama.ollama_s3_info
@@ -149,6 +158,12 @@ models:
       description: Bytes of all blobs of the model, or V(null) if the model is absent.
       type: int
       sample: 4661224676
+signed:
+  description: The models that the task signed, or in check mode would sign.
+  returned: success, with O(state=present)
+  type: list
+  elements: str
+  sample: ["llama3:8b"]
 blobs_pushed:
   description: Number of uploaded blobs; in check mode, the number to upload.
   returned: success or failure, with O(state=present)
@@ -265,6 +280,8 @@ def main() -> None:
             "models_path": STORE.argument_spec["models_path"],
             "max_bandwidth": {"type": "bytes"},
             "pieces": {"type": "bool", "default": True},
+            "signing_key": {"type": "path", "no_log": False},
+            "signing_key_passphrase": {"type": "str", "no_log": True},
         },
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],

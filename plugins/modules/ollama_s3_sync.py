@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - legionio.ollama._s3
   - legionio.ollama._server
   - legionio.ollama._progress
+  - legionio.ollama._signatures
   - legionio.ollama._attributes
   - legionio.ollama._attributes.actiongroup_s3
   - legionio.ollama._attributes.actiongroup_server
@@ -306,7 +307,13 @@ error_code:
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
-from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import PROGRESS, S3, SERVER, STORE
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import (
+    PROGRESS,
+    S3,
+    SERVER,
+    SIGNATURES,
+    STORE,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._module.ollama_s3_sync import sync_models
 from ansible_collections.legionio.ollama.plugins.module_utils._module.running import run
 
@@ -325,7 +332,7 @@ def main() -> None:
         mutually_exclusive=[["name", "models"]],
         required_one_of=[["name", "models"]],
     )
-    run(S3.merge(SERVER, PROGRESS, own), sync_models)
+    run(S3.merge(SERVER, PROGRESS, SIGNATURES, own), sync_models)
 
 
 if __name__ == "__main__":

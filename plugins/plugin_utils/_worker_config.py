@@ -17,6 +17,12 @@ from typing import Any, Callable
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcasts import queue_of
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker import Address
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import NODE, check_collisions, lane
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.keys import KeyRing
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.policy import (
+    OFF,
+    SignaturePolicy,
+    SignatureRule,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.header_fields import check_header
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts import parse_host
@@ -146,6 +152,12 @@ def updates_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "mirror.endpoint_url", "has a user or a password"
     for pattern in config["models"]:
         yield from _refused("models", NamePattern.parse, pattern)
+    yield from _refused("signatures", _signature_policy, config.get("signatures") or {})
+
+
+def _signature_policy(signatures: Mapping[str, Any]) -> SignaturePolicy:
+    rules = tuple(SignatureRule(rule["models"], rule["policy"]) for rule in signatures.get("rules", ()))
+    return SignaturePolicy(signatures.get("policy", OFF), rules, KeyRing(signatures.get("keys", ())))
 
 
 def _refused(key: str, check: Callable[..., Any], *values: Any, **options: Any) -> Iterator[Problem]:

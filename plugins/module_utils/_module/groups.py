@@ -20,6 +20,8 @@ from typing import Any
 from ansible.module_utils.basic import env_fallback
 
 from .._mirror.s3.settings import S3Settings
+from .._mirror.signing.keys import KeyRing
+from .._mirror.signing.policy import MODES, OFF, SignaturePolicy, SignatureRule
 from .._ollama.store import StoreSettings
 from .argspec import ArgumentSpec
 
@@ -74,6 +76,23 @@ STORE = ArgumentSpec(
         "owner": {"type": "str"},
         "group": {"type": "str"},
         "mode": {"type": "raw"},
+    },
+)
+
+SIGNATURES = ArgumentSpec(
+    {
+        "signature_policy": {"type": "str", "choices": list(MODES), "default": OFF},
+        "signature_rules": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "models": {"type": "str", "required": True},
+                "policy": {"type": "str", "choices": list(MODES), "required": True},
+            },
+        },
+        "signature_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+        "allow_rollback": {"type": "bool", "default": False},
     },
 )
 
@@ -133,4 +152,17 @@ def store_settings(params: Mapping[str, Any]) -> StoreSettings:
         owner=params["owner"] or None,
         group=params["group"] or None,
         mode=params["mode"],
+    )
+
+
+def signature_policy(params: Mapping[str, Any]) -> SignaturePolicy:
+    """Return which models must be signed.
+
+    :raises CollectionError: for a pattern, a key or a policy that cannot be meant so.
+    """
+    return SignaturePolicy(
+        params["signature_policy"],
+        tuple(SignatureRule(rule["models"], rule["policy"]) for rule in params["signature_rules"]),
+        KeyRing(params["signature_keys"]),
+        params["allow_rollback"],
     )

@@ -14,12 +14,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models.model_import import ModelImport
 from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
+from .._mirror.signing.policy import SignaturePolicy
 from .._mirror.state.lock import LockWait, exclusive
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
 from .._ollama.names import spellings
 from .._ollama.store import Store, StoreSettings
-from .groups import store_settings
+from .groups import signature_policy, store_settings
 from .progress import reported_progress
 from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
 from .s3_results import from_peers, imported, partial_import, removed
@@ -36,6 +37,7 @@ class ImportOptions:
     store: StoreSettings
     transfer: TransferOptions
     verify_always: bool
+    signatures: SignaturePolicy
     lock_timeout: float
 
     @classmethod
@@ -49,6 +51,7 @@ class ImportOptions:
             store=store_settings(params),
             transfer=transfer_options(params),
             verify_always=params["verify"] == "always",
+            signatures=signature_policy(params),
             lock_timeout=params["lock_timeout"],
         )
 
@@ -72,6 +75,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
             wait=LockWait(module.warn, options.lock_timeout),
             counter=counter,
         )
+        importer.demand_signatures(options.signatures)
         plan = importer.plan()
         if module.check_mode or not plan.changed:
             if not module.check_mode:

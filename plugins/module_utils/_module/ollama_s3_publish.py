@@ -16,6 +16,7 @@ from .._mirror.models import model_publish
 from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
 from .._mirror.models.plan import ADD, KEEP, REPLACE
 from .._mirror.s3.mirror import Mirror
+from .._mirror.signing.keys import PrivateKey
 from .._ollama.errors import CollectionError
 from .._ollama.store import Store, StoreSettings
 from .progress import reported_progress
@@ -28,12 +29,14 @@ class PublishOptions:
     """What a task asks for.
 
     :ivar max_bandwidth: bytes a second; None for no limit.
+    :ivar signer: signs the models; None leaves them unsigned.
     """
 
     declared: DeclaredModels
     store: StoreSettings
     max_bandwidth: Optional[int]
     pieces: bool
+    signer: Optional[PrivateKey]
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> PublishOptions:
@@ -46,7 +49,13 @@ class PublishOptions:
             store=StoreSettings(params["models_path"]),
             max_bandwidth=max_bandwidth(params),
             pieces=params["pieces"],
+            signer=_signer(params),
         )
+
+
+def _signer(params: Mapping[str, Any]) -> Optional[PrivateKey]:
+    path = params["signing_key"]
+    return PrivateKey.load(path, params["signing_key_passphrase"]) if path and params["state"] == "present" else None
 
 
 def publish_models(module: AnsibleModule) -> dict[str, Any]:
@@ -69,6 +78,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             max_bandwidth=options.max_bandwidth,
             pieces=options.pieces,
             counter=counter,
+            signer=options.signer,
         )
         plan = publisher.plan()
         if plan.changed and not module.check_mode:
@@ -86,6 +96,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
         **removed(module, plan, url, report.removal),
         **server_remarks(module, mirror),
         "blobs_pushed": len(plan.of(ADD, REPLACE)),
+        "signed": [name.short for name in plan.signed],
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,
         "piece_lists": len(plan.pieces),

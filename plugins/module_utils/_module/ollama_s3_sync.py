@@ -16,12 +16,14 @@ from ansible.module_utils.basic import AnsibleModule
 from .._mirror.models.import_report import SyncReport
 from .._mirror.models.model_sync import ModelSync, ServerAccess
 from .._mirror.models.plan import ADD, Plan
+from .._mirror.signing.policy import SignaturePolicy
 from .._mirror.state.lock import LockWait
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
 from .._ollama.retry import RetryPolicy
 from .._ollama.safe_fs import DirectoryError
 from .._ollama.store import Store, StoreSettings
+from .groups import signature_policy
 from .progress import reported_progress
 from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
 from .s3_results import imported, partial_import
@@ -36,6 +38,7 @@ class SyncOptions:
     models_path: str
     transfer: TransferOptions
     verify_always: bool
+    signatures: SignaturePolicy
     policy: RetryPolicy
 
     @classmethod
@@ -49,6 +52,7 @@ class SyncOptions:
             models_path=params["models_path"],
             transfer=transfer_options(params),
             verify_always=params["verify"] == "always",
+            signatures=signature_policy(params),
             policy=RetryPolicy(params["retries"]),
         )
 
@@ -72,6 +76,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
             wait=LockWait(module.warn),
             counter=counter,
         )
+        syncer.demand_signatures(options.signatures)
         plan = syncer.plan()
         if module.check_mode or not plan.changed:
             if store.exists and not module.check_mode:

@@ -20,6 +20,8 @@ import pika
 import pytest
 import yaml
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_parts import ODD_TABLE, channel_to, delete_queues, eventually, raw_tables
 from fleet_worker._fleet.topology import updates_permissions
 from mirror_lab import Model, assert_sound, digest_of, new_bucket
@@ -149,6 +151,17 @@ def test_what_is_not_allowed_is_refused(clean_broker: Any, updater: Callable[...
     missing = task(clean_broker, name="smollm2:1.7b", nodes=["gpu-01"])
     assert missing["nodes"]["gpu-01"]["error"]["code"] == "model_missing"
     assert not (node.store / "manifests").exists()
+
+
+def test_unsigned_model_is_refused_by_a_node_that_demands_signatures(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, tmp_path: Path
+) -> None:
+    made = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = made.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    updater("gpu-01", signatures={"policy": "enforce", "keys": [pem]})
+    error = task(clean_broker)["nodes"]["gpu-01"]["error"]
+    assert error["code"] == "model_unsigned" and "enforce of *" in error["message"]
+    assert not (tmp_path / "models-gpu-01" / "manifests").exists()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_USE: dict[str, set[str]] = {
     "_http": set(),
     "_ollama": {"requests", "urllib3"},
-    "_mirror": {"boto3", "botocore", "s3transfer", "urllib3"},
+    "_mirror": {"boto3", "botocore", "cryptography", "s3transfer", "urllib3"},
     "_fleet": {"cryptography", "jwt", "pika"},
 }
 # The rooms that each daemon has.
@@ -72,10 +72,11 @@ MIRROR_PACKAGES: dict[str, set[str]] = {
     "errors": set(),
     "support": set(),
     "s3": {"errors"},
+    "signing": {"errors"},
     "state": set(),
     "transfer": {"errors", "s3"},
     "peers": {"errors", "transfer"},
-    "models": {"errors", "peers", "s3", "state", "support", "transfer"},
+    "models": {"errors", "peers", "s3", "signing", "state", "support", "transfer"},
 }
 # Standard with the Python that runs this, and not yet with the oldest target, 3.9.
 STANDARD = set(sys.stdlib_module_names) - {"tomllib"}

@@ -137,6 +137,16 @@ UPDATES: dict[str, Any] = {
         "client_cert": "/cert",
         "client_key_credential": "d",
     },
+    "signatures": {
+        "policy": "enforce",
+        "rules": [{"models": "hf.co/*", "policy": "warn"}],
+        "keys": [
+            (
+                "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEGOfQNhPeb0nBzQWB5QlTNuKF1QPo\n"
+                "t3Kj2EkudY49cfHTVqXhxc7zkS2atsiLW4DOhHOK+cZXxe2Ysrz7Pls1qw==\n-----END PUBLIC KEY-----\n"
+            )
+        ],
+    },
     "models_path": "/models",
     "models": ["llama3*"],
     "reply_queues": ["llm.fleet.reply.*"],

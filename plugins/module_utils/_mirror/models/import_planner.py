@@ -85,6 +85,7 @@ class ImportPlanner:
             blobs=(*blobs, *unused.blobs),
             access=tuple(self._access_changes(models, blobs)),
             warnings=(
+                *self._wanted.warnings,
                 *self._owner_warnings(),
                 *warnings_of(models, places, present),
                 *self._prune_warnings(),

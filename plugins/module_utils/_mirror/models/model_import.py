@@ -13,6 +13,7 @@ from ..._ollama.byte_counter import ByteCounter
 from ..._ollama.names import ModelName
 from ..._ollama.store import Store
 from ..s3.mirror import Mirror
+from ..signing.policy import SignaturePolicy
 from ..state.lock import LockWait
 from ..state.verification_records import VerificationRecords
 from ..transfer.options import TransferOptions
@@ -22,6 +23,7 @@ from .import_planner import ImportPlanner
 from .import_report import ImportReport
 from .import_run import ImportRun
 from .plan import Plan
+from .signature_check import SignatureCheck
 from .store_destination import StoreDelivery, StoreDestination
 from .wanted_models import WantedModels
 
@@ -53,11 +55,18 @@ class ModelImport:
         """
         self.report = ImportReport()
         self._inspector = BlobInspector(store, VerificationRecords(store.find_workspace(), believe=not verify_always))
-        wanted = WantedModels(mirror, names)
-        downloads = BlobDownloads(wanted, store, options or TransferOptions(), counter or ByteCounter(), self.report)
-        self._planner = ImportPlanner(wanted, store, StoreDestination(store, self._inspector), prune)
+        self._wanted = WantedModels(mirror, names)
+        self._mirror, self._store = mirror, store
+        downloads = BlobDownloads(
+            self._wanted, store, options or TransferOptions(), counter or ByteCounter(), self.report
+        )
+        self._planner = ImportPlanner(self._wanted, store, StoreDestination(store, self._inspector), prune)
         delivery = StoreDelivery(downloads, self.report)
         self._run = ImportRun(store, self._planner, self._inspector, delivery, self.report, wait or LockWait())
+
+    def demand_signatures(self, policy: SignaturePolicy) -> None:
+        """Have each model checked by a policy. To be called before the first plan."""
+        self._wanted.signatures = SignatureCheck(self._mirror, self._store, policy)
 
     def plan(self) -> Plan:
         """Decide what to do, as :meth:`ImportPlanner.plan` does."""
@@ -65,8 +74,12 @@ class ModelImport:
 
     def apply(self) -> Plan:
         """Plan once more, alone with the store, and carry the plan out, as :meth:`ImportRun.apply` does."""
-        return self._run.apply()
+        try:
+            return self._run.apply()
+        finally:
+            self._wanted.remember_signatures(self.report.models)
 
     def remember(self) -> None:
-        """Save which blobs a plan has verified, so that the next run need not hash them."""
+        """Save what a plan has verified: blobs, so that the next run need not hash them, and signatures."""
         self._inspector.remember()
+        self._wanted.remember_signatures(self._wanted.names)

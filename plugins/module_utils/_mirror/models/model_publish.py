@@ -29,6 +29,8 @@ from ..._ollama.store import Store
 from ..errors import ListError, MirrorAccessError
 from ..s3 import etags
 from ..s3.mirror import READERS, Mirror
+from ..signing.bundle import MAX_SIGNATURE, SignatureError, sign, verify
+from ..signing.keys import PrivateKey
 from ..transfer.bandwidth import Bandwidth
 from ..transfer.multipart_upload import part_sizes, upload
 from .catalog import matches, nearest
@@ -62,6 +64,7 @@ class ModelPublisher:
     :param max_bandwidth: bytes per second; ``None`` for no limit.
     :param pieces: write the lists of pieces that nodes need to hand blobs to each other.
     :param counter: counts the bytes for the progress display.
+    :param signer: signs the models; ``None`` leaves them unsigned.
     :ivar report: what the publication has done so far.
     """
 
@@ -75,7 +78,9 @@ class ModelPublisher:
         max_bandwidth: Optional[int] = None,
         pieces: bool = True,
         counter: Optional[ByteCounter] = None,
+        signer: Optional[PrivateKey] = None,
     ) -> None:
+        self._signer = signer
         self._mirror = mirror
         self._store = store
         self._names = tuple(dict.fromkeys(names))
@@ -104,6 +109,10 @@ class ModelPublisher:
             ModelChange(name, None if raw is None else digest_of(raw), manifest)
             for (name, manifest), raw in zip(manifests.items(), published)
         ]
+        with ThreadPoolExecutor(READERS) as pool:
+            signed = [
+                model.name for model, unsigned in zip(models, pool.map(self._needs_signature, models)) if unsigned
+            ]
         going: dict[ModelName, bytes] = {}
         if self._prune:
             # Without prune nothing is removed: a node may be importing the previous version of a model.
@@ -118,6 +127,7 @@ class ModelPublisher:
         return Plan(
             models=tuple(models),
             blobs=(*changes, *unused.blobs),
+            signed=tuple(signed),
             warnings=(*self._doubles(models), *unused.warnings),
             pieces=unlisted,
             listed=unused.listed,
@@ -156,6 +166,8 @@ class ModelPublisher:
                     if layer.digest in unlisted:
                         unlisted.remove(layer.digest)
                         publish_pieces(self._mirror, self._store, layer.digest, layer.size)
+                if model.after and model.name in plan.signed:
+                    self._sign(model.name, model.after)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)
@@ -165,6 +177,25 @@ class ModelPublisher:
             self.report.removal = carry_out_removal(self._mirror, plan)
         finally:
             self.report.seconds = time.monotonic() - start
+
+    def _needs_signature(self, model: ModelChange) -> bool:
+        """Return whether a model must be signed: a new manifest always, another one if its signature is not sound."""
+        if self._signer is None or model.after is None:
+            return False
+        if model.action != KEEP:
+            # Also a manifest that was signed before, so that an older model counts again.
+            return True
+        content = self._mirror.signature(model.name, model.after.digest, MAX_SIGNATURE + 1)
+        try:
+            return content is None or not verify(content, model.name, model.after, self._signer.ring)
+        except SignatureError:
+            return True
+
+    def _sign(self, name: ModelName, manifest: Manifest) -> None:
+        """Write the signature of a model before its manifest: nodes find both, or the manifest before with its own."""
+        if self._signer is not None:
+            content = sign(name, manifest, self._signer)
+            self._mirror.write(self._mirror.layout.signature_key(name, manifest.digest), content, digest_of(content))
 
     def _manifest(self, name: ModelName) -> Manifest:
         raw = self._store.manifest(name)

@@ -16,6 +16,7 @@ from ..._ollama.names import ModelName
 from ..._ollama.retry import RetryPolicy
 from ..._ollama.store import Store
 from ..s3.mirror import Mirror
+from ..signing.policy import SignaturePolicy
 from ..state.lock import LockWait
 from ..state.verification_records import VerificationRecords
 from ..transfer.options import TransferOptions
@@ -27,6 +28,7 @@ from .import_run import ImportRun
 from .plan import Plan
 from .server_delivery import ServerDelivery
 from .server_destination import ServerDestination
+from .signature_check import SignatureCheck
 from .wanted_models import WantedModels
 
 
@@ -72,9 +74,12 @@ class ModelSync:
         self.report = SyncReport()
         self._inspector = BlobInspector(store, VerificationRecords(store.find_workspace(), believe=not verify_always))
         self._destination = ServerDestination(server.client, store, self._inspector, self.report)
-        wanted = WantedModels(mirror, names)
-        downloads = BlobDownloads(wanted, store, options or TransferOptions(), counter or ByteCounter(), self.report)
-        self._planner = ImportPlanner(wanted, store, self._destination)
+        self._wanted = WantedModels(mirror, names)
+        self._mirror, self._store = mirror, store
+        downloads = BlobDownloads(
+            self._wanted, store, options or TransferOptions(), counter or ByteCounter(), self.report
+        )
+        self._planner = ImportPlanner(self._wanted, store, self._destination)
         delivery = ServerDelivery(
             downloads, store, self._destination, self._inspector, self.report, server.pusher, server.policy
         )
@@ -84,6 +89,10 @@ class ModelSync:
     def where(self) -> str:
         """The server and its store, as messages name them."""
         return self._destination.where
+
+    def demand_signatures(self, policy: SignaturePolicy) -> None:
+        """Have each model checked by a policy. To be called before the first plan."""
+        self._wanted.signatures = SignatureCheck(self._mirror, self._store, policy)
 
     def plan(self) -> Plan:
         """Decide what to do, and whether it can be done from here, as :meth:`ImportPlanner.plan` does.
@@ -96,10 +105,14 @@ class ModelSync:
 
     def apply(self) -> Plan:
         """Plan once more, alone with the store, and carry the plan out; then the server must list the models."""
-        plan = self._run.apply()
-        self._destination.must_list(self._planner.manifests)
+        try:
+            plan = self._run.apply()
+            self._destination.must_list(self._planner.manifests)
+        finally:
+            self._wanted.remember_signatures(self.report.models)
         return plan
 
     def remember(self) -> None:
-        """Save which blobs a plan has verified, so that the next run need not hash them."""
+        """Save what a plan has verified: blobs, so that the next run need not hash them, and signatures."""
         self._inspector.remember()
+        self._wanted.remember_signatures(self._wanted.names)

@@ -70,6 +70,7 @@ class AccessChange:
 class Plan:
     """All changes, each blob and each model once.
 
+    :param signed: the models whose signatures are written.
     :param warnings: facts that a user should know, and that the plan does not change.
     :param pieces: digests of the blobs whose lists of pieces the mirror gets.
     :param listed: the models that were present when the plan decided which blobs go.
@@ -78,6 +79,7 @@ class Plan:
     models: tuple[ModelChange, ...] = ()
     blobs: tuple[BlobChange, ...] = ()
     access: tuple[AccessChange, ...] = ()
+    signed: tuple[ModelName, ...] = ()
     warnings: tuple[str, ...] = ()
     pieces: tuple[str, ...] = ()
     listed: frozenset[ModelName] = frozenset()
@@ -86,7 +88,7 @@ class Plan:
     def changed(self) -> bool:
         """Whether the plan changes anything."""
         actions = {model.action for model in self.models} | {blob.action for blob in self.blobs}
-        return bool(self.access or self.pieces) or bool(actions - {KEEP})
+        return bool(self.access or self.pieces or self.signed) or bool(actions - {KEEP})
 
     def of(self, *actions: str) -> list[BlobChange]:
         """Return the blobs with one of these actions."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Optional
 
@@ -19,13 +19,18 @@ from ..s3.objects import ObjectState
 from ..transfer.sources import ObjectSource
 from . import catalog
 from .plan import BlobChange
+from .signature_check import SignatureCheck
 
 
 class WantedModels:
-    """Some models of a mirror. Each manifest and each object's state is requested once."""
+    """Some models of a mirror. Each manifest and each object's state is requested once.
+
+    :ivar signatures: checks the signature of each manifest; ``None`` if nobody does.
+    """
 
     def __init__(self, mirror: Mirror, names: Sequence[ModelName]) -> None:
         self._mirror = mirror
+        self.signatures: Optional[SignatureCheck] = None
         self.names = tuple(dict.fromkeys(names))
         self._manifests: dict[ModelName, Manifest] = {}
         self._objects: dict[str, ObjectState] = {}
@@ -35,6 +40,7 @@ class WantedModels:
 
         :raises ModelMissingError: if the mirror lacks a model.
         :raises ManifestError: if a manifest is damaged.
+        :raises SignatureError: if a model is not signed as it must be.
         """
         if not self._manifests:
             with ThreadPoolExecutor(READERS) as pool:
@@ -46,13 +52,26 @@ class WantedModels:
         if raw is None:
             raise catalog.missing(self._mirror, name)
         try:
-            return Manifest.parse(raw)
+            manifest = Manifest.parse(raw)
         except ManifestError as error:
             url = self._mirror.settings.url(self._mirror.layout.manifest_key(name))
             error.message = f"{url}: {error.message}"
             error.details["name"] = name.full
             error.details["endpoint"] = self._mirror.settings.where
             raise
+        if self.signatures is not None:
+            self.signatures.check(name, manifest)
+        return manifest
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with the models that are wanted, and does not keep them from coming."""
+        return () if self.signatures is None else self.signatures.warnings
+
+    def remember_signatures(self, names: Iterable[ModelName]) -> None:
+        """Record when some of the models were signed, once the store has them."""
+        if self.signatures is not None:
+            self.signatures.remember(names)
 
     def find_blobs(self, blobs: Sequence[BlobChange], manifests: Mapping[ModelName, Manifest]) -> None:
         """Find the objects of some blobs. An empty blob needs no object.

@@ -65,6 +65,17 @@ class Layout:
         """Return the key of the list of a blob's pieces."""
         return f"{self.root}pieces/{blob_file_name(digest)}"
 
+    def signature_key(self, name: ModelName, digest: str) -> str:
+        """Return the key of the signature of a model.
+
+        :param digest: of the manifest that is signed, so that a manifest and its successor have each its own.
+        """
+        return f"{self.signatures_of(name)}{blob_file_name(digest)}.json"
+
+    def signatures_of(self, name: ModelName) -> str:
+        """Return the beginning of the keys of all signatures of a model."""
+        return f"{self.root}signatures/" + "/".join((*name.manifest_parts, ""))
+
     def name_of(self, key: str) -> Optional[ModelName]:
         """Return the model whose manifest has a key; ``None`` if the key is not that of a manifest."""
         parts = key[len(self.manifests) :].split("/")

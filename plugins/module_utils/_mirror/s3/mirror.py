@@ -20,6 +20,7 @@ from ..errors import (
     OF_THE_CONNECTION,
     OF_THE_WHOLE_MIRROR,
     ListError,
+    MirrorAccessError,
     MirrorError,
     NotS3Error,
     ObjectMissingError,
@@ -154,9 +155,23 @@ class Mirror:
             found.doubts.append(str(error))
         return found
 
+    def signature(self, name: ModelName, digest: str, limit: int) -> Optional[bytes]:
+        """Return the signature of a model, sound or not, at most ``limit`` bytes of it; ``None`` if there is none.
+
+        :param digest: of the manifest.
+        """
+        try:
+            return self.read(self.layout.signature_key(name, digest), limit)
+        except ObjectMissingError as error:
+            self._must_be_gone(error)
+            return None
+
     def remove_manifest(self, name: ModelName) -> bool:
-        """Remove a manifest. S3 does not report whether it existed."""
+        """Remove a manifest, with its signatures. S3 does not report whether it existed."""
         self.remove(self.layout.manifest_key(name))
+        with contextlib.suppress(MirrorAccessError, ListError):  # a key may lack the right to list
+            for entry in self.entries(self.layout.signatures_of(name)):
+                self.remove(entry.key)
         return True
 
     def remove_blob(self, digest: str) -> bool:

@@ -12,21 +12,15 @@ too, and gains nothing by that.
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 from collections.abc import Container
 from typing import Optional
 
-from ..._ollama.json_text import read_json
 from ..._ollama.safe_fs import Directory, Ownership
-from ..._ollama.store import TEMPORARY
+from .record_file import read_records, write_records
 
 _FILE = "verified.json"
-_FORMAT = 1
-
-#: Bytes. 100,000 blobs need 14 MB.
-_MAX_SIZE = 16 * 1024 * 1024
+_KIND = "blobs"
 
 Signature = tuple[int, int, int, int]
 
@@ -67,24 +61,15 @@ class VerificationRecords:
         :param present: the file names of all blobs; records of other files are dropped.
         """
         merged = {**_read(workspace), **self._found}
-        kept = {digest: seen for digest, seen in sorted(merged.items()) if digest.replace(":", "-") in present}
-        temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
-        content = json.dumps({"format": _FORMAT, "blobs": kept}, separators=(",", ":"))
-        workspace.write(temporary, content.encode(), ownership)
-        workspace.move(temporary, workspace, _FILE)
+        kept = {digest: seen for digest, seen in merged.items() if digest.replace(":", "-") in present}
+        write_records(workspace, _FILE, _KIND, kept, ownership)
 
 
 def _read(workspace: Optional[Directory]) -> dict[str, Signature]:
     """Return what is recorded; whatever is not as we write it is not believed."""
-    raw = workspace.read(_FILE, _MAX_SIZE) if workspace else None
-    if not raw:
-        return {}
     try:
-        content = read_json(raw)
-        if content["format"] != _FORMAT:
-            return {}
-        return {digest: _signature(numbers) for digest, numbers in content["blobs"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return {digest: _signature(numbers) for digest, numbers in read_records(workspace, _FILE, _KIND).items()}
+    except (ValueError, TypeError):
         return {}
 
 

@@ -49,9 +49,6 @@ class MemoryObjects:
     :ivar requests: the name of each method that was called, and the key or prefix.
     """
 
-    client = None
-    sender = None
-
     def __init__(self, settings):
         self.settings = settings
         self.content = {}

@@ -8,12 +8,14 @@ from __future__ import annotations
 import socket
 from typing import Any, Literal, Optional
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .._fleet.broadcasts import EXCHANGE, queue_of
 from .._fleet.trust import REPLY_QUEUES
 from .._mirror.peers.settings import neighbour_options
 from .._mirror.s3.settings import S3Settings
+from .._mirror.signing.keys import KeyRing
+from .._mirror.signing.policy import SignaturePolicy, SignatureRule
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.store import StoreSettings
 from ..settings import credentials
@@ -62,6 +64,32 @@ class PeersConfig(Section):
     client_key_credential: Optional[CredentialName] = None
 
 
+class SignatureRuleConfig(Section):
+    """Another policy for some models."""
+
+    models: Pattern
+    policy: Literal["off", "warn", "enforce"]
+
+
+class SignaturesConfig(Section):
+    """Which models must be signed, as the modules of the mirror have it. No broadcast can allow a rollback."""
+
+    policy: Literal["off", "warn", "enforce"] = "off"
+    rules: list[SignatureRuleConfig] = []
+    #: Public keys in PEM. They need the package cryptography.
+    keys: list[str] = []
+
+    @model_validator(mode="after")
+    def _keys_are_there(self) -> SignaturesConfig:
+        or_value_error(lambda: _policy(self))
+        return self
+
+
+def _policy(signatures: SignaturesConfig) -> SignaturePolicy:
+    rules = tuple(SignatureRule(rule.models, rule.policy) for rule in signatures.rules)
+    return SignaturePolicy(signatures.policy, rules, KeyRing(signatures.keys))
+
+
 class UpdatesConfig(Section):
     """The whole file."""
 
@@ -70,6 +98,7 @@ class UpdatesConfig(Section):
     exchange: Name = EXCHANGE
     mirror: MirrorConfig
     peers: Optional[PeersConfig] = None
+    signatures: SignaturesConfig = SignaturesConfig()
     #: The store of the Ollama of this node.
     models_path: str = Field(pattern=r"^/")
     #: Patterns of the names of the models that may be imported (_ollama/patterns.py). There is no default: name them.
@@ -114,6 +143,11 @@ def mirror_settings(config: UpdatesConfig) -> S3Settings:
         ca_path=mirror.ca_path,
         **keys,
     )
+
+
+def signature_policy(config: UpdatesConfig) -> SignaturePolicy:
+    """Return which models must be signed."""
+    return _policy(config.signatures)
 
 
 def store_settings(config: UpdatesConfig) -> StoreSettings:

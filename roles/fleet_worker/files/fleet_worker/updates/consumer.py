@@ -49,7 +49,7 @@ from ..runtime.systemd import Notifier
 from ..runtime.thread_pool import ThreadPool
 from ..runtime.watchdog import Watchdog
 from ..settings.broker import broker_settings
-from .config import UpdatesConfig, mirror_settings, store_settings, transfer_options
+from .config import UpdatesConfig, mirror_settings, signature_policy, store_settings, transfer_options
 from .importer import BroadcastImporter
 from .outcome_publisher import OutcomePublisher
 
@@ -271,6 +271,7 @@ def run(config: UpdatesConfig) -> int:
             store_settings(config),
             tuple(config.models),
             transfer_options(config),
+            signature_policy(config),
         )
         loop, pool, supervisor, notifier = EventLoop(), ThreadPool(1), Supervisor(), Notifier()
         updater = BroadcastConsumer(

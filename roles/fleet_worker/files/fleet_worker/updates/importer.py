@@ -18,6 +18,7 @@ from .._mirror.models.model_import import ModelImport
 from .._mirror.models.plan import ADD, KEEP, REPLACE
 from .._mirror.s3.mirror import Mirror
 from .._mirror.s3.settings import S3Settings
+from .._mirror.signing.policy import SignaturePolicy
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
@@ -30,12 +31,16 @@ LOG = Log()
 #: Fields about the mirror in LegionIO's messages, each with the setting that it must equal.
 _MIRROR = {"bucket": "bucket", "prefix": "prefix", "endpoint": "endpoint_url"}
 
+#: No signature is looked at.
+NOTHING_DEMANDED = SignaturePolicy()
+
 
 class BroadcastImporter:
     """Carries broadcasts out.
 
     :param models: patterns of the models that may be imported, at least one.
     :param transfer: how to use the network, and which neighbours there are.
+    :param signatures: which of them must be signed.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class BroadcastImporter:
         store: StoreSettings,
         models: tuple[str, ...],
         transfer: Optional[TransferOptions] = None,
+        signatures: SignaturePolicy = NOTHING_DEMANDED,
     ) -> None:
         if not models:
             raise ValueError("without a pattern every model would be allowed")
@@ -53,6 +59,7 @@ class BroadcastImporter:
         self._store = store
         self._models = models
         self._transfer = transfer
+        self._signatures = signatures
         self._leaving = False
 
     def leave(self) -> None:
@@ -86,6 +93,7 @@ class BroadcastImporter:
             with Store(self._store) as store:
                 mirror = Mirror(self._mirror)
                 importer = ModelImport(mirror, store, [name], options=self._transfer)
+                importer.demand_signatures(self._signatures)
                 plan = importer.plan()
                 if order.function == IMPORT and plan.changed:
                     plan = importer.apply()

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""The signatures of the models that an import brings, checked by a policy before anything else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..._ollama.manifests import Manifest
+from ..._ollama.names import ModelName
+from ..._ollama.store import Store
+from ..errors import OF_THE_CONNECTION, MirrorError
+from ..s3.mirror import Mirror
+from ..signing.bundle import MAX_SIGNATURE, ModelSignature, SignatureError, verify
+from ..signing.policy import ENFORCE, OFF, SignaturePolicy
+from ..state.signed_models import read_signed, write_signed
+
+
+class ModelUnsignedError(SignatureError):
+    """A model has no signature, and its policy wants one."""
+
+    code = "model_unsigned"
+
+
+class ModelRollbackError(SignatureError):
+    """A model was signed before the one that was last imported under its name."""
+
+    code = "model_rollback"
+
+
+class SignatureCheck:
+    """Checks the signatures of some models of a mirror for one store. For several threads.
+
+    :ivar warnings: what is wrong with models whose policy is to warn.
+    """
+
+    def __init__(self, mirror: Mirror, store: Store, policy: SignaturePolicy) -> None:
+        self._mirror = mirror
+        self._store = store
+        self._policy = policy
+        self._known = read_signed(store.find_workspace()) if policy.demands else {}
+        self._found: dict[ModelName, ModelSignature] = {}
+        self.warnings: list[str] = []
+
+    def check(self, name: ModelName, manifest: Manifest) -> None:
+        """Check a model as its policy demands.
+
+        :raises SignatureError: if the policy is to enforce, and the model is not signed as it should be.
+        :raises MirrorError: if the policy is to enforce, and the signature cannot be read.
+        """
+        rule = self._policy.rule_of(name)
+        if rule.mode == OFF:
+            return
+        try:
+            self._found[name] = self._verified(name, manifest)
+        except OF_THE_CONNECTION:
+            raise
+        except MirrorError as error:
+            if isinstance(error, SignatureError):
+                error.message = f"The policy {rule.mode} of {rule.pattern} does not let {name} pass: {error.message}"
+                error.details.update(name=name.full, digest=manifest.digest, policy=f"{rule.pattern}: {rule.mode}")
+            if rule.mode == ENFORCE:
+                raise
+            self.warnings.append(str(error))
+
+    def _verified(self, name: ModelName, manifest: Manifest) -> ModelSignature:
+        content = self._mirror.signature(name, manifest.digest, MAX_SIGNATURE + 1)
+        if content is None:
+            url = self._mirror.settings.url(self._mirror.layout.signature_key(name, manifest.digest))
+            raise ModelUnsignedError(
+                f"it has no signature of the known keys ({self._policy.keys}) at {url}",
+                remedy="Publish it again with signing_key",
+            )
+        found = verify(content, name, manifest, self._policy.keys)
+        digest, moment = self._known.get(name.key, ("", 0.0))
+        if found.moment < moment and digest != manifest.digest and not self._policy.allow_rollback:
+            raise ModelRollbackError(
+                f"it was signed at {found.at}, and the one that was imported last, {digest}, at"
+                f" {ModelSignature(digest, '', moment).at}",
+                remedy="Publish it again, which signs it anew, or set allow_rollback",
+                previous_digest=digest,
+            )
+        return found
+
+    @property
+    def found(self) -> dict[ModelName, ModelSignature]:
+        """What the signatures have shown, by the models."""
+        return dict(self._found)
+
+    def remember(self, names: Iterable[ModelName]) -> None:
+        """Record when some models were signed, once the store has them.
+
+        :param names: in the spelling of the store, or in that of the mirror.
+        """
+        keys = {name.key for name in names}
+        signed = {name: (found.digest, found.moment) for name, found in self._found.items() if name.key in keys}
+        if signed and self._store.exists:
+            write_signed(self._store.workspace, signed, self._store.ownership)

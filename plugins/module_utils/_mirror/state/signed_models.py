@@ -1,0 +1,44 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""When the models of a store were signed, so that nobody can pass an old one off as a new one.
+
+A model that is removed keeps its record. A user who can write the store can write the records too, and gains nothing by
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Optional
+
+from ..._ollama.names import ModelName
+from ..._ollama.safe_fs import Directory, Ownership
+from .record_file import read_records, write_records
+
+_FILE = "signed.json"
+_KIND = "models"
+
+#: Digest of the manifest, and when it was signed in seconds since 1970.
+SignedModel = tuple[str, float]
+
+
+def read_signed(workspace: Optional[Directory]) -> dict[str, SignedModel]:
+    """Return the models that were signed when they were imported, by the keys of their names.
+
+    :param workspace: the directory with the records; ``None`` if there is none yet.
+    """
+    try:
+        records = read_records(workspace, _FILE, _KIND).items()
+        return {key: (str(digest), float(moment)) for key, (digest, moment) in records}
+    except (ValueError, TypeError):
+        return {}
+
+
+def write_signed(workspace: Directory, models: Mapping[ModelName, SignedModel], ownership: Ownership) -> None:
+    """Add models to the records; those that other processes wrote meanwhile stay."""
+    known = read_signed(workspace)
+    added = {name.key: signed for name, signed in models.items()}
+    if any(known.get(key) != signed for key, signed in added.items()):
+        write_records(workspace, _FILE, _KIND, {**known, **added}, ownership)
