@@ -160,6 +160,7 @@ GATEWAY: dict[str, Any] = {
     "tls": {"cert": "/cert.pem", "key_credential": "tls-key"},
     "keys_file": "/etc/keys.yml",
     "state_directory": "/var/lib/gateway",
+    "allowed_hosts": ["front.example.com"],
     "deadline": 280,
     "node_timeout": 75,
     "drain_timeout": 300,

@@ -193,8 +193,8 @@ def test_answer_that_does_not_come_in_time_is_an_error_and_taken_back(tmp_path: 
         clients = [Client("/api/chat", CHAT) for _number in range(3)]
         await asyncio.gather(*map(front.ask, clients))
         assert {client.status for client in clients} == {504}
-        # The third one never had its turn.
-        assert len(front.link.sent) == len(front.link.cancelled) == 2
+        # Each that was sent is taken back. The third one has its turn only if it came 10 ms after the first.
+        assert 2 <= len(front.link.sent) == len(front.link.cancelled) <= 3
         assert front.link.cancelled[0][0] == ("gpu-01",)
 
     run(test())

@@ -34,6 +34,9 @@ LOG = Log()
 #: Requests that a lane is given beyond the slots of its nodes, so that a slot that is free has the next one at hand.
 AHEAD = 1
 
+#: Seconds that a request must have left when its turn comes: less is not worth a delivery.
+LEAST_TIME = 0.01
+
 #: Seconds after which a model that no node serves at the moment may be served again.
 NO_NODE = 5.0
 
@@ -164,7 +167,10 @@ class Exchange:
                 429, "queue_full", f"{error.waiting} requests wait for {lane.model} already", retry_after=max(1.0, wait)
             ) from error
         except asyncio.TimeoutError:
-            raise GatewayError(504, "deadline_exceeded", "The turn of the request did not come in time") from None
+            raise _too_late() from None
+        if call.until - time.monotonic() < LEAST_TIME:
+            queue.leave()
+            raise _too_late()
         correlation_id = f"gw_{uuid.uuid4()}"
         place = self._homes.choose(call.conversation, lane.own if self._config.conversations.stay else ())
         pending = PendingAnswer(self._config.limits.unread_bytes, place)
@@ -241,6 +247,10 @@ def _refusal(why: str, lane: ServedLane) -> GatewayError:
     if why == LOST:
         return _no_broker("The connection to the broker was lost")
     return GatewayError(502, "not_taken", "The broker does not take this request")
+
+
+def _too_late() -> GatewayError:
+    return GatewayError(504, "deadline_exceeded", "The turn of the request did not come in time")
 
 
 def _no_broker(message: str) -> GatewayError:
