@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+import pytest
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.errors import BrokerError
 from fleet_worker._fleet.lanes import lane
+from fleet_worker.amqp import declaration
 from fleet_worker.amqp.declaration import Declaration
 from pika.exceptions import ChannelClosedByBroker
 
@@ -105,3 +107,23 @@ def test_declaration_of_a_lane_that_is_refused_late_tells_of_it_alone() -> None:
     broker.refuse()
     broker.answer()
     assert [list(told) for told in broker.told] == [[FIRST, SECOND], [FIRST]]
+
+
+def test_declaration_of_a_queue_that_is_silent_goes_on_with_the_other_and_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(declaration.time, "monotonic", lambda: now)
+    broker = started()
+    late = broker._answer
+    now = declaration.PATIENCE
+    broker.pass_time()
+    late(None)  # by the channel that was set aside: the queue is declared again all the same
+    broker.pass_time()
+    broker.answer(2)
+    assert broker.asked == [("declare", FIRST), ("declare", SECOND), ("bind", SECOND), ("declare", FIRST)]
+    broker.pass_time()
+    assert broker.told == [{SECOND: None}]
+    broker.answer(2)
+    assert broker.told == [{SECOND: None}, {FIRST: None}]
+    assert broker.asked[4:] == [("bind", FIRST), ("close", "")]
