@@ -112,8 +112,11 @@ def large_and_many(mirror: Mirror, large: bytes) -> list[Model]:
     ]
 
 
-def assert_sound(path: Path, *present: Model) -> None:
-    """Check a store: every blob has its digest, no manifest lacks a blob, no foreign files."""
+def assert_sound(path: Path, *present: Model, others: tuple[str, ...] = ()) -> None:
+    """Check a store: every blob has its digest, no manifest lacks a blob, no foreign files.
+
+    :param others: folders that are right here beside those of a store.
+    """
     names = set()
     for file in sorted(path.joinpath("manifests").glob("*/*/*/*")):
         manifest = Manifest.parse(file.read_bytes())
@@ -125,7 +128,7 @@ def assert_sound(path: Path, *present: Model) -> None:
     for model in present:
         assert model.parsed.manifest_parts in names, f"{model.name} is missing"
         assert model.manifest_path(path).read_bytes() == model.raw
-    assert {entry.name for entry in path.iterdir()} <= {"blobs", "manifests", ".legionio-ollama"}
+    assert {entry.name for entry in path.iterdir()} <= {"blobs", "manifests", ".legionio-ollama", *others}
 
 
 def leftovers(path: Path) -> list[str]:

@@ -20,6 +20,12 @@ TESTS = Path(__file__).resolve().parents[2]
 GUIDE = (TESTS.parent / "docs" / "mirror.md").read_text()
 KEYS = {"reader": "reader-secret", "publisher": "publisher-secret"}
 
+VARIABLES = {
+    name
+    for specs in (TESTS.parent / "roles").glob("*/meta/argument_specs.yml")
+    for name in yaml.safe_load(specs.read_text())["argument_specs"]["main"]["options"]
+}
+
 
 @pytest.fixture
 def store(tmp_path):
@@ -62,6 +68,9 @@ def test_the_guide_is_true(store, tmp_path, path):
                 "disk/models": str(tmp_path / "disk" / "models"),
             }.items():
                 text = text.replace(theirs, ours)
+            if kind == "yaml" and isinstance(yaml.safe_load(text), dict):
+                assert set(yaml.safe_load(text)) <= VARIABLES, text  # for an inventory
+                continue
             if kind == "sh":
                 command = ["bash", "-euo", "pipefail", "-c", text]
             else:
@@ -80,7 +89,7 @@ def test_the_guide_is_true(store, tmp_path, path):
             done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False, text=True)
             assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     assert_sound(served, small, other)
-    assert_sound(tmp_path / "disk" / "models", small)
+    assert_sound(tmp_path / "disk" / "models", small, others=("pieces", "signatures"))  # the mirror, as it is
 
     def module(action, who, **arguments):
         given = {"bucket": "models", "endpoint_url": store.endpoint_url, "region": store.region}

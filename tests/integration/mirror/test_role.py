@@ -104,7 +104,7 @@ def test_role_told_to_leave_failures_to_its_caller_goes_on(play, good, path):
 def test_role_in_check_mode_names_what_could_not_come(play, good, path):
     done = play(["one:1b", "nosuch:1b"], "--check")
     assert done.returncode != 0
-    assert "one:1b would come" in done.stdout and "nosuch:1b" in done.stdout
+    assert "one:1b would be added" in done.stdout and "nosuch:1b" in done.stdout
     assert not path.exists()
 
 
