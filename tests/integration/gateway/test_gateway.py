@@ -201,6 +201,8 @@ def test_client_that_hangs_up_while_it_waits_is_never_served(
         for client in clients:
             client.hang_up()
         eventually(lambda: sum(lane["waiting"] for lane in gateway.status()["lanes"]) == 0, "nobody to wait")
+        eventually(lambda: gateway.status()["lanes"][0]["running"] == 1, "the one that is out to be taken back")
+        time.sleep(1.0)  # it is in the queue of the node, whose worker hears of the cancellation within a second
         slow.go_on.set()
         assert first.result().status == 200
     assert gateway.ask("/api/chat", {**CHAT, "x": "last"}).status == 200
