@@ -129,8 +129,9 @@ class SteadyRequester:
 
 
 def main() -> int:
-    result, lanes = Path(sys.argv[1]), [tuple(lane.split(":", 1)) for lane in sys.argv[2:]]
-    requester = SteadyRequester(os.environ["BROKER_URL"], [(kind, model) for kind, model in lanes])
+    result = Path(sys.argv[1])
+    lanes = [(kind, model) for kind, _colon, model in (lane.partition(":") for lane in sys.argv[2:])]
+    requester = SteadyRequester(os.environ["BROKER_URL"], lanes)
 
     def stop(_signal: int, _frame: Any) -> None:
         requester.stopped = True

@@ -45,7 +45,7 @@ def idle(gateway: Any) -> None:
 
 def test_clients_that_hang_up_at_each_stage_leave_nothing(gateway: Any, scripted: ScriptedOllama) -> None:
     body = json.dumps(CHAT).encode()
-    head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     whole = head + body
     for sent in (b"", whole[:10], head[:-2], head, head + body[:5], whole[:-1], whole):
         client = Connection(gateway)
@@ -95,7 +95,7 @@ def test_client_that_reads_slowly_gets_everything(gateway: Any, scripted: Script
 def test_body_of_100_mb_is_refused_and_not_kept(gateway: Any, announced: bool) -> None:
     before = memory(gateway)
     client = Connection(gateway)
-    head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\n"
+    head = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n"
     head += b"Content-Length: %d\r\n\r\n" % HUNDRED_MB if announced else b"Transfer-Encoding: chunked\r\n\r\n"
     client.socket.sendall(head)
     piece = b"x" * 65536 if announced else b"10000\r\n" + b"x" * 65536 + b"\r\n"
