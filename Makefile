@@ -173,7 +173,7 @@ molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name fo
 	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)
 
 # What a deep run does of the other scenarios.
-OTHER_SCENARIOS := molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-upgrade
+OTHER_SCENARIOS := molecule-gateway molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-upgrade
 .PHONY: $(OTHER_SCENARIOS)
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The demonstration: demo.sh up | ask [QUESTION] | down
-#   up    from nothing to answers: tools, heavy parts, hosts, the collection's playbooks, two questions through the queue
+#   up    from nothing to answers: tools, heavy parts, hosts, the collection's playbooks, two questions through the queue, and one
+#         through the gateway
 #   ask   one more question to the fleet that is up
 #   down  takes the hosts away; the cache stays
 set -euo pipefail
@@ -29,6 +30,24 @@ answers() {
   cat "$state/answers.txt"
 }
 
+through_gateway() {
+  play "$scenario/gateway.yml" > "$state/gateway.log" 2>&1 || { cat "$state/gateway.log" >&2; exit 1; }
+  # shellcheck source=/dev/null
+  . "$state/gateway"
+  local body='{"model": "smollm2:135m", "messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0}'
+  say
+  say "  curl $GATEWAY/v1/chat/completions -H 'Authorization: Bearer $GATEWAY_KEY' -H 'Content-Type: application/json' \\"
+  say "    -d '$body'"
+  say
+  curl --silent --show-error --fail-with-body --max-time 300 "$GATEWAY/v1/chat/completions" \
+    -H "Authorization: Bearer $GATEWAY_KEY" -H 'Content-Type: application/json' -d "$body" > "$state/gateway.json" \
+    || { cat "$state/gateway.json" >&2; die "the gateway did not answer" "look at: ansible hub -b -a 'journalctl -u fleet-gateway -n 20'"; }
+  python3 -c 'import json, sys; print("  " + json.load(sys.stdin)["choices"][0]["message"]["content"].strip())' < "$state/gateway.json"
+  say
+  say "  The fleet in a browser: $GATEWAY/ with the key $GATEWAY_KEY"
+  say
+}
+
 write_activate() {
   {
     echo "# source this file: the demo's Ansible, collection and inventory"
@@ -43,21 +62,24 @@ write_activate() {
 case $verb in
   up)
     began=$SECONDS
-    step "1/6 Tools of this machine"
+    step "1/7 Tools of this machine"
     "$LAB/setup.sh"
-    step "2/6 Heavy parts: built or downloaded once, then kept in $CACHE"
+    step "2/7 Heavy parts: built or downloaded once, then kept in $CACHE"
     "$LAB/parts.sh" ollama models versitygw "${images[@]}" wheelhouse
     mkdir -p "$state"
-    step "3/6 Hosts: a hub (RabbitMQ, S3 server) and two nodes that reach nothing but the hub and the package mirror"
+    step "3/7 Hosts: a hub (RabbitMQ, S3 server) and two nodes that reach nothing but the hub and the package mirror"
     play "$scenario/../shared/create.yml"
     play "$scenario/../shared/prepare.yml"
-    step "4/6 Models: published to the mirror by the collection"
+    step "4/7 Models: published to the mirror by the collection"
     play legionio.ollama.publish_models
-    step "5/6 The fleet: from bare hosts to answers, by the collection's playbook"
+    step "5/7 The fleet: from bare hosts to answers, by the collection's playbook"
     play legionio.ollama.provision_fleet
-    step "6/6 Two questions through the queue"
+    step "6/7 Two questions through the queue"
     write_activate
     answers
+    step "7/7 The gateway, for every other client"
+    play legionio.ollama.provision_gateway
+    through_gateway
     say "The fleet answers after $((SECONDS - began)) s."
     cat "$scenario/next.txt"
     ;;

@@ -103,7 +103,14 @@ if DEEP:
     STEPS += tuple(Step(f"integration-s3-{server}", 8.0, needs=("parts",)) for server in ("minio", "moto"))
     STEPS += tuple(
         Step(f"molecule-{scenario}", minutes, needs=("parts",))
-        for scenario, minutes in (("legionio", 8.0), ("tls", 15.0), ("airgap", 6.0), ("distros", 8.0), ("tags", 40.0))
+        for scenario, minutes in (
+            ("gateway", 8.0),
+            ("legionio", 8.0),
+            ("tls", 15.0),
+            ("airgap", 6.0),
+            ("distros", 8.0),
+            ("tags", 40.0),
+        )
     )
     STEPS += (Step("killed-run", 15.0, needs=("molecule-airgap",)),)  # which it kills, too
     STEPS += (Step("molecule-upgrade", 90.0, needs=("parts", "parts-ollama")),)
