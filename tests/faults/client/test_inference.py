@@ -43,12 +43,11 @@ def children(server: services.OllamaServer) -> list[int]:
 
 def test_a_killed_server_cuts_a_stream_and_what_came_is_kept(server: services.OllamaServer) -> None:
     stream = iter(OllamaClient(server.url).generate_stream(model=CHAT, prompt="Go on", options=ENDLESS))
-    text = "".join(next(stream).text for _index in range(10))
+    texts = [next(stream).text for _index in range(10)]
     server.kill()
     with pytest.raises(errors.IncompleteResponseError, match=r"The connection to http://.* broke") as caught:
-        for event in stream:  # what was on its way when the server died
-            text += event.text
-    assert caught.value.partial["response"] == text
+        texts.extend(event.text for event in stream)  # what was on its way when the server died
+    assert caught.value.partial["response"] == "".join(texts)
 
 
 def test_a_killed_runner_is_an_error_with_its_message(server: services.OllamaServer) -> None:
