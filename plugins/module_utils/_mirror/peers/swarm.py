@@ -29,6 +29,7 @@ from ..errors import (
 from ..transfer.bandwidth import PIECE as LIMITED_PART
 from ..transfer.bandwidth import Bandwidth
 from ..transfer.blob_transfer import RangeStream, Transfer
+from ..transfer.threads import together
 from .neighbour import Neighbour, NeighbourError
 from .neighbourhood import Watch
 from .piece_file import PieceFile
@@ -126,18 +127,7 @@ class Swarm:
         :raises PieceListError: if the mirror's own bytes contradict the list of pieces.
         :raises CollectionError: if the mirror fails, or the file cannot be written.
         """
-        threads = [
-            threading.Thread(target=self._work, name=f"swarm-{number}", daemon=True)
-            for number in range(min(self._concurrency, len(self._needed)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException as interruption:
-            self._stop(interruption)
-            raise
+        together(self._work, min(self._concurrency, len(self._needed)), "swarm", self._stop)
         if self._error is not None:
             raise self._error
 

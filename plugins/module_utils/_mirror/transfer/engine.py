@@ -38,6 +38,7 @@ from .blob_transfer import Transfer
 from .buffer_pool import BufferPool
 from .options import CHUNK_SIZE, CONCURRENCY
 from .ordered_hash import OrderedHash, Piece
+from .threads import together
 
 #: Bytes of all buffers together. The process needs about 60 MB besides (Python and the SDK).
 MEMORY = 48 * 1024 * 1024
@@ -131,19 +132,8 @@ class Engine:
         """
         self._waiting = deque(transfers)
         requests = sum(1 + transfer.size // self._chunk_size for transfer in self._waiting)
-        threads = [
-            threading.Thread(target=self._work, name=f"transfer-{number}", daemon=True)
-            for number in range(min(self._concurrency, requests))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException as interruption:
-            # What has begun is left as a kill would leave it: a thread may be writing still.
-            self._stop(interruption)
-            raise
+        # What has begun when this is interrupted is left as a kill would leave it: a thread may be writing still.
+        together(self._work, min(self._concurrency, requests), "transfer", self._stop)
         if self._error is not None:
             for run in self._running:
                 self._suspend(run)
