@@ -105,26 +105,11 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ..module_utils._fleet.broker_connection import BrokerConnection
 from ..module_utils._fleet.exchange_listener import listen
 from ..module_utils._fleet.observing import Register, is_host_name, lane_facts, nodes
-from ..module_utils._fleet.registry import EXCHANGE
-from ..module_utils._module.broker_options import broker_settings
+from ..module_utils._fleet.registry import EVERYTHING, EXCHANGE
+from ..module_utils._module.broker_options import broker_settings, require_one_broker
+from ..module_utils._module.groups import BROKER
 from ..module_utils._ollama.errors import CollectionError
 from ..module_utils._ollama.text import printable
-
-_BROKER_OPTIONS = (
-    "broker_url",
-    "broker_host",
-    "broker_port",
-    "broker_vhost",
-    "broker_username",
-    "broker_password",
-    "broker_validate_certs",
-    "broker_ca_path",
-    "broker_client_cert",
-    "broker_client_key",
-)
-
-#: Options that exclude the whole URL; those of TLS go with it.
-_BESIDE_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
@@ -156,26 +141,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def _hear(self) -> dict[str, dict[str, Any]]:
         """Listen; return the variables of each node."""
-        params = {name: self._broker_option(name) for name in _BROKER_OPTIONS}
+        params = {name: self._broker_option(name) for name in BROKER.argument_spec}
         seconds = self.get_option("listen")
-        if params["broker_url"]:
-            beside = [name for name in _BESIDE_URL if params[name] is not None]
-            if beside:
-                raise AnsibleParserError(
-                    f"broker_url excludes {', '.join(beside)}. Put all of it into the URL, or leave the URL out."
-                )
-        elif not params["broker_host"]:
-            raise AnsibleParserError(
-                "No broker is given. Set broker_host or broker_url, or FLEET_BROKER_URL in the environment."
-            )
         if seconds <= 0:
             raise AnsibleParserError(
                 f"listen is {seconds:g}. Give the seconds to listen to the nodes, 35 to hear all of them."
             )
         register = Register()
         try:
+            require_one_broker(params, "Set broker_host or broker_url, or FLEET_BROKER_URL in the environment")
             with BrokerConnection(broker_settings(params)) as connection:
-                listen(connection, [(EXCHANGE, "llm.registry.#")], seconds, register.add)
+                listen(connection, [(EXCHANGE, EVERYTHING)], seconds, register.add)
         except CollectionError as error:
             raise AnsibleParserError(f"The nodes of the fleet cannot be heard: {error}") from error
         return {

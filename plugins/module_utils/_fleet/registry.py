@@ -24,6 +24,9 @@ from .messages import APP_ID, Message, Properties, Reply, encode
 #: A durable topic exchange, declared by the set-up of the broker.
 EXCHANGE = "llm.registry"
 
+#: The binding key of everything that is published there.
+EVERYTHING = f"{EXCHANGE}.#"
+
 TYPE = "llm.registry.event"
 
 #: A lane is served from now on; is still served; is not served, although the node is there; or the node leaves.

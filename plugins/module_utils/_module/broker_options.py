@@ -12,6 +12,25 @@ from typing import Any, Optional
 from .._fleet.broker import TLS_PORT, Address, BrokerSettings, BrokerTlsSettings
 from .._fleet.errors import InvalidBrokerError
 
+#: Options that say what is part of a URL, too.
+WITHIN_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
+
+
+def require_one_broker(params: Mapping[str, Any], remedy: str = "Set broker_host or broker_url") -> None:
+    """Check for a plugin what the argument spec checks for a module: that the broker is named in one way.
+
+    :param params: options that are not set are missing or None.
+    :param remedy: where a broker can be given.
+    :raises InvalidBrokerError: when there is none, or a URL beside options that it has in it.
+    """
+    beside = [name for name in WITHIN_URL if params.get(name) is not None]
+    if params.get("broker_url") and beside:
+        raise InvalidBrokerError(
+            f"broker_url excludes {', '.join(beside)}", remedy="Put all of it into the URL, or leave the URL out"
+        )
+    if not params.get("broker_url") and not params.get("broker_host"):
+        raise InvalidBrokerError("No broker is given", remedy=remedy)
+
 
 def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
     """Return the settings of the broker that a module was given.

@@ -16,7 +16,7 @@ from .._fleet.errors import InvalidQuestionError
 from .._fleet.exchange_listener import listen
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.observing import Register, lane_facts, nodes
-from .._fleet.registry import EXCHANGE
+from .._fleet.registry import EVERYTHING, EXCHANGE
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
 
@@ -54,7 +54,7 @@ def info(module: AnsibleModule) -> dict[str, Any]:
     register = Register()
     with BrokerConnection(broker_settings(params)) as connection:
         if params["listen"]:
-            listen(connection, [(EXCHANGE, "llm.registry.#")], params["listen"], register.add)
+            listen(connection, [(EXCHANGE, EVERYTHING)], params["listen"], register.add)
         queues = list(dict.fromkeys([*asked, *(entry.queue for entry in register.latest)]))
         return {
             "changed": False,

@@ -24,6 +24,7 @@ from .._mirror.signing.keys import KeyRing
 from .._mirror.signing.policy import MODES, OFF, SignaturePolicy, SignatureRule
 from .._ollama.store import StoreSettings
 from .argspec import ArgumentSpec
+from .broker_options import WITHIN_URL
 
 S3 = ArgumentSpec(
     {
@@ -118,10 +119,7 @@ BROKER = ArgumentSpec(
         "broker_client_cert": {"type": "path"},
         "broker_client_key": {"type": "path", "no_log": False},
     },
-    mutually_exclusive=[
-        ["broker_url", name]
-        for name in ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
-    ],
+    mutually_exclusive=[["broker_url", name] for name in WITHIN_URL],
     required_together=[["broker_username", "broker_password"]],
     required_one_of=[["broker_url", "broker_host"]],
     required_by={"broker_client_key": ["broker_client_cert"]},

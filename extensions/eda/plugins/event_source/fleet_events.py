@@ -40,9 +40,10 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors impo
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.exchange_listener import listen
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.fleet_watch import FleetWatch
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import EXCHANGE
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import EVERYTHING, EXCHANGE
 from ansible_collections.legionio.ollama.plugins.module_utils._module.broker_options import (
     broker_settings,
+    require_one_broker,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 
@@ -123,7 +124,6 @@ _TEXTS = ("broker_url", "broker_vhost", "broker_username", "broker_password")
 _PATHS = ("broker_ca_path", "broker_client_cert", "broker_client_key")
 _SECONDS = {"node_timeout": 75.0, "lane_timeout": 35.0}
 _SWITCHES = {"broker_validate_certs": True, "announcements": True}
-_BESIDE_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
 
 #: Messages that wait for a rulebook that is slow. The oldest go first: a node says again what it is.
 _WAITING = 10_000
@@ -145,6 +145,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all arguments of the source, checked, with their defaults.
 
     :raises InvalidArgumentError: naming the argument and what it may be.
+    :raises InvalidBrokerError: when the broker is not named in one way.
     """
     # ansible-rulebook adds this one for sources that want feedback on their events.
     given = {name: value for name, value in given.items() if name != "eda_feedback_queue" and value is not None}
@@ -168,11 +169,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     hosts = [hosts] if isinstance(hosts, str) else hosts
     usable = isinstance(hosts, list) and all(isinstance(host, str) for host in hosts)
     _require("broker_host", hosts, usable, "a list of hosts")
-    beside = sorted(set(given) & set(_BESIDE_URL))
-    if given.get("broker_url") and beside:
-        raise InvalidArgumentError(f"broker_url excludes {', '.join(beside)}", remedy="Put all of it into the URL")
-    if not given.get("broker_url") and not hosts:
-        raise InvalidArgumentError("No broker is given", remedy="Set broker_host or broker_url")
+    require_one_broker(given)
     return dict.fromkeys(names) | _SECONDS | _SWITCHES | given | {"broker_host": hosts}
 
 
@@ -285,7 +282,7 @@ async def main(queue: asyncio.Queue[Any], args: dict[str, Any]) -> None:
     :raises CollectionError: when an argument is wrong, or the broker refuses the source from the start.
     """
     params = arguments(args)
-    bindings = [(EXCHANGE, f"{EXCHANGE}.#")]
+    bindings = [(EXCHANGE, EVERYTHING)]
     if params["announcements"]:
         bindings.append((BROADCASTS, f"{BROADCAST_KEY}#"))
     ear = _Ear(broker_settings(params), bindings)

@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 
 from .._fleet.messages import Message
 from .._fleet.pika_messages import from_pika
+from .._fleet.registry import EVERYTHING
 from .._fleet.registry import EXCHANGE as REGISTRY
 from ..logs.log import Log
 from .open_connection import OpenConnection
@@ -37,7 +38,7 @@ async def reply_queue(connection: OpenConnection, heard: Heard) -> str:
 async def registry_queue(connection: OpenConnection, told: Heard) -> None:
     """Make the queue for registry events; as :func:`reply_queue`."""
     queue, channel = await _declared(connection, {"x-max-length": MAX_EVENTS})
-    await connection.do(channel, lambda done: channel.queue_bind(queue, REGISTRY, "llm.registry.#", callback=done))
+    await connection.do(channel, lambda done: channel.queue_bind(queue, REGISTRY, EVERYTHING, callback=done))
     await _consumed(connection, channel, queue, told)
 
 
