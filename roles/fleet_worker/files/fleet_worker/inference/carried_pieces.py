@@ -101,6 +101,10 @@ class CarriedPieces:
         """Whether something waits to be sent."""
         return bool(self._waiting) and not self._lost
 
+    def fills_a_message(self) -> bool:
+        """Whether a whole piece waits."""
+        return len(self._waiting) >= MAX_PIECE
+
     def take(self) -> Optional[Reply]:
         """Return the next piece; None when nothing waits. One that cannot be made loses the answer."""
         with self._changed:

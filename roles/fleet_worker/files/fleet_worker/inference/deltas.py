@@ -109,6 +109,10 @@ class DeltaPublisher:
         """Whether something waits to be sent."""
         return bool(self._waiting) and self._write is not None
 
+    def fills_a_message(self) -> bool:
+        """No: one delta holds everything that waits."""
+        return False
+
     def take(self) -> Optional[Reply]:
         """Return everything that waits as one delta; None when nothing waits, or when the delta is left out."""
         with self._lock:

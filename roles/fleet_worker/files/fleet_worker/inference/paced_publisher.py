@@ -28,6 +28,9 @@ class MessageSource(Protocol):
     def waits(self) -> bool:
         """Whether something waits to be sent."""
 
+    def fills_a_message(self) -> bool:
+        """Whether so much waits that the next message can hold no more."""
+
     def take(self) -> Optional[Reply]:
         """Return the next message; None when nothing waits, and when what has waited is left out."""
 
@@ -81,7 +84,8 @@ class PacedPublisher:
     def finish(self) -> None:
         """Send what is left, however much is on its way, and nothing after it."""
         if not self._finished:
-            self._send(most=None)
+            while self._send_one():
+                pass
             self._finished = True
 
     def _look(self) -> None:
@@ -93,20 +97,27 @@ class PacedPublisher:
         with self._lock:
             self._look_asked = False
         if not self._finished:
-            self._send(most=UNCONFIRMED)
+            self._send()
 
-    def _send(self, most: Optional[int]) -> None:
-        """Send what waits.
-
-        :param most: messages that may be on their way; None for any number.
-        """
-        while most is None or self._unconfirmed < most:
-            reply = self._source.take()
-            if reply is None:
+    def _send(self) -> None:
+        """Send what waits. What comes meanwhile is sent after the interval, unless it fills a message by itself."""
+        while self._unconfirmed < UNCONFIRMED:
+            if not self._send_one():
                 return
-            self._not_before = time.monotonic() + self._interval
-            self._unconfirmed += 1
-            self._publish(reply, self._published)
+            if not self._source.fills_a_message():
+                if self._source.waits():
+                    self.ask_for_look()
+                return
+
+    def _send_one(self) -> bool:
+        """Send the next message; return whether there was one."""
+        reply = self._source.take()
+        if reply is None:
+            return False
+        self._not_before = time.monotonic() + self._interval
+        self._unconfirmed += 1
+        self._publish(reply, self._published)
+        return True
 
     def _published(self, publication: Publication) -> None:
         self._unconfirmed -= 1

@@ -50,6 +50,24 @@ def test_deltas_first_goes_at_once_and_the_next_go_together(wire: Wire) -> None:
     assert [delta.sequence for delta in wire.sent] == [0, 1]
 
 
+def test_deltas_that_come_while_one_is_sent_wait_for_the_interval(wire: Wire) -> None:
+    publish = wire.publish
+
+    def publish_slowly(reply: Any, done: Any) -> None:
+        publish(reply, done)
+        if len(wire.sent) < 4:
+            wire.say("x")  # as the handler's thread may, at any moment
+
+    wire.deltas = DeltaPublisher(wire.loop, publish_slowly, wire.go)
+    wire.deltas.use(wire.write)
+    wire.deltas.start_over()
+    wire.say("a")
+    wire.loop.turn()
+    assert wire.texts == ["a"]
+    wire.loop.turn(deltas.INTERVAL)
+    assert wire.texts == ["a", "x"]
+
+
 def test_deltas_unconfirmed_are_bounded(wire: Wire) -> None:
     for _number in range(3 * UNCONFIRMED):
         wire.say("x")
