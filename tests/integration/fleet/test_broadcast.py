@@ -287,6 +287,28 @@ def test_a_node_that_is_back_does_what_it_missed(
     assert found["nodes"]["gpu-01"]["state"] == "done", found
 
 
+@pytest.mark.parametrize("times", [0, 1])
+def test_report_on_a_redelivered_broadcast_says_so(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, times: int
+) -> None:
+    updater("gpu-01").close()
+    with channel_to(clean_broker) as channel:
+        replies = channel.queue_declare("llm.fleet.reply.of-a-test", exclusive=True).method.queue
+        send(clean_broker, {"function": "import_from_s3", "model": SMALL}, replies)
+        for _time in range(times):
+            method, _properties, _body = channel.basic_get("ollama.s3_models.gpu-01")
+            channel.basic_nack(method.delivery_tag, requeue=True)
+        updater("gpu-01")
+        reports = []
+        while not reports or reports[-1][1]["state"] == "accepted":
+            _method, properties, body = eventually(
+                lambda: next((got for got in [channel.basic_get(replies, auto_ack=True)] if got[0]), None), "a report"
+            )
+            reports.append((properties.headers or {}, json.loads(body)))
+    assert [report["state"] for _headers, report in reports] == ["accepted", "done"]
+    assert [headers.get("x-legion-fleet-redelivered", 0) for headers, _report in reports] == [times, times]
+
+
 def test_what_is_no_text_does_not_end_the_updates(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:

@@ -37,8 +37,10 @@ from .._fleet.trust import refusal
 from .._ollama.errors import CollectionError
 from ..amqp.publisher import ConfirmingPublisher
 from ..amqp.reconnecting import ReconnectingConnection
+from ..domain.delivery import delivery_count
 from ..domain.publication import Publication
 from ..domain.settlement import Settlement
+from ..domain.verdicts import marked
 from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
 from ..logs.defects import contained
 from ..logs.log import Log, set_up
@@ -191,9 +193,17 @@ class BroadcastConsumer:
             # The message must not be redelivered to meet the defect again and again.
             settlement.reject()
 
-        contained(lambda: self._take(from_pika(properties, body), settlement), reject)
+        def take() -> None:
+            message = from_pika(properties, body)
+            self._take(message, settlement, delivery_count(properties.headers, method.redelivered))
 
-    def _take(self, message: Message, settlement: Settlement) -> None:
+        contained(take, reject)
+
+    def _take(self, message: Message, settlement: Settlement, count: int) -> None:
+        """Carry a broadcast out, or refuse it.
+
+        :param count: how often the broker has given it out before.
+        """
         identity = _identity(message)
         if identity and identity in self._running:
             self._running[identity].append(settlement)
@@ -212,26 +222,29 @@ class BroadcastConsumer:
         except CollectionError as error:
             LOG.warning("broadcast_refused", error=str(error))
             report = NodeReport(self._settings.node, FAILED, error={"code": error.code, "message": str(error)})
-            self._report(message, report, [settlement])
+            self._report(message, report, count, [settlement])
             return
         identity = identity or f"{id(settlement)}"
-        self._report(message, NodeReport(self._settings.node, ACCEPTED), [])
+        self._report(message, NodeReport(self._settings.node, ACCEPTED), count, [])
         self._running[identity] = [settlement]
         self._notifier.status(f"{order.function} of {order.model}")
-        self._pool.submit(partial(self._carry_out, order, message, identity))
+        self._pool.submit(partial(self._carry_out, order, message, count, identity))
 
-    def _carry_out(self, order: Order, message: Message, identity: str) -> None:
+    def _carry_out(self, order: Order, message: Message, count: int, identity: str) -> None:
         """Carry a broadcast out; runs in the thread of the pool."""
         report = self._updates.carry_out(order)
-        self._loop.add_callback_threadsafe(lambda: self._finished(order, message, report, identity))
+        self._loop.add_callback_threadsafe(lambda: self._finished(order, message, report, count, identity))
 
-    def _finished(self, order: Order, message: Message, report: NodeReport, identity: str) -> None:
+    def _finished(self, order: Order, message: Message, report: NodeReport, count: int, identity: str) -> None:
         self._notifier.status(f"listening to {self._settings.exchange}")
-        self._report(message, report, self._running.pop(identity))
+        self._report(message, report, count, self._running.pop(identity))
         self._outcomes.publish(order, report)
 
-    def _report(self, message: Message, report: NodeReport, settlements: list[Settlement]) -> None:
-        """Publish the report; acknowledge the broadcast once the report is confirmed."""
+    def _report(self, message: Message, report: NodeReport, count: int, settlements: list[Settlement]) -> None:
+        """Publish the report; acknowledge the broadcast once the report is confirmed.
+
+        The report on a redelivered broadcast says so: the process may have ended after the same report was published.
+        """
 
         def published(publication: Optional[Publication]) -> None:
             if publication is Publication.LOST:
@@ -243,7 +256,8 @@ class BroadcastConsumer:
         if reply_to is None:  # LegionIO's own broadcasts expect no answer
             published(None)
         else:
-            self._publisher.publish(report_message(report, reply_to, message.properties.correlation_id), published)
+            written = report_message(report, reply_to, message.properties.correlation_id)
+            self._publisher.publish(marked(written, count), published)
 
 
 def _identity(message: Message) -> str:
