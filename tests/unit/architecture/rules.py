@@ -70,13 +70,14 @@ GATEWAY_PACKAGES: dict[str, set[str]] = {
 }
 MIRROR_PACKAGES: dict[str, set[str]] = {
     "errors": set(),
+    "retry": {"errors"},
     "support": set(),
-    "s3": {"errors"},
+    "s3": {"errors", "retry"},
     "signing": {"errors"},
     "state": set(),
-    "transfer": {"errors", "s3"},
-    "peers": {"errors", "transfer"},
-    "models": {"errors", "peers", "s3", "signing", "state", "support", "transfer"},
+    "transfer": {"errors", "retry", "s3"},
+    "peers": {"errors", "retry", "transfer"},
+    "models": {"errors", "peers", "retry", "s3", "signing", "state", "support", "transfer"},
 }
 # Standard with the Python that runs this, and not yet with the oldest target, 3.9.
 STANDARD = set(sys.stdlib_module_names) - {"tomllib"}

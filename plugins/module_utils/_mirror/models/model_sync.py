@@ -38,7 +38,7 @@ class ServerAccess:
 
     :param client: a client of the server.
     :param pusher: a client of the same server that makes no request twice: an upload cannot be read again.
-    :param policy: how often, and after how long, an upload that broke off is made again.
+    :param policy: the retries of an upload that broke off.
     """
 
     client: OllamaClient

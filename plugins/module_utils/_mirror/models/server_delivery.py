@@ -13,9 +13,9 @@ from typing import Callable, Optional
 
 from ..._ollama.api_errors import OllamaError
 from ..._ollama.client import OllamaClient
-from ..._ollama.errors import CollectionError
 from ..._ollama.retry import RetryPolicy
 from ..._ollama.store import Store
+from ..retry import is_upload_repeated
 from ..transfer.blob_transfer import Transfer
 from ..transfer.server_upload import ServerTarget
 from .blob_downloads import BlobDownloads
@@ -29,7 +29,7 @@ class ServerDelivery:
     """Uploads of blobs from the mirror to a server: the :class:`Delivery` of a sync.
 
     :param pusher: a client of the server that makes no request twice.
-    :param policy: how often, and after how long, an upload that broke off is made again.
+    :param policy: the retries of an upload that broke off.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class ServerDelivery:
             failures += 1
             again = {transfer.digest for transfer in transfers if not transfer.error} - came
             for transfer in transfers:
-                if transfer.error and self._is_repeated(transfer.error, failures):
+                if transfer.error and is_upload_repeated(transfer.error, self._policy, failures=failures):
                     again.add(transfer.digest)
                 elif transfer.error:
                     transfer.error.details.setdefault("digest", transfer.digest)
                     transfer.error.details.setdefault("status", None)
                     self._report.failures.append(transfer.error)
-            if stopped and not self._is_repeated(stopped, failures):
+            if stopped and not is_upload_repeated(stopped, self._policy, failures=failures):
                 raise stopped
             todo = [blob for blob in todo if blob.digest in again]
             if todo:
@@ -102,9 +102,6 @@ class ServerDelivery:
         except OllamaError as error:
             return came, error
         return came, None
-
-    def _is_repeated(self, error: CollectionError, failures: int) -> bool:
-        return isinstance(error, OllamaError) and self._policy.retries_after(error, failures=failures, repeatable=True)
 
     def _transfer(self, blob: BlobChange) -> Transfer:
         transfer = self._downloads.transfer(blob)

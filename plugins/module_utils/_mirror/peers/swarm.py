@@ -20,12 +20,8 @@ from functools import partial
 from typing import Callable, Optional
 
 from ..._ollama.errors import CollectionError
-from ..errors import (
-    MirrorBusyError,
-    MirrorUnreachableError,
-    NotS3Error,
-    ObjectChangedError,
-)
+from ..errors import ObjectChangedError
+from ..retry import PIECE_READS
 from ..transfer.bandwidth import PIECE as LIMITED_PART
 from ..transfer.bandwidth import Bandwidth
 from ..transfer.blob_transfer import RangeStream, Transfer
@@ -61,15 +57,8 @@ STARVATION = 60.0
 SECOND_TRY = 5.0
 SECOND_TRY_OF_MIRROR = 20.0
 
-#: Failures of the mirror that end a download if no piece comes from it in between, for each of the requests that may be
-#: under way; and seconds between two tries at most.
-MIRROR_FAILURES = 6
-LONGEST_PAUSE = 10.0
-
 #: Seconds between two looks of a thread that has nothing to do.
 _IDLE = 0.2
-
-_TRANSIENT = (MirrorUnreachableError, MirrorBusyError, NotS3Error, ObjectChangedError)
 
 
 @dataclass
@@ -299,7 +288,7 @@ class Swarm:
                     digest=self._transfer.digest,
                 )
             self._mirror_failures = 0
-        except _TRANSIENT as error:
+        except PIECE_READS.errors as error:
             self._mirror_failed(error)
         finally:
             with self._woken:
@@ -311,11 +300,10 @@ class Swarm:
         with self._lock:
             self._mirror_failures += 1
             failures = self._mirror_failures
-            pause = random.uniform(0.5, 1.0) * min(2.0 ** (failures - 1), LONGEST_PAUSE)  # noqa: S311
-            self._mirror_rests_until = time.monotonic() + pause
+            self._mirror_rests_until = time.monotonic() + PIECE_READS.pause(failures)
         if isinstance(error, ObjectChangedError):
             self._transfer.source.refresh()
-        if failures >= MIRROR_FAILURES * self._concurrency:
+        if PIECE_READS.is_final(failures, requests=self._concurrency):
             raise error
 
     def _end(self, number: int, source: Optional[Neighbour]) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ..._ollama.errors import MissingDependencyError
 from ..errors import MirrorSettingsError
+from ..retry import SDK_RETRIES
 from .error_translation import translated
 from .settings import S3Settings
 
@@ -26,10 +27,6 @@ DEFAULT_REGION = "us-east-2"
 #: The longest time in seconds to open a connection, and the longest silence on an open one.
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
-
-#: Tries of one request, the first included. Between two tries, botocore's mode "standard" waits a random part of 1, 2,
-#: 4 and so on, up to 20 seconds.
-ATTEMPTS = 5
 
 
 def connect(settings: S3Settings, *, connections: int = 10) -> Any:
@@ -50,7 +47,7 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
         "read_timeout": READ_TIMEOUT,
-        "retries": {"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        "retries": SDK_RETRIES,
         "max_pool_connections": connections,
         "s3": {"addressing_style": _addressing_style(settings)},
     }

@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import errno
-import random
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Optional
 
-from ..errors import MirrorUnreachableError
+from ..retry import OBJECT_READS
 from .bodies import BodySender
 from .client import connect
 from .error_translation import compressed, translated
@@ -24,9 +23,6 @@ from .range_response import RangeResponse
 from .sdk_upload import SdkUpload
 from .settings import S3Settings
 from .signed_ranges import SdkBody, SignedRanges
-
-#: Tries to read a small object whose answer breaks off. The SDK repeats requests, but not the reading of an answer.
-READ_ATTEMPTS = 4
 
 
 class SdkObjects:
@@ -79,18 +75,18 @@ class SdkObjects:
     def get(self, key: str, limit: int) -> bytes:
         """Return the content of an object, at most ``limit`` bytes."""
         doing = f"read {self.settings.url(key)}"
-        attempt = 1
+        failures = 0
         while True:
             with translated(self.settings, doing):
                 answer = self.client.get_object(Bucket=self.settings.bucket, Key=key)
             try:
                 with translated(self.settings, doing):
                     content = self._content(answer, limit, doing)
-            except MirrorUnreachableError:
-                if attempt == READ_ATTEMPTS:
+            except OBJECT_READS.errors:
+                failures += 1
+                if OBJECT_READS.is_final(failures):
                     raise
-                attempt += 1
-                time.sleep(random.uniform(0, 1))  # noqa: S311
+                time.sleep(OBJECT_READS.pause(failures))
             else:
                 self._learn(key)
                 return content

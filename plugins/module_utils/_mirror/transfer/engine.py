@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import random
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -23,15 +22,8 @@ from typing import Callable, Optional
 
 from ..._ollama.api_errors import ApiError, ConnectionLostError, ReadTimeoutError, UnexpectedAnswerError
 from ..._ollama.errors import CollectionError
-from ..errors import (
-    MirrorBusyError,
-    MirrorCredentialsError,
-    MirrorUnreachableError,
-    NotS3Error,
-    ObjectChangedError,
-    ObjectMissingError,
-    WrongDigestError,
-)
+from ..errors import MirrorCredentialsError, ObjectChangedError, ObjectMissingError, WrongDigestError
+from ..retry import RANGE_READS, REPLACEMENTS, MirrorRetry
 from .bandwidth import PIECE as LIMITED_PIECE
 from .bandwidth import Bandwidth
 from .blob_transfer import Transfer
@@ -46,15 +38,6 @@ MEMORY = 48 * 1024 * 1024
 #: Bytes received between two looks at whether to stop, and between two reports of progress.
 PIECE = 2 * 1024 * 1024
 
-#: Tries of a request in a row that bring no byte. The pause between two tries is a random part of 1, 2, 4 ... seconds.
-ATTEMPTS = 6
-LONGEST_PAUSE = 20.0
-
-#: How often an object may be replaced while it is read; one more replacement is an error.
-REPLACEMENTS = 3
-
-#: Errors that may be gone at the next try.
-_TRANSIENT = (MirrorUnreachableError, MirrorBusyError, NotS3Error)
 #: Errors that only new requests meet: a range that is on its way can still come, so that the next run has it.
 _OF_NEW_REQUESTS = (MirrorCredentialsError,)
 #: Errors that concern one blob only. Any other error ends the run.
@@ -91,7 +74,7 @@ class Engine:
 
     :param concurrency: requests that run at the same time.
     :param chunk_size: bytes of one range request.
-    :param longest_pause: seconds between two tries of a request, at most.
+    :param retry: the retries of range requests.
     :param bandwidth: how many bytes per second all transfers may bring together.
     :param on_bytes: receives a transfer and the number of bytes that have come.
     :param on_done: receives each transfer whose blob is in place. Several threads call both.
@@ -102,14 +85,14 @@ class Engine:
         *,
         concurrency: int = CONCURRENCY,
         chunk_size: int = CHUNK_SIZE,
-        longest_pause: float = LONGEST_PAUSE,
+        retry: MirrorRetry = RANGE_READS,
         bandwidth: Optional[Bandwidth] = None,
         on_bytes: Callable[[Transfer, int], None] = lambda transfer, count: None,
         on_done: Callable[[Transfer], None] = lambda transfer: None,
     ) -> None:
         self._concurrency = concurrency
         self._chunk_size = chunk_size
-        self._longest_pause = longest_pause
+        self._retry = retry
         self._bandwidth = bandwidth or Bandwidth(None)
         self._piece = LIMITED_PIECE if self._bandwidth.limited else PIECE
         self._on_bytes = on_bytes
@@ -249,11 +232,11 @@ class Engine:
                 if run.replaced > REPLACEMENTS:
                     raise
                 source.refresh()
-            except _TRANSIENT:
+            except self._retry.errors:
                 failures += 1
-                if failures == ATTEMPTS:
+                if self._retry.is_final(failures):
                     raise
-                self._wait(random.uniform(0, min(2.0 ** (failures - 1), self._longest_pause)))  # noqa: S311
+                self._wait(self._retry.pause(failures))
 
     def _is_over(self) -> bool:
         """Return whether nobody needs the bytes that are being received any more."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorUnreachableError
@@ -22,6 +23,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piec
     PieceListError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.swarm import Swarm
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.retry import PIECE_READS
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
@@ -110,7 +112,7 @@ class ScriptedWatch:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(swarm_file, "_IDLE", 0.01)
-    monkeypatch.setattr(swarm_file, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(swarm_file, "PIECE_READS", replace(PIECE_READS, longest_pause=0.01))
 
 
 @pytest.fixture

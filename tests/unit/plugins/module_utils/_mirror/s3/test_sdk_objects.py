@@ -14,8 +14,9 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     MirrorUnreachableError,
     ObjectMissingError,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.retry import OBJECT_READS
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import sdk_objects
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import READ_ATTEMPTS, SdkObjects
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import SdkObjects
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 
@@ -85,10 +86,10 @@ def test_get_answer_that_is_cut_is_read_again(objects):
 
 
 def test_get_answer_that_is_always_cut_ends_after_the_attempts(objects):
-    made, client, signed = objects(get_object=[CUT] * READ_ATTEMPTS)
+    made, client, signed = objects(get_object=[CUT] * OBJECT_READS.attempts)
     with pytest.raises(MirrorUnreachableError):
         made.get("key", 100)
-    assert len(client.asked) == READ_ATTEMPTS
+    assert len(client.asked) == OBJECT_READS.attempts
     assert signed.learned == []
 
 

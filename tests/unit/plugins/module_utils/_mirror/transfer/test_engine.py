@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import (
@@ -21,17 +22,19 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     ObjectMissingError,
     WrongDigestError,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.retry import RANGE_READS, REPLACEMENTS
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.engine import (
-    ATTEMPTS,
     MEMORY,
     PIECE,
-    REPLACEMENTS,
     Engine,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DiskFullError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+#: The retries of ranges, without their pauses.
+WITHOUT_PAUSES = replace(RANGE_READS, longest_pause=0.0)
 
 
 class Stream:
@@ -152,7 +155,7 @@ def transfer(content, script=(), there=b"", fails=None, actual=None):
 
 
 def engine(**options):
-    return Engine(**{"chunk_size": 1000, "longest_pause": 0.0, **options})
+    return Engine(**{"chunk_size": 1000, "retry": WITHOUT_PAUSES, **options})
 
 
 def test_run_blobs_of_all_sizes_arrive_whole():
@@ -239,14 +242,14 @@ def test_run_broken_answer_is_resumed_where_it_broke():
 
 @pytest.mark.parametrize("error", [MirrorUnreachableError("gone"), MirrorBusyError("slow down")])
 def test_run_transient_failure_is_retried_a_bounded_number_of_times(error):
-    each = transfer(os.urandom(10), [error] * (ATTEMPTS - 1))
+    each = transfer(os.urandom(10), [error] * (RANGE_READS.attempts - 1))
     engine().run([each])
     assert each.target.state == "committed"
 
-    each = transfer(os.urandom(10), [error] * ATTEMPTS)
+    each = transfer(os.urandom(10), [error] * RANGE_READS.attempts)
     with pytest.raises(type(error)):
         engine().run([each])
-    assert len(each.source.asked) == ATTEMPTS
+    assert len(each.source.asked) == RANGE_READS.attempts
     assert each.target.state == "suspended"
 
 
@@ -268,7 +271,7 @@ def test_run_failure_elsewhere_ends_the_pause_between_tries(monkeypatch):
         raise MirrorCredentialsError("expired")
 
     monkeypatch.setattr(random, "uniform", an_hour)
-    patient = transfer(os.urandom(10), [MirrorUnreachableError("gone")] * ATTEMPTS)
+    patient = transfer(os.urandom(10), [MirrorUnreachableError("gone")] * RANGE_READS.attempts)
     hopeless = transfer(os.urandom(10), [fail_meanwhile])
     errors = []
 
@@ -444,7 +447,7 @@ def test_run_any_faults_leave_a_blob_whole_or_absent(sizes, concurrency, chunk_s
         content = rng.randbytes(size)
         script = [faults.pop(0) for _fault in range(min(3, len(faults)))]
         transfers.append(transfer(content, script, there=content[: int(size * resumed)]))
-    Engine(concurrency=concurrency, chunk_size=chunk_size, longest_pause=0.0).run(transfers)
+    Engine(concurrency=concurrency, chunk_size=chunk_size, retry=WITHOUT_PAUSES).run(transfers)
     for each in transfers:
         if each.error is None:
             assert bytes(each.target.content) == each.source.content
