@@ -20,8 +20,8 @@ REPOSITORY = "https://github.com/legionio/legionio.ollama/blob/main"
 
 #: The parts of the site, each with its guides, in the order in which people need them.
 PARTS = {
-    "Begin": ("quickstart",),
-    "Do": ("mirror", "fleet", "gateway", "legionio", "progress", "operations"),
+    "Begin": ("quickstart", "tutorial-one-node", "tutorial-three-nodes"),
+    "Do": ("how-to", "mirror", "fleet", "gateway", "legionio", "progress", "operations"),
     "Look up": ("wire-protocol", "errors", "compatibility", "performance"),
     "Understand": ("architecture", "life-of-a-request", "life-of-a-blob", "scheduling", "security"),
 }
@@ -92,6 +92,9 @@ def index() -> str:
         "",
         "Machines become an LLM fleet: models from a private S3 mirror, a hardened worker on each",
         "node, requests and answers through RabbitMQ.",
+        "",
+        ".. image:: guides/flow.svg",
+        "   :alt: Models go from the mirror to the nodes, requests from clients to lanes and workers",
         "",
     ]
     for part, names in PARTS.items():

@@ -67,11 +67,18 @@ def declared(role: str, part: str) -> Mapping[str, Any]:
 def evaluate() -> Evaluate:
     """Return the value that a variable has in a role, given other values of its options and other facts.
 
-    With ``bare`` there are no facts at all.
+    With ``bare`` there are no facts at all. ``groups`` has the hosts of each group.
     """
 
     def value(
-        role: str, name: str, *, facts: Optional[Mapping[str, Any]] = None, bare: bool = False, **options: Any
+        role: str,
+        name: str,
+        *,
+        facts: Optional[Mapping[str, Any]] = None,
+        bare: bool = False,
+        host: str = "node1",
+        groups: Optional[Mapping[str, Any]] = None,
+        **options: Any,
     ) -> Any:
         loader = DataLoader()
         variables: dict[str, Any] = {}
@@ -80,8 +87,8 @@ def evaluate() -> Evaluate:
         variables.update(
             options,
             ansible_facts={} if bare else {**FACTS, **(facts or {})},
-            inventory_hostname="node1",
-            groups={},
+            inventory_hostname=host,
+            groups=groups or {},
             role_path=str(ROLES / role),
         )
         return Templar(loader=loader, variables=variables).template(variables[name])

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inventories and command lines of the README, the tutorials and the recipes, as Ansible and the roles read them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from ansible.cli.playbook import PlaybookCLI
+from ansible.cli.vault import VaultCLI
+from ansible.inventory.manager import InventoryManager
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.dataloader import DataLoader
+from ansible.vars.manager import VariableManager
+from sound_values import CHECKSUM
+
+ROOT = Path(__file__).resolve().parents[3]
+
+#: A block whose first line is a comment with the name of a file.
+FILE = re.compile(r"^( *)```(?:ini|yaml)\n *# ([\w./-]+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^( *)```console\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+#: The roles of a group's hosts.
+ROLES = {
+    "fleet": ("ollama_server", "ollama_models", "fleet_worker"),
+    "fleet_brokers": ("fleet_broker",),
+    "gateways": ("fleet_gateway",),
+}
+
+
+class Guide(NamedTuple):
+    """A page, the page whose files it changes, and a host that it has the reader add."""
+
+    page: str
+    before: str = ""
+    added: str = ""
+
+
+GUIDES = [
+    Guide("README.md"),
+    Guide("docs/tutorial-one-node.md"),
+    Guide("docs/tutorial-three-nodes.md", before="docs/tutorial-one-node.md"),
+    Guide("docs/how-to.md", before="docs/tutorial-three-nodes.md", added="gpu-04"),
+]
+
+
+class Inventory:
+    """The files of a guide, read by Ansible."""
+
+    def __init__(self, folder: Path) -> None:
+        loader = DataLoader()
+        loader.set_basedir(str(folder))
+        self.folder = folder
+        self.manager = InventoryManager(loader, sources=[str(folder / "hosts.ini")])
+        self._variables = VariableManager(loader, self.manager)
+
+    def variables(self, host: str) -> dict[str, Any]:
+        """Return the variables that the files give a host."""
+        everything = self._variables.get_vars(host=self.manager.get_host(host))
+        ours = ("ollama_", "fleet_", "verify_", "publish_", "vault_")
+        given = {name: value for name, value in everything.items() if name.startswith(ours)}
+        # A page may leave it to its reader to write the file of secrets.
+        secrets = re.findall(r"\bvault_\w+", "".join(path.read_text() for path in self.folder.rglob("*.yml")))
+        return {**dict.fromkeys(secrets, "secret" * 6), **given}
+
+
+def write_files(folder: Path, page: str) -> None:
+    """Write the files that a page shows."""
+    for _indent, name, text in FILE.findall((ROOT / page).read_text()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text).replace("sha256:...", CHECKSUM))
+
+
+def commands(page: str, program: str) -> Iterator[list[str]]:
+    """Yield the arguments of each command of a program that a page shows."""
+    for _indent, text in CONSOLE.findall((ROOT / page).read_text()):
+        for line in text.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == [program]:
+                yield words
+
+
+@pytest.fixture(params=GUIDES, ids=lambda guide: guide.page)
+def guide(request: pytest.FixtureRequest) -> Guide:
+    wanted: Guide = request.param
+    return wanted
+
+
+@pytest.fixture
+def inventory(guide: Guide, tmp_path: Path) -> Inventory:
+    pages = [guide.page]
+    while before := next((one.before for one in GUIDES if one.page == pages[0]), ""):
+        pages.insert(0, before)
+    for page in pages:
+        write_files(tmp_path, page)
+    if guide.added:
+        with (tmp_path / "hosts.ini").open("a") as hosts:  # its last group is the fleet
+            hosts.write(f"{guide.added}\n")
+    return Inventory(tmp_path)
+
+
+def test_roles_take_the_variables_of_each_host(inventory: Inventory, evaluate: Any) -> None:
+    groups = inventory.manager.get_groups_dict()
+    checked = 0
+    for group, roles in ROLES.items():
+        for host in groups.get(group, []):
+            given = inventory.variables(host)
+            for role in roles:
+                assert evaluate(role, f"__{role}_problems", host=host, groups=groups, **given) == [], (host, role)
+                checked += 1
+    assert checked >= 4
+
+
+def test_variables_exist_and_have_their_types(inventory: Inventory, evaluate: Any) -> None:
+    specs = {
+        path.parent.parent.name: yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+        for path in ROOT.glob("roles/*/meta/argument_specs.yml")
+    }
+    groups = inventory.manager.get_groups_dict()
+    for host in groups["all"]:
+        given = inventory.variables(host)
+        for role, options in specs.items():
+            names = [name for name in given if name.startswith(f"{role}_")]
+            assert set(names) <= set(options), host
+            values = {name: evaluate(role, name, host=host, groups=groups, **given) for name in names}
+            chosen = {name: options[name] for name in names}
+            assert ArgumentSpecValidator(chosen).validate(values).error_messages == [], host
+
+
+def test_commands_name_playbooks_and_hosts_that_exist(guide: Guide, inventory: Inventory) -> None:
+    seen = 0
+    for words in commands(guide.page, "ansible-playbook"):
+        command = PlaybookCLI(words)
+        command.init_parser()
+        options = command.parser.parse_args(words[1:])
+        (playbook,) = options.args
+        ours = playbook.startswith("legionio.ollama.")
+        path = ROOT / f"playbooks/{playbook.rpartition('.')[2]}.yml" if ours else inventory.folder / playbook
+        pattern = yaml.safe_load(path.read_text())[0]["hosts"]
+        default = re.search(r"default\('(\w+)'\)", pattern)
+        inventory.manager.subset(options.subset)
+        assert inventory.manager.get_hosts(default[1] if default else pattern), words
+        assert options.inventory == ["hosts.ini"], words
+        seen += 1
+    assert seen >= 2
+
+
+def test_vault_commands_name_files_of_the_guide(guide: Guide, inventory: Inventory) -> None:
+    for words in commands(guide.page, "ansible-vault"):
+        command = VaultCLI(words)
+        command.init_parser()
+        options = command.parser.parse_args(words[1:])
+        assert all((inventory.folder / name).exists() for name in options.args), words
