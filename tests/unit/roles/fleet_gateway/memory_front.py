@@ -38,7 +38,7 @@ NODE = ReplyIdentity("gpu-01")
 
 
 @dataclass
-class MemoryLink:
+class MemorySession:
     """Takes requests instead of a broker, and refuses those that a test wants refused.
 
     :ivar refusals: the reason, by routing key.
@@ -131,8 +131,8 @@ class Front:
         self.config = Config.model_validate({"broker": {"addresses": ["hub"]}, "node_timeout": 0.2, **settings})
         self.view = FleetView(75)
         self.exchange = Exchange(self.config, self.view)
-        self.link = MemoryLink()
-        self.exchange.use(self.link)  # type: ignore[arg-type]
+        self.session = MemorySession()
+        self.exchange.use(self.session)  # type: ignore[arg-type]
         self.usage = UsageStore(str(directory))
         self.metrics = Metrics(lambda: [("connected", "Whether.", 1.0)])
         allowances = Allowances(self.usage.tokens_today)
@@ -150,14 +150,14 @@ class Front:
             "keys": None,
             "lanes": [],
         }
-        page_state = PageState(lambda: self.state, self.view.heard, self.traffic, self.link.depths, timeout=75)
+        page_state = PageState(lambda: self.state, self.view.heard, self.traffic, self.session.depths, timeout=75)
         page = Page(page_state, self.config.page, keys)
         self.app = application(self.config, self.endpoint, listing, page, self.metrics, lambda: self.state)
 
     def serve(self, name: str = "gpu-01", call: str = "chat", slots: int = 2, **style: Any) -> None:
         """Have a node announce a lane."""
         made = lane(call, MODEL, **style)
-        self.exchange.told(Offering(made, name, slots).event(AVAILABLE).message)
+        self.exchange.take_registry_event(Offering(made, name, slots).event(AVAILABLE).message)
 
     def ask(self, client: Client) -> asyncio.Task[None]:
         return asyncio.ensure_future(self.app(client.scope, client.receive, client.send))  # type: ignore[arg-type]
@@ -165,10 +165,10 @@ class Front:
     async def published(self, number: int = 1) -> Message:
         """Wait until so many requests are out; return the last one."""
         for _turn in range(1000):
-            if len(self.link.sent) >= number:
-                return self.link.sent[number - 1][1]
+            if len(self.session.sent) >= number:
+                return self.session.sent[number - 1][1]
             await asyncio.sleep(0.001)
-        raise AssertionError(f"{len(self.link.sent)} requests are out, not {number}")
+        raise AssertionError(f"{len(self.session.sent)} requests are out, not {number}")
 
     def _request(self, message: Message) -> Request:
         properties = message.properties
@@ -178,23 +178,23 @@ class Front:
         """Have a node answer with a whole body."""
         said = CarriedAnswer(status, "application/json", body, (3, 2, False))
         worker = replace(NODE, node=node)
-        self.exchange.heard(carried.write(self._request(message), Success(said, 0.0, 0.1), worker).message)
+        self.exchange.take_reply(carried.write(self._request(message), Success(said, 0.0, 0.1), worker).message)
 
     def piece(self, message: Message, number: int, body: bytes, attempt: str = "a") -> None:
         """Have a node send a piece of a stream."""
         piece = carried.Piece(attempt, number, body, 200, "application/x-ndjson")
-        self.exchange.heard(carried.write_piece(self._request(message), piece, NODE).message)
+        self.exchange.take_reply(carried.write_piece(self._request(message), piece, NODE).message)
 
     def end(self, message: Message, pieces: int, attempt: str = "a") -> None:
         """Have a node end a stream."""
         said = CarriedAnswer(200, "application/x-ndjson", b"", (3, 2, False), streamed=True)
         ended = carried.write(self._request(message), Success(said, 0.0, 0.1), NODE).message
         headers = {**ended.headers, "x-legion-fleet-attempt": attempt, "x-legion-fleet-deltas": pieces}
-        self.exchange.heard(replace(ended, headers=headers))
+        self.exchange.take_reply(replace(ended, headers=headers))
 
     def fail(self, message: Message, failure: Failure) -> None:
         """Have a node fail."""
-        self.exchange.heard(carried.write(self._request(message), failure, NODE).message)
+        self.exchange.take_reply(carried.write(self._request(message), failure, NODE).message)
 
 
 def run(test: Awaitable[None]) -> None:

@@ -77,7 +77,7 @@ def test_stream_that_begins_anew_ends_with_an_error(tmp_path: Path) -> None:
         front.piece(message, 0, b"one\n", attempt="b")
         await asked
         assert client.body.startswith(b'one\n{"error": "The answer is not complete')
-        assert front.link.cancelled
+        assert front.session.cancelled
 
     run(test())
 
@@ -89,7 +89,7 @@ def test_messages_that_belong_to_nobody_or_are_none_harm_nobody(tmp_path: Path) 
         client = Client("/api/chat", CHAT)
         asked = front.ask(client)
         message = await front.published()
-        front.exchange.heard(message)  # a request is not an answer
+        front.exchange.take_reply(message)  # a request is not an answer
         await asked
         assert (client.status, client.document["error"]) == (502, "A node has sent something that is not an answer")
         front.answer(message)
@@ -105,7 +105,7 @@ def test_request_that_is_not_on_its_way_is_refused(tmp_path: Path, why: str, sta
     async def test() -> None:
         front = Front(tmp_path)
         front.serve()
-        front.link.refusals[LANE] = why
+        front.session.refusals[LANE] = why
         client = Client("/api/chat", CHAT)
         await front.ask(client)
         assert (client.status, client.headers.get("retry-after")) == (status, retry)
@@ -140,7 +140,7 @@ def test_connection_that_is_lost_fails_what_is_under_way(tmp_path: Path) -> None
         front.exchange.connection_lost()
         await asked
         assert (client.status, client.headers["retry-after"]) == (503, "2")
-        front.link.is_up = False
+        front.session.is_up = False
         again = Client("/api/chat", CHAT)
         await front.ask(again)
         assert again.status == 503
@@ -158,11 +158,11 @@ def test_model_that_nobody_serves_is_named_with_those_that_are_served(tmp_path: 
         other = Client("/api/chat", {**CHAT, "model": "other"})
         await front.ask(other)
         assert (other.status, MODEL in other.document["error"]) == (404, True)
-        front.exchange.told(Offering(lane("chat", MODEL), "gpu-01", 2).event(UNAVAILABLE).message)
+        front.exchange.take_registry_event(Offering(lane("chat", MODEL), "gpu-01", 2).event(UNAVAILABLE).message)
         missed = Client("/api/chat", CHAT)
         await front.ask(missed)
         assert (missed.status, missed.headers["retry-after"]) == (503, "5")
-        front.link.is_up = False
+        front.session.is_up = False
         no_broker = Client("/api/chat", {**CHAT, "model": "other"})
         await front.ask(no_broker)
         assert no_broker.status == 503
@@ -194,8 +194,8 @@ def test_answer_that_does_not_come_in_time_is_an_error_and_taken_back(tmp_path: 
         await asyncio.gather(*map(front.ask, clients))
         assert {client.status for client in clients} == {504}
         # Each that was sent is taken back. The third one has its turn only if it came 10 ms after the first.
-        assert 2 <= len(front.link.sent) == len(front.link.cancelled) <= 3
-        assert front.link.cancelled[0][0] == ("gpu-01",)
+        assert 2 <= len(front.session.sent) == len(front.session.cancelled) <= 3
+        assert front.session.cancelled[0][0] == ("gpu-01",)
 
     run(test())
 
@@ -226,13 +226,13 @@ def test_client_that_hangs_up_takes_its_request_back(tmp_path: Path) -> None:
         message = await front.published()
         client.gone.set()
         await asked
-        assert (client.status, front.link.cancelled[0][1]) == (0, message.properties.correlation_id)
+        assert (client.status, front.session.cancelled[0][1]) == (0, message.properties.correlation_id)
         assert 'status="499"' in front.metrics.text().decode()
         silent = Client("/api/chat", CHAT)
         silent.hangs()
         silent.gone.set()
         await front.ask(silent)
-        assert len(front.link.sent) == 1
+        assert len(front.session.sent) == 1
 
     run(test())
 
@@ -246,7 +246,7 @@ def test_client_that_reads_nothing_ends_its_own_request(tmp_path: Path) -> None:
         asked = front.ask(client)
         front.piece(await front.published(), 0, b"one\n")
         await asked
-        assert front.link.cancelled
+        assert front.session.cancelled
 
     run(test())
 
@@ -322,7 +322,7 @@ def test_defect_is_an_error_and_no_end(tmp_path: Path, monkeypatch: pytest.Monke
     async def test() -> None:
         front = Front(tmp_path)
         front.serve()
-        monkeypatch.setattr(front.link, "publish", lambda *_arguments: 1 / 0)
+        monkeypatch.setattr(front.session, "publish", lambda *_arguments: 1 / 0)
         client = Client("/api/chat", CHAT)
         await front.ask(client)
         assert (client.status, client.document["error"]) == (500, "A defect of the gateway")
@@ -353,12 +353,12 @@ def test_turn_goes_to_the_lane_of_its_node_for_a_moment(tmp_path: Path) -> None:
             client = Client("/api/chat", CHAT)
             asked = front.ask(client)
             message = await front.published(number)
-            node = front.link.sent[-1][0].split(".")[4]
+            node = front.session.sent[-1][0].split(".")[4]
             assert message.properties.expiration == "500"
             front.answer(message, node=node)
             await asked
-        assert len({routing_key for routing_key, _message in front.link.sent}) == 1
-        assert front.link.sent[0][0] in (own("a"), own("b"))
+        assert len({routing_key for routing_key, _message in front.session.sent}) == 1
+        assert front.session.sent[0][0] in (own("a"), own("b"))
         assert 'fleet_gateway_turns_total{place="home"} 3.0' in front.metrics.text().decode()
 
     run(test())
@@ -370,9 +370,9 @@ def test_turn_that_another_node_has_answered_lets_its_node_rest(tmp_path: Path) 
         for number in range(1, 3):
             asked = front.ask(Client("/api/chat", CHAT))
             message = await front.published(number)
-            front.answer(message, node="b" if front.link.sent[0][0] == own("a") else "a")
+            front.answer(message, node="b" if front.session.sent[0][0] == own("a") else "a")
             await asked
-        assert {routing_key for routing_key, _message in front.link.sent} == {own("a"), own("b")}
+        assert {routing_key for routing_key, _message in front.session.sent} == {own("a"), own("b")}
         text = front.metrics.text().decode()
         assert 'place="lane"} 1.0' in text and 'place="next"} 1.0' in text
 
@@ -383,11 +383,11 @@ def test_turn_that_another_node_has_answered_lets_its_node_rest(tmp_path: Path) 
 def test_turn_whose_lane_takes_nothing_goes_to_all_nodes_at_once(tmp_path: Path, why: str) -> None:
     async def test() -> None:
         front = two_nodes(tmp_path, deadline=100)
-        front.link.refusals = {own("a"): why, own("b"): why}
+        front.session.refusals = {own("a"): why, own("b"): why}
         client = Client("/api/chat", CHAT)
         asked = front.ask(client)
         message = await front.published(2)
-        assert front.link.sent[1][0] == LANE
+        assert front.session.sent[1][0] == LANE
         assert 90_000 < int(message.properties.expiration or 0) <= 100_000
         front.answer(message, node="a")
         await asked
@@ -399,10 +399,10 @@ def test_turn_whose_lane_takes_nothing_goes_to_all_nodes_at_once(tmp_path: Path,
 def test_turn_whose_connection_is_lost_fails(tmp_path: Path) -> None:
     async def test() -> None:
         front = two_nodes(tmp_path)
-        front.link.refusals = {own("a"): LOST, own("b"): LOST}
+        front.session.refusals = {own("a"): LOST, own("b"): LOST}
         client = Client("/api/chat", CHAT)
         await front.ask(client)
-        assert (client.status, len(front.link.sent)) == (503, 1)
+        assert (client.status, len(front.session.sent)) == (503, 1)
 
     run(test())
 
@@ -413,6 +413,6 @@ def test_turn_goes_by_the_lane_of_all_when_the_setting_is_off(tmp_path: Path) ->
         asked = front.ask(Client("/api/chat", CHAT))
         front.answer(await front.published())
         await asked
-        assert front.link.sent[0][0] == LANE
+        assert front.session.sent[0][0] == LANE
 
     run(test())

@@ -46,7 +46,7 @@ def test_rebound_name_is_refused(tmp_path: Path, host: str) -> None:
         for path in ("/v1/models", "/page/state", "/status", "/"):
             assert await status_of(front, path, host=host) == 403
         assert await status_of(front, "/api/chat", CHAT, host=host) == 403
-        assert front.link.sent == []
+        assert front.session.sent == []
 
     run(test())
 

@@ -26,22 +26,24 @@ from fleet_gateway.process import service
 from fleet_gateway.settings.config import Config
 from fleet_gateway.settings.keys import new_key
 
-from .memory_front import CHAT, MemoryLink
+from .memory_front import CHAT, MemorySession
 
 _KEY, HASH = new_key()
 
 
-class ServedLink(MemoryLink):
-    """A link to a fleet of one node, which is up from the beginning."""
+class ServedSession(MemorySession):
+    """A session with a fleet of one node that is up from the beginning."""
 
-    def __init__(self, _settings: Any, _exchange: str, *, heard: Any, told: Any, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, _settings: Any, _exchange: str, *, on_reply: Any, on_registry_event: Any, changed: Callable[[], None]
+    ) -> None:
         super().__init__()
-        self._told = told
+        self._on_registry_event = on_registry_event
         self._changed = changed
         self._over = asyncio.Event()
 
     async def run(self) -> None:
-        self._told(Offering(lane("chat", "m:1"), "gpu-01", 2).event(AVAILABLE).message)
+        self._on_registry_event(Offering(lane("chat", "m:1"), "gpu-01", 2).event(AVAILABLE).message)
         self._changed()
         await self._over.wait()
 
@@ -53,7 +55,7 @@ class ServedLink(MemoryLink):
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (tmp_path / "broker-password").write_text("secret")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(service, "FleetLink", ServedLink)
+    monkeypatch.setattr(service, "BrokerSession", ServedSession)
     monkeypatch.setattr(service, "LOOK", 0.02)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -110,7 +112,7 @@ def test_service_serves_until_sigterm_and_tells_how_it_is(settings: dict[str, An
         assert b'"ready":true' in await exchanged(config, GET % b"readyz")
         assert b'"own":[]' in await exchanged(config, GET % b"status")
         assert b"fleet_gateway_lanes 1.0" in await exchanged(config, GET % b"metrics")
-        made._link.is_up = False  # type: ignore[misc]
+        made._session.is_up = False  # type: ignore[misc]
         made._connection_changed()
         assert b"no broker: gone" in await exchanged(config, GET % b"readyz")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -175,7 +177,7 @@ def test_listener_has_its_connections_send_at_once(settings: dict[str, Any]) -> 
 
 def test_service_whose_link_ends_is_broken(settings: dict[str, Any]) -> None:
     async def test(made: service.Service, _config: Config) -> None:
-        await made._link.close()
+        await made._session.close()
 
     assert serve(settings, test) == EXIT_BROKEN
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Queues of this gateway alone: answers come by one, registry events by another."""
+"""The gateway's own queues: one for replies, one for registry events."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ from .open_connection import OpenConnection
 
 LOG = Log()
 
-#: Registry events that wait for a gateway that does not read: the newest count.
+#: The most registry events that wait for a slow gateway. The broker drops the oldest, which newer events replace.
 MAX_EVENTS = 10_000
 
-Heard = Callable[[Message], None]
+OnMessage = Callable[[Message], None]
 
 
-async def reply_queue(connection: OpenConnection, heard: Heard) -> str:
-    """Make the queue for answers; return its name.
+async def consume_replies(connection: OpenConnection, on_reply: OnMessage) -> str:
+    """Declare and consume the queue for replies; return its name.
 
-    :param heard: called with each message.
-    :raises FleetError: when the broker refuses that.
-    :raises asyncio.TimeoutError: when it does not answer.
+    :raises FleetError: if the broker refuses.
+    :raises asyncio.TimeoutError: if the broker does not answer.
     """
-    queue, channel = await _declared(connection)
-    await _consumed(connection, channel, queue, heard)
+    queue, channel = await _declare(connection)
+    await _consume(connection, channel, queue, on_reply)
     return queue
 
 
-async def registry_queue(connection: OpenConnection, told: Heard) -> None:
-    """Make the queue for registry events; as :func:`reply_queue`."""
-    queue, channel = await _declared(connection, {"x-max-length": MAX_EVENTS})
+async def consume_registry(connection: OpenConnection, on_event: OnMessage) -> None:
+    """Declare, bind and consume the queue for registry events.
+
+    :raises FleetError: if the broker refuses.
+    :raises asyncio.TimeoutError: if the broker does not answer.
+    """
+    queue, channel = await _declare(connection, {"x-max-length": MAX_EVENTS})
     await connection.do(channel, lambda done: channel.queue_bind(queue, REGISTRY, EVERYTHING, callback=done))
-    await _consumed(connection, channel, queue, told)
+    await _consume(connection, channel, queue, on_event)
 
 
-async def _declared(connection: OpenConnection, arguments: Optional[dict[str, Any]] = None) -> tuple[str, Any]:
+async def _declare(connection: OpenConnection, arguments: Optional[dict[str, Any]] = None) -> tuple[str, Any]:
     channel = await connection.channel()
     queue = f"llm.fleet.reply.gw-{uuid.uuid4().hex[:16]}"
     await connection.do(
@@ -52,13 +55,13 @@ async def _declared(connection: OpenConnection, arguments: Optional[dict[str, An
     return queue, channel
 
 
-async def _consumed(connection: OpenConnection, channel: Any, queue: str, heard: Heard) -> None:
-    def arrived(_channel: Any, _method: Any, properties: Any, body: bytes) -> None:
+async def _consume(connection: OpenConnection, channel: Any, queue: str, on_message: OnMessage) -> None:
+    def deliver(_channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         try:
-            heard(from_pika(properties, body))
+            on_message(from_pika(properties, body))
         except Exception:
             LOG.exception("defect", queue=queue)
 
-    await connection.do(channel, lambda done: channel.basic_consume(queue, arrived, auto_ack=True, callback=done))
-    # A connection without its queues is useless: close it, and connect again.
+    await connection.do(channel, lambda done: channel.basic_consume(queue, deliver, auto_ack=True, callback=done))
+    # A connection without its queues is useless; closing it makes the gateway reconnect, and declare them again.
     channel.add_on_close_callback(lambda _channel, _error: connection.close())

@@ -24,7 +24,7 @@ RETRY_CHANNEL = 1.0
 #: Why a request is not on its way: no queue has its lane's name, its queue is full, or the broker does not take it.
 UNROUTABLE, FULL, UNACCEPTABLE, LOST = "unroutable", "full", "unacceptable", "lost"
 
-Refused = Callable[[str], None]
+OnRefused = Callable[[str], None]
 
 
 class RequestPublisher:
@@ -38,7 +38,7 @@ class RequestPublisher:
         self._channel: Any = None
         self._tag = 0
         #: Of each unconfirmed request by its delivery tag: its message id, and whom to call when it is refused.
-        self._unconfirmed: dict[int, tuple[str, Refused]] = {}
+        self._unconfirmed: dict[int, tuple[str, OnRefused]] = {}
         self._returned: set[str] = set()
         self._reopening: Optional[asyncio.Future[None]] = None
 
@@ -60,7 +60,7 @@ class RequestPublisher:
         self._tag = 0
         self._channel = channel
 
-    def publish(self, message: Message, routing_key: str, refused: Refused) -> None:
+    def publish(self, message: Message, routing_key: str, refused: OnRefused) -> None:
         """Send a request.
 
         :param refused: called with the reason when it is not on its way after all.

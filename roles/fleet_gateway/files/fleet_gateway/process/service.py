@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from .. import __version__
 from .._ollama.errors import CollectionError
-from ..amqp.fleet_link import FleetLink
+from ..amqp.session import BrokerSession
 from ..domain.allowance import Allowances
 from ..domain.fleet_view import FleetView
 from ..domain.traffic import Traffic
@@ -78,20 +78,20 @@ class Service:
         self._usage = UsageStore(config.state_directory)
         self._view = FleetView(config.node_timeout)
         self._exchange = Exchange(config, self._view)
-        self._link = FleetLink(
+        self._session = BrokerSession(
             broker_settings(config.broker, f"fleet-gateway {config.node}"),
             config.exchange,
-            heard=self._exchange.heard,
-            told=self._exchange.told,
+            on_reply=self._exchange.take_reply,
+            on_registry_event=self._exchange.take_registry_event,
             changed=self._connection_changed,
         )
-        self._exchange.use(self._link)
+        self._exchange.use(self._session)
         metrics = Metrics(self._gauges)
         allowances = Allowances(self._usage.tokens_today)
         traffic = Traffic()
         carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys, traffic)
         listing = Listing(self._view, self._keys, config.limits)
-        state = PageState(self.snapshot, self._view.heard, traffic, self._link.depths, timeout=config.node_timeout)
+        state = PageState(self.snapshot, self._view.heard, traffic, self._session.depths, timeout=config.node_timeout)
         page = Page(state, config.page, self._keys)
         self._server: Server = server(config, application(config, carried, listing, page, metrics, self.snapshot))
         self._listener = listener(config)
@@ -104,17 +104,17 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._read_keys)
-        link = asyncio.ensure_future(self._link.run())
+        session = asyncio.ensure_future(self._session.run())
         looks = asyncio.ensure_future(self._look())
         serving = asyncio.ensure_future(self._server.serve([self._listener]))
         try:
-            done, _pending = await asyncio.wait({link, looks, serving}, return_when=asyncio.FIRST_COMPLETED)
+            done, _pending = await asyncio.wait({session, looks, serving}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()  # raises what ended it
             return 0 if self._draining and serving.done() else EXIT_BROKEN
         finally:
-            await self._link.close()
-            for task in (link, looks, serving):
+            await self._session.close()
+            for task in (session, looks, serving):
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
@@ -127,8 +127,8 @@ class Service:
         reason = ""
         if self._draining:
             reason = "it ends"
-        elif not self._link.is_up:
-            reason = f"no broker: {self._link.trouble}"
+        elif not self._session.is_up:
+            reason = f"no broker: {self._session.trouble}"
         elif not lanes:
             reason = "no node has announced a lane yet"
         running, waiting = self._exchange.running(), self._exchange.waiting
@@ -138,7 +138,7 @@ class Service:
             "node": self._config.node,
             "version": __version__,
             "since": self._began,
-            "connected": self._link.is_up,
+            "connected": self._session.is_up,
             "keys": None if self._keys is None else len(self._keys),
             "lanes": [
                 {
@@ -155,13 +155,13 @@ class Service:
         }
 
     def _gauges(self) -> Iterable[tuple[str, str, float]]:
-        yield "connected", "Whether there is a connection to the broker.", float(self._link.is_up)
+        yield "connected", "Whether there is a connection to the broker.", float(self._session.is_up)
         yield "in_flight", "Requests that are at the fleet.", self._exchange.in_flight
         yield "waiting", "Requests that wait in the gateway.", sum(self._exchange.waiting.values())
         yield "lanes", "Lanes that live nodes serve.", len(self._view.lanes())
 
     def _connection_changed(self) -> None:
-        if self._link.is_up:
+        if self._session.is_up:
             self._exchange.connected()
             self._notifier.ready()
         else:

@@ -17,8 +17,8 @@ from typing import Callable, Optional
 from .._fleet.dialects.carried import request_message, understand
 from .._fleet.errors import UnreadableAnswerError
 from .._fleet.messages import Message
-from ..amqp.fleet_link import FleetLink
-from ..amqp.request_publisher import FULL, LOST, UNROUTABLE, Refused
+from ..amqp.request_publisher import FULL, LOST, UNROUTABLE, OnRefused
+from ..amqp.session import BrokerSession
 from ..domain.errors import GatewayError
 from ..domain.fair_queue import FairQueue, QueueFullError
 from ..domain.fleet_view import FleetView, ServedLane
@@ -66,7 +66,7 @@ class Exchange:
     def __init__(self, config: Config, view: FleetView) -> None:
         self._config = config
         self._view = view
-        self._link: Optional[FleetLink] = None
+        self._session: Optional[BrokerSession] = None
         self._pending: dict[str, PendingAnswer] = {}
         self._homes = Homes()
         self._queues: dict[str, FairQueue] = {}
@@ -74,9 +74,9 @@ class Exchange:
         self._heard_of = asyncio.Event()
         self._new_since = time.monotonic()
 
-    def use(self, link: FleetLink) -> None:
-        """Publish by this link."""
-        self._link = link
+    def use(self, session: BrokerSession) -> None:
+        """Publish over this session."""
+        self._session = session
 
     @property
     def in_flight(self) -> int:
@@ -92,7 +92,7 @@ class Exchange:
         """Requests that are out, by lane."""
         return {name: queue.out for name, queue in self._queues.items() if queue.out}
 
-    def heard(self, message: Message) -> None:
+    def take_reply(self, message: Message) -> None:
         """Take a message of the reply queue."""
         correlation_id = message.properties.correlation_id or ""
         pending = self._pending.get(correlation_id)
@@ -104,7 +104,7 @@ class Exchange:
             LOG.error("answer_unreadable", correlation_id=correlation_id, error=error.message)
             pending.fail(GatewayError(502, "answer_unreadable", "A node has sent something that is not an answer"))
 
-    def told(self, message: Message) -> None:
+    def take_registry_event(self, message: Message) -> None:
         """Take a registry event."""
         if self._view.add(message):
             self._heard_of.set()
@@ -139,8 +139,8 @@ class Exchange:
                     await self._heard_of.wait()
             except asyncio.TimeoutError:
                 continue
-        if self._link is None or not self._link.is_up:
-            raise _no_broker(f"The broker cannot be reached: {self._link.trouble if self._link else ''}")
+        if self._session is None or not self._session.is_up:
+            raise _no_broker(f"The broker cannot be reached: {self._session.trouble if self._session else ''}")
         if self._view.had(model):
             raise GatewayError(
                 503, "no_node", f"No node serves the model {model[:200]!r} at the moment", retry_after=NO_NODE
@@ -186,8 +186,8 @@ class Exchange:
                 self._homes.answered(place, pending.node)
         finally:
             del self._pending[correlation_id]
-            if not over and self._link is not None:
-                self._link.cancel(self._view.nodes_of(lane.queue), correlation_id)
+            if not over and self._session is not None:
+                self._session.cancel(self._view.nodes_of(lane.queue), correlation_id)
             else:
                 seconds = time.monotonic() - begun
                 known = self._seconds.get(lane.queue, seconds)
@@ -196,22 +196,22 @@ class Exchange:
 
     def _publish(self, call: CarriedCall, lane: ServedLane, correlation_id: str, pending: PendingAnswer) -> None:
         """Publish a request to where it is to go, and to the lane of all nodes if that does not take it."""
-        link = self._link
-        if link is None or not link.is_up:
-            raise _no_broker(f"The broker cannot be reached: {link.trouble if link else 'not connected yet'}")
+        session = self._session
+        if session is None or not session.is_up:
+            raise _no_broker(f"The broker cannot be reached: {session.trouble if session else 'not connected yet'}")
         place = pending.place
 
-        def send(queue: str, wait: float, refused: Refused) -> None:
+        def send(queue: str, wait: float, refused: OnRefused) -> None:
             message = request_message(
                 call.path,
                 call.body,
                 correlation_id=correlation_id,
-                reply_to=link.reply_queue,
+                reply_to=session.reply_queue,
                 seconds=max(0.001, call.until - time.monotonic()),
                 wait=wait,
                 priority=call.key.priority,
             )
-            link.publish(message, queue, refused)
+            session.publish(message, queue, refused)
 
         def refused(why: str) -> None:
             pending.fail(_refusal(why, lane))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gateway's connection: it comes up, comes up again, and says of each request when it is not on its way."""
+"""The gateway's session with the broker: start, reconnect, and the report of each refused request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from fleet_gateway._fleet.broker import BrokerSettings
 from fleet_gateway._fleet.messages import Message, Properties
 from fleet_gateway.amqp import open_connection
-from fleet_gateway.amqp.fleet_link import FleetLink
 from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
+from fleet_gateway.amqp.session import BrokerSession
 from pika.exceptions import ChannelClosedByBroker
 
 from .memory_front import run
@@ -132,44 +132,44 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
     monkeypatch.setattr(open_connection, "Connection", lambda *given, **more: BrokerConnection(made, *given, **more))
     monkeypatch.setattr(open_connection, "STEP_TIMEOUT", 0.05)
     monkeypatch.setattr("fleet_gateway.amqp.request_publisher.RETRY_CHANNEL", 0.01)
-    monkeypatch.setattr("fleet_gateway.amqp.fleet_link.PAUSES", SimpleNamespace(delay=lambda _failures: 0.01))
+    monkeypatch.setattr("fleet_gateway.amqp.reconnecting.PAUSES", SimpleNamespace(delay=lambda _failures: 0.01))
     return made
 
 
-class Linked:
-    """A link that runs, with all that it has said."""
+class RunningSession:
+    """A session that runs, and everything that it reports."""
 
     def __init__(self) -> None:
-        self.heard: list[Message] = []
-        self.told: list[Message] = []
+        self.replies: list[Message] = []
+        self.events: list[Message] = []
         self.changes: list[bool] = []
         self.reasons: list[str] = []
-        self.link = FleetLink(
+        self.session = BrokerSession(
             BrokerSettings.from_url("amqp://user:secret@hub"),
             "llm.request",
-            heard=self.heard.append,
-            told=self.told.append,
-            changed=lambda: self.changes.append(self.link.is_up),
+            on_reply=self.replies.append,
+            on_registry_event=self.events.append,
+            changed=lambda: self.changes.append(self.session.is_up),
         )
-        self.task = asyncio.ensure_future(self.link.run())
+        self.task = asyncio.ensure_future(self.session.run())
 
     async def until(self, true: Callable[[], Any]) -> None:
         for _turn in range(1000):
             if true():
                 return
             await asyncio.sleep(0.001)
-        raise AssertionError(f"it never came to that: {self.link.trouble}")
+        raise AssertionError(f"the condition never held: {self.session.trouble}")
 
-    async def up(self) -> Linked:
-        await self.until(lambda: self.link.is_up and self.changes)
+    async def up(self) -> RunningSession:
+        await self.until(lambda: self.session.is_up and self.changes)
         return self
 
     def publish(self, routing_key: str = "lane", message_id: str = "m-1") -> None:
         message = Message(Properties(message_id=message_id), {}, b"{}")
-        self.link.publish(message, routing_key, self.reasons.append)
+        self.session.publish(message, routing_key, self.reasons.append)
 
     async def close(self) -> None:
-        await self.link.close()
+        await self.session.close()
         self.task.cancel()
 
 
@@ -178,161 +178,161 @@ def confirm(broker: MemoryBroker, tag: int, *, positive: bool = True) -> None:
     broker.publishing.confirmed(SimpleNamespace(method=method))
 
 
-def test_link_comes_up_with_its_queues_and_hears_by_them(broker: MemoryBroker) -> None:
+def test_run_broker_that_answers_gives_queues_and_their_messages(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = await Linked().up()
-        assert linked.link.reply_queue.startswith("llm.fleet.reply.gw-")
-        (replies, answered), (_registry, told) = broker.consumers
-        assert replies == linked.link.reply_queue
+        running = await RunningSession().up()
+        assert running.session.reply_queue.startswith("llm.fleet.reply.gw-")
+        (replies, answered), (_registry, announced) = broker.consumers
+        assert replies == running.session.reply_queue
         answered(None, None, pika.BasicProperties(correlation_id="c"), b"answer")
-        told(None, None, pika.BasicProperties(), b"event")
-        assert [message.body for message in linked.heard] == [b"answer"]
-        assert [message.body for message in linked.told] == [b"event"]
-        linked.link._heard = None  # type: ignore[assignment]
-        await linked.close()
-        assert not linked.link.is_up
+        announced(None, None, pika.BasicProperties(), b"event")
+        assert [message.body for message in running.replies] == [b"answer"]
+        assert [message.body for message in running.events] == [b"event"]
+        running.session._on_reply = None  # type: ignore[assignment]
+        await running.close()
+        assert not running.session.is_up
 
     run(test())
 
 
-def test_message_that_raises_costs_itself_alone(broker: MemoryBroker) -> None:
+def test_run_callback_that_raises_leaves_the_session_up(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = Linked()
-        linked.link._told = lambda _message: 1 / 0  # type: ignore[assignment,return-value]
-        await linked.up()
+        running = RunningSession()
+        running.session._on_registry_event = lambda _message: 1 / 0  # type: ignore[assignment,return-value]
+        await running.up()
         broker.consumers[1][1](None, None, pika.BasicProperties(), b"event")
-        assert linked.link.is_up
-        await linked.close()
+        assert running.session.is_up
+        await running.close()
 
     run(test())
 
 
 @pytest.mark.parametrize("refused", ["connect", "channel", "declare", "llm.registry", "consume", "confirms"])
-def test_link_that_is_refused_says_so_and_tries_again(broker: MemoryBroker, refused: str) -> None:
+def test_run_refused_step_is_reported_and_retried(broker: MemoryBroker, refused: str) -> None:
     async def test() -> None:
         broker.refused.add(refused)
-        linked = Linked()
-        await linked.until(lambda: len(broker.connections) >= 3)
-        assert linked.link.trouble and not linked.link.is_up and not linked.changes
+        running = RunningSession()
+        await running.until(lambda: len(broker.connections) >= 3)
+        assert running.session.trouble and not running.session.is_up and not running.changes
         broker.refused.clear()
-        await linked.up()
-        assert linked.link.trouble == ""
-        await linked.close()
+        await running.up()
+        assert running.session.trouble == ""
+        await running.close()
         assert not any(connection.is_open for connection in broker.connections)
 
     run(test())
 
 
 @pytest.mark.parametrize("silent", ["connect", "channel", "confirms"])
-def test_link_to_a_broker_that_does_not_answer_tries_again(broker: MemoryBroker, silent: str) -> None:
+def test_run_silent_broker_is_reported_and_retried(broker: MemoryBroker, silent: str) -> None:
     async def test() -> None:
         broker.silent.add(silent)
-        linked = Linked()
-        await linked.until(lambda: "does not answer in time" in linked.link.trouble)
+        running = RunningSession()
+        await running.until(lambda: "does not answer in time" in running.session.trouble)
         broker.silent.clear()
         # One that comes up when nobody waits for it any more is ended.
         if silent == "connect":
             broker.connections[0]._opened()
-        await linked.up()
-        await linked.until(lambda: not broker.connections[0].is_open)
-        await linked.close()
+        await running.up()
+        await running.until(lambda: not broker.connections[0].is_open)
+        await running.close()
 
     run(test())
 
 
-def test_link_that_is_lost_refuses_what_was_not_confirmed_and_comes_again(broker: MemoryBroker) -> None:
+def test_run_lost_connection_refuses_unconfirmed_requests_and_reconnects(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = await Linked().up()
-        linked.publish()
+        running = await RunningSession().up()
+        running.publish()
         broker.connections[0].lose()
-        await linked.until(lambda: linked.changes == [True, False, True])
-        assert linked.reasons == [UNACCEPTABLE]
+        await running.until(lambda: running.changes == [True, False, True])
+        assert running.reasons == [UNACCEPTABLE]
         assert len(broker.connections) == 2
-        await linked.close()
-        linked.publish()
-        assert linked.reasons == [UNACCEPTABLE, LOST]
+        await running.close()
+        running.publish()
+        assert running.reasons == [UNACCEPTABLE, LOST]
 
     run(test())
 
 
-def test_publish_reports_what_is_not_on_its_way(broker: MemoryBroker) -> None:
+def test_publish_each_refused_request_is_reported_with_its_reason(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = await Linked().up()
+        running = await RunningSession().up()
         for number in range(1, 5):
-            linked.publish(message_id=f"m-{number}")
+            running.publish(message_id=f"m-{number}")
         assert broker.publishing.published == [("llm.request", "lane")] * 4
         broker.publishing.returned[0](None, None, pika.BasicProperties(message_id="m-2"), b"")
         confirm(broker, 1)
         confirm(broker, 2)
         confirm(broker, 3, positive=False)
         confirm(broker, 9)
-        assert linked.reasons == [UNROUTABLE, FULL]
-        linked.publish("odd")
-        assert linked.reasons == [UNROUTABLE, FULL, UNACCEPTABLE]
-        await linked.close()
+        assert running.reasons == [UNROUTABLE, FULL]
+        running.publish("odd")
+        assert running.reasons == [UNROUTABLE, FULL, UNACCEPTABLE]
+        await running.close()
 
     run(test())
 
 
-def test_publish_after_the_broker_has_closed_the_channel_goes_by_a_new_one(broker: MemoryBroker) -> None:
+def test_publish_closed_channel_is_opened_again(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = await Linked().up()
-        linked.publish()
+        running = await RunningSession().up()
+        running.publish()
         broker.publishing.end()
-        assert linked.reasons == [UNACCEPTABLE] and not linked.link.is_up
-        await linked.until(lambda: linked.link.is_up)
+        assert running.reasons == [UNACCEPTABLE] and not running.session.is_up
+        await running.until(lambda: running.session.is_up)
         assert len(broker.connections) == 1
-        linked.publish()
+        running.publish()
         confirm(broker, 1)
-        assert linked.reasons == [UNACCEPTABLE]
-        await linked.close()
+        assert running.reasons == [UNACCEPTABLE]
+        await running.close()
 
     run(test())
 
 
-def test_channel_that_cannot_be_opened_again_ends_the_connection(broker: MemoryBroker) -> None:
+def test_publish_channel_that_cannot_be_opened_again_ends_the_connection(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = await Linked().up()
+        running = await RunningSession().up()
         broker.refused.add("confirms")
         broker.publishing.end()
-        await linked.until(lambda: len(broker.connections) > 1)
+        await running.until(lambda: len(broker.connections) > 1)
         broker.refused.clear()
-        await linked.until(lambda: linked.link.is_up)
-        await linked.close()
+        await running.until(lambda: running.session.is_up)
+        await running.close()
 
     run(test())
 
 
-def test_queue_that_is_gone_ends_the_connection(broker: MemoryBroker) -> None:
+def test_run_deleted_queue_ends_the_connection(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = await Linked().up()
+        running = await RunningSession().up()
         broker.connections[0].channels[0].end()
-        await linked.until(lambda: linked.changes == [True, False, True])
-        await linked.close()
+        await running.until(lambda: running.changes == [True, False, True])
+        await running.close()
 
     run(test())
 
 
-def test_cancel_reaches_every_node_and_is_no_trouble_when_it_is_not_allowed(broker: MemoryBroker) -> None:
+def test_cancel_reaches_every_node_and_a_refusal_does_no_harm(broker: MemoryBroker) -> None:
     async def test() -> None:
-        linked = Linked()
-        linked.link.cancel(["gpu-01"], "c-1")
-        await linked.up()
-        linked.link.cancel(["gpu-01", "gpu-02"], "c-1")
+        running = RunningSession()
+        running.session.cancel(["gpu-01"], "c-1")
+        await running.up()
+        running.session.cancel(["gpu-01", "gpu-02"], "c-1")
         cancelling = broker.connections[0].channels[-1]
         assert [key for _exchange, key in cancelling.published] == [
             "legionio.control.gpu-01",
             "legionio.control.gpu-02",
         ]
         cancelling.end()
-        linked.link.cancel(["gpu-01"], "c-2")
-        assert len(cancelling.published) == 2 and linked.link.is_up
-        await linked.close()
+        running.session.cancel(["gpu-01"], "c-2")
+        assert len(cancelling.published) == 2 and running.session.is_up
+        await running.close()
 
     run(test())
 
 
-def test_connection_sends_once_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emit_data_of_one_turn_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from fleet_gateway.amqp.connection import Connection
 
     async def test() -> None:
