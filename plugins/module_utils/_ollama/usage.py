@@ -32,6 +32,11 @@ def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
     return {ours: counted(response.get(theirs)) for ours, theirs in _FIELDS.items()}
 
 
+def tokens_of(response: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the tokens of a complete response, of its input and of its output, as :func:`usage_of` does."""
+    return counted(response.get("prompt_eval_count")), counted(response.get("eval_count"))
+
+
 def counted(value: object) -> int:
     """Return a count; 0 for any other value."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..._ollama.usage import counted, usage_of
+from ..._ollama.usage import counted, tokens_of
 from ..errors import FleetAnswerError, UnreadableAnswerError
 from ..lanes import Lane
 from ..messages import (
@@ -166,7 +166,7 @@ def _reply(
 
 def _response_body(request: Request, success: Success) -> dict[str, Any]:
     result = success.result
-    usage = usage_of(result)
+    input_tokens, output_tokens = tokens_of(result)
     milliseconds = round(success.seconds * 1000)
     begun, ended = _iso(success.started), _iso(success.started + milliseconds / 1000)
     body: dict[str, Any] = {
@@ -179,11 +179,7 @@ def _response_body(request: Request, success: Success) -> dict[str, Any]:
             "strategy": "fleet_dispatch",
             "latency_ms": milliseconds,
         },
-        "tokens": {
-            "input": usage["input_tokens"],
-            "output": usage["output_tokens"],
-            "total": usage["input_tokens"] + usage["output_tokens"],
-        },
+        "tokens": {"input": input_tokens, "output": output_tokens, "total": input_tokens + output_tokens},
         "stop": {"reason": result.get("done_reason")},
         "cost": {"estimated_usd": 0.0, "provider": "ollama", "model": request.model},
         "timestamps": {"received": begun, "provider_start": begun, "provider_end": ended, "returned": ended},

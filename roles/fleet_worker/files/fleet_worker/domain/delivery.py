@@ -97,12 +97,12 @@ class Delivery:
         """
         # A lane of the node alone gives a request on to its heir, and the broker takes the expiration off it then.
         lane = self.lane.lane.heir or self.lane.queue
-        properties = replace(self.message.properties, expiration=None)
         if identifies_itself(self.message):
             # Also of a copy that LegionIO has put into the queue again, and that has lost its properties.
             where = repr((lane, self.message.headers.get(IV))).encode("utf-8", "backslashreplace")
             return hashlib.sha256(where + b"\0" + self.message.body).hexdigest()
-        if not (properties.message_id or properties.correlation_id):
+        properties = {**vars(self.message.properties), "expiration": None}
+        if not (properties["message_id"] or properties["correlation_id"]):
             return None
         # What the broker itself adds (x-delivery-count, x-death) differs from delivery to delivery.
         headers = sorted(

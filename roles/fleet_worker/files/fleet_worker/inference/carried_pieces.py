@@ -42,13 +42,16 @@ class CarriedPieces:
     :param loop: of the I/O thread.
     :param publish: publishes a piece; on the I/O thread.
     :param gone: called when there is nobody to send pieces to.
+    :param write: makes the message of a piece.
     """
 
-    def __init__(self, loop: Any, publish: Callable[[Reply, Done], None], gone: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Any, publish: Callable[[Reply, Done], None], gone: Callable[[], None], write: WritePiece
+    ) -> None:
         self._pace = PacedPublisher(loop, publish, gone, self, INTERVAL)
+        self._write = write
         self._changed = threading.Condition()
         # Under the condition.
-        self._write: Optional[WritePiece] = None
         self._attempt = ""
         self._head = (0, "")
         self._waiting = bytearray()
@@ -57,10 +60,6 @@ class CarriedPieces:
         self._sequence = 0
 
     # Handler thread
-
-    def use(self, write: WritePiece) -> None:
-        """Pieces are made by ``write``."""
-        self._write = write
 
     @property
     def begun(self) -> bool:
@@ -112,11 +111,10 @@ class CarriedPieces:
                 return None
             data = bytes(self._waiting[:MAX_PIECE])
             del self._waiting[:MAX_PIECE]
-            write = self._write
             self._changed.notify_all()
         status, content_type = self._head
         piece = Piece(self._attempt, self._sequence, data, status, content_type)
-        reply = contained(lambda: None if write is None else write(piece), lambda _error: None)
+        reply = contained(lambda: self._write(piece), lambda _error: None)
         if reply is None:
             self._lose()
         else:

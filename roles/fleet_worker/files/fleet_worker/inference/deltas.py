@@ -42,9 +42,13 @@ class DeltaPublisher:
     """
 
     def __init__(self, loop: Any, publish: Callable[[Reply, Done], None], gone: Callable[[], None]) -> None:
-        self._pace = PacedPublisher(loop, publish, gone, self, INTERVAL)
+        self._loop = loop
+        self._publish = publish
+        self._gone = gone
+        #: Of a request with deltas.
+        self._pace: Optional[PacedPublisher] = None
         #: Used instead of everything else here by a request that is carried.
-        self.pieces = CarriedPieces(loop, publish, gone)
+        self._pieces: Optional[CarriedPieces] = None
         self._lock = threading.RLock()
         # Under the lock.
         self._write: Optional[Write] = None
@@ -58,11 +62,19 @@ class DeltaPublisher:
 
     def use(self, write: Write) -> None:
         """Have deltas sent, made by ``write``."""
+        self._pace = PacedPublisher(self._loop, self._publish, self._gone, self, INTERVAL)
         self._write = write
 
     def carry(self, write: WritePiece) -> None:
         """The answer is carried as it comes, in pieces that are made by ``write``."""
-        self.pieces.use(write)
+        self._pieces = CarriedPieces(self._loop, self._publish, self._gone, write)
+
+    @property
+    def pieces(self) -> CarriedPieces:
+        """The pieces of a request that is carried."""
+        if self._pieces is None:
+            raise RuntimeError("The request is not carried")
+        return self._pieces
 
     @property
     def wanted(self) -> bool:
@@ -79,7 +91,7 @@ class DeltaPublisher:
     def add(self, event: Event) -> None:
         """Have a piece of the answer sent."""
         with self._lock:
-            if self._given_up:
+            if self._given_up or self._pace is None:
                 return
             self._waiting.append(event)
             # What tool calls take is not text, and little; it is counted so that nothing is free.
@@ -96,13 +108,16 @@ class DeltaPublisher:
     @property
     def count(self) -> Optional[int]:
         """Deltas, or pieces, of the last attempt; None when there is no stream."""
-        return self._sequence if self._attempt else self.pieces.count
+        if self._pieces is not None:
+            return self._pieces.count
+        return self._sequence if self._attempt else None
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send what is left; return the answer, which says how many deltas precede it."""
-        self._pace.finish()
-        if self.pieces.begun:
-            return self.pieces.finish(answer)
+        if self._pieces is not None:
+            return self._pieces.finish(answer)
+        if self._pace is not None:
+            self._pace.finish()
         return with_count(answer, self._attempt, self._sequence)
 
     def waits(self) -> bool:

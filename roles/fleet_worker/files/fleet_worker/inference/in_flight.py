@@ -187,5 +187,7 @@ class InFlightRequests:
 
 def _with_deltas(request: InFlightRequest, result: Result) -> Result:
     """Send the deltas that are left; return the result with a reply that says how many they were."""
-    fields = {**result.fields, "deltas": request.deltas.count}
-    return replace(result, reply=request.deltas.finish(result.reply), fields=fields)
+    reply = request.deltas.finish(result.reply)
+    if request.deltas.count is None:
+        return result
+    return replace(result, reply=reply, fields={**result.fields, "deltas": request.deltas.count})

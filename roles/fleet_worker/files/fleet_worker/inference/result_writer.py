@@ -10,7 +10,7 @@ from typing import Callable, Optional, Union
 from .._fleet.carried import CarriedAnswer
 from .._fleet.dialects.headers import ignored_fields
 from .._fleet.messages import Delta, Failure, Outcome, Reply, Request, Success
-from .._ollama.usage import usage_of
+from .._ollama.usage import tokens_of
 from ..domain.verdicts import Result, Verdict
 from .cancel_token import CancelToken
 from .fault_table import ModelFailure
@@ -49,8 +49,7 @@ class ResultWriter:
         if request.ignored:
             fields["ignored"] = ignored_fields(request.ignored)
         if isinstance(outcome, Success):
-            usage = usage_of(outcome.result)
-            fields.update(input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"])
+            fields["input_tokens"], fields["output_tokens"] = tokens_of(outcome.result)
         broken = outcome.message if isinstance(outcome, ModelFailure) else ""
         if request.reply_to is None:
             fields["unanswered"] = "no reply_to"

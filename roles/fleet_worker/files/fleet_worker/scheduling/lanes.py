@@ -82,9 +82,11 @@ class LaneTable:
     :ivar expiring: lanes whose queues expire.
     :ivar leaving: lanes that are withdrawn.
     :ivar batching: lanes that may start several requests as one batch.
+    :ivar unsettled: lanes with unsettled requests, by queue.
     """
 
     def __init__(self, rules: Iterable[LaneRule]) -> None:
+        self.unsettled: dict[str, LaneEntry] = {}
         self._by_queue = {rule.queue: LaneEntry(rule) for rule in rules}
         self.index()
 
@@ -98,6 +100,27 @@ class LaneTable:
         """Return the lane of a queue; None for an unknown queue."""
         return self._by_queue.get(queue)
 
+    def count_taken(self, queue: str) -> None:
+        """Note that a request has arrived from a lane."""
+        lane = self._by_queue.get(queue)
+        if lane is not None:
+            lane.unsettled += 1
+            self.unsettled[queue] = lane
+
+    def count_settled(self, queue: str) -> None:
+        """Note that a request of a lane is settled; some were taken before :meth:`forget_channel`."""
+        lane = self.unsettled.get(queue)
+        if lane is not None:
+            lane.unsettled -= 1
+            if not lane.unsettled:
+                del self.unsettled[queue]
+
+    def forget_channel(self) -> None:
+        """Note that the consumers of all lanes are gone with their channel."""
+        for lane in self:
+            lane.forget_channel()
+        self.unsettled.clear()
+
     def replace(self, rules: Iterable[LaneRule]) -> None:
         """Take over new rules. A new lane starts closed; an existing lane keeps its state."""
         for rule in rules:
@@ -108,6 +131,7 @@ class LaneTable:
     def remove(self, lane: LaneEntry) -> None:
         """Forget a lane."""
         del self._by_queue[lane.rule.queue]
+        self.unsettled.pop(lane.rule.queue, None)
         self.index()
 
     def index(self) -> None:

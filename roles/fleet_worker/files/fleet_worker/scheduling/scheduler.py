@@ -111,15 +111,11 @@ class Scheduler:
 
     def taken(self, queue: str) -> None:
         """A request has arrived from a lane, by a consumer or a get."""
-        lane = self._lanes.get(queue)
-        if lane is not None:
-            lane.unsettled += 1
+        self._lanes.count_taken(queue)
 
     def settled(self, queue: str) -> None:
         """A request is settled, so the broker may send another request of its lane."""
-        lane = self._lanes.get(queue)
-        if lane is not None:
-            lane.unsettled = max(0, lane.unsettled - 1)  # some were taken before a reset
+        self._lanes.count_settled(queue)
 
     def delivered(self, queue: str, item: Any, now: float) -> list[Action]:
         """A consumer has got a request."""
@@ -240,8 +236,7 @@ class Scheduler:
         self._held.keep(lambda held: alive(held.item))
         self._slots.note_alone(self._held, now)
         self._consumers.reset()
-        for lane in self._lanes:
-            lane.forget_channel()
+        self._lanes.forget_channel()
         self._enter_pull(now)
 
     def drain(self, now: float) -> list[Action]:
@@ -346,14 +341,12 @@ class Scheduler:
             return []
         lanes = [
             lane
-            for lane in self._lanes
-            if lane.unsettled
-            and lane.consumed
-            and lane is not self._consumers.hot
-            and not lane.getting
-            and not self._slots.full(lane)
+            for lane in self._lanes.unsettled.values()
+            if lane.consumed and lane is not self._consumers.hot and not lane.getting and not self._slots.full(lane)
         ]
-        wanted = self._slots.free - sum(lane.getting > 0 for lane in self._lanes) if lanes else 0
+        if not lanes:
+            return []
+        wanted = self._slots.free - sum([lane.getting > 0 for lane in self._lanes])
         return sorted(lanes, key=lambda lane: lane.visited)[: max(0, wanted)]
 
     def _peek(self, now: float) -> list[Action]:

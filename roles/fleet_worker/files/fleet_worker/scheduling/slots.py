@@ -17,6 +17,7 @@ class Slots:
     """Room for a number of requests.
 
     :ivar number: requests that may run at the same time.
+    :ivar taken: slots that are taken.
     :ivar blocked: nothing may start, because answers cannot be sent.
     :ivar last_model: the model of the request that started last.
     """
@@ -25,15 +26,11 @@ class Slots:
         self.number = number
         self.blocked = False
         self.last_model: Optional[str] = None
+        self.taken = 0
         self._running: Counter[str] = Counter()
         #: Models that run one request alone, each with the end of that time; models with a request that waits for it.
         self._runs_alone: dict[str, float] = {}
         self._wants_alone: set[str] = set()
-
-    @property
-    def taken(self) -> int:
-        """Slots that are taken."""
-        return sum(self._running.values())
 
     @property
     def free(self) -> int:
@@ -64,6 +61,7 @@ class Slots:
         """Take a slot for a request, or for a batch that begins with this request."""
         self.last_model = held.lane.rule.model
         self._running[self.last_model] += 1
+        self._count()
         if held.alone_until:
             self._runs_alone[self.last_model] = now + ALONE
 
@@ -71,7 +69,12 @@ class Slots:
         """Free a slot."""
         self._running[model] -= 1
         self._running += Counter()  # drop zero counts
+        self._count()
         self._runs_alone.pop(model, None)
+
+    def _count(self) -> None:
+        # Asked for ten times as often as it changes.
+        self.taken = sum(self._running.values())
 
     def note_alone(self, held: HeldRequests, now: float) -> None:
         """Find the models with a request that runs alone or waits for it; drop those whose time is over."""

@@ -22,8 +22,7 @@ from .stream_wire import ANSWER, StreamWire, headers
 class Wire(StreamWire):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch)
-        self.pieces = CarriedPieces(self.loop, self.publish, self.go)
-        self.pieces.use(self.write)
+        self.pieces = CarriedPieces(self.loop, self.publish, self.go, self.write)
 
     def add(self, data: bytes, check: Callable[[], None] = lambda: None) -> None:
         self.pieces.add(data, 200, "text/event-stream", check)
@@ -119,7 +118,7 @@ def test_write_that_raises_loses_the_answer_and_nothing_else(wire: Wire) -> None
     def broken(_piece: Piece) -> Optional[Reply]:
         raise ValueError("a defect")
 
-    wire.pieces.use(broken)
+    wire.pieces = CarriedPieces(wire.loop, wire.publish, wire.go, broken)
     wire.add(b"one")
     wire.loop.turn(0)
     with pytest.raises(CallCancelledError):

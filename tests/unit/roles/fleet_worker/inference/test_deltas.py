@@ -39,6 +39,12 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     return Wire(monkeypatch)
 
 
+def test_finish_counts_the_deltas_that_it_sends(wire: Wire) -> None:
+    wire.say("a")
+    wire.deltas.finish(ANSWER)
+    assert wire.deltas.count == 1
+
+
 def test_deltas_first_goes_at_once_and_the_next_go_together(wire: Wire) -> None:
     wire.say("a")
     wire.loop.turn()
