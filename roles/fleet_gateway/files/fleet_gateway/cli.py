@@ -47,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return _status(config, as_json=options.json)
     if options.command == "usage":
         return _usage(config, options.since, as_json=options.json)
-    # Imported late: check-config has to work where the configuration is made.
+    # A late import, because check-config must also work on a controller without the gateway's packages.
     from .process.service import run
 
     return run(config)
@@ -88,7 +88,7 @@ def _keys(name: str) -> int:
 def _status(config: Config, *, as_json: bool) -> int:
     from .process.service import listens_at
 
-    # The gateway of this machine, whatever its certificate says of the name 127.0.0.1.
+    # The certificate of this machine's gateway need not contain 127.0.0.1.
     context = ssl._create_unverified_context() if config.tls else None  # noqa: S323
     url = str(listens_at(config))
     try:

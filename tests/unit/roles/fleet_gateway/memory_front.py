@@ -150,7 +150,9 @@ class Front:
             "keys": None,
             "lanes": [],
         }
-        page_state = PageState(lambda: self.state, self.view.heard, self.traffic, self.session.depths, timeout=75)
+        page_state = PageState(
+            lambda: self.state, self.view.announcements, self.traffic, self.session.depths, timeout=75
+        )
         page = Page(page_state, self.config.page, keys)
         self.app = application(self.config, self.endpoint, listing, page, self.metrics, lambda: self.state)
 

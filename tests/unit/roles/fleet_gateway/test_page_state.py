@@ -27,7 +27,9 @@ class Gateway:
         self.depths: dict[str, int] = {}
         self.view = FleetView(75, lambda: self.now)
         self.traffic = Traffic(lambda: self.now)
-        self.state = PageState(self._snapshot, self.view.heard, self.traffic, lambda _queues: self.depths, timeout=75)
+        self.state = PageState(
+            self._snapshot, self.view.announcements, self.traffic, lambda _queues: self.depths, timeout=75
+        )
 
     def _snapshot(self) -> dict[str, Any]:
         lanes = [{"queue": one.queue, "slots": one.slots, "running": 1, "waiting": 7} for one in self.view.lanes()]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests are taken back from the nodes that may have them."""
+"""Cancellations of requests, at the nodes that may have them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LOG = Log()
 
 
 class Canceller:
-    """The channel that cancellations go out by: one of their own, since a gateway may lack the right to send them."""
+    """Sends cancellations on a channel of its own: the broker closes that channel if the gateway may not send them."""
 
     def __init__(self) -> None:
         self._channel: Any = None
 
     async def open(self, connection: OpenConnection) -> None:
-        """Send by a connection from now on.
+        """Use a new connection.
 
-        :raises FleetError: when the broker opens no channel.
-        :raises asyncio.TimeoutError: when it does not answer.
+        :raises FleetError: if the broker opens no channel.
+        :raises asyncio.TimeoutError: if the broker does not answer.
         """
         self._channel = channel = await connection.channel()
 
@@ -42,14 +42,14 @@ class Canceller:
         channel.add_on_close_callback(closed)
 
     def cancel(self, nodes: Iterable[str], correlation_id: str) -> None:
-        """Take a request back from every node that may have it."""
+        """Cancel a request at every node that may have it."""
         if self._channel is None or not self._channel.is_open:
             return
         for node in nodes:
             reply = cancellation(node, correlation_id)
-            with suppress(Exception):  # whatever it is, the request ends at its deadline
+            with suppress(Exception):  # without the cancellation, the request ends at its deadline
                 self._channel.basic_publish(reply.exchange, reply.routing_key, b"", to_pika(reply.message))
 
     def drop(self) -> None:
-        """The connection is gone."""
+        """Forget the lost connection."""
         self._channel = None

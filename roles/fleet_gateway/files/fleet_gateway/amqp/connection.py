@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""pika's connection on asyncio, with tolerance for odd properties, and one packet for what goes out together.
+"""pika's connection on asyncio, with tolerance for malformed properties, and few packets.
 
-pika was chosen over aio-pika by measurement: for a request and its answer it takes 92 microseconds of the processor
-with 32 at a time where aio-pika 10.2 takes 294, and it is what the worker uses.
+The gateway uses pika and not aio-pika, as the worker does, and because of a measurement: with 32 requests at a time,
+pika takes 92 microseconds of processor time for a request and its answer, and aio-pika 10.2 takes 294.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .._fleet.pika_messages import TolerantFrames
 
 
 class Connection(TolerantFrames, AsyncioConnection):  # type: ignore[misc]
-    """A connection that sends at the end of a turn of the loop what was said in it."""
+    """A connection that sends all frames of one turn of the loop together, at the end of the turn."""
 
     def __init__(
         self, parameters: pika.ConnectionParameters, loop: asyncio.AbstractEventLoop, **callbacks: Any

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many requests wait in the lanes at the broker, whoever sent them: asked while somebody looks at the page."""
+"""The number of requests that wait at the broker in each lane, from all requesters. Only the page needs it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any, Callable, Optional
 from .._fleet.errors import FleetError
 from .open_connection import OpenConnection
 
-#: Seconds for which an answer of the broker holds.
+#: Seconds until a number is too old.
 FRESH = 4.0
 
-#: Lanes that are asked for at most: one takes the broker about a millisecond.
+#: The most lanes of one round; the broker needs about a millisecond for each.
 MOST = 200
 
 
 class LaneDepths:
-    """Asks the broker on channels of its own, beside what the connection is for. For one event loop.
+    """Asks the broker for the numbers, on channels of its own. For one event loop.
 
-    It declares a queue passively, which needs no permission; a queue that is not there costs the channel, and a new one
-    is opened for the next.
+    A passive declaration returns the number, and needs no permission. For a missing queue the broker closes the
+    channel, so the next question opens another one.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,17 +35,17 @@ class LaneDepths:
         self._asking: Optional[asyncio.Future[None]] = None
 
     def use(self, connection: OpenConnection) -> None:
-        """Ask by this connection from now on."""
+        """Use a new connection."""
         self._connection = connection
 
     def drop(self) -> None:
-        """The connection is gone, and with it what is known."""
+        """Forget the lost connection, and the numbers."""
         self._connection = None
         self._depths = {}
         self._asked = float("-inf")
 
     def latest(self, queues: Iterable[str]) -> Mapping[str, int]:
-        """Return what is known, and have the broker asked when that is too old. Queues that are unknown are missing."""
+        """Return the known numbers; if they are too old, ask the broker in the background."""
         connection = self._connection
         is_busy = self._asking is not None and not self._asking.done()
         if connection is not None and not is_busy and self._clock() - self._asked > FRESH:

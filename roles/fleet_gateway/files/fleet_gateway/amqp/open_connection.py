@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One thing after the other at the broker: each is begun by a call with a callback, and awaited within a bound."""
+"""Commands to the broker that can be awaited. pika's own calls return at once, and call back later or never."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .._fleet.broker import Address, BrokerSettings, channel_error, connection_e
 from .._fleet.errors import FleetError
 from .connection import Connection
 
-#: Seconds for each step of coming up: the broker answers in milliseconds.
+#: The most seconds for each command. The broker usually answers in milliseconds.
 STEP_TIMEOUT = 15.0
 
 
 class OpenConnection:
-    """A connection to the broker, from the moment that it is open. For one event loop.
+    """An open connection to the broker. For one event loop.
 
-    :param lost: done when the connection is lost, with the reason.
+    :param lost: receives the reason when the connection is lost.
     """
 
     def __init__(self, connection: Connection, settings: BrokerSettings, lost: asyncio.Future[str]) -> None:
@@ -34,15 +34,15 @@ class OpenConnection:
         return bool(self._connection.is_open)
 
     def close(self) -> None:
-        """Begin to end it, if it is open."""
+        """Begin to close the connection, if it is open."""
         if self._connection.is_open:
             self._connection.close()
 
     async def channel(self) -> Any:
         """Return a new channel.
 
-        :raises FleetError: when the broker opens none.
-        :raises asyncio.TimeoutError: when it does not answer.
+        :raises FleetError: if the broker opens no channel.
+        :raises asyncio.TimeoutError: if the broker does not answer.
         """
         opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         channel = self._connection.channel(
@@ -52,11 +52,11 @@ class OpenConnection:
         return await asyncio.wait_for(opened, STEP_TIMEOUT)
 
     async def do(self, channel: Any, begin: Callable[[Callable[[Any], None]], Any]) -> Any:
-        """Do one thing on a channel and return the broker's answer.
+        """Run a command on a channel, and return the broker's answer.
 
-        :param begin: called with the callback that the answer goes to.
-        :raises FleetError: when the broker refuses it.
-        :raises asyncio.TimeoutError: when it does not answer.
+        :param begin: sends the command; receives the callback for the answer.
+        :raises FleetError: if the broker refuses the command.
+        :raises asyncio.TimeoutError: if the broker does not answer.
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._fail_with(channel, done)
@@ -64,7 +64,7 @@ class OpenConnection:
         return await asyncio.wait_for(done, STEP_TIMEOUT)
 
     def error_of(self, error: BaseException) -> FleetError:
-        """Return the error that the end of a channel means."""
+        """Return the error that explains the end of a channel."""
         if isinstance(error, ChannelClosedByBroker):
             return channel_error(error.reply_code, error.reply_text, self._settings)
         return FleetError(f"The connection to the broker was lost: {error}")
@@ -78,10 +78,10 @@ class OpenConnection:
 
 
 async def connected(settings: BrokerSettings, address: Address) -> OpenConnection:
-    """Return a connection to one address.
+    """Connect to an address.
 
-    :raises FleetError: when there is none.
-    :raises asyncio.TimeoutError: when nobody answers there.
+    :raises FleetError: if the connection fails.
+    :raises asyncio.TimeoutError: if nobody answers there.
     """
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Any] = loop.create_future()
@@ -99,7 +99,7 @@ async def connected(settings: BrokerSettings, address: Address) -> OpenConnectio
     connection = Connection(
         parameters(settings, address),
         loop,
-        # One that comes up after all, when nobody waits any more, is ended.
+        # Close a connection that opens after the wait has ended.
         on_open_callback=lambda made: made.close() if opened.done() else opened.set_result(made),
         on_open_error_callback=failed,
         on_close_callback=closed,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests go out with confirms. A request that the broker did not take is reported to its sender."""
+"""The publishing of requests with confirms. The sender of a request learns if the broker does not take the request."""
 
 from __future__ import annotations
 
@@ -18,40 +18,41 @@ from .open_connection import OpenConnection
 
 LOG = Log()
 
-#: Seconds until a channel is opened again that the broker has closed.
+#: Seconds until the publisher opens another channel after the broker has closed one.
 RETRY_CHANNEL = 1.0
 
-#: Why a request is not on its way: no queue has its lane's name, its queue is full, or the broker does not take it.
+#: Reasons for a refused request: the lane has no queue, the queue is full, the broker refuses the message, or the
+#: connection is lost.
 UNROUTABLE, FULL, UNACCEPTABLE, LOST = "unroutable", "full", "unacceptable", "lost"
 
 OnRefused = Callable[[str], None]
 
 
 class RequestPublisher:
-    """The channel that requests go out by; opened again when the broker has closed it. For one event loop.
+    """Publishes requests on one channel, and opens another one if the broker closes it. For one event loop.
 
-    :param exchange: that the lanes are bound to.
+    :param exchange: the exchange that the lanes are bound to.
     """
 
     def __init__(self, exchange: str) -> None:
         self._exchange = exchange
         self._channel: Any = None
         self._tag = 0
-        #: Of each unconfirmed request by its delivery tag: its message id, and whom to call when it is refused.
+        #: The unconfirmed requests by delivery tag: message id, and the callback for a refusal.
         self._unconfirmed: dict[int, tuple[str, OnRefused]] = {}
         self._returned: set[str] = set()
         self._reopening: Optional[asyncio.Future[None]] = None
 
     @property
     def is_open(self) -> bool:
-        """Whether requests can be published."""
+        """Whether the publisher can publish."""
         return self._channel is not None and bool(self._channel.is_open)
 
     async def open(self, connection: OpenConnection) -> None:
-        """Publish by a connection from now on.
+        """Use a new connection.
 
-        :raises FleetError: when the broker refuses that.
-        :raises asyncio.TimeoutError: when it does not answer.
+        :raises FleetError: if the broker refuses the channel or its confirms.
+        :raises asyncio.TimeoutError: if the broker does not answer.
         """
         channel = await connection.channel()
         await connection.do(channel, lambda done: channel.confirm_delivery(self._confirmed, callback=done))
@@ -63,7 +64,7 @@ class RequestPublisher:
     def publish(self, message: Message, routing_key: str, refused: OnRefused) -> None:
         """Send a request.
 
-        :param refused: called with the reason when it is not on its way after all.
+        :param refused: called with the reason if the broker does not deliver the request to a queue.
         """
         if not self.is_open:
             refused(LOST)
@@ -78,7 +79,7 @@ class RequestPublisher:
         self._unconfirmed[self._tag] = (str(message.properties.message_id), refused)
 
     def drop(self) -> None:
-        """The connection is gone, and with it what was not confirmed."""
+        """Forget the lost connection. Requests without a confirm may be lost, too."""
         self._channel = None
         self._refuse_all(LOST)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a key has used of what it may use: requests at a time, requests a minute, tokens a day."""
+"""The limits of keys: concurrent requests, requests a minute, tokens a day."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MINUTE = 60.0
 
 
 class Allowances:
-    """Counts for all keys of this gateway. For one event loop.
+    """Counts the requests of all keys of this gateway. For one event loop.
 
-    :param tokens_today: returns the tokens that a key has used since midnight UTC, by its name.
+    :param tokens_today: returns the tokens that a key has used since midnight UTC, by the name of the key.
     """
 
     def __init__(self, tokens_today: Callable[[str], int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class Allowances:
     def request(self, key: KeyConfig) -> Iterator[None]:
         """Count a request while it runs.
 
-        :raises GatewayError: 429 when the key may not have another one now.
+        :raises GatewayError: 429 if the key has reached a limit.
         """
         self._check(key)
         if key.per_minute is not None:
@@ -48,7 +48,7 @@ class Allowances:
                 del self._running[key.name]
 
     def running(self, name: str) -> int:
-        """Return how many requests of a key run or wait."""
+        """Return the number of requests of a key that run or wait."""
         return self._running.get(name, 0)
 
     def _check(self, key: KeyConfig) -> None:

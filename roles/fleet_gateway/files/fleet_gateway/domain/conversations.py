@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which conversation a request belongs to, told from what its client sends anyway."""
+"""The conversation of a request, from headers and fields that clients send anyway."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .._ollama.carried_paths import CARRIED_PATHS
 #: (``ENABLE_FORWARD_USER_INFO_HEADERS``).
 HEADERS = (b"x-session-id", b"x-conversation-id", b"session_id", b"x-openwebui-chat-id")
 
-#: Fields of a body that name one, the most exact first.
+#: Fields of a body that name a conversation, the most exact first.
 FIELDS = ("prompt_cache_key", "user")
 
-#: Characters of the opening messages that count. Openings that differ only later are one conversation here.
+#: The compared characters of opening messages. Openings that differ only later count as one conversation.
 OPENING = 65_536
 
-#: Who speaks before and with the first question; their messages are the opening.
+#: Roles of messages before the first question. These messages and the question are the opening.
 _BEFORE = ("system", "developer")
 
 
 def conversation_of(
     path: str, headers: Iterable[tuple[bytes, bytes]], document: Mapping[str, Any], key: str
 ) -> Optional[bytes]:
-    """Return what all turns of a conversation have in common, and other conversations have not; None without one.
+    """Return an identifier that only the turns of one conversation share; ``None`` without a conversation.
 
     :param path: one of ``CARRIED_PATHS``.
     :param headers: of the request, with names in lower case.
@@ -49,7 +49,7 @@ def conversation_of(
 
 
 def _opening(document: Mapping[str, Any]) -> Any:
-    """Return the messages up to the first question, whatever interface they are of; None when there are none."""
+    """Return the messages up to the first question, of any interface; ``None`` without messages."""
     messages = document.get("messages", document.get("input"))
     if isinstance(messages, str):
         found = [messages]
@@ -65,7 +65,7 @@ def _opening(document: Mapping[str, Any]) -> Any:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts in a value, in their order, without recursion: the value is as deep as a client likes."""
+    """Yield the texts in a value in order; without recursion, because clients choose how deeply values are nested."""
     waiting = [value]
     while waiting:
         one = waiting.pop()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of the gateway, and the shape that each of the three interfaces gives them."""
+"""Errors of the gateway, and their format in each of the three interfaces."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-#: What the status of a worker's error becomes, where a client of HTTP expects another one.
+#: Statuses of workers' errors for which HTTP clients expect another status.
 _STATUSES = {422: 400}
 
 
 class GatewayError(Exception):
-    """A request that is not answered by Ollama.
+    """A request that Ollama does not answer.
 
-    :ivar status: of HTTP.
+    :ivar status: the status of HTTP.
     :ivar code: a word for programs.
-    :ivar retry_after: seconds after which the same request may succeed; None when it never does by waiting.
+    :ivar retry_after: seconds after which the same request may succeed; ``None`` if waiting does not help.
     """
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: Optional[float] = None) -> None:
@@ -42,7 +42,7 @@ class GatewayError(Exception):
 
 
 def of_failure(failure: Failure) -> GatewayError:
-    """Return the error that a worker's failure is to a client."""
+    """Return the error of HTTP for a worker's failure."""
     status = _STATUSES.get(failure.status, failure.status)
     if failure.code == "inference_failed" and failure.final:
         status = 400
@@ -50,7 +50,7 @@ def of_failure(failure: Failure) -> GatewayError:
 
 
 def interface_of(path: str) -> str:
-    """Return whose interface a path belongs to; errors of all others have Ollama's shape."""
+    """Return the interface of a path; other paths have errors in Ollama's format."""
     known = CARRIED_PATHS.get(path)
     if known is not None:
         return known.interface
@@ -70,7 +70,7 @@ def document(error: GatewayError, path: str) -> dict[str, Any]:
 
 
 def event(error: GatewayError, path: str, content_type: str) -> bytes:
-    """Return what ends a stream that had begun: the error as an event of the interface."""
+    """Return an error as an event of the interface, for a stream that has begun."""
     content = json.dumps(document(error, path)).encode()
     if not content_type.startswith("text/event-stream"):
         return content + b"\n"

@@ -1,12 +1,12 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who goes next: requests that wait in front of a lane, in a fair order of their keys.
+"""The order of the requests that wait for a lane, fair to their keys.
 
-A lane is given only about as many requests as its nodes have slots. The rest waits here, where it can still be sorted:
-in a queue at the broker the first come would be the first served, and whoever sends 500 requests at once would hold
-everybody else up. Among the keys that wait the one goes next that has been served least, by its weight (start-time
-fair queuing); the requests of one key go in the order in which they came.
+The gateway publishes only about as many requests to a lane as its nodes have slots. The rest waits here, where their
+order can still change. The broker's queue is first in, first out, so 500 requests of one key would delay all other
+keys. Next is a request of the key that has been served least in proportion to its weight (start-time fair queuing). The
+requests of one key keep their order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Callable
 
 
 class QueueFullError(Exception):
-    """Too many requests wait already; ``waiting`` says how many."""
+    """Too many requests wait.
+
+    :ivar waiting: the number of waiting requests.
+    """
 
     def __init__(self, waiting: int) -> None:
         super().__init__(f"{waiting} requests wait already")
@@ -34,28 +37,29 @@ class _Waiting:
 class FairQueue:
     """The requests of one lane. For one event loop.
 
-    :param room: returns how many requests may be out at a time.
-    :param most: requests that may wait.
+    :param room: returns the number of requests that may be published and unanswered at a time.
+    :param most: the most requests that may wait.
+    :ivar out: the number of published, unanswered requests.
     """
 
     def __init__(self, room: Callable[[], int], most: int) -> None:
         self._room = room
         self._most = most
         self._keys: dict[str, deque[_Waiting]] = {}
-        #: How much each key has had, in requests by weight; and the same of the key that was served last.
+        #: The requests that each key has had, divided by its weight; ``_now`` is this number of the last served key.
         self._had: dict[str, float] = {}
         self._now = 0.0
         self.out = 0
 
     @property
     def waiting(self) -> int:
-        """Requests that wait."""
+        """The number of waiting requests."""
         return sum(map(len, self._keys.values()))
 
     async def enter(self, key: str, weight: float) -> None:
-        """Wait until a request may go out; ``leave`` must follow. Cancelled, it has never gone out.
+        """Wait until a request may be published. The caller must call :meth:`leave` afterwards, unless this raises.
 
-        :raises QueueFullError: when too many wait.
+        :raises QueueFullError: if too many requests wait.
         """
         if not self._keys and self.out < self._room():
             self._count(key, weight)
@@ -65,7 +69,7 @@ class FairQueue:
             raise QueueFullError(self.waiting)
         entry = _Waiting(key, weight, asyncio.get_running_loop().create_future())
         if key not in self._keys:
-            # Who was away has saved nothing up: it begins where the others are.
+            # A key gains no advantage from the time when it had no requests.
             self._had[key] = max(self._had.get(key, 0.0), self._now)
         self._keys.setdefault(key, deque()).append(entry)
         self.look()
@@ -73,21 +77,21 @@ class FairQueue:
             await entry.future
         except asyncio.CancelledError:
             if entry.future.done() and not entry.future.cancelled():
-                self.leave()  # it was let out in this very moment
+                self.leave()  # the request got its turn in the same turn of the loop
             else:
                 self._remove(entry)
             raise
 
     def leave(self) -> None:
-        """A request is over."""
+        """End the turn of a request that has ended."""
         self.out -= 1
         self.look()
 
     def look(self) -> None:
-        """Let out what there is room for; to be called when the room has changed."""
+        """Let waiting requests go, as far as there is room. To be called after a change of the room."""
         while self._keys and self.out < self._room():
             entry = self._next()
-            # Who has given up is still here, until its task runs and takes it away.
+            # A cancelled request stays in the queue until its task runs.
             if not entry.future.cancelled():
                 self._count(entry.key, entry.weight)
                 self.out += 1

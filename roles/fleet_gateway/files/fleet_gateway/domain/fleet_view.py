@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway knows of the fleet: the lanes that live nodes announce on the registry."""
+"""The gateway's view of the fleet: the lanes that live nodes announce on the registry."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from .._ollama.carried_paths import CARRIED_PATHS, OLLAMA
 from .._ollama.errors import InvalidNameError
 from .._ollama.names import ModelName
 
-#: Entries that are kept, so that odd events cannot fill the memory.
+#: The most kept entries, so that malicious events cannot fill the memory.
 MAX_ENTRIES = 20_000
 
-#: Seconds for which a model is missed that a node has had: it was restarted, or its Ollama was.
+#: Seconds during which the gateway expects a lost model back: its node, or the Ollama there, may have restarted.
 RECENT = 600.0
 
-#: Slots of a lane that are believed.
+#: The most slots of a lane that the gateway believes.
 MOST_SLOTS = 1_000_000
 
-#: Styles of lanes that any node of the fleet may serve; the others belong to one node.
+#: Styles of lanes that any node may serve. Lanes of the other styles belong to one node.
 _STYLES = ("model", "shared")
 
 
-class Heard(NamedTuple):
-    """The latest that a node has said of a lane.
+class Announcement(NamedTuple):
+    """The latest registry event of a node for a lane.
 
-    :ivar seconds_ago: since the gateway heard it.
+    :ivar seconds_ago: seconds since the gateway received the event.
     """
 
     seconds_ago: float
@@ -43,9 +43,9 @@ class Heard(NamedTuple):
 
 @dataclass(frozen=True)
 class OwnLane:
-    """The lane of one node alone, which gives to a lane of all nodes what the node does not take in time.
+    """The lane of one node. The queue passes requests that the node does not take in time to the lane of all nodes.
 
-    :ivar slots: requests that the node runs at a time.
+    :ivar slots: the most requests that the node runs at a time.
     """
 
     node: str
@@ -57,9 +57,9 @@ class OwnLane:
 class ServedLane:
     """A lane that live nodes serve.
 
-    :ivar nodes: their names.
-    :ivar slots: requests that these nodes run at a time.
-    :ivar own: the lanes beside it of those nodes that have one.
+    :ivar nodes: the names of these nodes.
+    :ivar slots: the most requests that these nodes run at a time.
+    :ivar own: the lanes of single nodes for the same model and call.
     """
 
     queue: str
@@ -73,8 +73,8 @@ class ServedLane:
 class ServedModel:
     """A model that live nodes serve.
 
-    :ivar calls: ``chat``, ``generate`` and ``embed``, those that it has lanes for.
-    :ivar since: when the gateway heard of it first, seconds since 1970.
+    :ivar calls: the calls with a lane, of ``chat``, ``generate`` and ``embed``.
+    :ivar since: the time of the first announcement, in seconds since 1970.
     """
 
     name: str
@@ -84,11 +84,11 @@ class ServedModel:
 
 
 class FleetView:
-    """Keeps the latest that each node has said of each of its lanes.
+    """Keeps the latest announcement of each node for each of its lanes.
 
-    What follows from that is worked out when something has changed, and not for each request.
+    The view computes lanes and models after a change, because computing them for each request would be too slow.
 
-    :param timeout: seconds after which a node counts as gone that says nothing.
+    :param timeout: seconds without an announcement after which a node counts as gone.
     """
 
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -96,14 +96,14 @@ class FleetView:
         self._clock = clock
         self._entries: dict[tuple[str, str], tuple[float, RegistryEntry]] = {}
         self._since: dict[str, float] = {}
-        #: What follows, and until when it does.
+        #: The computed lanes and models, and the time until which they are valid.
         self._by_queue: dict[str, list[RegistryEntry]] = {}
         self._by_model: dict[str, list[RegistryEntry]] = {}
         self._lanes: dict[tuple[str, str], ServedLane] = {}
         self._holds_until = -math.inf
 
     def add(self, message: Message) -> bool:
-        """Take a registry event; return whether it changed what is known."""
+        """Take a registry event; return whether it changed the state of a lane."""
         entry = read(message)
         if entry is None:
             return False
@@ -122,10 +122,10 @@ class FleetView:
         return known is None or known.status != entry.status
 
     def lane_of(self, path: str, model: str) -> Optional[ServedLane]:
-        """Return the lane that takes a request; None when no live node serves it.
+        """Return the lane for a request; ``None`` if no live node serves one.
 
         :param path: one of ``CARRIED_PATHS``.
-        :param model: as the client spells it.
+        :param model: the model in the client's spelling.
         """
         self._follow()
         lane = self._lanes.get((path, model))
@@ -136,7 +136,7 @@ class FleetView:
         return lane
 
     def had(self, model: str) -> bool:
-        """Whether any node has said in the last minutes that it has a model, although none may serve it now."""
+        """Return whether any node has announced a model in the last minutes, although no node may serve it now."""
         oldest, wanted = self._clock() - max(RECENT, self._timeout), _full(model)
         return any(
             heard >= oldest and entry.style in _STYLES and _full(entry.model or "") == wanted
@@ -144,7 +144,7 @@ class FleetView:
         )
 
     def models(self) -> list[ServedModel]:
-        """Return the models that are served, by name."""
+        """Return the served models, sorted by name."""
         self._follow()
         found: dict[str, list[RegistryEntry]] = {}
         for entries in self._by_model.values():
@@ -162,7 +162,7 @@ class FleetView:
         ]
 
     def lanes(self) -> list[ServedLane]:
-        """Return the lanes that are served, by name, without those beside them."""
+        """Return the served lanes, sorted by name, without the lanes of single nodes."""
         self._follow()
         return [
             _lane(queue, entries, self._by_model.get(_full(entries[0].model or ""), ()))
@@ -171,18 +171,18 @@ class FleetView:
         ]
 
     def slots_of(self, queue: str) -> int:
-        """Return how many requests the nodes of a lane run at a time."""
+        """Return the most requests that the nodes of a lane run at a time."""
         self._follow()
         entries = self._by_queue.get(queue)
         return 0 if entries is None else _slots(entries)
 
-    def heard(self) -> list[Heard]:
-        """Return the latest that each node has said of each of its lanes, whatever it was."""
+    def announcements(self) -> list[Announcement]:
+        """Return the latest announcement of each node for each of its lanes, of any status."""
         now = self._clock()
-        return [Heard(max(0.0, now - heard), entry) for heard, entry in self._entries.values()]
+        return [Announcement(max(0.0, now - heard), entry) for heard, entry in self._entries.values()]
 
     def nodes_of(self, queue: str) -> tuple[str, ...]:
-        """Return the nodes that have ever served a lane, as far as is known: a request may be at any of them."""
+        """Return all known nodes that have ever served a lane, because any of them may have a request of the lane."""
         return tuple(sorted({node for node, name in self._entries if name == queue}))
 
     def _look_for(self, path: str, model: str) -> Optional[ServedLane]:
@@ -193,7 +193,7 @@ class FleetView:
             fits = entry.request_type == known.call or (
                 entry.style != "model" and known.call != "embed" and entry.request_type != "embed"
             )
-            # Only Ollama's own interface can say how large the context window is that such a lane has.
+            # Only requests of Ollama's own interface can have the context window that such a lane requires.
             sayable = entry.context_window is None or known.interface == OLLAMA
             if fits and sayable and entry.style in _STYLES:
                 found.setdefault(entry.queue, []).append(entry)
@@ -201,7 +201,7 @@ class FleetView:
         return max(lanes, key=lambda lane: (lane.model == model, lane.slots, lane.queue), default=None)
 
     def _follow(self) -> None:
-        """Work out what follows from the entries, unless that still holds."""
+        """Compute lanes and models from the entries, unless the last result is still valid."""
         now = self._clock()
         if now < self._holds_until:
             return
@@ -214,7 +214,7 @@ class FleetView:
             self._by_queue.setdefault(entry.queue, []).append(entry)
             if entry.model:
                 self._by_model.setdefault(_full(entry.model), []).append(entry)
-        # The one that spoke first may go first.
+        # The oldest announcement times out first.
         self._holds_until = math.nextafter(first + self._timeout, math.inf)
 
     def _drop_old(self) -> None:

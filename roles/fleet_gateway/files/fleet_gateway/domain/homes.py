@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where conversations live: the node that has the beginning of one in memory answers its next turn much sooner.
+"""The choice of the node for a turn of a conversation: a node that has the beginning in memory answers much sooner.
 
-Each conversation has an order of all nodes (rendezvous hashing), and goes to the first of them that has a slot free as
-far as this gateway knows. So a node that comes or goes moves its own conversations alone, no gateway has to tell
-another one, and a crowd of equal beginnings does not all end at one node.
+Each conversation has an order of all nodes (rendezvous hashing). A turn goes to the first node of that order that has a
+free slot, as far as this gateway knows. So a new or lost node moves only its own conversations, gateways need not talk
+to each other, and many conversations with the same beginning do not crowd one node.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import Callable, Optional
 
 from .fleet_view import OwnLane
 
-#: Seconds for which a node gets no conversations that has not taken one in time: it is dead, or busy with others.
+#: Seconds without conversations for a node that has not taken a turn in time: the node is dead, or busy.
 REST = 5.0
 
-#: Places of a turn: at its home; at the next node, since its home was full or had not taken a turn just now; or in the
-#: lane of all nodes.
+#: Places of a turn: the home, which is the first node of the order; the next node, because the home was full or has
+#: just missed a turn; the lane of all nodes.
 HOME, NEXT, LANE = "home", "next", "lane"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a turn goes.
+    """The destination of a turn.
 
-    :ivar home: the node that its conversation belongs to.
-    :ivar lane: that it is published to; None for the lane of all nodes.
+    :ivar home: the first node of the conversation's order.
+    :ivar lane: the lane of the chosen node; ``None`` for the lane of all nodes.
     """
 
     home: str
     lane: Optional[OwnLane]
 
     def kept_by(self, node: Optional[str]) -> str:
-        """Return which place a turn has got, by the node that has answered it."""
+        """Return the place of a turn that a node has answered."""
         if node == self.home:
             return HOME
         return NEXT if self.lane is not None and node == self.lane.node else LANE
@@ -50,15 +50,15 @@ class Homes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        #: Turns that each node has from here, and until when it gets none.
+        #: The turns that each node runs for this gateway, and the end of its time without turns.
         self._out: dict[str, int] = {}
         self._rests: dict[str, float] = {}
 
     def choose(self, turn_of: Callable[[], Optional[bytes]], lanes: Sequence[OwnLane]) -> Optional[Place]:
-        """Return where a turn goes; None when it is all the same.
+        """Return the destination of a turn; ``None`` if any node will do.
 
-        :param turn_of: returns the conversation, if there is one.
-        :param lanes: of the nodes that may answer it.
+        :param turn_of: returns the conversation, if the request belongs to one.
+        :param lanes: the own lanes of the nodes that may answer.
         """
         conversation = turn_of() if len(lanes) > 1 else None
         if conversation is None:
@@ -68,7 +68,7 @@ class Homes:
 
     @contextmanager
     def turn(self, place: Optional[Place]) -> Iterator[None]:
-        """Count a turn while it is out."""
+        """Count a turn while it is unanswered."""
         node = None if place is None or place.lane is None else place.lane.node
         if node is None:
             yield
@@ -82,12 +82,12 @@ class Homes:
                 del self._out[node]
 
     def answered(self, place: Place, node: Optional[str]) -> None:
-        """A turn was answered by a node; one that was asked in vain rests."""
+        """Note which node has answered. If another node was asked, it gets no turns for some time."""
         if place.lane is not None and node is not None and node != place.lane.node:
             self.missed(place)
 
     def missed(self, place: Place) -> None:
-        """The node that was asked has not taken a turn."""
+        """Note that the chosen node has not taken a turn."""
         if place.lane is not None:
             self._rests[place.lane.node] = self._clock() + REST
 

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What passes through the gateway: requests under way, those that ended lately, and how many there were.
+"""The traffic of the gateway: running requests, the latest finished requests, and counts of requests.
 
-All of it is in memory and bounded, and none of it has anything of a prompt or an answer.
+The traffic is in memory, within bounds, and has no prompts and no answers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Callable
 
-#: Seconds of one interval that is counted, and how many intervals are kept: 15 minutes.
+#: The seconds of one interval, and the number of kept intervals: 15 minutes.
 INTERVAL = 5.0
 INTERVALS = 180
 
-#: Requests that are kept after their end.
+#: The most kept requests that have ended.
 MOST_ENDED = 200
 
-#: The stages of a request: its body comes, it waits for its turn, it is at the fleet, its answer comes.
+#: The stages of a request: the gateway receives the body, the request waits for its turn, a node has the request, the
+#: answer arrives.
 RECEIVING, WAITING, SENT, ANSWERING = "receiving", "waiting", "sent", "answering"
 
 
@@ -29,12 +30,12 @@ RECEIVING, WAITING, SENT, ANSWERING = "receiving", "waiting", "sent", "answering
 class Passage:
     """A request from its first byte to its last.
 
-    :ivar began: on the monotonic clock.
-    :ivar key: name of the key; empty until it is known.
-    :ivar model: as the lane names it once the lane is known; empty until the body was read.
-    :ivar node: the node that answers, once it has said so.
-    :ivar status: of HTTP, once it has ended.
-    :ivar seconds: that it took, once it has ended.
+    :ivar began: the time of the first byte, on the monotonic clock.
+    :ivar key: the name of the key; empty until the key is known.
+    :ivar model: the client's name of the model, later the lane's; empty until the body is read.
+    :ivar node: the node that answers; empty until its first message.
+    :ivar status: the status of HTTP; 0 until the request ends.
+    :ivar seconds: the duration; 0 until the request ends.
     """
 
     path: str
@@ -52,9 +53,9 @@ class Passage:
 
 @dataclass
 class Interval:
-    """What ended in some seconds.
+    """The requests that ended in one interval.
 
-    :ivar number: of the interval: the monotonic clock by :data:`INTERVAL`.
+    :ivar number: the monotonic clock divided by :data:`INTERVAL`.
     """
 
     number: int
@@ -65,31 +66,31 @@ class Interval:
 
 
 class Traffic:
-    """Keeps them. For one event loop.
+    """Keeps running and finished requests. For one event loop.
 
-    :param clock: monotonic, in seconds.
+    :param clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._under_way: dict[int, Passage] = {}
         self._ended: deque[Passage] = deque(maxlen=MOST_ENDED)
-        #: Intervals by model, oldest first. Models are those of lanes, so nobody can make up any number of them.
+        #: Intervals by model, oldest first. The models are those of lanes, so clients cannot invent models.
         self._intervals: dict[str, deque[Interval]] = {}
 
     def begin(self, path: str) -> Passage:
-        """A request has come."""
+        """Begin to count a request."""
         passage = Passage(path, self._clock())
         self._under_way[id(passage)] = passage
         return passage
 
     def end(self, passage: Passage, status: int) -> None:
-        """A request is over."""
+        """Count a request that has ended."""
         del self._under_way[id(passage)]
         passage.status = status
         passage.seconds = self._clock() - passage.began
         if not passage.lane:
-            return  # refused before it came near the fleet; metrics and log have it
+            return  # refused before a lane was chosen; metrics and log have the request
         self._ended.append(passage)
         kept = self._intervals.setdefault(passage.model, deque(maxlen=INTERVALS))
         number = int(self._clock() // INTERVAL)
@@ -103,19 +104,19 @@ class Traffic:
 
     @property
     def now(self) -> float:
-        """The monotonic clock, to compare ``began`` with."""
+        """The time on the clock of ``began``."""
         return self._clock()
 
     def under_way(self) -> list[Passage]:
-        """Return the requests that have come and are not over, oldest first."""
+        """Return the running requests, oldest first."""
         return list(self._under_way.values())
 
     def ended(self) -> list[Passage]:
-        """Return those that ended lately, newest first."""
+        """Return the latest finished requests, newest first."""
         return list(reversed(self._ended))
 
     def rates(self, models: Iterable[str]) -> list[Interval]:
-        """Return all intervals, oldest first, with what was asked of some models; the last one is not over yet."""
+        """Return the sums of all intervals for some models, oldest first. The last interval has not ended yet."""
         last = int(self._clock() // INTERVAL)
         sums = [Interval(number) for number in range(last - INTERVALS + 1, last + 1)]
         for model in set(models):

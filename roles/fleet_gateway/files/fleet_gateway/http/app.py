@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The application: which path is answered by what."""
+"""The application: the handler of each path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .foreign_pages import ForeignPages
 from .listing import Listing, managed, refused
 from .page import Page
 
-#: Paths of Ollama that would change a node.
+#: Paths of Ollama's interface that would change a node.
 _MANAGED = ("pull", "push", "create", "copy", "delete", "blobs/{digest:path}")
 
 Snapshot = Callable[[], dict[str, Any]]
@@ -34,7 +34,7 @@ def application(
 ) -> Starlette:
     """Return the application.
 
-    :param snapshot: returns how the gateway is, as JSON has it; ``ready`` says whether requests can be served.
+    :param snapshot: returns the state of the gateway as plain JSON; ``ready`` says whether it can serve requests.
     """
 
     async def healthz(_request: Request) -> Response:
@@ -79,7 +79,7 @@ def application(
 
 def _this_machine_only(request: Request, config: Config) -> None:
     host = request.client.host if request.client else ""
-    # A proxy of this machine asks for others.
+    # A proxy on this machine forwards requests of other machines.
     handed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
     if not config.open_metrics and (handed_on or host not in ("127.0.0.1", "::1")):
         raise GatewayError(403, "not_here", "Only this machine may read that; open_metrics opens it")

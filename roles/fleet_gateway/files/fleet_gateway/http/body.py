@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The body of a request: received within bounds of size and time, and looked at as far as the gateway has to."""
+"""The body of a request: received within limits of size and time, and parsed as far as the gateway needs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..settings.config import LimitsConfig
 
 
 class ClientGoneError(Exception):
-    """The client has hung up."""
+    """The client has disconnected."""
 
 
 async def received(scope: Scope, receive: Receive, limits: LimitsConfig) -> bytes:
-    """Return the whole body.
+    """Receive the whole body.
 
-    :raises GatewayError: 413 when it is too large, 408 when it comes too slowly.
-    :raises ClientGoneError: when the client goes before it has sent everything.
+    :raises GatewayError: 413 if the body is too large, 408 if it arrives too slowly.
+    :raises ClientGoneError: if the client disconnects before the end of the body.
     """
     announced = dict(scope["headers"]).get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limits.body_bytes:
@@ -59,9 +59,9 @@ def _too_large(limits: LimitsConfig) -> GatewayError:
 
 
 def document_of(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that a body is.
+    """Parse a body as a JSON object.
 
-    :raises GatewayError: 400 when it is none.
+    :raises GatewayError: 400 if the body is anything else.
     """
     try:
         found = read_json(body)
@@ -77,9 +77,9 @@ def document_of(body: bytes) -> dict[str, Any]:
 def model_of(document: dict[str, Any]) -> str:
     """Return the model that a request names.
 
-    :raises GatewayError: 400 when it names none.
+    :raises GatewayError: 400 if the request names no model.
     """
-    # Ollama's own command line sends an empty model beside the name when it asks what a model can.
+    # When Ollama's command line asks for the capabilities of a model, it sends an empty "model" and the name in "name".
     model = document.get("model") or document.get("name")
     if not isinstance(model, str) or not model.strip():
         raise GatewayError(400, "model_missing", "model is required, as a text")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The paths that are carried: a request goes to a node, and what Ollama says comes back as it comes."""
+"""The endpoint of carried requests: it sends a request to a node, and returns Ollama's answer while it arrives."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from .keyholder import keyholder
 
 LOG = Log()
 
-#: Seconds for which the rest of a body is taken that is too large.
+#: The most seconds to receive and discard the rest of a refused body.
 LINGER = 10.0
 
-#: What nginx says of a client that hung up; only the log and the metrics see it.
+#: The status for a client that has disconnected, as in nginx; only the log and the metrics have it.
 CLIENT_GONE = 499
 
 
 class CarriedEndpoint:
-    """An application of ASGI for all carried paths."""
+    """An ASGI application for all carried paths."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class CarriedEndpoint:
             log("request", path=response.path, status=status, seconds=seconds, **fields)
 
     async def _serve(self, scope: Scope, receive: Receive, response: _Response, passage: Passage) -> dict[str, object]:
-        """Serve a request; return what the log says of it."""
+        """Serve a request; return the fields of its log line."""
         path = response.path
         until = time.monotonic() + self._config.deadline
         if CARRIED_PATHS.get(path) is None:
@@ -143,7 +143,7 @@ class CarriedEndpoint:
                 if part.failure is not None:
                     raise of_failure(part.failure)
                 passage.input_tokens, passage.output_tokens = part.input_tokens, part.output_tokens
-                # Before the client has everything: what it has got was counted.
+                # Count the tokens before the client has the end, so that no client gets an answer that is not counted.
                 self._usage.add(
                     call.key.name, lane.model, part.input_tokens, part.output_tokens, estimated=part.estimated
                 )
@@ -161,18 +161,18 @@ class CarriedEndpoint:
 
 
 async def _hang_up(receive: Receive) -> None:
-    """Wait until the client is gone."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def _take_rest(scope: Scope, receive: Receive) -> None:
-    """Take what a client still sends of a body that is refused already, and keep none of it.
+    """Receive and discard the rest of a refused body.
 
-    A connection that is closed before that is reset, and the client never reads why.
+    If the gateway closed the connection earlier, the client would see a reset instead of the error.
     """
     if any(name == b"expect" for name, _value in scope["headers"]):
-        return  # it waits with the body until the server asks for it
+        return  # the client sends the body only after the server asks for it
 
     with suppress(asyncio.TimeoutError), within(LINGER):
         while (await receive()).get("more_body", False):
@@ -180,9 +180,9 @@ async def _take_rest(scope: Scope, receive: Receive) -> None:
 
 
 class _Response:
-    """The response to one request: begun at most once, and ended in the way of its interface.
+    """The response to one request. It begins at most once, and an error has the format of its interface.
 
-    :ivar status: of what was begun; 0 before.
+    :ivar status: the status of the response; 0 before it begins.
     """
 
     def __init__(self, path: str, send: Send, seconds: float) -> None:
@@ -193,7 +193,7 @@ class _Response:
         self.status = 0
 
     async def begin(self, status: int, content_type: str, headers: Optional[dict[str, str]] = None) -> None:
-        """Send the head, if it was not sent before."""
+        """Send the head, unless it has been sent."""
         if self.status:
             return
         self.status, self._content_type = status, content_type
@@ -211,15 +211,15 @@ class _Response:
             await self._put({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, ending: Ending) -> None:
-        """Send the end of an answer, which is all of it when there were no pieces."""
+        """Send the end of an answer; without pieces, the end has the whole body."""
         length = {} if self.status else {"content-length": str(len(ending.body))}
         await self.begin(ending.status, ending.content_type, length)
         await self._put({"type": "http.response.body", "body": ending.body, "more_body": False})
 
     async def refuse(self, error: GatewayError, finish: Optional[Callable[[], Awaitable[None]]] = None) -> None:
-        """Send an error: as an answer, or as the last event of a stream that had begun.
+        """Send an error, as a response or as the last event of a stream.
 
-        :param finish: what to do before the connection is closed.
+        :param finish: called before the end of the response.
         """
         if self.status:
             await self._put(
@@ -244,6 +244,6 @@ class _Response:
         await self._put({"type": "http.response.body", "body": content, "more_body": False})
 
     async def _put(self, message: dict[str, object]) -> None:
-        # A client that reads nothing must not hold the answer for ever.
+        # A client that does not read must not keep the answer in memory for ever.
         with within(self._seconds):
             await self._send(message)

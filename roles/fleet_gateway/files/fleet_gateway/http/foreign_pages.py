@@ -1,12 +1,12 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guard for a gateway without keys: web pages of other people must not use it by a browser of its host.
+"""A guard for a gateway without keys: foreign web pages must not use the gateway through a browser on its host.
 
-Such a gateway listens to its own host alone, and a browser of that host runs the scripts of every page that somebody
-opens there. A script may send a request to any address (the browser only hides the answer), and a page whose name is
-made to mean 127.0.0.1 after it was loaded (DNS rebinding) may read the answer, too. The first comes with a foreign
-``Origin``, the second with a foreign ``Host``.
+Such a gateway listens only to its own host. But a browser on that host runs the scripts of every opened page. A script
+may send requests to any address, although the browser hides the answers. If an attacker changes the address of the
+page's own name to 127.0.0.1 (DNS rebinding), the script can also read the answers. Requests of the first kind have a
+foreign ``Origin``, requests of the second kind a foreign ``Host``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(?::([0-9]{1,5}))?")
 
 
 class ForeignPages:
-    """Refuses requests that a page of another origin makes a browser send.
+    """Refuses requests that a browser sends for a page of another origin.
 
-    :param hosts: names of this host beside its own and ``localhost``, as a proxy before it may hand on.
-    :param origins: pages that may use it; ``*`` for all.
+    :param hosts: further names of this host, for example those that a proxy forwards.
+    :param origins: origins of pages that may use the gateway; ``*`` for all.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], origins: Collection[str]) -> None:
@@ -74,7 +74,7 @@ class ForeignPages:
         if name in self._hosts or name.endswith(".localhost"):
             return True
         try:
-            ipaddress.ip_address(name)  # a rebound name would be sent as the name
+            ipaddress.ip_address(name)  # with DNS rebinding, Host is a name and not an address
         except ValueError:
             return False
         return True
@@ -84,6 +84,6 @@ class ForeignPages:
             return True
         scheme, separator, rest = origin.partition("://")
         if not separator:
-            return False  # "null", of a page that hides where it is from
-        # No web page has another scheme: it is an editor's, or another program's of this host.
+            return False  # "null", from a page without an origin of its own
+        # Web pages have no other scheme; an editor or another program on this host has.
         return scheme not in ("http", "https") or rest.lower() == host.lower()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who asks: the key that a request comes with."""
+"""The key of a request."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..settings.keys import ANYBODY, KeyConfig, KeyRing
 def keyholder(scope: Scope, keys: Optional[KeyRing]) -> KeyConfig:
     """Return the key of a request.
 
-    :param keys: None when nobody is asked for one.
-    :raises GatewayError: 401 without a key that is known, 403 with one that has expired.
+    :param keys: ``None`` if the gateway has no keys.
+    :raises GatewayError: 401 without a known key, 403 with an expired key.
     """
     if keys is None:
         return ANYBODY

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway answers itself: which models there are, and how it is."""
+"""The answers of the gateway itself: the models of the fleet, and refusals."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .keyholder import keyholder
 
 _CAPABILITIES = {"chat": "completion", "generate": "completion", "embed": "embedding"}
 
-#: Nodes do not announce digests. Ollama's command line wants twelve digits of one at least, and ends without.
+#: A digest for all models, because nodes do not announce digests. Ollama's command line fails without twelve digits.
 NO_DIGEST = "0" * 64
 
 
 class Listing:
-    """The models of the fleet, in the shapes of the interfaces."""
+    """Lists the models of the fleet in the formats of the interfaces."""
 
     def __init__(self, view: FleetView, keys: Optional[KeyRing], limits: LimitsConfig) -> None:
         self._view = view
@@ -50,7 +50,7 @@ class Listing:
         return JSONResponse({**_as_ollama(model), "capabilities": _capabilities(model), "model_info": {}})
 
     async def models(self, request: Request) -> Response:
-        """``GET /v1/models``, in the shape of Anthropic for its clients."""
+        """``GET /v1/models``, in Anthropic's format for its clients."""
         models = self._models(request)
         if "anthropic-version" in request.headers:
             data = [
@@ -66,7 +66,7 @@ class Listing:
         return JSONResponse(_as_openai(self._found(request, request.path_params["name"])))
 
     async def version(self, request: Request) -> Response:
-        """``GET /api/version``: for everybody, but not with a wrong key, since clients try their key by it."""
+        """``GET /api/version``: needs no key, but refuses a wrong key, because clients test keys with this path."""
         if {"authorization", "x-api-key"} & set(request.headers):
             keyholder(request.scope, self._keys)
         return JSONResponse({"version": __version__})
@@ -80,7 +80,7 @@ class Listing:
 
 
 async def managed(_request: Request) -> Response:
-    """What would change nodes."""
+    """Refuse a request that would change nodes."""
     raise GatewayError(
         403, "managed", "The models of this fleet are managed by Ansible; ask its operators for another one"
     )

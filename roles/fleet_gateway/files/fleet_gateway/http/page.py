@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page at ``/``: three files that are the same for everybody, and the state that they show."""
+"""The page at ``/``: static files that are the same for everybody, and the state that they show."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
-#: The page loads its own files and asks its own gateway. Whatever a name contains, nothing of it is run: scripts are
-#: those of files, and a text cannot become HTML (Trusted Types, where the browser knows them).
+#: The page loads only its own files and data of its own gateway. A name never runs as code: the page has no inline
+#: scripts, and text cannot become HTML (Trusted Types, in browsers that support them).
 SECURITY = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -50,11 +50,11 @@ class _File(NamedTuple):
 
 
 class Page:
-    """The page, or nothing but a word for Ollama's clients where the page is disabled.
+    """Serves the page. If the page is disabled, serves only the text that Ollama's clients expect at ``/``.
 
     :param access: ``page`` of the configuration.
-    :param keys: None when nobody is asked for a key.
-    :raises OSError: when a file of the page is not there.
+    :param keys: ``None`` if the gateway has no keys.
+    :raises OSError: if a file of the page is missing.
     """
 
     def __init__(self, state: PageState, access: str, keys: Optional[KeyRing]) -> None:
@@ -68,10 +68,10 @@ class Page:
         }
 
     def routes(self) -> list[Route]:
-        """Return the paths that it answers."""
+        """Return the routes of the page."""
         if self._access == PAGE_DISABLED:
             return [Route("/", running)]
-        return [Route("/", self._index), Route("/page/state", self._told), Route("/page/{name}", self._file)]
+        return [Route("/", self._index), Route("/page/state", self._state_document), Route("/page/{name}", self._file)]
 
     async def _index(self, request: Request) -> Response:
         # Ollama's own command line asks for / first, to see whether a server is there. A browser wants HTML.
@@ -90,14 +90,14 @@ class Page:
             return Response(status_code=304, headers=dict(file.headers))
         return Response(file.content, headers=dict(file.headers))
 
-    async def _told(self, request: Request) -> Response:
+    async def _state_document(self, request: Request) -> Response:
         document = self._state.document(self._viewer(request))
         return JSONResponse(document, headers={**SECURITY, "cache-control": "no-store"})
 
     def _viewer(self, request: Request) -> Optional[KeyConfig]:
-        """Return the key of who looks; None for somebody who may look without one.
+        """Return the key of the viewer; ``None`` for a viewer who needs no key.
 
-        :raises GatewayError: 401 without a key that is known, 403 with one that has expired.
+        :raises GatewayError: 401 without a known key, 403 with an expired key.
         """
         without_key = not {"authorization", "x-api-key"} & set(request.headers)
         if self._access == PAGE_OPEN and self._keys is not None and without_key:
@@ -112,7 +112,7 @@ async def running(_request: Request) -> Response:
 
 def _headers(path: Path) -> dict[str, str]:
     tag = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-    # Asked for again each time, and answered with 304 as long as it is the same release.
+    # The browser asks for the file each time, and gets 304 until another release runs.
     return {
         **SECURITY,
         "content-type": _TYPES[path.suffix],

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the page shows, as plain JSON: the fleet as it is now, as far as who asks may see it."""
+"""The data of the page, as plain JSON: the part of the fleet's current state that the viewer may see."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Callable, Optional
 
 from .._fleet.lanes import NODE
 from .._fleet.observing import RegistryEntry
-from ..domain.fleet_view import Heard, short_name
+from ..domain.fleet_view import Announcement, short_name
 from ..domain.traffic import INTERVAL, Passage, Traffic
 from ..settings.keys import KeyConfig
 
-#: Seconds after which a node is left out that says nothing: long enough to see that one has died.
+#: Seconds without an announcement after which the page forgets a node. Until then the page shows a dead node.
 FORGET = 900.0
 
-#: Requests that are shown at most: those under way, and those that ended.
+#: The most shown requests: running ones, and finished ones.
 MOST_UNDER_WAY = 100
 MOST_ENDED = 20
 
@@ -27,42 +27,42 @@ Depths = Callable[[Iterable[str]], Mapping[str, int]]
 
 
 class PageState:
-    """Tells the state of the fleet to the page.
+    """Puts the data of the page together.
 
-    :param snapshot: returns how the gateway is, as ``/status`` has it.
-    :param heard: returns the latest that each node has said of each of its lanes.
-    :param depths: returns how many requests wait in queues at the broker, of those that it knows.
-    :param timeout: seconds after which a node counts as gone that says nothing.
+    :param snapshot: returns the state of the gateway, as ``/status`` does.
+    :param announcements: returns the latest announcement of each node for each of its lanes.
+    :param depths: returns the known numbers of requests that wait at the broker, by queue.
+    :param timeout: seconds without an announcement after which a node counts as gone.
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
-        heard: Callable[[], list[Heard]],
+        announcements: Callable[[], list[Announcement]],
         traffic: Traffic,
         depths: Depths,
         *,
         timeout: float,
     ) -> None:
         self._snapshot = snapshot
-        self._heard = heard
+        self._announcements = announcements
         self._traffic = traffic
         self._depths = depths
         self._timeout = timeout
 
     def document(self, key: Optional[KeyConfig]) -> dict[str, Any]:
-        """Return what one may see.
+        """Return the data for one viewer.
 
-        :param key: whose; None for somebody without a key, who sees all models and no requests.
+        :param key: the viewer's key; a viewer without a key sees all models and no requests.
         """
         state = self._snapshot()
-        heard = [
+        announced = [
             one
-            for one in self._heard()
+            for one in self._announcements()
             if one.seconds_ago <= FORGET and (key is None or key.operator or key.allows(one.entry.model or ""))
         ]
-        lanes = self._lanes(heard, state)
-        served = {short_name(one.entry.model or "") for one in heard}
+        lanes = self._lanes(announced, state)
+        served = {short_name(one.entry.model or "") for one in announced}
         return {
             "gateway": {
                 "name": state["node"],
@@ -73,8 +73,8 @@ class PageState:
                 "up_seconds": round(max(0.0, time.time() - state["since"])),
             },
             "viewer": {"key": key.name if key else "", "operator": bool(key and key.operator)},
-            "nodes": self._nodes(heard),
-            "models": self._models(heard),
+            "nodes": self._nodes(announced),
+            "models": self._models(announced),
             "lanes": lanes,
             "under_way": [self._under_way(one) for one in self._passages(key, self._traffic.under_way())][
                 :MOST_UNDER_WAY
@@ -85,21 +85,21 @@ class PageState:
 
     @staticmethod
     def _passages(key: Optional[KeyConfig], passages: list[Passage]) -> list[Passage]:
-        """Leave out what is somebody else's."""
+        """Return the requests that a viewer may see."""
         if key is None:
             return []
         return [one for one in passages if one.key and (key.operator or one.key == key.name)]
 
-    def _state(self, one: Heard) -> str:
+    def _state(self, one: Announcement) -> str:
         if one.seconds_ago > self._timeout:
             return "silent"
         if one.entry.status != "available":
             return one.entry.status or "unknown"
         return "available" if one.entry.carried else "foreign"
 
-    def _nodes(self, heard: list[Heard]) -> list[dict[str, Any]]:
-        found: dict[str, list[Heard]] = {}
-        for one in heard:
+    def _nodes(self, announced: list[Announcement]) -> list[dict[str, Any]]:
+        found: dict[str, list[Announcement]] = {}
+        for one in announced:
             found.setdefault(one.entry.node, []).append(one)
         return [
             {
@@ -113,9 +113,9 @@ class PageState:
             for name, lanes in sorted(found.items())
         ]
 
-    def _models(self, heard: list[Heard]) -> list[dict[str, Any]]:
+    def _models(self, announced: list[Announcement]) -> list[dict[str, Any]]:
         found: dict[str, list[RegistryEntry]] = {}
-        for one in heard:
+        for one in announced:
             if one.entry.model and self._state(one) == "available" and one.entry.style in ("model", "shared"):
                 found.setdefault(short_name(one.entry.model), []).append(one.entry)
         return [
@@ -127,11 +127,11 @@ class PageState:
             for name, entries in sorted(found.items())
         ]
 
-    def _lanes(self, heard: list[Heard], state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _lanes(self, announced: list[Announcement], state: Mapping[str, Any]) -> list[dict[str, Any]]:
         counted = {lane["queue"]: lane for lane in state["lanes"]}
-        found: dict[str, list[Heard]] = {}
-        for one in heard:
-            # A node's own lane hands on to the lane of all nodes, which its requests are counted with.
+        found: dict[str, list[Announcement]] = {}
+        for one in announced:
+            # The requests of a node's own lane count as requests of the lane of all nodes.
             if one.entry.style != NODE:
                 found.setdefault(one.entry.queue, []).append(one)
         at_broker = self._depths(found)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""uvicorn, with what it lacks for strangers: a bound on the time in which the head of a request has to come."""
+"""uvicorn, with a limit that it lacks: the time in which a client has to send the head of a request."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..settings.config import Config
 #: Connections that wait to be accepted.
 BACKLOG = 1024
 
-#: Seconds for which a connection is kept that asks nothing.
+#: Seconds after which the gateway closes an idle connection.
 KEEP_ALIVE = 75
 
 
 def protocol(head_seconds: float) -> type[H11Protocol]:
-    """Return uvicorn's protocol with a bound on how slowly a client may send the head of a request."""
+    """Return uvicorn's protocol with a limit for the time of a request's head."""
 
     class BoundedProtocol(H11Protocol):
         _alarm: Optional[asyncio.TimerHandle] = None
@@ -65,7 +65,7 @@ def protocol(head_seconds: float) -> type[H11Protocol]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, whose signals are somebody else's affair."""
+    """uvicorn's server without its signal handlers: the service handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -73,13 +73,13 @@ class Server(uvicorn.Server):
 
 
 class CannotListenError(Exception):
-    """The address is taken, or is not this machine's."""
+    """The address is in use, or does not belong to this machine."""
 
 
 def listener(config: Config) -> socket.socket:
-    """Return a socket that listens where a configuration says.
+    """Return a socket that listens at the configured address.
 
-    :raises CannotListenError: when that cannot be, at least now.
+    :raises CannotListenError: if the socket cannot listen there.
     """
     host, port = config.address
     both = host == "::" and socket.has_dualstack_ipv6()
@@ -90,8 +90,8 @@ def listener(config: Config) -> socket.socket:
             backlog=BACKLOG,
             dualstack_ipv6=both,
         )
-        # Connections inherit that. asyncio sets it for sockets that it has made alone. Without it the body of an answer
-        # waits for the client to acknowledge the head, 40 ms later.
+        # Accepted connections inherit this option; asyncio sets it only for sockets that asyncio has created. Without
+        # the option, the body of an answer waits 40 ms for the client's acknowledgement of the head.
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
     except OSError as error:
@@ -101,9 +101,9 @@ def listener(config: Config) -> socket.socket:
 
 
 def server(config: Config, app: Any) -> Server:
-    """Return a server of an application.
+    """Return a server for an application.
 
-    :raises CredentialError: when the key of the certificate is not there.
+    :raises CredentialError: if the key of the certificate is missing.
     """
     tls: dict[str, Any] = {}
     if config.tls is not None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The metrics that Prometheus reads."""
+"""The metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 class Metrics:
     """The metrics of one gateway.
 
-    :param gauges: returns name, help and value of what is asked at the moment.
+    :param gauges: returns the name, help and current value of each gauge.
     """
 
     def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
@@ -54,25 +54,25 @@ class Metrics:
         self._registry.register(_Gauges(gauges))
 
     def ended(self, path: str, status: int, seconds: float) -> None:
-        """A request is over."""
+        """Count a request that has ended."""
         self._requests.labels(path, str(status)).inc()
         self._whole.labels(path).observe(seconds)
 
     def first_byte(self, path: str, seconds: float) -> None:
-        """The answer to a request begins."""
+        """Record the time to the first byte of an answer."""
         self._first.labels(path).observe(seconds)
 
     def used(self, key: str, model: str, input_tokens: int, output_tokens: int) -> None:
-        """A request has used tokens."""
+        """Count the tokens of a request."""
         self._tokens.labels(key, model, "input").inc(input_tokens)
         self._tokens.labels(key, model, "output").inc(output_tokens)
 
     def turn(self, place: str) -> None:
-        """A turn of a conversation was answered."""
+        """Count an answered turn of a conversation."""
         self._turns.labels(place).inc()
 
     def text(self) -> bytes:
-        """Return all of them as Prometheus reads them."""
+        """Return all metrics in the format of Prometheus."""
         return generate_latest(self._registry)
 
 

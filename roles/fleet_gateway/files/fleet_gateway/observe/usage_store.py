@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each key has used, in a small SQLite file: requests and tokens by day, key and model.
+"""The usage of each key, in a small SQLite file: requests and tokens by day, key and model.
 
-A row is written before the client has the end of its answer. SQLite's log is written through the kernel, so a gateway
-that is killed loses nothing of it; a machine that loses its power may lose the last moments.
+The gateway writes a row before the client has the end of its answer. The kernel has the row then, so a killed gateway
+loses nothing. A machine without power may lose the last moments.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _COLUMNS = ("day", "key", "model", "requests", "input_tokens", "output_tokens", 
 
 
 class UsageStore:
-    """The file, opened for writing. For one thread.
+    """Writes the file. For one thread.
 
-    :param directory: that it is in.
-    :raises sqlite3.Error: when it cannot be used.
+    :param directory: the folder of the file.
+    :raises sqlite3.Error: if the file cannot be used.
     """
 
     def __init__(self, directory: str) -> None:
@@ -49,20 +49,20 @@ class UsageStore:
         self._today: dict[str, int] = {}
 
     def add(self, key: str, model: str, input_tokens: int, output_tokens: int, *, estimated: bool) -> None:
-        """Count a request that was answered."""
-        self._turn_the_page()
+        """Count an answered request."""
+        self._begin_new_day()
         self._database.execute(_ADD, (self._day, key, model, input_tokens, output_tokens, int(estimated)))
         self._today[key] = self._today.get(key, 0) + input_tokens + output_tokens
 
     def tokens_today(self, key: str) -> int:
         """Return the tokens that a key has used since midnight UTC, input and output."""
-        self._turn_the_page()
+        self._begin_new_day()
         return self._today.get(key, 0)
 
     def close(self) -> None:
         self._database.close()
 
-    def _turn_the_page(self) -> None:
+    def _begin_new_day(self) -> None:
         day = datetime.now(timezone.utc).date().isoformat()
         if day != self._day:
             self._day = day
@@ -73,10 +73,10 @@ class UsageStore:
 
 
 def read_usage(directory: str, since: Optional[str] = None) -> list[dict[str, Any]]:
-    """Return all rows, oldest first, beside a gateway that writes.
+    """Return all rows, oldest first. A running gateway may write at the same time.
 
     :param since: the first day, as ``2026-11-30``.
-    :raises sqlite3.Error: when there is no such file.
+    :raises sqlite3.Error: if the file does not exist.
     """
     database = sqlite3.connect(f"file:{Path(directory) / FILE}?mode=ro", uri=True, timeout=5)
     try:

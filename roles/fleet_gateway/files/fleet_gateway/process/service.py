@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process: it builds the components, handles signals, and ends with an exit status."""
+"""The process: builds the components, handles signals, and ends with an exit status."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from ..transit.exchange import Exchange
 
 LOG = Log()
 
-#: Seconds between two looks at the file of keys, and two signs of life for systemd.
+#: Seconds between two checks of the file of keys, and between two notifications of systemd's watchdog.
 LOOK = 2.0
 
 
 def run(config: Config) -> int:
-    """Work until a signal ends it; return the exit status."""
+    """Run until a signal; return the exit status."""
     set_up(config.log.format, config.log.level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     LOG.info("starting", version=__version__, node=config.node, listen=config.listen)
@@ -57,18 +57,18 @@ def run(config: Config) -> int:
         return EXIT_CONFIG
     except CannotListenError as error:
         LOG.error("gave_up", error=str(error))
-        return EXIT_BROKEN  # what listens there may be the gateway before this one, which drains
+        return EXIT_BROKEN  # the previous gateway may still drain and listen there
     except Exception:
         LOG.exception("broken")
         return EXIT_BROKEN
 
 
 class Service:
-    """The parts of one gateway.
+    """The components of one gateway.
 
-    :raises CollectionError: when a credential, an address, a file of keys or a TLS file cannot be used.
-    :raises CannotListenError: when nothing can listen where the configuration says.
-    :raises sqlite3.Error: when the state directory cannot be used.
+    :raises CollectionError: if a credential, an address, a file of keys or a TLS file cannot be used.
+    :raises CannotListenError: if the gateway cannot listen at the configured address.
+    :raises sqlite3.Error: if the state directory cannot be used.
     """
 
     def __init__(self, config: Config) -> None:
@@ -91,7 +91,9 @@ class Service:
         traffic = Traffic()
         carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys, traffic)
         listing = Listing(self._view, self._keys, config.limits)
-        state = PageState(self.snapshot, self._view.heard, traffic, self._session.depths, timeout=config.node_timeout)
+        state = PageState(
+            self.snapshot, self._view.announcements, traffic, self._session.depths, timeout=config.node_timeout
+        )
         page = Page(state, config.page, self._keys)
         self._server: Server = server(config, application(config, carried, listing, page, metrics, self.snapshot))
         self._listener = listener(config)
@@ -99,7 +101,7 @@ class Service:
         self._draining = False
 
     async def run(self) -> int:
-        """Serve until a signal comes; return the exit status."""
+        """Serve until a signal; return the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -110,7 +112,7 @@ class Service:
         try:
             done, _pending = await asyncio.wait({session, looks, serving}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # raises what ended it
+                task.result()  # raises the error that ended the task
             return 0 if self._draining and serving.done() else EXIT_BROKEN
         finally:
             await self._session.close()
@@ -122,7 +124,7 @@ class Service:
             LOG.info("ended")
 
     def snapshot(self) -> dict[str, Any]:
-        """Return how the gateway is; plain JSON."""
+        """Return the state of the gateway as plain JSON."""
         lanes = self._view.lanes()
         reason = ""
         if self._draining:
@@ -198,9 +200,9 @@ class Service:
 
 
 def listens_at(config: Config) -> Optional[str]:
-    """Return the URL of the status of the gateway that a configuration is of."""
+    """Return the URL of the status of the configured gateway."""
     host, port = config.address
     scheme = "https" if config.tls else "http"
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - what the configuration says
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compares the configured value
         host = "127.0.0.1"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/status"

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blocks of a task that something else may end, at the price of a timer and not of a task of their own.
+"""Time limits and interrupts for a block of a task, without a second task.
 
-``asyncio.wait_for`` makes a task of each coroutine, before Python 3.12, and a short request has six such waits.
-``asyncio.timeout`` does the same as :func:`within`, and comes with Python 3.11.
+Before Python 3.12, ``asyncio.wait_for`` creates a task for each coroutine, and a short request has six such waits.
+``asyncio.timeout`` does the same as :func:`within`, but needs Python 3.11.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from contextlib import contextmanager
 
 
 class Interrupt:
-    """Ends the block of a task that it belongs to, once."""
+    """Cancels the block of the current task, at most once.
+
+    :ivar has_come: whether the interrupt has cancelled the block.
+    """
 
     def __init__(self) -> None:
         self._task = asyncio.current_task()
@@ -23,24 +26,24 @@ class Interrupt:
         self.has_come = False
 
     def __call__(self, *_whatever: object) -> None:
-        """End the block, unless it has ended."""
+        """Cancel the block, unless it has ended."""
         if self._task is not None and not self._is_over and not self.has_come:
             self.has_come = True
             self._task.cancel()
 
     def close(self) -> None:
-        """The block has ended."""
+        """Note that the block has ended."""
         self._is_over = True
-        uncancel = getattr(self._task, "uncancel", None)  # from Python 3.11 on a task counts who has cancelled it
+        uncancel = getattr(self._task, "uncancel", None)  # from Python 3.11 on, a task counts its cancellations
         if self.has_come and uncancel is not None:
             uncancel()
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Bound a block of the current task.
+    """Limit the time of a block of the current task.
 
-    :raises asyncio.TimeoutError: when it takes longer.
+    :raises asyncio.TimeoutError: if the block takes longer.
     """
     interrupt = Interrupt()
     alarm = asyncio.get_running_loop().call_later(max(0.0, seconds), interrupt)

@@ -15,43 +15,43 @@ from .sections import BrokerConfig, CredentialName, LogConfig, Name, Section, ch
 
 DEFAULT_PATH = "/etc/legionio/fleet-gateway.yml"
 
-#: Values of ``page``: everybody may see the page; nobody may.
+#: Values of ``page``: everybody may see the page, nobody may see the page.
 PAGE_OPEN, PAGE_DISABLED = "open", "disabled"
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 
 
 class ServerTlsConfig(Section):
-    """The certificate that clients are shown."""
+    """The certificate of the gateway."""
 
     cert: str
     key_credential: CredentialName = "tls-key"
 
 
 class LimitsConfig(Section):
-    """What is taken of a client, whoever it is."""
+    """Limits that protect the gateway from its clients."""
 
-    #: Bytes of the body of a request; RabbitMQ 4 refuses more than 16 MiB itself.
+    #: The most bytes of a request's body. RabbitMQ 4 refuses more than 16 MiB.
     body_bytes: int = Field(default=16 * 1024 * 1024 - 65536, ge=1024, le=512 * 1024 * 1024)
-    #: Bytes of the head of a request.
+    #: The most bytes of a request's head.
     head_bytes: int = Field(default=65536, ge=1024, le=1024 * 1024)
-    #: Seconds in which a client has to send the head, and then the body, of a request.
+    #: The most seconds for the head of a request, and then for its body.
     head_seconds: float = Field(default=15, gt=0, le=3600)
     body_seconds: float = Field(default=60, gt=0, le=3600)
-    #: Connections at a time.
+    #: The most connections at a time.
     connections: int = Field(default=2000, ge=1, le=100_000)
-    #: Bytes of an answer that are kept for a client that reads slowly, and seconds for which it may read nothing.
+    #: The most bytes of an answer that wait for a slow client, and the most seconds without a read of the client.
     unread_bytes: int = Field(default=8 * 1024 * 1024, ge=65536, le=512 * 1024 * 1024)
     unread_seconds: float = Field(default=60, gt=0, le=3600)
-    #: Requests that wait in front of one lane.
+    #: The most requests that wait for one lane.
     waiting: int = Field(default=1000, ge=1, le=100_000)
 
 
 class ConversationsConfig(Section):
-    """How a conversation stays on the node that has its beginning in memory."""
+    """Whether and how a conversation stays on the node that has its beginning in memory."""
 
     stay: bool = True
-    #: Seconds for which a turn waits for its node, before any node may take it.
+    #: Seconds for which a turn waits for its node before any node may take the turn.
     wait: float = Field(default=1.0, ge=0.01, le=10)
 
 
@@ -65,23 +65,23 @@ class Config(Section):
     #: ``host:port``.
     listen: str = "127.0.0.1:11435"
     tls: Optional[ServerTlsConfig] = None
-    #: The file with the keys; null to ask nobody for one.
+    #: The file with the keys; null if clients need no key.
     keys_file: Optional[str] = Field(default=None, pattern=r"^/")
-    #: Where the gateway keeps what it counts.
+    #: The folder for the usage of each key.
     state_directory: str = Field(default="/var/lib/fleet-gateway", pattern=r"^/")
-    #: Seconds that a request may take, from the moment that it is read.
+    #: The most seconds of a request, from its first byte.
     deadline: float = Field(default=280, gt=0, le=86400)
-    #: Seconds after which a node counts as gone that says nothing. Nodes speak every 30 s.
+    #: Seconds without an announcement after which a node counts as gone. Nodes announce their lanes every 30 s.
     node_timeout: float = Field(default=75, gt=0, le=3600)
-    #: Seconds in which what is running must end after SIGTERM; the unit's TimeoutStopSec must be longer.
+    #: The most seconds for running requests after SIGTERM; the unit's TimeoutStopSec must be longer.
     drain_timeout: float = Field(default=300, gt=0, le=86400)
-    #: Addresses of web pages that may use the gateway from a browser; none by default.
+    #: Origins of web pages that may use the gateway from a browser.
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = []
-    #: Without keys: names of this host that clients may use beside its own and localhost.
+    #: For a gateway without keys: further names of this host that clients may use.
     allowed_hosts: list[Name] = []
-    #: Whether others than this machine may read ``/metrics``.
+    #: Whether other machines may read ``/metrics`` and ``/status``.
     open_metrics: bool = False
-    #: Who may see the page at ``/``. Requests, and the names of keys, are never shown without a key.
+    #: Who may see the page at ``/``. The page shows requests and names of keys only to viewers with a key.
     page: Literal["with_key", "open", "disabled"] = "with_key"
     limits: LimitsConfig = LimitsConfig()
     conversations: ConversationsConfig = ConversationsConfig()
@@ -105,13 +105,13 @@ class Config(Section):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port to listen at."""
+        """The host and port of ``listen``."""
         host, _colon, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether this machine alone reaches the gateway."""
+        """Whether only this machine can reach the gateway."""
         host = self.address[0]
         return host in ("::1", "localhost") or host.startswith("127.")
 
@@ -119,6 +119,6 @@ class Config(Section):
 def load(path: str) -> Config:
     """Read the file.
 
-    :raises ConfigError: when it cannot be read or is not right.
+    :raises ConfigError: if the file cannot be read or is wrong.
     """
     return checked(Config, content_of(path))

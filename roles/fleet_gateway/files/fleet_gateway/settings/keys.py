@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""API keys: a YAML file that has the hash of each key, and what its owner may do.
+"""API keys: a YAML file with the hash and the limits of each key.
 
-A key is 256 random bits, so one round of SHA-256 hides it well enough: there is no dictionary of such keys.
+A key has 256 random bits, so no dictionary of keys can exist, and one round of SHA-256 is enough.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from .sections import Section, checked, content_of, or_value_error
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
-#: How a key begins, so that people and secret scanners know one.
+#: The beginning of each key, by which people and secret scanners recognize keys.
 PREFIX = "flg_"
 
 
 class KeyConfig(Section):
-    """A key and its limits; None is no limit."""
+    """A key and its limits; ``None`` means no limit."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
     #: ``sha256:`` and 64 hexadecimal digits.
     hash: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     #: Patterns of model names.
     models: list[str] = ["*"]
-    #: Requests at a time, requests a minute, tokens (input and output) a day in UTC.
+    #: The most concurrent requests, requests a minute, and tokens (input and output) a day in UTC.
     concurrent: Optional[int] = Field(default=None, ge=1)
     per_minute: Optional[int] = Field(default=None, ge=1)
     tokens_per_day: Optional[int] = Field(default=None, ge=1)
-    #: Its share beside the keys that wait with it: twice the weight, twice the requests.
+    #: The share among waiting keys: twice the weight means twice the requests.
     weight: float = Field(default=1.0, ge=0.01, le=100)
-    #: Of its messages at the broker; RabbitMQ 4 gives those above 4 out first.
+    #: The priority of the key's messages at the broker. RabbitMQ 4 delivers messages above 4 first.
     priority: int = Field(default=0, ge=0, le=9)
-    #: Whether the page shows it the requests of all keys, and not its own alone.
+    #: Whether the page shows the requests of all keys to this key, and not only its own.
     operator: bool = False
-    #: The last day on which it is taken.
+    #: The last day on which the key is valid.
     expires: Optional[date] = None
 
     @field_validator("models")
@@ -98,25 +98,25 @@ class KeysFile(Section):
         return self
 
 
-#: Whoever comes when there is no file of keys.
+#: The key of every client if there is no file of keys.
 ANYBODY = KeyConfig(name="anybody", hash="sha256:" + "0" * 64, operator=True)
 
 
 def new_key() -> tuple[str, str]:
-    """Return a new key, and its hash."""
+    """Create a key; return the key and its hash."""
     key = PREFIX + secrets.token_urlsafe(32)
     return key, hash_of(key)
 
 
 def hash_of(key: str) -> str:
-    """Return the hash of a key as the file has it."""
+    """Return the hash of a key in the format of the file."""
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class KeyRing:
-    """The keys of a file, which is read again when it has changed.
+    """The keys of a file.
 
-    :raises ConfigError: when the file cannot be used.
+    :raises ConfigError: if the file cannot be used.
     """
 
     def __init__(self, path: str) -> None:
@@ -126,9 +126,9 @@ class KeyRing:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read the file if it has changed; return whether it had. What was read before stays when it is wrong.
+        """Read the file if it has changed, and return whether it has. A wrong file leaves the keys unchanged.
 
-        :raises ConfigError: when the file cannot be used.
+        :raises ConfigError: if the file cannot be used.
         """
         seen = _signature(self._path)
         if seen == self._seen:
@@ -139,7 +139,7 @@ class KeyRing:
         return True
 
     def find(self, key: str) -> Optional[KeyConfig]:
-        """Return the entry of a key; None for one that is unknown."""
+        """Return the entry of a key; ``None`` for an unknown key."""
         return self._keys.get(hash_of(key))
 
     def __len__(self) -> int:

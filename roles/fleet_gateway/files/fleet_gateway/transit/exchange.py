@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request and its answer through the fleet: out by the fair queue of its lane, back by its correlation id."""
+"""The way of a request through the fair queue to a node, and the way of the answer back by its correlation id."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from .pending import PendingAnswer
 
 LOG = Log()
 
-#: Requests that a lane is given beyond the slots of its nodes, so that a slot that is free has the next one at hand.
+#: Requests beyond the slots of a lane's nodes, so that a node with a free slot finds the next request at the broker.
 AHEAD = 1
 
-#: Seconds that a request must have left when its turn comes: less is not worth a delivery.
+#: The least seconds that a request must have left when its turn comes. No node can answer in less.
 LEAST_TIME = 0.01
 
-#: Seconds after which a model that no node serves at the moment may be served again.
+#: Seconds after which a node may serve a model again that no node serves at the moment.
 NO_NODE = 5.0
 
-#: Seconds that an inference takes, until one has been seen: for the time after which a full queue is worth a try.
+#: The assumed seconds of an inference before the first measurement, for the ``Retry-After`` of a full queue.
 FIRST_GUESS = 5.0
 
 
 @dataclass(frozen=True)
 class CarriedCall:
-    """What a client asks.
+    """The request of a client.
 
-    :ivar until: when nobody waits for the answer any more, on the monotonic clock.
-    :ivar conversation: returns the conversation that it is a turn of; None for a request by itself.
+    :ivar until: the deadline, on the monotonic clock.
+    :ivar conversation: returns the conversation that the request belongs to, or ``None``.
     """
 
     path: str
@@ -71,7 +71,7 @@ class Exchange:
         self._homes = Homes()
         self._queues: dict[str, FairQueue] = {}
         self._seconds: dict[str, float] = {}
-        self._heard_of = asyncio.Event()
+        self._fleet_changed = asyncio.Event()
         self._new_since = time.monotonic()
 
     def use(self, session: BrokerSession) -> None:
@@ -80,24 +80,24 @@ class Exchange:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are out."""
+        """The number of published, unanswered requests."""
         return len(self._pending)
 
     @property
     def waiting(self) -> dict[str, int]:
-        """Requests that wait in front of each lane."""
+        """The number of waiting requests of each lane."""
         return {name: queue.waiting for name, queue in self._queues.items() if queue.waiting}
 
     def running(self) -> dict[str, int]:
-        """Requests that are out, by lane."""
+        """The number of published, unanswered requests of each lane."""
         return {name: queue.out for name, queue in self._queues.items() if queue.out}
 
     def take_reply(self, message: Message) -> None:
-        """Take a message of the reply queue."""
+        """Pass a message of the reply queue to its request."""
         correlation_id = message.properties.correlation_id or ""
         pending = self._pending.get(correlation_id)
         if pending is None:
-            return  # its client is gone, and its node has had the cancellation
+            return  # the client has disconnected, and the gateway has cancelled the request
         try:
             pending.arrive(understand(message))
         except UnreadableAnswerError as error:
@@ -105,38 +105,38 @@ class Exchange:
             pending.fail(GatewayError(502, "answer_unreadable", "A node has sent something that is not an answer"))
 
     def take_registry_event(self, message: Message) -> None:
-        """Take a registry event."""
+        """Pass a registry event to the view, and wake the requests that wait for a change."""
         if self._view.add(message):
-            self._heard_of.set()
-            self._heard_of.clear()
+            self._fleet_changed.set()
+            self._fleet_changed.clear()
             for queue in self._queues.values():
                 queue.look()
 
     def connected(self) -> None:
-        """The connection is new: what nodes have said meanwhile was not heard."""
+        """Note that the connection is new, so the gateway has missed announcements."""
         self._new_since = time.monotonic()
 
     def connection_lost(self) -> None:
-        """Nothing of what is out will be answered: the reply queue is gone."""
+        """Fail all published requests: the reply queue is gone, and their answers with it."""
         for pending in self._pending.values():
             pending.fail(_no_broker("The connection to the broker was lost while the request was under way"))
 
     async def lane_of(self, path: str, model: str, until: float) -> ServedLane:
-        """Return the lane that serves a model; wait for what nodes say while the connection is new.
+        """Return the lane that serves a model; wait for announcements while the connection is new.
 
-        :raises GatewayError: 404 when no node has it, 503 when none serves it at the moment, and without a broker.
+        :raises GatewayError: 404 if no node has the model, 503 if no node serves it now, or without a broker.
         """
         while True:
             lane = self._view.lane_of(path, model)
             if lane is not None:
                 return lane
-            # A node speaks every 30 s, and the gateway has heard nothing of it before.
+            # Nodes announce their lanes every 30 s, and a new connection may have missed the last announcement.
             patience = min(until, self._new_since + self._config.node_timeout / 2) - time.monotonic()
             if patience <= 0:
                 break
             try:
                 with within(min(patience, 1.0)):
-                    await self._heard_of.wait()
+                    await self._fleet_changed.wait()
             except asyncio.TimeoutError:
                 continue
         if self._session is None or not self._session.is_up:
@@ -153,9 +153,9 @@ class Exchange:
 
     @asynccontextmanager
     async def answer(self, call: CarriedCall, lane: ServedLane) -> AsyncIterator[PendingAnswer]:
-        """Send a request, and take it back when the block ends before the answer does.
+        """Send a request, and cancel it if the block ends before the answer.
 
-        :raises GatewayError: when it cannot be sent.
+        :raises GatewayError: if the request cannot be sent.
         """
         queue = self._queue_of(lane.queue)
         try:
@@ -195,7 +195,7 @@ class Exchange:
             queue.leave()
 
     def _publish(self, call: CarriedCall, lane: ServedLane, correlation_id: str, pending: PendingAnswer) -> None:
-        """Publish a request to where it is to go, and to the lane of all nodes if that does not take it."""
+        """Publish a request to the chosen lane, or to the lane of all nodes if the chosen lane is gone or full."""
         session = self._session
         if session is None or not session.is_up:
             raise _no_broker(f"The broker cannot be reached: {session.trouble if session else 'not connected yet'}")

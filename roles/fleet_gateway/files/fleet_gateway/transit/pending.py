@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An answer on its way: pieces and its end, put in order while they arrive and bounded while nobody takes them."""
+"""An answer that arrives: pieces and end, checked for their order, and kept within bounds for the client."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Part = Union[Piece, Ending]
 
 
 class PendingAnswer:
-    """Takes what arrives for one request, and hands it on. For one event loop.
+    """Receives the answer to one request, and passes it on. For one event loop.
 
-    :param most: bytes that wait to be taken.
-    :param place: where the request was sent, if that is not all the same.
+    :param most: the most bytes that wait for the client.
+    :param place: the place of a turn of a conversation.
     """
 
     def __init__(self, most: int, place: Optional[Place] = None) -> None:
@@ -33,11 +33,11 @@ class PendingAnswer:
         self._taken = False
         self._trouble: Optional[GatewayError] = None
         self._changed = asyncio.Event()
-        #: The node that answers, when it has said so.
+        #: The node that answers; ``None`` before the end of the answer.
         self.node: Optional[str] = None
 
     def arrive(self, part: Part) -> None:
-        """Take a piece of the answer, or its end."""
+        """Receive a piece of the answer, or its end."""
         if self._trouble is not None:
             return
         if isinstance(part, Piece):
@@ -46,15 +46,15 @@ class PendingAnswer:
             self._arrive_end(part)
 
     def fail(self, trouble: GatewayError) -> None:
-        """Nothing more arrives."""
+        """End the answer with an error."""
         if self._trouble is None:
             self._trouble = trouble
             self._changed.set()
 
     async def next(self) -> Part:
-        """Return the next part, when it is there.
+        """Wait for the next part, and return it.
 
-        :raises GatewayError: when there is none, and will be none.
+        :raises GatewayError: if the answer has failed.
         """
         while not self._parts:
             if self._trouble is not None:
@@ -71,7 +71,7 @@ class PendingAnswer:
             if self._taken:
                 self.fail(_broken("the node that answered was lost, and another one began anew"))
                 return
-            # Nobody has seen anything of the other attempt.
+            # The client has received nothing of the other attempt.
             self._parts.clear()
             self._size = 0
             self._attempt, self._expected = piece.attempt, 0
