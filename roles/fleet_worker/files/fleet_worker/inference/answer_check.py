@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Checks that an answer of Ollama fits the request: the right parts, of the right types, and not empty.
 
-Ollama itself is reliable in this. A proxy, another server that speaks its API, or a model of a cloud is not always; and
-a requester that receives a success looks no further.
+Ollama's own answers fit. A proxy, another server with the same API, or a cloud model may answer anything, and a
+requester does not check an answer that the worker reports as a success.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Optional
 from .._ollama.api_errors import UnexpectedAnswerError
 from .._ollama.usage import counted
 
-#: Why Ollama has ended an answer that has nothing in it because nothing was asked: it has loaded or unloaded the model.
+#: The ``done_reason`` of an empty answer to an empty prompt: Ollama has only loaded or unloaded the model.
 _NOTHING_ASKED = ("load", "unload")
 
 
@@ -24,9 +24,9 @@ def check_answer(call: str, asked: Mapping[str, Any], result: Mapping[str, Any])
     """Check a complete answer.
 
     :param call: ``chat``, ``generate`` or ``embed``.
-    :param asked: what Ollama was sent.
-    :param result: the document that came, of a stream the joined one.
-    :raises UnexpectedAnswerError: when the answer does not fit.
+    :param asked: the arguments of the call.
+    :param result: the document of the answer; for a stream, the joined document.
+    :raises UnexpectedAnswerError: if the answer does not fit.
     """
     if call == "embed":
         check_vectors(result.get("embeddings"), _texts_in(asked.get("input")), counted(asked.get("dimensions")))
@@ -42,9 +42,9 @@ def check_answer(call: str, asked: Mapping[str, Any], result: Mapping[str, Any])
 def check_vectors(vectors: object, wanted: Optional[int], widest: int = 0) -> None:
     """Check embeddings.
 
-    :param wanted: how many there must be; None for any number.
-    :param widest: how many numbers each may have; 0 for any number. Ollama gives fewer when its model does.
-    :raises UnexpectedAnswerError: when their number, a width or a value is wrong.
+    :param wanted: the required number of vectors; ``None`` for any number.
+    :param widest: the largest allowed dimension; 0 for any. A model with a smaller dimension returns shorter vectors.
+    :raises UnexpectedAnswerError: if the number of vectors, a dimension or a value is wrong.
     """
     if not isinstance(vectors, list) or (wanted is not None and len(vectors) != wanted):
         found = len(vectors) if isinstance(vectors, list) else "no"
@@ -63,18 +63,18 @@ def check_vectors(vectors: object, wanted: Optional[int], widest: int = 0) -> No
 
 
 def _are_finite(vector: list[Any]) -> bool:
-    # As few steps in Python as possible: a batch has tens of thousands of numbers.
+    # Few steps in Python, because a batch has tens of thousands of numbers.
     if not set(map(type, vector)) <= {float, int}:
         return False
     try:
-        # The sum of finite numbers can be infinite, too, if they are large enough.
+        # The sum of large finite numbers can be infinite, too.
         return math.isfinite(sum(vector)) or all(map(math.isfinite, vector))
     except OverflowError:
-        return False  # an integer that no float can hold
+        return False  # an integer that is too large for a float
 
 
 def _texts_in(value: object) -> Optional[int]:
-    """Return how many embeddings an input has; None when Ollama has to refuse it."""
+    """Return the number of texts in an input; ``None`` if Ollama must refuse the input."""
     if value is None or value == "":
         return 0
     if isinstance(value, str):
@@ -93,7 +93,7 @@ def _check_content(part: Mapping[str, Any], text: object, result: Mapping[str, A
     reason = result.get("done_reason")
     if nothing_asked and reason in _NOTHING_ASKED:
         return
-    # The first token of a model can be the one that ends its answer, or begin what "stop" of the request ends.
+    # An answer may be empty: the first token can end the answer, or can begin a text in "stop" of the request.
     if reason == "length" or (reason == "stop" and counted(result.get("eval_count"))):
         return
     raise _unexpected("has nothing in it, and does not say why")

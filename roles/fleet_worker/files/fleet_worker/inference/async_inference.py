@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ollama asked from the I/O thread, which never waits: one question, one answer, no stream, no second try.
+"""Calls to Ollama from the I/O thread, which never waits: one call, one answer, no stream, no retry.
 
-Whatever takes more is for a thread (``blocking_inference.py``).
+A thread of the pool makes all other calls (``blocking_inference.py``).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from .http_client import HttpClient, HttpResult
 from .task import Task
 from .tries import Conclusion
 
-#: Returns what the work came to, or None when a thread has to find that out. Raises for a defect of ours.
+#: Returns the conclusion of the work, or ``None`` if a thread must find it. Raises only for a defect of the worker.
 Conclude = Callable[[], Optional[Conclusion]]
 
 
 class AsyncInference:
-    """Asks one Ollama on the I/O thread.
+    """Calls one Ollama from the I/O thread.
 
-    :param http: asks the Ollama of the client.
+    :param http: sends requests to the same Ollama as the client.
     """
 
     def __init__(self, http: HttpClient, client: OllamaClient, availability: OllamaAvailability) -> None:
@@ -47,13 +47,13 @@ class AsyncInference:
         self._carrier = Carrier(client)
 
     def begin(self, task: Task, request: Request, on_answer: Callable[[Conclude], None]) -> bool:
-        """Ask, if one question is enough.
+        """Call Ollama, if one call is enough.
 
         :param on_answer: called on a later turn of the loop.
-        :return: whether Ollama was asked. If not, that is for a thread.
+        :return: whether the call has begun. If not, a thread must make the call.
         """
         if task.tries.runner_ended or needs_thread(request):
-            return False  # the request waits a moment first, or for the broker in the middle
+            return False  # the request waits before its call, or its pieces may have to wait for the broker
         try:
             inference = (
                 self._client.inference(request.call, request.arguments)
@@ -61,7 +61,7 @@ class AsyncInference:
                 else self._carrier.inference(request.carried, task.model)
             )
         except OllamaError:
-            return False  # the request cannot be sent as it is; the client says why
+            return False  # the client refuses the request, and a thread reports its error
         if inference is None:
             return False
         conclude = partial(self._conclusion, task, request, inference, time.time(), time.monotonic())
@@ -70,14 +70,14 @@ class AsyncInference:
                 inference.request, task.call_seconds, lambda answer: on_answer(partial(conclude, answer))
             )
         except ValueError:
-            return False  # headers of the configuration that cannot be sent; the client says which
+            return False  # the client refuses a configured header, and a thread reports its error
         task.stop.cancel_by(pending.cancel)
         return True
 
     def _conclusion(
         self, task: Task, request: Request, inference: Inference, started: float, begun: float, answer: HttpResult
     ) -> Optional[Conclusion]:
-        """Return the result of a request from Ollama's response; None if a thread must find it out."""
+        """Return the conclusion of a request from Ollama's response; ``None`` if a thread must find it."""
         try:
             if isinstance(answer, OllamaError):
                 raise answer
@@ -88,7 +88,7 @@ class AsyncInference:
         except CallCancelledError:
             return task.stop.verdict
         except (ServerUnreachableError, ConnectionLostError):
-            return None  # a thread waits for it
+            return None  # a thread waits until Ollama is up
         except OllamaError as error:
             return self._availability.conclude(error, task, started, time.monotonic() - begun)
 

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to a request that Ollama has not answered: it waits, it is tried again, it goes back, or it fails.
+"""The decision about a request that Ollama has not answered: wait, try again, requeue for another node, or fail.
 
-An Ollama that is down is waited for, within bounds. The requests of a busy Ollama, and the one whose runner ended, give
-their slot up and are tried again. After that another node gets the request, once, and at last the requester an error.
+A request waits for an Ollama that is down, within limits. If Ollama is busy, or the runner has ended, the request gives
+its slot up and is tried again later. After that the request returns to the queue once, for another node. If that node
+cannot answer either, the requester gets an error.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ T = TypeVar("T")
 
 
 class UnavailableError(Exception):
-    """Ollama did not answer, and was waited for in vain.
+    """Ollama did not answer within the time that a request may wait.
 
-    :ivar error: of the last try.
-    :ivar breaks: whether the connection broke so often that the question itself may be what breaks it.
+    :ivar error: the error of the last call.
+    :ivar breaks: whether the connection broke so often that the request itself may be the reason.
     """
 
     def __init__(self, error: OllamaError, *, breaks: bool) -> None:
@@ -46,10 +47,10 @@ class UnavailableError(Exception):
 
 
 class OllamaAvailability:
-    """Decides what comes after an error of one Ollama. For any number of threads.
+    """Decides what follows an error of one Ollama. For any number of threads.
 
-    :param health: watches the Ollama.
-    :param patience: seconds for which a request waits for an Ollama that is down or busy.
+    :param health: watches this Ollama.
+    :param patience: the most seconds that a request waits for an Ollama that is down or busy.
     """
 
     def __init__(self, health: Health, patience: float) -> None:
@@ -57,12 +58,13 @@ class OllamaAvailability:
         self._patience = patience
 
     def persist(self, ask: Callable[[], T], seconds_left: Callable[[], float]) -> T:
-        """Ask Ollama, wait for an Ollama that is down, and ask again. The only loop that does so.
+        """Call Ollama; while Ollama is down, wait and call again. No other loop does so.
 
-        :param seconds_left: returns the seconds until nobody wants the answer any more.
+        :param ask: makes the call.
+        :param seconds_left: returns the seconds until the deadline of the answer.
         :return: what ``ask`` returns.
-        :raises UnavailableError: when Ollama did not come up in time, or the connection broke too often.
-        :raises OllamaError: any other one that ``ask`` raises.
+        :raises UnavailableError: if Ollama did not come up in time, or the connection broke too often.
+        :raises OllamaError: any other error of ``ask``.
         """
         begun, lost = time.monotonic(), 0
         while True:
@@ -77,8 +79,8 @@ class OllamaAvailability:
     def give_up(self, gone: UnavailableError, delivery: Delivery, started: float, seconds: float) -> Conclusion:
         """Return the result of a request for which Ollama did not become available.
 
-        :param started: when Ollama was asked first, in seconds since 1970.
-        :param seconds: how long Ollama was asked and waited for.
+        :param started: the time of the first call, in seconds since 1970.
+        :param seconds: the duration of calls and waits.
         """
         if not gone.breaks and self._may_return(delivery):
             return Verdict.REQUEUE
@@ -87,8 +89,8 @@ class OllamaAvailability:
     def conclude(self, error: OllamaError, task: Task, started: float, seconds: float) -> Conclusion:
         """Return the result of a request that Ollama answered with an error.
 
-        :param started: when Ollama was asked, in seconds since 1970.
-        :param seconds: how long Ollama was at work.
+        :param started: the time of the call, in seconds since 1970.
+        :param seconds: the duration of the call.
         """
         return in_ollamas_words(self._conclusion(error, task, started, seconds), error)
 
@@ -101,7 +103,7 @@ class OllamaAvailability:
                 return Verdict.REQUEUE
             return Failure("ollama_unavailable", error.message, started, seconds)
         if isinstance(error, UnsupportedByServerError) and _counts_tokens(task):
-            # An older Ollama would cut what is too long, and count the rest.
+            # An older Ollama would truncate a long text, and count only the rest.
             message = f"the operation count_tokens is not served by this node: {error.message}"
             return Failure("unsupported_operation", message, started, seconds)
         if fault_of(error) is Fault.RUNNER:
@@ -109,23 +111,23 @@ class OllamaAvailability:
             if again is not None:
                 return again
             message = f"the process that runs the model ended each time that it served this request: {error.message}"
-            # After a while it was not alone any more.
+            # After ALONE seconds the request was not alone, so another request may have ended the runner.
             return ModelFailure("inference_failed", message, started, seconds, final=seconds < ALONE)
         return failure_of(error, started, seconds)
 
     def _wait(self, error: OllamaError, begun: float, seconds: float) -> bool:
-        """Wait until Ollama is up, for as long as requests wait; return whether it is.
+        """Wait until Ollama is up, at most for the patience of requests; return whether Ollama is up.
 
-        :param begun: when Ollama was asked first, on the monotonic clock.
+        :param begun: the time of the first call, on the monotonic clock.
         """
         self._health.suspect(error)
         seconds = min(seconds, begun + self._patience - time.monotonic())
         return seconds > 0 and self._health.wait(seconds)
 
     def _may_return(self, delivery: Delivery) -> bool:
-        """Whether another node gets a request that this Ollama does not answer.
+        """Return whether another node gets a request that this Ollama does not answer.
 
-        Once only: the next node that cannot answer says so to the requester.
+        Only once: if the next node cannot answer either, it sends the error to the requester.
         """
         return delivery.count == 0 and delivery.seconds_left() > self._patience
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ollama asked from a thread that may wait: for the answer, for a stream to its end, for an Ollama that is down."""
+"""Calls to Ollama from a thread that may wait: for the answer, for the end of a stream, for an Ollama that is down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .tries import RUNNER_PAUSE, Conclusion
 
 
 class BlockingInference:
-    """Has one Ollama answer requests. For any number of threads."""
+    """Makes the calls of requests to one Ollama. For any number of threads."""
 
     def __init__(self, client: OllamaClient, availability: OllamaAvailability) -> None:
         self._availability = availability
@@ -39,7 +39,7 @@ class BlockingInference:
         }
 
     def infer(self, task: Task, request: Request) -> Conclusion:
-        """Have Ollama answer a request, in pieces when the deltas of the task are wanted."""
+        """Let Ollama answer a request; publish deltas if the requester wants them."""
         if task.tries.runner_ended:
             time.sleep(RUNNER_PAUSE)
         begun, started = time.monotonic(), time.time()
@@ -67,10 +67,10 @@ class BlockingInference:
             return self._availability.conclude(error, task, started, time.monotonic() - begun)
 
     def answer(self, name: str, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
-        """Make one call of Ollama's API, and return its whole answer.
+        """Make one call of Ollama's API, and return the whole answer.
 
         :param name: ``chat``, ``generate`` or ``embed``.
-        :raises OllamaError: as the client does, and for an answer that is none to what was asked.
+        :raises OllamaError: any error of the client, and for an answer that does not fit the request.
         """
         result = self._calls[name](call=call, **arguments)
         check_answer(name, arguments, result)
@@ -78,9 +78,9 @@ class BlockingInference:
 
 
 def _streamed(stream: GenerationStream, deltas: DeltaPublisher) -> dict[str, Any]:
-    """Pass on the pieces of an answer; return the whole, as it would have come at once.
+    """Pass on the pieces of an answer; return the whole answer, as a call without a stream would.
 
-    :raises ConnectionLostError: also when that happens in the middle, as it does for an answer that comes at once.
+    :raises ConnectionLostError: also for a loss in the middle, as a call without a stream would.
     """
     result: dict[str, Any] = {}
     deltas.start_over()

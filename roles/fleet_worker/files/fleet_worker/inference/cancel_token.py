@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What cancel_by the work on a request, from any thread."""
+"""The cancellation of the work on a request, from any thread."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..domain.verdicts import Verdict
 
 
 class CancelToken:
-    """Ends the work on a request from another thread."""
+    """Cancels the work on a request from another thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cancel: Callable[[], None] = lambda: None
         self.stopped = False
-        #: Nobody waits for the answer, here or elsewhere.
+        #: Whether the requester is gone, so that no other node needs to answer either.
         self.abandoned = False
 
     @property
@@ -28,16 +28,16 @@ class CancelToken:
         return Verdict.ACK if self.abandoned else Verdict.REQUEUE
 
     def begin_call(self, seconds: float) -> Call:
-        """Return the terms of the next call to Ollama, which this token ends.
+        """Return a call to Ollama that this token can cancel.
 
-        :param seconds: for the whole call.
+        :param seconds: the time limit of the whole call.
         """
         call = Call(read_timeout=seconds, total_timeout=seconds)
         self.cancel_by(call.cancel)
         return call
 
     def cancel_by(self, cancel: Callable[[], None]) -> None:
-        """Set what ends the work from now on. If the work was stopped before, end this at once."""
+        """Set the function that ends the current work. If the token is stopped already, call the function at once."""
         with self._lock:
             self._cancel = cancel
             stopped = self.stopped
@@ -45,12 +45,12 @@ class CancelToken:
             cancel()
 
     def abandon(self) -> None:
-        """End the work for good: the requester is gone."""
+        """End the work, and do not requeue the request: the requester is gone."""
         self.abandoned = True
         self.stop()
 
     def stop(self) -> None:
-        """End the work under way, and what would follow it."""
+        """End the current work, and all later work on the request."""
         with self._lock:
             self.stopped = True
             cancel = self._cancel

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pieces of an answer that is carried as it comes, while Ollama is still at work.
+"""Pieces of a carried answer, sent while Ollama still works on the answer.
 
-Between the thread of the pool, which adds what Ollama sends, and the I/O thread is a bounded buffer. Unlike a delta, a
-piece cannot be left out, because nothing follows that has everything: a thread that adds more than the broker takes has
-to wait, and with it Ollama.
+A thread of the pool adds Ollama's data to a bounded buffer, and the I/O thread publishes the data. A delta can be left
+out, because the whole answer follows. A piece cannot. So a thread that is faster than the broker must wait, and with it
+Ollama.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from ..domain.publication import Done, Publication
 from ..logs.defects import contained
 from .paced_publisher import PacedPublisher, with_count
 
-#: Seconds between two pieces of one answer. A token more or less in a message is nothing that a reader sees, and a
-#: message costs broker, worker and requester about 0.1 ms each.
+#: Seconds between two pieces of one answer. Readers do not notice so short a delay, and a message costs broker, worker
+#: and requester about 0.1 ms each.
 INTERVAL = 0.01
 
-#: Bytes of one answer that wait to be published before its thread waits, and bytes of one piece.
+#: The most bytes of one answer in the buffer, and the most bytes of one piece.
 MAX_WAITING = 256 * 1024
 MAX_PIECE = 128 * 1024
 
-#: Seconds between two looks whether a call that waits for the broker was ended.
+#: Seconds between two checks whether the call of a waiting thread was cancelled.
 LOOK = 0.25
 
-#: None for a piece that cannot be published.
+#: Returns ``None`` for a piece that cannot be written.
 WritePiece = Callable[[Piece], Optional[Reply]]
 
 
 class CarriedPieces:
     """The pieces of one request.
 
-    :param loop: of the I/O thread.
-    :param publish: publishes a piece; on the I/O thread.
-    :param gone: called when there is nobody to send pieces to.
-    :param write: makes the message of a piece.
+    :param loop: the loop of the I/O thread.
+    :param publish: publishes a piece, on the I/O thread.
+    :param gone: called if the requester is gone.
+    :param write: writes the message of a piece.
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class CarriedPieces:
         self._pace = PacedPublisher(loop, publish, gone, self, INTERVAL)
         self._write = write
         self._changed = threading.Condition()
-        # Under the condition.
+        # Guarded by the condition
         self._attempt = ""
         self._head = (0, "")
         self._waiting = bytearray()
         self._lost = False
-        # Of the I/O thread.
+        # Only for the I/O thread
         self._sequence = 0
 
     # Handler thread
 
     @property
     def begun(self) -> bool:
-        """Whether a part of the answer is on its way, so that the work cannot start over unseen."""
+        """Whether a part of the answer was sent, so that the requester would notice a restart of the work."""
         return bool(self._attempt)
 
     def add(self, data: bytes, status: int, content_type: str, check: Callable[[], None]) -> None:
-        """Have a part of the answer sent; wait while too much of it waits to be sent.
+        """Add a part of the answer; wait while the buffer is full.
 
-        :param check: raises what has ended the call to Ollama.
-        :raises CallCancelledError: when a piece was lost, so that the answer can no longer be whole.
+        :param check: raises the error of a cancelled call to Ollama.
+        :raises CallCancelledError: if a piece was lost, so that the requester cannot get the whole answer.
         """
         with self._changed:
             self._attempt = self._attempt or uuid.uuid4().hex[:16]
@@ -88,24 +88,24 @@ class CarriedPieces:
 
     @property
     def count(self) -> Optional[int]:
-        """Pieces that were sent; None when the answer has none."""
+        """The number of sent pieces; ``None`` for an answer without pieces."""
         return self._sequence if self._attempt else None
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
-        """Send what is left; return the answer, which says how many pieces precede it."""
+        """Send the rest; return the answer with the number of its pieces."""
         self._pace.finish()
         return with_count(answer, self._attempt, self._sequence)
 
     def waits(self) -> bool:
-        """Whether something waits to be sent."""
+        """Return whether data waits."""
         return bool(self._waiting) and not self._lost
 
     def fills_a_message(self) -> bool:
-        """Whether a whole piece waits."""
+        """Return whether enough data for a piece of full size waits."""
         return len(self._waiting) >= MAX_PIECE
 
     def take(self) -> Optional[Reply]:
-        """Return the next piece; None when nothing waits. One that cannot be made loses the answer."""
+        """Return the next piece; ``None`` without data. A piece that cannot be written makes the answer incomplete."""
         with self._changed:
             if not self.waits():
                 return None
@@ -122,7 +122,7 @@ class CarriedPieces:
         return reply
 
     def missed(self, _publication: Publication) -> None:
-        """A piece does not arrive, and with it no whole answer."""
+        """Note that a piece was lost, so that the requester cannot get the whole answer."""
         self._lose()
 
     def _lose(self) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Has Ollama answer requests that are carried as they came (``_fleet/dialects/carried.py``)."""
+"""Calls to Ollama for carried requests (``_fleet/dialects/carried.py``)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .._ollama.transport import ResponseHead
 from .carried_pieces import CarriedPieces
 from .tries import Conclusion
 
-#: Bytes of an answer that is not streamed and goes out in one message. Larger ones go out in pieces.
+#: The most bytes of an answer without a stream in one message. Larger answers are sent in pieces.
 LARGEST_WHOLE = 256 * 1024
 
-#: Texts of an embedding request whose answer is sure to be small.
+#: The most texts of an embedding request whose answer is certainly small.
 FEW_TEXTS = 16
 
 #: The content types of streams.
@@ -36,7 +36,7 @@ class Carrier:
         self._client = client
 
     def inference(self, request: CarriedRequest, model: str) -> Inference:
-        """Return a request whose answer comes as a whole, for whoever sends it by other means than the client."""
+        """Return the call for a request without a stream, for a caller that does not use the client."""
 
         def result_of(response: ResponseHead, received: bytes) -> dict[str, Any]:
             return self._judged(response, received, model)
@@ -44,9 +44,9 @@ class Carrier:
         return Inference(self._client.post_request(request.path, request.body), result_of)
 
     def run(self, request: CarriedRequest, model: str, call: Call, pieces: CarriedPieces) -> CarriedAnswer:
-        """Have Ollama answer, in pieces where the answer is a stream or large.
+        """Let Ollama answer; send a stream or a large answer in pieces.
 
-        :raises OllamaError: as the client does.
+        :raises OllamaError: any error of the client.
         """
         with self._client.post(self._client.post_request(request.path, request.body), call) as response:
             if response.status >= 300:
@@ -83,9 +83,9 @@ class Carrier:
 
 
 def in_ollamas_words(outcome: Conclusion, error: OllamaError) -> Conclusion:
-    """Return what comes of a carried request with the answer of Ollama that its failure was made of, if there is one.
+    """Return the conclusion of a failed carried request with Ollama's own answer, if Ollama has sent one.
 
-    The requester gets this answer as it came, since it is in the words of the interface that was asked.
+    The requester gets this answer unchanged, because it has the format of the requester's interface.
     """
     if isinstance(outcome, Failure) and isinstance(error.answer, CarriedAnswer):
         return replace(outcome, said=error.answer)
@@ -93,7 +93,7 @@ def in_ollamas_words(outcome: Conclusion, error: OllamaError) -> Conclusion:
 
 
 def needs_thread(request: Request) -> bool:
-    """Whether a carried request may have an answer that goes out in pieces."""
+    """Return whether the answer to a carried request may have pieces."""
     carried: Optional[CarriedRequest] = request.carried
     if carried is None:
         return False

@@ -1,12 +1,13 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models that Ollama has and cannot run: too large for the memory, damaged, of a format that it does not know yet.
+"""The circuit breaker for models that Ollama has but cannot run: too large, damaged, or of an unknown format.
 
-Each of their requests would cost a failed load and fail, also where another node could answer it. So after some
-failures in a row a probe finds out whether Ollama can run the model at all (``probe.py``). If Ollama cannot, the lanes
-of the model are paused; if it can, the requests are what failed, and the lanes stay. When the pause is over they are
-served again; the next failure is enough for a probe, and for a pause twice as long. A success forgets everything.
+Each request for such a model would cost a failed load, and would fail although another node may be able to answer. So
+after some failures in a row, a probe finds out whether Ollama can run the model at all (``probe.py``). If not, the
+worker pauses the lanes of the model. If so, the requests were the reason, and the lanes stay open. After a pause the
+worker serves the lanes again. Then one more failure is enough for another probe, and for a pause twice as long. A
+success resets the model.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class BreakerSettings:
-    """When a model is given up, and for how long.
+    """When and for how long the breaker pauses a model.
 
-    :ivar failures: in a row, after which a model is paused.
-    :ivar pause: seconds of the first pause.
-    :ivar longest: seconds of a pause, at most.
+    :ivar failures: the number of failures in a row that leads to a probe.
+    :ivar pause: the seconds of the first pause.
+    :ivar longest: the most seconds of a pause.
     """
 
     failures: int
@@ -35,14 +36,14 @@ class _ModelFailures:
     pauses: int = 0
     until: float = 0.0
     reason: str = ""
-    #: Whether a probe is under way.
+    #: Whether a probe runs.
     probing: bool = False
 
 
 class CircuitBreaker:
-    """Keeps count of the models of one Ollama. For one thread.
+    """Counts the failures of each model of one Ollama. For one thread.
 
-    Times are seconds of any clock that only goes forward.
+    Times are seconds of a monotonic clock.
     """
 
     def __init__(self, settings: BreakerSettings) -> None:
@@ -50,17 +51,17 @@ class CircuitBreaker:
         self._models: dict[str, _ModelFailures] = {}
 
     def failed(self, model: str, reason: str, now: float) -> bool:
-        """Count a failure to run a model. Return whether a probe has to find out more."""
+        """Count a failure of a model. Return whether a probe is needed."""
         state = self._models.setdefault(model, _ModelFailures())
         state.failures += 1
         state.reason = reason
         if state.probing or now < state.until or (state.failures < self._settings.failures and not state.pauses):
-            return False  # also what was started before a pause and ends in it
+            return False  # also for requests that began before the pause and fail during it
         state.probing = True
         return True
 
     def confirmed(self, model: str, reason: str, now: float) -> Optional[float]:
-        """The probe has failed, too. Return the seconds of the pause that begins; None when a request was answered."""
+        """Pause a model whose probe has failed. Return the seconds; ``None`` if a request succeeded meanwhile."""
         state = self._models.get(model)
         if state is None or not state.probing:
             return None
@@ -72,18 +73,18 @@ class CircuitBreaker:
         return seconds
 
     def unconfirmed(self, model: str) -> None:
-        """The probe was inconclusive: count from zero again."""
+        """Count from zero again after a probe without a finding."""
         state = self._models.get(model)
         if state is not None:
             state.probing, state.failures = False, 0
 
     def succeeded(self, model: str) -> bool:
-        """Ollama has run a model. Return whether the model was paused before."""
+        """Reset a model that has answered. Return whether the model was paused."""
         state = self._models.pop(model, None)
         return state is not None and state.pauses > 0
 
     def reason(self, model: str, now: float) -> str:
-        """Say why a model is paused; empty when it is not."""
+        """Return the reason of a model's pause; empty without a pause."""
         state = self._models.get(model)
         if state is None or now >= state.until:
             return ""

@@ -1,15 +1,15 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Embeddings of several requests, made by one call: Ollama takes an array of texts, and is faster with it.
+"""One call for the embedding requests that wait together: Ollama is faster with an array of texts.
 
-Requests with equal options become one call; each gets the vectors of its own texts. When that call ends with an error,
-nothing is known of any single request: then each is served by itself, so that none fails for what another has in it.
+Requests with equal options share one call, and each gets the vectors of its own texts. If the call fails, the worker
+tries each request alone, so that no request fails because of another one.
 
-The call has the longest time of all its requests. The worker answers each of them at its own time, whether the call is
-over or not.
+The call has the time limit of its longest request. The worker answers each request by its own deadline, even if the
+call has not ended.
 
-This runs in the threads of the pool.
+Everything here runs in the threads of the pool.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from .request_reader import RequestReader
 from .task import Task
 from .tries import Conclusion
 
-#: What Ollama says of the time of a call, in nanoseconds.
+#: Ollama's fields for the times of a call, in nanoseconds.
 _TIMES = ("total_duration", "load_duration")
 
 
 @dataclass
 class _Batch:
-    """Requests that become one call.
+    """Requests that share one call.
 
-    :ivar arguments: what they have in common.
-    :ivar texts: those of each request.
-    :ivar size: bytes of all texts.
+    :ivar arguments: the common arguments.
+    :ivar texts: the texts of each request.
+    :ivar size: the bytes of all texts.
     """
 
     arguments: dict[str, Any]
@@ -52,7 +52,7 @@ class _Batch:
 
 
 class EmbedBatches:
-    """Makes embeddings of several requests by one call. For any number of threads."""
+    """Makes the embeddings of several requests in one call. For any number of threads."""
 
     def __init__(self, reader: RequestReader, inference: BlockingInference, availability: OllamaAvailability) -> None:
         self._reader = reader
@@ -60,11 +60,11 @@ class EmbedBatches:
         self._availability = availability
 
     def run(self, tasks: Sequence[Task], max_bytes: int) -> dict[Task, Conclusion]:
-        """Make embeddings for those requests that can be served together, and return what came of each of them.
+        """Make the embeddings of all requests that can share a call; return their conclusions.
 
-        A task that is missing in the result has to be served by itself.
+        The caller must serve each task that is missing in the result alone.
 
-        :param max_bytes: of the texts of one call.
+        :param max_bytes: the most bytes of the texts of one call.
         """
         conclusions: dict[Task, Conclusion] = {}
 
@@ -73,11 +73,11 @@ class EmbedBatches:
                 if len(batch.tasks) > 1:
                     conclusions.update(self._embed(batch))
 
-        contained(run, lambda _error: None, lane=tasks[0].queue)  # a defect must cost nobody an answer
+        contained(run, lambda _error: None, lane=tasks[0].queue)  # after a defect, each request is served alone
         return conclusions
 
     def _batches(self, tasks: Sequence[Task], max_bytes: int) -> Iterator[_Batch]:
-        """Put together what has equal options, up to so many bytes."""
+        """Yield batches of requests with equal options, within the limit of bytes."""
         open_batches: dict[str, _Batch] = {}
         for task in tasks:
             arguments = self._arguments_of(task)
@@ -97,7 +97,7 @@ class EmbedBatches:
         yield from open_batches.values()
 
     def _arguments_of(self, task: Task) -> Optional[dict[str, Any]]:
-        """Return what Ollama would be asked for a request, if it is one for embeddings of texts; else None."""
+        """Return the arguments of the call for an embedding request with texts; ``None`` for other requests."""
         if task.hopeless():
             return None
         reading = self._reader.read_once(task)
@@ -126,10 +126,10 @@ class EmbedBatches:
             return {task: conclude(error, task) for task in batch.tasks}
         except UnavailableError as gone:
             if gone.breaks:
-                return {}  # one of them may be what breaks it
+                return {}  # one of the requests may break the connection
             if stop.stopped:
                 return dict.fromkeys(batch.tasks, Verdict.REQUEUE)
-            # They have waited together, and need not do so again one after the other.
+            # The requests have waited together, and must not wait again one after the other.
             give_up = partial(self._availability.give_up, gone, started=started, seconds=time.monotonic() - begun)
             return {task: give_up(task.delivery) for task in batch.tasks}
         except OllamaError:
@@ -137,10 +137,11 @@ class EmbedBatches:
 
 
 def _shares(batch: _Batch, result: Any, started: float, seconds: float) -> Iterator[tuple[Task, Success]]:
-    """Give each request the vectors of its texts, in the form of an answer of its own.
+    """Yield an answer for each request, with the vectors of its own texts.
 
-    Ollama counts the tokens of the whole; each gets a share by the length of its texts. Of the rest each gets the
-    fields that are known, so that an odd one, which the text of one request has caused, is in no other's answer.
+    Ollama counts the tokens of all texts together, so each request gets a share in proportion to the length of its
+    texts. Of the other fields, each answer has only the known ones, because the text of another request may have caused
+    an unknown field.
     """
     vectors = result["embeddings"]
     common = {"model": batch.arguments["model"], **{name: counted(result[name]) for name in _TIMES if name in result}}

@@ -1,14 +1,14 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose fault an error of Ollama is: that of the request, of the model, of another request, or of the node.
+"""The table of Ollama's errors: is the request, the model, another request, or the node at fault?
 
-Ollama's statuses say little: a runner that died under an embedding is a 400, a format that does not exist is a 500, and
-an error in the middle of a stream has the status 200. The texts say more, so they are sorted first. They are those of
-Ollama 0.5 to 0.32: server/routes.go, server/sched.go, llm/server.go, runner/*/runner.go and model/parsers/*.go.
+Ollama's statuses say little: a runner that died during an embedding is a 400, an unknown format is a 500, and an error
+in the middle of a stream has the status 200. The texts say more, so the table of texts comes first. The texts are those
+of Ollama 0.5 to 0.32: server/routes.go, server/sched.go, llm/server.go, runner/*/runner.go and model/parsers/*.go.
 
-What is not in the table is sorted by its status. That may be wrong, so nothing final follows from "the model's fault":
-before the lanes of a model are paused a probe finds out whether Ollama can run the model (``probe.py``).
+For an unknown text the status decides, and may be wrong. So a fault of the model alone does not pause a lane: a probe
+first finds out whether Ollama can run the model (``probe.py``).
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .._ollama.api_errors import (
 
 
 class Fault(enum.Enum):
-    """Whose fault an error is."""
+    """The part at fault for an error."""
 
-    #: The same request fails everywhere, and others do not.
+    #: The same request fails on every node, and other requests do not.
     REQUEST = "request"
-    #: What the model said this time cannot be used: the same request may succeed the next time.
+    #: The model's output of this time cannot be used. The same request may succeed the next time.
     CHANCE = "chance"
-    #: Ollama cannot run the model, as far as this error can say.
+    #: Ollama probably cannot run the model.
     MODEL = "model"
-    #: The process that runs the model ended while it served this request, and perhaps others.
+    #: The process that runs the model ended during this request, and perhaps during others.
     RUNNER = "runner"
-    #: This Ollama, or what lies before it.
+    #: This Ollama, or a proxy in front of it.
     NODE = "node"
 
 
@@ -50,16 +50,16 @@ class ModelFailure(Failure):
     """A failure that counts against the model."""
 
 
-#: The first row whose pattern is found in Ollama's own words decides.
+#: The first row whose pattern matches Ollama's message decides.
 _TEXTS = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
-        # The runner ended in the middle; for an embedding that is a 400 with an error of Go's HTTP client.
-        # Only the beginning counts: what follows can quote a requester.
+        # The runner ended during the request; an embedding gets a 400 with an error of Go's HTTP client.
+        # Only the beginning counts, because the rest may quote the requester.
         (r"^(model runner has unexpectedly stopped|an error was encountered while running the model)", Fault.RUNNER),
         (r"^(llama runner process no longer running|unexpected server status|server not responding)", Fault.RUNNER),
         (r"^(error reading (llm|embed) response|do embedding request|health resp: |connection refused)", Fault.RUNNER),
-        # The model was not loaded.
+        # Ollama could not load the model.
         (r"requires more system memory|unable to load (full )?model|error loading model", Fault.MODEL),
         (r"llama runner process has terminated|timed out waiting for llama runner|error starting runner", Fault.MODEL),
         (r"model failed to load|failed to (allocate|commit) memory|memory layout cannot be allocated", Fault.MODEL),
@@ -67,7 +67,7 @@ _TEXTS = tuple(
         # The node.
         (r"no space left on device|too many open files|context canceled|request canceled", Fault.NODE),
         (r"no available cache slots|could not find an available sequence|failed to acquire semaphore", Fault.NODE),
-        # What the model said cannot be read as the tool call that it begins to be.
+        # The model's output begins like a tool call, and cannot be parsed as one.
         (r"tool.?call|^invalid format$|failed to parse (JSON|XML|function call|arguments|value)", Fault.CHANCE),
         (r"empty function name|mismatched arg_key|invalid (argument|function call)|^tool '.*' not found", Fault.CHANCE),
         # The request.
@@ -79,7 +79,7 @@ _TEXTS = tuple(
     )
 )
 
-#: What a status says when the text says nothing. Other statuses from 400 are the request's fault, from 500 the model's.
+#: The fault for a status, if no text matches. Otherwise the request is at fault for 4xx, and the model for 5xx.
 _STATUSES = {
     200: Fault.MODEL,  # an error line of a stream
     401: Fault.NODE,
@@ -100,7 +100,7 @@ _TOO_LARGE = 413
 
 
 def fault_of(error: OllamaError) -> Fault:
-    """Return whose fault an error is."""
+    """Return the part at fault for an error."""
     if isinstance(error, UnsendableRequestError):
         return Fault.REQUEST
     if isinstance(error, IncompleteResponseError):
@@ -115,10 +115,10 @@ def fault_of(error: OllamaError) -> Fault:
 
 
 def failure_of(error: OllamaError, started: float = 0.0, seconds: float = 0.0) -> Failure:
-    """Return what the requester is answered for an error.
+    """Return the failure that the requester gets for an error.
 
-    :param started: when Ollama was asked, seconds since 1970.
-    :param seconds: how long Ollama was at work.
+    :param started: the time of the call, in seconds since 1970.
+    :param seconds: the duration of the call.
     """
     if isinstance(error, (ReadTimeoutError, DeadlineExceededError)):
         return Failure("inference_timeout", error.message, started, seconds)

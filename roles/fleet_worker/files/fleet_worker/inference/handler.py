@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The handler of one request: read the request, check it, ask Ollama, and write the answer.
 
-This knows neither broker nor scheduler: a task in, a verdict and perhaps a reply out. Whatever happens, there is a
-verdict.
+The handler knows neither broker nor scheduler. It takes a task, and returns a verdict and usually a reply. It returns a
+verdict after any error, too.
 
 There are two ways to handle a request. :meth:`RequestHandler.serve` runs in a thread of the pool and may wait, also for
 an Ollama that has to come up again (``blocking_inference.py``). :meth:`RequestHandler.begin` runs on the I/O thread and
-never waits (``async_inference.py``). Embedding requests that wait together go before that to Ollama as one call
+never waits (``async_inference.py``). Embedding requests that wait together first share one call to Ollama
 (``embed_batch.py``).
 """
 
@@ -40,21 +40,21 @@ from .result_writer import ResultWriter
 from .task import Reading, Task
 from .tries import Conclusion, Later
 
-#: Called with what became of a request; with None when a thread has to handle it after all.
+#: Called with the outcome of a request, or with ``None`` if a thread must handle the request.
 OnEnd = Callable[[Union[Result, Later, None]], None]
 
 
 @dataclass(frozen=True)
 class HandlerSettings:
-    """What requests are handled under.
+    """The settings of a handler.
 
-    :ivar worker: what replies say of who wrote them.
-    :ivar reply_queues: patterns of the queues that may be answered to.
-    :ivar max_request: bytes of a request's body, at most.
-    :ivar max_reply: bytes of an answer's body, at most.
-    :ivar patience: seconds for which a request waits for an Ollama that is down.
-    :ivar allow_runner_options: whether requesters may set the options that load a model anew.
-    :ivar protocol: what requests that state a version of the protocol are served under.
+    :ivar worker: the identity of this worker in replies.
+    :ivar reply_queues: patterns of the allowed reply queues.
+    :ivar max_request: the most bytes of a request's body.
+    :ivar max_reply: the most bytes of an answer's body.
+    :ivar patience: the most seconds that a request waits for an Ollama that is down.
+    :ivar allow_runner_options: whether requesters may set options that make Ollama reload a model.
+    :ivar protocol: the settings for requests that state a version of the protocol.
     """
 
     worker: ReplyIdentity
@@ -67,9 +67,9 @@ class HandlerSettings:
 
 
 class RequestHandler:
-    """Handles requests with one Ollama. For any number of threads, but for :meth:`begin`.
+    """Handles requests with one Ollama. For any number of threads, except :meth:`begin`.
 
-    :param http: asks the same Ollama on the I/O thread; None when that cannot be done.
+    :param http: calls the same Ollama from the I/O thread; ``None`` if that is impossible.
     """
 
     def __init__(
@@ -95,36 +95,36 @@ class RequestHandler:
         return self._identity.node
 
     def begin(self, task: Task, ended: OnEnd) -> bool:
-        """Handle a request without waiting, on the I/O thread, if nothing more is to be done than to ask Ollama.
+        """Begin to handle a request on the I/O thread, if one call to Ollama is enough.
 
-        :param ended: called on a later turn of the loop with what became of the request.
-        :return: whether the work was begun. If not, a thread has to handle the request.
+        :param ended: called on a later turn of the loop with the outcome of the request.
+        :return: whether the work has begun. If not, a thread must handle the request.
         """
-        # serve() meets the same defect, and knows what to do about it.
+        # serve() meets the same defect, and returns an error for it.
         return contained(lambda: self._begin(task, ended), lambda _error: False, lane=task.queue)
 
     def serve(self, task: Task, conclusion: Optional[Conclusion] = None) -> Union[Result, Later]:
-        """Handle a request; in a thread that may wait.
+        """Handle a request, in a thread that may wait.
 
-        :param conclusion: what the work came to already, together with other requests.
+        :param conclusion: the conclusion of the work, if a shared call has already done the work.
         """
         return contained(lambda: self._serve(task, conclusion), partial(self._defect, task.delivery), lane=task.queue)
 
     def embed_together(self, tasks: Sequence[Task], max_bytes: int) -> dict[Task, Conclusion]:
-        """Make embeddings for those requests that can be served together, and return what came of each of them.
+        """Make the embeddings of all requests that can share a call; return their conclusions.
 
-        A task that is missing in the result has to be served by itself.
+        The caller must serve each task that is missing in the result alone.
 
-        :param max_bytes: of the texts of one call.
+        :param max_bytes: the most bytes of the texts of one call.
         """
         return self._batches.run(tasks, max_bytes)
 
     def probe(self, lane: LaneSettings) -> Probed:
-        """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
+        """Find out whether Ollama runs the model of a lane, in a thread that may wait. Never raises."""
         return self._probe.run(lane)
 
     def expired(self, delivery: Delivery) -> Result:
-        """Return the result of a request whose answer did not arrive in time."""
+        """Return the result of a request whose deadline has passed during the work."""
         return self._fail(
             delivery, Failure("inference_timeout", "the answer did not come in time", started=delivery.received)
         )
@@ -142,7 +142,7 @@ class RequestHandler:
         return self._async.begin(task, reading.request, partial(self._on_answer, task, reading, ended))
 
     def _on_answer(self, task: Task, reading: Reading, ended: OnEnd, conclude: Conclude) -> None:
-        """Ollama has answered what :meth:`begin` had it asked, or has not."""
+        """End a request of :meth:`begin` after Ollama's answer or an error."""
 
         def result() -> Union[Result, Later, None]:
             conclusion = conclude()
@@ -173,13 +173,13 @@ class RequestHandler:
     def _defect(self, delivery: Delivery, error: Exception) -> Result:
         """Return the result of a request that met a defect of the worker: an error, without a requeue.
 
-        Without a queue to answer to, or if not even the error can be written, it is dead-lettered without an answer.
+        Without a reply queue, or if even the error cannot be written, the request is dead-lettered without an answer.
         """
         if isinstance(error, RecursionError):
             failure = Failure("unsupported_type", "the request, or its answer, is nested too deeply")
         else:
             failure = Failure("inference_failed", f"a defect of the worker ({type(error).__name__})", final=True)
-        # If the request itself is what cannot be read, its properties say enough to answer it.
+        # If the request itself cannot be read, its properties are enough for an answer.
         bare = replace(delivery, message=replace(delivery.message, headers={}, body=b"{}"))
         for known in (delivery, bare):
             result = contained(

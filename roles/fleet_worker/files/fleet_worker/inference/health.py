@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether Ollama answers, and which models it has.
+"""The health of Ollama: does it answer, and which models does it have?
 
-A thread of its own asks now and then. It asks at once when a request got no answer, and more often until Ollama answers
-again. An answer that cannot be read means that Ollama is down, whatever is wrong with the answer.
+A separate thread asks Ollama at an interval. After a request without an answer, the thread asks at once, and then more
+often until Ollama answers again. An unreadable answer counts as no answer.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ..runtime.supervisor import RoundThread
 
 LOG = Log()
 
-#: Seconds between two looks at an Ollama that does not answer.
+#: Seconds between two checks of an Ollama that does not answer.
 INTERVAL_DOWN = 1.0
-#: Seconds for an answer. Ollama lists its models from the disk, also while it is busy.
+#: The most seconds for the list of models. Ollama reads the list from the disk, also while it is busy.
 TIMEOUT = 10.0
-#: Seconds for all questions about what models can, in one look. The remaining models are asked in the next look.
+#: The most seconds of one check for the abilities of all models. The next check continues with the remaining models.
 ABILITIES_TIMEOUT = 60.0
-#: Models that are taken from one answer.
+#: The most models of one list.
 MAX_MODELS = 10000
 
 
@@ -39,11 +39,11 @@ MAX_MODELS = 10000
 class OllamaState:
     """The state of Ollama.
 
-    :ivar reason: why it is not up.
-    :ivar own_fault: whether the reason lies in this process and not in Ollama.
-    :ivar models: the keys (:attr:`ModelName.key`) of its models.
-    :ivar abilities: the models as Ollama spells them, each with what it can (``completion``, ``embedding`` and others);
-        only when asked for.
+    :ivar reason: why Ollama is not up.
+    :ivar own_fault: whether this process, and not Ollama, is the reason.
+    :ivar models: the keys (:attr:`ModelName.key`) of Ollama's models.
+    :ivar abilities: the abilities (``completion``, ``embedding`` and others) of each model, by Ollama's spelling of its
+        name; empty unless the worker needs them.
     """
 
     up: bool
@@ -54,22 +54,22 @@ class OllamaState:
 
     @property
     def why_down(self) -> str:
-        """Why requests cannot be answered, as a sentence for people."""
+        """The reason why Ollama answers no requests, as a sentence for people."""
         return f"The worker cannot ask Ollama: {self.reason}" if self.own_fault else f"Ollama is down: {self.reason}"
 
     def has(self, model_key: str) -> bool:
-        """Whether Ollama has a model, by its :attr:`ModelName.key`."""
+        """Return whether Ollama has a model, by its :attr:`ModelName.key`."""
         return model_key in self.models
 
 
 class Health:
     """Watches Ollama.
 
-    :param client: does not retry by itself.
-    :param let_go: called when this process has no file descriptors left; closes connections that are idle.
-    :param changed: called from any thread, with the state, the first time and whenever it has changed.
-    :param interval: seconds between two looks at an Ollama that answers.
-    :param with_abilities: whether to ask what each model can.
+    :param client: a client that does not retry.
+    :param close_idle: called if this process has no file descriptors left; closes idle connections.
+    :param changed: called from any thread with the first state, and with each changed state.
+    :param interval: seconds between two checks of an Ollama that answers.
+    :param with_abilities: whether to ask for the abilities of each model.
     """
 
     def __init__(
@@ -79,20 +79,20 @@ class Health:
         *,
         interval: float,
         with_abilities: bool = False,
-        let_go: Callable[[], None] = lambda: None,
+        close_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._changed = changed
         self._interval = interval
-        self._let_go = let_go
+        self._close_idle = close_idle
         self._with_abilities = with_abilities
-        #: What each model can, by name and digest, and so asked once.
+        #: The abilities by name and digest of a model, so that each model is asked only once.
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._lock = threading.Lock()
         self._state: Optional[OllamaState] = None
         self._up = threading.Event()
         self._look_wanted = threading.Event()
-        self._look_wanted.set()  # the first look is at once
+        self._look_wanted.set()  # begin the first check at once
         self._stopped = threading.Event()
         self.thread = RoundThread("health", self._wait_for_look, lambda _looked: self._look())
 
@@ -100,7 +100,7 @@ class Health:
         self.thread.start()
 
     def stop(self) -> None:
-        """End the thread; whoever waits for Ollama goes on."""
+        """End the thread, and all calls of :meth:`wait`."""
         with self._lock:
             self.thread.stop()
             self._stopped.set()
@@ -108,15 +108,15 @@ class Health:
             self._up.set()
 
     def suspect(self, error: CollectionError) -> None:
-        """A request got no answer: Ollama counts as down, at once, until it has answered again.
+        """Note a request without an answer: Ollama counts as down until it answers a check.
 
-        At once, because a request that is given back must not find the same worker consuming.
+        The state changes before the check, because this worker must not get a requeued request again.
         """
         self._set_state(self._state_down(error))
         self._look_wanted.set()
 
     def ask_abilities(self) -> None:
-        """From now on, beginning at once, ask what each model can."""
+        """Ask for the abilities of each model in all checks from now on, and begin a check at once."""
         self._with_abilities = True
         self._look_wanted.set()
 
@@ -136,7 +136,7 @@ class Health:
         try:
             state = self._ask_state()
         except Exception as error:
-            # Whatever an answer holds, it costs this look only.
+            # An unexpected answer must not end the thread.
             reason = f"its answer cannot be read ({type(error).__name__}: {printable(error)})"
             LOG.exception("health_failed", error=reason)
             state = OllamaState(up=False, reason=reason)
@@ -159,7 +159,7 @@ class Health:
             listed = self._client.tags(call=_call()).get("models")
         except CollectionError as error:
             return self._state_down(error)
-        if listed is None:  # what a store without models is in some versions
+        if listed is None:  # some versions answer null without models
             listed = []
         if not isinstance(listed, list):
             return OllamaState(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
@@ -181,13 +181,13 @@ class Health:
         if limit is None:
             return OllamaState(up=False, reason=printable(error.message, 500))
         LOG.error("machine_limit", error=str(limit))
-        self._let_go()
+        self._close_idle()
         return OllamaState(up=False, reason=str(limit), own_fault=True)
 
     def _abilities_of(self, model: Any, ends: float) -> tuple[str, ...]:
-        """Return what a model can; nothing when Ollama does not say it now, and then the next look asks again.
+        """Return the abilities of a model; none if Ollama does not answer, and then the next check asks again.
 
-        :param ends: when no further model is asked for in this look, on the monotonic clock.
+        :param ends: the end of this check, on the monotonic clock.
         """
         name = model["name"]
         known = self._known.get((name, str(model.get("digest"))))
@@ -203,7 +203,7 @@ class Health:
         abilities = shown.get("capabilities")
         if isinstance(abilities, list) and abilities:
             return tuple(sorted({printable(ability, 60) for ability in abilities[:100]}))
-        # Ollama before 0.6.4 does not say. What it says since then it makes of the same key (server/images.go).
+        # Ollama before 0.6.4 does not list abilities. Later versions derive them from the same key (server/images.go).
         info = shown.get("model_info")
         pools = isinstance(info, dict) and any(str(key).endswith(".pooling_type") for key in info)
         return ("embedding",) if pools else ("completion",)
@@ -214,7 +214,7 @@ def _call() -> Call:
 
 
 def _is_named(model: Any) -> bool:
-    """Whether a model has a name that a request can spell."""
+    """Return whether a model has a name that a request can contain."""
     try:
         ModelName.parse(model["name"])
     except (InvalidNameError, KeyError, TypeError):

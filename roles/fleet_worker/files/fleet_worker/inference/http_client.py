@@ -1,16 +1,16 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP client of the I/O thread, for an Ollama on this machine: the driver of the parser that never waits.
+"""The HTTP client of the I/O thread, for an Ollama on this machine. It drives the HTTP parser without ever waiting.
 
-To hand a request to a thread and to take its answer back costs two switches between threads and two wake-ups, which
-together are most of what a short inference costs this worker. An Ollama nearby needs none of it: what there is to wait
-for is one socket more among those that the I/O thread waits for anyway.
+Passing a request to a thread and its answer back costs two thread switches and two wake-ups, most of the worker's cost
+of a short inference. The I/O thread can avoid this cost, because it already waits for sockets: the connection to Ollama
+is one more.
 
-Only the plain case is done here: HTTP without TLS to a loopback address, one request, one answer, no retry. Whatever
-else is needed, and whatever goes wrong with a connection, is left to a thread and the client of ``_ollama``.
+This client handles only the plain case: HTTP without TLS to a loopback address, one request, one answer, no retry. A
+thread with the client of ``_ollama`` handles all other cases, and all failed connections.
 
-Everything here runs on the I/O thread, and nothing in it waits.
+Everything here runs on the I/O thread, and nothing here waits.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ from .._ollama.sockets import new_socket
 from .._ollama.transport import HttpRequest
 from ..logs.defects import contained
 
-#: Bytes that are received at a time, and how often in one turn of the loop: others wait meanwhile.
+#: The bytes of one read, and the most reads in one turn of the loop, because other requests wait meanwhile.
 _PIECE = 65536
 _PIECES = 16
 
-#: What a name or a value of a header cannot have in it.
+#: Characters that the name or value of a header cannot contain.
 _UNFIT = re.compile("[\r\n\0]")
 
-#: The answer, or the error; and the callback that receives it.
+#: The answer or the error of a request, and the callback for it.
 HttpResult = Union[ResponseParser, OllamaError]
 OnResult = Callable[[HttpResult], None]
 
 
 class HttpClient:
-    """Asks one Ollama, over connections that are kept.
+    """Sends requests to one Ollama, over persistent connections.
 
-    :param loop: of the I/O thread.
-    :param address: one that :meth:`suits`.
-    :ivar idle: connections that wait for the next request.
-    :ivar unanswered: requests under way.
+    :param loop: the loop of the I/O thread.
+    :param address: an address that :meth:`suits`.
+    :ivar idle: the connections without a request.
+    :ivar unanswered: the requests without an answer.
     """
 
     def __init__(self, loop: Any, address: ServerAddress) -> None:
@@ -67,24 +67,24 @@ class HttpClient:
         self.address = address
         self.idle: list[_OllamaConnection] = []
         self.unanswered: set[PendingRequest] = set()
-        # The name means both; the one that was refused last is tried last.
+        # "localhost" means both addresses. An address that refused a connection comes last.
         self._hosts = deque(["127.0.0.1", "::1"] if address.host == "localhost" else [address.host])
         self._heads: dict[Any, bytes] = {}
         self._alarm_at = math.inf
 
     @staticmethod
     def suits(address: ServerAddress) -> bool:
-        """Whether this client can ask at an address: plain HTTP to loopback, without TLS, a proxy or a DNS lookup."""
+        """Return whether this client can use an address: loopback without TLS, a proxy or a DNS lookup."""
         return address.scheme == "http" and address.is_loopback
 
     def ask(self, request: HttpRequest, seconds: float, on_result: OnResult) -> PendingRequest:
         """Send a request.
 
-        :param seconds: for the whole of it.
-        :param on_result: called once, on a later turn of the loop, with the complete answer, or with what went wrong:
-            :class:`ServerUnreachableError`, :class:`ConnectionLostError`, :class:`UnexpectedAnswerError`, and
-            :class:`DeadlineExceededError` or :class:`CallCancelledError` for what ended it.
-        :raises ValueError: for headers that cannot be sent.
+        :param seconds: the time limit of the request.
+        :param on_result: called once, on a later turn of the loop, with the complete answer or with an error:
+            :class:`ServerUnreachableError`, :class:`ConnectionLostError`, :class:`UnexpectedAnswerError`,
+            :class:`DeadlineExceededError` or :class:`CallCancelledError`.
+        :raises ValueError: if a header cannot be sent.
         """
         content = request.body if isinstance(request.body, bytes) else b""
         data = b"%sContent-Length: %d\r\n\r\n%s" % (self._head(request), len(content), content)
@@ -106,19 +106,19 @@ class HttpClient:
         return self._hosts[0]
 
     def unreachable(self, error: OSError) -> ServerUnreachableError:
-        """Return the error of a connection that did not come about; another address is tried the next time."""
+        """Return the error of a failed connection. The next request tries another address."""
         self._hosts.rotate(1)
         failure = ServerUnreachableError(f"No connection to {self.address.url}: {error.strerror or error}")
         failure.__cause__ = error
         return failure
 
     def close_idle(self) -> None:
-        """Close the connections that only wait for the next request."""
+        """Close the connections without a request."""
         while self.idle:
             self.idle.pop().close()
 
     def _head(self, request: HttpRequest) -> bytes:
-        """Return the head of a request but for its length, in which alone two requests of a kind differ."""
+        """Return the head of a request without its length, the only header that differs among requests of a kind."""
         key = (request.method, request.path, *request.headers.items())
         head = self._heads.get(key)
         if head is None:
@@ -135,9 +135,9 @@ class HttpClient:
         self.loop.call_later(max(0.0, deadline - time.monotonic()), partial(self._fail_overdue, deadline))
 
     def _fail_overdue(self, alarm_at: float) -> None:
-        """Fail the requests whose time is over. One timer serves all of them, since nearly all end long before."""
+        """Fail the overdue requests. One timer is enough for all requests, because nearly all end long before."""
         if alarm_at != self._alarm_at:
-            return  # an earlier one was set since
+            return  # a later call has set an earlier alarm
         now = time.monotonic()
         for pending in [pending for pending in self.unanswered if pending.deadline <= now]:
             pending.fail(deadline_exceeded(pending.seconds))
@@ -147,7 +147,7 @@ class HttpClient:
 
 
 class PendingRequest:
-    """One request that was sent, until its callback is called."""
+    """A sent request, until the call of its callback."""
 
     def __init__(self, client: HttpClient, seconds: float, on_result: OnResult) -> None:
         self._client = client
@@ -157,26 +157,26 @@ class PendingRequest:
         self.connection: Optional[_OllamaConnection] = None
 
     def cancel(self) -> None:
-        """End the request: Ollama stops working on it."""
+        """Cancel the request. Ollama stops the work on it."""
         self.fail(CallCancelledError("The call was cancelled"))
 
     def fail(self, error: OllamaError) -> None:
-        """End the request for a reason.
+        """End the request with an error.
 
-        The callback gets it on a later turn, since who ends a request may be in the middle of something.
+        The callback gets the error on a later turn of the loop, so that it does not interrupt the caller.
         """
-        on_result = self._let_go()
+        on_result = self._detach()
         if on_result is not None:
             self._client.loop.add_callback_threadsafe(partial(on_result, error))
 
     def succeed(self, response: ResponseParser) -> None:
-        on_result = self._let_go()
+        on_result = self._detach()
         if on_result is not None:
-            # A defect of the callback: the connection and the other requests go on.
+            # A defect of the callback must not end the connection and the other requests.
             contained(partial(on_result, response), lambda _error: None)
 
-    def _let_go(self) -> Optional[OnResult]:
-        """Cut the connection; return the callback, None when it was called before."""
+    def _detach(self) -> Optional[OnResult]:
+        """Reset the connection, unless it is detached; return the callback, ``None`` if it was called already."""
         on_result, self._on_result = self._on_result, None
         connection, self.connection = self.connection, None
         if connection is not None:
@@ -186,7 +186,7 @@ class PendingRequest:
 
 
 class _OllamaConnection:
-    """A connection to Ollama. It serves one request at a time, and waits for the next one among the idle ones."""
+    """A connection to Ollama, for one request at a time. In between it is one of the idle connections."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
@@ -199,7 +199,7 @@ class _OllamaConnection:
             result = self._socket.connect_ex((client.host, client.address.port))
             if result not in (0, errno.EINPROGRESS):
                 raise OSError(result, os.strerror(result))
-            # For as long as it lives: the end of an idle one is noticed at once, and a request changes nothing here.
+            # For the whole life of the connection, so that the client notices the end of an idle connection at once.
             self._loop.add_handler(self._socket.fileno(), self._on_events, self._loop.READ)
         except BaseException:
             self._socket.close()
@@ -214,7 +214,7 @@ class _OllamaConnection:
             self._loop.update_handler(self._socket.fileno(), self._loop.READ | self._loop.WRITE)
 
     def reset(self) -> None:
-        """End it so that Ollama notices at once, also one that writes faster than it was read."""
+        """Reset the connection, so that Ollama notices the end at once, even while it writes faster than we read."""
         self._pending = None
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_WHEN_CLOSED)
@@ -227,7 +227,7 @@ class _OllamaConnection:
     def _on_events(self, _descriptor: int, events: int) -> None:
         pending = self._pending
         if pending is None:
-            # Data on an idle connection: Ollama closed it, or sent something that nobody asked for.
+            # Data on an idle connection: Ollama has closed it, or has sent data without a request.
             self._client.idle.remove(self)
             self.close()
             return
@@ -242,24 +242,24 @@ class _OllamaConnection:
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
-            return  # also while it is connecting
+            return  # the buffer of the socket is full, or the connection is not open yet
         except ConnectionRefusedError as error:
             self._unsent = b""
             pending.fail(self._client.unreachable(error))
             return
         except OSError:
-            # Ollama has hung up, and may have said before why. What it said, or that it said nothing, is read next.
+            # Ollama has closed the connection, and may have sent an answer before. The next read shows it.
             self._unsent = b""
             return
         self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
 
     def _receive(self, pending: PendingRequest) -> None:
-        # What is raised by whoever gets the answer is no fault of the answer, so it is given outside of all this.
+        # Outside the handling of connection errors, because an exception of the callback is not one of them.
         if self._receive_answer(pending):
             self._finish(pending)
 
     def _receive_answer(self, pending: PendingRequest) -> bool:
-        """Receive what has come; return whether the answer is complete."""
+        """Receive data; return whether the answer is complete."""
         try:
             for _turn in range(_PIECES):
                 data = self._socket.recv(_PIECE)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The requests in flight: each is worked on once, however often the broker delivers it. For the I/O thread."""
+"""The requests in flight. The worker works on each once, however often the broker delivers it. For the I/O thread."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .task import Task
 
 
 class InFlightRequest:
-    """A request that is being worked on, with each of its deliveries: a redelivery joins the work under way.
+    """A request in work, with all of its deliveries: a redelivery joins the running work.
 
-    :param loop: of the I/O thread.
-    :param publish: publishes a delta; on the I/O thread.
+    :param loop: the loop of the I/O thread.
+    :param publish: publishes a delta, on the I/O thread.
     """
 
     def __init__(self, delivery: Delivery, loop: Any, publish: Callable[[Reply, Done], None]) -> None:
@@ -41,7 +41,7 @@ class InFlightRequest:
 
     @property
     def delivery(self) -> Delivery:
-        """The first delivery, which has the body that is worked on."""
+        """The first delivery, which has the body of the request."""
         return self.deliveries[0]
 
     @property
@@ -53,50 +53,50 @@ class InFlightRequest:
         return self.delivery.message.properties.correlation_id
 
     def join(self, delivery: Delivery) -> bool:
-        """Take another delivery of the same request; return False when it is a mere copy.
+        """Add another delivery of the same request; return False for a mere copy.
 
-        As long as an earlier delivery can still be settled, it alone keeps the request from being lost. A copy that
-        were kept beside it would take memory, and a place among those that the broker sends before it waits.
+        An earlier delivery that can still be settled is enough to keep the request from being lost. A kept copy would
+        take memory, and a place in the prefetch limit of its channel.
 
-        A redelivery is not a mere copy, even if the channel of the earlier delivery is open: a queue whose leader loses
-        sight of the node that a channel is on takes the channel's deliveries back, and the channel is never told.
+        A redelivery is not a mere copy, even if the channel of the earlier delivery is open: if the leader of a queue
+        loses sight of the channel's node, it requeues the channel's deliveries without a message to the channel.
         """
         live = [earlier for earlier in self.deliveries if earlier.is_live]
         if live and not delivery.count:
             return False
-        # The others are only settled.
+        # The later deliveries need no body, because the worker only settles them.
         self.deliveries[1:] = [earlier for earlier in live if earlier is not self.delivery]
         self.deliveries.append(delivery.without_body())
         return True
 
     def alarm_in(self, seconds: float, overdue: Callable[[], None]) -> None:
-        """Call back after so many seconds, unless the request is over or takes the alarm back before."""
+        """Call back after some seconds, unless the request ends or silences the alarm before."""
         self.silence_alarm()
         self._alarm = self._loop.call_later(max(0.0, seconds), overdue)
 
     def silence_alarm(self) -> None:
-        """Take the alarm back, which would keep the request in memory until then."""
+        """Cancel the alarm, which would keep the request in memory."""
         if self._alarm is not None:
             self._loop.remove_timeout(self._alarm)
             self._alarm = None
 
 
 class Admission(enum.Enum):
-    """What a delivery is, by what is known of its request."""
+    """The relation of a delivery to the known requests."""
 
-    #: Nothing is known of the request.
+    #: The request is unknown.
     NEW = "new"
-    #: The request is in flight, and its answer will settle this delivery, too.
+    #: The request is in flight, and its answer settles this delivery, too.
     JOINED = "joined"
     #: The request is in flight, and another delivery keeps it from being lost.
     COPY = "copy"
-    #: The request was answered before.
+    #: The result cache has the answer.
     CACHED = "cached"
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """An admission, with the answer that the request got before if it is ``CACHED``."""
+    """An admission, with the answer from the cache if it is ``CACHED``."""
 
     admission: Admission
     result: Optional[Result] = None
@@ -106,10 +106,10 @@ _NEW, _JOINED, _COPY = (Admitted(admission) for admission in (Admission.NEW, Adm
 
 
 class InFlightRequests:
-    """The requests in flight of one worker, and the answers to those before them.
+    """The requests in flight of one worker, and the answers to earlier requests.
 
-    :param loop: of the I/O thread.
-    :param cache: answers that were made.
+    :param loop: the loop of the I/O thread.
+    :param cache: the answers to earlier requests.
     :param publish: publishes a delta.
     """
 
@@ -130,7 +130,7 @@ class InFlightRequests:
         return request in self._requests
 
     def admit(self, delivery: Delivery) -> Admitted:
-        """Find out what a delivery is; a redelivery of a request in flight joins it."""
+        """Classify a delivery. A redelivery of a request in flight joins the request."""
         result = self._cache.get(delivery.identity)
         if result is not None:
             return Admitted(Admission.CACHED, result)
@@ -148,9 +148,9 @@ class InFlightRequests:
         return request
 
     def finish(self, request: InFlightRequest, result: Result) -> Result:
-        """A request is over: it is in flight no more. Return its result, with what is sent of it at the end.
+        """Remove a finished request. Return its result with the number of its deltas.
 
-        The result is kept for redeliveries if it is an answer. A defect in that costs the request nothing.
+        The cache keeps an answer for redeliveries. A defect of the cache does not harm the request.
         """
         self.remove(request)
         queue = request.lane.queue
@@ -160,7 +160,7 @@ class InFlightRequests:
         return whole
 
     def remove(self, request: InFlightRequest) -> None:
-        """A request is in flight no more."""
+        """Remove a request."""
         self._requests.remove(request)
         request.silence_alarm()
         identity = request.delivery.identity
@@ -168,25 +168,25 @@ class InFlightRequests:
             del self._by_identity[identity]
 
     def remove_all_of(self, items: Iterable[Any]) -> None:
-        """These requests are in flight no more; what is not in flight, such as a delivery, is passed over."""
+        """Remove some requests. Ignore other items, such as deliveries."""
         for request in [request for request in self._requests if request in items or request.delivery in items]:
             self.remove(request)
 
     def abandon(self, correlation_id: str) -> int:
-        """End the work on the requests of an id, since nobody waits for their answers; return how many they are."""
+        """End the work on the requests with an id, because their requester is gone; return their number."""
         found = [request for request in self._requests if request.correlation_id == correlation_id]
         for request in found:
             request.stop.abandon()
         return len(found)
 
     def stop_all(self) -> None:
-        """End the work on all requests; their threads give them back."""
+        """End the work on all requests. Their threads return them to the queue."""
         for request in self:
             request.stop.stop()
 
 
 def _with_deltas(request: InFlightRequest, result: Result) -> Result:
-    """Send the deltas that are left; return the result with a reply that says how many they were."""
+    """Send the remaining deltas; return the result with a reply that has the number of deltas."""
     reply = request.deltas.finish(result.reply)
     if request.deltas.count is None:
         return result

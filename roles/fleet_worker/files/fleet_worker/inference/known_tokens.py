@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tokens that have come, so that each of them is good for one request alone."""
+"""The used tokens. Each token is valid for one request only."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import time
 from collections import OrderedDict
 from typing import Optional
 
-#: Tokens that are remembered. A request needs one, and a worker serves some hundred a second at most.
+#: The most remembered tokens. A request has one token, and a worker serves at most some hundred requests a second.
 MAX_TOKENS = 100_000
 
 
 class KnownTokens:
-    """Remembers for which request a token was used. For any number of threads.
+    """Remembers the request of each used token. For any number of threads.
 
-    A delivery that comes again brings its token again, and is the same request. Another request with the same token is
-    a replay. The tokens of other workers are unknown here.
+    A redelivery has the same token, and is the same request. Another request with the same token is a replay. This
+    worker does not know the tokens that other workers have seen.
 
-    A token is forgotten when it has expired. If the clock goes back after that, the token is good once more and nobody
-    knows it; until the clock has caught up, tokens that end before then are refused.
+    This class forgets a token after its expiry. If the clock then goes back, the forgotten token would be valid again.
+    So until the clock has caught up, tokens that expire before the latest forgotten one are refused.
     """
 
     def __init__(self, most: int = MAX_TOKENS) -> None:
         self._most = most
         self._lock = threading.Lock()
-        #: Request and end of each token, in the order in which they came.
+        #: The request and the expiry of each token, in order of arrival.
         self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        #: The latest end of a token that was forgotten because it had expired.
+        #: The latest expiry of a forgotten token.
         self._forgotten_until = 0.0
 
     def refusal(self, token_id: str, request: str, expires: float) -> Optional[str]:
-        """Take the token of a request; return why it is not good for this request, None when it is.
+        """Use a token for a request; return the reason if the token is not valid for this request, or ``None``.
 
-        :param request: what tells the request from every other one.
-        :param expires: when the token shows nothing any more, seconds since 1970.
+        :param request: an identifier of the request.
+        :param expires: the expiry of the token, in seconds since 1970.
         """
         now = time.time()
         with self._lock:

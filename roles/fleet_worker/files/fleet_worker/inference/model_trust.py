@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether Ollama can run its models: what requests, and then a probe, found out about each.
+"""The trust in each model of Ollama, from the results of requests and of probes.
 
-Everything here runs on the I/O thread, but for the probe, which waits for Ollama in a thread of its own.
+Everything here runs on the I/O thread, except the probe, which waits for Ollama in a separate thread.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LOG = Log()
 
 
 class ModelTrust:
-    """Keeps the breaker informed, and probes a model when the breaker wants to know more.
+    """Reports results to the circuit breaker, and probes a model when the breaker needs a probe.
 
-    :param loop: of the I/O thread.
-    :param probe: finds out whether Ollama runs the model of a lane; waits.
+    :param loop: the loop of the I/O thread.
+    :param probe: finds out whether Ollama runs the model of a lane; may wait.
     :param count: counts probes and pauses.
-    :param changed: called when a model was given up, and when its pause is over.
+    :param changed: called at the beginning and at the end of a model's pause.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class ModelTrust:
         self._changed = changed
 
     def reason(self, model: str) -> str:
-        """Say why a model is given up for now; empty when it is not.
+        """Return the reason of a model's pause; empty without a pause.
 
-        :param model: its full name, in lower case.
+        :param model: the full name of the model, in lower case.
         """
         return self._breaker.reason(model, time.monotonic())
 
     def judge(self, lane: LaneSettings, result: Result) -> None:
-        """Learn from what became of a request of a lane."""
+        """Learn from the result of a lane's request."""
         model = lane.model_key
         if result.outcome == "answered":
             if self._breaker.succeeded(model):
@@ -70,8 +70,8 @@ class ModelTrust:
                 self._record_finding(lane, Probed(Finding.UNKNOWN, str(error)))
 
     def _run_probe(self, lane: LaneSettings) -> None:
-        """Probe; in a thread of its own."""
-        # The breaker waits for a finding, and would wait for ever.
+        """Run a probe, in a separate thread."""
+        # Without a finding after a defect, the breaker would wait for ever.
         probed = contained(
             lambda: self._probe(lane),
             lambda error: Probed(Finding.UNKNOWN, f"the probe failed: {type(error).__name__}"),

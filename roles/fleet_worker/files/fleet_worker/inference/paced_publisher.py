@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When each message of an answer goes that is sent in several, while Ollama is still at work.
+"""The times of the messages of one answer, while Ollama still works on the answer.
 
-A thread of the pool adds what is to be sent; the I/O thread sends it. The first message goes at once, and those that
-follow go an interval apart, as long as fewer than ``UNCONFIRMED`` are on their way.
+A thread of the pool adds data, and the I/O thread publishes messages. The first message is published at once. The next
+messages follow at an interval, as long as the broker must confirm fewer than ``UNCONFIRMED`` messages.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from .._fleet.dialects.headers import ATTEMPT, DELTAS
 from .._fleet.messages import Reply
 from ..domain.publication import Done, Publication
 
-#: Messages of one answer that the broker has not confirmed, at most.
+#: The most unconfirmed messages of one answer.
 UNCONFIRMED = 8
 
 
 class MessageSource(Protocol):
-    """Where the messages of one answer come from. All of it is called on the I/O thread."""
+    """The source of the messages of one answer. The I/O thread calls all methods."""
 
     def waits(self) -> bool:
-        """Whether something waits to be sent."""
+        """Return whether data waits."""
 
     def fills_a_message(self) -> bool:
-        """Whether so much waits that the next message can hold no more."""
+        """Return whether the waiting data fills a message."""
 
     def take(self) -> Optional[Reply]:
-        """Return the next message; None when nothing waits, and when what has waited is left out."""
+        """Return the next message; ``None`` without data, or if the source drops the data."""
 
     def missed(self, publication: Publication) -> None:
-        """Note that a message does not arrive."""
+        """Note that a message was lost."""
 
 
 class PacedPublisher:
     """Publishes the messages of one answer.
 
-    :param loop: of the I/O thread.
-    :param publish: publishes a message; on the I/O thread.
-    :param gone: called when there is nobody to send messages to.
+    :param loop: the loop of the I/O thread.
+    :param publish: publishes a message, on the I/O thread.
+    :param gone: called if the requester is gone.
     :param interval: seconds between two messages.
     """
 
@@ -61,8 +61,8 @@ class PacedPublisher:
         self._source = source
         self._interval = interval
         self._lock = threading.Lock()
-        self._look_asked = False  # under the lock
-        # Of the I/O thread.
+        self._look_asked = False  # guarded by the lock
+        # Only for the I/O thread
         self._unconfirmed = 0
         self._not_before = 0.0
         self._finished = False
@@ -70,7 +70,7 @@ class PacedPublisher:
     # Any thread
 
     def ask_for_look(self) -> None:
-        """Have the I/O thread look at what waits."""
+        """Ask the I/O thread to send waiting data."""
         if self._first_to_ask():
             self._loop.add_callback_threadsafe(self._look)
 
@@ -82,14 +82,14 @@ class PacedPublisher:
     # I/O thread
 
     def finish(self) -> None:
-        """Send what is left, however much is on its way, and nothing after it."""
+        """Send the rest without limits, and nothing afterwards."""
         if not self._finished:
             while self._send_one():
                 pass
             self._finished = True
 
     def _look(self) -> None:
-        """Send what waits, unless it is too early or too much is on its way."""
+        """Send waiting data, unless it is too early or too many messages are unconfirmed."""
         wait = self._not_before - time.monotonic()
         if wait > 0 and not self._finished:
             self._loop.call_later(wait, self._look)
@@ -100,7 +100,7 @@ class PacedPublisher:
             self._send()
 
     def _send(self) -> None:
-        """Send what waits. What comes meanwhile is sent after the interval, unless it fills a message by itself."""
+        """Send waiting data. Later data is sent after the interval, unless it fills a message."""
         while self._unconfirmed < UNCONFIRMED:
             if not self._send_one():
                 return
@@ -110,7 +110,7 @@ class PacedPublisher:
                 return
 
     def _send_one(self) -> bool:
-        """Send the next message; return whether there was one."""
+        """Send the next message; return whether the source had one."""
         reply = self._source.take()
         if reply is None:
             return False
@@ -132,7 +132,7 @@ class PacedPublisher:
 
 
 def with_count(answer: Optional[Reply], attempt: str, number: int) -> Optional[Reply]:
-    """Return the answer that follows the messages of an attempt, which says how many they were."""
+    """Return the answer with the number of an attempt's messages."""
     if answer is None or not attempt:
         return answer
     headers = {**answer.message.headers, ATTEMPT: attempt, DELTAS: number}

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A request of our own, to find out whether Ollama can run a model: tiny, well-formed, and of the kind of the lane.
+"""A probe: a tiny request of the worker, which shows whether Ollama can run a model.
 
-What requesters ask can fail for what they ask. So no lane is paused because of their failures alone.
+A requester's request may fail because of its own content. So the worker pauses a lane only after a failed probe.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .blocking_inference import BlockingInference
 from .fault_table import Fault, fault_of
 from .request_reader import RequestReader
 
-#: Seconds for one try. Loading a large model takes minutes, and then it cannot be said to be broken.
+#: The most seconds of one attempt. A large model may take longer to load, so a timeout is not a failure.
 TIMEOUT = 120.0
 
-#: How often it is tried when the runner ends under it, which may be another request's doing; and seconds in between.
+#: The most attempts if the runner ends, because another request may have ended it; and the seconds in between.
 TRIES = 3
 PAUSE = 1.0
 
-#: What is asked, by the type of the lane: as little as can be.
+#: The arguments of the probe by type of the lane: as little work as possible.
 ASKED: dict[str, dict[str, Any]] = {
     "chat": {"messages": [{"role": "user", "content": "Hi"}], "options": {"num_predict": 1}},
     "generate": {"prompt": "Hi", "options": {"num_predict": 1}},
@@ -39,26 +39,26 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 class Finding(enum.Enum):
-    """What a probe has found out."""
+    """The finding of a probe."""
 
     RUNS = "runs"
     FAILS = "fails"
-    #: Ollama is down or busy, or it takes too long.
+    #: Ollama is down, busy or too slow.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Probed:
-    """:ivar reason: what Ollama said, unless it runs the model."""
+    """:ivar reason: Ollama's error; empty if Ollama runs the model."""
 
     finding: Finding
     reason: str = ""
 
 
 def probe(ask: Callable[[], object], sleep: Callable[[float], None] = time.sleep) -> Probed:
-    """Find out whether Ollama runs a model. Takes up to :data:`TRIES` times as long as what is asked, and the pauses.
+    """Find out whether Ollama runs a model, in at most :data:`TRIES` attempts.
 
-    :param ask: has Ollama answer one of :data:`ASKED` for the model; raises as the client does.
+    :param ask: calls Ollama with one of :data:`ASKED` for the model; raises the errors of the client.
     """
     for left in reversed(range(TRIES)):
         try:
@@ -75,14 +75,14 @@ def probe(ask: Callable[[], object], sleep: Callable[[float], None] = time.sleep
 
 
 class ModelProbe:
-    """Probes the models of one Ollama, on the terms of their lanes."""
+    """Probes the models of one Ollama, with the settings of their lanes."""
 
     def __init__(self, reader: RequestReader, inference: BlockingInference) -> None:
         self._reader = reader
         self._inference = inference
 
     def run(self, lane: LaneSettings) -> Probed:
-        """Find out whether Ollama runs the model of a lane; in a thread that may wait. Never raises."""
+        """Find out whether Ollama runs the model of a lane, in a thread that may wait. Never raises."""
         return contained(
             lambda: probe(partial(self._ask, lane)),
             lambda error: Probed(Finding.UNKNOWN, type(error).__name__),
@@ -91,7 +91,7 @@ class ModelProbe:
 
     def _ask(self, lane: LaneSettings) -> None:
         call, model = lane.lane.type, lane.lane.model
-        # Without the ranges of the lane's options, which are for requesters.
+        # The allowed ranges of options concern requesters, not the probe.
         terms = replace(lane.terms, option_ranges=())
         asked = self._reader.on_terms(Request(call, call, model, ASKED[call]), lane, terms)
         self._inference.answer(call, asked.arguments, Call(read_timeout=TIMEOUT, total_timeout=TIMEOUT))

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages that a requester gets, none of them larger than is allowed.
+"""The messages for requesters, within the limit of their size.
 
-An answer repeats things that the requester wrote, so its size is not in the hands of the model alone. What is too large
-becomes an error, and an error that is too large repeats nothing.
+An answer repeats parts of the request, so not only the model decides about its size. If an answer is too large, the
+requester gets an error. If the error is too large, it repeats nothing of the request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .._fleet.dialects.headers import IGNORED, ignored_fields
 from .._fleet.messages import MAX_SHORT_STRING, Delta, Failure, Outcome, Reply, Request, Success, encode
 from .._ollama.text import printable
 
-#: Bytes of a message_context that each delta repeats. A larger one stands in the answer alone, since there are twenty
+#: The most bytes of a message_context in deltas. Only the answer repeats a larger one, because there may be twenty
 #: deltas a second.
 MAX_DELTA_CONTEXT = 4096
 
@@ -28,7 +28,7 @@ WriteDelta = Callable[[Request, Delta, ReplyIdentity], Reply]
 class Replies:
     """Writes replies.
 
-    :param max_bytes: of the body of a reply.
+    :param max_bytes: the most bytes of a reply's body.
     """
 
     def __init__(self, worker: ReplyIdentity, max_bytes: int) -> None:
@@ -36,7 +36,7 @@ class Replies:
         self._max_bytes = max_bytes
 
     def write(self, dialect: Dialect, request: Request, outcome: Outcome) -> tuple[Reply, Outcome]:
-        """Return the reply to a request, and the outcome that it tells: an answer may be too large."""
+        """Return the reply to a request, and its outcome, which is an error if the answer is too large."""
         request, reply, outcome = self._written(dialect, request, outcome)
         if isinstance(outcome, Success) and not self._fits(reply):
             size = len(reply.message.body)
@@ -48,21 +48,21 @@ class Replies:
         return _naming_ignored(reply, request), outcome
 
     def _written(self, dialect: Dialect, request: Request, outcome: Outcome) -> tuple[Request, Reply, Outcome]:
-        """Return a reply that can be written, with what it repeats and what it tells."""
+        """Return the request as the reply repeats it, a reply that can be encoded, and its outcome."""
         try:
             return request, dialect.write(request, outcome, self._worker), outcome
         except (ValueError, RecursionError):
             if isinstance(outcome, Success):
-                # NaN in what Ollama says, or a context of the request that is nested as deeply as can be.
+                # Ollama's answer has NaN, or the context of the request is nested too deeply.
                 outcome = Failure(
                     "inference_failed", "the answer cannot be written as JSON", outcome.started, outcome.seconds
                 )
-            # Without the fields copied from the request: the context is the only one that may fail to encode.
+            # Without the fields copied from the request, because its context may fail to encode.
             bare = replace(request, message_context={}, document={})
             return bare, dialect.write(bare, outcome, self._worker), outcome
 
     def deltas(self, request: Request, write: WriteDelta) -> Callable[[Delta], Optional[Reply]]:
-        """Return what makes a message of a delta; of one that is too large it makes None."""
+        """Return a function that writes the message of a delta, and returns ``None`` if the delta is too large."""
         short = replace(
             request,
             arguments={},
@@ -81,7 +81,7 @@ class Replies:
 
 
 def _repeating_nothing(request: Request) -> Request:
-    """Return a request whose answer repeats nothing that is not bounded."""
+    """Return a request whose answer repeats only fields of bounded size."""
     return replace(
         request,
         request_type=request.request_type[:MAX_SHORT_STRING],
@@ -95,7 +95,7 @@ def _short(context: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return context if len(encode(context)) <= MAX_DELTA_CONTEXT else {}
     except (ValueError, RecursionError):
-        return {}  # the answer meets the same, and says so
+        return {}  # the answer fails in the same way, and becomes an error
 
 
 def _naming_ignored(reply: Reply, request: Request) -> Reply:

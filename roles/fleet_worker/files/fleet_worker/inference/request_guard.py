@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may ask: what is checked of requests of protocol versions 2 and 3 before their work begins.
+"""The checks of requests of protocol versions 2 and 3 before their work begins: instance and token.
 
-Such a request names the instance that it is for. A lane may be shared by the nodes of several instances, so a name that
-this node does not have is an error of somebody's configuration, and the reply says so.
+Such a request names an instance. The nodes of several instances may share a lane, so an unknown instance means a wrong
+configuration somewhere, and the reply says so.
 
-Such a request may also be signed. A token is good for one request, which may come several times: the broker gives it
-out again, and LegionIO puts it into the queue again.
+Such a request may also have a token. A token is valid for one request, but the request may arrive several times: the
+broker redelivers it, and LegionIO publishes it again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class RequestGuard:
         self._known = KnownTokens()
 
     def refusal(self, document: Mapping[str, Any], delivery: Delivery) -> Optional[Failure]:
-        """Return why a request must not be served; None when it may be.
+        """Return the failure of a request that must not be served; ``None`` if it may be served.
 
-        :param document: the body of a request whose envelope is complete.
+        :param document: the body of a request with a complete envelope.
         """
         instance = document["provider_instance"]
         if not any(fnmatchcase(instance, pattern) for pattern in self._settings.instances):

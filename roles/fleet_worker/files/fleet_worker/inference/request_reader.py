@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests, read and checked: what is asked, on the terms of the lane, and why it must not be served."""
+"""The reading of requests: parse a request, check it, and apply the settings of its lane."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from .task import Reading, Task
 class RequestReader:
     """Reads requests. For any number of threads.
 
-    :param reply_queues: patterns of the queues that may be answered to.
-    :param max_bytes: of a request's body.
-    :param runner_options: whether requesters may set the options that load a model anew.
-    :param protocol: what requests that state a version of the protocol are served under.
+    :param reply_queues: patterns of the allowed reply queues.
+    :param max_bytes: the most bytes of a request's body.
+    :param runner_options: whether requesters may set options that make Ollama reload a model.
+    :param protocol: the settings for requests that state a version of the protocol.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class RequestReader:
         self._cipher = protocol.cipher
 
     def read_once(self, task: Task) -> Union[Reading, Result]:
-        """Return the reading of a task, which is kept in the task; or the result of a task that is never answered."""
+        """Return the reading of a task, and keep it in the task. Return a result if the task must not be answered."""
         if task.reading is None:
             task.reading = self.read(task.delivery)
         return task.reading
 
     def read(self, delivery: Delivery) -> Union[Reading, Result]:
-        """Parse and check a request. If the request must not be answered, return its result instead."""
+        """Parse and check a request. Return a result if the request must not be answered."""
         message = delivery.message
         if message.properties.type in ANSWER_TYPES:
             return Result(Verdict.ACK, "is_an_answer", fields={"type": message.properties.type})
@@ -78,7 +78,7 @@ class RequestReader:
         return Reading(dialect, request, fields, undecodable or request.failure, verdict)
 
     def _understood(self, delivery: Delivery) -> tuple[Dialect, Request, Optional[Failure]]:
-        """Return what a message wants, on the terms of its lane, and what is wrong with it if it cannot be read."""
+        """Return the request in a message with the settings of its lane, and a failure if it is not readable."""
         message, lane = delivery.message, delivery.lane
         undecryptable: Optional[Failure] = None
         if is_encrypted(message):
@@ -91,7 +91,7 @@ class RequestReader:
         return dialect, self.on_terms(request, lane, lane.terms), undecryptable or undecodable
 
     def _decrypted(self, message: Message) -> tuple[Message, Optional[Failure]]:
-        """Return a message in clear, or why it cannot be read."""
+        """Return a decrypted message, or a failure if it cannot be decrypted."""
         if self._cipher is None:
             return message, Failure(
                 "undecryptable",
@@ -106,5 +106,5 @@ class RequestReader:
             return message, Failure("undecryptable", error.message)
 
     def on_terms(self, request: Request, lane: LaneSettings, terms: LaneTerms) -> Request:
-        """Return a request as Ollama is sent it."""
+        """Return a request with the settings of its lane applied, ready for Ollama."""
         return carried_on_terms(terms.applied_to(request, lane.lane, runner_options=self._runner_options))

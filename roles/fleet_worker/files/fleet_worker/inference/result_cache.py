@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Recent answers, kept for a while: a request that is delivered again gets the same answer without more work.
+"""The result cache: recent answers, so that a redelivered request gets the same answer without more work.
 
-That happens when the connection breaks between the end of the work and the acknowledgement, and when a requester sends
-a request twice.
+The broker redelivers a request if the connection breaks between the end of the work and the acknowledgement. A
+requester may also send a request twice.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Callable, Optional
 
 from ..domain.verdicts import Result
 
-#: Seconds by default; longer than it takes to reconnect to a broker that restarts.
+#: The default time in seconds. A reconnect to a restarted broker takes less.
 KEEP = 600.0
-#: Answers, and bytes of their bodies.
+#: The most answers, and the most bytes of their bodies.
 MAX_COUNT = 1000
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -25,7 +25,7 @@ MAX_BYTES = 64 * 1024 * 1024
 class ResultCache:
     """The latest answers by the identity of their requests. For one thread.
 
-    :param keep: seconds for which an answer is kept.
+    :param keep: the seconds after which an answer is removed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, keep: float = KEEP) -> None:
@@ -35,7 +35,7 @@ class ResultCache:
         self._bytes = 0
 
     def put(self, identity: Optional[str], result: Result) -> None:
-        """Keep an answer. What has no identity, or is too large to be worth it, is not kept."""
+        """Keep an answer, unless its request has no identity or it is too large."""
         if identity is None or _size(result) > MAX_BYTES // 8:
             return
         self._drop(identity)
@@ -45,7 +45,7 @@ class ResultCache:
             self._drop(next(iter(self._kept)))
 
     def get(self, identity: Optional[str]) -> Optional[Result]:
-        """Return the answer to a request that was answered before."""
+        """Return the kept answer to a request, or ``None``."""
         while self._kept and self._clock() - next(iter(self._kept.values()))[0] > self._keep:
             self._drop(next(iter(self._kept)))
         return None if identity is None or identity not in self._kept else self._kept[identity][1]

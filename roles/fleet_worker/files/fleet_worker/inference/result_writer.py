@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a request comes to: the conclusion of the work as a result, with its reply, its verdict and its log fields."""
+"""The result of a request, written from the conclusion of its work: reply, verdict and log fields."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .replies import Replies, WriteDelta
 from .task import Reading
 from .tries import Conclusion, Later
 
-#: Characters of an error that the log has.
+#: The most characters of an error in the log.
 _MAX_ERROR = 300
 
 
 class ResultWriter:
-    """Makes results. For any number of threads."""
+    """Writes results. For any number of threads."""
 
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
@@ -39,7 +39,7 @@ class ResultWriter:
         return self.answer(reading, conclusion)
 
     def deltas(self, request: Request, write: WriteDelta) -> Callable[[Delta], Optional[Reply]]:
-        """Return what makes a message of a delta; of one that is too large it makes None."""
+        """Return a function that writes the message of a delta, and returns ``None`` if the delta is too large."""
         return self._replies.deltas(request, write)
 
     def answer(self, reading: Reading, outcome: Outcome) -> Result:
@@ -59,7 +59,7 @@ class ResultWriter:
         reply, outcome = self._replies.write(reading.dialect, request, outcome)
         if isinstance(outcome, Failure):
             fields["error"] = outcome.message[:_MAX_ERROR]
-        # Pieces that went out before are not in the reply, which says only how many they were.
+        # After pieces, the reply has only their number.
         whole = not (
             isinstance(outcome, Success) and isinstance(outcome.result, CarriedAnswer) and outcome.result.streamed
         )
@@ -67,8 +67,8 @@ class ResultWriter:
 
 
 def _outcome_word(outcome: Outcome) -> str:
-    """Return the word for counters and the log."""
+    """Return the name of an outcome for counters and the log."""
     if isinstance(outcome, Success):
         return "answered"
-    # The request expired before its turn, for which the model is not to blame.
+    # A request that expired before its turn is not a fault of the model.
     return "expired" if outcome.code == "inference_timeout" and not outcome.started else outcome.code

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a request is worked on: on the I/O thread, in a thread of the pool, or together with others.
+"""The place of the work on a request: the I/O thread, a thread of the pool, or a shared call.
 
-A single plain request is sent to Ollama from the I/O thread. What may wait, or needs more than one question, goes to a
-thread of the pool. Requests that were started as one go to one thread: those for embeddings become one call, and
-whatever of them cannot is worked on one after the other.
+The I/O thread sends a single plain request to Ollama. A thread of the pool takes requests that may wait or need more
+than one call. It also takes all requests of a batch: embedding requests share one call, and the others follow one after
+the other.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .in_flight import InFlightRequest
 from .task import Task
 from .tries import Conclusion, Later
 
-#: Called on the I/O thread with a request and what became of it. May be called twice with one that was overdue.
+#: Called on the I/O thread with a request and its outcome. May be called twice with an overdue request.
 Ended = Callable[[InFlightRequest, Union[Result, Later]], None]
 
 
 class RequestRunner:
-    """Has requests worked on.
+    """Runs the work on requests.
 
-    :param loop: of the I/O thread.
-    :param batch_bytes: of the texts that go to Ollama as one array, at most.
+    :param loop: the loop of the I/O thread.
+    :param batch_bytes: the most bytes of the texts of one shared call.
     """
 
     def __init__(self, loop: Any, pool: ThreadPool, handler: RequestHandler, batch_bytes: int) -> None:
@@ -39,10 +39,10 @@ class RequestRunner:
         self._batch_bytes = batch_bytes
 
     def run(self, requests: Sequence[InFlightRequest], ended: Ended, free: Callable[[], None]) -> None:
-        """Have requests worked on that were started as one. Of none, only the slot becomes free.
+        """Run the work on a batch of requests. An empty batch only frees the slot.
 
-        :param ended: called with each of them.
-        :param free: called once, on a later turn of the loop, when the slot that they take together is free.
+        :param ended: called with each request.
+        :param free: called once, on a later turn of the loop, when the slot of the batch is free.
         """
         if not requests:
             self._loop.add_callback_threadsafe(free)
@@ -55,7 +55,7 @@ class RequestRunner:
 
     def _begin_on_loop(self, request: InFlightRequest, ended: Ended, free: Callable[[], None]) -> bool:
         def concluded(result: Union[Result, Later, None]) -> None:
-            if result is None:  # it needs a thread after all
+            if result is None:  # a thread must handle the request
                 self._pool.submit(partial(self._run_in_pool, [request], ended, free))
                 return
             try:
@@ -66,7 +66,7 @@ class RequestRunner:
         return self._handler.begin(request.task, concluded)
 
     def _watch_deadlines(self, requests: Sequence[InFlightRequest], ended: Ended) -> None:
-        """Have each request answered at its own time, since the call that they share has the longest of all."""
+        """Answer each request by its own deadline, because the shared call has the longest time limit of all."""
         for request in requests:
             request.alarm_in(request.delivery.seconds_left(), partial(self._answer_overdue, request, ended))
 
@@ -74,7 +74,7 @@ class RequestRunner:
         ended(request, self._handler.expired(request.delivery))
 
     def _run_in_pool(self, requests: Sequence[InFlightRequest], ended: Ended, free: Callable[[], None]) -> None:
-        """Work on requests; in a thread of the pool."""
+        """Work on requests, in a thread of the pool."""
         try:
             known: dict[Task, Conclusion] = {}
             if len(requests) > 1:

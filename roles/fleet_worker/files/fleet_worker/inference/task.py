@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One request on its way through this package, and what the work on a request can come to."""
+"""The data of one request on its way through this package."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .cancel_token import CancelToken
 from .deltas import DeltaPublisher
 from .tries import Tries
 
-#: Seconds kept from the end of a deadline, for the answer.
+#: The seconds before a deadline that are reserved for sending the answer.
 ANSWER_RESERVE = 0.05
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a request says, once it was read.
+    """A parsed request.
 
-    :ivar fields: what the log says of the request.
-    :ivar failure: why Ollama must not be asked.
-    :ivar verdict: on the request when it is answered.
+    :ivar fields: the log fields of the request.
+    :ivar failure: the reason if the request must not reach Ollama.
+    :ivar verdict: the verdict for an answered request.
     """
 
     dialect: Dialect
@@ -37,17 +37,17 @@ class Reading:
 
     @property
     def wants_deltas(self) -> bool:
-        """Whether the requester wants the answer in pieces, and can get them."""
+        """Whether the requester wants deltas, and can receive them."""
         return self.request.stream and self.request.reply_to is not None and self.dialect.write_delta is not None
 
 
 class Task:
-    """A request that is to be answered. It is read once, however often it is tried.
+    """A request to answer. The handler reads it once, even if it needs several attempts.
 
-    :param stop: ends the work on the request.
-    :param deltas: where pieces of the answer go, when the requester wants them.
-    :ivar tries: what was tried so far.
-    :ivar reading: the parsed request, or the result of one that is never answered; None until it is read.
+    :param stop: cancels the work on the request.
+    :param deltas: publishes the deltas, if the requester wants them.
+    :ivar tries: the attempts so far.
+    :ivar reading: the parsed request, or the result of a request that must not be answered; ``None`` at first.
     """
 
     def __init__(self, delivery: Delivery, stop: CancelToken, deltas: DeltaPublisher) -> None:
@@ -59,7 +59,7 @@ class Task:
 
     @property
     def queue(self) -> str:
-        """The queue that the request came from."""
+        """The queue of the request's lane."""
         return self.delivery.lane.queue
 
     @property
@@ -69,16 +69,16 @@ class Task:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until it is too late to begin with the answer; negative afterwards."""
+        """The seconds until it is too late to send an answer; negative afterwards."""
         return self.delivery.seconds_left() - ANSWER_RESERVE
 
     @property
     def call_seconds(self) -> float:
-        """Seconds that Ollama gets for a call, more than 0."""
+        """The time limit of a call to Ollama in seconds, more than 0."""
         return max(ANSWER_RESERVE, self.seconds_left)
 
     def hopeless(self) -> Optional[Failure]:
-        """Return why Ollama is not even asked; None when it is."""
+        """Return the failure of a request that must not reach Ollama any more; ``None`` for other requests."""
         if self.delivery.is_last:
             # One more requeue would exceed the delivery limit, and the broker would drop the request silently.
             return Failure("inference_failed", f"{self.delivery.count} deliveries of this request came to no end")

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was tried for a request, and when the request is tried again.
+"""The attempts for a request, and the decision when the worker tries the request again.
 
-A request that has to wait gives its slot up, so that the requests of other models are served meanwhile.
+A waiting request gives its slot up, so that requests for other models run meanwhile.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from .._fleet.messages import Outcome
 from .._ollama.retry import RetryPolicy
 from ..domain.verdicts import Verdict
 
-#: How often a request is tried again whose connection to Ollama broke: it may be what breaks it.
+#: The most further attempts after broken connections to Ollama, because the request itself may break them.
 LOST_TRIES = 2
 
-#: Pauses of a request that Ollama was too busy for: 0.25 to 0.5 s at first, doubled each time, 10 s at most.
+#: The pauses after Ollama was too busy: 0.25 to 0.5 s at first, doubled each time, at most 10 s.
 BUSY = RetryPolicy(base=0.5, cap=10.0)
 
-#: Seconds before a request is tried again whose runner ended: Ollama has to notice that its runner is gone.
+#: The seconds of the pause after the end of a runner: Ollama must notice the end.
 RUNNER_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
 class Later:
-    """A request gives its slot up, and wants one again.
+    """A later attempt: the request gives its slot up, and needs one again.
 
-    :ivar seconds: until then.
-    :ivar reason: what it waits for.
-    :ivar alone: whether no other request of its model may run beside it.
+    :ivar seconds: the seconds until the next attempt.
+    :ivar reason: the reason for the pause.
+    :ivar alone: whether no other request of the model may run during the next attempt.
     """
 
     seconds: float
@@ -40,14 +40,14 @@ class Later:
     alone: bool = False
 
 
-#: What the work on a request came to: an answer or an error, a verdict without either, or another try.
+#: The conclusion of the work on a request: an answer or an error, a verdict without a reply, or a later attempt.
 Conclusion = Union[Outcome, Verdict, Later]
 
 
 class Tries:
-    """What was tried for one request. For one thread at a time.
+    """The attempts for one request. For one thread at a time.
 
-    :ivar runner_ended: whether the runner that served it ended in the middle.
+    :ivar runner_ended: whether a runner has ended during an attempt.
     """
 
     def __init__(self) -> None:
@@ -56,10 +56,10 @@ class Tries:
         self._busy_since: Optional[float] = None
 
     def busy(self, reason: str, patience: float, seconds_left: float) -> Optional[Later]:
-        """Ollama was too busy for the request; return when it is tried again, None when it has waited long enough.
+        """Return the next attempt after Ollama was too busy; ``None`` if the request has waited long enough.
 
-        :param patience: seconds for which the request waits in all.
-        :param seconds_left: until nobody waits for its answer any more.
+        :param patience: the most seconds of all pauses together.
+        :param seconds_left: the seconds until the deadline.
         """
         now = time.monotonic()
         if self._busy_since is None:
@@ -69,9 +69,9 @@ class Tries:
         return Later(pause, reason) if pause < min(self._busy_since + patience - now, seconds_left) else None
 
     def runner_end(self, reason: str, seconds_left: float) -> Optional[Later]:
-        """The runner ended under the request; return when it is tried again, None when that happened before.
+        """Return the next attempt after the end of a runner; ``None`` after the second end.
 
-        The request is tried again alone. If the runner ends once more, only this request can be the reason.
+        The request runs alone in the next attempt. If the runner ends again, only this request can be the reason.
         """
         again = None if self.runner_ended or seconds_left <= RUNNER_PAUSE else Later(0.0, reason, alone=True)
         self.runner_ended = True

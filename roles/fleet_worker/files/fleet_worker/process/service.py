@@ -107,7 +107,7 @@ class Service:
         address = parse_host(ollama.host)
         asker = HttpClient(self._loop, address) if HttpClient.suits(address) else None
 
-        def let_go() -> None:
+        def close_idle() -> None:
             client.close_idle()
             if asker is not None:
                 self._loop.add_callback_threadsafe(asker.close_idle)
@@ -117,7 +117,7 @@ class Service:
             self._health_changed,
             interval=ollama.interval,
             with_abilities=config.auto_lanes is not None,
-            let_go=let_go,
+            close_idle=close_idle,
         )
         self._pool = ThreadPool(config.concurrency)
         self._allow(lanes)

@@ -128,12 +128,12 @@ def test_health_odd_abilities_are_a_state(shown: Any) -> None:
 def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connections_go() -> None:
     failure = ServerUnreachableError("No connection to http://127.0.0.1:11434: Too many open files")
     failure.__cause__ = OSError(errno.EMFILE, "Too many open files")
-    let_go: list[bool] = []
+    closed: list[bool] = []
     states: list[OllamaState] = []
-    health = Health(Odd(failure), states.append, interval=1, let_go=lambda: let_go.append(True))  # type: ignore[arg-type]
+    health = Health(Odd(failure), states.append, interval=1, close_idle=lambda: closed.append(True))  # type: ignore[arg-type]
     health._look()
     health.suspect(failure)
-    assert len(let_go) == 2
+    assert len(closed) == 2
     assert states[-1].why_down.startswith("The worker cannot ask Ollama: This process may not open more files")
     assert "Ollama is down" not in states[-1].why_down
 
