@@ -18,8 +18,8 @@ description:
     model, and nothing else.
   - A node that is switched off gets the message when it is back, if that is within O(timeout).
 notes:
-  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has one in
-    the worker's own environment.
+  - The module needs pika for the interpreter that runs it, and cryptography for O(signing_key). A host that the role
+    P(legionio.ollama.fleet_worker#role) has set up has pika in the worker's own environment.
   - The user needs the permission to write to O(exchange), and to configure, write and read queues named C(llm.fleet.reply.*).
 extends_documentation_fragment:
   - legionio.ollama._attributes
@@ -62,6 +62,16 @@ options:
     description: Seconds to wait for the last report. A node finishes an import that it has begun.
     type: float
     default: 3600
+  signing_key:
+    description:
+      - File with a private key in PEM, on the host that the module runs on, which signs the broadcast. Nodes that have the public key
+        (C(fleet_worker_updates_broadcast_keys)) refuse broadcasts without its signature, altered, old and repeated ones.
+      - The curve is P-256, P-384 or P-521, as for O(legionio.ollama.ollama_s3_publish#module:signing_key), and it may be the same key.
+      - A signed broadcast is valid for O(timeout), and for a day at most. The clocks of this host and of a node may differ by 15 minutes.
+    type: path
+  signing_key_passphrase:
+    description: Passphrase of O(signing_key), if it has one.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -85,6 +95,12 @@ EXAMPLES = r"""
       - gpu-01
       - gpu-02
     timeout: 600
+
+- name: Have every node import it, also those that demand a signature
+  legionio.ollama.fleet_broadcast:
+    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    name: smollm2:135m
+    signing_key: broadcasts.pem
 """
 
 RETURN = r"""

@@ -19,6 +19,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker impo
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import NODE, check_collisions, lane
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.keys import KeyRing
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.policy import (
+    ENFORCE,
     OFF,
     SignaturePolicy,
     SignatureRule,
@@ -153,6 +154,11 @@ def updates_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for pattern in config["models"]:
         yield from _refused("models", NamePattern.parse, pattern)
     yield from _refused("signatures", _signature_policy, config.get("signatures") or {})
+    broadcasts = config.get("broadcasts") or {}
+    keys = broadcasts.get("keys", ())
+    yield from _refused("broadcasts.keys", KeyRing, keys)
+    if (broadcasts.get("policy") or (ENFORCE if keys else OFF)) != OFF and not (keys and broadcasts.get("record")):
+        yield "broadcasts", "need keys and record where signatures are to be checked"
 
 
 def _signature_policy(signatures: Mapping[str, Any]) -> SignaturePolicy:

@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from typing import Callable, Optional
 
+from .broadcast_signatures import SigningKey
 from .broadcasts import KEY, NodeReport, Order, order_message, read_report
 from .broker_connection import BrokerConnection
 from .errors import NoFleetQueueError
@@ -40,19 +41,21 @@ def broadcast(
     seconds: float,
     on_report: Callable[[NodeReport], None],
     enough: Callable[[], bool],
+    signer: Optional[SigningKey] = None,
 ) -> str:
     """Send an order to every node, and take the reports; return the correlation id.
 
     :param seconds: how long to wait for reports, at most.
     :param on_report: called in this thread with each report.
     :param enough: asked again and again whether the reports are complete.
+    :param signer: signs the order; None leaves it unsigned.
     :raises NoFleetQueueError: if no node listens.
     :raises BrokerError: if the broker cannot be used.
     """
     replies = ReplyChannel(connection)
     replies.open()
     correlation_id = f"bcast_{uuid.uuid4()}"
-    message = order_message(order, correlation_id, replies.reply_to, seconds)
+    message = order_message(order, correlation_id, replies.reply_to, seconds, signer)
     published = _PublishedOrder(message.properties.message_id)
 
     def complete() -> bool:

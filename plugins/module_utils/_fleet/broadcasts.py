@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .._ollama.text import printable
+from .broadcast_signatures import SigningKey, proof_fields, signature_header
 from .errors import FleetError, InvalidLaneError
 from .lanes import MAX_KEY, slug
 from .messages import APP_ID, Message, Properties, Reply, decode, encode, property_text
@@ -64,6 +65,12 @@ class BroadcastRefusedError(FleetError):
     """A broadcast asks for something that this node does not do."""
 
     code = "broadcast_refused"
+
+
+class BroadcastRepeatedError(FleetError):
+    """A node has taken the same signed broadcast before, and this is not the broker's redelivery of it."""
+
+    code = "broadcast_repeated"
 
 
 @dataclass(frozen=True)
@@ -119,14 +126,20 @@ def queue_of(node: str) -> str:
     return queue
 
 
-def order_message(order: Order, correlation_id: str, reply_to: str, seconds: float) -> Message:
+def order_message(
+    order: Order, correlation_id: str, reply_to: str, seconds: float, signer: Optional[SigningKey] = None
+) -> Message:
     """Write a broadcast.
 
     :param seconds: how long the broadcast is valid; a node that comes back later ignores it.
+    :param signer: signs it; None leaves it unsigned.
     """
     body: dict[str, Any] = {"function": order.function, "model": order.model}
     if order.nodes is not None:
         body["nodes"] = list(order.nodes)
+    if signer is not None:
+        body.update(proof_fields(seconds))
+    content = encode(body)
     properties = Properties(
         content_type="application/json",
         delivery_mode=2,
@@ -137,7 +150,7 @@ def order_message(order: Order, correlation_id: str, reply_to: str, seconds: flo
         timestamp=int(time.time()),
         app_id=APP_ID,
     )
-    return Message(properties, {}, encode(body))
+    return Message(properties, signature_header(content, signer) if signer is not None else {}, content)
 
 
 def read_order(message: Message) -> Order:

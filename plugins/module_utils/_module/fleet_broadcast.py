@@ -12,9 +12,20 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from .._fleet.broadcaster import broadcast as send_broadcast
-from .._fleet.broadcasts import ACCEPTED, DONE, EXCHANGE, FAILED, IMPORT, PLAN, NodeReport, Order
+from .._fleet.broadcasts import (
+    ACCEPTED,
+    DONE,
+    EXCHANGE,
+    FAILED,
+    IMPORT,
+    PLAN,
+    BroadcastRepeatedError,
+    NodeReport,
+    Order,
+)
 from .._fleet.broker_connection import BrokerConnection
 from .._fleet.errors import FleetError, InvalidQuestionError
+from .._mirror.signing.keys import PrivateKey
 from .._ollama.names import ModelName
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
@@ -26,6 +37,8 @@ BROADCAST = ArgumentSpec(
         "exchange": {"type": "str", "default": EXCHANGE},
         "discovery": {"type": "float", "default": 5.0},
         "timeout": {"type": "float", "default": 3600.0},
+        "signing_key": {"type": "path", "no_log": False},
+        "signing_key_passphrase": {"type": "str", "no_log": True},
     }
 )
 
@@ -49,6 +62,9 @@ class _Reports:
 
     def add(self, report: NodeReport) -> None:
         known = self.latest.get(report.node)
+        # The report on a copy that somebody has sent says nothing of the broadcast that the node has taken.
+        if known is not None and report.error.get("code") == BroadcastRepeatedError.code:
+            return
         # A node that gets the message again repeats its first report.
         if known is None or known.state == ACCEPTED or report.state != ACCEPTED:
             self.latest[report.node] = report
@@ -75,6 +91,8 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
         raise InvalidQuestionError(
             "nodes is empty, so no node would import the model", remedy="Name nodes, or omit the option"
         )
+    key = params["signing_key"]
+    signer = PrivateKey.load(key, params["signing_key_passphrase"]) if key else None
     order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
     with BrokerConnection(broker_settings(params)) as connection:
         reports = _Reports(nodes, params["discovery"])
@@ -85,6 +103,7 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
             seconds=params["timeout"],
             on_report=reports.add,
             enough=reports.complete,
+            signer=signer,
         )
     return _result(module, reports, correlation_id)
 

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -23,7 +27,9 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_parts import ODD_TABLE, channel_to, delete_queues, eventually, raw_tables
+from fleet_worker._fleet.broadcasts import IMPORT, Order, order_message
 from fleet_worker._fleet.topology import updates_permissions
+from fleet_worker._mirror.signing.keys import PrivateKey
 from mirror_lab import Model, assert_sound, digest_of, new_bucket
 from updater_parts import Updater, updates_configuration
 
@@ -49,8 +55,9 @@ def updater(clean_broker: Any, mirror: Mirror, tmp_path: Path) -> Iterator[Calla
     def start(node: str, **others: Any) -> Updater:
         username = others.pop("username", clean_broker.username)
         password = others.pop("password", clean_broker.password)
+        settings = others.pop("settings", mirror.settings)
         configuration, secrets = updates_configuration(
-            clean_broker, mirror.settings, tmp_path / f"models-{node}", node=node, **others
+            clean_broker, settings, tmp_path / f"models-{node}", node=node, **others
         )
         configuration["broker"]["username"], secrets["broker-password"] = username, password
         one = Updater(tmp_path / f"updates-{len(started)}", configuration, secrets)
@@ -162,6 +169,123 @@ def test_unsigned_model_is_refused_by_a_node_that_demands_signatures(
     error = task(clean_broker)["nodes"]["gpu-01"]["error"]
     assert error["code"] == "model_unsigned" and "enforce of *" in error["message"]
     assert not (tmp_path / "models-gpu-01" / "manifests").exists()
+
+
+class Signer:
+    """A key of the fleet's operators, in a file, and the configuration of nodes that know it."""
+
+    def __init__(self, directory: Path, name: str = "signing") -> None:
+        directory.mkdir(exist_ok=True)
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        self.path = directory / f"{name}.pem"
+        self.path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+        public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+        self.broadcasts = {"keys": [public], "record": str(directory / "broadcasts.json")}
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    return Signer(tmp_path / "signer")
+
+
+@contextlib.contextmanager
+def overheard(broker: Any) -> Iterator[Callable[[], tuple[Any, bytes]]]:
+    """Listen to broadcasts as a node does; yield a function that returns the next one."""
+    with channel_to(broker) as channel:
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "lex.ollama", "lex.ollama.runners.s3_models.#")
+
+        def get() -> Any:
+            method, properties, body = channel.basic_get(queue, auto_ack=True)
+            return method and (properties, body)
+
+        yield lambda: eventually(get, "the broadcast", 60)  # type: ignore[no-any-return]
+
+
+def test_broadcast_that_is_not_signed_as_it_should_be_is_refused(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer, tmp_path: Path
+) -> None:
+    node = updater("gpu-01", broadcasts=signer.broadcasts)
+    stranger = Signer(tmp_path / "stranger")
+    for options, code in (
+        ({}, "broadcast_unsigned"),
+        ({"signing_key": str(stranger.path)}, "broadcast_signature"),
+    ):
+        error = task(clean_broker, nodes=["gpu-01"], **options)["nodes"]["gpu-01"]["error"]
+        assert error["code"] == code
+        assert "The policy enforce of gpu-01 does not let import_from_s3 of smollm2:135m pass" in error["message"]
+    assert not (node.store / "manifests").exists()
+    for flags in (["--check"], []):
+        assert task(clean_broker, *flags, nodes=["gpu-01"], signing_key=str(signer.path))["changed"] is True
+    assert_sound(node.store, model)
+
+
+@pytest.mark.parametrize("field, value", [("model", "all-minilm"), ("nodes", None), ("expires_at", 1 << 33)])
+def test_altered_broadcast_is_refused(
+    field: str,
+    value: Any,
+    clean_broker: Any,
+    updater: Callable[..., Updater],
+    mirror: Mirror,
+    model: Model,
+    signer: Signer,
+) -> None:
+    Model("all-minilm", [b"x"]).publish(mirror)
+    node = updater("gpu-01", broadcasts=signer.broadcasts)
+    key = PrivateKey.load(str(signer.path))
+    message = order_message(Order(IMPORT, SMALL, ("gpu-01", "gpu-02")), "c-1", "llm.fleet.reply.x", 600, key)
+    send(clean_broker, {**json.loads(message.body), field: value}, headers=message.headers)
+    node.wait_log("event=broadcast_refused")
+    assert "it was changed after it was signed" in node.log
+    assert not (node.store / "manifests").exists()
+
+
+@pytest.mark.every_version
+def test_copy_of_a_signed_broadcast_is_refused_also_after_a_restart(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer
+) -> None:
+    node = updater("gpu-01", broadcasts=signer.broadcasts)
+    with overheard(clean_broker) as heard:
+        assert task(clean_broker, nodes=["gpu-01"], signing_key=str(signer.path))["changed"] is True
+        properties, body = heard()
+    for restarted in (False, True):
+        if restarted:
+            node.close()
+            node = updater("gpu-01", broadcasts=signer.broadcasts)
+        shutil.rmtree(node.store / "manifests", ignore_errors=True)
+        send(clean_broker, body, headers=properties.headers, message_id="another")
+        node.wait_log("event=broadcast_refused")
+        assert "this node has taken it before" in node.log
+        assert not (node.store / "manifests").exists()
+
+
+@pytest.mark.every_version
+def test_signed_broadcast_goes_on_after_the_process_was_killed(
+    clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror, model: Model, signer: Signer
+) -> None:
+    found: dict[str, Any] = {}
+    options = {"nodes": ["gpu-01"], "signing_key": str(signer.path)}
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and answers nothing
+        nowhere = replace(mirror.settings, endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        node = updater("gpu-01", broadcasts=signer.broadcasts, settings=nowhere)
+        asking = threading.Thread(target=lambda: found.update(task(clean_broker, **options)))
+        asking.start()
+        record = Path(signer.broadcasts["record"])
+        eventually(lambda: json.loads(record.read_text())["broadcasts"], "the record of the broadcast", 60)
+        node.process.kill()
+        node.process.wait()
+    again = updater("gpu-01", broadcasts=signer.broadcasts)
+    asking.join()
+    assert found["nodes"]["gpu-01"]["state"] == "done", found
+    assert_sound(again.store, model)
+
+
+def test_node_without_a_key_takes_signed_broadcasts(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer
+) -> None:
+    updater("gpu-01")
+    assert task(clean_broker, nodes=["gpu-01"], signing_key=str(signer.path))["changed"] is True
 
 
 @pytest.mark.parametrize(
@@ -347,7 +471,9 @@ def test_broadcast_without_a_queue_fails(clean_broker: Any) -> None:
     assert "fleet-worker updates" in result["msg"]
 
 
-def test_every_example_runs(clean_broker: Any, updater: Callable[..., Updater], model: Model, tmp_path: Path) -> None:
+def test_every_example_runs(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer, tmp_path: Path
+) -> None:
     updater("gpu-01")
     updater("gpu-02")
     text = importlib.import_module("ansible_collections.legionio.ollama.plugins.modules.fleet_broadcast").EXAMPLES
@@ -356,6 +482,7 @@ def test_every_example_runs(clean_broker: Any, updater: Callable[..., Updater], 
         "broker_host: hub.example.com": f"broker_host: {clean_broker.host}\n    broker_port: {clean_broker.port}",
         "broker_username: requester": f"broker_username: {clean_broker.username}",
         "{{ requester_password }}": clean_broker.password,
+        "signing_key: broadcasts.pem": f"signing_key: {signer.path}",
     }.items():
         assert theirs in text
         text = text.replace(theirs, ours)
@@ -365,4 +492,4 @@ def test_every_example_runs(clean_broker: Any, updater: Callable[..., Updater], 
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ok=3 " in done.stdout and "changed=1 " in done.stdout
+    assert "ok=4 " in done.stdout and "changed=1 " in done.stdout

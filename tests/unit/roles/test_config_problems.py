@@ -115,6 +115,10 @@ WORKER: dict[str, Any] = {
     "metrics": {"listen": "127.0.0.1:9469"},
     "log": LOG,
 }
+PUBLIC_KEY = (
+    "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEGOfQNhPeb0nBzQWB5QlTNuKF1QPo\n"
+    "t3Kj2EkudY49cfHTVqXhxc7zkS2atsiLW4DOhHOK+cZXxe2Ysrz7Pls1qw==\n-----END PUBLIC KEY-----\n"
+)
 UPDATES: dict[str, Any] = {
     "node": "gpu-01",
     "broker": BROKER,
@@ -137,15 +141,15 @@ UPDATES: dict[str, Any] = {
         "client_cert": "/cert",
         "client_key_credential": "d",
     },
+    "broadcasts": {
+        "policy": "enforce",
+        "keys": [PUBLIC_KEY],
+        "record": "/var/lib/fleet-worker-updates/broadcasts.json",
+    },
     "signatures": {
         "policy": "enforce",
         "rules": [{"models": "hf.co/*", "policy": "warn"}],
-        "keys": [
-            (
-                "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEGOfQNhPeb0nBzQWB5QlTNuKF1QPo\n"
-                "t3Kj2EkudY49cfHTVqXhxc7zkS2atsiLW4DOhHOK+cZXxe2Ysrz7Pls1qw==\n-----END PUBLIC KEY-----\n"
-            )
-        ],
+        "keys": [PUBLIC_KEY],
     },
     "models_path": "/models",
     "models": ["llama3*"],

@@ -124,6 +124,21 @@ def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_p
     assert (shown.returncode, shown.stdout.strip()) == (0, "1.0.0")
 
 
+@pytest.mark.parametrize(
+    "options, is_needed",
+    [
+        ({}, False),
+        ({"fleet_worker_updates_broadcast_keys": ["x"]}, True),
+        ({"fleet_worker_updates_signature_policy": "warn"}, True),
+    ],
+)
+def test_what_signatures_need_is_installed_where_they_are_checked(
+    evaluate: Any, options: dict[str, Any], is_needed: bool
+) -> None:
+    path = Path(evaluate("fleet_worker", "__fleet_worker_requirements", fleet_worker_updates=True, **options))
+    assert ("cryptography==" in path.read_text()) == is_needed
+
+
 @pytest.mark.parametrize("decrypt, name", [(False, "requirements.txt"), (True, "requirements-encryption.txt")])
 def test_what_encrypted_requests_need_is_installed_where_they_are_read(evaluate: Any, decrypt: bool, name: str) -> None:
     path = Path(evaluate("fleet_worker", "__fleet_worker_requirements", fleet_worker_decrypt=decrypt))

@@ -82,6 +82,12 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("fleet_worker", {"fleet_worker_lanes": []}, "nothing to serve"),
         ("fleet_worker", {"fleet_worker_memory_max": "2 GB"}, "fleet_worker_memory_max"),
         ("fleet_worker", {"fleet_worker_updates_memory_max": "0"}, "fleet_worker_updates_memory_max"),
+        ("fleet_worker", {"fleet_worker_updates_broadcast_policy": "warn"}, "no public key to check broadcasts with"),
+        (
+            "fleet_worker",
+            {"fleet_worker_updates_broadcast_keys": ["a private key"]},
+            "a private key stays with those who send broadcasts",
+        ),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "speak", "model": "x"}]}, "(lanes.0.type) must be one of"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat"}]}, "(lanes.0.model) is missing"),
         ("fleet_worker", {"fleet_worker_lanes": [{"type": "chat", "model": "x"}] * 2}, "is listed twice"),

@@ -168,3 +168,16 @@ def test_the_blob_server_is_hardly_exposed_and_writes_nothing(render: Any, tmp_p
     assert {"User=ollama", "ProtectSystem=strict", "CapabilityBoundingSet="} <= set(lines)
     assert not any(line.startswith("ReadWritePaths") for line in lines)
     assert "hidden" not in text
+
+
+def test_updates_keep_a_record_of_their_own_where_broadcasts_must_be_signed(render: Any, tmp_path: Path) -> None:
+    assert "StateDirectory=" not in render("fleet_worker", "fleet-updates.service.j2", **UPDATES)
+    key = {"fleet_worker_updates_broadcast_keys": ["-----BEGIN PUBLIC KEY-----"]}
+    text = render("fleet_worker", "fleet-updates.service.j2", **UPDATES, **key)
+    unit = tmp_path / "judged.service"
+    unit.write_text(text)
+    judged = exposure(unit)
+    assert judged.returncode == 0, judged.stdout
+    assert {"StateDirectory=fleet-worker-updates", "StateDirectoryMode=0700"} <= set(text.splitlines())
+    config = yaml.safe_load(render("fleet_worker", "fleet-updates.yml.j2", **UPDATES, **key))
+    assert config["broadcasts"]["record"] == "/var/lib/fleet-worker-updates/broadcasts.json"

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The keys that models are signed with: elliptic curves, as OpenSSF Model Signing has them for keys of one's own."""
+"""The keys that models and broadcasts are signed with.
+
+They are elliptic curves, as OpenSSF Model Signing has them for keys of one's own.
+"""
 
 from __future__ import annotations
 
@@ -106,6 +109,11 @@ class PrivateKey:
                 remedy="Make one with openssl ecparam -name prime256v1 -genkey -noout",
                 path=path,
             ) from error
+
+    @property
+    def key_id(self) -> str:
+        """The id of its other half."""
+        return self.public.key_id
 
     @property
     def ring(self) -> KeyRing:

@@ -15,7 +15,7 @@ from .._fleet.trust import REPLY_QUEUES
 from .._mirror.peers.settings import neighbour_options
 from .._mirror.s3.settings import S3Settings
 from .._mirror.signing.keys import KeyRing
-from .._mirror.signing.policy import SignaturePolicy, SignatureRule
+from .._mirror.signing.policy import ENFORCE, OFF, SignaturePolicy, SignatureRule
 from .._mirror.transfer.options import TransferOptions
 from .._ollama.store import StoreSettings
 from ..settings import credentials
@@ -30,6 +30,8 @@ from ..settings.sections import (
     content_of,
     or_value_error,
 )
+from .admission import Admission
+from .broadcast_record import BroadcastRecord
 
 
 class MirrorConfig(Section):
@@ -90,6 +92,31 @@ def _policy(signatures: SignaturesConfig) -> SignaturePolicy:
     return SignaturePolicy(signatures.policy, rules, KeyRing(signatures.keys))
 
 
+class BroadcastsConfig(Section):
+    """Which broadcasts are carried out: all, or those that are signed, valid and not repetitions."""
+
+    #: Public keys in PEM. They need the package cryptography.
+    keys: list[str] = []
+    #: With keys ``enforce``, if nothing else is said.
+    policy: Optional[Literal["off", "warn", "enforce"]] = None
+    #: The file with the broadcasts that were taken, in a directory of this service alone.
+    record: Optional[str] = Field(default=None, pattern=r"^/")
+
+    @model_validator(mode="after")
+    def _signatures_can_be_checked(self) -> BroadcastsConfig:
+        or_value_error(lambda: KeyRing(self.keys))
+        if self.mode != OFF and not (self.keys and self.record):
+            raise ValueError(
+                "signatures are to be checked, which takes keys and record; give both, or set the policy to off"
+            )
+        return self
+
+    @property
+    def mode(self) -> str:
+        """How a broadcast is treated that is not signed as it should be."""
+        return self.policy or (ENFORCE if self.keys else OFF)
+
+
 class UpdatesConfig(Section):
     """The whole file."""
 
@@ -99,6 +126,7 @@ class UpdatesConfig(Section):
     mirror: MirrorConfig
     peers: Optional[PeersConfig] = None
     signatures: SignaturesConfig = SignaturesConfig()
+    broadcasts: BroadcastsConfig = BroadcastsConfig()
     #: The store of the Ollama of this node.
     models_path: str = Field(pattern=r"^/")
     #: Patterns of the names of the models that may be imported (_ollama/patterns.py). There is no default: name them.
@@ -148,6 +176,13 @@ def mirror_settings(config: UpdatesConfig) -> S3Settings:
 def signature_policy(config: UpdatesConfig) -> SignaturePolicy:
     """Return which models must be signed."""
     return _policy(config.signatures)
+
+
+def broadcast_admission(config: UpdatesConfig) -> Admission:
+    """Return what decides about broadcasts."""
+    broadcasts = config.broadcasts
+    record = BroadcastRecord(broadcasts.record) if broadcasts.mode != OFF and broadcasts.record else None
+    return Admission(config.node, broadcasts.mode, KeyRing(broadcasts.keys), record)
 
 
 def store_settings(config: UpdatesConfig) -> StoreSettings:

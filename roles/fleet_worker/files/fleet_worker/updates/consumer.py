@@ -9,7 +9,6 @@ middle of an import, the broker redelivers the message, and the import resumes.
 
 from __future__ import annotations
 
-import hashlib
 import signal
 from dataclasses import dataclass
 from functools import partial
@@ -51,7 +50,15 @@ from ..runtime.systemd import Notifier
 from ..runtime.thread_pool import ThreadPool
 from ..runtime.watchdog import Watchdog
 from ..settings.broker import broker_settings
-from .config import UpdatesConfig, mirror_settings, signature_policy, store_settings, transfer_options
+from .admission import Admission
+from .config import (
+    UpdatesConfig,
+    broadcast_admission,
+    mirror_settings,
+    signature_policy,
+    store_settings,
+    transfer_options,
+)
 from .importer import BroadcastImporter
 from .outcome_publisher import OutcomePublisher
 
@@ -96,6 +103,7 @@ class BroadcastConsumer:
         loop: Any,
         settings: BroadcastSettings,
         *,
+        admission: Admission,
         updates: BroadcastImporter,
         pool: ThreadPool,
         notifier: Notifier,
@@ -103,6 +111,7 @@ class BroadcastConsumer:
     ) -> None:
         self._loop = loop
         self._settings = settings
+        self._admission = admission
         self._updates = updates
         self._pool = pool
         self._notifier = notifier
@@ -204,25 +213,30 @@ class BroadcastConsumer:
 
         :param count: how often the broker has given it out before.
         """
-        identity = _identity(message)
-        if identity and identity in self._running:
-            self._running[identity].append(settlement)
-            return
         reply_to = message.properties.reply_to
         if reply_to is not None and refusal(reply_to, self._settings.reply_queues):
             LOG.warning("reply_to_refused", reply_to=reply_to)
             settlement.reject()
             return
+        identity = ""
         try:
             order = read_order(message)
             if order.nodes is not None and self._settings.node not in order.nodes:
                 settlement.ack()
                 return
+            admitted = self._admission.admit(message, order, count > 0)
+            identity = admitted.identity
+            if admitted.is_done:  # only the acknowledgement was lost
+                settlement.ack()
+                return
+            if identity in self._running:
+                self._running[identity].append(settlement)
+                return
             self._updates.check(order)
         except CollectionError as error:
             LOG.warning("broadcast_refused", error=str(error))
             report = NodeReport(self._settings.node, FAILED, error={"code": error.code, "message": str(error)})
-            self._report(message, report, count, [settlement])
+            self._report(message, report, count, [settlement], identity)
             return
         identity = identity or f"{id(settlement)}"
         self._report(message, NodeReport(self._settings.node, ACCEPTED), count, [])
@@ -237,11 +251,15 @@ class BroadcastConsumer:
 
     def _finished(self, order: Order, message: Message, report: NodeReport, count: int, identity: str) -> None:
         self._notifier.status(f"listening to {self._settings.exchange}")
-        self._report(message, report, count, self._running.pop(identity))
+        self._report(message, report, count, self._running.pop(identity), identity)
         self._outcomes.publish(order, report)
 
-    def _report(self, message: Message, report: NodeReport, count: int, settlements: list[Settlement]) -> None:
+    def _report(
+        self, message: Message, report: NodeReport, count: int, settlements: list[Settlement], identity: str = ""
+    ) -> None:
         """Publish the report; acknowledge the broadcast once the report is confirmed.
+
+        :param identity: of the broadcast, if nothing is left to do for it after this report.
 
         The report on a redelivered broadcast says so: the process may have ended after the same report was published.
         """
@@ -249,6 +267,8 @@ class BroadcastConsumer:
         def published(publication: Optional[Publication]) -> None:
             if publication is Publication.LOST:
                 return
+            if identity:  # before the broker forgets it, so that a lost acknowledgement repeats nothing
+                self._admission.finish(identity)
             for settlement in settlements:
                 settlement.ack()
 
@@ -258,20 +278,6 @@ class BroadcastConsumer:
         else:
             written = report_message(report, reply_to, message.properties.correlation_id)
             self._publisher.publish(marked(written, count), published)
-
-
-def _identity(message: Message) -> str:
-    """Return what a redelivery of a broadcast has in common with it, and another broadcast has not.
-
-    The sender chooses the message id: another broadcast with the id of a broadcast under way must not count as its
-    redelivery, and so be lost. Without an id, equal broadcasts do not count as redeliveries.
-    """
-    properties = message.properties
-    if not properties.message_id:
-        return ""
-    function = message.headers.get("function")  # the other headers are the broker's, and change with each delivery
-    parts = (properties.message_id, properties.correlation_id, properties.reply_to, function)
-    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace") + message.body).hexdigest()
 
 
 def run(config: UpdatesConfig) -> int:
@@ -287,6 +293,7 @@ def run(config: UpdatesConfig) -> int:
             transfer_options(config),
             signature_policy(config),
         )
+        admission = broadcast_admission(config)
         loop, pool, supervisor, notifier = EventLoop(), ThreadPool(1), Supervisor(), Notifier()
         updater = BroadcastConsumer(
             loop,
@@ -296,6 +303,7 @@ def run(config: UpdatesConfig) -> int:
                 config.exchange,
                 tuple(config.reply_queues),
             ),
+            admission=admission,
             updates=updates,
             pool=pool,
             notifier=notifier,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcast_signatures import verified
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcasts import (
     ACCEPTED,
     DONE,
@@ -25,6 +26,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages im
 from module_run import Run, run_module
 
 from .._fleet.memory_broker import MemoryBroker
+from .._mirror.signing.signed_models import KEY, RING, private_pem_of
 
 LANE = lane("chat", "m:1")
 TYPED = dialect_named("typed")
@@ -147,6 +149,35 @@ def test_broadcast_that_a_node_does_not_carry_out_fails(
     outcome = run("fleet_broadcast", name="a:1", **options)
     assert outcome.result["error_code"] == "broadcast_failed" and text in outcome.result["msg"]
     assert "nodes" in outcome.result
+
+
+def test_broadcast_with_a_key_is_signed_in_check_mode_too(memory_broker: MemoryBroker, tmp_path: Path) -> None:
+    memory_broker.answers = reporting(NodeReport("gpu-01", DONE, {"changed": True}))
+    (tmp_path / "signing.pem").write_bytes(private_pem_of(KEY, b"open"))
+    key = {"signing_key": str(tmp_path / "signing.pem"), "signing_key_passphrase": "open"}
+    for check in (False, True):
+        assert run("fleet_broadcast", name="a:1", nodes=["gpu-01"], timeout=60, check=check, **key).changed
+    shown = [verified(message, RING) for _exchange, _key, message in memory_broker.published]
+    assert [broadcast.expires_at - broadcast.signed_at for broadcast in shown] == [60, 60]
+
+
+def test_broadcast_with_a_key_that_cannot_be_read_is_not_sent(memory_broker: MemoryBroker, tmp_path: Path) -> None:
+    outcome = run("fleet_broadcast", name="a:1", signing_key=str(tmp_path / "gone.pem"))
+    assert outcome.result["error_code"] == "signing_key" and memory_broker.published == []
+
+
+def test_broadcast_whose_copy_was_refused_ends_as_the_broadcast_itself(memory_broker: MemoryBroker) -> None:
+    repeated = NodeReport("gpu-01", FAILED, error={"code": "broadcast_repeated", "message": "x"})
+    reports = NodeReport("gpu-01", ACCEPTED), repeated, NodeReport("gpu-01", DONE, {"changed": True}), repeated
+    memory_broker.answers = reporting(*reports)
+    outcome = run("fleet_broadcast", name="a:1", nodes=["gpu-01"])
+    assert outcome.result["nodes"]["gpu-01"]["state"] == DONE
+
+
+def test_broadcast_that_every_node_refuses_as_repeated_fails(memory_broker: MemoryBroker) -> None:
+    repeated = NodeReport("gpu-01", FAILED, error={"code": "broadcast_repeated", "message": "taken before"})
+    memory_broker.answers = reporting(repeated)
+    assert "taken before" in run("fleet_broadcast", name="a:1", nodes=["gpu-01"]).result["msg"]
 
 
 @pytest.mark.parametrize("options", [{"name": "a b"}, {"timeout": 0}, {"discovery": 0}, {"nodes": []}])

@@ -1,45 +1,168 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which broadcasts are one."""
+"""Signed broadcasts on their way through the consumer: taken, redelivered, repeated, acknowledged."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable, Optional
 
 import pytest
-from fleet_worker._fleet.messages import Message, Properties
-from fleet_worker.updates.consumer import _identity
+from cryptography.hazmat.primitives.asymmetric import ec
+from fleet_worker._fleet.broadcasts import DONE, IMPORT, BroadcastRefusedError, NodeReport, Order, order_message
+from fleet_worker._fleet.broker import Address, BrokerSettings
+from fleet_worker._fleet.messages import Message
+from fleet_worker._mirror.signing.keys import PrivateKey
+from fleet_worker.domain.publication import Publication
+from fleet_worker.updates import consumer
+from fleet_worker.updates.admission import Admission
+from fleet_worker.updates.broadcast_record import BroadcastRecord
 
-BODY = b'{"function": "import_from_s3", "model": "llama3:8b"}'
+from ..manual_loop import ManualLoop
 
-
-def message(body: bytes = BODY, headers: Any = None, **properties: Any) -> Message:
-    given = {"message_id": "m", "correlation_id": "c", "reply_to": "r", **properties}
-    return Message(Properties(**given), headers or {}, body)
-
-
-def test_identity_redelivery_is_the_same_broadcast() -> None:
-    assert _identity(message()) == _identity(message(headers={"x-delivery-count": 1, "x-death": []}))
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        message(body=BODY.replace(b"8b", b"70b")),
-        message(correlation_id="d"),
-        message(reply_to="s"),
-        message(message_id="n"),
-        message(headers={"function": "plan_import_from_s3"}),
-    ],
-)
-def test_identity_used_message_id_is_another_broadcast(other: Message) -> None:
-    assert _identity(other) != _identity(message())
+SIGNER = PrivateKey(ec.generate_private_key(ec.SECP256R1()))
 
 
-def test_identity_odd_text_is_no_error() -> None:
-    assert _identity(message(message_id="\udcff", headers={"function": ["\udcff"]}))
+class Settled:
+    """A settlement that notes what became of it."""
+
+    def __init__(self) -> None:
+        self.said = ""
+
+    def ack(self) -> None:
+        self.said += "ack "
+
+    def reject(self) -> None:
+        self.said += "reject "
 
 
-def test_identity_without_a_message_id_is_none() -> None:
-    assert _identity(message(message_id=None)) == ""
+class Process:
+    """One life of the updates of a node, without a broker and without a mirror."""
+
+    def __init__(self, path: Path) -> None:
+        self.reports: list[tuple[str, str]] = []
+        self.imports = 0
+        self.published: Optional[Publication] = Publication.CONFIRMED
+        self.waiting: list[Callable[[], None]] = []
+        self.loop = ManualLoop()
+        self.forbidden = False
+        record = BroadcastRecord(str(path / "broadcasts.json"))
+        nothing: Any = SimpleNamespace(status=lambda _text: None)
+        updates: Any = SimpleNamespace(check=self._check, carry_out=self._carry_out)
+        pool: Any = SimpleNamespace(submit=self.waiting.append)
+        self.consumer = consumer.BroadcastConsumer(
+            self.loop,
+            consumer.BroadcastSettings(BrokerSettings((Address("hub", 1),)), "gpu-01", "lex.ollama", ("llm.*",)),
+            admission=Admission("gpu-01", "enforce", SIGNER.ring, record),
+            updates=updates,
+            pool=pool,
+            notifier=nothing,
+            watchdog=nothing,
+        )
+        self.consumer._publisher = SimpleNamespace(publish=self._publish)  # type: ignore[assignment]
+        self.consumer._outcomes = SimpleNamespace(publish=lambda *_what: None)  # type: ignore[assignment]
+
+    def _check(self, _order: Order) -> None:
+        if self.forbidden:
+            raise BroadcastRefusedError("The model is not one that gpu-01 may import")
+
+    def _carry_out(self, _order: Order) -> NodeReport:
+        self.imports += 1
+        return NodeReport("gpu-01", DONE)
+
+    def _publish(self, reply: Any, done: Callable[[Any], None]) -> None:
+        body = json.loads(reply.message.body)
+        self.reports.append((body["state"], body["error"].get("code", "")))
+        done(self.published)
+
+    def take(self, message: Message, count: int = 0) -> Settled:
+        settled: Any = Settled()
+        self.consumer._take(message, settled, count)
+        return settled  # type: ignore[no-any-return]
+
+    def work(self) -> None:
+        while self.waiting:
+            self.waiting.pop(0)()
+        self.loop.turn()
+
+
+def broadcast(**others: Any) -> Message:
+    return order_message(Order(IMPORT, "llama3:8b", **others), "c-1", "llm.fleet.reply.x", 600, SIGNER)
+
+
+def test_copy_of_a_broadcast_under_way_is_refused_and_costs_it_nothing(tmp_path: Path) -> None:
+    process, message = Process(tmp_path), broadcast()
+    first = process.take(message)
+    copy = process.take(message)
+    assert (copy.said, first.said) == ("ack ", "")
+    process.work()
+    assert (first.said, process.imports) == ("ack ", 1)
+    assert process.reports == [("accepted", ""), ("failed", "broadcast_repeated"), ("done", "")]
+
+
+def test_redelivery_of_a_broadcast_under_way_joins_it(tmp_path: Path) -> None:
+    process, message = Process(tmp_path), broadcast()
+    first, again = process.take(message), process.take(message, 1)
+    process.work()
+    assert (first.said, again.said, process.imports) == ("ack ", "ack ", 1)
+
+
+def test_redelivery_after_a_restart_is_carried_out(tmp_path: Path) -> None:
+    message = broadcast()
+    Process(tmp_path).take(message)
+    process = Process(tmp_path)
+    again = process.take(message, 1)
+    process.work()
+    assert (again.said, process.imports) == ("ack ", 1)
+    assert process.reports == [("accepted", ""), ("done", "")]
+
+
+def test_redelivery_after_a_report_that_was_lost_is_carried_out(tmp_path: Path) -> None:
+    process, message = Process(tmp_path), broadcast()
+    process.published = Publication.LOST
+    first = process.take(message)
+    process.work()
+    process.published = Publication.CONFIRMED
+    again = process.take(message, 1)
+    process.work()
+    assert (first.said, again.said, process.imports) == ("", "ack ", 2)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_redelivery_after_the_last_report_is_only_acknowledged(tmp_path: Path, restarted: bool) -> None:
+    process, message = Process(tmp_path), broadcast()
+    process.take(message)
+    process.work()
+    process = Process(tmp_path) if restarted else process
+    reports = len(process.reports)
+    assert process.take(message, 1).said == "ack "
+    process.work()
+    assert len(process.reports) == reports and process.imports == (0 if restarted else 1)
+
+
+def test_broadcast_that_the_node_does_not_allow_cannot_be_repeated_when_it_does(tmp_path: Path) -> None:
+    process, message = Process(tmp_path), broadcast()
+    process.forbidden = True
+    process.take(message)
+    process.forbidden = False
+    process.take(message)
+    process.take(message, 1)
+    process.work()
+    assert process.imports == 0
+    assert process.reports == [("failed", "broadcast_refused"), ("failed", "broadcast_repeated")]
+
+
+def test_unsigned_broadcast_is_refused_with_a_report(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    message = order_message(Order(IMPORT, "llama3:8b"), "c-1", "llm.fleet.reply.x", 600)
+    assert process.take(message).said == "ack "
+    assert process.reports == [("failed", "broadcast_unsigned")] and not process.waiting
+
+
+def test_broadcast_for_other_nodes_is_neither_reported_nor_recorded(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    assert process.take(broadcast(nodes=("gpu-02",))).said == "ack "
+    assert process.reports == [] and json.loads((tmp_path / "broadcasts.json").read_text())["broadcasts"] == {}

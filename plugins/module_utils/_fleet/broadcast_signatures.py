@@ -1,0 +1,215 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# PRIVATE to this collection: no promise of stability outside it.
+"""Signatures of broadcasts, by the kind of key that models are signed with.
+
+What is signed are the bytes of the body, so that no two readers can disagree on them: function, model, nodes and every
+other field, with the time, the end of validity and a nonce. They are signed as DSSE has it, together with a type, so
+that the signature of a model cannot pass for that of a broadcast. The signature is in a header of its own, and a reader
+that knows nothing of signatures reads the body as before.
+
+The keys themselves are not made here: this package needs to know only what :class:`SigningKey` and :class:`KnownKeys`
+say of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, Protocol
+
+from .._ollama.json_text import AmbiguousObject, read_json_closely
+from .._ollama.text import printable
+from .errors import FleetError
+from .messages import Message
+
+#: The header with the signature.
+HEADER = "x-legion-fleet-signature"
+
+#: What the signed bytes are.
+PAYLOAD_TYPE = b"application/vnd.legionio.broadcast+json"
+
+#: Seconds by which the clocks of a sender and a node may differ, the same as for S3 and for neighbours.
+SKEW = 900
+
+#: Seconds for which a broadcast is valid, at most: as long as the queue of a node that is off.
+LIFETIME = 86400
+
+#: Characters of a key's id that messages show.
+_SHOWN = 16
+
+_VALUE = re.compile(r"v1 ([0-9a-f]{64}) ([A-Za-z0-9+/]{16,256}={0,2})", re.ASCII)
+_NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+
+#: Later than any time in seconds since 1970 that is meant so.
+_LATEST = 1 << 40
+
+
+class BroadcastUnsignedError(FleetError):
+    """A broadcast has no signature, and the node demands one."""
+
+    code = "broadcast_unsigned"
+
+
+class BroadcastSignatureError(FleetError):
+    """A broadcast has a signature that does not show that somebody with a known key has sent it."""
+
+    code = "broadcast_signature"
+
+
+class BroadcastExpiredError(FleetError):
+    """A signed broadcast is not valid now: it is too old, or from the future."""
+
+    code = "broadcast_expired"
+
+
+class SigningKey(Protocol):
+    """Signs."""
+
+    @property
+    def key_id(self) -> str:
+        """64 hexadecimal digits."""
+
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of some content."""
+
+
+class KnownKey(Protocol):
+    """Checks signatures."""
+
+    def verifies(self, signature: bytes, content: bytes) -> bool:
+        """Return whether a signature of some content is this key's."""
+
+
+class KnownKeys(Protocol):
+    """The keys whose signatures count; as text, their ids."""
+
+    def get(self, key_id: str) -> Optional[KnownKey]:
+        """Return the key of an id; None if there is none."""
+
+
+@dataclass(frozen=True)
+class SignedBroadcast:
+    """What a signature has shown.
+
+    :ivar digest: what all copies of the broadcast have in common, and no other broadcast has.
+    :ivar signed_at: when it was signed, in seconds since 1970.
+    :ivar expires_at: until when it is valid.
+    """
+
+    digest: str
+    signed_at: int
+    expires_at: int
+
+    def require_current(self, now: float) -> None:
+        """Check that it is valid at a time.
+
+        :param now: of the clock of the system, in seconds since 1970.
+        :raises BroadcastExpiredError: if it is not.
+        """
+        if self.signed_at > now + SKEW:
+            raise BroadcastExpiredError(
+                f"it was signed {self.signed_at - now:.0f} seconds from now",
+                remedy="Compare the clock of the machine that sends it with the clock of the node",
+            )
+        if now > self.expires_at + SKEW:
+            raise BroadcastExpiredError(
+                f"it has been invalid for {now - self.expires_at:.0f} seconds",
+                remedy="Send it again; if it was sent just now, compare the clocks",
+            )
+
+
+def proof_fields(seconds: float) -> dict[str, Any]:
+    """Return the fields that a body needs besides its content, to be signed now.
+
+    :param seconds: how long the broadcast is valid; more than a day counts as a day.
+    """
+    now = int(time.time())
+    return {
+        "signed_at": now,
+        "expires_at": now + int(max(1, min(seconds, LIFETIME))),
+        "nonce": secrets.token_hex(16),
+    }
+
+
+def signature_header(body: bytes, key: SigningKey) -> dict[str, str]:
+    """Return the header with the signature of a body."""
+    signature = base64.b64encode(key.sign(_signed_bytes(body))).decode("ascii")
+    return {HEADER: f"v1 {key.key_id} {signature}"}
+
+
+def verified(message: Message, keys: KnownKeys) -> SignedBroadcast:
+    """Return what the signature of a broadcast shows.
+
+    Nothing of the body is believed, or even read, before its signature was checked.
+
+    :raises BroadcastUnsignedError: if it has none.
+    :raises BroadcastSignatureError: if it has none by a known key, or its body is not one that can be signed.
+    """
+    value = message.headers.get(HEADER)
+    if value is None:
+        raise BroadcastUnsignedError(
+            f"it has no signature of the known keys ({keys})", remedy="Send it with signing_key"
+        )
+    found = _VALUE.fullmatch(value) if isinstance(value, str) else None
+    signature = _decoded(found[2]) if found else None
+    if found is None or signature is None:
+        raise BroadcastSignatureError(f"its signature is malformed: {printable(value, 40)}")
+    key = keys.get(found[1])
+    if key is None:
+        raise BroadcastSignatureError(
+            f"it is signed with the key {found[1][:_SHOWN]}, and the known keys are: {keys}",
+            remedy="Add the key to those of the node if it is one of yours",
+        )
+    if not key.verifies(signature, _signed_bytes(message.body)):
+        raise BroadcastSignatureError(
+            f"its signature is not one of the key {found[1][:_SHOWN]} that it names; it was changed after it was signed"
+        )
+    return _read(message.body)
+
+
+def _read(body: bytes) -> SignedBroadcast:
+    """Read a body that was signed with a known key. It may be anything."""
+    try:
+        document = read_json_closely(body.decode("utf-8"))
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise BroadcastSignatureError("the signed body is not a JSON object in UTF-8")
+    if isinstance(document, AmbiguousObject):
+        raise BroadcastSignatureError("the signed body has a name twice, so that readers would disagree on it")
+    if "function" not in document:  # a header that nobody has signed would decide
+        raise BroadcastSignatureError("the signed body has no function")
+    nonce = document.get("nonce")
+    signed_at, expires_at = _seconds(document, "signed_at"), _seconds(document, "expires_at")
+    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce) or signed_at is None or expires_at is None:
+        raise BroadcastSignatureError("the signed body has no nonce, signed_at and expires_at, so it could be repeated")
+    if not 0 < expires_at - signed_at <= LIFETIME:
+        raise BroadcastSignatureError(
+            f"it is valid from {signed_at} to {expires_at}, and {LIFETIME} seconds are allowed"
+        )
+    return SignedBroadcast(hashlib.sha256(body).hexdigest(), signed_at, expires_at)
+
+
+def _seconds(document: Mapping[str, Any], name: str) -> Optional[int]:
+    value = document.get(name)
+    return value if type(value) is int and 0 < value < _LATEST else None  # a truth value is an int, too
+
+
+def _signed_bytes(body: bytes) -> bytes:
+    """Return what is signed of a body, as DSSE has it (its pre-authentication encoding)."""
+    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE, len(body), body)
+
+
+def _decoded(text: str) -> Optional[bytes]:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
