@@ -1,18 +1,18 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""pika's connection, with some things put right, and one made cheaper.
+"""pika's connection, with three corrections: cancelled consumers, refused frames, and few packets.
 
-What is on its way when a consumer is cancelled arrives before the broker has confirmed the cancellation. pika (1.4.4,
-channel.py) rejects it with requeue: the request loses one of the few deliveries that its queue allows, three on a
-shared lane, because this worker has changed its mind. Here it is delivered like any other.
+After a worker cancels a consumer, deliveries arrive until the broker confirms the cancellation. pika (1.4.4,
+channel.py) rejects them with a requeue, and each requeue costs a request one of its few deliveries, three on a shared
+lane. This connection delivers them like all others.
 
-What a requester wrote into the properties of a message never ends the connection (``TolerantFrames``). A frame that
-the broker does not take is not sent: the broker would end the connection for it.
+Malformed properties of a requester's message never end the connection (``TolerantFrames``). The connection does not
+send a frame that is too large, because the broker would close the connection.
 
-What is sent goes out at the end of a turn of the loop, as one. pika sends each frame by itself, three for a message: a
-system call and a packet each, for which the broker is woken each time, after two switches of what the loop watches and
-another turn of it.
+All frames of one turn of the loop are sent together at the end of the turn. pika sends each of a message's three frames
+alone. Each frame costs pika a system call, a packet, two changes of the watched events and another turn of the loop,
+and wakes the broker.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..runtime.event_loop import EventLoop
 
 
 class FrameTooLargeError(Exception):
-    """A frame has more bytes than broker and client have agreed on."""
+    """A frame has more bytes than the negotiated limit."""
 
 
 class _Channel(pika.channel.Channel):  # type: ignore[misc]
@@ -43,10 +43,10 @@ class _Channel(pika.channel.Channel):  # type: ignore[misc]
 
 
 class Connection(TolerantFrames, pika.SelectConnection):  # type: ignore[misc]
-    """A connection whose channels deliver everything that they get.
+    """A connection whose channels deliver all messages.
 
-    :param loop: that it lives on.
-    :param callbacks: as pika's connection takes them.
+    :param loop: the loop of the connection.
+    :param callbacks: the callbacks of pika's connection.
     """
 
     def __init__(self, parameters: pika.ConnectionParameters, loop: EventLoop, **callbacks: Any) -> None:
@@ -58,9 +58,9 @@ class Connection(TolerantFrames, pika.SelectConnection):  # type: ignore[misc]
         return _Channel(self, channel_number, on_open_callback)
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
-        """Send frames, all of them or none.
+        """Send all frames, or none.
 
-        :raises FrameTooLargeError: when the broker would end the connection for one of them.
+        :raises FrameTooLargeError: if a frame exceeds the limit, for which the broker would close the connection.
         """
         for frame in marshaled_frames:
             if len(frame) > self.params.frame_max:
@@ -75,16 +75,16 @@ class Connection(TolerantFrames, pika.SelectConnection):  # type: ignore[misc]
         self._outgoing.append(data)
 
     def _send(self) -> None:
-        """Send what has been said in this turn: at once if the network takes it, and else as pika does."""
+        """Send the frames of this turn: at once if the socket takes them, otherwise through pika's buffer."""
         data = b"".join(self._outgoing)
         self._outgoing.clear()
         transport = self._transport
         if transport is None:
-            return  # lost in this very turn
+            return  # the connection was lost in this turn
         sock = transport._sock
-        # TLS has to be given the same bytes again after it was not ready: pika's transport knows how.
+        # TLS needs the same bytes again after it was not ready, which pika's transport handles.
         if not transport.get_write_buffer_size() and not isinstance(sock, ssl.SSLSocket):
-            with suppress(OSError):  # no room now, or broken: it is pika that waits, or ends the connection
+            with suppress(OSError):  # the socket is full or broken, and pika waits or ends the connection
                 data = data[sock.send(data) :]
         if data:
             transport.write(data)

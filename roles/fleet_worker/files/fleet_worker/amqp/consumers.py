@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The channels that requests come by. Each delivery carries its own settlement (``domain/settlement.py``).
+"""The channels for deliveries of requests. Each delivery has its own settlement (``domain/settlement.py``).
 
-There is one channel for all consumers, and there are some for asking lanes one by one (``getters.py``). A channel is
-never closed from here: that would give back what is unacknowledged on it.
+One channel has all consumers, and further channels fetch single requests (``getters.py``). The worker never closes such
+a channel, because the broker would requeue the unacknowledged requests of the channel.
 
-A lane whose queue this user may declare and not read costs each channel that it is consumed or asked by. So a lane is
-asked once before anything else, on a channel that no delivery depends on, and consumed when the broker has answered.
+If the user may declare a queue but not read it, the broker closes every channel that reads from the queue. So the
+worker first tries a get on a channel without deliveries, and consumes the lane only after the broker has answered.
 
 Everything here runs on the I/O thread.
 """
@@ -32,33 +32,31 @@ from ..logs.defects import contained
 from .getters import PATIENCE, GetRequest, Getters
 from .reconnecting import ReconnectingConnection
 
-#: Channels for asking lanes, and for asking those that were never asked. A question takes about a millisecond, an
-#: inference hundreds of them.
+#: The channels for gets, and for the first get of a lane. A get takes about a millisecond, an inference hundreds.
 GETTERS = 4
 PROBERS = 2
 
-#: Seconds until a lane is declared again whose queue is gone.
+#: Seconds until the worker declares a deleted queue again.
 RETRY_GONE = 1.0
 
-#: The same for a queue that may not be read: 1 to 2 s, doubled each time, 5 minutes at most; and how often that is.
+#: The pauses for an unreadable queue: 1 to 2 s, doubled each time, at most 5 minutes; and the most counted refusals.
 PAUSES = RetryPolicy(base=2.0, cap=300.0)
 MANY = 20
 
 
 class Consumers:
-    """Gets requests out of lanes.
+    """Takes requests from lanes.
 
     :param link: the connection to the broker.
-    :param delivered: called with each request that a consumer has got.
-    :param got: called with the lane that was asked, its request or None, and how many requests it still has.
-    :param cancelled: called with a lane, and whether it was its second consumer, when the broker has confirmed its end.
-    :param lane_lost: called with a lane whose queue is gone or may not be read, or whose consumer the broker has ended:
-        RabbitMQ 4.3 does that when it has lost patience with an unacknowledged delivery. Beside it are the reason, and
-        seconds until the lane is to be tried again.
-    :param silent: called with a lane for which the broker does not answer for now, and whether it was asked for one
-        request, and not for a consumer.
-    :param closed: called with the reason when the broker has closed the channel of the consumers; not when the
-        connection is gone.
+    :param delivered: called with each request of a consumer.
+    :param got: called after a get with the lane, its request or ``None``, and the number of requests in the queue.
+    :param cancelled: called after the confirmed end of a consumer with the lane, and whether it was the second one.
+    :param lane_lost: called with a lane, the reason, and the seconds until the next attempt, if the queue is deleted or
+        unreadable, or if the broker has ended the consumer: RabbitMQ 4.3 does so after its consumer timeout.
+    :param silent: called with a lane for which the broker does not answer, and whether the worker waits for a get
+        instead of a consumer.
+    :param closed: called with the reason if the broker closes the channel of the consumers; not after a lost
+        connection.
     """
 
     def __init__(
@@ -83,21 +81,21 @@ class Consumers:
         self._closed = closed
         self._channel: Any = None
         self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
-        #: Lanes that consumers were asked for, and when, until the broker has said that there is one.
+        #: The lanes whose consumer the broker has not confirmed, with the time of the command.
         self._beginning: deque[tuple[LaneSettings, float]] = deque()
-        self._looking = self._told_silent = False
-        #: Queues that the broker lets us read, over this connection.
+        self._checking = self._reported_silent = False
+        #: The queues that are readable over this connection.
         self._readable: set[str] = set()
-        #: Consumers that wait until it is known whether their queue is readable, with their prefetch.
+        #: The consumers that wait for the first get of their queue, with their prefetch.
         self._unproven: dict[tuple[str, bool], tuple[LaneSettings, int]] = {}
-        #: How often in a row the broker has refused to let us read each queue.
+        #: The number of refusals in a row of each unreadable queue.
         self._refusals: dict[str, int] = {}
         self._getters = Getters(link, GETTERS, self._received)
         self._probers = Getters(link, PROBERS, self._received, once=True)
 
     @property
     def is_open(self) -> bool:
-        """Whether lanes can be consumed and asked."""
+        """Whether the channels are open."""
         return self._channel is not None and bool(self._channel.is_open)
 
     def open(self, ready: Callable[[], None]) -> None:
@@ -108,7 +106,7 @@ class Consumers:
         self._probers.open()
 
     def open_consumers(self, ready: Callable[[], None]) -> None:
-        """Open the channel of the consumers, anew when the broker has closed it."""
+        """Open the channel of the consumers, also after the broker has closed it."""
         self._forget_consumers()
 
         def opened(channel: Any) -> None:
@@ -125,8 +123,8 @@ class Consumers:
     def consume(self, lane: LaneSettings, prefetch: int, *, hot: bool) -> None:
         """Begin to consume a lane.
 
-        :param prefetch: deliveries that this consumer may have unacknowledged.
-        :param hot: whether it is the second consumer of the lane.
+        :param prefetch: the most unacknowledged deliveries of this consumer.
+        :param hot: whether this is the second consumer of the lane.
         """
         if lane.queue in self._readable:
             self._consume(lane, prefetch, hot)
@@ -144,7 +142,7 @@ class Consumers:
         )
 
     def _proven(self, lane: LaneSettings, delivery: Optional[Delivery], _more: int) -> None:
-        """The broker lets us read a lane that is to be consumed."""
+        """Consume a lane after its first get has shown that the queue is readable."""
         self._may_be_read(lane)
         for hot in (False, True):
             waiting = self._unproven.pop((lane.queue, hot), None)
@@ -154,7 +152,7 @@ class Consumers:
             self._delivered(delivery)
 
     def _consume(self, lane: LaneSettings, prefetch: int, hot: bool) -> None:
-        # Not global: the limit is that of each consumer begun afterwards, and quorum queues know no other.
+        # The limit is not global: it applies to each later consumer. Quorum queues support no other limit.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
         arguments = {} if lane.consumer_priority is None else {"x-priority": lane.consumer_priority}
 
@@ -166,34 +164,34 @@ class Consumers:
         tag = self._channel.basic_consume(lane.queue, received, arguments=arguments, callback=self._on_consume_ok)
         self._consumers[tag] = (lane, hot)
         self._beginning.append((lane, time.monotonic()))
-        self._look_later()
+        self._check_later()
 
-    def _look_later(self) -> None:
-        """Look when the broker should have begun the consumer that it begins next."""
-        if self._beginning and not self._looking:
-            self._looking = True
+    def _check_later(self) -> None:
+        """Check later whether the broker has confirmed the next consumer."""
+        if self._beginning and not self._checking:
+            self._checking = True
             seconds = max(0.0, self._beginning[0][1] + PATIENCE - time.monotonic())
-            self._link.call_later(seconds, partial(self._look_for_silence, self._channel))
+            self._link.call_later(seconds, partial(self._check_silence, self._channel))
 
-    def _look_for_silence(self, channel: Any) -> None:
-        """Say which lane has waited too long for its consumer."""
+    def _check_silence(self, channel: Any) -> None:
+        """Report the lane whose consumer is overdue."""
         if channel is not self._channel:
             return
-        self._looking = False
-        if not self._beginning or self._told_silent:
+        self._checking = False
+        if not self._beginning or self._reported_silent:
             return
         lane, since = self._beginning[0]
         if time.monotonic() - since < PATIENCE:
-            self._look_later()
+            self._check_later()
             return
-        self._told_silent = True
+        self._reported_silent = True
         self._silent(lane, False)
 
     def cancel(self, queue: str, *, hot: bool) -> None:
-        """Stop consuming a lane. What is on its way still comes, until ``cancelled`` is called."""
+        """Stop consuming a lane. Deliveries may arrive until the call of ``cancelled``."""
         waiting = self._unproven.pop((queue, hot), None)
         if waiting is not None:
-            # The consumer was never started. The caller's callback runs later, as always.
+            # The consumer has never started. The callback still runs later, as for other consumers.
             self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(waiting[0], hot))
         for tag in [tag for tag, (lane, second) in self._consumers.items() if (lane.queue, second) == (queue, hot)]:
             self._channel.basic_cancel(tag, callback=_ignored)
@@ -201,7 +199,7 @@ class Consumers:
     # Getting
 
     def get(self, lane: LaneSettings) -> None:
-        """Ask a lane for one request."""
+        """Fetch one request from a lane."""
 
         def answered(delivery: Optional[Delivery], more: int) -> None:
             self._may_be_read(lane)
@@ -225,7 +223,7 @@ class Consumers:
             self._refusals.pop(lane.queue, None)
 
     def _refused(self, lane: LaneSettings, error: ChannelClosedByBroker) -> None:
-        """The broker has closed a channel because of a lane."""
+        """Handle a channel that the broker has closed because of a lane."""
         self._readable.discard(lane.queue)
         for hot in (False, True):
             self._unproven.pop((lane.queue, hot), None)
@@ -237,24 +235,24 @@ class Consumers:
 
     @staticmethod
     def _received(lane: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
-        """Return the delivery of a message; None when the message cannot be one, and was rejected."""
+        """Return the delivery of a message; ``None`` if the message was rejected because of a defect."""
 
         def read() -> Delivery:
             count = delivery_count(properties.headers, method.redelivered)
             delivery = Delivery(lane, Settlement(channel, method.delivery_tag), from_pika(properties, body), count)
-            _identity = delivery.identity  # worked out here, so that nothing raises later
+            _identity = delivery.identity  # computed here, where an exception only rejects the message
             return delivery
 
         def reject(_error: Exception) -> None:
-            # The message must not come back to meet the defect again and again.
+            # A requeued message would meet the defect again and again.
             channel.basic_reject(method.delivery_tag, requeue=False)
 
         return contained(read, reject, lane=lane.queue)
 
     def _on_consume_ok(self, _frame: Any) -> None:
         self._beginning.popleft()
-        self._told_silent = False
-        self._look_later()
+        self._reported_silent = False
+        self._check_later()
 
     def _on_cancel_ok(self, frame: Any) -> None:
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
@@ -272,7 +270,7 @@ class Consumers:
             )
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
-        # One consumer is begun after the other on a channel, and the broker closes it for the first that it refuses.
+        # The broker starts consumers in order, and closes the channel at the first one that it refuses.
         culprit = self._beginning[0][0] if self._beginning else None
         self._forget_consumers()
         if isinstance(error, ChannelClosedByBroker):
@@ -282,10 +280,10 @@ class Consumers:
 
     def _forget_consumers(self) -> None:
         self._channel = None
-        self._looking = self._told_silent = False
+        self._checking = self._reported_silent = False
         for kept in (self._consumers, self._beginning, self._unproven):
             kept.clear()
 
 
 def _ignored(_frame: Any) -> None:
-    """Have pika wait for the broker's answer; without a callback it does not ask for one."""
+    """Do nothing. Without a callback, pika would not wait for the broker's answer."""

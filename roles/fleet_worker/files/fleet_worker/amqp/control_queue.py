@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker's control queue: cancellations come by it (``_fleet/control.py``).
+"""The worker's control queue, which receives cancellations (``_fleet/control.py``).
 
-A worker without the right to have this queue works without it: then only deadlines end what nobody waits for.
-Everything here runs on the I/O thread.
+A worker without the permission for this queue works without cancellations. Then requests of lost requesters end at
+their deadlines. Everything here runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .reconnecting import ReconnectingConnection
 
 LOG = Log()
 
-#: Seconds until the queue is declared again when the broker has refused it. It refuses the queue of a connection that
-#: it has not noticed to be gone.
+#: Seconds until the worker declares a refused queue again. The broker also refuses the queue while it has not noticed
+#: the end of the worker's last connection.
 RETRY = 30.0
 
-#: Seconds for which a cancelled id is remembered, and how many are: a request that still waits in its lane comes later.
+#: The seconds and the number of remembered cancelled ids, for requests that still wait in their lanes.
 REMEMBERED = 900.0
 MAX_REMEMBERED = 10_000
 
 
 class ControlQueue:
-    """Takes cancellations.
+    """Receives cancellations.
 
     :param link: the connection to the broker.
-    :param node: name of the node.
-    :param cancel: called with the correlation id of a request that nobody waits for any more.
+    :param node: the name of the node.
+    :param cancel: called with the correlation id of each cancelled request.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ControlQueue:
         self._cancelled: OrderedDict[str, float] = OrderedDict()
 
     def open(self) -> None:
-        """Use a new connection, which has a new queue."""
+        """Declare and consume the queue over a new connection."""
 
         def opened(channel: Any) -> None:
             channel.queue_declare(
@@ -64,7 +64,7 @@ class ControlQueue:
         channel.add_on_close_callback(self._on_closed)
 
     def is_cancelled(self, correlation_id: object) -> bool:
-        """Whether the request of this id was cancelled a short while ago."""
+        """Return whether the request with this id was cancelled recently."""
         now = time.monotonic()
         while self._cancelled and next(iter(self._cancelled.values())) < now - REMEMBERED:
             self._cancelled.popitem(last=False)
@@ -89,7 +89,7 @@ class ControlQueue:
         if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):
             return
         reason = str(channel_error(error.reply_code, error.reply_text, self._settings))
-        if reason != self._refusal:  # said once, not every half minute
+        if reason != self._refusal:  # log a reason once, and not every half minute
             self._refusal = reason
             LOG.warning("control_queue_refused", queue=self._queue, error=reason)
         self._link.call_later(RETRY, self.open)

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lanes are declared and then bound, one after the other, each refusal told apart.
+"""The declaration of lanes: declare all queues, then bind them, and report each refusal by its lane.
 
-A refusal closes the channel, which is why this has channels of its own. While a node of a cluster stands still, the
-others answer no bind, and declare no queue that is new: for a minute, if nobody has set net_ticktime. A queue that is
-there can be consumed meanwhile, and its bindings of before are there, too. So a declaration reports after ``PATIENCE``
-which queues are declared, and later the rest. A queue whose own leader stands still is not answered for either: it is
-tried again after the others, on another channel, lest it keep them waiting until theirs expire.
+The broker closes the channel after a refusal, so declarations have channels of their own. While a node of a cluster is
+frozen, the other nodes answer no bind and declare no new queue, for a minute with the default net_ticktime. Meanwhile
+existing queues can be consumed, and have their old bindings. So a declaration reports the declared queues after
+``PATIENCE``, and the rest later. The broker also does not answer for a queue with a frozen leader. Such a queue is
+tried again after the others, on another channel, because the other queues may expire during the wait.
 
 Everything here runs on the I/O thread.
 """
@@ -29,19 +29,19 @@ from .reconnecting import ReconnectingConnection
 
 Done = Callable[[dict[str, Optional[BrokerError]]], None]
 
-#: Seconds after which a declaration reports what is declared so far. A broker in order needs less for hundreds.
+#: Seconds after which a declaration reports the queues declared so far. A healthy broker declares hundreds in less.
 PATIENCE = 5.0
 
-#: The most seconds between two tries of a queue that is not answered for. A lane that is shared expires after 60.
+#: The most seconds between two attempts for a queue without an answer. A shared lane expires after 60.
 MOST_PATIENCE = 20.0
 
 
 class Declaration:
     """Declares lanes once, over one connection.
 
-    :param done: called with queues, and None or why each cannot be used: once with all of them if the broker is quick,
-        else several times. A queue is named again that was declared and cannot be bound. Not called when the connection
-        breaks.
+    :param done: called with the result of each queue: ``None``, or the error of a refusal. Called once with all queues
+        if the broker is quick, otherwise several times. A queue that is declared but not bound has two results. Not
+        called after a lost connection.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class Declaration:
         self._lanes = list(lanes)
         self._settings = settings
         self._done = done
-        #: What was found out and is not told yet.
+        #: The results that have not been reported.
         self._results: dict[str, Optional[BrokerError]] = {}
-        #: What is to be done: a lane is declared, or bound to an exchange with a key.
+        #: The remaining steps: declare a lane, or bind it to an exchange with a key.
         self._steps: deque[tuple[Lane, Optional[tuple[str, str]]]] = deque((lane, None) for lane in lanes)
         self._steps.extend((lane, (exchange, key)) for lane in lanes for exchange in exchanges for key in lane.keys)
         self._step: Optional[tuple[Lane, Optional[tuple[str, str]]]] = None
-        #: When the step began, and for how long a queue may be silent before the others go first.
+        #: The start of the current step, and the seconds without an answer after which the other queues go first.
         self._since = 0.0
         self._patience = PATIENCE
         self._channel: Any = None
 
     def start(self) -> None:
-        self._link.call_later(PATIENCE, self._tell_some)
+        self._link.call_later(PATIENCE, self._report_some)
         self._open()
 
     def _open(self) -> None:
@@ -82,17 +82,17 @@ class Declaration:
     def _next(self) -> None:
         channel = self._channel
         if not channel.is_open:
-            return  # the worker leaves: pika still hands on what the broker answers while it closes
+            return  # the worker has closed the connection, but pika still passes on answers
         if not self._steps:
             self._step = None
             self._channel.close()
-            self._tell()
+            self._report()
             return
         self._step = lane, binding = self._steps.popleft()
         self._since = time.monotonic()
 
         def answered(_frame: Any) -> None:
-            if channel is self._channel:  # else the lane was set aside, and is declared again
+            if channel is self._channel:  # otherwise the lane was set aside, and is declared again
                 if binding is None:
                     self._results[lane.queue] = None
                 self._next()
@@ -104,26 +104,26 @@ class Declaration:
         else:
             channel.queue_bind(lane.queue, *binding, callback=answered)
 
-    def _tell_some(self) -> None:
-        """Tell what is known while the broker does not go on, and go on without a queue that is not answered for."""
+    def _report_some(self) -> None:
+        """Report the known results while the broker is silent, and set a silent queue aside."""
         if self._step is None:
             return
-        self._tell()
+        self._report()
         lane, binding = self._step
-        # The look is not in step with the steps: half of the time is silence enough.
+        # A check may come soon after the start of a step, so half of the patience is enough.
         if binding is None and self._channel is not None and time.monotonic() - self._since >= self._patience / 2:
             self._set_aside(lane)
-        self._link.call_later(self._patience, self._tell_some)
+        self._link.call_later(self._patience, self._report_some)
 
     def _set_aside(self, lane: Lane) -> None:
-        """Declare a lane after the others, on another channel: the channel of now waits for the leader of its queue."""
+        """Declare a lane after the others, on another channel: the current channel waits for the queue's leader."""
         own = [step for step in self._steps if step[0] is lane]
         self._steps = deque([*(step for step in self._steps if step[0] is not lane), (lane, None), *own])
         self._patience = min(2 * self._patience, MOST_PATIENCE)
         self._channel = None
         self._open()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         results, self._results = self._results, {}
         if results or not self._lanes:
             self._done(results)

@@ -1,15 +1,16 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Channels that lanes are asked by, for one request at a time (basic.get).
+"""The channels that fetch single requests from lanes (basic.get).
 
-There are several, because pika waits for the answer to one question before it sends the next one on a channel.
+There are several channels, because a channel of pika runs one get at a time.
 
-A broker answers no question to a queue whose leader does not answer the broker, for up to a minute, and nothing else on
-that channel. So a getter reports a question without an answer after ``PATIENCE``, and another channel takes its place.
+If the leader of a queue does not answer the broker, the broker answers neither a get from this queue nor anything else
+on that channel, for up to a minute. So a getter reports an overdue get after ``PATIENCE``, and another channel replaces
+its own.
 
-A broker that refuses a question closes the channel, and takes back every delivery that came by it. So lanes that were
-never asked before have channels of their own: such a channel is left to its first delivery, and another one is opened.
+If the broker refuses a get, it closes the channel and requeues all deliveries of the channel. So the first get from
+each lane uses a separate channel. After its first delivery such a channel runs no more gets, and another one is opened.
 
 Everything here runs on the I/O thread.
 """
@@ -27,21 +28,21 @@ from pika.exceptions import ChannelClosedByBroker
 from ..domain.delivery import Delivery, LaneSettings
 from .reconnecting import ReconnectingConnection
 
-#: Seconds for which an answer is waited for. A broker in order needs milliseconds, and a busy one less than this.
+#: Seconds until a get is overdue. A healthy broker needs milliseconds, a busy one less than this.
 PATIENCE = 5.0
 
-#: Makes a delivery of what pika gives to a callback; None when the message was rejected.
+#: Creates a delivery from the arguments of pika's callback; ``None`` if the message was rejected.
 Receive = Callable[[LaneSettings, Any, Any, Any, bytes], Optional[Delivery]]
 
 
 @dataclass(frozen=True)
 class GetRequest:
-    """A question to a lane.
+    """A get from a lane.
 
-    :ivar answered: called with the request, or None, and how many requests the lane still has.
-    :ivar refused: called when the broker refuses the question.
-    :ivar overdue: called when the broker does not answer for now.
-    :ivar late: called instead of ``answered`` when the broker answers after that.
+    :ivar answered: called with the request or ``None``, and the number of requests in the queue.
+    :ivar refused: called if the broker refuses the get.
+    :ivar overdue: called if the broker does not answer in time.
+    :ivar late: called instead of ``answered`` if the broker answers afterwards.
     """
 
     lane: LaneSettings
@@ -52,7 +53,7 @@ class GetRequest:
 
 
 class _Getter:
-    """A channel, and the question whose answer it waits for since when."""
+    """A channel, with its current get and the time of its start."""
 
     def __init__(self) -> None:
         self.channel: Any = None
@@ -62,11 +63,11 @@ class _Getter:
 
 
 class Getters:
-    """A number of channels, and the questions that wait for one.
+    """Some channels, and the gets that wait for a free one.
 
     :param link: the connection to the broker.
-    :param receive: makes deliveries.
-    :param once: whether a channel that a delivery came by is asked no more.
+    :param receive: creates deliveries.
+    :param once: whether a channel runs no more gets after its first delivery.
     """
 
     def __init__(self, link: ReconnectingConnection, number: int, receive: Receive, *, once: bool = False) -> None:
@@ -76,20 +77,20 @@ class Getters:
         self._once = once
         self._idle: list[_Getter] = []
         self._busy: set[_Getter] = set()
-        self._looking = False
+        self._checking = False
         self._questions: deque[GetRequest] = deque()
 
     def open(self) -> None:
-        """Open the channels of a new connection. Questions to the one before are forgotten."""
+        """Open the channels of a new connection. Forget the gets over the last connection."""
         self._idle.clear()
         self._busy.clear()
-        self._looking = False
+        self._checking = False
         self._questions.clear()
         for _number in range(self._number):
             self._open()
 
     def ask(self, question: GetRequest) -> None:
-        """Ask a lane for one request."""
+        """Fetch one request from a lane."""
         self._questions.append(question)
         self._ask()
 
@@ -112,7 +113,7 @@ class Getters:
                 getter.asked = question = self._questions.popleft()
                 getter.since = time.monotonic()
                 self._busy.add(getter)
-                self._look_later()
+                self._check_later()
 
                 def received(channel: Any, method: Any, properties: Any, body: bytes, getter: _Getter = getter) -> None:
                     if getter.asked is not None:
@@ -121,24 +122,24 @@ class Getters:
 
                 getter.channel.basic_get(question.lane.queue, received)
 
-    def _look_later(self) -> None:
-        """Look when the oldest question is overdue, if it has no answer by then."""
-        if self._busy and not self._looking:
-            self._looking = True
+    def _check_later(self) -> None:
+        """Check the oldest get when it becomes overdue."""
+        if self._busy and not self._checking:
+            self._checking = True
             oldest = min(getter.since for getter in self._busy)
-            self._link.call_later(max(0.0, oldest + PATIENCE - time.monotonic()), self._look_for_overdue)
+            self._link.call_later(max(0.0, oldest + PATIENCE - time.monotonic()), self._check_overdue)
 
-    def _look_for_overdue(self) -> None:
-        self._looking = False
+    def _check_overdue(self) -> None:
+        self._checking = False
         now = time.monotonic()
         for getter in [getter for getter in self._busy if now >= getter.since + PATIENCE]:
-            # It stays with its question, and the deliveries that came by it before.
+            # The channel keeps its get, and its unsettled deliveries.
             self._busy.discard(getter)
             getter.overdue = True
             self._open()
             if getter.asked is not None:
                 getter.asked.overdue()
-        self._look_later()
+        self._check_later()
 
     def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
         question, getter.asked = getter.asked, None

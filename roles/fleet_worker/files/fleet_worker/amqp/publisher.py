@@ -1,18 +1,18 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The channel that answers go by: mandatory and confirmed, so that what became of each of them is known.
+"""The channel for answers. All answers are mandatory and confirmed, so that the worker learns the result of each.
 
-A publish that the broker does not accept (too large, forbidden) costs the channel, and with it the confirms of
-everything else that was under way there. That is why answers have a channel of their own, and why after such an end
-they are sent one at a time until the backlog is gone: the one that costs the channel again is the culprit, and is given
-up. A publish can cost the whole connection, too. ``reply_probe.py`` keeps the known way to do that from happening, and
-``suspects.py`` finds the culprit of any other.
+If the broker does not accept an answer (too large, forbidden), it closes the channel, and the confirms of all other
+answers on the channel are lost. So answers have a separate channel. After such an end, they are sent one at a time
+until the backlog is gone. An answer that closes the channel again is the culprit, and is dropped. An answer can also
+make the broker close the whole connection: ``reply_probe.py`` prevents the known case, and ``suspects.py`` finds the
+culprit in other cases.
 
-A confirm that does not come is not waited for: after ``CONFIRM_PATIENCE`` the answers without one are published again,
-over another channel, and say that they may have been there before.
+If a confirm does not arrive within ``CONFIRM_PATIENCE``, the answer is published again over another channel, with a
+mark that it may be a duplicate.
 
-Whoever published is called when the state here is whole: a callback may publish again.
+A callback may publish again, so callbacks run only when the state of the publisher is consistent.
 
 Everything here runs on the I/O thread.
 """
@@ -42,15 +42,14 @@ from .suspects import Suspects
 
 LOG = Log()
 
-#: How often an answer that is refused is sent. A full reply queue has room again when its requester has read some.
+#: The attempts for a refused answer. A full reply queue has room again after its requester has read some messages.
 TRIES = 4
 
-#: The pauses between the tries: 0.25 to 0.5 s, doubled each time, so that requesters do not get all of them in step.
+#: The pauses between attempts: 0.25 to 0.5 s, doubled each time, and random so that answers do not arrive in step.
 PAUSES = RetryPolicy(base=0.5, cap=2.0)
 
 
-#: Seconds for which the confirm of an answer is waited for. Longer than a queue takes to get a new leader, shorter than
-#: any requester waits.
+#: The most seconds to wait for a confirm. The election of a queue's new leader takes less, and requesters wait longer.
 CONFIRM_PATIENCE = 30.0
 
 
@@ -67,10 +66,10 @@ class _Answer:
 class ConfirmingPublisher:
     """Publishes answers over one channel.
 
-    :param loop: of the I/O thread.
+    :param loop: the loop of the I/O thread.
     :param link: the connection to the broker.
-    :param forbidden: called when the broker does not let us publish at all: nothing can be answered then.
-    :param probe: publishes answers that could cost the connection.
+    :param forbidden: called if the worker may not publish at all, so that it cannot answer any request.
+    :param probe: publishes answers that could make the broker close the connection.
     """
 
     def __init__(
@@ -92,19 +91,19 @@ class ConfirmingPublisher:
         self._tag = 0
         self._unconfirmed: dict[int, _Answer] = {}
         self._queue: deque[_Answer] = deque()
-        #: Answers that were refused, and wait for their next try.
+        #: The refused answers that wait for their next attempt.
         self._resting: list[_Answer] = []
-        #: Answers that go over another connection first.
+        #: The answers that the probe publishes over another connection.
         self._probing: list[_Answer] = []
         self._one_at_a_time = False
-        #: Whether what is unconfirmed is one answer, which goes alone.
+        #: Whether the only unconfirmed answer was sent alone.
         self._sent_alone = False
         self._blocked = False
         self._alarm: Any = None
 
     @property
     def pending(self) -> int:
-        """Answers that are not settled."""
+        """The number of answers without a result."""
         return len(self._unconfirmed) + len(self._queue) + len(self._resting) + len(self._probing)
 
     def open(self, ready: Callable[[], None]) -> None:
@@ -125,13 +124,13 @@ class ConfirmingPublisher:
         channel.add_on_close_callback(self._on_closed)
 
     def publish(self, reply: Reply, done: Done, tries: int = TRIES) -> None:
-        """Publish an answer; ``done`` is called once, with what became of it.
+        """Publish an answer; call ``done`` once with the result.
 
-        :param tries: how often, when it is refused.
+        :param tries: the attempts for a refused answer.
         """
         answer = _Answer(reply, done, tries)
         if not self._link.is_connected:
-            _tell(answer, Publication.LOST)
+            _report(answer, Publication.LOST)
         elif self._probe.is_needed(reply):
             self._probing.append(answer)
             self._probe.publish(self._link.parameters, reply, partial(self._probed, answer))
@@ -140,18 +139,18 @@ class ConfirmingPublisher:
             self._send()
 
     def _probed(self, answer: _Answer, taken: Optional[bool]) -> None:
-        """An answer went over another connection: the broker has taken it, or has ended that connection for it."""
+        """Handle the result of the probe: the broker has taken the answer, or has closed the other connection."""
         self._probing.remove(answer)
         if taken is None:
             self._queue.append(answer)
             self._send()
         else:
-            _tell(answer, Publication.CONFIRMED if taken else Publication.UNACCEPTABLE)
+            _report(answer, Publication.CONFIRMED if taken else Publication.UNACCEPTABLE)
 
     def connection_lost(self, reason: Optional[BrokerError] = None) -> None:
-        """The connection is gone, and nothing of what was under way will be confirmed.
+        """Give the unconfirmed answers up after a lost connection.
 
-        :param reason: why, with the code of the broker (``amqp_code``) if the broker has ended it.
+        :param reason: the reason, with the broker's code (``amqp_code``) if the broker has closed the connection.
         """
         code = None if reason is None else reason.details.get("amqp_code")
         if isinstance(code, int) and code >= ENDED_FOR_AN_ERROR:
@@ -163,7 +162,7 @@ class ConfirmingPublisher:
         for kept in (self._unconfirmed, self._queue, self._resting, self._probing):
             kept.clear()
         for answer in lost:
-            _tell(answer, Publication.LOST)
+            _report(answer, Publication.LOST)
 
     def _send(self) -> None:
         while self._queue and self._channel is not None and self._channel.is_open:
@@ -176,7 +175,7 @@ class ConfirmingPublisher:
             self._queue.popleft()
             if guilty:
                 LOG.error("answer_given_up", queue=reply.routing_key, reason="the broker ends the connection for it")
-                _tell(answer, Publication.UNACCEPTABLE)
+                _report(answer, Publication.UNACCEPTABLE)
             elif self._put(reply):
                 answer.tries_left -= 1
                 answer.returned = False
@@ -186,12 +185,12 @@ class ConfirmingPublisher:
                 self._sent_alone = alone
                 self._set_alarm()
             else:
-                _tell(answer, Publication.UNACCEPTABLE)
+                _report(answer, Publication.UNACCEPTABLE)
         if not self._queue and not self._unconfirmed:
             self._one_at_a_time = False
 
     def _put(self, reply: Reply) -> bool:
-        """Hand an answer to pika; return whether pika took it. If not, nothing of it was sent."""
+        """Pass an answer to pika; return whether pika has taken it. If not, no part of it was sent."""
         # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
         mandatory = not is_direct(reply.routing_key)
 
@@ -210,7 +209,7 @@ class ConfirmingPublisher:
                 answer.returned = True
 
     def block(self, blocked: bool) -> None:
-        """The broker takes no messages for now, or takes them again. Nothing is confirmed meanwhile."""
+        """Note whether the broker blocks messages. It confirms nothing meanwhile."""
         self._blocked = blocked
         if not blocked:
             for answer in self._unconfirmed.values():
@@ -218,10 +217,10 @@ class ConfirmingPublisher:
 
     def _set_alarm(self) -> None:
         if self._alarm is None and self._unconfirmed:
-            self._alarm = self._loop.call_later(CONFIRM_PATIENCE, self._look_for_overdue)
+            self._alarm = self._loop.call_later(CONFIRM_PATIENCE, self._check_overdue)
 
-    def _look_for_overdue(self) -> None:
-        """Publish again what has waited too long for its confirm."""
+    def _check_overdue(self) -> None:
+        """Publish the answers with overdue confirms again."""
         self._alarm = None
         channel = self._channel
         oldest = min((answer.sent for answer in self._unconfirmed.values()), default=None)
@@ -236,7 +235,7 @@ class ConfirmingPublisher:
         for answer in again:
             answer.reply = marked(answer.reply, 1)
         self._queue.extendleft(reversed(again))
-        # A confirm that comes by the old channel after all must not be taken for one of the new.
+        # A late confirm on the old channel must not count as a confirm on the new one.
         self.open(lambda: None)
         if channel.is_open:
             channel.close()
@@ -248,19 +247,19 @@ class ConfirmingPublisher:
     def _on_confirmed(self, frame: Any) -> None:
         tags, positive = confirmed_tags(frame, self._unconfirmed)
         for tag in tags:
-            # One by one: as long as one is here it is pending, and nobody leaves who has to settle its request.
+            # One by one, so that an answer stays pending until its request is settled, and a drain waits for it.
             answer = self._unconfirmed.pop(tag, None)
             if answer is None:
                 continue
             self._suspects.clear(answer.reply)
             if positive:
-                _tell(answer, Publication.RETURNED if answer.returned else Publication.CONFIRMED)
+                _report(answer, Publication.RETURNED if answer.returned else Publication.CONFIRMED)
             elif answer.tries_left > 0:
                 self._resting.append(answer)
                 answer.refusals += 1
                 self._loop.call_later(PAUSES.delay(answer.refusals), lambda answer=answer: self._again(answer))
             else:
-                _tell(answer, Publication.REFUSED)
+                _report(answer, Publication.REFUSED)
         self._send()
 
     def _again(self, answer: _Answer) -> None:
@@ -284,9 +283,9 @@ class ConfirmingPublisher:
         if self._link.is_open:
             self.open(lambda: None)
         if culprit is not None:
-            _tell(culprit, Publication.UNACCEPTABLE)
+            _report(culprit, Publication.UNACCEPTABLE)
 
 
-def _tell(answer: _Answer, publication: Publication) -> None:
-    """Call back; what the callback raises concerns its own request alone."""
+def _report(answer: _Answer, publication: Publication) -> None:
+    """Call back. An exception of the callback does not harm other requests."""
     contained(lambda: answer.done(publication), lambda _error: None)

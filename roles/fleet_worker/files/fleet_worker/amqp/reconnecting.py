@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The connection to the broker: made again for as long as the worker lives, at one address after the other.
+"""The reconnect: when the worker connects to the broker again, and to which address.
 
-Whoever has channels has this object, and not the connection of the moment: so nobody keeps one that is gone.
+All parts with channels hold this object instead of the current connection, so no part keeps a lost connection.
 
 Everything here runs on the I/O thread.
 """
@@ -22,26 +22,26 @@ from .._fleet.broker import BrokerSettings, connection_error, parameters
 from .._fleet.errors import BrokerError, FleetError, InvalidBrokerError
 from .connection import Connection
 
-#: Seconds between two rounds through the addresses: doubled each time, up to the second. Half of each wait is random,
-#: so that a fleet does not come back in step to a broker that has just started.
+#: Seconds between two rounds through the addresses: doubled each time, up to the second value. Half of each pause is
+#: random, so that the workers of a fleet do not reconnect in step to a restarted broker.
 BACKOFF = 1.0
 BACKOFF_CAP = 30.0
 
-#: Seconds of one attempt, at most; pika gives each IP address of a host some seconds.
+#: The most seconds of one attempt. pika gives each IP address of a host some seconds.
 ATTEMPT = 120.0
 
-#: Seconds that a connection must have been of use for the next failure to be a first one. A broker that ends each
-#: connection as soon as it is used must not be asked every second.
+#: Seconds of usefulness after which a connection resets the count of failures. Without this limit, a worker would
+#: reconnect every second to a broker that closes each connection at its first use.
 PROVEN_AFTER = 3.0
 
 
 class ReconnectingConnection:
-    """One connection, and its successors.
+    """One connection to the broker, and its successors.
 
     :param loop: pika's loop, which outlives the connections.
-    :param opened: called with each connection that is open.
-    :param lost: called with the reason when a connection is gone that had been open.
-    :param failed: called with the reason when no address can be used; it is tried again unless this closes the link.
+    :param opened: called with each open connection.
+    :param lost: called with the reason when an open connection is lost.
+    :param failed: called with the reason when all addresses have failed; may close this object to prevent a retry.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ReconnectingConnection:
 
     @property
     def address(self) -> str:
-        """The address in use, or tried."""
+        """The address of the current connection or attempt."""
         return str(self._settings.addresses[self._index])
 
     @property
@@ -92,7 +92,7 @@ class ReconnectingConnection:
         return self._connection.channel(on_open_callback=on_open_callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
-        """Call back after so many seconds, if the connection is then still the same, and open.
+        """Call back after some seconds, if the connection is still open and the same.
 
         :return: the timer, for the loop's ``remove_timeout``.
         """
@@ -109,12 +109,12 @@ class ReconnectingConnection:
         self._connect()
 
     def confirmed_useful(self) -> None:
-        """The connection does what it is for: if it goes on doing so, the next failure is a first one."""
+        """Note that the connection is useful. After ``PROVEN_AFTER`` seconds, the next failure counts as the first."""
         if self._useful_since is None:
             self._useful_since = time.monotonic()
 
     def give_up(self, reason: BrokerError) -> None:
-        """Close a connection that is of no use, and try again later."""
+        """Close a useless connection, and reconnect later."""
         self._reason = reason
         if self._connection is not None and self._connection.is_open:
             self._connection.close(320, "worker reconnects")  # 320 CONNECTION-FORCED, as operators know it
@@ -136,7 +136,7 @@ class ReconnectingConnection:
         try:
             # Each attempt reads the certificates again, because they may have been renewed.
             chosen = parameters(self._settings, address)
-            # Where pika gets no socket, it calls nobody back, neither now nor later.
+            # Without a free file descriptor, pika never calls back, so try to create a socket first.
             socket.socket().close()
         except InvalidBrokerError as error:
             self._next_address(error)
@@ -154,7 +154,7 @@ class ReconnectingConnection:
         self._loop.call_later(ATTEMPT, partial(self._abandon, connection))
 
     def _abandon(self, connection: Any) -> None:
-        """Give up an attempt that never called back: an exception has ended it before."""
+        """Fail an attempt that has never called back, because an exception has ended it."""
         if connection is self._connection and not connection.is_open and not connection.is_closed:
             self._on_open_error(connection, TimeoutError(f"no connection within {ATTEMPT:g} s"))
 
@@ -200,7 +200,7 @@ class ReconnectingConnection:
         self._useful_since = None
         self._failures += 1
         if isinstance(error, AMQPHeartbeatTimeout):
-            # A node that stands still takes connections, and says nothing on them: the next one first.
+            # A frozen node accepts connections, but never answers, so try the next address first.
             self._index = (self._index + 1) % len(self._settings.addresses)
         self._later(self._delay())
 

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Registry events: the worker tells, in passing, which lanes it serves.
+"""Registry events, with which the worker announces the lanes that it serves.
 
-Nothing waits for them and nothing fails with them. They have a channel of their own, which the broker may close; no
-more than ``WINDOW`` of them are under way; and of a lane only the latest is kept to be sent, so that what a slow broker
-leaves behind is bounded by the number of lanes. While the broker has an alarm none is sent.
+No other part waits for these events or fails with them. They have a separate channel, which the broker may close. At
+most ``WINDOW`` events are unconfirmed. Only the latest event of each lane waits, so the number of lanes limits the
+backlog of a slow broker. The worker sends no events while the broker has an alarm.
 
 Everything here runs on the I/O thread.
 """
@@ -33,10 +33,10 @@ from .reconnecting import ReconnectingConnection
 
 LOG = Log()
 
-#: Events that may be unconfirmed. A round trip to the broker is a millisecond: enough for 1,000 lanes in a moment.
+#: The most unconfirmed events. A round trip to the broker takes a millisecond, so 1,000 lanes take less than a second.
 WINDOW = 16
 
-#: Seconds until a channel that the broker has closed is opened again.
+#: Seconds until the worker opens another channel after the broker has closed one.
 RETRY = 60.0
 
 #: States of a lane: available, undecided (not published), or any other trouble.
@@ -46,12 +46,12 @@ UNDECIDED = Trouble("undecided", "")
 
 @dataclass(frozen=True)
 class RegistrySettings:
-    """The node, as the registry shows it.
+    """The announced properties of the node.
 
-    :ivar node: name of the node.
-    :ivar slots: requests that it runs at the same time.
-    :ivar interval: seconds between two events of a lane whose state does not change; None to publish nothing.
-    :ivar instance: the name that the node goes by in events of version 2; None to send none of these.
+    :ivar node: the name of the node.
+    :ivar slots: the most requests that the node runs at the same time.
+    :ivar interval: seconds between two events of a lane without a change; ``None`` to publish no events.
+    :ivar instance: the name of the node in events of version 2; ``None`` to publish no such events.
     """
 
     node: str
@@ -61,7 +61,7 @@ class RegistrySettings:
 
 
 class RegistryPublisher:
-    """Sends the registry events of one worker.
+    """Publishes the registry events of one worker.
 
     :param link: the connection to the broker.
     """
@@ -84,16 +84,16 @@ class RegistryPublisher:
         self._refusal = ""
         self._tag = 0
         self._unconfirmed: set[int] = set()
-        #: How each lane was when it was last told of over this connection.
+        #: The trouble in the last event of each lane over this connection.
         self._published: dict[LaneSettings, Optional[Trouble]] = {}
-        #: The same for events of version 2, which say nothing that has not changed.
+        #: The same for events of version 2, which are published only after a change.
         self._published_version2: dict[LaneSettings, tuple[bool, Optional[Trouble]]] = {}
-        #: What is to be sent, oldest first.
+        #: The waiting events, oldest first.
         self._waiting: dict[LaneSettings, str] = {}
         self.counters: Counter[str] = Counter()
 
     def open(self, ready: Callable[[], None]) -> None:
-        """Use a new connection.
+        """Open the channel of a new connection.
 
         :param ready: called when the channel can publish.
         """
@@ -102,16 +102,16 @@ class RegistryPublisher:
             self._open()
 
     def connection_lost(self) -> None:
-        """The connection is gone, and with it everything that was under way."""
+        """Forget a lost connection and its unconfirmed events."""
         self._forget()
 
     def block(self, blocked: bool) -> None:
-        """The broker takes no messages for now, or takes them again."""
+        """Note whether the broker blocks messages."""
         self._blocked = blocked
         self._send()
 
     def update(self, lanes: Mapping[LaneSettings, Optional[Trouble]]) -> None:
-        """These are the lanes, each with how it is."""
+        """Announce the lanes, with the trouble of each."""
         if self._channel is None or self._leaving:
             return
         for lane in [lane for lane in self._published if lane not in lanes]:
@@ -124,7 +124,7 @@ class RegistryPublisher:
         self._send()
 
     def leave(self) -> None:
-        """The worker leaves: no lane is available here any more."""
+        """Announce that all lanes are unavailable, because the worker drains."""
         published, self._published = self._published, {}
         self._leaving = True
         self._waiting.update(dict.fromkeys(published, UNAVAILABLE))
@@ -137,7 +137,7 @@ class RegistryPublisher:
         def usable(channel: Any) -> None:
             self._channel = channel
             self._ready()
-            # At a moment of its own, so that the nodes of a fleet that comes back together do not tell in step.
+            # A random delay, so that nodes that reconnect at the same time do not publish in step.
             self._beat_later(random.uniform(0.5, 1.0))  # noqa: S311 - nothing to guess
 
         channel = self._link.channel(on_open_callback=opened)
@@ -150,7 +150,7 @@ class RegistryPublisher:
     def _beat(self) -> None:
         for lane, trouble in self._published.items():
             if lane in self._waiting:
-                self.counters["skipped"] += 1  # the one before has not gone yet
+                self.counters["skipped"] += 1  # the last event still waits
             else:
                 self._waiting[lane] = HEARTBEAT if trouble is NO_TROUBLE else DEGRADED
         self._send()
@@ -162,7 +162,7 @@ class RegistryPublisher:
 
     def _send(self) -> None:
         while self._waiting and self._channel is not None and self._channel.is_open and not self._blocked:
-            if len(self._unconfirmed) >= WINDOW and not self._leaving:  # who leaves does not wait
+            if len(self._unconfirmed) >= WINDOW and not self._leaving:  # a drain does not wait
                 return
             lane = next(iter(self._waiting))
             event = self._waiting.pop(lane)
@@ -170,10 +170,10 @@ class RegistryPublisher:
             self.counters[counted] += 1
 
     def _publish(self, lane: LaneSettings, event: str) -> str:
-        """Publish an event of a lane; return what to count."""
+        """Publish an event of a lane; return the name of its counter."""
         offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0, __version__)
         for message in (offering.event(event, self._published.get(lane)), *self._version2(lane, offering, event)):
-            # Not mandatory: without anybody who keeps books nobody has bound a queue, and that is well.
+            # Not mandatory, because a fleet without listeners has no bound queue.
             self._channel.basic_publish(
                 message.exchange, message.routing_key, message.message.body, to_pika(message.message)
             )
@@ -182,7 +182,7 @@ class RegistryPublisher:
         return event
 
     def _version2(self, lane: LaneSettings, offering: Offering, event: str) -> list[Reply]:
-        """Return the events of version 2 that go with an event; none when it is not new to their readers."""
+        """Return the events of version 2 for an event; none without a change."""
         if self._instance is None:
             return []
         news = (event == UNAVAILABLE, self._published.get(lane))
@@ -210,7 +210,7 @@ class RegistryPublisher:
         self._forget()
         self.counters["refused"] += 1
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
-        if str(reason) != self._refusal:  # said once, not once a minute
+        if str(reason) != self._refusal:  # log a reason once, and not every minute
             self._refusal = str(reason)
             LOG.warning("registry_refused", exchange=EXCHANGE, error=self._refusal)
         self._timer = self._link.call_later(RETRY, self._open)

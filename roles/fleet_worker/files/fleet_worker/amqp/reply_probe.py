@@ -1,12 +1,12 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first answer to a direct reply queue of each node of the broker's cluster, over a connection of its own.
+"""The probe of direct reply queues: the first answer to each node of a broker's cluster uses a separate connection.
 
-The name of a direct reply queue says which node it is on. RabbitMQ 3.10 ends the connection of whoever publishes to a
-node that is not in its cluster, and a requester can make such a name up. So the first answer to a node goes over a
-connection that nothing else depends on. When the broker takes the answer, the node is known, and further answers to it
-go over the channel of all the others.
+The name of a direct reply queue contains its node. RabbitMQ 3.10 closes the connection of a client that publishes to a
+node outside the cluster, and a requester can invent such a name. So the first answer to a node uses a connection that
+nothing else depends on. After the broker has taken the answer, the node is known, and later answers use the normal
+channel.
 
 Everything here runs on the I/O thread.
 """
@@ -28,47 +28,47 @@ from .connection import Connection
 
 LOG = Log()
 
-#: Seconds for connection, channel and confirm together.
+#: The most seconds for connection, channel and confirm together.
 PATIENCE = 20.0
 
-#: Nodes that are remembered. A cluster has a few; requesters can make up any number.
+#: The most remembered nodes. A cluster has a few, but requesters can invent any number.
 MEMORY = 1000
 
-#: Called with whether the broker has taken an answer; None when that could not be found out.
+#: Called with whether the broker has taken an answer; ``None`` if the probe could not find out.
 Probed = Callable[[Optional[bool]], None]
 
 
 class ReplyProbe:
-    """Finds out which nodes can be answered to, one after the other.
+    """Finds out which nodes accept answers, one after the other.
 
-    :param loop: of the I/O thread.
-    :param connect: makes a connection, as :class:`Connection` does.
+    :param loop: the loop of the I/O thread.
+    :param connect: creates a connection, like :class:`Connection`.
     """
 
     def __init__(self, loop: Any, connect: Callable[..., Any] = Connection) -> None:
         self._loop = loop
         self._connect = connect
-        #: Whether each node could be answered to.
+        #: Whether each probed node accepts answers.
         self._known: OrderedDict[str, bool] = OrderedDict()
         self._waiting: deque[tuple[Any, Reply, Probed]] = deque()
         self._current: Optional[_Attempt] = None
 
     def is_needed(self, reply: Reply) -> bool:
-        """Return whether the node that the answer goes to is unknown or suspect."""
+        """Return whether the node of an answer is unknown or suspect."""
         node = reply_node(reply.routing_key)
         return node is not None and self._known.get(node) is not True
 
     def publish(self, parameters: Any, reply: Reply, probed: Probed) -> None:
         """Publish an answer to such a node.
 
-        :param parameters: of the connection to make, pika's.
-        :param probed: called once; with None also when another answer has shown meanwhile that the node is there.
+        :param parameters: pika's parameters of the connection.
+        :param probed: called once; with ``None`` also if another answer has shown meanwhile that the node exists.
         """
         self._waiting.append((parameters, reply, probed))
         self._next()
 
     def abandon(self) -> None:
-        """Forget the answers that wait, since the broker has their requests back. Nobody is called any more."""
+        """Forget the waiting answers without a callback, because the broker has requeued their requests."""
         self._waiting.clear()
         if self._current is not None:
             self._current.forget()
@@ -115,13 +115,13 @@ class _Attempt:
         )
 
     def forget(self) -> None:
-        """End it, and call nobody."""
+        """End the attempt without a callback."""
         self._ended = lambda _taken: None
         self._end(None)
 
     def _on_open(self, connection: Any) -> None:
         if self._ended is None:
-            connection.close()  # nobody waits any more
+            connection.close()  # the attempt has been forgotten
             return
         channel = connection.channel(
             on_open_callback=lambda channel: channel.confirm_delivery(
@@ -138,7 +138,7 @@ class _Attempt:
         self._end(True if type(frame.method).__name__ == "Ack" else None)
 
     def _on_channel_close(self, _channel: Any, error: BaseException) -> None:
-        if isinstance(error, ChannelClosedByBroker):  # else the connection has ended, and says why
+        if isinstance(error, ChannelClosedByBroker):  # otherwise the callback of the connection reports the reason
             self._end(None)
 
     def _on_close(self, _connection: Any, error: BaseException) -> None:

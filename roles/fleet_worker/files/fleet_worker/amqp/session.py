@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The session with the broker: a connection and its successors, and everything that has channels on it.
+"""The session with the broker: the connection and its successors, and all parts with channels.
 
-The order of a session: the connection opens, lanes are declared, the channels open, lanes are consumed. A connection
-that is lost takes all of that away; the next one starts over. Everything here runs on the I/O thread.
+A session opens a connection, declares lanes, opens channels and consumes lanes, in this order. After a lost connection
+it starts again. Everything here runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -27,73 +27,73 @@ from .registry_publisher import RegistryPublisher, RegistrySettings
 
 LOG = Log()
 
-#: Seconds until a channel that the broker has closed is opened again.
+#: Seconds until the worker opens another channel after the broker has closed one.
 RETRY_CHANNEL = 1.0
 
 
 class SessionState(enum.Enum):
-    """What can be done over the session."""
+    """The usability of the session."""
 
     DISCONNECTED = "disconnected"
-    #: There is a connection, and its channels are not all open.
+    #: The connection is open, but not all of its channels.
     OPENING = "opening"
-    #: Requests can be taken, and answered.
+    #: The worker can take and answer requests.
     USABLE = "usable"
     #: The session has ended for good.
     CLOSED = "closed"
 
 
 class SessionEvents(Protocol):
-    """What a session tells its owner. Everything is called on the I/O thread."""
+    """The events of a session. The session calls all methods on the I/O thread."""
 
     def session_opened(self) -> None:
-        """There is a connection: lanes can be declared."""
+        """The connection is open, so lanes can be declared."""
 
     def session_changed(self) -> None:
-        """The session may have come to another state."""
+        """The state of the session may have changed."""
 
     def session_failed(self, error: FleetError) -> None:
-        """No address of the broker can be used now."""
+        """All addresses of the broker have failed."""
 
     def session_lost(self, error: BrokerError) -> None:
-        """The connection is gone, and with it every consumer and every delivery."""
+        """The connection is lost, with all consumers and deliveries."""
 
     def consumers_lost(self, error: BrokerError) -> None:
-        """The broker has closed the channel of the consumers, and has back what was unacknowledged there."""
+        """The broker has closed the channel of the consumers, and has requeued its unacknowledged requests."""
 
     def broker_blocked(self, blocked: bool) -> None:
-        """The broker takes no messages while it is short of memory or disk."""
+        """The broker blocks messages because of a memory or disk alarm, or has ended the block."""
 
     def lane_lost(self, lane: LaneSettings, reason: str, pause: float) -> None:
-        """A lane cannot be consumed any more; it is to be tried again after so many seconds."""
+        """A lane cannot be consumed any more. The worker should try again after a pause in seconds."""
 
     def lane_silent(self, lane: LaneSettings, asked: bool) -> None:
-        """The broker does not answer for a lane for now, as when the node that leads its queue stands still.
+        """The broker does not answer for a lane, for example because the node with the queue's leader is frozen.
 
-        :param asked: whether the lane was asked for one request, and not for a consumer.
+        :param asked: whether the worker waits for a get instead of a consumer.
         """
 
     def delivered(self, delivery: Delivery) -> None:
-        """A consumer has got a request."""
+        """A consumer has received a request."""
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
-        """A lane was asked for a request; ``more`` are left in its queue."""
+        """A get was answered, with a request or ``None``; ``more`` requests are left in the queue."""
 
     def consumer_cancelled(self, lane: LaneSettings, hot: bool) -> None:
         """The broker has confirmed the end of a consumer."""
 
     def request_cancelled(self, correlation_id: str) -> None:
-        """Nobody waits for the answer to a request any more."""
+        """A requester has cancelled a request."""
 
 
 class BrokerSession:
-    """Everything that one worker has to do with its broker.
+    """The session of one worker.
 
     :param loop: pika's loop, which runs in the I/O thread.
-    :param exchanges: each lane is bound to each of them.
-    :ivar consumers: takes requests out of lanes.
+    :param exchanges: the exchanges that each lane is bound to.
+    :ivar consumers: takes requests from lanes.
     :ivar publisher: publishes answers.
-    :ivar registry: tells the registry how the lanes are.
+    :ivar registry: announces the lanes.
     :ivar blocked: whether the broker has an alarm.
     """
 
@@ -138,12 +138,12 @@ class BrokerSession:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection, also while it is being closed."""
+        """Whether there is a connection, also while it closes."""
         return self._link.is_connected
 
     @property
     def address(self) -> str:
-        """The address of the broker that is in use, or tried."""
+        """The address of the current connection or attempt."""
         return self._link.address
 
     def start(self) -> None:
@@ -151,24 +151,24 @@ class BrokerSession:
         self._link.start()
 
     def close(self, closed: Any) -> None:
-        """End for good; the broker has back whatever is not acknowledged. Call back when that is done."""
+        """Close the session for good, and call back. The broker requeues all unacknowledged requests."""
         self._closed = True
         self._link.close(closed)
 
     def declare(self, lanes: Sequence[LaneSettings], declared: Declared) -> None:
-        """Declare lanes; ``declared`` is called with each queue, and why it is refused."""
+        """Declare lanes; call ``declared`` with the result of each queue."""
         Declaration(self._link, [lane.lane for lane in lanes], self._exchanges, self._settings, declared).start()
 
     def call_later(self, seconds: float, callback: Any) -> None:
-        """Call back after so many seconds, if the connection is then still the same, and open."""
+        """Call back after some seconds, if the connection is still open and the same."""
         self._link.call_later(seconds, callback)
 
     def confirm_useful(self) -> None:
-        """The connection does what it is for: if it goes on doing so, the next failure is a first one."""
+        """Note that the connection is useful, so that failures are counted from zero again."""
         self._link.confirmed_useful()
 
     def is_cancelled(self, delivery: Delivery) -> bool:
-        """Whether a request was cancelled while it waited in its lane."""
+        """Return whether a request was cancelled while it waited in its lane."""
         return self._control.is_cancelled(delivery.message.properties.correlation_id)
 
     # Connection
@@ -207,7 +207,7 @@ class BrokerSession:
         self._events.session_changed()
 
     def _cannot_publish(self, error: BrokerError) -> None:
-        """Answers cannot be published, so no request can be answered over this connection."""
+        """Give the connection up, because no request can be answered over it."""
         LOG.error("cannot_answer", error=str(error))
         self._link.give_up(error)
 

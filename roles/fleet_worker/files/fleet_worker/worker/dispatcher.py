@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Between the scheduler, which knows no clock and no I/O, and the parts that do what it decides.
+"""The link between the scheduler, which has no clock and no I/O, and the parts that carry out its decisions.
 
-Each event goes in with the time of its arrival, and each action that comes out is carried out at once. For the I/O
-thread.
+The dispatcher passes each event with its time to the scheduler, and carries out the resulting actions at once. For the
+I/O thread.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..scheduling.scheduler import Scheduler
 
 
 class Dispatcher:
-    """Hands events to the scheduler, and carries out its actions. The events are those of :class:`Scheduler`.
+    """Passes the events of :class:`Scheduler` on, and carries out its actions.
 
-    :param loop: of the I/O thread.
-    :param lanes: those that the scheduler knows.
+    :param loop: the loop of the I/O thread.
+    :param lanes: the lanes that the scheduler knows.
     """
 
     def __init__(
@@ -46,95 +46,95 @@ class Dispatcher:
     def connect(
         self, start: Callable[[Start], None], give_back: Callable[[Any], None], freed: Callable[[], None]
     ) -> None:
-        """Say who carries out what concerns requests; called once, before the first event.
+        """Set the functions that carry out actions on requests. To be called once, before the first event.
 
         :param start: starts requests.
-        :param give_back: returns a delivery, or a request that had given its slot up, to its queue.
-        :param freed: called when a slot has become free.
+        :param give_back: returns a delivery, or a request that has given its slot up, to its queue.
+        :param freed: called when a slot becomes free.
         """
         self._start, self._give_back, self._freed = start, give_back, freed
 
     # Lanes
 
     def assign(self, lanes: Iterable[LaneSettings]) -> None:
-        """Exactly these lanes there are from now on."""
+        """Replace the set of lanes."""
         self._lanes = {lane.queue: lane for lane in lanes}
         self._apply_actions(self._scheduler.assign([lane.rule for lane in self._lanes.values()], time.monotonic()))
 
     def open(self, queues: Iterable[str]) -> None:
-        """Requests can be taken from exactly these lanes from now on."""
+        """Replace the set of lanes that the worker may take requests from."""
         self._apply_actions(self._scheduler.open(queues, time.monotonic()))
 
     def declared(self, queues: Iterable[str]) -> None:
-        """The queues of these lanes are there from now on."""
+        """Note that the queues of these lanes exist."""
         self._scheduler.declared(queues, time.monotonic())
 
     def lost(self, lane: LaneSettings) -> None:
-        """The broker has ended the consumers of a lane by itself."""
+        """Note that the broker has ended the consumers of a lane."""
         self._apply_actions(self._scheduler.lost(lane.queue, time.monotonic()))
 
     def silent(self, lane: LaneSettings, asked: bool) -> None:
-        """The broker does not answer for a lane."""
+        """Note that the broker does not answer for a lane."""
         self._apply_actions(self._scheduler.silent(lane.queue, time.monotonic(), asked=asked))
 
     def cancelled(self, lane: LaneSettings, hot: bool) -> None:
-        """The broker has confirmed the end of a consumer."""
+        """Note that the broker has confirmed the end of a consumer."""
         self._apply_actions(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))
 
     # Requests
 
     def delivered(self, delivery: Delivery) -> None:
-        """A consumer has got a request that is new."""
+        """Note a new request of a consumer."""
         self._apply_actions(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic()))
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
-        """A lane was asked for a request, and had a new one, or None."""
+        """Note the answer to a get: a new request, or ``None``."""
         self._apply_actions(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more))
 
     def answered(self, lane: LaneSettings) -> None:
-        """A lane was asked for a request, and the one that it had needs no slot."""
+        """Note the answer to a get: a request that needs no slot."""
         self._apply_actions(self._scheduler.answered(lane.queue, time.monotonic()))
 
     def taken(self, delivery: Delivery) -> None:
-        """A request has come out of a lane, in whatever way."""
+        """Note that a request was taken from a lane, by a consumer or a get."""
         self._scheduler.taken(delivery.lane.queue)
 
     def settled(self, delivery: Delivery) -> None:
-        """The broker may send another request instead of this one."""
+        """Note a settled delivery, so that the broker may send another one."""
         self._scheduler.settled(delivery.lane.queue)
 
     def again(self, request: InFlightRequest, *, alone: bool = False) -> None:
-        """A request that has given its slot up wants one again."""
+        """Queue a request again that has given its slot up."""
         self._apply_actions(self._scheduler.again(request.lane.queue, request, time.monotonic(), alone=alone))
 
     def finished(self, model: str) -> None:
-        """The slot is free that requests of a model had."""
+        """Free the slot of a model's batch."""
         self._apply_actions(self._scheduler.finished(model, time.monotonic()))
         self._freed()
 
     # Broker and process
 
     def block(self, blocked: bool) -> None:
-        """While answers cannot be sent nothing is started."""
+        """Start no requests while the broker blocks answers."""
         self._apply_actions(self._scheduler.block(blocked, time.monotonic()))
 
     def consumers_lost(self) -> None:
-        """The consumers are gone. What is held stays if it can still be settled, or was in flight before."""
+        """Forget the consumers. Held requests stay if they can still be settled, or were in flight before."""
         self._scheduler.reset(lambda item: isinstance(item, InFlightRequest) or item.is_live, time.monotonic())
 
     def connection_lost(self) -> None:
-        """All channels are gone. What is held stays if it was in flight before."""
+        """Forget all channels. Held requests stay if they were in flight before."""
         self._scheduler.reset(lambda item: isinstance(item, InFlightRequest), time.monotonic())
 
     def drain(self) -> None:
-        """Take nothing any more, and give back what was not started."""
+        """Take no more requests, and return the requests that have not started."""
         self._apply_actions(self._scheduler.drain(time.monotonic()))
 
     def _tick_scheduler(self) -> None:
         self._apply_actions(self._scheduler.tick(time.monotonic()))
 
     def _apply_actions(self, actions: Iterable[Action]) -> None:
-        """Do what the scheduler says, and wake it when it wants to be woken."""
+        """Carry out actions, and set the next wake-up of the scheduler."""
         for action in actions:
             if isinstance(action, Start):
                 self._start(action)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a worker: what runs is finished, for a time; then it is given back, and the connection is closed."""
+"""The drain of a worker: finish running requests for some time, return the rest, and close the connection."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import enum
 import time
 from typing import Callable, Optional
 
-#: Seconds that are left to say goodbye, after those for what runs.
+#: The seconds after the timeout, for returning requests and closing the connection.
 GOODBYE = 5.0
 
 
 class DrainPhase(enum.Enum):
-    """How far the worker is with leaving."""
+    """The phases of a drain."""
 
-    #: It takes requests.
+    #: The worker takes requests.
     RUNNING = "running"
-    #: It takes none, and finishes those that run.
+    #: The worker takes no requests, and finishes the running ones.
     DRAINING = "draining"
-    #: The time of those that run is over: they are being given back.
+    #: The timeout has passed, and the worker returns the running requests to their queues.
     OVERDUE = "overdue"
-    #: Nothing is waited for any more.
+    #: The worker waits for nothing any more.
     ENDED = "ended"
 
 
 class Drain:
-    """The phases of leaving.
+    """The progress of a drain.
 
-    :param timeout: seconds for what runs.
-    :param clock: seconds of the monotonic clock.
+    :param timeout: the most seconds for running requests.
+    :param clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,29 +49,29 @@ class Drain:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the worker was asked to leave."""
+        """Whether the drain has begun."""
         return self._ends is not None
 
     @property
     def seconds_left(self) -> float:
-        """Seconds for what runs."""
+        """The remaining seconds for running requests."""
         return 0.0 if self._ends is None else max(0.0, self._ends - self._clock())
 
     def begin(self) -> None:
-        """From now on nothing is taken."""
+        """Begin the drain."""
         self._ends = self._clock() + self._timeout
 
     def is_over(self, *, idle: bool, connected: bool) -> bool:
-        """Whether there is nothing to wait for.
+        """Return whether the worker has nothing to wait for.
 
-        :param idle: whether nothing runs, and no answer is on its way.
-        :param connected: whether what runs can still be answered.
+        :param idle: whether no request runs, and no answer is unconfirmed.
+        :param connected: whether running requests can still be answered.
         """
         if self._ends is None:
             return False
         return idle or not connected or self._clock() > self._ends + GOODBYE
 
     def end(self) -> bool:
-        """Go to the last phase; return False when it was reached before."""
+        """Begin the last phase; return False if it has begun already."""
         first, self._ended = not self._ended, True
         return first

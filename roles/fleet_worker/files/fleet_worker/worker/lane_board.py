@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which lanes the worker has, and how each of them is: one state, and one reason."""
+"""The lanes of the worker, with one state and one reason for each."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ..inference.health import OllamaState
 
 
 class LaneState(enum.Enum):
-    """How a lane is. Requests are taken from a lane that is ``SERVEABLE``, and from no other."""
+    """The state of a lane. The worker takes requests only from lanes that are ``SERVEABLE``."""
 
     SERVEABLE = "serveable"
-    #: There is no connection to the broker.
+    #: The worker has no connection to the broker.
     DISCONNECTED = "disconnected"
-    #: The broker was asked for the queue, and has not answered.
+    #: The broker has not yet answered the declaration of the queue.
     BEING_DECLARED = "being declared"
-    #: The broker refuses the queue, or has taken it away.
+    #: The broker has refused or deleted the queue.
     REFUSED = "refused"
-    #: Ollama has not answered since the worker was started.
+    #: Ollama has not answered since the start of the worker.
     OLLAMA_UNKNOWN = "Ollama unknown"
     OLLAMA_DOWN = "Ollama down"
     MODEL_MISSING = "model missing"
-    #: Ollama has the model, and cannot run it.
+    #: Ollama has the model, but cannot run it.
     MODEL_BROKEN = "model broken"
-    #: Ollama has more requests for the model than it takes; those that wait here go first.
+    #: Ollama is too busy for the model, and requests for it wait in the worker.
     MODEL_BUSY = "model busy"
 
 
-#: The registry's name for each state of trouble. A state that is missing here is not published.
+#: The registry's name for each state of trouble. The registry does not show the other states.
 _TROUBLES = {
     LaneState.REFUSED: "lane_refused",
     LaneState.MODEL_BROKEN: "model_broken",
@@ -49,9 +49,9 @@ _TROUBLES = {
 
 @dataclass(frozen=True)
 class LaneStatus:
-    """How a lane is.
+    """The state of a lane.
 
-    :ivar reason: why no requests are taken from it, for people; empty when they are.
+    :ivar reason: the reason for people why the worker takes no requests from the lane; empty if it does.
     """
 
     state: LaneState
@@ -64,26 +64,26 @@ SERVEABLE = LaneStatus(LaneState.SERVEABLE)
 class LaneBoard:
     """The lanes of one worker.
 
-    :param broken: says why the model of this key is given up for now; empty when it is not.
-    :param busy: says why no more requests of the model of this key are taken; empty when they are.
+    :param broken: returns the reason of the circuit breaker's pause of a model, by its key; empty without a pause.
+    :param busy: returns the reason why requests for a model wait in the worker, by its key; empty if none wait.
     """
 
     def __init__(self, lanes: Iterable[LaneSettings], broken: Callable[[str], str], busy: Callable[[str], str]) -> None:
         self._lanes = {lane.queue: lane for lane in lanes}
         self._broken = broken
         self._busy = busy
-        #: What keeps the broker from giving us requests of a lane; a lane that is missing here can be consumed.
+        #: The trouble with the broker, by queue. A lane without an entry can be consumed.
         self._at_broker: dict[str, LaneStatus] = {}
         self._ollama: Optional[OllamaState] = None
 
     @property
     def lanes(self) -> Mapping[str, LaneSettings]:
-        """The lanes by their queues."""
+        """The lanes by queue."""
         return self._lanes
 
     @property
     def all_declared(self) -> bool:
-        """Whether the broker lets us consume every lane."""
+        """Whether every lane can be consumed."""
         return not self._at_broker
 
     @property
@@ -93,7 +93,7 @@ class LaneBoard:
     # Findings about lanes
 
     def assign(self, lanes: Sequence[LaneSettings]) -> tuple[list[LaneSettings], list[LaneSettings]]:
-        """Have exactly these lanes; return those that are new, and those that have gone."""
+        """Replace the set of lanes; return the new lanes and the removed lanes."""
         before, self._lanes = self._lanes, {lane.queue: lane for lane in lanes}
         self._at_broker = {queue: status for queue, status in self._at_broker.items() if queue in self._lanes}
         return (
@@ -102,17 +102,17 @@ class LaneBoard:
         )
 
     def disconnected(self, lanes: Iterable[LaneSettings], reason: str) -> None:
-        """There is no connection that these lanes could be consumed over."""
+        """Note that these lanes have no connection to the broker."""
         self._set_at_broker(lanes, LaneState.DISCONNECTED, reason)
 
     def being_declared(self, lanes: Iterable[LaneSettings]) -> None:
-        """The broker has been asked for these lanes."""
+        """Note that the declaration of these lanes has begun."""
         self._set_at_broker(lanes, LaneState.BEING_DECLARED, "being declared")
 
     def declared(self, results: Mapping[str, Optional[BrokerError]]) -> tuple[list[str], dict[str, BrokerError]]:
-        """The broker has answered for these queues; return those that are declared, and why the others are refused.
+        """Note the broker's answers to declarations; return the declared queues, and the errors of the others.
 
-        :param results: None for a queue that is declared. Queues of lanes that have gone are passed over.
+        :param results: ``None`` for a declared queue. Queues of removed lanes are ignored.
         """
         kept = {queue: error for queue, error in results.items() if queue in self._lanes}
         refused = {queue: error for queue, error in kept.items() if error is not None}
@@ -124,20 +124,20 @@ class LaneBoard:
         return done, refused
 
     def lost(self, queue: str, reason: str) -> bool:
-        """The broker has taken a lane away; return whether that is news of a lane that is still wanted."""
+        """Note a lost lane; return whether the lane is still wanted and was not lost before."""
         if queue not in self._lanes or queue in self._at_broker:
             return False
         self._at_broker[queue] = LaneStatus(LaneState.REFUSED, reason)
         return True
 
     def ollama_is(self, state: OllamaState) -> None:
-        """Ollama was asked how it is."""
+        """Note the state of Ollama."""
         self._ollama = state
 
     # Lane states
 
     def status(self, queue: str) -> LaneStatus:
-        """Return how a lane is."""
+        """Return the state of a lane."""
         if queue in self._at_broker:
             return self._at_broker[queue]
         if self._ollama is None:
@@ -154,24 +154,24 @@ class LaneBoard:
         return LaneStatus(LaneState.MODEL_BUSY, busy) if busy else SERVEABLE
 
     def is_degraded(self, queue: str) -> bool:
-        """Whether Ollama cannot run the model of a lane, whatever else is wrong with the lane."""
+        """Return whether Ollama cannot run the model of a lane, even if the lane has other trouble, too."""
         return bool(self._broken(self._lanes[queue].model_key))
 
     def serveable(self) -> list[str]:
-        """Return the queues that requests can be taken from."""
+        """Return the queues of all serveable lanes."""
         return [queue for queue in self._lanes if self.status(queue).state is LaneState.SERVEABLE]
 
     def reasons(self) -> Counter[str]:
-        """Return why lanes are paused, and how many of them for each reason."""
+        """Return the number of paused lanes for each reason."""
         return Counter(status.reason for status in map(self.status, self._lanes) if status.reason)
 
     def registry_view(self) -> dict[LaneSettings, Optional[Trouble]]:
-        """Return how the lanes are for the registry."""
+        """Return the trouble of each lane for the registry."""
         return {lane: self._trouble(self.status(queue)) for queue, lane in self._lanes.items()}
 
     def _trouble(self, status: LaneStatus) -> Optional[Trouble]:
         if status.state in (LaneState.SERVEABLE, LaneState.MODEL_BUSY):
-            return NO_TROUBLE  # one that is busy takes more requests in a moment
+            return NO_TROUBLE  # a busy model takes more requests soon
         code = _TROUBLES.get(status.state)
         return UNDECIDED if code is None or self._ollama is None else Trouble(code, status.reason)
 

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way of a request through the worker: it is admitted, started, finished, and answered.
+"""The way of a request through the worker: admission, start, completion, answer.
 
-A request may go some of the way twice: it can give its slot up and want one again, and it can be delivered again. For
-the I/O thread.
+A request may take some steps twice: it may give its slot up and need one again, or the broker may redeliver it. For the
+I/O thread.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
 #: The result of a request that its requester cancelled before the start.
 CANCELLED = Result(Verdict.ACK, "requester_gone")
 
-#: The result of a request that met a defect of the worker: reject it, or it would return and meet the defect again.
+#: The result of a request that met a defect of the worker: a requeued request would meet the defect again.
 DEFECT = Result(Verdict.REJECT, "defect")
 
 
 class RequestFlow:
-    """Sends each request on to the part that is next.
+    """Passes each request to its next step.
 
-    :param dispatcher: says when a request starts.
-    :param settler: answers requests, and settles them.
+    :param dispatcher: decides when a request starts.
+    :param settler: publishes answers, and settles deliveries.
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class RequestFlow:
     # Admission
 
     def delivered(self, delivery: Delivery) -> None:
-        """A consumer has got a request."""
+        """Take a request from a consumer."""
         if self._admit_delivery(delivery):
             self._dispatcher.delivered(delivery)
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
-        """A lane was asked for a request; None when it had none."""
+        """Take the answer to a get, which is ``None`` for an empty queue."""
         if delivery is None or self._admit_delivery(delivery):
             self._dispatcher.got(lane, delivery, more)
         else:
             self._dispatcher.answered(lane)
 
     def _admit_delivery(self, delivery: Delivery) -> bool:
-        """Whether a request that has just come needs a slot."""
+        """Return whether a new delivery needs a slot."""
         self._recorder.arrived(delivery)
         self._dispatcher.taken(delivery)
         return contained(lambda: self._is_new(delivery), partial(self._reject, delivery), lane=delivery.lane.queue)
@@ -90,7 +90,7 @@ class RequestFlow:
         return False
 
     def _is_new(self, delivery: Delivery) -> bool:
-        """Whether nothing is known of a request. A duplicate is answered, or shares the answer to come."""
+        """Return whether a request is new. A duplicate gets the known answer, or shares the coming one."""
         if self._session.is_cancelled(delivery):
             self._settler.conclude([delivery], CANCELLED)
             return False
@@ -107,7 +107,7 @@ class RequestFlow:
     # Start
 
     def start_batch(self, action: Start) -> None:
-        """Start requests. Whatever happens, each of them is handled or rejected, and their slot becomes free."""
+        """Start a batch. Even after a defect, each request is handled or rejected, and the slot becomes free."""
         contained(lambda: self._begin_requests(action), partial(self._reject_all, action), model=action.model)
 
     def _reject_all(self, action: Start, _error: Exception) -> None:
@@ -119,7 +119,7 @@ class RequestFlow:
     def _begin_requests(self, action: Start) -> None:
         requests = [item for item in action.items if isinstance(item, InFlightRequest)]
         deliveries = [item for item in action.items if not isinstance(item, InFlightRequest)]
-        # A delivery without its channel comes again. Another one may have a twin that was held and started before.
+        # The broker redelivers a delivery whose channel is gone. A duplicate may have started while this one was held.
         requests += (self._requests.begin(each) for each in deliveries if each.is_live and self._is_new(each))
         if requests:
             self._recorder.started(action.model, len(requests))
@@ -128,9 +128,9 @@ class RequestFlow:
     # Completion
 
     def finish_request(self, request: InFlightRequest, result: Union[Result, Later]) -> None:
-        """The work on a request is over. Whatever is raised here, its answer is sent and its deliveries are settled."""
+        """End the work on a request. Even after a defect, the answer is sent and the deliveries are settled."""
         if request not in self._requests:
-            return  # its time was over before
+            return  # the request was overdue, and has been answered
         queue = request.lane.queue
         if isinstance(result, Later):
             if contained(partial(self._let_wait, request, result), lambda _error: False, lane=queue):
@@ -142,13 +142,13 @@ class RequestFlow:
         if live:
             self._settler.answer(live, result)
         elif result.outcome == "answered" and result.repeatable and self._session.is_connected:
-            # The broker has the request, and gives it out again. Who waits for the answer has it sooner this way.
+            # The broker has requeued the request, and will redeliver it. Answer now, so that the requester waits less.
             self._settler.answer(request.deliveries[-1:], result)
         else:
             self._recorder.abandoned(request.deliveries[-1], result)
 
     def _let_wait(self, request: InFlightRequest, later: Later) -> bool:
-        """Whether a request waits, which gives its slot up and wants one again; none does when the worker leaves."""
+        """Let a request wait for its next attempt; return False while the worker drains."""
         if self._leaving:
             return False
         if later.alone:
@@ -164,20 +164,20 @@ class RequestFlow:
         self._trust.judge(request.lane, result)
 
     def give_back(self, item: Any) -> None:
-        """Return a delivery, or a request that had given its slot up, to its queue."""
+        """Return a delivery, or a request that has given its slot up, to its queue."""
         if isinstance(item, InFlightRequest):
             self.finish_request(item, GIVEN_BACK)
         else:
             self._settler.settle(item, Verdict.REQUEUE)
 
     def cancel_request(self, correlation_id: str) -> None:
-        """Nobody waits for the answer to a request any more."""
+        """Cancel a request whose requester is gone."""
         number = self._requests.abandon(correlation_id)
         if number:
             self._recorder.count(CountedEvent.CANCELLED, number)
 
     def leave(self) -> None:
-        """From now on no request waits for a slot that it had given up."""
+        """Let no request wait for its next attempt any more."""
         self._leaving = True
         for request in self._waiting_room.pausing():
             self.finish_request(request, GIVEN_BACK)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one worker was configured to do."""
+"""The settings of one worker."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..inference.result_cache import KEEP
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """The settings of a worker, which it keeps for as long as it lives, but for the lanes.
+    """The settings of a worker. They are fixed, except that a reload replaces the lanes.
 
-    :ivar lanes: those that it begins with.
-    :ivar exchanges: each lane is bound to each of them.
-    :ivar registry: the node, as the registry shows it; its slots are the requests that may run at the same time.
-    :ivar breaker: when a model that Ollama cannot run is given up, and for how long.
-    :ivar starvation: seconds after which a lane has its turn, whatever else waits.
-    :ivar batch_bytes: of the texts that go to Ollama as one array, at most.
-    :ivar drain_timeout: seconds for what runs when the worker is asked to leave.
-    :ivar duplicate_window: seconds for which an answer is kept for redeliveries of its request.
+    :ivar lanes: the lanes at the start.
+    :ivar exchanges: the exchanges that each lane is bound to.
+    :ivar registry: the settings for the registry; its slots are the most requests that run at the same time.
+    :ivar breaker: the settings of the circuit breaker.
+    :ivar starvation: the seconds of waiting after which a lane is next in turn.
+    :ivar batch_bytes: the most bytes of the texts of one shared call.
+    :ivar drain_timeout: the most seconds for running requests during a drain.
+    :ivar duplicate_window: the seconds for which the result cache keeps an answer.
     """
 
     broker: BrokerSettings

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a request: its answer is published and confirmed, and only then is the request acknowledged.
+"""The end of a request: publish the answer, wait for its confirm, and only then acknowledge the request.
 
-An answer whose confirm is lost with the connection leaves its request unsettled: the broker gives the request out
-again, and the answer is still known. Everything here runs on the I/O thread.
+If the connection breaks before the confirm, the request stays unsettled. The broker redelivers the request, and the
+result cache has the answer. Everything here runs on the I/O thread.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..observe.recorder import RequestRecorder
 
 
 class ReplySettler:
-    """Answers requests, and settles them.
+    """Publishes answers, and settles deliveries.
 
-    :param publish: publishes an answer, and calls back with what became of it.
-    :param unacceptable: returns the result of a request whose answer no broker accepts.
-    :param settled: called with each delivery that was settled: the broker may send another one instead.
-    :param done: called when a request is over.
+    :param publish: publishes an answer, and calls back with the result.
+    :param unacceptable: returns the result for a request whose answer the broker does not accept.
+    :param settled: called with each settled delivery, for which the broker may send another one.
+    :param done: called at the end of each request.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ReplySettler:
         self._done = done
 
     def answer(self, deliveries: Sequence[Delivery], result: Result) -> None:
-        """Publish the answer to a request, if there is one; when that is confirmed, settle its deliveries."""
+        """Publish the answer of a result, if it has one, and settle the deliveries after the confirm."""
         if result.reply is None:
             self._conclude(deliveries, result, None)
             return
@@ -52,17 +52,17 @@ class ReplySettler:
         self._publish(marked(result.reply, count), partial(self._conclude, deliveries, result))
 
     def conclude(self, deliveries: Sequence[Delivery], result: Result) -> None:
-        """Settle the deliveries of a request that gets no answer."""
+        """Settle the deliveries of a request without an answer."""
         self._conclude(deliveries, result, None)
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Settle a delivery whose request is not over, or is none of its own."""
+        """Settle a single delivery, such as a copy, without an end of its request."""
         if delivery.settle(verdict):
             self._settled(delivery)
 
     def _conclude(self, deliveries: Sequence[Delivery], result: Result, publication: Optional[Publication]) -> None:
         if publication is Publication.UNACCEPTABLE and result.outcome == "answered":
-            # A short reply with the error, which the broker may accept.
+            # The broker may accept a short reply with an error.
             self._recorder.count_reply(publication)
             self.answer(deliveries, self._unacceptable(deliveries[0]))
             return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the worker is: in a line for systemd, and in detail for the status document and the metrics."""
+"""The status of the worker: one line for systemd, and details for the status document and the metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .drain import Drain
 from .lane_board import LaneBoard
 from .waiting_room import WaitingRoom
 
-#: Why no requests come from a lane that the worker would take them from.
+#: The reason for an open lane whose broker does not answer.
 SILENT = "the broker does not answer for its queue, whose leader may stand still"
 
 
@@ -48,7 +48,7 @@ class StatusReport:
         self._began = time.time()
 
     def summary(self) -> str:
-        """Return how the worker is, in a line."""
+        """Return the status in one line."""
         waiting = len(self._waiting_room.pausing())
         running = f"{len(self._requests) - waiting} running, {self._scheduler.held} held"
         if waiting:
@@ -65,9 +65,9 @@ class StatusReport:
         return "; ".join([text, *(f"{count} paused: {reason}" for reason, count in reasons.most_common(1))])
 
     def status(self, *, ready: bool) -> WorkerStatus:
-        """Return how the worker is, in detail.
+        """Return the status in detail.
 
-        :param ready: whether it has come up.
+        :param ready: whether the worker is ready.
         """
         now = time.monotonic()
         return WorkerStatus(
@@ -107,5 +107,5 @@ class StatusReport:
 
 
 def _shown(identifier: Optional[str]) -> Optional[str]:
-    """Return an identifier of a requester as it may be shown. pika hands on as bytes what is not UTF-8."""
+    """Return a requester's identifier in a printable form. pika returns identifiers that are not UTF-8 as bytes."""
     return None if identifier is None else printable(identifier)

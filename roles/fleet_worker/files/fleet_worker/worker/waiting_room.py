@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests that gave their slot up because Ollama was too busy for them, until they are answered.
+"""The requests that have given their slots up because Ollama was too busy, until they are answered.
 
-While one of a model is here no further request of that model is taken: it would only have to wait, too, and another
-node may have room.
+While a request for a model waits here, the worker takes no other request for that model. Another request would have to
+wait, too, and another node may have room.
 
 Everything here runs on the I/O thread.
 """
@@ -18,25 +18,25 @@ from ..inference.tries import Later
 
 
 class WaitingRoom:
-    """The requests that wait.
+    """The waiting requests.
 
-    :param loop: of the I/O thread.
-    :param over: called with a request when its pause is over.
-    :param changed: called when the models of the requests are others than before.
+    :param loop: the loop of the I/O thread.
+    :param over: called with a request at the end of its pause.
+    :param changed: called after a change of the set of models with waiting requests.
     """
 
     def __init__(self, loop: Any, over: Callable[[Any], None], changed: Callable[[], None]) -> None:
         self._loop = loop
         self._over = over
         self._changed = changed
-        #: The model and the reason of each request, also of one that is being tried again.
+        #: The model and the reason of each request, also during its next attempt.
         self._waiting: dict[Any, tuple[str, str]] = {}
         self._timers: dict[Any, Any] = {}
 
     def admit(self, job: Any, model: str, later: Later) -> None:
-        """Take a request in.
+        """Add a request.
 
-        :param model: its full name, in lower case.
+        :param model: the full name of the model, in lower case.
         """
         before = self._models()
         self._waiting[job] = (model, later.reason)
@@ -44,7 +44,7 @@ class WaitingRoom:
         self._compare(before)
 
     def leave(self, job: Any) -> None:
-        """A request is answered, or given back. Any request may leave, also one that was never here."""
+        """Remove an answered or returned request. A request that never waited may leave, too."""
         if job in self._waiting:
             before = self._models()
             del self._waiting[job]
@@ -54,14 +54,14 @@ class WaitingRoom:
             self._compare(before)
 
     def reason(self, model: str) -> str:
-        """Say why no request of a model is taken; empty when requests are."""
+        """Return the reason why requests for a model wait; empty if none wait."""
         if not self._waiting:
             return ""
         found = next((reason for waits_for, reason in self._waiting.values() if waits_for == model), "")
         return f"Ollama is busy: {printable(found)}" if found else ""
 
     def pausing(self) -> list[Any]:
-        """Return the requests whose pause is not over."""
+        """Return the requests in their pause."""
         return list(self._timers)
 
     def _pause_over(self, job: Any) -> None:

@@ -1,14 +1,13 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker: it hands each event to the part that it concerns.
+"""The worker: passes each event to the part that handles it.
 
-Events come from the broker (``amqp/session.py``), from Ollama's health, and from the process. What is decided is
-decided elsewhere: how a lane is (``lane_board.py``), when a request starts (``dispatcher.py``), the flow of a
-request (``request_flow.py``), and the progress of a drain (``drain.py``).
+Events come from the broker (``amqp/session.py``), from Ollama's health, and from the process. Other files make the
+decisions: the state of a lane (``lane_board.py``), the start of a request (``dispatcher.py``), the flow of a request
+(``request_flow.py``), and the progress of a drain (``drain.py``).
 
-Everything here runs on the I/O thread. Threads of the pool hand back through ``add_callback_threadsafe``, and nothing
-else crosses.
+Everything here runs on the I/O thread. Threads of the pool reach this thread only through ``add_callback_threadsafe``.
 """
 
 from __future__ import annotations
@@ -54,28 +53,28 @@ from .waiting_room import WaitingRoom
 
 LOG = Log()
 
-#: Seconds until a lane that the broker refused is declared again.
+#: Seconds until the worker declares a refused lane again.
 RETRY_LANE = 30.0
 
-#: Seconds that systemd is asked for at a time while a drain goes on.
+#: Seconds by which the worker extends systemd's stop timeout at a time during a drain.
 EXTENSION = 30.0
 
-#: Refusals that no retry mends. Before the worker was ever ready they are errors of the configuration; later they are
-#: taken for changes under way, such as a new password.
+#: Refusals that a retry does not fix. Before the worker has been ready, they mean a wrong configuration. Later they may
+#: be changes in progress, such as a new password.
 HOPELESS = (InvalidBrokerError, BrokerLoginRefusedError, BrokerVhostError, BrokerTlsError)
 
 
 class Worker:
-    """Takes requests out of lanes, and has them answered.
+    """Takes requests from lanes, and answers them.
 
-    What belongs to the process is given; what belongs to the worker alone it makes from its settings.
+    The process passes the parts that belong to it. The worker creates its own parts from its settings.
 
     :param loop: pika's loop, which runs in the I/O thread.
     :param handler: answers requests with Ollama.
     :param pool: the threads that may wait for Ollama.
-    :param recorder: keeps the books.
-    :param watchdog: is fed while the loop turns; its notifier tells systemd how the worker is.
-    :param ended: called once everything is over, with the error if it was one.
+    :param recorder: counts events and outcomes.
+    :param watchdog: is fed while the loop runs; its notifier sends the status to systemd.
+    :param ended: called once at the end, with the error if there was one.
     """
 
     def __init__(
@@ -132,12 +131,12 @@ class Worker:
     # Process
 
     def start(self) -> None:
-        """Begin."""
+        """Start the worker."""
         self._session.start()
         self._feed_watchdog()
 
     def health_changed(self, state: OllamaState) -> None:
-        """Ollama was asked how it is."""
+        """Use a new state of Ollama."""
         if state.up and not self._board.ollama_is_up:
             LOG.info("ollama_up", models=len(state.models))
         elif not state.up:
@@ -146,7 +145,7 @@ class Worker:
         self._review_lanes()
 
     def set_lanes(self, lanes: Sequence[LaneSettings]) -> None:
-        """Have exactly these lanes from now on. What runs goes on; what is held for others is given back."""
+        """Replace the set of lanes. Running requests continue; held requests of removed lanes are returned."""
         if {lane.queue: lane for lane in lanes} == self._board.lanes:
             return
         added, removed = self._board.assign(lanes)
@@ -160,7 +159,7 @@ class Worker:
         self._review_lanes()
 
     def status(self) -> WorkerStatus:
-        """Return how the worker is."""
+        """Return the status of the worker."""
         return self._report.status(ready=self._ready)
 
     def _feed_watchdog(self) -> None:
@@ -169,7 +168,7 @@ class Worker:
         self._continue_drain()
 
     def _review_lanes(self) -> None:
-        """Take requests from exactly the lanes that can be served now; be ready once everything has come up."""
+        """Open exactly the serveable lanes, and report readiness once all parts are up."""
         usable = self._session.state is SessionState.USABLE
         self._dispatcher.open(self._board.serveable() if usable else ())
         if usable and self._board.all_declared:
@@ -213,9 +212,10 @@ class Worker:
         self._dispatcher.block(blocked)
 
     def lane_lost(self, lane: LaneSettings, reason: str, pause: float) -> None:
-        """The queue of a lane was deleted or may not be read, or the broker has waited too long for an acknowledgement.
+        """Pause a lane whose queue was deleted or may not be read, or whose acknowledgement took too long.
 
-        In the last case (RabbitMQ 4.3) the consumer gets nothing until what it had is settled, which it will be.
+        In the last case (RabbitMQ 4.3), the consumer gets nothing until its deliveries are settled. The worker settles
+        them when their requests end.
         """
         LOG.warning("lane_lost", lane=lane.queue, reason=reason, pause=pause)
         if self._board.lost(lane.queue, f"{reason}; it is tried again in {pause:.0f} s"):
@@ -224,7 +224,7 @@ class Worker:
         self._review_lanes()
 
     def lane_silent(self, lane: LaneSettings, asked: bool) -> None:
-        """The broker does not answer for a lane: the lane waits, and the others are served."""
+        """Note that the broker does not answer for a lane. The worker serves the other lanes meanwhile."""
         LOG.warning("lane_silent", lane=lane.queue)
         self._dispatcher.silent(lane, asked)
 
@@ -274,13 +274,13 @@ class Worker:
 
     def _publish_delta(self, reply: Reply, done: Done) -> None:
         self._recorder.count(CountedEvent.DELTAS)
-        # Once: behind those that have followed it, it would be of no use.
+        # No retry: a delta is useless after the deltas that follow it.
         self._session.publisher.publish(reply, done, tries=1)
 
     # Shutdown
 
     def drain(self) -> None:
-        """Take nothing any more, finish and answer what runs, and end. A second time: end at once."""
+        """Take no more requests, finish and answer the running ones, and end. A second call ends at once."""
         if self._drain.has_begun:
             LOG.warning("stopped", in_flight=len(self._requests))
             self._close_session(None)
@@ -301,16 +301,16 @@ class Worker:
             self._close_session(None)
             return
         if self._drain.phase is DrainPhase.OVERDUE:
-            self._requests.stop_all()  # they are given back
+            self._requests.stop_all()  # their threads return them to the queue
         self._notifier.status(self._report.summary())
         self._notifier.extend(EXTENSION)
 
     def _close_session(self, error: Optional[FleetError]) -> None:
-        """Close the connection, by which the broker has back whatever is not acknowledged."""
+        """Close the connection. The broker then requeues all unacknowledged requests."""
         if not self._drain.end():
             return
         self._requests.stop_all()
-        self._loop.call_later(GOODBYE, partial(self._ended, error))  # a broker that hangs does not say goodbye
+        self._loop.call_later(GOODBYE, partial(self._ended, error))  # a broker that hangs never confirms the close
         self._session.close(partial(self._ended, error))
 
 
