@@ -21,8 +21,4 @@ options:
     description: Seconds between two lines of one host, at least V(1).
     type: float
     default: 10
-  _progress_files:
-    description: Set by the action plugin of the module, never by a task.
-    type: list
-    elements: str
 """

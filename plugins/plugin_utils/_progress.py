@@ -15,8 +15,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
+import os
 import secrets
 import threading
+from collections.abc import Iterator
 from typing import Any, Optional
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -26,7 +28,7 @@ from ansible.utils.display import Display
 from ansible.utils.vars import merge_hash
 
 from ..module_utils._mirror.support.format import in_bytes
-from ..module_utils._module.progress import SIZE, decoded
+from ..module_utils._module.progress import FILES_VARIABLE, SIZE, decoded
 
 #: Seconds until the first look, and until the next one while there is nothing to see: most tasks are over before.
 FIRST_LOOK = 2.0
@@ -53,10 +55,10 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
             with contextlib.suppress(Exception):  # a kind of connection that is unlike all others, for example
                 watch = self._watch(arguments, task_vars or {})
         if watch:
-            arguments["_progress_files"] = watch.paths
             watch.start()
         try:
-            done = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async)
+            with self._in_environment({FILES_VARIABLE: os.pathsep.join(watch.paths)} if watch else {}):
+                done = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=wrap_async)
         except BaseException:  # the connection broke, or the task took too long
             if watch:
                 watch.stop(say="it was interrupted")
@@ -83,11 +85,22 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
             host += f" -> {self._task.delegate_to}"
         folders = self.get_shell_option("system_tmpdirs", default=["/var/tmp", "/tmp"])  # noqa: S108
         name = f".legionio-ollama-{secrets.token_hex(16)}"
-        return Watch(self, host, [f"{folder}/{name}" for folder in folders], max(interval, SHORTEST_INTERVAL))
+        paths = [f"{folder}/{name}" for folder in folders if os.pathsep not in folder]
+        return Watch(self, host, paths, max(interval, SHORTEST_INTERVAL))
+
+    @contextlib.contextmanager
+    def _in_environment(self, variables: dict[str, str]) -> Iterator[None]:
+        """Give the module further variables of the environment. A task cannot set them as options."""
+        before = self._task.environment
+        listed = before if isinstance(before, list) else [before]
+        self._task.environment = [*listed, variables]
+        try:
+            yield
+        finally:
+            self._task.environment = before
 
     def _settle(self, done: dict[str, Any], watch: Watch) -> None:
-        """Take out of the result what is not the user's, and do what a module does that could end in order."""
-        done.get("invocation", {}).get("module_args", {}).pop("_progress_files", None)
+        """Do what the module does at its end, if something killed the module before."""
         if "invocation" in done:
             return
         # Something killed the module, or kept it from saying anything that can be read.
@@ -110,8 +123,11 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         return twin
 
     def read(self, quoted: list[str]) -> str:
-        """Return what the first of some files that exists begins with; empty when there is none."""
-        command = " || ".join(f"head -c {SIZE} {path} 2>/dev/null" for path in quoted)
+        """Return what the first of some files that exists begins with; empty when there is none.
+
+        Other users of the target can see the environment of a command, and so the names. A file of theirs is not read.
+        """
+        command = " || ".join(f"{{ [ -O {path} ] && head -c {SIZE} {path} 2>/dev/null; }}" for path in quoted)
         return str(self._low_level_execute_command(command).get("stdout", ""))
 
 

@@ -97,12 +97,10 @@ SIGNATURES = ArgumentSpec(
     },
 )
 
-#: ``_progress_files`` is set by the action plugin, for the module alone (``progress.py``).
 PROGRESS = ArgumentSpec(
     {
         "progress": {"type": "bool", "default": True},
         "progress_interval": {"type": "float", "default": 10},
-        "_progress_files": {"type": "list", "elements": "str"},
     },
 )
 

@@ -125,7 +125,7 @@ class ModelOptions:
 def model(module: AnsibleModule) -> dict[str, Any]:
     """Bring a model of a server into the state of the task."""
     options = ModelOptions.from_params(module.params)
-    with connect(module) as client, reported_progress(module) as counter:
+    with connect(module) as client, reported_progress() as counter:
         return _ModelTask(options, client, counter, check_mode=module.check_mode).result()
 
 

@@ -58,7 +58,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
     mirror = Mirror(options.mirror)
     path = options.path
     transferred = 0
-    with reported_progress(module) as counter, endpoint_in_failures(options.mirror):
+    with reported_progress() as counter, endpoint_in_failures(options.mirror):
         if options.published:
             deposit = Deposit(mirror, options.key, path, options.digest, counter=counter)
             plan = deposit.plan()

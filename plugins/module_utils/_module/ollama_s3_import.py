@@ -61,9 +61,9 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     options = ImportOptions.from_params(module.params)
     declared = options.declared
     if declared.absent:
-        with Store(options.store) as store, reported_progress(module):
+        with Store(options.store) as store, reported_progress():
             return _remove_from_store(module, store, options)
-    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(declared.mirror):
+    with Store(options.store) as store, reported_progress() as counter, endpoint_in_failures(declared.mirror):
         mirror = mirror_of(declared.mirror, options.transfer)
         importer = ModelImport(
             mirror,

@@ -69,7 +69,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             plan = plan_removal(mirror, declared.names)
             removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
         return removed(module, plan, url, removal)
-    with Store(options.store) as store, reported_progress(module) as counter, endpoint_in_failures(declared.mirror):
+    with Store(options.store) as store, reported_progress() as counter, endpoint_in_failures(declared.mirror):
         publisher = model_publish.ModelPublisher(
             mirror,
             store,

@@ -63,7 +63,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(_reachable(options.models_path))
         client, pusher = stack.enter_context(connect(module)), stack.enter_context(connect(module, retries=0))
-        counter = stack.enter_context(reported_progress(module))
+        counter = stack.enter_context(reported_progress())
         stack.enter_context(endpoint_in_failures(options.declared.mirror))
         mirror = mirror_of(options.declared.mirror, options.transfer)
         syncer = ModelSync(

@@ -5,8 +5,8 @@
 """The target's half of live progress: a small file with the current progress of the module.
 
 A module returns nothing before it ends, so the controller's half (plugins/plugin_utils/_progress.py) names a file that
-nobody can guess, and reads it now and then over a connection of its own. Only a controller that shows progress names
-one; without it nothing is written.
+nobody can guess, and reads it now and then over a connection of its own. The name comes in the environment, since it is
+not an option that a task may set. Only a controller that shows progress names a file; without it nothing is written.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-from ansible.module_utils.basic import AnsibleModule
-
 from .._ollama.byte_counter import ByteCounter, Reading
 from .._ollama.errors import CollectionError
 from .._ollama.json_text import read_json
 
+#: The variable of the environment with the paths where the file may be made, as in ``PATH``.
+FILES_VARIABLE = "LEGIONIO_OLLAMA_PROGRESS_FILES"
 #: Bytes of the file: always the same, and few, so that one write replaces all of it.
 SIZE = 512
 #: Characters of a name or step; names of models may be long.
@@ -43,7 +43,7 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def reported_progress(module: AnsibleModule) -> Iterator[ByteCounter]:
+def reported_progress() -> Iterator[ByteCounter]:
     """Provide the byte counter of a module's work, and report it to the controller as long as the work lasts.
 
     The result of failed work has the last reading, as ``progress``.
@@ -51,7 +51,7 @@ def reported_progress(module: AnsibleModule) -> Iterator[ByteCounter]:
     counter = ByteCounter()
     gauge = _Gauge(counter)
     try:
-        with _file(module.params.get("_progress_files") or []) as path:
+        with _file(os.environ.get(FILES_VARIABLE, "").split(os.pathsep)) as path:
             if path is None:
                 yield counter
             else:
@@ -103,7 +103,7 @@ def _state(reading: Reading, rate: float, *, foreseeable: bool) -> dict[str, Any
 @contextlib.contextmanager
 def _file(candidates: Sequence[str]) -> Iterator[Optional[str]]:
     """Create the file at the first of some paths where that is possible; remove it in the end."""
-    for path in candidates:
+    for path in filter(os.path.isabs, candidates):
         try:
             # A stranger's link or file at this path is not followed, read or replaced.
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))

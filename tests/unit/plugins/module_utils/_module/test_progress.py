@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
@@ -20,8 +20,11 @@ from ansible_collections.legionio.ollama.plugins.module_utils._module.progress i
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 
 
-def module(*files: Any) -> Any:
-    return SimpleNamespace(params={"_progress_files": [str(file) for file in files]})
+@pytest.fixture(autouse=True)
+def named(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Names files for the progress, as the action plugin does; without it none are named."""
+    monkeypatch.delenv(progress.FILES_VARIABLE, raising=False)
+    return lambda *files: monkeypatch.setenv(progress.FILES_VARIABLE, os.pathsep.join(map(str, files)))
 
 
 def seen(path: Path, done: int) -> Optional[dict[str, Any]]:
@@ -51,11 +54,14 @@ def test_what_is_no_state(text: str) -> None:
     assert decoded(text) is None
 
 
-def test_the_file_says_how_far_it_is_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_says_how_far_it_is_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Callable[..., None]
+) -> None:
     monkeypatch.setattr(progress, "WRITE_EVERY", 0.02)
     monkeypatch.setattr(progress, "FORESEEABLE_AFTER", 0.0)
     path = tmp_path / "file"
-    with reported_progress(module("/proc/nowhere/file", path)) as counter:
+    named("/proc/nowhere/file", path)
+    with reported_progress() as counter:
         assert path.stat().st_mode & 0o777 == 0o600
         counter.expect("m", 1000)
         counter.add(250)
@@ -66,13 +72,15 @@ def test_the_file_says_how_far_it_is_and_goes(tmp_path: Path, monkeypatch: pytes
     assert not path.exists()
 
 
-def test_nothing_is_written_into_what_lies_there(tmp_path: Path) -> None:
+def test_nothing_is_written_into_what_lies_there(tmp_path: Path, named: Callable[..., None]) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "victim")
-    with reported_progress(module(tmp_path / "link", tmp_path / "victim")) as counter:
+    named(tmp_path / "link", tmp_path / "victim", "relative")
+    with reported_progress() as counter:
         counter.add(1)
     assert (tmp_path / "victim").read_text() == "mine"
     assert (tmp_path / "link").is_symlink()
+    assert not Path("relative").exists()
 
 
 def test_a_failure_keeps_the_last_state_beside_what_was_done() -> None:
@@ -80,7 +88,7 @@ def test_a_failure_keeps_the_last_state_beside_what_was_done() -> None:
     error.result = {"changed": True}
 
     def fail_half_way() -> None:
-        with reported_progress(module()) as counter:
+        with reported_progress() as counter:
             counter.expect("m", 10)
             counter.add(5)
             raise error
@@ -93,12 +101,12 @@ def test_a_failure_keeps_the_last_state_beside_what_was_done() -> None:
 
 def test_a_failure_before_anything_moved_says_nothing_of_it() -> None:
     error = CollectionError("gone")
-    with pytest.raises(CollectionError), reported_progress(module()):
+    with pytest.raises(CollectionError), reported_progress():
         raise error
     assert error.result is None
 
 
 def test_no_file_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", None)
-    with reported_progress(SimpleNamespace(params={})) as counter:  # type: ignore[arg-type]
+    with reported_progress() as counter:
         counter.add(1)
