@@ -27,7 +27,6 @@ options:
       - URL of an S3 server other than AWS, for example C(https://s3.example.com:7070).
       - If not set, E(AWS_ENDPOINT_URL_S3) or E(AWS_ENDPOINT_URL) is used, else AWS.
     type: str
-    aliases: [endpoint]
   region:
     description:
       - Region of the bucket.

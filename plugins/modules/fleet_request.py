@@ -52,6 +52,7 @@ options:
       - The model, in the spelling that its lane has. With O(style=model), V(llama3) and V(llama3:latest) are two lanes.
     type: str
     required: true
+    aliases: [name]
   messages:
     description: The conversation, each entry with C(role) and C(content). Needed when O(type=chat).
     type: list

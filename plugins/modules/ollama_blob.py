@@ -87,6 +87,11 @@ size:
   type: int
   returned: success
   sample: 98309382
+error_code:
+  description: A stable name of the failure, for example V(digest_mismatch) or V(ollama_unreachable).
+  returned: failure
+  type: str
+  sample: digest_mismatch
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec

@@ -222,6 +222,11 @@ usage:
       description: The time it took to write the answer, in nanoseconds.
       type: int
       sample: 210000000
+error_code:
+  description: A stable name of the failure, for example V(model_not_found) or V(ollama_timeout).
+  returned: failure
+  type: str
+  sample: model_not_found
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec

@@ -381,6 +381,11 @@ progress:
       description: Remaining seconds at that rate, or V(null) if unknown.
       type: int
       sample: 30
+error_code:
+  description: A stable name of the failure, for example V(model_not_found) or V(ollama_unreachable).
+  returned: failure
+  type: str
+  sample: model_not_found
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec

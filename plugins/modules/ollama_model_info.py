@@ -207,6 +207,11 @@ running:
       description: When the server unloads it, unless it is used again.
       type: str
       sample: "2026-11-22T17:46:17.622403859Z"
+error_code:
+  description: A stable name of the failure, for example V(ollama_unreachable) or V(not_ollama).
+  returned: failure
+  type: str
+  sample: ollama_unreachable
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec

@@ -47,6 +47,7 @@ options:
       - The model, as C([host/][namespace/]model[:tag]). V(llama3), V(llama3:latest) and V(registry.ollama.ai/library/llama3:latest) are the same model.
       - Either O(name) or O(models) is required.
     type: str
+    aliases: [model]
   models:
     description:
       - Several models. The module downloads a blob that they share once.
@@ -354,7 +355,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._module.running im
 def main() -> None:
     own = ArgumentSpec(
         {
-            "name": {"type": "str"},
+            "name": {"type": "str", "aliases": ["model"]},
             "models": {"type": "list", "elements": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "prune": {"type": "bool", "default": False},

@@ -21,14 +21,15 @@ attributes:
   platform:
     support: full
 options:
-  patterns:
+  name:
     description:
-      - Shell patterns, for example V(llama3*), V(*:8b) or V(hf.co/*). The module lists models that match any of them.
-      - A pattern matches the full name or the name as Ollama shows it.
+      - Names or patterns, for example V(llama3:8b), V(llama3*), V(*:8b) or V(hf.co/*). The module lists models that match any of them.
+      - A wildcard matches neither C(/) nor C(:).
+      - Upper and lower case differ, as they do for the keys of an S3 server.
     type: list
     elements: str
     default: []
-    aliases: [name]
+    aliases: [model, names]
 seealso:
   - module: legionio.ollama.ollama_s3_import
   - module: legionio.ollama.ollama_s3_publish
@@ -49,7 +50,7 @@ EXAMPLES = r"""
 
 - name: List all variants of one model
   legionio.ollama.ollama_s3_info:
-    patterns: ["llama3:*"]
+    name: ["llama3:*"]
     bucket: llm-models
 """
 
@@ -119,6 +120,11 @@ broken:
       description: What is wrong with the manifest.
       type: str
       sample: "The manifest is not valid: it is empty, as files are after a power failure"
+error_code:
+  description: A stable name of the failure, for example V(mirror_access_denied) or V(mirror_unreachable).
+  returned: failure
+  type: str
+  sample: mirror_access_denied
 """
 
 from ansible_collections.legionio.ollama.plugins.module_utils._module.argspec import ArgumentSpec
@@ -128,7 +134,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._module.running im
 
 
 def main() -> None:
-    own = ArgumentSpec({"patterns": {"type": "list", "elements": "str", "default": [], "aliases": ["name"]}})
+    own = ArgumentSpec({"name": {"type": "list", "elements": "str", "default": [], "aliases": ["model", "names"]}})
     run(S3.merge(own), list_models)
 
 

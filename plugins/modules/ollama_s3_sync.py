@@ -54,6 +54,7 @@ options:
       - The model, as C([host/][namespace/]model[:tag]). V(llama3), V(llama3:latest) and V(registry.ollama.ai/library/llama3:latest) are the same model.
       - Either O(name) or O(models) is required.
     type: str
+    aliases: [model]
   models:
     description: Several models. The module downloads a blob that they share once.
     type: list
@@ -164,7 +165,7 @@ blobs_downloaded:
   returned: success or failure
   type: int
   sample: 5
-blobs_pushed:
+blobs_uploaded:
   description:
     - Number of blobs that the server accepted; in check mode, the number to send.
     - Replaced blobs do not count, since the module writes them to O(models_path).
@@ -321,7 +322,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._module.running im
 def main() -> None:
     own = ArgumentSpec(
         {
-            "name": {"type": "str"},
+            "name": {"type": "str", "aliases": ["model"]},
             "models": {"type": "list", "elements": "str"},
             "models_path": STORE.argument_spec["models_path"],
             "verify": {"type": "str", "choices": ["changed", "always"], "default": "changed"},

@@ -507,7 +507,7 @@ def publish(bench: Bench) -> Finding:
 
     def ours() -> Sample:
         sample = bench.module("ollama_s3_publish", name=large.name, models_path=large.path, prefix=prefix)
-        assert sample.facts["blobs_pushed"] == len(large.sizes), sample.facts
+        assert sample.facts["blobs_uploaded"] == len(large.sizes), sample.facts
         return sample
 
     def s5cmd() -> Sample:
@@ -543,7 +543,7 @@ def sync(bench: Bench) -> Finding:
 
     def ours() -> Sample:
         sample = bench.module("ollama_s3_sync", name=large.name, host=server.url, models_path=store)
-        assert sample.facts["blobs_pushed"] == len(large.sizes), sample.facts
+        assert sample.facts["blobs_uploaded"] == len(large.sizes), sample.facts
         return sample
 
     def push() -> Sample:

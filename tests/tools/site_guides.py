@@ -22,8 +22,8 @@ REPOSITORY = "https://github.com/legionio/legionio.ollama/blob/main"
 PARTS = {
     "Begin": ("quickstart", "tutorial-one-node", "tutorial-three-nodes"),
     "Do": ("how-to", "mirror", "fleet", "gateway", "legionio", "progress", "operations"),
-    "Look up": ("wire-protocol", "errors", "compatibility", "performance"),
-    "Understand": ("architecture", "life-of-a-request", "life-of-a-blob", "scheduling", "security"),
+    "Look up": ("wire-protocol", "errors", "consistency", "compatibility", "performance"),
+    "Understand": ("architecture", "life-of-a-request", "life-of-a-blob", "scheduling", "security", "decisions"),
 }
 
 #: Pages of docs/ that the site leaves out: it has an index of its own.

@@ -44,7 +44,7 @@ _ARGUMENTS = (
 REQUEST = ArgumentSpec(
     {
         "type": {"type": "str", "required": True, "choices": list(TYPES)},
-        "model": {"type": "str", "required": True},
+        "model": {"type": "str", "required": True, "aliases": ["name"]},
         "messages": {"type": "list", "elements": "dict"},
         "prompt": {"type": "str"},
         "input": {"type": "list", "elements": "str"},

@@ -32,7 +32,6 @@ S3 = ArgumentSpec(
         "prefix": {"type": "str", "default": "ollama/models"},
         "endpoint_url": {
             "type": "str",
-            "aliases": ["endpoint"],
             "fallback": (env_fallback, ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
         },
         "region": {"type": "str", "fallback": (env_fallback, ["AWS_REGION", "AWS_DEFAULT_REGION"])},

@@ -20,7 +20,7 @@ def list_models(module: AnsibleModule) -> dict[str, Any]:
     """Return the models that a mirror has."""
     settings = s3_settings(module.params)
     with endpoint_in_failures(settings):
-        found = models(Mirror(settings), module.params["patterns"])
+        found = models(Mirror(settings), module.params["name"])
     return {
         "changed": False,
         "models": [_listed(listed) for listed in found if listed.manifest],

@@ -87,7 +87,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
             except CollectionError as error:
                 error.result = {
                     "changed": bool(publisher.report.uploaded),
-                    "blobs_pushed": len(publisher.report.uploaded),
+                    "blobs_uploaded": len(publisher.report.uploaded),
                     "bytes_uploaded": publisher.report.bytes_sent,
                 }
                 raise
@@ -95,7 +95,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
     return {
         **removed(module, plan, url, report.removal),
         **server_remarks(module, mirror),
-        "blobs_pushed": len(plan.of(ADD, REPLACE)),
+        "blobs_uploaded": len(plan.of(ADD, REPLACE)),
         "signed": [name.short for name in plan.signed],
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
         "bytes_uploaded": plan.bytes_to_transfer,

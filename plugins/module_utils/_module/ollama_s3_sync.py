@@ -88,7 +88,7 @@ def sync_models(module: AnsibleModule) -> dict[str, Any]:
             failures = syncer.report.failures or [error]
             error.result = {
                 **partial_import(syncer.report),
-                "blobs_pushed": len(syncer.report.pushed),
+                "blobs_uploaded": len(syncer.report.pushed),
                 "errors": [
                     {"digest": None, "status": None, **each.details, "error": str(each), "error_code": each.code}
                     for each in failures
@@ -111,7 +111,7 @@ def _synced(module: AnsibleModule, plan: Plan, syncer: ModelSync, report: Option
     pushed = len(report.pushed) if report else len(plan.of(ADD))
     return {
         **imported(module, plan, syncer.where, report),
-        "blobs_pushed": pushed,
+        "blobs_uploaded": pushed,
         "errors": [],
         "unverified": syncer.report.unverified,
     }

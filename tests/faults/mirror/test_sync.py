@@ -160,7 +160,7 @@ def test_a_blob_that_is_damaged_on_its_way_to_the_server_is_refused_by_it(start,
     assert outcome.failed
     assert outcome.result["error_code"] == "digest_mismatch"
     assert outcome.result["errors"][0]["digest"] == digest_of(LARGE)
-    assert outcome.result["blobs_pushed"] == 3
+    assert outcome.result["blobs_uploaded"] == 3
     assert_sound(server.models_path)  # the server keeps nothing of it, under whatever name
     completes(start, proxy, server, model)
 
@@ -243,7 +243,7 @@ def test_an_ollama_that_prunes_while_blobs_come(start, proxy, model, path):
         outcome = sync(start, server, retries=8)
         assert proxy.rule.called.is_set()
         assert not outcome.failed, outcome.result
-        assert outcome.result["blobs_pushed"] > 4  # those that had come before the restart came again
+        assert outcome.result["blobs_uploaded"] > 4  # those that had come before the restart came again
         assert_sound(path, model)
         assert listed(server) == {"llama3:8b"}
 

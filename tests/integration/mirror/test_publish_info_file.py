@@ -29,7 +29,7 @@ def test_publish_of_a_model_sends_it_once(run, mirror, model, path):
     first = run("ollama_s3_publish", name="llama3:8b", models_path=path)
     for outcome in (predicted, first):
         assert outcome.changed
-        assert outcome.result["blobs_pushed"] == 4
+        assert outcome.result["blobs_uploaded"] == 4
         assert outcome.result["blobs_skipped"] == 0
         assert outcome.result["bytes_uploaded"] == model.size
         assert outcome.result["models"][0]["action"] == "add"
@@ -208,7 +208,7 @@ def test_info_lists_models_and_what_is_broken(run, mirror, model):
     assert [entry["name"] for entry in outcome.result["broken"]] == ["broken:latest"]
     assert "not JSON" in outcome.result["broken"][0]["problem"]
 
-    chosen = run("ollama_s3_info", "--check", patterns=["llama3*", "nothing"])
+    chosen = run("ollama_s3_info", "--check", name=["llama3*", "nothing"])
     assert [entry["name"] for entry in chosen.result["models"]] == ["llama3:8b"]
 
 

@@ -48,7 +48,7 @@ def test_a_signed_model_is_imported_and_an_unsigned_one_is_refused(run, mirror, 
     predicted = run("ollama_s3_publish", "--check", name=NAME, models_path=path, signing_key=key[0])
     signed = run("ollama_s3_publish", name=NAME, models_path=path, signing_key=key[0])
     for outcome in (predicted, signed):
-        assert outcome.changed and outcome.result["signed"] == [NAME] and outcome.result["blobs_pushed"] == 0
+        assert outcome.changed and outcome.result["signed"] == [NAME] and outcome.result["blobs_uploaded"] == 0
     assert not run("ollama_s3_publish", name=NAME, models_path=path, signing_key=key[0]).changed
 
     assert demand("--check").changed

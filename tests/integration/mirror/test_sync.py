@@ -96,7 +96,7 @@ def test_sync_of_a_model_brings_it_once(run, model, any_server):
                 "size": model.size,
             }
         ]
-        assert outcome.result["blobs_downloaded"] == outcome.result["blobs_pushed"] == 4
+        assert outcome.result["blobs_downloaded"] == outcome.result["blobs_uploaded"] == 4
         assert outcome.result["blobs_skipped"] == 0
         assert outcome.result["bytes_downloaded"] == model.size
         assert outcome.result["errors"] == outcome.result["unverified"] == []
@@ -110,7 +110,7 @@ def test_sync_of_a_model_brings_it_once(run, model, any_server):
 
     second = run("ollama_s3_sync", name="registry.ollama.ai/library/llama3:8b", **given)
     assert not second.changed
-    assert second.result["blobs_pushed"] == 0
+    assert second.result["blobs_uploaded"] == 0
     assert second.result["blobs_skipped"] == 4
 
 
@@ -120,7 +120,7 @@ def test_an_update_sends_what_is_new_and_removes_what_nobody_needs(sync, mirror,
     outcome = sync(name="llama3:8b")
     assert outcome.result["models"][0]["action"] == "replace"
     assert outcome.result["models"][0]["previous_digest"] == digest_of(model.raw)
-    assert outcome.result["blobs_pushed"] == 1
+    assert outcome.result["blobs_uploaded"] == 1
     assert outcome.result["blobs_removed"] == 2
     assert outcome.result["bytes_freed"] == len(b"template")
     assert_sound(server.models_path, newer)
@@ -133,7 +133,7 @@ def test_many_small_layers_and_shared_ones(sync, mirror, server):
     second = Model("reg.example:5000/ns/m:t", [*layers[:100], b"other"]).publish(mirror)
     outcome = sync(models=[first.name, second.name])
     assert not outcome.failed, outcome.result
-    assert outcome.result["blobs_pushed"] == 152
+    assert outcome.result["blobs_uploaded"] == 152
     assert_sound(server.models_path, first, second)
     assert set(listed(server)) == {first.name, second.name}
 
@@ -155,7 +155,7 @@ def test_a_damaged_blob_that_the_server_has_is_found_and_replaced(sync, model, s
     for outcome in (predicted, repaired):
         assert outcome.changed
         assert [entry["digest"] for entry in outcome.result["repaired"]] == [digest_of(LARGE)]
-        assert outcome.result["blobs_pushed"] == 0
+        assert outcome.result["blobs_uploaded"] == 0
         assert outcome.result["blobs_downloaded"] == 1
     assert_sound(server.models_path, model)
     assert not sync(name="llama3:8b").changed
@@ -167,7 +167,7 @@ def test_a_blob_that_is_gone_comes_again(sync, model, server):
     model.blob_path(server.models_path, digest_of(model.config)).unlink()
     assert listed(server) == {}
     outcome = sync(name="llama3:8b")
-    assert outcome.result["blobs_pushed"] == 1
+    assert outcome.result["blobs_uploaded"] == 1
     assert outcome.result["models"][0]["action"] == "keep"
     assert listed(server) == {"llama3:8b": digest_of(model.raw)}
 
@@ -186,7 +186,7 @@ def test_what_is_damaged_in_the_mirror_is_an_error_of_one_blob(sync, mirror, mod
     assert error["error"]
     assert outcome.result["models_completed"] == ["other:latest"]
     # All others were attempted, and of the damaged one the server keeps nothing, under whatever name.
-    assert outcome.result["blobs_pushed"] == 4
+    assert outcome.result["blobs_uploaded"] == 4
     assert_sound(server.models_path, other)
     assert set(listed(server)) == {"other:latest"}
     model.publish(mirror)
@@ -200,7 +200,7 @@ def test_all_blobs_are_attempted_even_when_the_first_cannot_be_had(sync, mirror,
     outcome = sync(name="llama3:8b")
     assert outcome.failed
     assert [error["digest"] for error in outcome.result["errors"]] == [digest_of(b"x")]
-    assert outcome.result["blobs_pushed"] == 3
+    assert outcome.result["blobs_uploaded"] == 3
     assert outcome.result["models_completed"] == []
     assert not model.manifest_path(server.models_path).exists()
     assert_sound(server.models_path)

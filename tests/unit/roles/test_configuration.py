@@ -97,8 +97,12 @@ def test_every_setting_of_the_mirror_has_a_variable_of_the_updates(render: Any) 
 
 def test_authority_of_a_mirror_reaches_the_updates(render: Any, tmp_path: Path) -> None:
     config = tmp_path / "updates.yml"
-    options = {"fleet_worker_updates": True, "fleet_worker_updates_bucket": "b", "fleet_worker_updates_models": ["*"]}
-    private = {"fleet_worker_updates_ca_path": "/ca.pem", "fleet_worker_updates_addressing_style": "path"}
+    options = {
+        "fleet_worker_updates": True,
+        "fleet_worker_updates_s3_bucket": "b",
+        "fleet_worker_updates_models": ["*"],
+    }
+    private = {"fleet_worker_updates_s3_ca_path": "/ca.pem", "fleet_worker_updates_s3_addressing_style": "path"}
     password = {"fleet_worker_updates_broker_password": "s3cret"}
     config.write_text(render("fleet_worker", "fleet-updates.yml.j2", **BASE, **options, **private, **password))
     settings = mirror_settings(load(str(config)))

@@ -122,7 +122,7 @@ IN_USE: dict[str, dict[str, Any]] = {
         "fleet_worker_auto_lanes": True,
         "fleet_worker_updates": True,
         "fleet_worker_updates_models": ["llama3*"],
-        "fleet_worker_updates_bucket": "models",
+        "fleet_worker_updates_s3_bucket": "models",
         "fleet_worker_updates_broker_password": "secret",
         "fleet_worker_broker_tls": True,
     },

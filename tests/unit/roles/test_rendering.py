@@ -21,7 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "fleet_worker_config": {"ollama": {"patience": 5}},
         "fleet_worker_updates": True,
         "fleet_worker_updates_models": ["llama3*"],
-        "fleet_worker_updates_bucket": "models",
+        "fleet_worker_updates_s3_bucket": "models",
         "fleet_worker_updates_broker_password": "hidden",
         "fleet_worker_overrides": {"Service": {"Nice": "5"}},
         "__fleet_worker_tree": {"digest": "0123456789abcdef"},

@@ -32,7 +32,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "fleet_worker": {
         "fleet_worker_broker_addresses": ["amqp://user:s3cret@hub:5672", "amqp://user:s3cret with a space@hub"],
         "fleet_worker_ollama_host": "http://user:s3cret with\na line@gpu:11434",
-        "fleet_worker_updates_endpoint_url": "http://user:s3cret@s3",
+        "fleet_worker_updates_s3_endpoint_url": "http://user:s3cret@s3",
         "fleet_worker_ollama_headers": {"A": "s3cret\n"},
         "fleet_worker_index_url": "https://user:s3cret @pypi",
         "fleet_worker_cluster_secret": "s3cret",
@@ -126,7 +126,7 @@ def test_no_task_shows_a_secret(role: str) -> None:
         ("fleet_worker", "fleet_worker_ollama_headers"),
         ("fleet_worker", "fleet_worker_broker_password"),
         ("fleet_worker", "fleet_worker_cluster_secret"),
-        ("fleet_worker", "fleet_worker_updates_secret_key"),
+        ("fleet_worker", "fleet_worker_updates_s3_secret_key"),
         ("ollama_server", "ollama_server_s3_secret_key"),
     ],
 )

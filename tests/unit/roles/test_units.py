@@ -39,8 +39,8 @@ UPDATES = {
     **WORKER,
     "fleet_worker_updates": True,
     "fleet_worker_updates_broker_password": "hidden",
-    "fleet_worker_updates_access_key": "AKIA",
-    "fleet_worker_updates_secret_key": "hidden",
+    "fleet_worker_updates_s3_access_key": "AKIA",
+    "fleet_worker_updates_s3_secret_key": "hidden",
 }
 
 

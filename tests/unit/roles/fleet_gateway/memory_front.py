@@ -134,7 +134,7 @@ class Front:
         self.session = MemorySession()
         self.exchange.use(self.session)  # type: ignore[arg-type]
         self.usage = UsageStore(str(directory))
-        self.metrics = Metrics(lambda: [("connected", "Whether.", 1.0)])
+        self.metrics = Metrics(lambda: [("connected", "Whether.", 1.0)], node="front-01")
         allowances = Allowances(self.usage.tokens_today)
         self.traffic = Traffic()
         self.endpoint = CarriedEndpoint(

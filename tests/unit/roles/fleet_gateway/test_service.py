@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 import pytest
 import yaml
+from fleet_gateway import __version__
 from fleet_gateway._fleet.lanes import lane
 from fleet_gateway._fleet.registry import AVAILABLE, Offering
 from fleet_gateway.cli import main
@@ -111,7 +112,11 @@ def test_service_serves_until_sigterm_and_tells_how_it_is(settings: dict[str, An
     async def test(made: service.Service, config: Config) -> None:
         assert b'"ready":true' in await exchanged(config, GET % b"readyz")
         assert b'"own":[]' in await exchanged(config, GET % b"status")
-        assert b"fleet_gateway_lanes 1.0" in await exchanged(config, GET % b"metrics")
+        metrics = await exchanged(config, GET % b"metrics")
+        assert b"fleet_gateway_lanes 1.0" in metrics
+        assert b"fleet_gateway_ready 1.0" in metrics and b"fleet_gateway_draining 0.0" in metrics
+        assert f'fleet_gateway_info{{node="{config.node}",version="{__version__}"}} 1.0'.encode() in metrics
+        assert b"fleet_gateway_start_time_seconds" in metrics
         made._session.is_up = False  # type: ignore[misc]
         made._connection_changed()
         assert b"no broker: gone" in await exchanged(config, GET % b"readyz")

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import Any, Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+
+from .. import __version__
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -18,9 +20,10 @@ class Metrics:
     """The metrics of one gateway.
 
     :param gauges: returns the name, help and current value of each gauge.
+    :param node: name of the gateway.
     """
 
-    def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+    def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]], *, node: str) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "fleet_gateway_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
@@ -51,7 +54,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._registry.register(_Gauges(gauges))
+        self._registry.register(_State(gauges, node))
 
     def ended(self, path: str, status: int, seconds: float) -> None:
         """Count a request that has ended."""
@@ -76,10 +79,18 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _Gauges:
-    def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]]) -> None:
+class _State:
+    """The state of the gateway at the time of the scrape."""
+
+    def __init__(self, gauges: Callable[[], Iterable[tuple[str, str, float]]], node: str) -> None:
         self._gauges = gauges
+        self._node = node
+
+    def describe(self) -> Iterable[Any]:
+        """Return nothing, so that registering the metrics does not ask the gateway, which is being built."""
+        return ()
 
     def collect(self) -> Iterable[Any]:
+        yield InfoMetricFamily("fleet_gateway", "The gateway", value={"version": __version__, "node": self._node})
         for name, text, value in self._gauges():
             yield GaugeMetricFamily(f"fleet_gateway_{name}", text, value=value)

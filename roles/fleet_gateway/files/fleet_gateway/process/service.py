@@ -52,7 +52,10 @@ def run(config: Config) -> int:
     try:
         Path(config.state_directory).mkdir(parents=True, exist_ok=True)
         return asyncio.run(Service(config).run())
-    except (CollectionError, OSError, sqlite3.Error) as error:
+    except CollectionError as error:
+        LOG.error("gave_up", error=str(error), code=error.code)
+        return EXIT_CONFIG
+    except (OSError, sqlite3.Error) as error:
         LOG.error("gave_up", error=str(error))
         return EXIT_CONFIG
     except CannotListenError as error:
@@ -86,7 +89,7 @@ class Service:
             changed=self._connection_changed,
         )
         self._exchange.use(self._session)
-        metrics = Metrics(self._gauges)
+        metrics = Metrics(self._gauges, node=config.node)
         allowances = Allowances(self._usage.tokens_today)
         traffic = Traffic()
         carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys, traffic)
@@ -157,6 +160,9 @@ class Service:
         }
 
     def _gauges(self) -> Iterable[tuple[str, str, float]]:
+        yield "start_time_seconds", "When the gateway was started, in seconds since 1970.", self._began
+        yield "ready", "Whether the gateway can serve requests.", float(self.snapshot()["ready"])
+        yield "draining", "Whether the gateway takes no more requests.", float(self._draining)
         yield "connected", "Whether there is a connection to the broker.", float(self._session.is_up)
         yield "in_flight", "Requests that are at the fleet.", self._exchange.in_flight
         yield "waiting", "Requests that wait in the gateway.", sum(self._exchange.waiting.values())

@@ -135,7 +135,7 @@ class BroadcastConsumer:
 
     def stop(self) -> None:
         """Close the connection. The broker redelivers a broadcast under way to this node, and its import resumes."""
-        LOG.info("stopping", running=len(self._running))
+        LOG.info("stopping", in_flight=len(self._running))
         self._leaving = True
         self._updates.leave()
         self._notifier.stopping()

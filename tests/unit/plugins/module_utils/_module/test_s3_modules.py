@@ -93,8 +93,8 @@ def test_publish_reports_the_plan_then_the_run_then_nothing(memory_mirror: Memor
         run("ollama_s3_publish", name="a:1", models_path=models, check=check) for check in (True, False, False)
     )
     assert [outcome.changed for outcome in (check, first, second)] == [True, True, False]
-    assert (first.result["blobs_pushed"], first.result["bytes_uploaded"]) == (2, len(WEIGHTS + TEMPLATE))
-    assert (second.result["blobs_pushed"], second.result["blobs_skipped"]) == (0, 2)
+    assert (first.result["blobs_uploaded"], first.result["bytes_uploaded"]) == (2, len(WEIGHTS + TEMPLATE))
+    assert (second.result["blobs_uploaded"], second.result["blobs_skipped"]) == (0, 2)
     removed = run("ollama_s3_publish", name="a:1", state="absent", models_path=models)
     assert removed.changed and memory_mirror.objects == {}
 
@@ -147,7 +147,7 @@ def test_sync_uploads_through_the_api_and_is_unchanged_then(
     arguments = {"name": "a:1", "host": ollama.url, "retries": 0, "models_path": str(ollama.directory)}
     check, first, second = (run("ollama_s3_sync", check=check, **arguments) for check in (True, False, False))
     assert [outcome.changed for outcome in (check, first, second)] == [True, True, False]
-    assert (check.result["blobs_pushed"], first.result["blobs_pushed"], first.result["errors"]) == (2, 2, [])
+    assert (check.result["blobs_uploaded"], first.result["blobs_uploaded"], first.result["errors"]) == (2, 2, [])
     assert ollama.requests == [("POST", "blob")] * 2
 
 
