@@ -14,7 +14,7 @@ from ..domain.publication import Publication
 
 
 class CountedEvent(enum.Enum):
-    """Something that happens again and again. The value is its name in the status document and in metrics."""
+    """A counted event. The value is the name of the event in the status document and in metrics."""
 
     CONNECTIONS = "connections"
     DELIVERIES = "deliveries"
@@ -46,7 +46,7 @@ class Counts:
     registry_events: Counter[str] = field(default_factory=Counter)
 
     def document(self) -> dict[str, int]:
-        """Return all counts in one table, as the status document has them."""
+        """Return all counts in one table, for the status document."""
         return dict(sorted(self._named()))
 
     def _named(self) -> Iterator[tuple[str, int]]:

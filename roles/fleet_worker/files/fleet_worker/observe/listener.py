@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A bounded server for small local questions: one thread, few connections, little time, short requests.
+"""A server for small local requests, with limits: one thread, few connections, little time, short requests.
 
-The status socket and the metrics use it. Anybody who may connect can open connections and say nothing, so each
-connection has a deadline, and a new connection takes the place of the oldest one when all places are taken. A client
-that asks at once is answered at once, however many others are silent.
+The status socket and the metrics use this server. Everybody who may connect can open silent connections. So each
+connection has a deadline, and a new connection replaces the oldest one when all places are taken. Silent clients do not
+delay a client that sends its request at once.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ..runtime.supervisor import RoundThread
 
 LOG = Log()
 
-#: Connections that are open at a time.
+#: The most open connections.
 CONNECTIONS = 32
-#: Bytes of a request.
+#: The most bytes of a request.
 REQUEST_BYTES = 16384
-#: Seconds for a client to send its request, and as many for it to take the answer.
+#: The most seconds for a client to send its request, and then to read the answer.
 SECONDS = 5.0
-#: Seconds without new connections when the process has no file descriptors left, and between two log lines of that.
+#: The seconds without new connections if the process has no file descriptors left, and between two log lines about it.
 PAUSE = 1.0
 LOG_INTERVAL = 60.0
 
 _PIECE = 65536
 
-#: Errors of accept(2) that the next try meets too.
+#: Errors of accept(2) that the next attempt would meet, too.
 _LASTING = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -54,11 +54,11 @@ class _Client:
 class Listener:
     """Answers the clients of one listening socket.
 
-    :param sock: bound; this object listens on it and closes it.
-    :param answer: gets the bytes that a client has sent so far; the first call gets none. It returns the answer, and
-        the listener then closes the connection; or None while the request is incomplete.
-    :param name: of the thread.
-    :param seconds: for a request, and for its answer.
+    :param sock: a bound socket; the listener listens on the socket and closes it.
+    :param answer: receives the bytes that a client has sent so far, none in the first call. Returns the answer, after
+        which the listener closes the connection, or None while the request is incomplete.
+    :param name: the name of the thread.
+    :param seconds: the most seconds for a request, and for its answer.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Listener:
     def start(self) -> None:
         """Listen, and answer in a thread.
 
-        :raises OSError: when the socket cannot listen.
+        :raises OSError: if the socket cannot listen.
         """
         self._socket.listen(128)
         self._socket.setblocking(False)
@@ -105,14 +105,14 @@ class Listener:
 
     @property
     def open(self) -> int:
-        """Connections that are open."""
+        """The number of open connections."""
         return len(self._clients)
 
     def _wait(self) -> list[Any]:
         return self._selector.select(self._patience())
 
     def _patience(self) -> Optional[float]:
-        """Return seconds until a deadline; None when there is none."""
+        """Return the seconds until the next deadline; None without one."""
         times = [client.deadline for client in self._clients.values()]
         if self._paused_until is not None:
             times.append(self._paused_until)
@@ -139,8 +139,8 @@ class Listener:
             connection, _address = self._socket.accept()
         except OSError as error:
             if error.errno in _LASTING:
-                self._let_go(error)
-            return  # else the client has left already
+                self._close_waiting(error)
+            return  # otherwise the client has disconnected already
         while len(self._clients) >= self._connections:
             self._close(next(iter(self._clients.values())))
         connection.setblocking(False)
@@ -149,10 +149,10 @@ class Listener:
         self._selector.register(connection, selectors.EVENT_READ, client)
         self._serve(client)
 
-    def _let_go(self, error: OSError) -> None:
-        """Close every waiting connection, and accept none for a moment.
+    def _close_waiting(self, error: OSError) -> None:
+        """Close every waiting connection, and accept no connections for a moment.
 
-        The selector would report the connection that cannot be accepted again and again, at full speed.
+        Otherwise the selector would report the connection that cannot be accepted again and again, at full speed.
         """
         for client in [client for client in self._clients.values() if client.unsent is None or client.answered]:
             self._close(client)
@@ -164,7 +164,7 @@ class Listener:
             LOG.error("connection_refused", listener=self._name, error=str(exhausted(error) or error))
 
     def _serve(self, client: _Client) -> None:
-        """Read and write what is possible now."""
+        """Read and write as far as possible without waiting."""
         try:
             if client.unsent is None:
                 self._read(client)
@@ -181,7 +181,7 @@ class Listener:
             raise
 
     def _read(self, client: _Client) -> None:
-        """Read until the request is complete; with the first call of a client nothing may be there yet."""
+        """Read until the request is complete. At the first call, the client may have sent nothing."""
         answer = self._answer(client.received) if not client.received else None
         while answer is None:
             data = client.socket.recv(_PIECE)
@@ -197,8 +197,8 @@ class Listener:
         if client.unsent:
             client.unsent = client.unsent[client.socket.send(client.unsent) :]
         if not client.unsent:
-            # The client closes once it has read the end. Closing first could take the answer away from it, because
-            # what it has sent and nobody has read would reset the connection.
+            # The client closes the connection after the end of the answer. If the listener closed first, unread data
+            # of the client would reset the connection, and the client could lose the answer.
             client.answered = True
             client.socket.shutdown(socket.SHUT_WR)
             self._selector.modify(client.socket, selectors.EVENT_READ, client)

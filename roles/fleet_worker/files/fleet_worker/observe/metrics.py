@@ -28,10 +28,10 @@ from .worker_status import LaneReport, WorkerStatus
 
 LOG = Log()
 
-#: Seconds. From an embedding on a GPU to the longest deadline of a lane by default.
+#: Buckets in seconds, from an embedding on a GPU to the longest default deadline of a lane.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1500.0)
 
-#: Seconds or tokens of one request. More is not a count but a mistake, and would hide every other one in a sum.
+#: The most believed seconds or tokens of one request. A larger number is a mistake, and would hide all others in a sum.
 LARGEST = 1e9
 
 #: Descriptions of the worker's events whose names do not say enough.
@@ -50,18 +50,18 @@ _EVENTS = {
 _REPLIES = "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost"
 _REGISTRY_EVENTS = "Events sent to the registry"
 
-#: Returns the state of the worker; None when its I/O thread does not answer. Called from any thread.
+#: Returns the state of the worker; None if its I/O thread does not answer. Called from any thread.
 Ask = Callable[[], Optional[WorkerStatus]]
 
 
 class Metrics:
     """The metrics of one worker.
 
-    :param node: name of the node.
+    :param node: the name of the node.
     """
 
     def __init__(self, node: str) -> None:
-        # Without the creation time, which would be one more series for each counter and histogram.
+        # The creation time would be one more series for each counter and histogram.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._requests = self._counter("requests", "Requests that came to an end, by outcome", "lane", "outcome")
@@ -85,7 +85,7 @@ class Metrics:
     def ended(self, lane: str, outcome: str, fields: Mapping[str, Any]) -> None:
         """Count a finished request.
 
-        :param fields: the fields of its line in the log.
+        :param fields: the fields of the request's log line.
         """
         self._of(self._requests, lane, outcome).inc()
         for histogram, name in ((self._waiting, "waited"), (self._here, "here"), (self._inference, "seconds")):
@@ -104,7 +104,7 @@ class Metrics:
         return found
 
     def serve(self, listen: str, ask: Ask) -> None:
-        """Start to answer Prometheus. A worker that cannot listen logs that, and works on.
+        """Start to answer Prometheus. A worker that cannot listen logs the error, and continues.
 
         :param listen: ``host:port``.
         :param ask: returns the state of the worker.
@@ -130,7 +130,7 @@ class Metrics:
 def _bound(listen: str) -> socket.socket:
     """Return a socket that is bound to ``host:port``.
 
-    :raises OSError: when that is not possible.
+    :raises OSError: if the address cannot be used.
     """
     host, _colon, port = listen.rpartition(":")
     family, kind, protocol, _name, address = socket.getaddrinfo(host.strip("[]"), int(port), 0, socket.SOCK_STREAM)[0]
@@ -145,7 +145,7 @@ def _bound(listen: str) -> socket.socket:
 
 
 def amount(value: Any) -> Optional[float]:
-    """Return a foreign number for a sum; None for an impossible one."""
+    """Return a number from another program for a sum; None for an impossible number."""
     if not isinstance(value, (int, float)) or not 0 <= value <= LARGEST:
         return None
     return float(value)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP that Prometheus speaks: one GET without a body for each connection.
+"""HTTP for Prometheus: one GET without a body for each connection.
 
-The server of prometheus_client starts a thread for every connection and waits for its request without end, so that a
-few hundred silent clients would take all threads of the process. Here the bounds are those of the listener.
+The server of prometheus_client starts a thread for every connection, and waits for its request without a limit. So a
+few hundred silent clients would take all threads of the process. Here the limits of the listener apply.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable
 
-#: Seconds that are remembered.
+#: The seconds of the remembered past.
 MEMORY = 300
 
 
@@ -34,8 +34,8 @@ class Rates:
     def add(self, *, answered: bool, tokens: int, inference: float) -> None:
         """Count a finished request.
 
-        :param tokens: that Ollama has written.
-        :param inference: seconds that Ollama worked on it.
+        :param tokens: the number of tokens that Ollama has written.
+        :param inference: the seconds of Ollama's work.
         """
         number = int(self._clock())
         if not self._seconds or self._seconds[-1].number != number:
@@ -49,7 +49,7 @@ class Rates:
     def over(self, seconds: int) -> dict[str, Any]:
         """Return requests, failures and tokens a second over the last ``seconds``, and the mean time of an inference.
 
-        A worker that is younger is averaged over its age.
+        The averages of a younger worker are over its age.
         """
         now = self._clock()
         span = max(1.0, min(float(seconds), now - self._began))

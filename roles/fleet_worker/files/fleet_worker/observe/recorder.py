@@ -42,7 +42,7 @@ class RequestRecorder:
         self._last_model = ""
 
     def count(self, event: CountedEvent, number: int = 1) -> None:
-        """Count an event; with 0 the event appears in the counts before it happens."""
+        """Count an event. With 0, the event appears in the counts before its first occurrence."""
         self._counts.events[event] += number
 
     def count_reply(self, publication: Publication) -> None:
@@ -55,7 +55,7 @@ class RequestRecorder:
         self.count(CountedEvent.REDELIVERIES, int(bool(delivery.count)))
 
     def started(self, model: str, requests: int) -> None:
-        """Count requests that were started as one batch."""
+        """Count the requests of a started batch."""
         if requests > 1:
             self.count(CountedEvent.BATCHED, requests)
         self.count(CountedEvent.MODEL_SWITCHES, int(self._last_model not in ("", model)))
@@ -64,7 +64,7 @@ class RequestRecorder:
     def settled(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
         """Record a finished request.
 
-        :param publication: the verdict on its reply; None without a reply.
+        :param publication: the result of publishing the reply; None without a reply.
         """
         self._counts.outcomes[result.outcome] += 1
         if publication is not None:
@@ -72,7 +72,7 @@ class RequestRecorder:
         self._record_end(delivery, result, publication)
 
     def abandoned(self, delivery: Delivery, result: Result) -> None:
-        """Record a request that the broker has taken back; its result here is useless."""
+        """Record a request that the broker has requeued, so that its result is useless."""
         self._record_end(delivery, result, Publication.LOST)
 
     def counts(self, registry_events: Counter[str]) -> Counts:
@@ -89,12 +89,12 @@ class RequestRecorder:
     def rates(self, spans: Sequence[tuple[str, int]] = (("1m", 60), ("5m", 300))) -> dict[str, dict[str, Any]]:
         """Return the recent throughput.
 
-        :param spans: names, and the seconds they stand for.
+        :param spans: the name and the seconds of each span.
         """
         return {name: self._rates.over(seconds) for name, seconds in spans}
 
     def _record_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
-        # What is raised here costs the request nothing.
+        # An exception in the records must not harm the request.
         log = partial(self._log_end, delivery, result, publication)
         contained(log, lambda _error: None, lane=delivery.lane.queue)
 

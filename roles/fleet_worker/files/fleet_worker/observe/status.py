@@ -22,12 +22,12 @@ LOG = Log()
 #: Seconds for the worker to answer, and for a client to read.
 TIMEOUT = 5.0
 
-#: Characters of a line or a cell that are shown.
+#: The most shown characters of a line or a cell.
 _LINE = 1000
 
 
 class StatusServer:
-    """Answers everybody who may connect to the socket.
+    """Answers all clients that may connect to the socket.
 
     :param path: path of the socket; an existing socket is replaced.
     :param snapshot: returns the document; called from the thread of this object.
@@ -39,7 +39,7 @@ class StatusServer:
         self.listener: Optional[Listener] = None
 
     def start(self) -> None:
-        """Start to listen. A worker that cannot listen logs that, and works on."""
+        """Start to listen. A worker that cannot listen logs the error, and continues."""
         sock = None
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -57,22 +57,22 @@ class StatusServer:
         self.listener = listener
 
     def stop(self) -> None:
-        """Take the socket away."""
+        """Remove the socket."""
         if self.listener is not None:
             self.listener.stop()
             with contextlib.suppress(OSError):
                 self._path.unlink()
 
     def _document(self, _received: bytes) -> bytes:
-        # The request is the connection itself. A value that JSON does not have must not cost the whole status.
+        # The connection itself is the request. One value that JSON does not support must not fail the whole status.
         return json.dumps(self._snapshot(), default=printable).encode()
 
 
 def ask(path: str) -> dict[str, Any]:
     """Return the status document of a worker.
 
-    :raises OSError: when none listens there.
-    :raises ValueError: when something else answers.
+    :raises OSError: if no worker listens there.
+    :raises ValueError: if another program answers.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(2 * TIMEOUT)
@@ -118,7 +118,7 @@ def table(state: dict[str, Any]) -> str:
 
 
 def _columns(rows: list[tuple[object, ...]]) -> list[str]:
-    """Return a table. A cell may be somebody else's text, which must not forge a line of the table."""
+    """Return a table. A cell may have the text of a stranger, which must not forge a line of the table."""
     shown = [tuple(printable(cell, _LINE) for cell in row) for row in rows]
     widths = [max(len(row[index]) for row in shown) for index in range(len(shown[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in shown]

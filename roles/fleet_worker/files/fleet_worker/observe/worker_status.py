@@ -16,8 +16,8 @@ class LaneReport:
     """The state of a lane.
 
     :ivar state: ``push``, ``pull``, ``paused`` or ``degraded``.
-    :ivar reason: why the lane takes no requests; empty when it does.
-    :ivar running: requests of the lane that are in flight.
+    :ivar reason: the reason why the worker takes no requests from the lane; empty if it does.
+    :ivar running: the number of the lane's requests in flight.
     """
 
     queue: str
@@ -32,7 +32,7 @@ class LaneReport:
 
 @dataclass(frozen=True)
 class RequestReport:
-    """A request in flight; ``seconds`` since it was started."""
+    """A request in flight; ``seconds`` is the time since its start."""
 
     lane: str
     correlation_id: Optional[str]
@@ -41,11 +41,11 @@ class RequestReport:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """The state of the worker at one moment. The fields stand in the order of the document.
+    """The state of the worker at one moment. The fields have the order of the document.
 
     :ivar summary: a line for people.
-    :ivar thread_trouble: the helper thread that does not work, with the reason; empty when all work.
-    :ivar since: when the worker was started, in seconds since 1970.
+    :ivar thread_trouble: the helper thread that does not work, with the reason; empty if all work.
+    :ivar since: the time of the start, in seconds since 1970.
     """
 
     summary: str
@@ -65,7 +65,7 @@ class WorkerStatus:
     counts: Counts
 
     def document(self) -> dict[str, Any]:
-        """Return plain JSON."""
+        """Return the state as plain JSON."""
         named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "counts"}
         return {
             **named,

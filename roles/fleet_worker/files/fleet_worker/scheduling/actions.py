@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions of the scheduler: the worker carries each one out, and answers it with an event."""
+"""Actions of the scheduler. The worker carries each action out, and answers with an event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Get:
-    """Ask a lane for one request; answered by :meth:`Scheduler.got`."""
+    """Fetch one request from a lane; answered by :meth:`Scheduler.got`."""
 
     queue: str
 
@@ -44,7 +44,7 @@ class Start:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """Return a request that was not started to its queue. Only when the worker leaves, or the lane is withdrawn."""
+    """Return a request that has not started to its queue. Only during a drain, or if the lane is removed."""
 
     item: Any
 
@@ -53,7 +53,7 @@ Action = Union[Consume, Cancel, Get, Start, GiveBack]
 
 
 class Mode(enum.Enum):
-    """How requests arrive: the worker gets them one by one, or the broker sends them."""
+    """How requests arrive: the broker pushes them, or the worker pulls them one by one."""
 
     PULL = "pull"
     PUSH = "push"

@@ -17,7 +17,7 @@ GATHER = 0.05
 
 
 class Batches:
-    """The batches that are being gathered."""
+    """The batches that wait for more requests."""
 
     def __init__(self, lanes: LaneTable, held: HeldRequests, slots: Slots) -> None:
         self._lanes = lanes
@@ -30,18 +30,18 @@ class Batches:
         return [lane for lane, when in until if when is not None and now < when]
 
     def ends(self) -> list[float]:
-        """Return when held requests have waited long enough for more."""
+        """Return the ends of the waits for more requests."""
         until = [self._until(lane) for lane in self._lanes.batching if not self.filling(lane)]
         return [when for when in until if when is not None]
 
     def filling(self, lane: LaneEntry) -> bool:
-        """Whether more of a batch is on its way from the broker: about a millisecond each."""
+        """Whether the broker still sends requests of a batch, about one in a millisecond."""
         return lane.getting > 0 and 1 < lane.rule.batch > len(self._held.of_lane(lane))
 
     def fill(self, lane: LaneEntry, more: int) -> list[Action]:
         """Get the rest of a batch from the queue.
 
-        :param more: requests that the queue has.
+        :param more: the number of requests in the queue.
         """
         number = min(more, lane.rule.batch - len(self._held.of_lane(lane)))
         lane.getting += max(0, number)

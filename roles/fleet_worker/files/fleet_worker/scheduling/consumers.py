@@ -14,7 +14,7 @@ from .slots import Slots
 
 
 class ConsumerPlan:
-    """The consumers that the broker was asked for.
+    """The consumers that the worker has requested from the broker.
 
     :ivar hot: the lane with the second consumer, which can keep all slots busy.
     """
@@ -61,13 +61,14 @@ class ConsumerPlan:
         return [Consume(lane.rule.queue, prefetch=2 * slots * lane.rule.batch - 1, hot=True)]
 
     def deserves_heat(self, lane: LaneEntry) -> bool:
-        """Whether a lane that has just got a request should get more at once."""
+        """Whether the broker should send more requests of a lane at once, after one has arrived."""
         slots, model = self._slots, lane.rule.model
         if lane.rule.limit is not None and slots.running(model) + 1 >= lane.rule.limit:
-            return False  # the request that has just come fills its model
+            return False  # the request that has just arrived fills its model
         if model == slots.last_model:
             return slots.free > 0
-        # A burst for a model that is not loaded: without this it would run one by one until the first is done.
+        # A burst for a model that is not loaded: without the second consumer, its requests would run one by one until
+        # the first has finished.
         return slots.free > 1 and slots.taken == 0
 
     def note_cancelled(self, queue: str, hot: bool) -> Optional[LaneEntry]:
@@ -78,7 +79,7 @@ class ConsumerPlan:
         return waiting if hot and waiting is not None and waiting.consumed else None
 
     def note_lost(self, lane: LaneEntry) -> None:
-        """Note that the broker has ended the consumers of a lane by itself."""
+        """Note that the broker has ended the consumers of a lane."""
         lane.consumed = False
         if self.hot is lane:
             self.hot = None
@@ -86,8 +87,8 @@ class ConsumerPlan:
     def may_still_bring(self, lane: LaneEntry) -> bool:
         """Whether the broker may still send requests of a lane.
 
-        A request that is returned too early goes back at once to the consumer that is being cancelled. Each return
-        costs the request one of its few deliveries.
+        If the worker returns a request too early, the broker sends it at once to the consumer that is being cancelled.
+        Each return costs the request one of its few deliveries.
         """
         queue = lane.rule.queue
         return lane.getting > 0 or self._cancelling[(queue, False)] > 0 or self._cancelling[(queue, True)] > 0
@@ -97,7 +98,7 @@ class ConsumerPlan:
         return self._cancelling[(lane.rule.queue, False)] > 0
 
     def reset(self) -> None:
-        """Forget all consumers: their channel is gone."""
+        """Forget all consumers after the loss of their channel."""
         self.hot = self._next_hot = None
         self._cancelling.clear()
 

@@ -16,8 +16,9 @@ from .lanes import LaneEntry
 class HeldRequest:
     """A request without a slot.
 
-    :ivar since: when the request was taken.
-    :ivar alone_until: until when the request starts only if nothing else of its model runs; 0 if it need not be alone.
+    :ivar since: the time when the worker took the request.
+    :ivar alone_until: the time until which the request starts only while no other request of its model runs; 0 if the
+        request need not run alone.
     """
 
     lane: LaneEntry
@@ -39,7 +40,7 @@ class HeldRequests:
         return iter(self._held)
 
     def add(self, held: HeldRequest) -> None:
-        """Hold one request more."""
+        """Add a request."""
         self._held.append(held)
 
     def of_lane(self, lane: LaneEntry) -> list[HeldRequest]:
@@ -47,7 +48,7 @@ class HeldRequests:
         return [held for held in self._held if held.lane is lane]
 
     def remove(self, requests: Iterable[HeldRequest]) -> None:
-        """Let requests go."""
+        """Remove requests."""
         for held in requests:
             self._held.remove(held)
 
@@ -59,7 +60,7 @@ class HeldRequests:
         return gone
 
     def end_waits_to_be_alone(self, now: float) -> None:
-        """Let requests start beside others that have waited to be alone for as long as they may."""
+        """End the waits to run alone that have reached their limit."""
         self._held = [replace(held, alone_until=0.0) if 0 < held.alone_until <= now else held for held in self._held]
 
     def models_to_be_alone(self) -> set[str]:

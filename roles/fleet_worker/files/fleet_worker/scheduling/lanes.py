@@ -10,8 +10,8 @@ from typing import Optional
 
 from ..domain.lane_rule import LaneRule
 
-#: Seconds for which a lane is left alone whose broker did not answer, doubled each time up to the second. A question to
-#: a queue whose leader does not answer keeps a channel busy for a minute (RabbitMQ: net_ticktime and 5 seconds).
+#: Seconds without commands for a lane after the broker did not answer, doubled each time up to the second value. A get
+#: from a queue with a silent leader keeps a channel busy for a minute (RabbitMQ: net_ticktime and 5 seconds).
 SILENT = 2.5
 SILENT_CAP = 60.0
 
@@ -19,16 +19,16 @@ SILENT_CAP = 60.0
 class LaneEntry:
     """A lane of the scheduler.
 
-    :ivar open: requests of the lane can be handled.
-    :ivar consumed: the lane has its consumer.
-    :ivar throttled: the consumer was taken away because the model is full.
-    :ivar leaving: the lane is withdrawn, and is kept only until the broker has answered everything.
-    :ivar getting: gets without an answer yet.
-    :ivar unsettled: unsettled requests of the lane; its consumer may bring no more than its prefetch.
-    :ivar empty: the sweep under way has found the lane empty.
-    :ivar visited: when the lane was last asked for a request.
-    :ivar touched: when the broker last saw a use of the queue; None while the queue is not declared.
-    :ivar silent_until: until when the lane is left alone, since the broker did not answer; None while it answers.
+    :ivar open: whether the worker can handle requests of the lane.
+    :ivar consumed: whether the lane has its consumer.
+    :ivar throttled: whether the lane has no consumer because its model is full.
+    :ivar leaving: whether the lane is removed, and is kept only until the broker has answered all commands.
+    :ivar getting: the number of gets without an answer.
+    :ivar unsettled: the number of unsettled requests; the broker sends the consumer no more than its prefetch.
+    :ivar empty: whether the current sweep has found the lane empty.
+    :ivar visited: the time of the last get.
+    :ivar touched: the time of the last use of the queue that the broker saw; None while the queue is not declared.
+    :ivar silent_until: the end of the time without commands after the broker did not answer; None while it answers.
     """
 
     def __init__(self, rule: LaneRule) -> None:
@@ -43,7 +43,7 @@ class LaneEntry:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the broker did not answer when the lane was last asked for a request."""
+        """Whether the broker did not answer the last command for the lane."""
         return self.silent_until is not None
 
     def note_silence(self, now: float) -> None:
@@ -63,24 +63,24 @@ class LaneEntry:
         self.getting = max(0, self.getting - 1)
 
     def keep_alive_at(self) -> Optional[float]:
-        """Return when the queue must be asked so that it does not expire; None if nothing has to be done."""
+        """Return the time of the next get that keeps the queue from expiring; None if none is needed."""
         expires = self.rule.expires
         if expires is None or self.touched is None or self.consumed or self.getting:
             return None
         return max(self.touched + expires / 3, self.silent_until or 0.0)
 
     def forget_channel(self) -> None:
-        """Note that the consumers are gone with their channel, and that the queue has to be declared again."""
+        """Note that the consumers are lost with their channel, and that the queue must be declared again."""
         self.open = self.consumed = self.empty = self.throttled = False
         self.getting, self.unsettled, self.touched = 0, 0, None
         self.silent_until, self._silences = None, 0
 
 
 class LaneTable:
-    """Lanes by queue. Few of hundreds of lanes matter at each event: these lanes have lists of their own.
+    """Lanes by queue. Only few of hundreds of lanes matter at each event, so these lanes have separate lists.
 
     :ivar expiring: lanes whose queues expire.
-    :ivar leaving: lanes that are withdrawn.
+    :ivar leaving: removed lanes that the broker still has commands for.
     :ivar batching: lanes that may start several requests as one batch.
     :ivar unsettled: lanes with unsettled requests, by queue.
     """
@@ -108,7 +108,7 @@ class LaneTable:
             self.unsettled[queue] = lane
 
     def count_settled(self, queue: str) -> None:
-        """Note that a request of a lane is settled; some were taken before :meth:`forget_channel`."""
+        """Note that a request of a lane is settled. It may have arrived before :meth:`forget_channel`."""
         lane = self.unsettled.get(queue)
         if lane is not None:
             lane.unsettled -= 1
@@ -116,7 +116,7 @@ class LaneTable:
                 del self.unsettled[queue]
 
     def forget_channel(self) -> None:
-        """Note that the consumers of all lanes are gone with their channel."""
+        """Note that the consumers of all lanes are lost with their channel."""
         for lane in self:
             lane.forget_channel()
         self.unsettled.clear()
@@ -135,7 +135,7 @@ class LaneTable:
         self.index()
 
     def index(self) -> None:
-        """Find the lanes that matter at each event."""
+        """Update the separate lists."""
         self.expiring = [lane for lane in self if lane.rule.expires is not None]
         self.leaving = [lane for lane in self if lane.leaving]
         self.batching = [lane for lane in self if lane.rule.batch > 1]

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Decides which lanes are consumed, and which request runs next. Pure policy: events in, actions out, no clock, no I/O.
 
-In *push*, with little to do, the broker sends requests by itself. In *pull*, with more to do than slots, a free slot
-asks one lane for one request: a starving lane first, then one of the model that ran last, then by priority. The policy
-never returns a request to run another one first, since each return costs a request one of its few deliveries.
-docs/scheduling.md explains the policy and its numbers.
+In *push*, with little work, the broker sends requests by itself. In *pull*, with more work than slots, the worker
+fetches one request for each free slot: from a starving lane first, then from a lane of the last model, then by
+priority. The policy never returns a request in order to run another one, because each return costs a request one of its
+few deliveries. docs/scheduling.md explains the policy and its numbers.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .held_requests import HeldRequest, HeldRequests
 from .lanes import LaneEntry, LaneTable
 from .slots import Slots
 
-#: Seconds for which a request may be held in push. Short against an inference, long against a burst that fits.
+#: The most seconds for which a request is held in push: much shorter than an inference, longer than a burst that fits.
 HOLD = 0.05
 
-#: Seconds that pull lasts at least, and between two sweeps in them that found nothing: changing over costs more.
+#: The least seconds of pull, and the seconds between two sweeps without a request, because a change to push costs more.
 DWELL = 0.1
 SWEEP = 0.02
 
@@ -34,10 +34,10 @@ PEEK = 0.1
 
 
 class Scheduler:
-    """The policy of one worker. Times are seconds of any clock that only goes forward.
+    """The policy of one worker. Times are seconds of a monotonic clock.
 
-    :param slots: requests that may run at the same time.
-    :param starvation: seconds after which a lane is served out of turn.
+    :param slots: the most requests that run at the same time.
+    :param starvation: the seconds of waiting after which a lane is next in turn.
     """
 
     def __init__(self, lanes: Iterable[LaneRule], slots: int, *, starvation: float = STARVATION) -> None:
@@ -48,7 +48,7 @@ class Scheduler:
         self._slots = Slots(slots)
         self._consumers = ConsumerPlan(self._slots)
         self._batches = Batches(self._lanes, self._held, self._slots)
-        #: Whether lanes without a limit may be throttled, for a model that is to be alone.
+        #: Whether lanes without a limit may be throttled, because a request of their model must run alone.
         self._any_throttled = False
         self._pull_began = 0.0
         self._next_sweep = 0.0
@@ -56,17 +56,17 @@ class Scheduler:
 
     @property
     def slots(self) -> int:
-        """Requests that may run at the same time."""
+        """The most requests that run at the same time."""
         return self._slots.number
 
     @property
     def running(self) -> int:
-        """Slots that are taken."""
+        """The number of taken slots."""
         return self._slots.taken
 
     @property
     def held(self) -> int:
-        """Requests that were taken and not started."""
+        """The number of requests that wait for a slot."""
         return len(self._held)
 
     def is_silent(self, queue: str) -> bool:
@@ -83,7 +83,7 @@ class Scheduler:
     def assign(self, rules: Iterable[LaneRule], now: float) -> list[Action]:
         """Replace the set of lanes. New lanes start closed; existing lanes keep their state.
 
-        The held requests of a lane that is withdrawn are given back: another node may still have the lane.
+        The held requests of a removed lane return to the queue, because another node may still serve the lane.
         """
         wanted = {rule.queue: rule for rule in rules}
         actions: list[Action] = []
@@ -95,7 +95,7 @@ class Scheduler:
         return actions + self._next(now)
 
     def open(self, queues: Iterable[str], now: float) -> list[Action]:
-        """Replace the set of lanes whose requests can be handled."""
+        """Replace the set of lanes whose requests the worker can handle."""
         wanted = set() if self._draining else set(queues)
         actions: list[Action] = []
         for lane in self._lanes:
@@ -118,7 +118,7 @@ class Scheduler:
         self._lanes.count_settled(queue)
 
     def delivered(self, queue: str, item: Any, now: float) -> list[Action]:
-        """A consumer has got a request."""
+        """A consumer has received a request."""
         lane = self._lanes.get(queue)
         if lane is None:
             return [GiveBack(item)]
@@ -130,9 +130,10 @@ class Scheduler:
         return actions + self._next(now)
 
     def got(self, queue: str, item: Optional[Any], now: float, *, more: int = 0) -> list[Action]:
-        """A get was answered; None when the lane was empty.
+        """A get was answered.
 
-        :param more: requests left in its queue.
+        :param item: the request; None if the lane was empty.
+        :param more: the number of requests in the queue.
         """
         lane = self._lanes.get(queue)
         if lane is None:
@@ -161,12 +162,12 @@ class Scheduler:
         return self._next(now)
 
     def silent(self, queue: str, now: float, *, asked: bool) -> list[Action]:
-        """The broker does not answer for a lane: neither a get of it nor the begin of its consumer.
+        """The broker does not answer for a lane: neither a get nor the start of a consumer.
 
-        What is asked of a lane that is silent takes no slot's turn. There are no consumers meanwhile: the broker begins
-        one after the other, and all would wait for the one that may not come.
+        A get from a silent lane does not reserve a slot. No lane has a consumer meanwhile: the broker starts one
+        consumer after the other, and all others would wait for the consumer of the silent lane.
 
-        :param asked: whether it is a get that is not answered, which may still bring a request later.
+        :param asked: whether a get is not answered, which may still bring a request later.
         """
         lane = self._lanes.get(queue)
         if lane is None:
@@ -178,7 +179,7 @@ class Scheduler:
         return actions + self._next(now)
 
     def cancelled(self, queue: str, hot: bool, now: float) -> list[Action]:
-        """The broker has confirmed the end of a consumer: it brings no more requests."""
+        """The broker has confirmed the end of a consumer, and sends it no more requests."""
         waiting = self._consumers.note_cancelled(queue, hot)
         actions: list[Action] = []
         # Only if a slot is free: otherwise the prefetched requests of the two hot consumers would add up.
@@ -192,10 +193,10 @@ class Scheduler:
         return self._next(now)
 
     def again(self, queue: str, item: Any, now: float, *, alone: bool = False) -> list[Action]:
-        """A started request that has given up its slot needs one again.
+        """A started request that has given its slot up needs one again.
 
-        :param item: what is started then.
-        :param alone: whether nothing else of its model is to run beside it.
+        :param item: the request.
+        :param alone: whether no other request of the model may run at the same time.
         """
         lane = self._lanes.get(queue)
         if lane is None or lane.leaving or self._draining:
@@ -209,12 +210,12 @@ class Scheduler:
         return self._next(now)
 
     def block(self, blocked: bool, now: float) -> list[Action]:
-        """Start nothing while answers cannot be sent."""
+        """Start no requests while the broker blocks answers."""
         self._slots.blocked = blocked
         return self._next(now)
 
     def lost(self, queue: str, now: float) -> list[Action]:
-        """The broker has ended the consumers of a lane by itself."""
+        """The broker has ended the consumers of a lane."""
         lane = self._lanes.get(queue)
         if lane is not None:
             self._consumers.note_lost(lane)
@@ -228,10 +229,10 @@ class Scheduler:
                 lane.touched = now
 
     def reset(self, alive: Callable[[Any], bool], now: float) -> None:
-        """The channel and its consumers are gone, and no lane can be served for now; running requests go on.
+        """The channel and its consumers are lost, and no lane is open for now. Running requests continue.
 
-        :param alive: whether a held request can still be settled; the scheduler forgets the other requests, because the
-            broker has taken them back.
+        :param alive: returns whether a held request can still be settled. The scheduler forgets the other requests,
+            because the broker has requeued them.
         """
         self._held.keep(lambda held: alive(held.item))
         self._slots.note_alone(self._held, now)
@@ -240,12 +241,12 @@ class Scheduler:
         self._enter_pull(now)
 
     def drain(self, now: float) -> list[Action]:
-        """Take no more requests, and return those that were not started."""
+        """Take no more requests, and return the requests that have not started."""
         self._draining = True
         return self.open((), now)
 
     def wake_at(self) -> Optional[float]:
-        """Return when :meth:`tick` must be called next; None without such a time."""
+        """Return the time of the next :meth:`tick`; None if none is needed."""
         alive = [lane.keep_alive_at() for lane in self._lanes.expiring]
         times = [when for when in alive if when is not None]
         if not self._draining:
@@ -281,7 +282,7 @@ class Scheduler:
         return actions + self._keep_alive(now)
 
     def _give_back(self) -> list[Action]:
-        """Return the requests that will not start here, and forget the lanes that bring no more requests."""
+        """Return the requests that will not start on this node, and forget removed lanes without open commands."""
         gone = self._held.keep(lambda held: not self._ends(held.lane) or self._consumers.may_still_bring(held.lane))
         if gone:
             self._slots.note_waits(self._held)
@@ -290,7 +291,7 @@ class Scheduler:
         return [GiveBack(held.item) for held in gone]
 
     def _ends(self, lane: LaneEntry) -> bool:
-        """Whether no request of a lane starts any more."""
+        """Whether no more requests of a lane will start."""
         return self._draining or lane.leaving
 
     def _start(self, now: float) -> list[Action]:
@@ -319,7 +320,7 @@ class Scheduler:
         return actions
 
     def _look_at_held(self, now: float) -> list[Action]:
-        """In push: leave requests that cannot start here soon to other nodes."""
+        """In push: leave requests to other nodes that cannot start on this node soon."""
         late = [held.lane for held in self._held if now >= held.since + HOLD and not held.lane.leaving]
         if any(not self._slots.full(lane) for lane in late):
             return self._enter_pull(now)
@@ -359,7 +360,7 @@ class Scheduler:
         return actions
 
     def _ask(self, now: float) -> list[Action]:
-        """Get from the lanes that deserve it most, at most one request per free slot."""
+        """Get from the lanes that are next in turn, at most one request per free slot."""
         silent = any(lane.open and lane.is_silent for lane in self._lanes)
         if self._swept():
             if now >= self._pull_began + DWELL and not self._consumers.cancelling and not silent:
@@ -367,7 +368,7 @@ class Scheduler:
             if now < self._next_sweep:
                 return []
             self._begin_sweep()
-        # A lane that gathers a batch will use a slot, so no other lane gets it.
+        # A lane that gathers a batch will need a slot, which no other lane may take.
         gathering = self._batches.gathering(now)
         wanted = self._slots.free - sum(
             (lane.getting > 0 and not lane.is_silent) or lane in gathering for lane in self._lanes
@@ -389,7 +390,7 @@ class Scheduler:
         return actions
 
     def _has_room(self, lane: LaneEntry) -> bool:
-        """Whether the model of a lane has room for one more request besides those on their way."""
+        """Whether the model of a lane has room for one more request, besides the unanswered gets."""
         if lane.rule.limit is None:
             return not self._slots.full(lane)
         model = lane.rule.model
@@ -398,7 +399,7 @@ class Scheduler:
         return self._slots.running(model) + coming + held < lane.rule.limit
 
     def _rank(self, lane: LaneEntry, since: float, now: float) -> tuple[bool, bool, int, float]:
-        """Return a sort key: the lane or request that deserves a slot most comes first."""
+        """Return a sort key: the lane or request that is next in turn comes first."""
         starving = now - since >= self._starvation
         related = lane.rule.model == self._slots.last_model
         # Among starving lanes only the time counts.
@@ -428,7 +429,7 @@ class Scheduler:
         self._begin_sweep()
         for lane in self._lanes:
             lane.throttled = False
-        # The hot lane first: it brings the most requests.
+        # The hot lane first, because it gets the most requests.
         lanes = sorted(self._lanes, key=lambda lane: lane is not self._consumers.hot)
         return [action for lane in lanes for action in self._consumers.cancel(lane, now)]
 

@@ -14,11 +14,11 @@ from .lanes import LaneEntry
 
 
 class Slots:
-    """Room for a number of requests.
+    """The slots of all models.
 
-    :ivar number: requests that may run at the same time.
-    :ivar taken: slots that are taken.
-    :ivar blocked: nothing may start, because answers cannot be sent.
+    :ivar number: the most requests that run at the same time.
+    :ivar taken: the number of taken slots.
+    :ivar blocked: whether no request may start, because the broker blocks answers.
     :ivar last_model: the model of the request that started last.
     """
 
@@ -28,26 +28,27 @@ class Slots:
         self.last_model: Optional[str] = None
         self.taken = 0
         self._running: Counter[str] = Counter()
-        #: Models that run one request alone, each with the end of that time; models with a request that waits for it.
+        #: The models that run one request alone, with the end of that time; the models with a request that waits to run
+        #: alone.
         self._runs_alone: dict[str, float] = {}
         self._wants_alone: set[str] = set()
 
     @property
     def free(self) -> int:
-        """Slots in which a request may start."""
+        """The number of free slots."""
         return 0 if self.blocked else self.number - self.taken
 
     @property
     def anybody_alone(self) -> bool:
-        """Whether a request runs alone with its model, or waits to."""
+        """Whether any request runs alone, or waits to run alone."""
         return bool(self._wants_alone or self._runs_alone)
 
     def running(self, model: str) -> int:
-        """Return how many slots a model has taken."""
+        """Return the number of slots that a model has taken."""
         return self._running[model]
 
     def full(self, lane: LaneEntry) -> bool:
-        """Whether the model of a lane has all the slots that it may have."""
+        """Whether the model of a lane has taken all of its slots."""
         model = lane.rule.model
         if model in self._wants_alone or model in self._runs_alone:
             return True
@@ -73,20 +74,20 @@ class Slots:
         self._runs_alone.pop(model, None)
 
     def _count(self) -> None:
-        # Asked for ten times as often as it changes.
+        # A stored number, because it is read ten times as often as it changes.
         self.taken = sum(self._running.values())
 
     def note_alone(self, held: HeldRequests, now: float) -> None:
-        """Find the models with a request that runs alone or waits for it; drop those whose time is over."""
+        """Update the models with a request that runs alone or waits to; drop the models whose time has ended."""
         self._runs_alone = {model: until for model, until in self._runs_alone.items() if now < until}
         held.end_waits_to_be_alone(now)
         self.note_waits(held)
 
     def note_waits(self, held: HeldRequests) -> None:
-        """Find the models with a request that waits to be alone."""
+        """Update the models with a request that waits to run alone."""
         self._wants_alone = held.models_to_be_alone()
 
     def alone_ends(self, held: HeldRequests) -> list[float]:
-        """Return when a request stops running alone, or stops waiting for it."""
+        """Return the times when requests stop running alone, or stop waiting to."""
         waits = [each.alone_until for each in held if each.alone_until] if self._wants_alone else []
         return [*self._runs_alone.values(), *waits]
