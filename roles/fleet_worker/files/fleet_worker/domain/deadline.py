@@ -13,10 +13,10 @@ from .._fleet.dialects.headers import DEADLINE
 from .._fleet.messages import Message
 from .._ollama.numbers import digits, finite
 
-#: Seconds by which the clocks of two machines may differ before a timestamp is not believed.
+#: The most seconds by which the clocks of two machines may differ. Beyond that, a timestamp does not count.
 PLAUSIBLE_SKEW = 5.0
 
-#: Seconds, a week: a request that says it waited for longer was stamped by another clock, or in another unit.
+#: The most believed seconds in a queue, a week. A longer wait means another clock, or another unit.
 LONGEST_WAIT = 7 * 24 * 3600.0
 
 
@@ -33,9 +33,9 @@ class Arrival:
 
 
 def seconds_in_queue(message: Message, arrival: Arrival) -> Optional[float]:
-    """Return the seconds in the queue, by the clocks of two machines, one of which counts whole seconds.
+    """Return the seconds in the queue; None if the message has no plausible timestamp.
 
-    None if the message has no plausible timestamp.
+    The clocks of two machines measure this time, and one of them counts whole seconds.
     """
     age = _age(message, arrival)
     return None if age is None or not -PLAUSIBLE_SKEW <= age <= LONGEST_WAIT else max(0.0, age)
@@ -44,7 +44,7 @@ def seconds_in_queue(message: Message, arrival: Arrival) -> Optional[float]:
 def seconds_left(message: Message, arrival: Arrival, limit: float) -> float:
     """Return the seconds until the deadline; negative after it.
 
-    :param limit: seconds that the lane allows a request; an earlier deadline of the requester wins.
+    :param limit: the most seconds of a request in this lane; an earlier deadline of the requester wins.
     """
     own = limit - (time.monotonic() - arrival.monotonic)
     expiry = _expiry(message, arrival)
@@ -52,7 +52,7 @@ def seconds_left(message: Message, arrival: Arrival, limit: float) -> float:
 
 
 def _expiry(message: Message, arrival: Arrival) -> Optional[float]:
-    """Return when the requester stops waiting, on the monotonic clock."""
+    """Return the time when the requester stops waiting, on the monotonic clock."""
     stated = finite(message.headers.get(DEADLINE))
     if stated is not None:
         return arrival.monotonic + stated / 1000 - arrival.wall
@@ -60,14 +60,14 @@ def _expiry(message: Message, arrival: Arrival) -> Optional[float]:
     if milliseconds is None:
         return None
     seconds, age = milliseconds / 1000, _age(message, arrival)
-    # The broker drops expired requests in the queue. So a request that looks older than its expiration, or younger than
-    # now, comes from a machine with another clock, and its whole expiration counts.
+    # The broker drops expired requests in the queue. So if a request seems older than its expiration, or seems to come
+    # from the future, the clock of its machine differs, and the whole expiration counts.
     if age is None or not -PLAUSIBLE_SKEW <= age <= seconds + PLAUSIBLE_SKEW:
         age = 0.0
     return arrival.monotonic + seconds - max(0.0, age)
 
 
 def _age(message: Message, arrival: Arrival) -> Optional[float]:
-    """Return the seconds since the requester sent a message, by two clocks that may differ; None without timestamp."""
+    """Return the seconds since the requester sent a message, by two clocks; None without a timestamp."""
     timestamp = finite(message.properties.timestamp)
     return None if timestamp is None else arrival.wall - timestamp

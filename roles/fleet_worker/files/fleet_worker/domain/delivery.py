@@ -29,14 +29,14 @@ LOG = Log()
 
 @dataclass(frozen=True)
 class LaneSettings:
-    """A lane, with the settings that this worker has for it.
+    """A lane, with the settings of this worker.
 
-    :ivar deadline: seconds a request may take.
-    :ivar priority: among the lanes of this worker; higher goes first.
-    :ivar consumer_priority: among the consumers of the queue; None leaves it to the broker.
-    :ivar batch: requests that may go to Ollama as one.
-    :ivar limit: slots that all lanes of the model may take together; None for all.
-    :ivar terms: what it decides about its requests.
+    :ivar deadline: the most seconds of a request.
+    :ivar priority: the priority among the lanes of this worker; higher is first.
+    :ivar consumer_priority: the priority among the consumers of the queue; None for the broker's default.
+    :ivar batch: the most requests that may share one call to Ollama.
+    :ivar limit: the most slots of all lanes of the model together; None for all slots.
+    :ivar terms: the settings for the requests of the lane.
     """
 
     lane: Lane
@@ -53,14 +53,14 @@ class LaneSettings:
 
     @cached_property
     def model_key(self) -> str:
-        """What all spellings of its model have in common (:attr:`ModelName.key`)."""
+        """The key of the model, which all spellings of its name share (:attr:`ModelName.key`)."""
         return ModelName.parse(self.lane.model).key
 
     @property
     def rule(self) -> LaneRule:
-        """What the scheduler knows of the lane."""
+        """The part of the settings that the scheduler knows."""
         expires = self.lane.arguments.get("x-expires")
-        # Options that load a model anew are pinned by the lane, so a model and its context window are what is loaded.
+        # The lane fixes all other options that reload a model, so model and context window identify the loaded model.
         loaded = f"{self.model_key} {self.lane.context_window or ''}"
         return LaneRule(
             self.queue,
@@ -76,9 +76,9 @@ class LaneSettings:
 class Delivery:
     """One delivery of a request.
 
-    :ivar settlement: settles it, once, on the channel it came by.
-    :ivar count: how often the broker has given the request out before.
-    :ivar received: seconds since 1970, and seconds of the monotonic clock.
+    :ivar settlement: settles the delivery, once, on its own channel.
+    :ivar count: the number of earlier deliveries of the request.
+    :ivar received: the time of the delivery.
     """
 
     lane: LaneSettings
@@ -90,21 +90,21 @@ class Delivery:
 
     @cached_property
     def identity(self) -> Optional[str]:
-        """What tells this request from every other one, over all of its deliveries; None when nothing does.
+        """An identifier that only the deliveries of this request share; None if the request has no id.
 
-        An id alone would do for requesters that keep to the rules. One that reuses ids must not get the answer to
-        another request, hence everything that an answer depends on.
+        The id alone would be enough if all requesters used unique ids. A requester that reuses ids must not get the
+        answer to another request, so the identifier covers everything that an answer depends on.
         """
-        # A lane of the node alone gives a request on to its heir, and the broker takes the expiration off it then.
+        # The lane of a single node passes requests on to its heir, and the broker then removes their expiration.
         lane = self.lane.lane.heir or self.lane.queue
         if identifies_itself(self.message):
-            # Also of a copy that LegionIO has put into the queue again, and that has lost its properties.
+            # Also for a copy that LegionIO has published again, without its properties.
             where = repr((lane, self.message.headers.get(IV))).encode("utf-8", "backslashreplace")
             return hashlib.sha256(where + b"\0" + self.message.body).hexdigest()
         properties = {**vars(self.message.properties), "expiration": None}
         if not (properties["message_id"] or properties["correlation_id"]):
             return None
-        # What the broker itself adds (x-delivery-count, x-death) differs from delivery to delivery.
+        # The broker's own headers (x-delivery-count, x-death) differ among the deliveries of a request.
         headers = sorted(
             (name, str(value))
             for name, value in self.message.headers.items()
@@ -115,24 +115,24 @@ class Delivery:
 
     @property
     def is_live(self) -> bool:
-        """Whether it can still be settled. If its channel is gone, the broker gives the request out again."""
+        """Whether the delivery can still be settled. After a lost channel, the broker redelivers the request."""
         return self.settlement.is_open
 
     def ack(self) -> bool:
-        """Have the broker forget the request; return whether that could be said."""
+        """Acknowledge the request; return whether the channel could send the command."""
         return self.settlement.ack()
 
     def reject(self) -> bool:
-        """Have the broker dead-letter the request, or drop it; return whether that could be said."""
+        """Reject the request, which the broker dead-letters or drops; return whether the channel could send it."""
         return self.settlement.reject() if self._may_be_dead_lettered() else self.settlement.ack()
 
     def requeue(self) -> bool:
-        """Have the broker give the request out again; return whether that could be said."""
-        # What is given out no more is dead-lettered.
+        """Requeue the request; return whether the channel could send the command."""
+        # The broker would dead-letter the request after its last delivery.
         return self.settlement.requeue() if not self.is_last or self._may_be_dead_lettered() else self.settlement.ack()
 
     def settle(self, verdict: Verdict) -> bool:
-        """Do with it what the verdict says; return whether that could be said."""
+        """Settle the delivery by a verdict; return whether the channel could send the command."""
         if verdict is Verdict.ACK:
             return self.ack()
         return self.reject() if verdict is Verdict.REJECT else self.requeue()
@@ -143,21 +143,21 @@ class Delivery:
         return self.can_be_dead_lettered
 
     def without_body(self) -> Delivery:
-        """Return what is needed to settle it, and no more."""
+        """Return a copy for settling, without the body."""
         return replace(self, message=replace(self.message, body=b""))
 
     @property
     def waited(self) -> Optional[float]:
-        """Seconds in the queue; None if unknown (:func:`.deadline.seconds_in_queue`)."""
+        """The seconds in the queue; None if unknown (:func:`.deadline.seconds_in_queue`)."""
         return seconds_in_queue(self.message, self._arrival)
 
     @property
     def can_be_dead_lettered(self) -> bool:
-        """Whether the broker survives to dead-letter it.
+        """Whether the broker can dead-letter the request without harm.
 
-        The queue leader of RabbitMQ 3.10 adds to the header ``x-death`` without a look at what a requester wrote there.
-        If that is not what a broker writes it dies, dies again when it reads its log anew, and is given up after a few
-        times: the lane is lost for good (seen with 3.10.8; 4 takes any).
+        The queue leader of RabbitMQ 3.10 adds to the header ``x-death`` without checking a requester's value. If the
+        value is malformed, the leader crashes, crashes again while it reads its log, and is not restarted after a few
+        crashes: the lane is lost for good (seen with 3.10.8; 4 accepts any value).
         """
         deaths = self.message.headers.get("x-death")
         return deaths is None or (
@@ -167,7 +167,7 @@ class Delivery:
 
     @property
     def is_last(self) -> bool:
-        """Whether the broker gives it out no more: when it is given back, it is dropped or dead-lettered."""
+        """Whether this is the last delivery: after a requeue, the broker drops or dead-letters the request."""
         return self.count >= self.lane.lane.delivery_limit
 
     def seconds_left(self) -> float:
@@ -180,10 +180,10 @@ class Delivery:
 
 
 def delivery_count(headers: Any, redelivered: bool) -> int:
-    """Return how often the broker has given a request out before.
+    """Return the number of earlier deliveries of a request.
 
-    Quorum queues count in the header ``x-delivery-count``. On a first delivery RabbitMQ 4.0 leaves the header as the
-    requester, or a shovel, wrote it. On a redelivery RabbitMQ 3.10 and 4.0 both replace the header.
+    Quorum queues count in the header ``x-delivery-count``. On a first delivery, RabbitMQ 4.0 leaves the header of the
+    requester, or of a shovel, unchanged. On a redelivery, RabbitMQ 3.10 and 4.0 replace the header.
     """
     if not redelivered:
         return 0
@@ -191,5 +191,5 @@ def delivery_count(headers: Any, redelivered: bool) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is an integer; to Python a truth value is one, too."""
+    """Whether a value is an integer and not a bool, which Python counts as an integer, too."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,30 +1,30 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scheduler knows of a lane, and the times that others must know too."""
+"""The part of a lane that the scheduler knows, and times that other packages must know, too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Optional
 
-#: Seconds for which a request waits to be alone with its model, and then for which it is: what ends the process that
-#: runs a model does so soon, and others wait meanwhile.
+#: The most seconds for which a request waits to run alone, and then runs alone. A request that ends the runner of its
+#: model does so soon, and other requests wait meanwhile.
 ALONE = 15.0
 
-#: Seconds after which a lane is looked at, and a held request started, out of turn.
+#: The default seconds of waiting after which a lane or a held request is next in turn.
 STARVATION = 10.0
 
 
 @dataclass(frozen=True)
 class LaneRule:
-    """What the policy knows of a lane.
+    """The part of a lane that the policy knows.
 
-    :ivar model: requests of one model run best after each other.
-    :ivar priority: higher goes first.
-    :ivar expires: seconds after which the broker deletes the queue when nobody has asked for a request.
-    :ivar batch: requests that may start as one.
-    :ivar limit: slots that the lanes of this model may take together; None for all.
+    :ivar model: the loaded model; requests for one model should run one after the other.
+    :ivar priority: higher is first.
+    :ivar expires: the seconds without a get or a consumer after which the broker deletes the queue.
+    :ivar batch: the most requests of one batch.
+    :ivar limit: the most slots of all lanes of the model together; None for all slots.
     """
 
     queue: str

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lane decides about a request, whatever its requester wants.
+"""The settings of a lane for its requests, which override the wishes of requesters.
 
-A model in memory belongs to all requesters of its lanes. How long it stays there, and how it is loaded, is not for one
-of them to say; and an option that would cost all others the memory of the node is refused.
+All requesters of a lane share the model in memory. So a single requester must not decide how long Ollama keeps the
+model and how Ollama loads it, and the worker refuses options that would take the node's memory from all others.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from .._ollama.options import InvalidOptionError, keep_alive, keep_alive_seconds
 
 KeepAlive = Union[str, int, float, None]
 
-#: Seconds for which a requester may have a model kept, when the lane does not decide. Five minutes is what Ollama does
-#: by itself: less would take the model away from others, and for ever would take their memory.
+#: The least and the most seconds for which a requester may keep a model, if the lane does not decide. Five minutes is
+#: Ollama's default: less would take the model from other requesters, and for ever would take their memory.
 SHORTEST = 300.0
 LONGEST = 3600.0
 
-#: Characters of a time such as ``1h30m``.
+#: The most characters of a time such as ``1h30m``.
 _MAX_TIME = 32
 
 
 @dataclass(frozen=True)
 class LaneTerms:
-    """What is set for a lane.
+    """The settings of a lane for its requests.
 
-    :ivar keep_alive: what is sent with each request; None leaves it to the requester, within bounds.
-    :ivar option_ranges: name, least and most of each option whose range is not the usual one.
+    :ivar keep_alive: the value for each request; None leaves the choice to the requester, within limits.
+    :ivar option_ranges: the name, least and largest value of each option with an unusual range.
     """
 
     keep_alive: KeepAlive = None
     option_ranges: tuple[tuple[str, float, float], ...] = ()
 
     def applied_to(self, request: Request, lane: Lane, *, runner_options: bool) -> Request:
-        """Return the request with all that is sent to Ollama, or with its failure.
+        """Return the request with the settings applied, or with a failure.
 
-        :param runner_options: whether requesters may set the options that load a model anew.
+        :param runner_options: whether requesters may set options that make Ollama reload a model.
         """
         if request.failure is not None:
             return request
@@ -76,12 +76,12 @@ class LaneTerms:
             ignored.append("keep_alive")
 
 
-#: Those of a lane for which nothing is set.
+#: The settings of a lane without configured settings.
 USUAL = LaneTerms()
 
 
 def _within_bounds(wanted: Any) -> KeepAlive:
-    """Return how long the model is kept at a requester's wish; None when that is too short or too long."""
+    """Return a requester's ``keep_alive``; None if it is too short or too long."""
     seconds: Optional[float] = None
     if isinstance(wanted, str) and len(wanted) <= _MAX_TIME:
         try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is set for requests of protocol versions 2 and 3."""
+"""The settings for requests of protocol versions 2 and 3."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .._fleet.tokens import TokenSettings
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """What requests that state a version of the protocol are served under.
+    """The settings for requests that state a version of the protocol.
 
-    :ivar dialects: those of the versions that are served, and the refusal of the others.
-    :ivar instances: patterns of the instances that this node is, in the way of file names.
-    :ivar tokens: how tokens are checked; None when nobody looks at them.
-    :ivar unsigned: whether requests without a token are served, too.
-    :ivar cipher: what decrypts bodies; None when they are not decrypted.
+    :ivar dialects: the dialects of the served versions, and the refusal of other versions.
+    :ivar instances: patterns of this node's instance names, like patterns of file names.
+    :ivar tokens: the check of tokens; None to ignore tokens.
+    :ivar unsigned: whether the worker also serves requests without a token.
+    :ivar cipher: decrypts bodies; None to decrypt no bodies.
     """
 
     dialects: tuple[Dialect, ...] = served((2,))
@@ -32,5 +32,5 @@ class ProtocolSettings:
     cipher: Optional[BodyCipher] = field(default=None, repr=False)
 
 
-#: When nothing is set.
+#: The settings without a configuration.
 USUAL_PROTOCOL = ProtocolSettings()

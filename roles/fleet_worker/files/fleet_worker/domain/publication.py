@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the publishing of an answer ended, and the callback that receives it."""
+"""The result of publishing an answer, and the callback for it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Callable
 
 
 class Publication(enum.Enum):
-    """What became of an answer."""
+    """The result of publishing an answer."""
 
     CONFIRMED = "confirmed"
-    #: No queue of that name: the requester is gone.
+    #: No queue has the name, so the requester is gone.
     RETURNED = "returned"
-    #: The broker does not take it, and may take it later: the queue is full.
+    #: The reply queue is full. The broker may accept the answer later.
     REFUSED = "refused"
-    #: No broker takes it, or ours ends the channel or the connection for it.
+    #: No broker accepts the answer, or ours closes the channel or the connection because of it.
     UNACCEPTABLE = "unacceptable"
-    #: The connection is gone; whether the broker has it is not known.
+    #: The connection is lost, so it is unknown whether the broker has the answer.
     LOST = "lost"
 
 

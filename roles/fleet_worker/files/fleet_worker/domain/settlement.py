@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settlement of one delivery: once, and on the channel it came by.
+"""The settlement of one delivery: once, and on its own channel.
 
-A delivery tag means another delivery, or none, on every other channel, and an unknown tag costs the channel. So a
-delivery whose channel is gone is not settled: the broker has it back, and gives it out again.
+On another channel, the same delivery tag means another delivery or none, and the broker closes a channel for an unknown
+tag. So a delivery is not settled after the loss of its channel: the broker has requeued it, and redelivers it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Callable
 class Settlement:
     """Settles one delivery. For the I/O thread.
 
-    :param channel: pika's channel that the delivery came by.
-    :param tag: the delivery tag that the broker gave it on this channel.
+    :param channel: pika's channel of the delivery.
+    :param tag: the delivery tag on this channel.
     """
 
     def __init__(self, channel: Any, tag: int) -> None:
@@ -26,19 +26,19 @@ class Settlement:
 
     @property
     def is_open(self) -> bool:
-        """Whether the delivery can be settled: it was not, and its channel is open."""
+        """Whether the delivery is unsettled and its channel is open."""
         return not self._settled and bool(self._channel.is_open)
 
     def ack(self) -> bool:
-        """Acknowledge the delivery; return whether that could be said."""
+        """Acknowledge the delivery; return whether the channel could send the command."""
         return self._settle(self._channel.basic_ack)
 
     def reject(self) -> bool:
-        """Reject the delivery, not to be given out again; return whether that could be said."""
+        """Reject the delivery without a requeue; return whether the channel could send the command."""
         return self._settle(self._channel.basic_reject, requeue=False)
 
     def requeue(self) -> bool:
-        """Return the delivery to its queue; return whether that could be said."""
+        """Requeue the delivery; return whether the channel could send the command."""
         return self._settle(self._channel.basic_nack, requeue=True)
 
     def _settle(self, say: Callable[..., None], **options: bool) -> bool:

@@ -14,36 +14,36 @@ from .._fleet.messages import Reply
 
 
 class Verdict(enum.Enum):
-    """What is done with a delivery, after its reply (if any) is confirmed."""
+    """The settlement of a delivery, after the confirm of its reply (if any)."""
 
     ACK = "ack"
-    #: Out of the queue, and to the dead-letter exchange where the queue has one.
+    #: Remove from the queue, into the dead-letter exchange if the queue has one.
     REJECT = "reject"
-    #: Back to the queue, for another node or for later.
+    #: Return to the queue, for another node or for later.
     REQUEUE = "requeue"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a request.
+    """The result of a request.
 
-    :ivar outcome: one word for counters and the log: ``answered``, a code of an error, or why there is no answer.
+    :ivar outcome: one word for counters and the log: ``answered``, an error code, or the reason for no answer.
     """
 
     verdict: Verdict
     outcome: str
     reply: Optional[Reply] = None
     fields: dict[str, Any] = field(default_factory=dict)
-    #: Why Ollama could not run the model, if that is what happened.
+    #: The reason why Ollama could not run the model; empty for other results.
     broken: str = ""
-    #: Whether a redelivery of the request is answered with the same: not when most of the answer went out before.
+    #: Whether a redelivery may get the same reply. False after pieces, because the reply lacks most of the answer.
     repeatable: bool = True
 
 
 def marked(reply: Reply, count: int) -> Reply:
-    """Mark the reply to a redelivery: the same request may have been answered before.
+    """Mark the reply to a redelivery, because the same request may have been answered before.
 
-    :param count: how often the request was given out before this time.
+    :param count: the number of earlier deliveries of the request.
     """
     if not count:
         return reply

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The boundary that a defect of ours does not cross: it is logged once, with its traceback, and costs little."""
+"""The boundary for defects of this program: a defect is logged once with its traceback, and does little harm."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LOG = Log()
 
 
 def contained(work: Callable[[], T], instead: Callable[[Exception], T], event: str = "defect", **fields: Any) -> T:
-    """Return what a function returns. When the function raises, log that, and return the substitute.
+    """Return the result of a function. If the function raises, log the exception, and return a substitute.
 
-    :param work: raises only when this worker has a defect.
-    :param instead: makes the substitute of the exception.
-    :param event: the word in the log.
-    :param fields: of the line in the log.
+    :param work: the function, which raises only because of a defect.
+    :param instead: returns the substitute for an exception.
+    :param event: the event of the log line.
+    :param fields: the fields of the log line.
     """
     try:
         return work()

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The log: one line for each event, as logfmt or JSON, on standard output.
 
-Never in it: prompts, answers, credentials. What comes from outside is escaped and cut, whichever field it is in, so
-that no text can forge a line, colour a terminal or fill a disk.
+The log never has prompts, answers or credentials. All text from outside is escaped and truncated, so that no text can
+forge a line, colour a terminal or fill a disk.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any, Union
 from .._ollama.text import SHOWN, printable
 from .writer import LogWriter
 
-#: Characters of a long field: sentences of the worker, and foreign texts.
+#: The most characters of long fields.
 _LIMITS = {"event": 1000, "error": 1000, "reason": 1000, "remedy": 1000, "added": 1000, "removed": 1000}
 
-#: Most lines of a traceback (the last ones), and characters of each.
+#: The most lines of a traceback (the last ones), and the most characters of each.
 _TRACEBACK_LINES = 60
 _TRACEBACK_LINE = 500
 
@@ -49,7 +49,7 @@ class Log:
         self._write(logging.ERROR, event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
-        """Write an event with the traceback of the exception that is being handled."""
+        """Write an event with the traceback of the current exception."""
         self._logger.log(logging.ERROR, event, exc_info=sys.exc_info(), extra={"fields": fields})
 
     def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def set_up(style: str, level: str) -> None:
     :param style: ``logfmt`` or ``json``.
     :param level: ``debug``, ``info``, ``warning`` or ``error``.
     """
-    # None of our lines says where in the code or in which thread it was written, and to find out is half of its cost
+    # The lines do not show their place in the code or their thread, and finding these is half of the cost of a line
     # ("Optimization" in the documentation of logging).
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -71,9 +71,9 @@ def set_up(style: str, level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     # The worker itself logs a lost connection, once and with a remedy. Pika's lines below a warning contain whole
-    # messages, prompts and answers among them.
+    # messages with prompts and answers.
     logging.getLogger("pika").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
-    # urllib3 warns of each connection that it opens again.
+    # urllib3 warns for each reopened connection.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
@@ -95,7 +95,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> Union[str, int, float]:
-    """Return a value as the log shows it."""
+    """Return a value in the form of the log."""
     if isinstance(value, str) and len(value) <= SHOWN and value.isprintable():
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -106,7 +106,7 @@ def _shown(name: str, value: Any) -> Union[str, int, float]:
 
 
 class _Handler(logging.Handler):
-    """Writes lines, and neither waits nor raises: no line is worth a request."""
+    """Writes lines, and neither waits nor raises, because a request is more important than a line."""
 
     def __init__(self, descriptor: int, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -116,12 +116,12 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception as error:  # noqa: BLE001 - no log is left to report this in
+        except Exception as error:  # noqa: BLE001 - the log itself has failed
             line = self._line("log_line_lost", reason=type(error).__name__)
         self._writer.write(_encoded(line))
 
     def flush(self) -> None:
-        """Wait until all lines are written, or for some seconds; logging calls this at the end."""
+        """Wait some seconds until all lines are written. The module logging calls this method at the end."""
         self._writer.flush()
 
     def _dropped(self, number: int) -> bytes:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes lines to a descriptor; the calling thread never waits for a slow reader.
+"""The writer of log lines, with which the calling thread never waits for a slow reader.
 
-A line is written at once when the pipe or socket has room for it. Else it waits in memory, and a thread writes it
-later. What waits is bounded: further lines are dropped and counted, and a line says how many they were.
+If the pipe or socket has room, the writer writes a line at once. Otherwise the line waits in memory, and a thread
+writes it later. The memory is limited: the writer drops further lines, and later writes a line with their number.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import time
 from collections import deque
 from typing import Callable, Optional
 
-#: Most bytes of waiting lines. A line of a request has about 300.
+#: The most bytes of waiting lines. The line of a request has about 300.
 MAX_WAITING = 1024 * 1024
 
-#: Seconds that the end of the process waits for a reader, at most.
+#: The most seconds that the end of the process waits for a reader.
 FAREWELL = 3.0
 
 
 class LogWriter:
     """Writes lines to one descriptor, from any thread.
 
-    :param descriptor: of a pipe, a socket, a terminal or a file.
-    :param dropped_line: makes the line that says how many lines were dropped.
+    :param descriptor: the descriptor of a pipe, a socket, a terminal or a file.
+    :param dropped_line: returns the line with the number of dropped lines.
     """
 
     def __init__(self, descriptor: int, dropped_line: Callable[[int], bytes]) -> None:
@@ -44,7 +44,7 @@ class LogWriter:
         self._thread: Optional[threading.Thread] = None
 
     def write(self, line: bytes) -> None:
-        """Write a line, now or later. Raises nothing."""
+        """Write a line, now or later. Never raises."""
         with self._changed:
             rest = line if self._waiting else self._written(line)
             if not rest:
@@ -55,13 +55,13 @@ class LogWriter:
             self._append(rest)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="log", daemon=True)
-                with contextlib.suppress(RuntimeError):  # no more threads: the next line tries again
+                with contextlib.suppress(RuntimeError):  # without a free thread, the next line tries again
                     thread.start()
                     self._thread = thread
             self._changed.notify_all()
 
     def flush(self, seconds: float = FAREWELL) -> bool:
-        """Wait until no line is left, for so many seconds at most; return whether none is left."""
+        """Wait at most some seconds until no line waits; return whether no line waits."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while self._waiting or self._dropped:
@@ -74,13 +74,13 @@ class LogWriter:
         self._size += len(line)
 
     def _written(self, line: bytes) -> bytes:
-        """Write as many bytes as fit; return the rest."""
+        """Write the bytes that fit; return the rest."""
         try:
             return line[self._put(line) :]
         except BlockingIOError:
             return line
         except OSError:
-            return b""  # the reader is gone, or the disk is full: the line is lost
+            return b""  # the reader is gone, or the disk is full, so the line is lost
 
     def _run(self) -> None:
         """Write the waiting lines, in the thread of this writer."""
@@ -105,9 +105,9 @@ class LogWriter:
 
 
 def _non_blocking(descriptor: int) -> Callable[[bytes], int]:
-    """Return a function that writes as many bytes to a descriptor as fit; it raises BlockingIOError when none fit.
+    """Return a function that writes the bytes that fit, and raises BlockingIOError if none fit.
 
-    The descriptor itself stays as it is: other processes may have it too.
+    The mode of the descriptor does not change, because other processes may share it.
     """
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         connection = socket.socket(fileno=os.dup(descriptor))
@@ -120,7 +120,7 @@ def _non_blocking(descriptor: int) -> Callable[[bytes], int]:
 
 
 def _when_ready(descriptor: int, data: bytes) -> int:
-    """Write where a descriptor cannot be opened again. A pipe that is ready takes that many bytes without waiting."""
+    """Write to a descriptor that cannot be reopened. A ready pipe takes that many bytes without waiting."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     if not poll.poll(0):

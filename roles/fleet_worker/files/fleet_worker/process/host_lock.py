@@ -1,12 +1,13 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No two workers of a machine serve one Ollama: each would fill all the slots that it is thought to have.
+"""The lock that keeps two workers of a machine from using one Ollama: each would fill all of its slots.
 
 A worker writes the address of its Ollama into a file beside its status socket, ``/run/NAME/status.sock.claim``, and
-keeps the file locked while it lives. It refuses to start when its own directory, or one beside it, has a locked claim
-for the same address. Only root makes directories in ``/run``, and only a service may write into its own, so no other
-user of the machine can make a claim. Other users can read the file and take a read lock at most, which does not count.
+keeps the file locked. It refuses to start if its own directory, or one beside it, has a locked claim for the same
+address. Only root creates directories in ``/run``, and only a service may write into its own directory, so no other
+user of the machine can create a claim. Other users can read the file and at most take a read lock, which does not
+count.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ LOG = Log()
 
 SUFFIX = ".claim"
 
-#: Seconds for a worker that has started a moment later to give its claim back, and between two looks.
+#: The most seconds for a later worker to remove its claim, and the seconds between two checks.
 _YIELDS_WITHIN = 5.0
 _LOOK = 0.05
 
 #: struct flock of Linux: type, whence, start, length (0: to the end), process (0 for this kind of lock).
 _FLOCK = "hhqqi4x"
-#: Bytes of a claim that are read.
+#: The most bytes of a claim.
 _MAX_SIZE = 4096
 
 
@@ -45,11 +46,11 @@ class AlreadyServedError(CollectionError):
 
 
 class Claim:
-    """The claim of one worker to its Ollama; held until it is closed or the process ends.
+    """The claim of one worker to its Ollama, until :meth:`close` or the end of the process.
 
     :param host: the address of the Ollama, in any form of ``OLLAMA_HOST``.
-    :param path: of the claim, with the suffix :data:`SUFFIX`, in a directory that no other user may write to.
-    :raises AlreadyServedError: when another worker has claimed the Ollama.
+    :param path: the path of the claim, with the suffix :data:`SUFFIX`, in a directory that no other user may write to.
+    :raises AlreadyServedError: if another worker has claimed the Ollama.
     """
 
     def __init__(self, host: str, path: Path) -> None:
@@ -64,7 +65,8 @@ class Claim:
             except OSError as error:
                 LOG.warning("no_claim", path=str(path), error=str(error))
                 return
-            # Others are looked for after the claim stands: of two workers that start at once, one sees the other.
+            # Search for other claims only after writing this one, so that of two simultaneous workers one sees the
+            # other.
             rival = self._rival()
         if rival is not None:
             self.close()
@@ -74,7 +76,7 @@ class Claim:
             )
 
     def close(self) -> None:
-        """Give the claim back."""
+        """Remove the claim."""
         if self._descriptor is not None:
             with suppress(OSError):
                 self._path.unlink()
@@ -82,12 +84,12 @@ class Claim:
             self._descriptor = None
 
     def _hold(self) -> None:
-        """Put a locked file in place.
+        """Create a locked file.
 
-        The file is always a new one, and nobody else can open it before it is locked: a process that has opened an
-        earlier file could hold a read lock on that, and keep it from being locked for writing.
+        The file is always new, and no other process can open it before it is locked. With an earlier file, a process
+        could hold a read lock, and so prevent the write lock.
 
-        :raises OSError: when the directory cannot be written.
+        :raises OSError: if the directory is not writable.
         """
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
@@ -104,10 +106,10 @@ class Claim:
         self._descriptor = descriptor
 
     def _rival(self) -> Optional[Path]:
-        """Return the claim of another worker that stays, or None.
+        """Return the claim of another worker that has precedence, or None.
 
-        An earlier claim stays. A later one may be that of a worker which sees this claim now, and gives its own back;
-        when it has not done so in time, it was there first.
+        An earlier claim has precedence. A worker with a later claim sees this claim, and removes its own. If it has not
+        done so in time, its claim has precedence.
         """
         deadline = time.monotonic() + _YIELDS_WITHIN
         while True:
@@ -127,16 +129,16 @@ class Claim:
         return held is not None and held[1] == self._served
 
     def _candidates(self) -> list[Path]:
-        """Return the files that may be claims of other workers: in this directory, and in those beside it."""
+        """Return the files that may be claims of other workers, in this directory and in those beside it."""
         directory = self._path.parent
         found = {*directory.glob(f"*{SUFFIX}"), *directory.parent.glob(f"*/*{SUFFIX}")}
         own = self._path.resolve()
-        # A directory may be there under a second name, by a link; the claim in it is this worker's own all the same.
+        # A link may give a directory a second name, but the claim in it is still this worker's own.
         return [path for path in found if path.resolve() != own]
 
 
 def _held(path: Path) -> Optional[tuple[int, str]]:
-    """Return since when a claim stands, and for what; None when it is left over or no claim."""
+    """Return the time and the address of a claim; None for an unlocked or invalid file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

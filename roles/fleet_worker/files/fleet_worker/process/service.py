@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process: it builds the components, handles signals, and ends with an exit status."""
+"""The process: builds the components, handles signals, and ends with an exit status."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ from .host_lock import SUFFIX, Claim
 
 LOG = Log()
 
-#: To stop, twice to stop at once; to read the configuration again.
+#: Two signals for a drain (a second one ends the process at once), and one for a reload.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-#: What a reload takes over. Everything else is what the worker was started with.
+#: The keys that a reload changes. All other keys need a restart.
 RELOADED = ("lanes", "auto_lanes", "model_concurrency")
 
-#: Seconds after the end of the longest request from which on a thread that still works on one counts as stalled.
+#: Seconds beyond the longest deadline after which a working thread counts as stalled.
 OVERTIME = 300.0
 
 
 def run(config: Config, path: str) -> int:
-    """Work until a signal ends it; return the exit status.
+    """Run until a signal; return the exit status.
 
-    :param path: the file that SIGHUP has read again.
+    :param path: the file that the process reads again at SIGHUP.
     """
     set_up(config.log.format, config.log.level)
     LOG.info("starting", version=__version__, node=config.node, lanes=len(config.lanes))
@@ -71,7 +71,7 @@ def run(config: Config, path: str) -> int:
         error = service.run()
     except CollectionError as failure:
         error = failure
-    except Exception:  # such as a thread that could not be started; systemd tries again
+    except Exception:  # for example the system allows no further thread; systemd restarts the process
         LOG.exception("broken")
         return EXIT_BROKEN
     if error is not None:
@@ -82,9 +82,9 @@ def run(config: Config, path: str) -> int:
 
 
 class Service:
-    """The parts of one worker.
+    """The components of one worker.
 
-    :raises CollectionError: when a credential, an address or a TLS file cannot be used.
+    :raises CollectionError: if a credential, an address or a TLS file cannot be used.
     """
 
     def __init__(self, config: Config, path: str) -> None:
@@ -102,7 +102,7 @@ class Service:
         ollama = config.ollama
         secret = {} if ollama.headers_credential is None else credentials.read_headers(ollama.headers_credential)
         headers = {**ollama.headers, **secret}
-        # Without retries: a request that has to wait gives its slot up meanwhile.
+        # Without retries, because a waiting request gives its slot up.
         client = OllamaClient(ollama.host, connect_timeout=ollama.connect_timeout, headers=headers, retries=0)
         address = parse_host(ollama.host)
         asker = HttpClient(self._loop, address) if HttpClient.suits(address) else None
@@ -143,7 +143,7 @@ class Service:
         self._status = StatusServer(config.status_socket, self._document)
 
     def run(self) -> Optional[CollectionError]:
-        """Work; return the error that ended it, None after a drain."""
+        """Run the worker; return the error that ended it, None after a drain."""
         self.broken = not run_loop(
             self._loop,
             self._supervisor,
@@ -174,7 +174,7 @@ class Service:
         self._loop.stop()
 
     def _on_signal(self, number: int) -> None:
-        """React to a signal; in a thread of its own."""
+        """React to a signal, in the thread of the signals."""
         if number == signal.SIGHUP:
             self._read_again()
         else:
@@ -192,13 +192,13 @@ class Service:
         old = self._config
         try:
             self._reload(config)
-        except Exception as error:  # the file is what an operator wrote; whatever it is, the worker goes on
+        except Exception as error:  # no content of the file may end the worker
             LOG.exception("reload_failed")
             self._config = old
             _refuse_reload(error)
 
     def _reload(self, config: Config) -> None:
-        """Have the worker take the lanes of a new configuration. Work in flight goes on as it was begun."""
+        """Use the lanes of a new configuration. Running requests keep their settings."""
         old = self._config
         others = [name for name in Config.model_fields if name not in RELOADED]
         left = [name for name in others if getattr(config, name) != getattr(old, name)]
@@ -208,7 +208,7 @@ class Service:
         LOG.info("reloaded")
         if old.auto_lanes is None and config.auto_lanes is not None:
             self._set_lanes(configured_lanes(config))
-            self._health.ask_abilities()  # and the others when they are known
+            self._health.ask_abilities()  # the automatic lanes follow when the abilities are known
         else:
             self._assign()
 
@@ -217,12 +217,12 @@ class Service:
         self._worker.set_lanes(lanes)
 
     def _allow(self, lanes: Sequence[LaneSettings]) -> None:
-        """Let a thread of the pool be busy for as long as the longest request of these lanes may take."""
+        """Raise the time limit for threads of the pool to the longest deadline of these lanes."""
         longest = max((lane.deadline for lane in lanes), default=0.0)
         self._pool.allow(longest + self._config.ollama.patience + OVERTIME)
 
     def _assign(self) -> None:
-        """Have the worker take requests from the lanes that there are now."""
+        """Pass the current lanes to the worker."""
         auto = self._config.auto_lanes
         if auto is None:
             self._set_lanes(configured_lanes(self._config))
@@ -234,14 +234,14 @@ class Service:
             self._state = state
             try:
                 self._assign()
-            except Exception:  # the names are Ollama's; whatever they are, the lanes stay as they were
+            except Exception:  # after a defect with one of Ollama's names, the lanes stay unchanged
                 LOG.exception("lanes_unchanged")
             self._worker.health_changed(state)
 
         self._loop.add_callback_threadsafe(take_over)
 
     def _ask_worker(self) -> Optional[WorkerStatus]:
-        """Ask the I/O thread how the worker is; in any other thread. Return None when there is no answer in time."""
+        """Return the status from the I/O thread, in any other thread; None without an answer in time."""
         answer: queue.SimpleQueue[WorkerStatus] = queue.SimpleQueue()
         self._loop.add_callback_threadsafe(lambda: answer.put(self._worker.status()))
         try:
@@ -250,7 +250,7 @@ class Service:
             return None
 
     def _document(self) -> dict[str, Any]:
-        """Return the status document; in the thread of the status server."""
+        """Return the status document, in the thread of the status server."""
         status = self._ask_worker()
         if status is None:
             return {"ready": False, "error": f"The I/O thread did not answer within {TIMEOUT:g} s"}
@@ -258,9 +258,9 @@ class Service:
 
 
 def worker_settings(config: Config, lanes: Sequence[LaneSettings]) -> WorkerSettings:
-    """Return what the worker is to do.
+    """Return the settings of the worker.
 
-    :param lanes: those that it begins with.
+    :param lanes: the lanes at the start.
     """
     broken = config.broken_model
     return WorkerSettings(
@@ -281,9 +281,9 @@ def _refuse_reload(error: Exception) -> None:
 
 
 def registry_settings(config: Config) -> RegistrySettings:
-    """Return the node, as the registry shows it."""
+    """Return the settings for registry events."""
     registry = config.registry
-    # The first name that means this node alone; patterns mean more.
+    # The first name without a pattern, because only a name means exactly this node.
     names = [name for name in config.protocol.instances or [config.node] if not set(name) & set("*?[")]
     return RegistrySettings(
         config.node,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One timer that is moved."""
+"""A timer whose time can change."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Callable, Optional
 
 
 class Alarm:
-    """A timer for one callback at a time of the monotonic clock; the time may be changed.
+    """Runs one callback at a time of the monotonic clock, which can change.
 
-    :param loop: runs the callback.
+    :param loop: the loop that runs the callback.
     """
 
     def __init__(self, loop: Any, callback: Callable[[], None]) -> None:

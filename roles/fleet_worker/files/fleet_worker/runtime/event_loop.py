@@ -38,7 +38,7 @@ class Timer:
 
 
 class EventLoop:
-    """A loop over epoll. Everything but :meth:`add_callback_threadsafe` is for the thread that runs it."""
+    """A loop over epoll. All methods except :meth:`add_callback_threadsafe` are only for the thread of the loop."""
 
     READ = select.EPOLLIN
     WRITE = select.EPOLLOUT
@@ -60,7 +60,7 @@ class EventLoop:
         self.add_handler(self._wake_reader, self._hear, self.READ)
 
     def close(self) -> None:
-        """Close the descriptors, once the loop has ended."""
+        """Close the descriptors after the end of the loop."""
         self._handlers.clear()
         self._epoll.close()
         for descriptor in (self._wake_reader, self._wake_writer):
@@ -78,12 +78,12 @@ class EventLoop:
             self._epoll.modify(fd, events)
 
     def remove_handler(self, fd: int) -> None:
-        """Stop watching a descriptor. The loop itself removes a descriptor whose handler has raised."""
+        """Stop watching a descriptor. The loop itself removes a descriptor whose handler raises."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def call_later(self, delay: float, callback: Callback) -> Timer:
-        """Run a callback after so many seconds."""
+        """Run a callback after some seconds."""
         timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._numbers), timer))
         return timer
@@ -97,10 +97,10 @@ class EventLoop:
     def add_callback_threadsafe(self, callback: Callback) -> None:
         """Run a callback on the next turn; may be called from any thread."""
         self._callbacks.append(callback)
-        # In this order: the loop clears the mark before it takes the callbacks.
+        # Append first, because the loop clears the mark before it takes the callbacks.
         if not self._woken and threading.get_ident() != self._thread:
             self._woken = True
-            with suppress(BlockingIOError):  # full of marks that were not read yet
+            with suppress(BlockingIOError):  # the pipe is full of unread wake-up bytes
                 os.write(self._wake_writer, b"!")
 
     add_callback = add_callback_threadsafe
@@ -112,7 +112,7 @@ class EventLoop:
     # Running
 
     def start(self) -> None:
-        """Turn until :meth:`stop`."""
+        """Run turns until :meth:`stop`."""
         self._thread = threading.get_ident()
         try:
             while not self._stopping:
@@ -127,7 +127,7 @@ class EventLoop:
     def turn(self) -> None:
         """Wait for events, timers or callbacks, and run them."""
         for fd, events in self._epoll.poll(self._patience()):
-            handler = self._handlers.get(fd)  # none when an earlier one of this turn has removed it
+            handler = self._handlers.get(fd)  # None if an earlier handler of this turn has removed the descriptor
             if handler is not None:
                 try:
                     handler(fd, events)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The frame of a process: one thread receives the signals, and the I/O thread runs the loop until it ends."""
+"""The main loop of a process: one thread receives the signals, and the I/O thread runs the loop."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def run_loop(
     start_threads: Callable[[], None],
     start: Callable[[], None],
 ) -> bool:
-    """Run a loop until it is stopped. Called in the main thread.
+    """Run a loop until it is stopped. To be called in the main thread.
 
-    Signals are waited for, and not handled: a handler could interrupt a thread that holds a lock which the handler
-    needs, such as that of the log, and then wait for ever.
+    A thread waits for the signals, instead of signal handlers: a handler could interrupt a thread that holds a lock,
+    such as the lock of the log, and then wait for this lock for ever.
 
-    :param supervisor: watches the thread of the signals.
-    :param on_signal: called with each of these signals, in that thread.
+    :param supervisor: supervises the thread of the signals.
+    :param on_signal: called with each signal, in that thread.
     :param start_threads: starts the other threads of the process.
     :param start: called on the I/O thread before the loop runs.
-    :return: whether it ended without a defect of ours.
+    :return: whether the loop ended without a defect.
     """
-    # Blocked before the first thread starts, because threads inherit this: one thread alone waits for signals.
+    # Block the signals before the first thread starts, because threads inherit the mask, and only one must get signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     waiting = RoundThread("signals", lambda: signal.sigwait(signals), on_signal)
     supervisor.watch(waiting)
@@ -50,7 +50,7 @@ def run_loop(
             start()
             loop.start()
         except Exception:
-            # A defect of ours. The process ends, the broker requeues its requests, and systemd restarts the process.
+            # After a defect the process ends, the broker requeues its requests, and systemd restarts the process.
             LOG.exception("broken")
             broken.set()
 

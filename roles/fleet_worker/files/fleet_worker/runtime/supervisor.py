@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The helper threads of a process: each survives its errors, and the watchdog knows all of them.
+"""The helper threads of a process: each survives its errors, and the watchdog supervises all of them.
 
-A helper thread works in rounds. A round waits for something, such as a signal, a connection or a task, and handles it.
-An exception ends the round and not the thread: without this rule one odd answer of Ollama, or one odd client of the
+A helper thread works in rounds. A round waits for an item, such as a signal, a connection or a task, and handles it. An
+exception ends the round and not the thread. Otherwise one malformed answer of Ollama, or one malformed request to the
 status socket, would end a thread for ever, and nobody would notice.
 """
 
@@ -19,7 +19,7 @@ from ..logs.log import Log
 
 LOG = Log()
 
-#: Seconds after which a round that still handles something counts as stalled.
+#: Seconds of handling after which a round counts as stalled.
 PATIENCE = 120.0
 
 #: Seconds between a failed round and the next one: doubled with each failure in a row, up to the second number.
@@ -28,11 +28,11 @@ BACKOFF_CAP = 10.0
 
 
 class RoundThread:
-    """A thread that waits for something and handles it, again and again.
+    """A thread that waits for items and handles them, one after the other.
 
-    :param name: what logs, status and debuggers call the thread.
-    :param wait: returns the next thing to handle; may wait for it without end. :meth:`stop` does not interrupt it.
-    :param handle: gets what ``wait`` has returned.
+    :param name: the name of the thread in logs, in the status and in debuggers.
+    :param wait: returns the next item; may wait for ever. :meth:`stop` does not interrupt the wait.
+    :param handle: handles an item of ``wait``.
     :param patience: seconds that ``handle`` may take before the thread counts as stalled; None for any time.
     """
 
@@ -58,7 +58,7 @@ class RoundThread:
     def start(self) -> None:
         """Start the thread.
 
-        :raises RuntimeError: when the system allows no further thread.
+        :raises RuntimeError: if the system allows no further thread.
         """
         self._thread.start()
 
@@ -73,7 +73,7 @@ class RoundThread:
 
     @property
     def trouble(self) -> str:
-        """Why the thread does not work; empty when it works, was not started yet or was stopped."""
+        """The reason why the thread does not work; empty if it works, has not started or was stopped."""
         if self._stopped.is_set() or self._thread.ident is None:
             return ""
         if not self._thread.is_alive():
@@ -106,16 +106,16 @@ class RoundThread:
 
 
 class Supervisor:
-    """Knows the helper threads of the process."""
+    """Supervises the helper threads of the process."""
 
     def __init__(self) -> None:
         self._threads: list[RoundThread] = []
 
     def watch(self, *threads: RoundThread) -> None:
-        """Supervise threads. They may be started before or after."""
+        """Supervise threads, which may start before or after this call."""
         self._threads += threads
 
     @property
     def trouble(self) -> str:
-        """The first thread that does not work, with the reason; empty when all work."""
+        """The first thread that does not work, with the reason; empty if all work."""
         return next((trouble for trouble in (thread.trouble for thread in self._threads) if trouble), "")

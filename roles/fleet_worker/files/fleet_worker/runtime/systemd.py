@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Notifications to systemd (sd_notify(3)): one datagram for each, to the socket that systemd names.
 
-Nobody waits here. A datagram that finds no room in the queue of the socket is kept, and sent with the next one;
-of each kind only the latest is kept.
+Nothing here waits. If the queue of the socket is full, the notifier keeps the datagram, and sends it with the next one.
+It keeps only the latest datagram of each kind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Optional
 
 from .._ollama.text import printable
 
-#: Characters of the line that ``systemctl status`` shows.
+#: The most characters of the line that ``systemctl status`` shows.
 MAX_STATUS = 1000
 
 
@@ -27,12 +27,12 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) if address else None
         self._status = ""
-        #: Messages that could not be sent, by their kind.
+        #: The kept messages by kind.
         self._unsent: dict[str, str] = {}
 
     @property
     def watchdog_interval(self) -> Optional[float]:
-        """Seconds within which systemd expects the next sign of life; None when it expects none."""
+        """The seconds within which systemd expects the next notification; None if the unit has no watchdog."""
         microseconds = os.environ.get("WATCHDOG_USEC", "")
         process = os.environ.get("WATCHDOG_PID", str(os.getpid()))
         return int(microseconds) / 1e6 if microseconds.isdigit() and process == str(os.getpid()) else None
@@ -42,7 +42,7 @@ class Notifier:
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The service ends."""
+        """Report that the service ends."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:
@@ -50,11 +50,11 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def extend(self, seconds: float) -> None:
-        """Ask for that much time from now on, to start or to stop."""
+        """Extend the timeout of the start or the stop by some seconds from now on."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def resend(self) -> None:
-        """Send the messages that the socket had no room for."""
+        """Send the kept messages."""
         try:
             while self._unsent and self._socket is not None:
                 kind, message = next(iter(self._unsent.items()))

@@ -14,9 +14,9 @@ Task = Callable[[], None]
 
 
 class ThreadPool:
-    """A number of threads that run tasks. They end with the process: every task may be interrupted.
+    """Some threads that run tasks. The threads end with the process, so every task may be interrupted.
 
-    :ivar threads: for the supervisor. A task that raises ends alone; its thread goes on.
+    :ivar threads: the threads, for the supervisor. A task that raises ends, but its thread continues.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,7 +30,7 @@ class ThreadPool:
             thread.start()
 
     def allow(self, seconds: float) -> None:
-        """Raise the seconds that a task may take before its thread counts as stalled; never lowers them."""
+        """Raise the seconds after which a task's thread counts as stalled. Never lowers them."""
         for thread in self.threads:
             thread.patience = max(thread.patience or 0.0, seconds)
 
@@ -39,7 +39,7 @@ class ThreadPool:
         self._tasks.put(task)
 
     def stop(self) -> None:
-        """End each thread after the task that it runs."""
+        """End each thread after its current task."""
         for thread in self.threads:
             thread.stop()
         for _thread in self.threads:

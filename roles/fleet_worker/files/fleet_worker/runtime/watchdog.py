@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Signs of life for the watchdog of systemd, which restarts a process that gives none."""
+"""Notifications for the watchdog of systemd, which restarts a process without notifications."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .systemd import Notifier
 
 LOG = Log()
 
-#: Seconds between two signs of life when systemd expects none, and at most.
+#: The most seconds between two calls of :meth:`Watchdog.feed`, and the seconds without a watchdog.
 TICK = 1.0
 
 
 class Watchdog:
-    """Feeds the watchdog while the loop of the process turns and every helper thread does its work.
+    """Feeds the watchdog while the loop of the process runs and every helper thread works.
 
     :ivar notifier: sends the state of the process to systemd.
-    :param supervisor: knows the helper threads.
+    :param supervisor: supervises the helper threads.
     """
 
     def __init__(self, notifier: Notifier, supervisor: Supervisor) -> None:
@@ -29,19 +29,19 @@ class Watchdog:
 
     @property
     def trouble(self) -> str:
-        """The helper thread that does not work, with the reason; empty while all work."""
+        """The helper thread that does not work, with the reason; empty if all work."""
         return self._supervisor.trouble
 
     @property
     def seconds(self) -> float:
-        """Seconds from one call of :meth:`feed` to the next."""
+        """The seconds between two calls of :meth:`feed`."""
         interval = self.notifier.watchdog_interval
         return TICK if interval is None else min(TICK, interval / 4)
 
     def feed(self) -> None:
-        """Give a sign of life, unless a helper thread gives none.
+        """Notify systemd, unless a helper thread does not work.
 
-        The loop of the process calls this, so that a loop that hangs gives no sign either.
+        The loop of the process calls this method, so a loop that hangs does not notify systemd either.
         """
         self.notifier.resend()
         trouble = self.trouble

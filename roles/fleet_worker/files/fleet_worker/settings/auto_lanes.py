@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lanes made of the models that Ollama has."""
+"""Automatic lanes, made from the models that Ollama has."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NEEDS = {"chat": "completion", "generate": "completion", "embed": "embedding"}
 def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesConfig) -> list[LaneConfig]:
     """Return the lanes for models.
 
-    The styles shared and offering have one lane for chat and generate; here that lane has the type chat. A model whose
-    name is too long for the configuration of a lane gets none.
+    The styles shared and offering have one lane for chat and generate, with the type chat here. A model gets no lane if
+    its name is too long for the configuration.
 
-    :param models: each name as Ollama spells it, with its capabilities.
+    :param models: the models in Ollama's spelling, with their capabilities.
     """
     found: list[LaneConfig] = []
     for model, abilities in models:
@@ -53,7 +53,7 @@ def lanes_of(models: Iterable[tuple[str, Collection[str]]], settings: AutoLanesC
 
 
 def _spellings(model: str) -> Iterator[str]:
-    """Every way in which requesters may write a model: they leave out the tag when it is the default."""
+    """Yield all spellings of a model that requesters may use: they may omit the default tag."""
     short = ModelName.parse(model).short
     yield short
     if short.endswith(":" + DEFAULT_TAG):

@@ -14,7 +14,7 @@ def broker_settings(broker: BrokerConfig, name: str) -> BrokerSettings:
     """Return the connection settings of the broker.
 
     :param name: the connection name that the broker's own tools show.
-    :raises CredentialError: when a secret is not there.
+    :raises CredentialError: if a secret is missing.
     """
     tls = None
     if broker.tls is not None:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration: one YAML file, checked as a whole, with complaints that name the key and the remedy.
+"""The configuration: one YAML file, checked as a whole. Errors name the key and the remedy.
 
-Secrets are not in it: a key that ends in ``_credential`` is the name of a file in ``$CREDENTIALS_DIRECTORY``, where
-systemd puts what ``LoadCredential=`` names.
+The file has no secrets. A key that ends in ``_credential`` names a file in ``$CREDENTIALS_DIRECTORY``, where systemd
+puts the files of ``LoadCredential=``.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ Pattern = Annotated[Name, AfterValidator(_pattern)]
 
 
 class OllamaConfig(Section):
-    """The one Ollama server that this worker serves."""
+    """The Ollama server that answers the requests of this worker."""
 
     host: str = "http://127.0.0.1:11434"
     #: Seconds.
     connect_timeout: float = Field(default=10, gt=0, le=300)
     headers: dict[str, str] = {}
-    #: The same for headers that are secrets: a credential with one ``Name: value`` a line.
+    #: A credential with secret headers, one ``Name: value`` a line.
     headers_credential: Optional[CredentialName] = None
-    #: Whether to refuse to start when another worker of this machine serves this Ollama: both would fill its slots.
+    #: Whether to refuse the start if another worker on this machine uses this Ollama: both would fill its slots.
     exclusive: bool = True
-    #: Seconds between two checks of an Ollama that answers: the delay until a new or removed model is noticed.
+    #: Seconds between two checks of an Ollama that answers, and so the delay until the worker notices a changed model.
     interval: float = Field(default=15, ge=0.1, le=3600)
-    #: Seconds for which a request waits for an Ollama that is down, before it is given to another node or answered
-    #: with an error.
+    #: Seconds for which a request waits for an Ollama that is down. Afterwards another node gets the request, or the
+    #: requester gets an error.
     patience: float = Field(default=30, ge=0, le=3600)
 
     @field_validator("host")
@@ -86,12 +86,12 @@ Range = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_
 
 
 class LaneDefaultsConfig(Section):
-    """What a lane decides about its requests."""
+    """The settings of a lane for its requests."""
 
-    #: How long Ollama keeps the model after each request (``10m``, -1 for ever); None leaves it to the requester, from
-    #: five minutes to an hour.
+    #: How long Ollama keeps the model after each request (``10m``, -1 for ever). None leaves the choice to the
+    #: requester, from five minutes to an hour.
     keep_alive: KeepAlive = None
-    #: Least and most of options whose usual range does not fit: ``{"num_predict": [1, 4096]}``.
+    #: The least and the largest value of options whose usual range does not fit: ``{"num_predict": [1, 4096]}``.
     option_ranges: dict[str, Range] = {}
 
     @field_validator("keep_alive")
@@ -126,15 +126,16 @@ class LaneConfig(LaneDefaultsConfig):
     style: Literal["model", "shared", "offering"] = "model"
     #: Tokens.
     context_window: Optional[int] = Field(default=None, ge=1)
-    #: Seconds a request may take; the default depends on the style.
+    #: The most seconds of a request; the default depends on the style.
     deadline: Optional[float] = Field(default=None, gt=0)
-    #: Order among the lanes of this node, higher first. Embeddings are short, and go first by default.
+    #: The order among the lanes of this node, higher first. By default embeddings are first, because they are short.
     priority: Optional[int] = Field(default=None, ge=-100, le=100)
-    #: Order among the nodes, higher first (x-priority of the consumer).
+    #: The order among the nodes, higher first (x-priority of the consumer).
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
-    #: Of further keys of a shared lane, as LegionIO's newer requesters write them: ``ctx32768``, or ``#`` for any.
+    #: The endings of further routing keys of a shared lane, which LegionIO's newer requesters use: ``ctx32768``, or
+    #: ``#`` for any.
     suffixes: list[Name] = []
-    #: Instance of an offering lane; None: the node.
+    #: The instance of an offering lane; None means the node.
     instance: Optional[Name] = None
 
     @model_validator(mode="after")
@@ -145,7 +146,7 @@ class LaneConfig(LaneDefaultsConfig):
 
 
 class RegistryConfig(Section):
-    """The events that tell the registry which lanes are served."""
+    """The registry events, which announce the lanes."""
 
     enabled: bool = True
     #: Whether the worker also publishes the events of protocol version 2.
@@ -155,9 +156,9 @@ class RegistryConfig(Section):
 
 
 class MetricsConfig(Section):
-    """What Prometheus may ask."""
+    """The metrics for Prometheus."""
 
-    #: ``host:port``, or null to answer nobody. There is no encryption and no login.
+    #: ``host:port``, or null for no metrics. The listener has no encryption and no login.
     listen: Optional[str] = "127.0.0.1:9469"
 
     @field_validator("listen")
@@ -172,16 +173,16 @@ class MetricsConfig(Section):
 class ProtocolConfig(Section):
     """Requests that state a version of the protocol, which LegionIO's newer requesters send."""
 
-    #: Served versions; a request of another version gets an error that its requester understands.
-    #: Version 3 is not settled on LegionIO's side.
+    #: The served versions. A request of another version gets an error in its own format. LegionIO has not settled
+    #: version 3.
     versions: list[Literal[2, 3]] = [2]
-    #: Patterns of the instance names that this node answers to; ``*`` is any. None: ``default`` and the node.
+    #: Patterns of the instance names of this node; ``*`` means any. None means ``default`` and the node.
     instances: Optional[Annotated[list[Name], Field(min_length=1)]] = None
-    #: The cluster secret of LegionIO, which signs their tokens.
+    #: The cluster secret of LegionIO, with which requesters sign their tokens.
     secret_credential: Optional[CredentialName] = None
-    #: Whether a request needs a token. None: ``required`` with a secret, and ``ignored`` without.
+    #: Whether a request needs a token. None means ``required`` with a secret, and ``ignored`` without.
     tokens: Optional[Literal["ignored", "optional", "required"]] = None
-    #: Whether encrypted bodies are decrypted with the secret; it needs the package cryptography.
+    #: Whether the worker decrypts bodies with the secret, which needs the package cryptography.
     decrypt: bool = False
     #: Issuer and audience of the tokens.
     issuer: Name = ISSUER
@@ -199,20 +200,20 @@ class ProtocolConfig(Section):
 
 
 class AutoLanesConfig(LaneDefaultsConfig):
-    """Lanes made of the models that Ollama has; a lane lasts as long as its model."""
+    """Lanes made from the models that Ollama has. A lane exists as long as its model."""
 
-    #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``); a model needs one of the first and
-    #: none of the second.
+    #: Patterns of model names (``llama3*``, ``*:70b``, ``registry.example.com/*``). A model needs a match in the first
+    #: list, and none in the second.
     allow: list[Pattern] = ["*"]
     deny: list[Pattern] = []
     styles: list[Literal["model", "shared", "offering"]] = Field(default=["model"], min_length=1)
     types: list[Literal["chat", "generate", "embed"]] = Field(default=["chat", "generate", "embed"], min_length=1)
-    #: As for a listed lane. The first is for inference lanes of style shared and offering alone.
+    #: As for a listed lane. Only inference lanes of the styles shared and offering have a context window.
     context_window: Optional[int] = Field(default=None, ge=1)
     deadline: Optional[float] = Field(default=None, gt=0)
     priority: Optional[int] = Field(default=None, ge=-100, le=100)
     consumer_priority: Optional[int] = Field(default=None, ge=-(2**31), le=2**31 - 1)
-    #: Of the lanes of style shared alone.
+    #: As for a listed lane; only for lanes of the style shared.
     suffixes: list[Name] = []
 
     @field_validator("suffixes")
@@ -223,21 +224,21 @@ class AutoLanesConfig(LaneDefaultsConfig):
 
 
 class BrokenModelConfig(Section):
-    """When the lanes of a model that Ollama cannot run are paused."""
+    """The pauses of lanes whose model Ollama cannot run."""
 
-    #: Failures in a row.
+    #: The number of failures in a row that leads to a probe.
     failures: int = Field(default=3, ge=1, le=1000)
-    #: Seconds of the first pause; each one after it is twice as long, up to the second.
+    #: The seconds of the first pause. Each later pause is twice as long, up to ``longest``.
     pause: float = Field(default=30, gt=0, le=3600)
     longest: float = Field(default=600, gt=0, le=86400)
 
 
 class EmbedBatchConfig(Section):
-    """Embedding requests that are waiting together and have equal options go to Ollama as one array."""
+    """The shared calls of embedding requests that wait together and have equal options."""
 
-    #: Requests in one array, at most; 1 turns it off.
+    #: The most requests in one call; 1 turns shared calls off.
     count: int = Field(default=32, ge=1, le=512)
-    #: Bytes of the texts in one array, at most.
+    #: The most bytes of the texts in one call.
     bytes: int = Field(default=262144, ge=1024, le=16 * 1024 * 1024)
 
 
@@ -247,35 +248,35 @@ class Config(Section):
     node: Name = Field(default_factory=socket.gethostname)
     broker: BrokerConfig
     ollama: OllamaConfig = OllamaConfig()
-    #: Requests that run at the same time.
+    #: The most requests that run at the same time.
     concurrency: int = Field(default=2, ge=1, le=256)
-    #: The same for one model, all its lanes together: ``{"llama3:70b": 1}``.
+    #: The same for all lanes of one model together: ``{"llama3:70b": 1}``.
     model_concurrency: dict[Name, Annotated[int, Field(ge=1, le=256)]] = {}
     embed_batch: EmbedBatchConfig = EmbedBatchConfig()
     broken_model: BrokenModelConfig = BrokenModelConfig()
-    #: Seconds for which the same request, sent or delivered again, is answered with the same answer.
+    #: Seconds for which a request that is sent or delivered again gets the same answer.
     duplicate_window: float = Field(default=600, ge=1, le=86400)
-    #: Seconds after which a lane is served out of turn, although requests of the loaded model are waiting.
+    #: Seconds of waiting after which a lane is next in turn, even if requests for the loaded model wait.
     starvation: float = Field(default=STARVATION, gt=0, le=3600)
-    #: Seconds for running requests to end after SIGTERM; the unit's TimeoutStopSec must be longer.
+    #: The most seconds for running requests after SIGTERM; the unit's TimeoutStopSec must be longer.
     drain_timeout: float = Field(default=300, gt=0, le=86400)
     exchanges: list[Name] = Field(default=["llm.request"], min_length=1)
-    #: The topic exchange that lex-ollama 0.3.1 answered to (agent), for requesters that have bound a queue to it.
+    #: The topic exchange for answers in lex-ollama 0.3.1 (agent), for requesters that have bound a queue to it.
     legacy_reply_exchange: Optional[Name] = None
-    #: Patterns of the queues that may be answered to.
+    #: Patterns of the allowed reply queues.
     reply_queues: list[Name] = Field(default=list(REPLY_QUEUES), min_length=1)
-    #: Bytes; LegionIO's readers refuse more.
+    #: The most bytes of a reply; LegionIO's readers refuse more.
     max_reply_bytes: int = Field(default=1048576, ge=1024, le=512 * 1024 * 1024)
-    #: Bytes of a request's body; RabbitMQ 4 refuses more than 16 MiB itself.
+    #: The most bytes of a request's body; RabbitMQ 4 refuses more than 16 MiB.
     max_request_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
-    #: Whether requesters may set runner options (num_ctx and the like), which force Ollama to load the model anew.
+    #: Whether requesters may set runner options (num_ctx and others), which force Ollama to reload the model.
     allow_runner_options: bool = False
-    #: ``auto`` in the file means an empty list, and ``auto_lanes`` with its defaults.
+    #: ``auto`` in the file means an empty list and ``auto_lanes`` with its defaults.
     lanes: list[LaneConfig]
-    #: Lanes besides those that are listed.
+    #: The settings of automatic lanes, in addition to the listed lanes.
     auto_lanes: Optional[AutoLanesConfig] = None
-    #: Whether each chat and generate lane of style model has a lane of this node alone beside it. Gateways keep a
-    #: conversation on its node by these.
+    #: Whether each chat and generate lane of the style model has a second lane that only this node serves. Gateways use
+    #: these lanes to keep a conversation on its node.
     own_lanes: bool = False
     status_socket: str = Field(default="/run/fleet-worker/status.sock", pattern=r"^/", max_length=100)
     protocol: ProtocolConfig = ProtocolConfig()
@@ -316,10 +317,10 @@ class Config(Section):
         return self
 
     def lane_table(self, found: Iterable[LaneConfig] = ()) -> list[tuple[Lane, LaneConfig]]:
-        """The lanes, each with its settings.
+        """Return the lanes, each with its settings.
 
-        :param found: further lanes; a lane whose queue is in the list already is left out.
-        :raises CollectionError: when a listed lane is invalid.
+        :param found: further lanes; lanes whose queues are listed already are ignored.
+        :raises CollectionError: if a listed lane is invalid.
         """
         table = [(self._lane(entry), entry) for entry in self.lanes]
         listed = list(table)
@@ -376,7 +377,7 @@ class Config(Section):
 def load(path: str) -> Config:
     """Read the file.
 
-    :raises ConfigError: when it cannot be read or is invalid.
+    :raises ConfigError: if the file cannot be read or is invalid.
     """
     return parse(content_of(path))
 
@@ -384,6 +385,6 @@ def load(path: str) -> Config:
 def parse(content: dict[str, Any]) -> Config:
     """Check a configuration.
 
-    :raises ConfigError: with one line for each problem, ``key: what is wrong; remedy``.
+    :raises ConfigError: with one line for each problem, ``key: problem; remedy``.
     """
     return checked(Config, content)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets, which systemd puts into files of a directory that only this service can read."""
+"""Secrets, which systemd puts into a directory that only this service can read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CredentialError(CollectionError):
 def path_of(name: str) -> Path:
     """Return the file of a credential.
 
-    :raises CredentialError: when there is none.
+    :raises CredentialError: if the unit has no credentials, or not this one.
     """
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(directory or "/nonexistent") / name
@@ -38,7 +38,7 @@ def path_of(name: str) -> Path:
 def read(name: str) -> str:
     """Return a secret, without the line break that an editor leaves at its end.
 
-    :raises CredentialError: when it is not there or cannot be read.
+    :raises CredentialError: if it is missing or cannot be read.
     """
     path = path_of(name)
     try:
@@ -50,8 +50,8 @@ def read(name: str) -> str:
 def read_headers(name: str) -> dict[str, str]:
     """Return the headers that a credential holds, one ``Name: value`` a line.
 
-    :raises CredentialError: when it is not there or cannot be read.
-    :raises InvalidServerError: when a header cannot be sent. The message does not show its value.
+    :raises CredentialError: if it is missing or cannot be read.
+    :raises InvalidServerError: if a header cannot be sent. The message does not show the value.
     """
     found: dict[str, str] = {}
     for line in filter(None, read(name).splitlines()):

@@ -12,17 +12,17 @@ from .._ollama.names import ModelName
 from ..domain.delivery import LaneSettings
 from .config import Config, LaneConfig
 
-#: What waits in a lane of the node alone waits there for a moment only.
+#: The priority of the lanes that only this node serves: their requests wait there only for a moment.
 OWN_PRIORITY = 1
 
-#: Embeddings are short, and others wait for them: they go first unless the configuration says otherwise.
+#: The default priority of embeddings, which are short, and which other programs wait for.
 EMBED_PRIORITY = 10
 
 
 def configured_lanes(config: Config, found: Iterable[LaneConfig] = ()) -> list[LaneSettings]:
     """Return the lanes with their settings.
 
-    :param found: further lanes, found at Ollama.
+    :param found: automatic lanes.
     """
     limits = {ModelName.parse(name).key: limit for name, limit in config.model_concurrency.items()}
     return [

@@ -18,8 +18,8 @@ from .config import Config, ProtocolConfig
 def protocol_settings(config: Config) -> ProtocolSettings:
     """Return the settings for requests that state a version of the protocol.
 
-    :raises CredentialError: when the cluster secret is missing or too short.
-    :raises MissingDependencyError: when encrypted bodies are to be decrypted, without the package cryptography.
+    :raises CredentialError: if the cluster secret is missing or too short.
+    :raises MissingDependencyError: if the worker must decrypt bodies without the package cryptography.
     """
     protocol = config.protocol
     instances = ["default", config.node] if protocol.instances is None else protocol.instances

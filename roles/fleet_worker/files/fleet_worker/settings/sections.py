@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts of a configuration file that the services of this collection share, and how such a file is read and checked."""
+"""The parts of a configuration file that the services of this collection share, and the check of such a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.text import printable
 from . import yaml_document
 
-#: Bytes. AMQP 0-9-1 carries names as short strings.
+#: The most bytes of a name. Names are short strings in AMQP 0-9-1.
 MAX_NAME = 255
 
 
@@ -34,7 +34,7 @@ _Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class ConfigError(CollectionError):
-    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
+    """The configuration cannot be used. ``problems`` has one line for each problem."""
 
     code = "invalid_config"
 
@@ -48,7 +48,7 @@ class Section(BaseModel):
 
 
 class TlsConfig(Section):
-    """How the broker is verified, and which certificate it is shown."""
+    """The verification of the broker, and the client certificate."""
 
     ca_path: Optional[str] = None
     client_cert: Optional[str] = None
@@ -63,11 +63,11 @@ class TlsConfig(Section):
 
 
 class BrokerConfig(Section):
-    """Where the broker is, and who the worker is to it."""
+    """The addresses of the broker, and the login."""
 
     addresses: list[str] = Field(min_length=1)
     vhost: Name = "/"
-    #: None: the client certificate says who we are (SASL EXTERNAL).
+    #: None to log in with the client certificate (SASL EXTERNAL).
     username: Optional[Name] = "fleet-worker"
     password_credential: CredentialName = "broker-password"  # noqa: S105 - the name of a file
     #: Seconds; the broker may ask for less.
@@ -96,9 +96,9 @@ class LogConfig(Section):
 
 
 def content_of(path: str) -> dict[str, Any]:
-    """Return what a configuration file says, unchecked.
+    """Return the unchecked content of a configuration file.
 
-    :raises ConfigError: when it cannot be read.
+    :raises ConfigError: if the file cannot be read.
     """
     try:
         content = yaml_document.read(path)
@@ -110,36 +110,39 @@ def content_of(path: str) -> dict[str, Any]:
 
 
 def checked(kind: type[_Kind], content: dict[str, Any]) -> _Kind:
-    """Check a configuration of some kind, as :func:`parse` does."""
+    """Check a configuration of any kind.
+
+    :raises ConfigError: with one line for each problem.
+    """
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError([printable(_problem(one), 1000) for one in error.errors(include_url=False)[:100]]) from error
-    except Exception as error:  # a value that no check has thought of
+    except Exception as error:  # a value that no check expects
         reason = f"the configuration cannot be checked: {type(error).__name__}: {printable(error)}"
         raise ConfigError([f"{reason}; correct the value that this names"]) from error
 
 
 def _problem(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "lanes"  # what concerns the file as a whole is about them
+    key = ".".join(str(part) for part in error["loc"]) or "lanes"  # the only checks of the whole file concern the lanes
     kind, message = error["type"], error["msg"]
     if kind == "missing":
         return f"{key}: is missing; add it"
     if kind == "extra_forbidden":
         return f"{key}: is not a key that the worker knows; correct its name or remove it"
     if kind == "value_error":
-        # Written here, with its remedy.
+        # A message of this collection, which has a remedy.
         return f"{key}: {message.removeprefix('Value error, ')}"
     return f"{key}: {message[0].lower()}{message[1:]}, and it is {_shown(error['input'])}; correct it"
 
 
 def _shown(value: Any) -> str:
-    text = reprlib.repr(value)  # bounded also for a value that aliases have made large
+    text = reprlib.repr(value)  # a bounded text even for a value that aliases have made large
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def or_value_error(check: Any) -> Any:
-    """Run a check of the shared packages, and let pydantic know in its own way."""
+    """Run a check of the shared packages; raise its error as a ValueError for pydantic."""
     try:
         return check()
     except CollectionError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A YAML file, read within bounds: it is read again at each SIGHUP, by a worker that must survive whatever is there."""
+"""The reading of a YAML file within limits: a running worker reads it at each SIGHUP, and must survive any content."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 import yaml
 
-#: Bytes of a file.
+#: The most bytes of a file.
 MAX_BYTES = 1024 * 1024
-#: Levels of lists and mappings.
+#: The most levels of lists and mappings.
 MAX_DEPTH = 32
-#: Values of a document. A value that an alias repeats counts each time.
+#: The most values of a document. A value counts at each alias again.
 MAX_VALUES = 100_000
 
 
 class UnreadableError(Exception):
-    """A file is missing, is not a regular file, or is not YAML within the bounds. The text is one line."""
+    """A file is missing, is not a regular file, or is not YAML within the limits. The text is one line."""
 
 
 def read(path: str) -> Any:
-    """Return the document that a file holds.
+    """Return the document in a file.
 
     :raises UnreadableError: for every problem with the file.
     """
@@ -37,12 +37,12 @@ def read(path: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except Exception as error:
-        # YAML's own errors, and those of a constructor: a date such as 2026-02-30 is a ValueError.
+        # YAML's own errors, and errors of a constructor: a date such as 2026-02-30 is a ValueError.
         raise UnreadableError(f"is not YAML: {_one_line(error)}; correct it there") from error
 
 
 def _content(path: str) -> str:
-    # Without waiting: a pipe in place of the file would hold the thread that also waits for SIGTERM.
+    # Without waiting, because a pipe in place of the file would block the thread that also waits for SIGTERM.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -58,12 +58,12 @@ def _one_line(error: BaseException) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader that counts values while it composes them, before aliases can multiply what is built of them."""
+    """A loader that counts values during the composition, before aliases can multiply the constructed values."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
-        #: Values below each node, itself included.
+        #: The number of values in each node, including the node.
         self._weights: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:

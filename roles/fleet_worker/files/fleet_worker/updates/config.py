@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The configuration of the updates: the models that may be imported, the mirror and the store. A file of its own."""
+"""The configuration of the updates unit, in a separate file: the allowed models, the mirror and the store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .broadcast_record import BroadcastRecord
 
 
 class MirrorConfig(Section):
-    """The one mirror that models come from. Keys are credentials of systemd; without them the SDK finds its own."""
+    """The mirror with the models. Keys are credentials of systemd; without them, the SDK searches for its own."""
 
     bucket: Name
     prefix: Name = "ollama/models"
@@ -50,7 +50,7 @@ class MirrorConfig(Section):
     @field_validator("endpoint_url")
     @classmethod
     def _endpoint_has_no_login(cls, value: Optional[str]) -> Optional[str]:
-        # Every user of the node can read this file.
+        # All users of the node can read this file.
         if value is not None and "@" in value:
             raise ValueError("it has a user or a password; use access_key_credential and secret_key_credential")
         return value
@@ -74,11 +74,11 @@ class SignatureRuleConfig(Section):
 
 
 class SignaturesConfig(Section):
-    """Which models must be signed, as the modules of the mirror have it. No broadcast can allow a rollback."""
+    """The policy for signatures, as in the modules of the mirror. No broadcast can allow a rollback."""
 
     policy: Literal["off", "warn", "enforce"] = "off"
     rules: list[SignatureRuleConfig] = []
-    #: Public keys in PEM. They need the package cryptography.
+    #: Public keys in PEM, which need the package cryptography.
     keys: list[str] = []
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ def _policy(signatures: SignaturesConfig) -> SignaturePolicy:
 class BroadcastsConfig(Section):
     """Which broadcasts are carried out: all, or those that are signed, valid and not repetitions."""
 
-    #: Public keys in PEM. They need the package cryptography.
+    #: Public keys in PEM, which need the package cryptography.
     keys: list[str] = []
     #: With keys ``enforce``, if nothing else is said.
     policy: Optional[Literal["off", "warn", "enforce"]] = None
@@ -129,7 +129,8 @@ class UpdatesConfig(Section):
     broadcasts: BroadcastsConfig = BroadcastsConfig()
     #: The store of the Ollama of this node.
     models_path: str = Field(pattern=r"^/")
-    #: Patterns of the names of the models that may be imported (_ollama/patterns.py). There is no default: name them.
+    #: Patterns of the allowed model names (_ollama/patterns.py). There is no default, so that nothing is allowed by
+    #: chance.
     models: list[Pattern] = Field(min_length=1)
     reply_queues: list[Name] = Field(default=list(REPLY_QUEUES), min_length=1)
     log: LogConfig = LogConfig()
@@ -144,7 +145,7 @@ class UpdatesConfig(Section):
 def load(path: str) -> UpdatesConfig:
     """Read the file.
 
-    :raises ConfigError: when it cannot be read or is invalid.
+    :raises ConfigError: if the file cannot be read or is invalid.
     """
     return checked(UpdatesConfig, content_of(path))
 
@@ -152,7 +153,7 @@ def load(path: str) -> UpdatesConfig:
 def mirror_settings(config: UpdatesConfig) -> S3Settings:
     """Return the connection settings of the mirror.
 
-    :raises CredentialError: when a secret is not there.
+    :raises CredentialError: if a secret is missing.
     """
     mirror = config.mirror
     keys: dict[str, Any] = {}
@@ -174,7 +175,7 @@ def mirror_settings(config: UpdatesConfig) -> S3Settings:
 
 
 def signature_policy(config: UpdatesConfig) -> SignaturePolicy:
-    """Return which models must be signed."""
+    """Return the policy for signatures."""
     return _policy(config.signatures)
 
 
@@ -186,15 +187,15 @@ def broadcast_admission(config: UpdatesConfig) -> Admission:
 
 
 def store_settings(config: UpdatesConfig) -> StoreSettings:
-    """Return where models go."""
+    """Return the settings of the store."""
     return StoreSettings(config.models_path)
 
 
 def transfer_options(config: UpdatesConfig) -> Optional[TransferOptions]:
-    """Return how models come; ``None`` if from the mirror alone.
+    """Return the settings of transfers; ``None`` if the node imports only from the mirror.
 
-    :raises CredentialError: when a secret is not there.
-    :raises CollectionError: when the settings of the peers cannot be right.
+    :raises CredentialError: if a secret is missing.
+    :raises CollectionError: if the settings of the peers are wrong.
     """
     peers = config.peers
     if peers is None:

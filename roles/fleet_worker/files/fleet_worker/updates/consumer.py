@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second process of a node: it listens to broadcasts, and imports models as Ollama's user.
+"""The second process of a node, which receives broadcasts, and imports models as Ollama's user.
 
-A broadcast is acknowledged when its outcome was reported. When the connection breaks, or the process stops, in the
-middle of an import, the broker redelivers the message, and the import resumes.
+The process acknowledges a broadcast after it has reported the outcome. If the connection breaks or the process stops
+during an import, the broker redelivers the broadcast, and the import resumes.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ PREFETCH = 10
 #: Signals that end the process.
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
-#: Seconds until the queue is declared again when the broker has refused it.
+#: Seconds until the process declares a refused queue again.
 RETRY = 30.0
-#: The same, when it was deleted: until it is there again, broadcasts pass this node by.
+#: Seconds until the process declares a deleted queue again. Meanwhile the node misses broadcasts.
 RETRY_DELETED = 1.0
 
 #: Seconds for the broker to close the connection.
@@ -81,9 +81,9 @@ GOODBYE = 5.0
 
 @dataclass(frozen=True)
 class BroadcastSettings:
-    """Which broadcasts a node takes.
+    """The settings of a consumer of broadcasts.
 
-    :ivar reply_queues: patterns of the queues that may be reported to.
+    :ivar reply_queues: patterns of the allowed reply queues.
     """
 
     broker: BrokerSettings
@@ -95,7 +95,7 @@ class BroadcastSettings:
 class BroadcastConsumer:
     """Consumes the broadcasts of a node, and passes them to the importer.
 
-    :param watchdog: is fed while this object's loop turns.
+    :param watchdog: is fed while the loop of this object runs.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class BroadcastConsumer:
         self._publisher = ConfirmingPublisher(loop, self._link, broker, forbidden=self._link.give_up)
         self._outcomes = OutcomePublisher(self._link, broker)
         self._leaving = False
-        #: The deliveries of each broadcast under way: the first, and its redeliveries.
+        #: The deliveries of each running broadcast: the first, and its redeliveries.
         self._running: dict[str, list[Settlement]] = {}
         self.queue = queue_of(settings.node)
 
@@ -134,7 +134,7 @@ class BroadcastConsumer:
         self._watchdog.feed()
 
     def stop(self) -> None:
-        """Close the connection. The broker redelivers a broadcast under way to this node, and its import resumes."""
+        """Close the connection. The broker redelivers a running broadcast to this node, and its import resumes."""
         LOG.info("stopping", in_flight=len(self._running))
         self._leaving = True
         self._updates.leave()
@@ -179,7 +179,7 @@ class BroadcastConsumer:
         self._link.call_later(RETRY, self._listen)
 
     def _cancelled(self, channel: Any) -> None:
-        """The broker has ended the consumer: the queue was deleted."""
+        """Declare the queue again after the broker has ended the consumer, because the queue was deleted."""
         LOG.warning("queue_lost", queue=self.queue)
         self._notifier.status(f"the queue {self.queue} was deleted; it is declared again soon")
         channel.close()
@@ -199,7 +199,7 @@ class BroadcastConsumer:
         settlement = Settlement(channel, method.delivery_tag)
 
         def reject(_error: Exception) -> None:
-            # The message must not be redelivered to meet the defect again and again.
+            # A redelivered message would meet the defect again and again.
             settlement.reject()
 
         def take() -> None:
@@ -211,7 +211,7 @@ class BroadcastConsumer:
     def _take(self, message: Message, settlement: Settlement, count: int) -> None:
         """Carry a broadcast out, or refuse it.
 
-        :param count: how often the broker has given it out before.
+        :param count: the number of earlier deliveries.
         """
         reply_to = message.properties.reply_to
         if reply_to is not None and refusal(reply_to, self._settings.reply_queues):
@@ -245,7 +245,7 @@ class BroadcastConsumer:
         self._pool.submit(partial(self._carry_out, order, message, count, identity))
 
     def _carry_out(self, order: Order, message: Message, count: int, identity: str) -> None:
-        """Carry a broadcast out; runs in the thread of the pool."""
+        """Carry a broadcast out, in the thread of the pool."""
         report = self._updates.carry_out(order)
         self._loop.add_callback_threadsafe(lambda: self._finished(order, message, report, count, identity))
 
@@ -281,7 +281,7 @@ class BroadcastConsumer:
 
 
 def run(config: UpdatesConfig) -> int:
-    """Work until a signal ends it; return the exit status."""
+    """Run until a signal; return the exit status."""
     set_up(config.log.format, config.log.level)
     LOG.info("starting", version=__version__, node=config.node)
     try:

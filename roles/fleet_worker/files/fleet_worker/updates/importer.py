@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries a broadcast out: checks whether the node allows it, then imports from the node's own mirror.
+"""The execution of a broadcast: check whether the node allows the model, then import it from the node's mirror.
 
-A broadcast can name a model and nothing else. Where the model comes from, where it goes to and which names are allowed
-is the node's own configuration; a message that contradicts it is refused. A stranger who may write to the
-exchange can thus only make a node fetch a model that it is meant to have.
+A broadcast can only name a model. The node's configuration decides about the mirror, the store and the allowed names,
+and the node refuses a message that contradicts it. So a stranger who may write to the exchange can only make a node
+fetch a model that it may have.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ LOG = Log()
 #: Fields about the mirror in LegionIO's messages, each with the setting that it must equal.
 _MIRROR = {"bucket": "bucket", "prefix": "prefix", "endpoint": "endpoint_url"}
 
-#: No signature is looked at.
+#: The policy that checks no signatures.
 NOTHING_DEMANDED = SignaturePolicy()
 
 
 class BroadcastImporter:
     """Carries broadcasts out.
 
-    :param models: patterns of the models that may be imported, at least one.
-    :param transfer: how to use the network, and which neighbours there are.
-    :param signatures: which of them must be signed.
+    :param models: patterns of the allowed models, at least one.
+    :param transfer: the use of the network, and the neighbours.
+    :param signatures: the policy for signatures.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class BroadcastImporter:
         self._leaving = False
 
     def leave(self) -> None:
-        """Note that the process ends: an import under way may fail; the redelivered broadcast repeats it."""
+        """Note that the process ends, so that a running import may fail. The redelivered broadcast repeats it."""
         self._leaving = True
 
     def check(self, order: Order) -> ModelName:
         """Return the model that a broadcast names.
 
-        :raises BroadcastRefusedError: when it is not allowed here.
-        :raises InvalidNameError: when it is not a name.
+        :raises BroadcastRefusedError: if the node does not allow the model.
+        :raises InvalidNameError: if the name is invalid.
         """
         name = ModelName.parse(order.model)
         if not matches_any(name, self._models):
@@ -87,7 +87,7 @@ class BroadcastImporter:
         return name
 
     def carry_out(self, order: Order) -> NodeReport:
-        """Import, or report what an import would do. Every outcome gives a report."""
+        """Import the model, or find out what an import would do. Return a report after every outcome."""
         try:
             name = self.check(order)
             with Store(self._store) as store:
@@ -117,7 +117,7 @@ class BroadcastImporter:
         except CollectionError as error:
             LOG.error("update_failed", function=order.function, model=order.model[:200], error=str(error))
             return NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})
-        except Exception as error:  # a defect of ours; the message must not come back to meet it again
+        except Exception as error:  # a defect of the worker, which a redelivered message would meet again
             if self._leaving:
                 LOG.info("update_broken_off", function=order.function)
             else:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells the registry of the fleet what became of a broadcast.
+"""The registry events with the outcome of each broadcast.
 
-Nothing waits for an outcome and nothing fails with one: the broadcaster has its report, and whoever watches the fleet
-hears the outcome if it can be published.
+No other part waits for these events or fails with them: the sender of the broadcast has its report, and only programs
+that watch the fleet need the event.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOG = Log()
 
 
 class OutcomePublisher:
-    """Publishes each outcome on a channel of its own: the broker closes one without the right to write there.
+    """Publishes each outcome on a separate channel, which the broker closes if the user lacks the permission.
 
     :param link: the connection to the broker.
     """
@@ -35,7 +35,7 @@ class OutcomePublisher:
         self._refusal = ""
 
     def publish(self, order: Order, report: NodeReport) -> None:
-        """Publish an outcome; without a connection do nothing."""
+        """Publish an outcome. Without a connection, do nothing."""
         if not self._link.is_open:
             return
         outcome = outcome_message(order, report)
@@ -51,6 +51,6 @@ class OutcomePublisher:
         if not isinstance(error, ChannelClosedByBroker):
             return
         refusal = str(channel_error(error.reply_code, error.reply_text, self._settings))
-        if refusal != self._refusal:  # logged once, not for each outcome
+        if refusal != self._refusal:  # log a reason once, and not for each outcome
             self._refusal = refusal
             LOG.warning("registry_refused", exchange=EXCHANGE, error=refusal)
