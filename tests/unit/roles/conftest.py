@@ -67,7 +67,8 @@ def declared(role: str, part: str) -> Mapping[str, Any]:
 def evaluate() -> Evaluate:
     """Return the value that a variable has in a role, given other values of its options and other facts.
 
-    With ``bare`` there are no facts at all. ``groups`` has the hosts of each group.
+    With ``bare`` there are no facts at all. ``groups`` has the hosts of each group, ``folder`` the files of
+    the controller.
     """
 
     def value(
@@ -78,9 +79,12 @@ def evaluate() -> Evaluate:
         bare: bool = False,
         host: str = "node1",
         groups: Optional[Mapping[str, Any]] = None,
+        folder: Optional[Path] = None,
         **options: Any,
     ) -> Any:
         loader = DataLoader()
+        if folder:
+            loader.set_basedir(str(folder))
         variables: dict[str, Any] = {}
         for part in ("defaults", "vars"):
             variables.update(declared(role, part))

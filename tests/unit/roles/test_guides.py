@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventories and command lines of the README, the tutorials and the recipes, as Ansible and the roles read them."""
+"""Inventories, variables and command lines of the documents, as Ansible and the roles read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
-from sound_values import CHECKSUM
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sound_values import CHECKSUM, SOUND
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -69,7 +71,7 @@ class Inventory:
         given = {name: value for name, value in everything.items() if name.startswith(ours)}
         # A page may leave it to its reader to write the file of secrets.
         secrets = re.findall(r"\bvault_\w+", "".join(path.read_text() for path in self.folder.rglob("*.yml")))
-        return {**dict.fromkeys(secrets, "secret" * 6), **given}
+        return {**dict.fromkeys(secrets, "SECRET" * 6), **given}
 
 
 def write_files(folder: Path, page: str) -> None:
@@ -121,10 +123,7 @@ def test_roles_take_the_variables_of_each_host(inventory: Inventory, evaluate: A
 
 
 def test_variables_exist_and_have_their_types(inventory: Inventory, evaluate: Any) -> None:
-    specs = {
-        path.parent.parent.name: yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
-        for path in ROOT.glob("roles/*/meta/argument_specs.yml")
-    }
+    specs = options_of_roles()
     groups = inventory.manager.get_groups_dict()
     for host in groups["all"]:
         given = inventory.variables(host)
@@ -160,3 +159,84 @@ def test_vault_commands_name_files_of_the_guide(guide: Guide, inventory: Invento
         command.init_parser()
         options = command.parser.parse_args(words[1:])
         assert all((inventory.folder / name).exists() for name in options.args), words
+
+
+# Snippets of all pages
+
+PAGES = [*sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("roles/*/README.md"))]
+SNIPPET = re.compile(r"^ *```ya?ml\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# In a block of commands, or in backquotes.
+COMMAND = re.compile(r"(?:^ *|`)(ansible-playbook legionio\.[^\n`]*)", re.MULTILINE)
+
+
+def options_of_roles() -> dict[str, dict[str, Any]]:
+    """The declared options of each role."""
+    return {
+        path.parent.parent.name: yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"]
+        for path in ROOT.glob("roles/*/meta/argument_specs.yml")
+    }
+
+
+def variables_in(loaded: Any) -> dict[str, Any]:
+    """Return the variables that a snippet gives: itself, or those of the roles of its plays."""
+    if isinstance(loaded, dict):
+        return dict(loaded)
+    roles = [role for play in loaded if "roles" in play for role in play["roles"]]
+    return {name: value for role in roles for name, value in role["vars"].items()}
+
+
+def snippets() -> Iterator[Any]:
+    """Yield each snippet of a page that gives variables to roles."""
+    names = {name for options in options_of_roles().values() for name in options}
+    for page in PAGES:
+        text = page.read_text()
+        for found in SNIPPET.finditer(text):
+            written = textwrap.dedent(found[1])
+            if names & set(variables_in(yaml.safe_load(written))):
+                line = text.count("\n", 0, found.start()) + 1
+                yield pytest.param(written, id=f"{page.relative_to(ROOT)}:{line}")
+
+
+@pytest.fixture(scope="module")
+def public_key() -> str:
+    """A key as ``openssl ec -pubout`` writes it."""
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+@pytest.mark.parametrize("written", list(snippets()))
+def test_roles_take_the_variables_of_each_snippet(written: str, evaluate: Any, tmp_path: Path, public_key: str) -> None:
+    path = tmp_path / "snippet.yml"
+    path.write_text(written.replace("sha256:...", CHECKSUM))
+    (tmp_path / "signing.pub").write_text(public_key)
+    loader = DataLoader()
+    given = variables_in(loader.load_from_file(str(path), trusted_as_template=True))
+    secrets = dict.fromkeys(re.findall(r"\bvault_\w+", written), "SECRET" * 6)
+    for role, options in options_of_roles().items():
+        names = [name for name in given if name in options]
+        if not names:
+            continue
+        sound = {name: value for known in SOUND.values() for name, value in known.items()}
+        everything = {**sound, **secrets, **given}
+        assert evaluate(role, f"__{role}_problems", folder=tmp_path, **everything) == [], role
+        values = {name: evaluate(role, name, folder=tmp_path, **everything) for name in names}
+        chosen = {name: options[name] for name in names}
+        assert ArgumentSpecValidator(chosen).validate(values).error_messages == [], role
+
+
+def test_commands_of_all_pages_can_be_given() -> None:
+    known = {name for options in options_of_roles().values() for name in options}
+    known.update(re.findall(r"\b\w+\b", "".join(path.read_text() for path in ROOT.glob("playbooks/*.yml"))))
+    seen = 0
+    for page in PAGES:
+        for written in COMMAND.findall(page.read_text()):
+            words = shlex.split(written, comments=True)
+            command = PlaybookCLI(words)
+            command.init_parser()
+            options = command.parser.parse_args(words[1:])
+            for playbook in options.args:
+                assert (ROOT / f"playbooks/{playbook.rpartition('.')[2]}.yml").exists(), (page.name, written)
+            for extra in options.extra_vars:
+                assert extra.startswith("{") or extra.partition("=")[0] in known, (page.name, written)
+            seen += 1
+    assert seen > 20
