@@ -109,6 +109,8 @@ nodes:
     - What each node reported, by its name. C(state) is V(done), V(failed) or, when it was still at work, V(accepted).
     - With V(done) there are C(changed), C(model), C(before) and C(after) (digests of the manifest), C(blobs_downloaded), C(blobs_skipped) and C(bytes), in
       check mode as they would be; with V(failed) there is C(error) with C(code) and C(message).
+    - A node that imports from its neighbours adds C(bytes_from_peers), and C(peers), a list of at most 20 with C(peer), C(bytes), C(state) and C(problem) of
+      each; first those that went wrong, then those that sent most.
   returned: when the message was published
   type: dict
   sample:

@@ -23,7 +23,11 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 import yaml
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_publish import ModelPublisher
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+from blob_servers import SECRET, serving
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_parts import ODD_TABLE, channel_to, delete_queues, eventually, raw_tables
@@ -55,12 +59,12 @@ def updater(clean_broker: Any, mirror: Mirror, tmp_path: Path) -> Iterator[Calla
     def start(node: str, **others: Any) -> Updater:
         username = others.pop("username", clean_broker.username)
         password = others.pop("password", clean_broker.password)
-        settings = others.pop("settings", mirror.settings)
+        settings, more = others.pop("settings", mirror.settings), others.pop("more_secrets", {})
         configuration, secrets = updates_configuration(
             clean_broker, settings, tmp_path / f"models-{node}", node=node, **others
         )
         configuration["broker"]["username"], secrets["broker-password"] = username, password
-        one = Updater(tmp_path / f"updates-{len(started)}", configuration, secrets)
+        one = Updater(tmp_path / f"updates-{len(started)}", configuration, {**secrets, **more})
         started.append(one)
         return one.wait_log("event=listening")
 
@@ -279,6 +283,23 @@ def test_signed_broadcast_goes_on_after_the_process_was_killed(
     asking.join()
     assert found["nodes"]["gpu-01"]["state"] == "done", found
     assert_sound(again.store, model)
+
+
+def test_broadcast_brings_blobs_from_the_neighbours_and_reports_which(
+    clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror, tmp_path: Path
+) -> None:
+    large = os.urandom(6 * 1024 * 1024)
+    made = Model(SMALL, [large, b"template"]).store(tmp_path / "neighbour")
+    with Store(StoreSettings(str(tmp_path / "neighbour"))) as store:
+        publisher = ModelPublisher(mirror, store, [ModelName.parse(SMALL)])
+        publisher.apply(publisher.plan())
+    with serving(tmp_path / "neighbour") as address:
+        peers = {"addresses": [address], "secret_credential": "peers-secret"}
+        node = updater("gpu-01", peers=peers, more_secrets={"peers-secret": SECRET})
+        done = task(clean_broker, nodes=["gpu-01"])["nodes"]["gpu-01"]
+    assert done["bytes_from_peers"] == len(large)
+    assert done["peers"] == [{"peer": address, "bytes": len(large), "state": "good", "problem": None}]
+    assert_sound(node.store, made)
 
 
 def test_node_without_a_key_takes_signed_broadcasts(

@@ -5,61 +5,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import mirror_lab
 import pytest
 import trustme
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.signature import RequestSigner
+from blob_servers import SECRET, free_port, serving
 from mirror_lab import Model, assert_sound, leftovers
 
-SERVER = Path(__file__).resolve().parents[3] / "roles/ollama_models/files"
-SECRET = "0123456789abcdef" * 4
 LARGE = os.urandom(12 * 1024 * 1024)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def serving(path, models=("*",), **changes):
-    """A blob server over a store; yields its address."""
-    port = free_port()
-    secret, config = path.parent / f"{path.name}.secret", path.parent / f"{path.name}.json"
-    secret.write_text(SECRET + "\n")
-    given = {"listen": "127.0.0.1", "port": port, "models_path": str(path), "models": list(models)}
-    config.write_text(json.dumps({**given, "secret_file": str(secret), "max_uploads": 8, **changes}))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "blob_server", str(config)], env={**os.environ, "PYTHONPATH": str(SERVER)}
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture

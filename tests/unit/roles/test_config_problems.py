@@ -137,6 +137,7 @@ UPDATES: dict[str, Any] = {
     "peers": {
         "addresses": ["gpu-02:11480"],
         "secret_credential": "c",
+        "max_bandwidth": 1048576,
         "ca_path": "/ca",
         "client_cert": "/cert",
         "client_key_credential": "d",

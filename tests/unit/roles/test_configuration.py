@@ -16,7 +16,7 @@ import pytest
 import yaml
 from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packed
 from fleet_worker.cli import main
-from fleet_worker.updates.config import MirrorConfig, load, mirror_settings
+from fleet_worker.updates.config import MirrorConfig, PeersConfig, load, mirror_settings
 
 FILES = Path(__file__).resolve().parents[3] / "roles/fleet_worker/files"
 BASE: dict[str, Any] = {
@@ -107,6 +107,54 @@ def test_authority_of_a_mirror_reaches_the_updates(render: Any, tmp_path: Path) 
     config.write_text(render("fleet_worker", "fleet-updates.yml.j2", **BASE, **options, **private, **password))
     settings = mirror_settings(load(str(config)))
     assert (settings.ca_path, settings.validate_certs, settings.addressing_style) == ("/ca.pem", True, "path")
+
+
+#: What an inventory says of the peers for the role ollama_models.
+PEERS: dict[str, Any] = {
+    "ollama_models_peers": True,
+    "ollama_models_peers_secret": "0123456789abcdef" * 2,
+    "ollama_models_peers_hosts": ["gpu-01", "gpu-02", "gpu-03"],
+    "hostvars": {"gpu-01": {"ansible_host": "192.0.2.1"}, "gpu-02": {"ansible_host": "2001:db8::2"}, "gpu-03": {}},
+}
+
+
+def test_peers_of_the_models_are_those_of_the_updates(evaluate: Any) -> None:
+    here = evaluate("fleet_worker", "fleet_worker_updates_peers", **PEERS)
+    assert here == ["192.0.2.1:11480", "[2001:db8::2]:11480", "gpu-03:11480"]
+    assert here == evaluate("ollama_models", "__ollama_models_peers_addresses", **PEERS)
+    addresses = {"ollama_models_peers_addresses": ["a:1", "b"]}
+    assert evaluate("fleet_worker", "fleet_worker_updates_peers", **PEERS, **addresses) == ["a:1", "b"]
+    group = {**PEERS, "groups": {"fleet": ["gpu-03"]}}
+    del group["ollama_models_peers_hosts"]
+    assert evaluate("fleet_worker", "fleet_worker_updates_peers", **group) == ["gpu-03:11480"]
+
+
+@pytest.mark.parametrize("options", [{"ollama_models_peers": False}, {"fleet_worker_updates_peers": []}])
+def test_updates_without_peers_read_the_mirror_alone(render: Any, options: dict[str, Any]) -> None:
+    written = yaml.safe_load(render("fleet_worker", "fleet-updates.yml.j2", **{**BASE, **PEERS, **options}))
+    assert written["peers"] is None
+
+
+def test_every_setting_of_the_peers_reaches_the_updates(render: Any, tmp_path: Path) -> None:
+    files = {f"ollama_models_peers_{name}": f"/etc/tls/{name}" for name in ("ca_path", "cert", "key")}
+    options = {**BASE, **PEERS, **files, "ollama_models_peers_max_download_bandwidth": "20M"}
+    written = yaml.safe_load(render("fleet_worker", "fleet-updates.yml.j2", **options))["peers"]
+    assert set(written) == set(PeersConfig.model_fields)
+    assert (written["max_bandwidth"], written["ca_path"]) == (20 * 1024 * 1024, "/etc/tls/ca_path")
+    assert written["client_cert"] == "/run/credentials/fleet-worker-updates.service/peers-cert"
+    tree = {"__fleet_worker_tree": {"digest": "0123456789abcdef"}, "__fleet_worker_interpreter": {"stdout": "x"}}
+    lines = render("fleet_worker", "fleet-updates.service.j2", **options, **tree).splitlines()
+    assert {
+        "LoadCredential=peers-secret:/etc/legionio/credentials/fleet-worker-updates/peers-secret",
+        "LoadCredential=peers-cert:/etc/tls/cert",
+        "LoadCredential=peers-key:/etc/tls/key",
+    } <= set(lines)
+
+
+@pytest.mark.parametrize("updates, shared", [(True, ["a:1", "llama3*"]), (False, ["a:1"])])
+def test_node_shares_the_models_that_broadcasts_bring(evaluate: Any, updates: bool, shared: list[str]) -> None:
+    options = {"fleet_worker_updates": updates, "fleet_worker_updates_models": ["llama3*"]}
+    assert evaluate("ollama_models", "ollama_models_peers_models", ollama_models_names=["a:1"], **options) == shared
 
 
 def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_path: Path) -> None:

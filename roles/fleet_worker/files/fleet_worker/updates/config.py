@@ -61,6 +61,8 @@ class PeersConfig(Section):
 
     addresses: list[Name] = Field(min_length=1)
     secret_credential: CredentialName
+    #: Bytes a second, from peers and mirror together.
+    max_bandwidth: Optional[int] = Field(default=None, ge=1)
     ca_path: Optional[str] = None
     client_cert: Optional[str] = None
     client_key_credential: Optional[CredentialName] = None
@@ -202,11 +204,12 @@ def transfer_options(config: UpdatesConfig) -> Optional[TransferOptions]:
         return None
     key = peers.client_key_credential
     return TransferOptions(
+        max_bandwidth=peers.max_bandwidth,
         neighbours=neighbour_options(
             peers.addresses,
             credentials.read(peers.secret_credential),
             peers.ca_path,
             peers.client_cert,
             str(credentials.path_of(key)) if key else None,
-        )
+        ),
     )

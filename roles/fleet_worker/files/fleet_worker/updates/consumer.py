@@ -123,6 +123,8 @@ class BroadcastConsumer:
         self._leaving = False
         #: The deliveries of each running broadcast: the first, and its redeliveries.
         self._running: dict[str, list[Settlement]] = {}
+        #: The broadcast that was begun last, for people.
+        self._work = ""
         self.queue = queue_of(settings.node)
 
     def start(self) -> None:
@@ -132,6 +134,9 @@ class BroadcastConsumer:
     def _tick(self) -> None:
         self._loop.call_later(self._watchdog.seconds, self._tick)
         self._watchdog.feed()
+        progress = self._updates.progress
+        if self._running and progress and not self._watchdog.trouble:
+            self._notifier.status(f"{self._work}: {progress}")
 
     def stop(self) -> None:
         """Close the connection. The broker redelivers a running broadcast to this node, and its import resumes."""
@@ -241,7 +246,8 @@ class BroadcastConsumer:
         identity = identity or f"{id(settlement)}"
         self._report(message, NodeReport(self._settings.node, ACCEPTED), count, [])
         self._running[identity] = [settlement]
-        self._notifier.status(f"{order.function} of {order.model}")
+        self._work = f"{order.function} of {order.model}"
+        self._notifier.status(self._work)
         self._pool.submit(partial(self._carry_out, order, message, count, identity))
 
     def _carry_out(self, order: Order, message: Message, count: int, identity: str) -> None:

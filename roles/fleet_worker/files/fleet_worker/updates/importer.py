@@ -16,10 +16,13 @@ from typing import Any, Optional
 from .._fleet.broadcasts import DONE, FAILED, IMPORT, BroadcastRefusedError, NodeReport, Order
 from .._mirror.models.model_import import ModelImport
 from .._mirror.models.plan import ADD, KEEP, REPLACE
+from .._mirror.peers.neighbour import GOOD
 from .._mirror.s3.mirror import Mirror
 from .._mirror.s3.settings import S3Settings
 from .._mirror.signing.policy import SignaturePolicy
+from .._mirror.support.format import in_bytes
 from .._mirror.transfer.options import TransferOptions
+from .._ollama.byte_counter import ByteCounter
 from .._ollama.errors import CollectionError
 from .._ollama.names import ModelName
 from .._ollama.patterns import matches_any
@@ -30,6 +33,9 @@ LOG = Log()
 
 #: Fields about the mirror in LegionIO's messages, each with the setting that it must equal.
 _MIRROR = {"bucket": "bucket", "prefix": "prefix", "endpoint": "endpoint_url"}
+
+#: Peers that a report names, at most: those first that went wrong, then those that gave most.
+PEERS = 20
 
 #: The policy that checks no signatures.
 NOTHING_DEMANDED = SignaturePolicy()
@@ -61,6 +67,16 @@ class BroadcastImporter:
         self._transfer = transfer
         self._signatures = signatures
         self._leaving = False
+        self._counter = ByteCounter()
+
+    @property
+    def progress(self) -> str:
+        """How far the import under way is, for the status of the unit; empty if no bytes come."""
+        reading = self._counter.read()
+        if not reading.total:
+            return ""
+        near = f", {in_bytes(reading.near)} from neighbours" if reading.near else ""
+        return f"{in_bytes(reading.done)} of {in_bytes(reading.total)}{near}"
 
     def leave(self) -> None:
         """Note that the process ends, so that a running import may fail. The redelivered broadcast repeats it."""
@@ -88,11 +104,12 @@ class BroadcastImporter:
 
     def carry_out(self, order: Order) -> NodeReport:
         """Import the model, or find out what an import would do. Return a report after every outcome."""
+        self._counter = ByteCounter()
         try:
             name = self.check(order)
             with Store(self._store) as store:
                 mirror = Mirror(self._mirror)
-                importer = ModelImport(mirror, store, [name], options=self._transfer)
+                importer = ModelImport(mirror, store, [name], options=self._transfer, counter=self._counter)
                 importer.demand_signatures(self._signatures)
                 plan = importer.plan()
                 if order.function == IMPORT and plan.changed:
@@ -112,8 +129,9 @@ class BroadcastImporter:
                     "bytes": plan.bytes_to_transfer,
                     **({"bytes_from_peers": importer.report.bytes_from_neighbours} if self._transfer else {}),
                 }
+                peers = sorted(importer.report.neighbours, key=lambda one: one["state"] == GOOD)
             LOG.info("update", function=order.function, **result)
-            return NodeReport(self._node, DONE, result)
+            return NodeReport(self._node, DONE, {**result, **({"peers": peers[:PEERS]} if self._transfer else {})})
         except CollectionError as error:
             LOG.error("update_failed", function=order.function, model=order.model[:200], error=str(error))
             return NodeReport(self._node, FAILED, error={"code": error.code, "message": str(error)})

@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 from fleet_worker._fleet.broadcasts import FAILED, IMPORT, PLAN, Order
+from fleet_worker._mirror.models.import_report import ImportReport
+from fleet_worker._mirror.models.plan import ModelChange, Plan
 from fleet_worker._mirror.models.signature_check import ModelUnsignedError
 from fleet_worker._mirror.signing.policy import SignaturePolicy
+from fleet_worker._mirror.transfer.options import TransferOptions
+from fleet_worker._ollama.byte_counter import ByteCounter
+from fleet_worker._ollama.names import ModelName
 from fleet_worker._ollama.store import StoreSettings
 from fleet_worker.updates import importer
 
@@ -61,3 +66,37 @@ def test_updates_demand_signatures_before_they_plan(monkeypatch: pytest.MonkeyPa
     report = updates.carry_out(Order(IMPORT, "smollm2:135m"))
     assert steps == [policy, "plan"]
     assert report.state == FAILED and report.error["code"] == "model_unsigned"
+
+
+def test_report_names_peers_that_went_wrong_before_those_that_gave_most(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    peers = [{"peer": f"gpu-{number}", "bytes": 100 - number, "state": "good"} for number in range(50)]
+    peers.append({"peer": "liar", "bytes": 0, "state": "lied"})
+
+    class Importer:
+        report = ImportReport(bytes_from_neighbours=7, neighbours=peers)
+
+        def __init__(self, *_parts: Any, counter: ByteCounter, **_options: Any) -> None:
+            self._counter = counter
+
+        def demand_signatures(self, _policy: SignaturePolicy) -> None:
+            pass
+
+        def plan(self) -> Plan:
+            self._counter.expect("m", 2_000_000)
+            self._counter.add(1_500_000, from_neighbour=True)
+            return Plan((ModelChange(ModelName.parse("m"), None, None),))
+
+        def remember(self) -> None:
+            pass
+
+    monkeypatch.setattr(importer, "ModelImport", Importer)
+    monkeypatch.setattr(importer, "Mirror", lambda _settings: SimpleNamespace(remarks=[]))
+    mirror: Any = None
+    updates = importer.BroadcastImporter("gpu-01", mirror, StoreSettings(str(tmp_path)), ("*",), TransferOptions())
+    assert updates.progress == ""
+    result = updates.carry_out(Order(IMPORT, "m")).result
+    assert result["bytes_from_peers"] == 7
+    assert [peer["peer"] for peer in result["peers"]] == ["liar", *(f"gpu-{number}" for number in range(19))]
+    assert updates.progress == "1.5 MB of 2.0 MB, 1.5 MB from neighbours"
