@@ -22,7 +22,7 @@ import services
 from botocore.exceptions import ClientError
 
 
-def test_chat_of_the_lab_is_answered(ollama: services.OllamaServer) -> None:
+def test_lab_chat_is_answered(ollama: services.OllamaServer) -> None:
     question = {"role": "user", "content": "What is the capital of France?"}
     body = {"model": "smollm2:135m", "messages": [question], "stream": False}
     answer = requests.post(ollama.url + "/api/chat", json=body, timeout=120).json()
@@ -30,7 +30,7 @@ def test_chat_of_the_lab_is_answered(ollama: services.OllamaServer) -> None:
     assert answer["done_reason"] == "stop"
 
 
-def test_embedding_of_the_lab_has_its_width(ollama: services.OllamaServer) -> None:
+def test_lab_embedding_has_its_dimension(ollama: services.OllamaServer) -> None:
     body = {"model": "all-minilm", "input": ["one", "two"]}
     vectors = requests.post(ollama.url + "/api/embed", json=body, timeout=120).json()["embeddings"]
     assert [len(vector) for vector in vectors] == [384, 384]
@@ -48,7 +48,7 @@ def test_ollama_over_an_empty_store_stops_and_starts() -> None:
             assert requests.get(server.url, timeout=10).ok
 
 
-def test_object_goes_in_and_comes_out(s3: services.S3Server) -> None:
+def test_lab_object_is_written_and_read(s3: services.S3Server) -> None:
     def client(secret: str) -> boto3.client:
         return boto3.client(
             "s3",
@@ -81,7 +81,7 @@ def publish_and_get(url: str, queue: str) -> bytes:
     raise AssertionError("unreachable")
 
 
-def test_message_goes_through_a_quorum_queue(broker: services.Broker) -> None:
+def test_lab_message_passes_a_quorum_queue(broker: services.Broker) -> None:
     assert publish_and_get(broker.amqp_url, "lab-services") == b"hello"
     # The series a test asked for is the one it got.
     assert re.match(r"(4\.0|3\.10)\.", broker.ctl("version"))
@@ -116,7 +116,7 @@ def test_broker_keeps_its_queues_over_a_stop_and_a_kill(fresh_broker: services.B
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_of_a_killed_test_run(number: signal.Signals) -> None:
+def test_killed_test_run_leaves_nothing(number: signal.Signals) -> None:
     script = (
         "import services, time\n"
         "with services.s3_server() as s3, services.rabbitmq() as broker:\n"

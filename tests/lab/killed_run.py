@@ -30,7 +30,7 @@ MARK = "LEGIONIO_KILLED_RUN"
 
 #: Small parts of the steps that make what could be left.
 STEPS = "faults-mirror faults-fleet molecule"
-SMALL = {"PYTEST_ARGS": "-k 'disk_that_fills or signals_at_random'", "SCENARIO": "airgap", "TEST_JOBS": "3"}
+SMALL = {"PYTEST_ARGS": "-k 'disk_that_fills or random_signals'", "SCENARIO": "airgap", "TEST_JOBS": "3"}
 
 #: Seconds from the first host, after which the run is killed.
 LATEST = 40.0

@@ -69,7 +69,7 @@ class Moto(Family):
     """moto's server, which keeps everything in memory."""
 
     differences: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("changes0-mirror_credentials", "changes1-mirror_credentials", "MirrorCredentialsError", "of_the_moment"),
+        ("changes0-mirror_credentials", "changes1-mirror_credentials", "MirrorCredentialsError", "current_credentials"),
         "moto believes every key",
     )
 
@@ -83,7 +83,7 @@ class S3Proxy(Family):
     """S3Proxy over a directory."""
 
     differences: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("test_the_same_as_by_the_sdk", "test_a_listing_of_many_pages"),
+        ("test_plain_reads_return_the_same_as_the_sdk", "test_plain_listing_of_many_pages_is_complete"),
         "S3Proxy sends listings in chunks, which are read through the SDK",
     )
 
@@ -117,7 +117,7 @@ class Garage(Family):
     """Garage with one node, over a directory."""
 
     differences: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("changes0-mirror_credentials", "changes1-mirror_credentials", "MirrorCredentialsError", "of_the_moment"),
+        ("changes0-mirror_credentials", "changes1-mirror_credentials", "MirrorCredentialsError", "current_credentials"),
         "Garage says AccessDenied of a wrong key, too, so that the remedy names the permissions",
     )
 

@@ -41,7 +41,7 @@ def children(server: services.OllamaServer) -> list[int]:
     return found
 
 
-def test_a_killed_server_cuts_a_stream_and_what_came_is_kept(server: services.OllamaServer) -> None:
+def test_stream_of_a_killed_server_fails_and_keeps_the_received_text(server: services.OllamaServer) -> None:
     stream = iter(OllamaClient(server.url).generate_stream(model=CHAT, prompt="Go on", options=ENDLESS))
     texts = [next(stream).text for _index in range(10)]
     server.kill()
@@ -50,7 +50,7 @@ def test_a_killed_server_cuts_a_stream_and_what_came_is_kept(server: services.Ol
     assert caught.value.partial["response"] == "".join(texts)
 
 
-def test_a_killed_runner_is_an_error_with_its_message(server: services.OllamaServer) -> None:
+def test_call_with_a_killed_runner_raises_ollamas_message(server: services.OllamaServer) -> None:
     client = OllamaClient(server.url)
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(client.generate, model=CHAT, prompt="Go on", options=ENDLESS)
@@ -72,7 +72,9 @@ def test_a_killed_runner_is_an_error_with_its_message(server: services.OllamaSer
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_a_server_that_restarts_answers_the_second_try(server: services.OllamaServer, number: int) -> None:
+def test_call_to_a_server_that_restarts_is_answered_at_the_second_try(
+    server: services.OllamaServer, number: int
+) -> None:
     client = OllamaClient(server.url, retries=20)
     question: list[dict[str, Any]] = [{"role": "user", "content": "What is the capital of France?"}]
     with ThreadPoolExecutor(1) as threads:
@@ -83,7 +85,7 @@ def test_a_server_that_restarts_answers_the_second_try(server: services.OllamaSe
         assert "Paris" in answer.result(60)["message"]["content"]
 
 
-def test_a_server_that_hangs_can_be_left(server: services.OllamaServer) -> None:
+def test_call_to_a_server_that_hangs_ends_by_each_limit(server: services.OllamaServer) -> None:
     """A stopped process does not even close a connection; every way to end the call still works."""
     OllamaClient(server.url).generate(model=CHAT)  # loads it, for however long that takes here
     client = OllamaClient(server.url, read_timeout=60.0, retries=0)

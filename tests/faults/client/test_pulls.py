@@ -33,7 +33,7 @@ def models(server: services.OllamaServer) -> dict[str, str]:
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_a_server_that_restarts_in_the_middle(
+def test_pull_through_a_restart_of_the_server_succeeds(
     start: Any, registry: Registry, empty_server: services.OllamaServer, how: str, number: int
 ) -> None:
     registry.rate = 40_000_000
@@ -50,20 +50,26 @@ def test_a_server_that_restarts_in_the_middle(
     assert answer.eval_count == 2, "what was pulled works"
 
 
-def test_a_registry_that_fails_for_a_while(start: Any, registry: Registry, empty_server: services.OllamaServer) -> None:
+def test_pull_from_a_registry_with_some_failures_succeeds(
+    start: Any, registry: Registry, empty_server: services.OllamaServer
+) -> None:
     registry.failures = [503, 502]
     result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()
     assert result["changed"] is True, result
 
 
-def test_a_registry_that_goes_on_failing(start: Any, registry: Registry, empty_server: services.OllamaServer) -> None:
+def test_pull_from_a_registry_that_keeps_failing_fails_after_three_tries(
+    start: Any, registry: Registry, empty_server: services.OllamaServer
+) -> None:
     registry.failures = [503] * 10
     result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True).result()
     assert result["failed"] and "503: failing" in result["msg"], result
     assert len(registry.failures) == 7, "three tries"
 
 
-def test_a_registry_that_stands_still(start: Any, registry: Registry, empty_server: services.OllamaServer) -> None:
+def test_pull_without_progress_fails_after_stall_timeout(
+    start: Any, registry: Registry, empty_server: services.OllamaServer
+) -> None:
     registry.hold_after = 30_000_000
     started = time.monotonic()
     result = start("ollama_model", host=empty_server.url, name=NAME, insecure=True, stall_timeout=3).result()
@@ -73,7 +79,7 @@ def test_a_registry_that_stands_still(start: Any, registry: Registry, empty_serv
     assert models(empty_server) == {}
 
 
-def test_a_registry_that_is_slow_is_waited_for(
+def test_pull_from_a_slow_registry_succeeds(
     start: Any, registry: Registry, empty_server: services.OllamaServer
 ) -> None:
     """The whole pull takes several times the stall timeout; only a stalled pull fails."""
@@ -82,7 +88,7 @@ def test_a_registry_that_is_slow_is_waited_for(
     assert result["changed"] is True, result
 
 
-def test_a_blob_that_is_damaged_in_the_registry(
+def test_pull_of_a_damaged_blob_fails_and_leaves_no_model(
     start: Any, registry: Registry, empty_server: services.OllamaServer, tmp_path: Path
 ) -> None:
     digest, path = max(registry.blobs.items(), key=lambda item: item[1].stat().st_size)
@@ -109,7 +115,7 @@ def test_pull_onto_a_full_disk_fails_and_leaves_no_model(start: Any, registry: R
         assert models(server) == {}
 
 
-def test_a_module_that_is_killed_leaves_a_pull_that_the_next_one_resumes(
+def test_pull_of_a_killed_module_is_resumed_by_the_next(
     start: Any, registry: Registry, empty_server: services.OllamaServer
 ) -> None:
     registry.rate = 30_000_000

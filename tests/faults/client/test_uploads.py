@@ -36,9 +36,7 @@ def assert_nothing_half_done_stays(server: services.OllamaServer) -> None:
         time.sleep(0.05)
 
 
-def test_a_file_that_is_cut_while_it_is_uploaded(
-    start: Any, empty_server: services.OllamaServer, large_file: Path
-) -> None:
+def test_upload_of_a_file_that_shrinks_fails(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
     module = start("ollama_blob", host=empty_server.url, path=str(large_file))
     arriving(empty_server)
     os.truncate(large_file, 1000)
@@ -48,9 +46,7 @@ def test_a_file_that_is_cut_while_it_is_uploaded(
     assert_nothing_half_done_stays(empty_server)
 
 
-def test_a_file_that_grows_while_it_is_uploaded(
-    start: Any, empty_server: services.OllamaServer, large_file: Path
-) -> None:
+def test_upload_of_a_file_that_grows_fails(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
     module = start("ollama_blob", host=empty_server.url, path=str(large_file))
     arriving(empty_server)
     size = large_file.stat().st_size
@@ -61,9 +57,7 @@ def test_a_file_that_grows_while_it_is_uploaded(
     assert_nothing_half_done_stays(empty_server)
 
 
-def test_a_file_that_changes_while_it_is_uploaded(
-    start: Any, empty_server: services.OllamaServer, large_file: Path
-) -> None:
+def test_upload_of_a_file_that_changes_fails(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
     module = start("ollama_blob", host=empty_server.url, path=str(large_file))
     arriving(empty_server)
     with large_file.open("r+b") as file:
@@ -74,7 +68,7 @@ def test_a_file_that_changes_while_it_is_uploaded(
     assert "changed while it was uploaded" in result["msg"]
 
 
-def test_a_server_that_dies_and_comes_back_gets_the_file_again(
+def test_upload_to_a_server_that_restarts_is_repeated(
     start: Any, empty_server: services.OllamaServer, large_file: Path
 ) -> None:
     module = start("ollama_blob", host=empty_server.url, path=str(large_file), retries=10)
@@ -86,7 +80,9 @@ def test_a_server_that_dies_and_comes_back_gets_the_file_again(
     assert start("ollama_blob", host=empty_server.url, path=str(large_file)).result()["changed"] is False
 
 
-def test_a_server_that_dies_for_good(start: Any, empty_server: services.OllamaServer, large_file: Path) -> None:
+def test_upload_to_a_server_that_stays_down_fails(
+    start: Any, empty_server: services.OllamaServer, large_file: Path
+) -> None:
     module = start("ollama_blob", host=empty_server.url, path=str(large_file))
     arriving(empty_server)
     empty_server.kill()

@@ -26,7 +26,7 @@ def other_server(request: pytest.FixtureRequest, registry: Registry) -> Iterator
         yield server
 
 
-def test_a_server_that_restarts_in_the_middle_of_a_pull(
+def test_pull_through_a_restart_of_the_server_succeeds(
     start: Any, registry: Registry, other_server: services.OllamaServer
 ) -> None:
     registry.rate = 40_000_000
@@ -42,7 +42,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_pull(
     assert start("ollama_model", host=other_server.url, name=NAME, insecure=True).result()["changed"] is False
 
 
-def test_pull_from_a_registry_that_fails_is_tried_again(
+def test_pull_from_a_registry_that_fails_is_repeated(
     start: Any, registry: Registry, other_server: services.OllamaServer
 ) -> None:
     registry.failures = [503] * 3
@@ -53,7 +53,7 @@ def test_pull_from_a_registry_that_fails_is_tried_again(
     assert result["changed"] is True, result
 
 
-def test_a_server_that_dies_in_the_middle_of_an_upload(
+def test_upload_through_a_restart_of_the_server_succeeds(
     start: Any, other_server: services.OllamaServer, large_file: Path
 ) -> None:
     module = start("ollama_blob", host=other_server.url, path=str(large_file), retries=10)

@@ -33,7 +33,7 @@ Start = Callable[..., WorkerProcess]
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_restart_is_survived_with_work_in_flight(
+def test_broker_restart_with_requests_in_flight_loses_none(
     how: str, own_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(120)
@@ -61,7 +61,9 @@ def test_a_restart_is_survived_with_work_in_flight(
     asker.wait()
 
 
-def test_heartbeats_go_on_during_a_long_inference(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_heartbeats_continue_during_a_long_inference(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     slow = scripted.behave = Slow(14)
     worker = start(shared_broker, scripted.url, concurrency=1, broker_heartbeat=5).wait_ready()
     asker = Asker(shared_broker, CHAT)
@@ -82,7 +84,7 @@ def wire(shared_broker: Any) -> Iterator[Wire]:
 
 
 @pytest.mark.parametrize("stage", ["idle", "working", "answering"])
-def test_a_connection_that_falls_silent_is_noticed_and_made_anew(
+def test_connection_that_falls_silent_is_replaced(
     stage: str, shared_broker: Any, scripted: ScriptedOllama, start: Start, wire: Wire
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -112,7 +114,7 @@ def test_a_connection_that_falls_silent_is_noticed_and_made_anew(
 # From here on one broker is lent to what is not tried with both series, which pytest then runs together.
 
 
-def test_work_that_is_still_running_after_a_restart_is_joined(
+def test_request_that_runs_through_a_restart_is_joined_by_its_redelivery(
     lent_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(120)
@@ -128,7 +130,7 @@ def test_work_that_is_still_running_after_a_restart_is_joined(
     assert len(scripted.calls) == 1
 
 
-def test_an_alarm_holds_answers_back_and_loses_none(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_alarm_delays_answers_and_loses_none(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     slow = scripted.behave = Slow(60)
     worker = start(lent_broker, scripted.url, concurrency=1).wait_ready()
     asker = Asker(lent_broker, CHAT)
@@ -152,7 +154,7 @@ def test_an_alarm_holds_answers_back_and_loses_none(lent_broker: Any, scripted: 
     assert "connection_lost" not in worker.log
 
 
-def test_a_queue_that_is_deleted_is_declared_again(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_deleted_queue_is_declared_again(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()
     asker = Asker(shared_broker, CHAT)
     with channel_to(shared_broker) as channel:
@@ -164,7 +166,7 @@ def test_a_queue_that_is_deleted_is_declared_again(shared_broker: Any, scripted:
 
 
 @pytest.mark.every_version
-def test_a_queue_that_is_deleted_under_work_costs_what_waited_there_and_nothing_else(
+def test_deleted_queue_loses_only_its_waiting_requests(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -191,7 +193,7 @@ def _collected(asker: Asker, correlation_id: str) -> bool:
     return correlation_id in asker.answers
 
 
-def test_all_rights_taken_away_and_given_back(
+def test_revoked_permissions_pause_the_lanes_until_they_return(
     lent_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
     # Half a minute on a real worker, which would tell no more.
@@ -210,7 +212,7 @@ def test_all_rights_taken_away_and_given_back(
     asker.wait()
 
 
-def test_rights_that_are_taken_away_are_told_and_work_goes_on_when_they_are_back(
+def test_revoked_permissions_are_logged_and_requests_continue_after_their_return(
     lent_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -228,7 +230,7 @@ def test_rights_that_are_taken_away_are_told_and_work_goes_on_when_they_are_back
     assert len(scripted.calls) == 1
 
 
-def test_a_changed_password_is_told_and_tried_again(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_changed_password_is_logged_and_retried(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(lent_broker, scripted.url).wait_ready()
     lent_broker.ctl("change_password", lent_broker.username, "another")
     lent_broker.ctl("close_all_connections", "rotation")
@@ -241,7 +243,9 @@ def test_a_changed_password_is_told_and_tried_again(lent_broker: Any, scripted: 
     asker.wait()
 
 
-def test_a_second_address_takes_over(lent_broker: Any, scripted: ScriptedOllama, start: Start, wire_to: Any) -> None:
+def test_second_address_replaces_a_lost_first_one(
+    lent_broker: Any, scripted: ScriptedOllama, start: Start, wire_to: Any
+) -> None:
     first = wire_to(lent_broker)
     addresses = [f"127.0.0.1:{first.port}", f"{lent_broker.host}:{lent_broker.port}"]
     worker = start(lent_broker, scripted.url, broker_addresses=addresses).wait_ready()

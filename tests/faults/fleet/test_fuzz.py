@@ -67,7 +67,7 @@ def judge(campaign: Campaign, subject: Subject, broker: Any, before: int) -> Non
 
 
 @pytest.mark.every_version
-def test_worker_with_odd_messages_answers_every_honest_one_as_usual(
+def test_worker_with_malformed_messages_answers_every_valid_one(
     shared_broker: Any, scripted: ScriptedOllama, tmp_path: Path
 ) -> None:
     print(f"FUZZ_SEED={SEED}")
@@ -93,9 +93,7 @@ def test_worker_with_odd_messages_answers_every_honest_one_as_usual(
 
 
 @pytest.mark.every_version
-def test_updater_with_odd_broadcasts_reports_every_honest_one_as_usual(
-    shared_broker: Any, s3: Any, tmp_path: Path
-) -> None:
+def test_updates_with_malformed_broadcasts_report_every_valid_one(shared_broker: Any, s3: Any, tmp_path: Path) -> None:
     print(f"FUZZ_SEED={SEED}")
     mirror = new_bucket(s3)
     Model(MODEL, [b"weights", b"template"]).publish(Mirror(mirror))

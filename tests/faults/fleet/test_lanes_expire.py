@@ -38,7 +38,7 @@ def there(broker: Any, *queues: str) -> bool:
 
 
 @pytest.mark.every_version
-def test_no_request_is_lost_while_every_node_is_busy(
+def test_lanes_of_busy_nodes_do_not_expire(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
     """For three times the expiry of the queues."""
@@ -78,7 +78,7 @@ def test_no_request_is_lost_while_every_node_is_busy(
 
 
 @pytest.mark.every_version
-def test_the_queues_do_expire_when_the_worker_is_gone(
+def test_lanes_without_a_worker_expire(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
     """Without this the test above would prove nothing."""

@@ -27,7 +27,7 @@ def errors(asker: Asker) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("headers", [{}, STREAMED], ids=["whole", "streamed"])
-def test_worker_with_requests_that_ollama_fails_at_pauses_no_lane(
+def test_worker_with_requests_that_ollama_fails_pauses_no_lane(
     lent_broker: Any, scripted: ScriptedOllama, start: Start, headers: Any
 ) -> None:
     """Some fail by a fault of the request, others for an unknown reason."""
@@ -132,7 +132,7 @@ def test_worker_with_a_busy_ollama_serves_another_model_meanwhile(
     assert "outcome:given_back" not in worker.status()["counters"]
 
 
-def test_worker_that_drains_gives_back_what_waits_for_a_busy_ollama(
+def test_worker_that_drains_returns_requests_that_wait_for_a_busy_ollama(
     lent_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     scripted.behave = lambda _path, _body: (503, {"error": "server busy"})

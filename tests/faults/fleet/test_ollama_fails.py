@@ -25,9 +25,7 @@ def second() -> Iterator[ScriptedOllama]:
         yield ollama
 
 
-def test_a_request_waits_for_an_ollama_that_restarts(
-    shared_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
+def test_request_waits_for_an_ollama_that_restarts(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()
     asker = Asker(shared_broker, CHAT)
     scripted.stop()
@@ -42,7 +40,7 @@ def test_a_request_waits_for_an_ollama_that_restarts(
     eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "lanes are consumed again")
 
 
-def test_a_request_moves_to_another_node_when_ollama_stays_away(
+def test_request_goes_to_another_node_if_ollama_stays_down(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -59,7 +57,7 @@ def test_a_request_moves_to_another_node_when_ollama_stays_away(
     assert asker.only()[1]["message"]["content"] == "Good morning."
 
 
-def test_a_request_that_was_given_back_already_is_answered_with_the_reason(
+def test_request_that_was_returned_before_is_answered_with_the_reason(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     """The only node requeues the request once, gets it again when Ollama seems up, and then answers with an error."""
@@ -73,7 +71,7 @@ def test_a_request_that_was_given_back_already_is_answered_with_the_reason(
     assert properties.type == "llm.fleet.error"
 
 
-def test_a_connection_that_breaks_once_is_tried_again(
+def test_request_with_a_broken_connection_is_tried_again(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     broken: list[int] = []
@@ -92,7 +90,7 @@ def test_a_connection_that_breaks_once_is_tried_again(
     assert asker.only()[1]["message"]["content"] == "Good morning."
 
 
-def test_drain_does_not_wait_for_an_ollama_that_is_away(
+def test_drain_does_not_wait_for_an_ollama_that_is_down(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(shared_broker, scripted.url, drain_timeout=3, ollama={"patience": 600}).wait_ready()
@@ -106,7 +104,7 @@ def test_drain_does_not_wait_for_an_ollama_that_is_away(
     assert time.monotonic() - began < 30
 
 
-def test_a_model_that_cannot_be_run_is_left_alone_for_a_while(
+def test_model_that_cannot_run_is_paused(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     """The worker pauses the model's lanes, each time longer, and serves the other lanes."""
@@ -150,7 +148,7 @@ def _degraded(worker: WorkerProcess) -> Any:
     return next((one for one in worker.status()["lanes"] if one["state"] == "degraded"), None)
 
 
-def test_an_answer_that_ends_in_the_middle_is_an_error_and_the_next_request_is_served(
+def test_answer_that_breaks_off_is_an_error_and_the_next_request_is_answered(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     """Ollama's runner was killed, for example by the kernel: the answer ends early."""
@@ -173,7 +171,7 @@ def test_an_answer_that_ends_in_the_middle_is_an_error_and_the_next_request_is_s
     assert worker.status()["counters"]["outcome:inference_failed"] == 2
 
 
-def test_a_model_that_is_deleted_while_requests_wait(
+def test_model_deleted_while_requests_wait_fails_only_the_taken_ones(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     """Requests already taken get an error; requests in the queue wait for a node that has the model."""

@@ -61,7 +61,7 @@ TABLES = {
 }
 
 
-def test_header_tables_that_pika_does_not_read_cost_nobody_the_connection(
+def test_headers_that_pika_cannot_read_leave_the_connection_open(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()
@@ -75,7 +75,7 @@ def test_header_tables_that_pika_does_not_read_cost_nobody_the_connection(
     still_works(shared_broker, worker)
 
 
-def test_what_an_answer_repeats_costs_nobody_the_connection(
+def test_fields_that_an_answer_repeats_leave_the_connection_open(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     """The type goes into a header, whose frame has room for 128 KiB; half a surrogate pair is not UTF-8."""
@@ -91,9 +91,7 @@ def test_what_an_answer_repeats_costs_nobody_the_connection(
     still_works(shared_broker, worker)
 
 
-def test_a_delivery_count_that_the_requester_wrote_is_not_believed(
-    shared_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
+def test_delivery_count_of_a_requester_is_ignored(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """RabbitMQ 4 hands the header on with the first delivery, as a shovel may have kept it."""
     worker = start(shared_broker, scripted.url).wait_ready()
     asker = Asker(shared_broker, CHAT, headers={"x-delivery-count": 20})
@@ -113,7 +111,7 @@ def broker_3() -> Iterator[Any]:
         yield running
 
 
-def test_a_direct_reply_queue_that_somebody_made_up_costs_nobody_the_connection(
+def test_invented_direct_reply_queue_leaves_the_connection_open(
     broker_3: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     """RabbitMQ 3.10 closes the connection of a publisher to a reply queue of an unknown node."""
@@ -153,9 +151,7 @@ def test_a_direct_reply_queue_that_somebody_made_up_costs_nobody_the_connection(
     assert worker.status()["counters"]["connections"] == 1
 
 
-def test_a_lane_that_may_not_be_read_costs_the_other_lanes_nothing(
-    lent_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
+def test_unreadable_lane_does_not_disturb_other_lanes(lent_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     slow = Slow(60)
     scripted.behave = slow
     other = lane("embed", EMBED_MODEL, style="shared").queue
@@ -181,7 +177,7 @@ def test_a_lane_that_may_not_be_read_costs_the_other_lanes_nothing(
     worker.wait_log("event=ready", 60)
 
 
-def test_a_log_that_nobody_reads_costs_nobody_an_answer(
+def test_unread_log_delays_no_answer(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
     directory = tmp_path / "worker-0"
@@ -209,7 +205,7 @@ def outcomes(worker: WorkerProcess) -> dict[str, int]:
     return {name: count for name, count in counters.items() if name.startswith("outcome:")}
 
 
-def test_a_correlation_id_of_300_characters_comes_back_in_the_body(
+def test_correlation_id_of_300_characters_returns_in_the_body(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()

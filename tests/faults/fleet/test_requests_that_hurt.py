@@ -43,7 +43,9 @@ def still_works(broker: Any, worker: WorkerProcess) -> None:
 
 
 @pytest.mark.every_version
-def test_a_body_of_20_mib(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_body_of_20_mib_is_refused_and_never_reaches_ollama(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     """RabbitMQ 4 refuses it itself (max_message_size is 16 MiB); 3 hands it on, and the requester gets an error."""
     worker = start(shared_broker, scripted.url).wait_ready()
     body = json.dumps({"messages": [{"role": "user", "content": "x" * 20 * 1024 * 1024}]}).encode()
@@ -75,7 +77,7 @@ def got(channel: Any, queue: str) -> Any:
 
 @pytest.mark.parametrize("reply_to", [CHAT, EMBED, "llm.fleet.inference.smollm2-135m"])
 @pytest.mark.parametrize("where", ["property", "body"])
-def test_a_lane_as_reply_queue_starts_no_circle(
+def test_lane_as_reply_queue_starts_no_loop(
     where: str, reply_to: str, shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()
@@ -89,7 +91,9 @@ def test_a_lane_as_reply_queue_starts_no_circle(
     still_works(shared_broker, worker)
 
 
-def test_header_and_body_that_disagree(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_body_that_contradicts_the_properties_is_logged_and_loses(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     """The property wins over the body, and the contradiction is logged; a model of its own choice is not served."""
     worker = start(shared_broker, scripted.url).wait_ready()
     asker = Asker(shared_broker, CHAT)
@@ -107,7 +111,9 @@ def test_header_and_body_that_disagree(shared_broker: Any, scripted: ScriptedOll
 
 
 @pytest.mark.every_version
-def test_a_header_that_would_end_the_queue(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_header_that_would_kill_the_queue_is_not_dead_lettered(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     """RabbitMQ 3.10 loses a lane for good when it dead-letters deaths that no broker wrote."""
     worker = start(shared_broker, scripted.url).wait_ready()
     with channel_to(shared_broker) as channel:
@@ -196,7 +202,9 @@ PROPERTIES = st.fixed_dictionaries(
 )
 
 
-def test_wrong_types_in_every_field(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_wrong_types_in_every_field_do_not_end_the_worker(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     def behave(path: str, body: dict[str, Any]) -> Any:
         fits = isinstance(body.get("input", ""), (str, list)) and (path != "/api/embed" or "input" in body)
         return answer(path, body) if fits else (400, {"error": "invalid input type"})

@@ -125,7 +125,9 @@ def waiting(broker: Any) -> int:
 
 
 @pytest.mark.every_version
-def test_a_requester_that_leaves_ends_the_inference(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_requester_that_disappears_ends_the_inference(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     left = threading.Event()
 
     def lines() -> Iterator[dict[str, Any]]:
@@ -152,7 +154,7 @@ def test_a_requester_that_leaves_ends_the_inference(shared_broker: Any, scripted
     assert len(scripted.calls) == 2
 
 
-def test_the_other_node_answers_in_full_when_a_worker_is_killed(
+def test_stream_of_a_killed_worker_is_answered_in_full_by_the_other_node(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     broken = scripted.behave = Telling("Half ", "of ")
@@ -179,9 +181,7 @@ def test_the_other_node_answers_in_full_when_a_worker_is_killed(
 
 
 @pytest.mark.every_version
-def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
-    shared_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
+def test_full_reply_queue_loses_only_deltas(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """The requester reads nothing for a while, and its queue takes four messages."""
     words: list[str] = []
     enough, ready = threading.Event(), threading.Event()
@@ -222,7 +222,9 @@ def test_a_reply_queue_that_is_full_loses_deltas_and_nothing_else(
     eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
 
 
-def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_broker_with_an_alarm_gets_no_flood_of_deltas(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     """The broker accepts nothing for a while: the worker does not pile up deltas, and the answer is complete."""
     said = threading.Event()
     talking = threading.Event()
@@ -256,7 +258,9 @@ def test_a_broker_with_an_alarm_is_not_flooded(shared_broker: Any, scripted: Scr
     assert sum(sizes) < 9 * 65536 < len(text) * 180
 
 
-def test_a_connection_that_is_lost_keeps_the_answer(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_lost_connection_in_a_stream_keeps_the_answer(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     """The worker continues, its redelivered request joins the running work, and the complete answer arrives once."""
     telling = scripted.behave = Telling("Good ", rest="morning.")
     worker = start(shared_broker, scripted.url).wait_ready()

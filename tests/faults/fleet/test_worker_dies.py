@@ -38,7 +38,7 @@ def waiting(broker: Any) -> int:
 
 
 @pytest.mark.parametrize("how", ["kill", "second SIGTERM"])
-def test_the_other_node_answers(
+def test_request_of_a_dead_worker_is_answered_by_the_other_node(
     how: str, shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -64,7 +64,7 @@ def test_the_other_node_answers(
 
 
 @pytest.mark.every_version
-def test_drain_answers_what_runs_and_gives_back_the_rest(
+def test_drain_answers_running_requests_and_returns_the_rest(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -89,7 +89,7 @@ def test_drain_answers_what_runs_and_gives_back_the_rest(
     assert all(len(answers) == 1 for answers in asker.answers.values())
 
 
-def test_drain_ends_in_time_and_gives_back_what_does_not(
+def test_drain_at_its_timeout_returns_running_requests(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -107,7 +107,7 @@ def test_drain_ends_in_time_and_gives_back_what_does_not(
     slow.go_on.set()
 
 
-def test_a_second_sigterm_ends_the_drain_and_gives_the_work_back(
+def test_drain_after_a_second_sigterm_returns_running_requests(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     slow = scripted.behave = Slow(120)
@@ -130,7 +130,7 @@ def test_a_second_sigterm_ends_the_drain_and_gives_the_work_back(
     slow.go_on.set()
 
 
-def test_a_worker_without_work_leaves_at_once(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_drain_without_requests_ends_at_once(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(shared_broker, scripted.url).wait_ready()
     began = time.monotonic()
     worker.terminate()
@@ -140,7 +140,7 @@ def test_a_worker_without_work_leaves_at_once(shared_broker: Any, scripted: Scri
 
 
 @pytest.mark.every_version
-def test_killed_again_and_again_under_load(
+def test_workers_killed_under_load_lose_no_request(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     """Every request is answered; those answered twice are marked, and no more than were in flight at a kill."""
@@ -166,7 +166,7 @@ def test_killed_again_and_again_under_load(
     assert waiting(shared_broker) == 0
 
 
-def test_signals_at_random_moments(
+def test_workers_with_random_signals_lose_no_request(
     shared_broker: Any, scripted: ScriptedOllama, second: ScriptedOllama, start: Start
 ) -> None:
     """Also while a worker is still starting, and while it drains. Every request is answered."""
@@ -204,9 +204,7 @@ def test_signals_at_random_moments(
     eventually(lambda: waiting(shared_broker) == 0, "the lane is empty")
 
 
-def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(
-    shared_broker: Any, scripted: ScriptedOllama, start: Start
-) -> None:
+def test_watchdog_is_fed_only_while_the_loop_runs(shared_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     slow = scripted.behave = Slow(120)
     worker = start(shared_broker, scripted.url, environment={"WATCHDOG_USEC": "1000000"}).wait_ready()
     Asker(shared_broker, CHAT).ask()
@@ -223,7 +221,7 @@ def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_hangs(
     slow.go_on.set()
 
 
-def test_the_watchdog_notices_that_the_main_loop_alone_hangs(
+def test_watchdog_notices_a_main_loop_that_hangs_alone(
     shared_broker: Any, scripted: ScriptedOllama, start: Start, tmp_path: Path
 ) -> None:
     """All other threads continue: the status socket still answers, and names the cause."""

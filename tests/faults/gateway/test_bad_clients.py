@@ -43,7 +43,7 @@ def idle(gateway: Any) -> None:
     assert gateway.ask("/api/chat", CHAT).status == 200
 
 
-def test_clients_that_hang_up_at_each_stage_leave_nothing(gateway: Any, scripted: ScriptedOllama) -> None:
+def test_clients_that_disconnect_at_each_stage_leave_nothing(gateway: Any, scripted: ScriptedOllama) -> None:
     body = json.dumps(CHAT).encode()
     head = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
     whole = head + body
@@ -108,7 +108,7 @@ def test_body_of_100_mb_is_refused_and_not_kept(gateway: Any, announced: bool) -
     idle(gateway)
 
 
-def test_bodies_that_are_no_requests_are_refused(gateway: Any, scripted: ScriptedOllama) -> None:
+def test_malformed_bodies_are_refused(gateway: Any, scripted: ScriptedOllama) -> None:
     nested = json.dumps({"model": CHAT_MODEL})[:-1] + ', "messages": '
     bodies: list[Any] = [
         b"no JSON",
@@ -156,7 +156,7 @@ def test_keys_that_are_wrong_expired_or_over_a_limit_are_refused(
     assert 0 < int(answers[2].headers["Retry-After"]) <= 86_400
 
 
-def test_node_that_never_answers_is_an_error_at_the_deadline_and_is_taken_back(
+def test_request_to_a_silent_node_fails_at_its_deadline_and_is_cancelled(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     scripted.behave = slow = Slow(60)
@@ -176,7 +176,7 @@ def test_node_that_never_answers_is_an_error_at_the_deadline_and_is_taken_back(
     idle(gateway)
 
 
-def test_node_that_takes_a_request_and_hangs_is_an_error_at_the_deadline(
+def test_request_at_a_node_that_hangs_fails_at_its_deadline(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(WorkerProcess, shared_broker, scripted.url)

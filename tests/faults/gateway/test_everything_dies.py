@@ -24,7 +24,7 @@ CLIENTS = 32
 Start = Callable[..., Any]
 
 
-def test_requests_under_load_get_an_answer_or_an_honest_error_whatever_is_killed(
+def test_requests_under_load_get_an_answer_or_an_error_after_any_kill(
     own_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     scripted.behave = echo

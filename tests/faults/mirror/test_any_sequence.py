@@ -270,7 +270,7 @@ def short_journal(monkeypatch):
     monkeypatch.setattr(partial_file, "INTERVAL", 2 * CHUNK)
 
 
-def test_whatever_happens_the_store_is_sound(mirror, short_journal):
+def test_store_after_any_sequence_of_steps_is_sound(mirror, short_journal):
     run_state_machine_as_test(
         type("AnySequenceHere", (AnySequence,), {"mirror": mirror}),
         settings=settings(

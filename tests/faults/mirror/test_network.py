@@ -57,7 +57,7 @@ def sound(path, *models):
 
 @pytest.mark.parametrize("cut", [0, 1, 100_000], ids=["before the head", "at once", "on the way"])
 @pytest.mark.parametrize("which", ["manifest", "state", "blob"])
-def test_a_connection_that_is_cut_once_does_not_matter(run, proxy, model, path, which, cut):
+def test_import_through_a_cut_connection_succeeds(run, proxy, model, path, which, cut):
     cuts = []
 
     def rule(request):
@@ -78,7 +78,7 @@ def test_a_connection_that_is_cut_once_does_not_matter(run, proxy, model, path, 
     assert_sound(path, model)
 
 
-def test_a_server_that_is_gone_in_the_middle_leaves_what_came(run, proxy, model, path):
+def test_import_from_a_lost_server_fails_and_keeps_received_bytes(run, proxy, model, path):
     served = []
 
     def rule(request):
@@ -113,7 +113,9 @@ def test_a_server_that_is_gone_in_the_middle_leaves_what_came(run, proxy, model,
     ],
 )
 @pytest.mark.parametrize("when", ["at first", "later"])
-def test_a_refusal_is_one_message(run, proxy, model, path, status, code, headers, error_code, when):
+def test_import_that_is_refused_fails_with_one_message(
+    run, proxy, model, path, status, code, headers, error_code, when
+):
     served = []
 
     def rule(request):
@@ -135,7 +137,7 @@ def test_a_refusal_is_one_message(run, proxy, model, path, status, code, headers
 
 
 @pytest.mark.parametrize("status, code", [(500, "InternalError"), (503, "SlowDown"), (503, "ServiceUnavailable")])
-def test_a_server_that_is_busy_for_a_while_is_asked_again(run, proxy, model, path, status, code):
+def test_import_from_a_busy_server_succeeds_after_retries(run, proxy, model, path, status, code):
     busy = []
 
     def rule(request):
@@ -151,7 +153,7 @@ def test_a_server_that_is_busy_for_a_while_is_asked_again(run, proxy, model, pat
     assert_sound(path, model)
 
 
-def test_a_server_that_is_busy_for_ever_is_given_up(run, proxy, model, path):
+def test_import_from_a_server_that_stays_busy_fails(run, proxy, model, path):
     proxy.rule = lambda request: Fault(status=503, code="SlowDown") if request.of_blob else None
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
     assert outcome.failed
@@ -160,7 +162,7 @@ def test_a_server_that_is_busy_for_ever_is_given_up(run, proxy, model, path):
     completes(run, proxy, path, model)
 
 
-def test_an_object_that_is_damaged_on_the_way_is_not_kept(run, proxy, model, path):
+def test_import_of_bytes_damaged_on_the_way_fails_and_keeps_no_blob(run, proxy, model, path):
     def rule(request):
         if request.of_blob and request.method == "GET" and request.range == f"bytes={CHUNK}-{2 * CHUNK - 1}":
             return Fault(flip=12345)
@@ -198,7 +200,7 @@ class Replacement:
         self.done.set()
 
 
-def test_an_object_replaced_by_the_same_content_is_read_on(run, proxy, mirror, model, path):
+def test_import_of_an_object_replaced_by_equal_content_succeeds(run, proxy, mirror, model, path):
     proxy.rule = Replacement(mirror, LARGE, digest_of(LARGE), 5)
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path, concurrency=2)
     assert proxy.rule.done.is_set()
@@ -216,7 +218,7 @@ def test_an_object_replaced_by_the_same_content_is_read_on(run, proxy, mirror, m
     ],
     ids=["other content", "truncated", "emptied", "removed"],
 )
-def test_an_object_replaced_by_another_is_an_error(run, proxy, mirror, model, path, content, error_code):
+def test_import_of_an_object_replaced_by_other_content_fails(run, proxy, mirror, model, path, content, error_code):
     proxy.rule = Replacement(mirror, content, digest_of(LARGE), 5)
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path, concurrency=2)
     assert outcome.failed
@@ -227,7 +229,7 @@ def test_an_object_replaced_by_another_is_an_error(run, proxy, mirror, model, pa
     completes(run, proxy, path, model)
 
 
-def test_a_proxy_that_ignores_ranges_is_named(run, proxy, model, path):
+def test_import_through_a_proxy_without_ranges_names_it(run, proxy, model, path):
     """Some caches answer a request for a range with the whole object."""
 
     def rule(request):
@@ -243,7 +245,7 @@ def test_a_proxy_that_ignores_ranges_is_named(run, proxy, model, path):
     completes(run, proxy, path, model)
 
 
-def test_two_imports_at_once_end_in_one_sound_store(settings, proxy, model, path):
+def test_two_imports_at_once_leave_one_sound_store(settings, proxy, model, path):
     met = threading.Event()
     proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     arguments = options(settings, endpoint_url=proxy.url) | {"name": "llama3:8b", "models_path": str(path)}

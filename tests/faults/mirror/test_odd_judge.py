@@ -33,7 +33,7 @@ def client(odd_server):
     )
 
 
-def test_scripted_server_object_written_comes_back_with_its_metadata(client):
+def test_scripted_server_returns_an_object_with_its_metadata(client):
     client.put_object(Bucket="models", Key="a b/ü+1", Body=b"content", Metadata={"sha256": "x"})
     state = client.head_object(Bucket="models", Key="a b/ü+1")
     assert (state["ContentLength"], state["Metadata"]) == (7, {"sha256": "x"})
@@ -49,7 +49,7 @@ def test_scripted_server_object_written_comes_back_with_its_metadata(client):
         ({"Key": "one", "Range": "bytes=7-9"}, "InvalidRange"),
     ],
 )
-def test_scripted_server_what_cannot_be_read_has_the_code_of_s3(client, asked, code):
+def test_scripted_server_answers_a_missing_object_with_the_code_of_s3(client, asked, code):
     client.put_object(Bucket="models", Key="one", Body=b"1")
     with pytest.raises(ClientError) as refused:
         client.get_object(Bucket="models", **asked)

@@ -69,7 +69,7 @@ def give_away(folder: Path) -> None:
 @example(strange=[(Stray("model", "circle"), "a"), (Elsewhere("model", twice=True), "own")], served=True, check=False)
 @example(strange=[(Stray("tag", "cut"), "a")], served=True, check=False)
 @example(strange=[(Also("registry.ollama.ai/library/A/LATEST"), "a")], served=True, check=False)
-def test_removal_from_an_odd_store_leaves_every_other_model_whole(odd_server, run, strange, served, check):
+def test_removal_from_a_malformed_store_leaves_every_other_model_whole(odd_server, run, strange, served, check):
     arguments, takes, brings = RUNS[run]
     with new_world("ollama/models") as world:
         world.publish(A, B, C)

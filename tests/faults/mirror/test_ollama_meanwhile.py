@@ -34,7 +34,7 @@ def ask(server, method, path, **body):
 
 
 @pytest.mark.parametrize("build", ["ollama-oldest", "ollama-newest"])
-def test_an_ollama_that_starts_over_and_over(start, proxy, models, path, build):
+def test_import_beside_an_ollama_that_keeps_restarting_succeeds(start, proxy, models, path, build):
     """Each start prunes. Ollama before v0.21 spares nothing that no manifest names, however young it is."""
     pruned = threading.Event()
     proxy.rule = lambda request: (
@@ -60,7 +60,7 @@ def test_an_ollama_that_starts_over_and_over(start, proxy, models, path, build):
         assert_sound(path, *models)
 
 
-def test_an_ollama_that_removes_meanwhile(start, proxy, mirror, path):
+def test_import_beside_a_removal_fetches_the_removed_blobs_again(start, proxy, mirror, path):
     """A removal through the server drops the blobs that only its model names, also those that an import relies on."""
     other = Model("removed", [LARGE, b"template", b"of its own"])
     model = Model("large", [LARGE, b"template", LARGE[: 9 * 1024 * 1024]]).publish(mirror)
@@ -87,7 +87,7 @@ def test_an_ollama_that_removes_meanwhile(start, proxy, mirror, path):
     assert not other.manifest_path(path).exists()
 
 
-def test_an_ollama_sees_a_model_when_it_is_complete(run, path):
+def test_ollama_sees_a_model_only_when_it_is_complete(run, path):
     """A real model and a running server: the server lists it without a restart, with the digest that we return."""
     run("ollama_s3_publish", name="smollm2:135m", models_path=services.model_store())
 
@@ -105,7 +105,7 @@ def test_an_ollama_sees_a_model_when_it_is_complete(run, path):
 
 
 @pytest.mark.parametrize("build", ["ollama-oldest", "ollama", "ollama-newest"])
-def test_an_ollama_that_pulls_the_same_meanwhile(start, run, proxy, path, build):
+def test_import_beside_a_pull_of_the_same_model_succeeds(start, run, proxy, path, build):
     """Both bring the same blobs to the same places, and the later one finds them."""
     name = "smollm2:135m"
     run("ollama_s3_publish", name=name, models_path=services.model_store())
@@ -141,7 +141,7 @@ def test_an_ollama_that_pulls_the_same_meanwhile(start, run, proxy, path, build)
     assert not run("ollama_s3_import", name=name, models_path=path).changed
 
 
-def test_an_ollama_that_removes_what_is_published(start, run, proxy, mirror, path):
+def test_publish_beside_a_removal_sends_all_of_the_model_or_nothing(start, run, proxy, mirror, path):
     """The mirror gets the complete model or no part of it."""
     model = Model("large", [LARGE, b"template"]).store(path)
     asked, removed = threading.Event(), threading.Event()

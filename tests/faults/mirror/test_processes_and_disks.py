@@ -77,7 +77,7 @@ def assert_no_half_model(path):
         assert_sound(path)
 
 
-def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, models, path):
+def test_import_killed_at_any_moment_is_completed_by_the_next(start, run, proxy, models, path):
     """Each round starts from an empty store, is killed once or twice at random moments, and completes."""
     rng = random.Random(20)
     names = [model.name for model in models]
@@ -103,7 +103,7 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, models, 
     assert killed_midway > ROUNDS / 2
 
 
-def test_killed_near_the_end_little_comes_again(start, run, proxy, mirror, path):
+def test_import_killed_near_its_end_repeats_few_bytes(start, run, proxy, mirror, path):
     model = Model("large", [LARGE]).publish(mirror)
     reached = threading.Event()
 
@@ -128,7 +128,7 @@ def test_killed_near_the_end_little_comes_again(start, run, proxy, mirror, path)
 
 
 @pytest.mark.parametrize("what", ["journal", "partial", "both", "links", "directories"])
-def test_damage_to_what_an_interrupted_run_left(start, run, proxy, models, path, tmp_path, what):
+def test_import_with_damaged_partial_files_succeeds(start, run, proxy, models, path, tmp_path, what):
     noted = interrupt(start, proxy, path)
     workspace, partial = noted.parent, noted.with_suffix(".partial")
     precious = tmp_path / "precious"
@@ -154,7 +154,7 @@ def test_damage_to_what_an_interrupted_run_left(start, run, proxy, models, path,
     assert precious.read_bytes() == b"precious"
 
 
-def test_a_journal_of_another_blob(run, models, path):
+def test_import_with_the_journal_of_another_blob_starts_over(run, models, path):
     """The journal agrees with its file, so that only the complete digest shows that neither belongs to the blob."""
     foreign = os.urandom(48 * 1024 * 1024)
     workspace = path / ".legionio-ollama"
@@ -172,7 +172,7 @@ def test_a_journal_of_another_blob(run, models, path):
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_what_came_of_an_older_model_goes(start, run, proxy, mirror, path, prune):
+def test_import_removes_the_partial_file_of_an_older_model(start, run, proxy, mirror, path, prune):
     """The model was published again while the node was off. Without prune, the partial file may be another task's."""
     Model("large", [LARGE]).publish(mirror)
     noted = interrupt(start, proxy, path)
@@ -192,7 +192,7 @@ def test_what_came_of_an_older_model_goes(start, run, proxy, mirror, path, prune
     assert leftovers(path) == []
 
 
-def test_a_directory_that_may_not_be_traversed(settings, models, tmp_path):
+def test_import_into_a_closed_directory_names_it(settings, models, tmp_path):
     closed = tmp_path / "closed"
     (closed / "models").mkdir(parents=True)
     os.chown(closed, 12345, 12345)
@@ -210,7 +210,7 @@ def test_a_directory_that_may_not_be_traversed(settings, models, tmp_path):
     assert str(closed) in outcome.result["msg"]
 
 
-def test_a_disk_that_fills_up_on_the_way(start, run, proxy, mirror, small_disk):
+def test_import_onto_a_disk_that_fills_up_fails_with_the_remedy(start, run, proxy, mirror, small_disk):
     content = LARGE[: 50 * 1024 * 1024]
     model = Model("large", [content]).publish(mirror)
     path = small_disk / "models"
@@ -243,7 +243,7 @@ def test_a_disk_that_fills_up_on_the_way(start, run, proxy, mirror, small_disk):
     assert_sound(path, model)
 
 
-def test_a_disk_without_room_for_a_line_of_the_journal(small_disk):
+def test_partial_file_on_a_full_disk_keeps_its_beginning(small_disk):
     """The bytes that continue the beginning stay: bytes behind a gap make room for the journal's line."""
     mib = 1024 * 1024
     ownership = Ownership(None, None, 0o600, 0o700)
@@ -272,7 +272,7 @@ def fill_up(disk):
             pass
 
 
-def test_no_room_even_for_a_directory(run, mirror, small_disk):
+def test_import_onto_a_full_disk_leaves_nothing(run, mirror, small_disk):
     Model("small", [b"x" * 5000]).publish(mirror)
     fill_up(small_disk)
     outcome = run("ollama_s3_import", name="small", models_path=small_disk / "models")
@@ -281,7 +281,7 @@ def test_no_room_even_for_a_directory(run, mirror, small_disk):
     assert sorted(path.name for path in small_disk.iterdir()) == ["other", "rest"]
 
 
-def test_a_read_only_file_system(run, models, small_disk):
+def test_import_onto_a_read_only_file_system_names_it(run, models, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     path = small_disk / "models"
     outcome = run("ollama_s3_import", name="many", models_path=path)
@@ -291,7 +291,7 @@ def test_a_read_only_file_system(run, models, small_disk):
     assert str(path) in outcome.result["msg"]
 
 
-def test_a_complete_store_on_a_read_only_file_system_is_fine(run, mirror, small_disk):
+def test_import_of_a_complete_store_works_on_a_read_only_file_system(run, mirror, small_disk):
     model = Model("small", [b"x" * 5000]).publish(mirror)
     model.store(small_disk / "models")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)

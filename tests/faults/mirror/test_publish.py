@@ -45,7 +45,7 @@ def assert_sound_mirror(mirror):
     return {name.short for name in names}
 
 
-def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings, models, path, tmp_path):
+def test_publish_killed_at_any_moment_is_completed_by_the_next(start, run, proxy, settings, models, path, tmp_path):
     """A reader of the mirror sees only complete models at any moment."""
     rng = random.Random(21)
     names = [model.name for model in models]
@@ -97,7 +97,9 @@ def test_killed_at_any_moment_the_next_run_completes(start, run, proxy, settings
         (507, "QuotaExceeded", "mirror_error"),
     ],
 )
-def test_a_refusal_in_the_middle_leaves_a_sound_mirror(run, proxy, mirror, models, path, status, code, error_code):
+def test_publish_refused_in_the_middle_leaves_a_sound_mirror(
+    run, proxy, mirror, models, path, status, code, error_code
+):
     def rule(request):
         if request.method == "PUT" and "partNumber=2" in request.path:
             return Fault(status=status, code=code)
@@ -115,7 +117,7 @@ def test_a_refusal_in_the_middle_leaves_a_sound_mirror(run, proxy, mirror, model
     assert assert_sound_mirror(mirror) == {"large:latest", "many:latest"}
 
 
-def test_connections_that_are_cut_do_not_matter(run, proxy, mirror, models, path, tmp_path):
+def test_publish_through_cut_connections_succeeds(run, proxy, mirror, models, path, tmp_path):
     cuts = []
 
     def rule(request):
@@ -134,7 +136,7 @@ def test_connections_that_are_cut_do_not_matter(run, proxy, mirror, models, path
     assert_sound(tmp_path / "other", *models)
 
 
-def test_a_file_that_changes_while_it_is_published_never_reaches_the_mirror(run, proxy, mirror, models, path):
+def test_publish_of_a_file_that_changes_leaves_the_mirror_without_it(run, proxy, mirror, models, path):
     def spoil():
         with models[0].blob_path(path, digest_of(LARGE)).open("r+b") as file:
             file.seek(39 * 1024 * 1024)

@@ -89,7 +89,7 @@ def when_large_comes(action):
     return rule
 
 
-def test_a_server_that_is_killed_and_comes_back_gets_the_blob_again(start, proxy, model, server):
+def test_sync_to_a_server_that_restarts_sends_the_blob_again(start, proxy, model, server):
     def restart():
         server.kill()
         threading.Timer(1.0, server.start).start()
@@ -102,7 +102,7 @@ def test_a_server_that_is_killed_and_comes_back_gets_the_blob_again(start, proxy
     assert_sound(server.models_path, model)
 
 
-def test_a_server_that_is_killed_and_stays_away_is_named(start, proxy, model, server):
+def test_sync_to_a_server_that_stays_down_names_it(start, proxy, model, server):
     proxy.rule = when_large_comes(server.kill)
     outcome = sync(start, server, retries=1)
     assert outcome.failed
@@ -114,7 +114,7 @@ def test_a_server_that_is_killed_and_stays_away_is_named(start, proxy, model, se
     completes(start, proxy, server, model)
 
 
-def test_a_connection_to_the_server_that_is_cut_is_made_again(start, proxy, before, model, server):
+def test_sync_through_a_cut_connection_succeeds(start, proxy, before, model, server):
     cuts = []
 
     def rule(request):
@@ -131,7 +131,7 @@ def test_a_connection_to_the_server_that_is_cut_is_made_again(start, proxy, befo
 
 
 @pytest.mark.parametrize("status", [500, 503, 413])
-def test_a_refusal_of_one_blob_leaves_the_others_their_way(start, proxy, before, mirror, model, server, status):
+def test_sync_with_one_refused_blob_sends_all_others(start, proxy, before, mirror, model, server, status):
     other = Model("other:1", [b"other"]).publish(mirror)
     refused = digest_of(b"license")
     before.rule = lambda request: (
@@ -150,7 +150,7 @@ def test_a_refusal_of_one_blob_leaves_the_others_their_way(start, proxy, before,
     completes(start, proxy, server, model, other)
 
 
-def test_a_blob_that_is_damaged_on_its_way_to_the_server_is_refused_by_it(start, proxy, mirror, model, server):
+def test_sync_of_a_blob_damaged_on_the_way_is_refused_by_the_server(start, proxy, mirror, model, server):
     def rule(request):
         large = request.of_blob and request.method == "GET" and request.range
         return Fault(flip=12345) if large and request.range.startswith("bytes=8388608-") else None
@@ -165,7 +165,7 @@ def test_a_blob_that_is_damaged_on_its_way_to_the_server_is_refused_by_it(start,
     completes(start, proxy, server, model)
 
 
-def test_a_mirror_that_is_gone_in_the_middle(start, proxy, model, server):
+def test_sync_from_a_lost_mirror_fails_and_the_next_completes(start, proxy, model, server):
     proxy.rule = lambda request: Fault(cut_after=0) if request.range and request.range > "bytes=2" else None
     outcome = sync(start, server)
     assert outcome.failed
@@ -175,7 +175,7 @@ def test_a_mirror_that_is_gone_in_the_middle(start, proxy, model, server):
     completes(start, proxy, server, model)
 
 
-def test_a_disk_of_the_server_that_fills_up_on_the_way(start, proxy, mirror, small_disk):
+def test_sync_that_fills_the_disk_fails_and_the_next_completes(start, proxy, mirror, small_disk):
     content = LARGE[: 50 * 1024 * 1024]
     model = Model("llama3:8b", [content, b"template"]).publish(mirror)
 
@@ -196,7 +196,7 @@ def test_a_disk_of_the_server_that_fills_up_on_the_way(start, proxy, mirror, sma
         completes(start, proxy, server, model)
 
 
-def test_a_server_disk_that_is_too_small_is_found_out_before_any_byte(start, proxy, mirror, small_disk):
+def test_sync_to_a_small_disk_fails_before_any_byte(start, proxy, mirror, small_disk):
     Model("llama3:8b", [LARGE, b"x" * 10_000_000]).publish(mirror)
     with services.ollama_server(small_disk / "models") as server:
         outcome = sync(start, server)
@@ -204,7 +204,7 @@ def test_a_server_disk_that_is_too_small_is_found_out_before_any_byte(start, pro
         assert list((server.models_path / "blobs").iterdir()) == []
 
 
-def test_two_syncs_at_once_end_in_one_sound_store(start, proxy, model, server):
+def test_two_syncs_at_once_leave_one_sound_store(start, proxy, model, server):
     met = threading.Event()
     proxy.rule = lambda request: Fault(before=lambda: met.wait(120)) if request.of_blob and request.is_get else None
     both = [begin(start, server) for _sync in range(2)]
@@ -217,7 +217,7 @@ def test_two_syncs_at_once_end_in_one_sound_store(start, proxy, model, server):
     assert_sound(server.models_path, model)
 
 
-def test_a_blob_that_the_server_gets_from_elsewhere_meanwhile(start, proxy, model, server):
+def test_sync_of_a_blob_that_another_client_sends_succeeds(start, proxy, model, server):
     """A client without our lock posts the same blob; the server then has the blob, and accepts no more of ours."""
 
     def post():
@@ -231,7 +231,7 @@ def test_a_blob_that_the_server_gets_from_elsewhere_meanwhile(start, proxy, mode
     assert_sound(server.models_path, model)
 
 
-def test_an_ollama_that_prunes_while_blobs_come(start, proxy, model, path):
+def test_sync_beside_a_pruning_ollama_succeeds(start, proxy, model, path):
     """Ollama 0.5 removes at its start every blob that no manifest names; later versions spare them for an hour."""
     with services.ollama_server(path, build="ollama-oldest") as server:
 
@@ -248,7 +248,7 @@ def test_an_ollama_that_prunes_while_blobs_come(start, proxy, model, path):
         assert listed(server) == {"llama3:8b"}
 
 
-def test_killed_at_any_moment_the_next_run_completes(start, proxy, mirror, model, server):
+def test_sync_killed_at_any_moment_is_completed_by_the_next(start, proxy, mirror, model, server):
     other = Model("many", [os.urandom(1000) for _layer in range(40)]).publish(mirror)
     rng = random.Random(4)
     names = {"models": ["llama3:8b", "many"]}

@@ -92,7 +92,7 @@ def test_create_from_a_model_makes_it(api: OllamaClient, server: services.Ollama
     api.delete("pirate")
 
 
-def test_create_that_is_refused_raises_the_servers_words(api: OllamaClient) -> None:
+def test_create_that_is_refused_raises_the_servers_message(api: OllamaClient) -> None:
     with pytest.raises(errors.ApiError) as caught:
         api.create("x", files={"x.gguf": "sha256:" + hashlib.sha256(b"").hexdigest()}).wait()
     assert caught.value.server_message
@@ -111,7 +111,7 @@ def test_push_blob_sends_a_blob_once(api: OllamaClient, tmp_path: Path) -> None:
     assert api.push_blob("sha256:" + hashlib.sha256(other).hexdigest(), iter([other]), size=1000) is True
 
 
-def test_a_blob_with_another_digest(api: OllamaClient) -> None:
+def test_push_blob_with_another_digest_raises(api: OllamaClient) -> None:
     content = os.urandom(1000)
     real = "sha256:" + hashlib.sha256(content).hexdigest()
     with pytest.raises(errors.DigestMismatchError) as caught:
@@ -120,26 +120,26 @@ def test_a_blob_with_another_digest(api: OllamaClient) -> None:
     assert caught.value.status == 400
 
 
-def test_a_source_that_breaks_off_leaves_no_blob_and_no_waiting_server(api: OllamaClient) -> None:
+def test_push_blob_with_a_short_source_raises_and_leaves_no_blob(api: OllamaClient) -> None:
     digest = "sha256:" + hashlib.sha256(b"whole").hexdigest()
     with pytest.raises(errors.UploadSourceError):
         api.push_blob(digest, [b"who"], size=5)
     assert not api.has_blob(digest)
 
 
-def test_a_pull_that_finds_no_registry(api: OllamaClient) -> None:
+def test_pull_without_a_registry_raises(api: OllamaClient) -> None:
     with pytest.raises(errors.ApiError, match="refused"):
         api.pull("127.0.0.1:1/team/model", insecure=True).wait()
 
 
-def test_a_push_that_finds_no_registry(api: OllamaClient) -> None:
+def test_push_without_a_registry_raises(api: OllamaClient) -> None:
     api.copy("smollm2:135m", "127.0.0.1:1/team/model")
     with pytest.raises(errors.ApiError):
         api.push("127.0.0.1:1/team/model", insecure=True).wait()
     api.delete("127.0.0.1:1/team/model")
 
 
-def test_a_host_name_that_ollama_does_not_accept(server: services.OllamaServer) -> None:
+def test_call_with_a_refused_host_name_raises(server: services.OllamaServer) -> None:
     with pytest.raises(errors.AccessDeniedError) as caught:
         OllamaClient(server.url, headers={"Host": "gpu.example.com"}).tags()
     assert caught.value.status == 403

@@ -55,7 +55,7 @@ def test_generate_stream_is_the_same_text(client: OllamaClient) -> None:
     assert events[-1].data["response"] == plain["response"] != ""
 
 
-def test_chat_with_a_schema_answers_by_it(client: OllamaClient) -> None:
+def test_chat_with_a_schema_follows_it(client: OllamaClient) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     answer = client.chat(model=CHAT, messages=QUESTION, format=schema)
     assert set(json.loads(answer["message"]["content"])) == {"city"}
@@ -80,7 +80,7 @@ def test_generate_without_a_prompt_loads_and_unloads(client: OllamaClient) -> No
         time.sleep(0.05)
 
 
-def test_wrong_request_raises_the_servers_words(client: OllamaClient) -> None:
+def test_wrong_request_raises_the_servers_message(client: OllamaClient) -> None:
     with pytest.raises(errors.ApiError) as caught:
         client.generate(model=CHAT, prompt="x", format="xml")
     assert caught.value.server_message
@@ -167,13 +167,13 @@ def test_leaving_a_stream_stops_ollama(client: OllamaClient, idle: services.Olla
     assert_idle(idle)
 
 
-def test_the_total_deadline_stops_ollama(client: OllamaClient, idle: services.OllamaServer) -> None:
+def test_total_deadline_stops_ollama(client: OllamaClient, idle: services.OllamaServer) -> None:
     with pytest.raises(errors.DeadlineExceededError):
         client.generate(model=CHAT, prompt="Go on", options=ENDLESS, call=Call(total_timeout=1.5))
     assert_idle(idle)
 
 
-def test_a_cancelled_call_does_not_disturb_its_neighbours(client: OllamaClient) -> None:
+def test_cancelled_call_does_not_disturb_other_calls(client: OllamaClient) -> None:
     def cancelled() -> None:
         call = Call()
         threading.Timer(0.3, call.cancel).start()

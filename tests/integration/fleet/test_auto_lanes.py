@@ -27,7 +27,7 @@ def ask(requester: Requester, queue: str, exchange: str = "llm.request") -> Any:
     return requester.ask(question, dialect_named("typed"), exchange=exchange, routing_key=queue, seconds=30)
 
 
-def test_every_model_that_may_be_served_has_its_lanes_and_they_follow_it(
+def test_auto_lanes_follow_every_allowed_model(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     scripted.models = [CHAT_MODEL, EMBED_MODEL, "secret:1b"]
@@ -61,7 +61,7 @@ def test_every_model_that_may_be_served_has_its_lanes_and_they_follow_it(
     assert "event=lanes_changed" in worker.log
 
 
-def test_what_runs_on_a_lane_that_goes_is_finished(
+def test_auto_lane_that_is_removed_finishes_its_running_request(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     slow = scripted.behave = Slow(30)
@@ -80,7 +80,7 @@ def test_what_runs_on_a_lane_that_goes_is_finished(
     thread.join()
 
 
-def test_listed_lanes_keep_their_own_settings_beside_those_that_are_made(
+def test_listed_lanes_keep_their_settings_beside_automatic_ones(
     clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(

@@ -104,7 +104,7 @@ def send(broker: Any, body: Any, reply_to: Optional[str] = None, **properties: A
         )
 
 
-def test_every_node_imports_and_reports(
+def test_broadcast_every_node_imports_and_reports(
     clean_broker: Any, updater: Callable[..., Updater], model: Model, mirror: Mirror
 ) -> None:
     nodes = [updater("gpu-01"), updater("gpu-02")]
@@ -134,7 +134,9 @@ def test_every_node_imports_and_reports(
     assert again["nodes"]["gpu-01"]["blobs_skipped"] == 3
 
 
-def test_only_the_nodes_that_are_meant(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+def test_broadcast_to_named_nodes_reaches_no_others(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model
+) -> None:
     first, second = updater("gpu-01"), updater("gpu-02")
     result = task(clean_broker, nodes=["gpu-02"])
     assert list(result["nodes"]) == ["gpu-02"]
@@ -142,7 +144,7 @@ def test_only_the_nodes_that_are_meant(clean_broker: Any, updater: Callable[...,
     assert not (first.store / "manifests").exists()
 
 
-def test_a_node_that_does_not_report_fails_the_task(
+def test_broadcast_without_the_report_of_a_named_node_fails(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     updater("gpu-01")
@@ -152,7 +154,9 @@ def test_a_node_that_does_not_report_fails_the_task(
     assert "1 of 2 nodes did not do it: gpu-09: no report in time" in result["msg"]
 
 
-def test_what_is_not_allowed_is_refused(clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror) -> None:
+def test_broadcast_of_a_forbidden_model_is_refused(
+    clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror
+) -> None:
     node = updater("gpu-01")
     Model("other:1", [b"x"]).publish(mirror)
     result = task(clean_broker, name="other:1", nodes=["gpu-01"])
@@ -207,7 +211,7 @@ def overheard(broker: Any) -> Iterator[Callable[[], tuple[Any, bytes]]]:
         yield lambda: eventually(get, "the broadcast", 60)  # type: ignore[no-any-return]
 
 
-def test_broadcast_that_is_not_signed_as_it_should_be_is_refused(
+def test_broadcast_without_a_valid_signature_is_refused(
     clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer, tmp_path: Path
 ) -> None:
     node = updater("gpu-01", broadcasts=signer.broadcasts)
@@ -246,7 +250,7 @@ def test_altered_broadcast_is_refused(
 
 
 @pytest.mark.every_version
-def test_copy_of_a_signed_broadcast_is_refused_also_after_a_restart(
+def test_copied_signed_broadcast_is_refused_also_after_a_restart(
     clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer
 ) -> None:
     node = updater("gpu-01", broadcasts=signer.broadcasts)
@@ -265,7 +269,7 @@ def test_copy_of_a_signed_broadcast_is_refused_also_after_a_restart(
 
 
 @pytest.mark.every_version
-def test_signed_broadcast_goes_on_after_the_process_was_killed(
+def test_signed_broadcast_resumes_after_a_killed_process(
     clean_broker: Any, updater: Callable[..., Updater], mirror: Mirror, model: Model, signer: Signer
 ) -> None:
     found: dict[str, Any] = {}
@@ -302,7 +306,7 @@ def test_broadcast_brings_blobs_from_the_neighbours_and_reports_which(
     assert_sound(node.store, made)
 
 
-def test_node_without_a_key_takes_signed_broadcasts(
+def test_node_without_a_key_accepts_signed_broadcasts(
     clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer
 ) -> None:
     updater("gpu-01")
@@ -342,7 +346,7 @@ def test_hostile_broadcasts_do_nothing(
     assert not (node.store / "manifests").exists()
 
 
-def test_a_broadcast_of_legionio_is_done_without_an_answer(
+def test_broadcast_of_legionio_is_executed_without_an_answer(
     clean_broker: Any, updater: Callable[..., Updater], model: Model, mirror: Mirror
 ) -> None:
     node = updater("gpu-01")
@@ -351,14 +355,14 @@ def test_a_broadcast_of_legionio_is_done_without_an_answer(
     assert_sound(node.store, model)
 
 
-def test_a_report_goes_to_reply_queues_only(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+def test_report_is_sent_only_to_reply_queues(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
     node = updater("gpu-01")
     send(clean_broker, {"function": "import_from_s3", "model": SMALL}, "llm.request.ollama.chat.m")
     node.wait_log("event=reply_to_refused")
     assert not (node.store / "manifests").exists()
 
 
-def test_a_header_that_pika_cannot_read_costs_the_updater_nothing(
+def test_header_that_pika_cannot_read_does_not_harm_the_updates(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     node = updater("gpu-01")
@@ -369,7 +373,7 @@ def test_a_header_that_pika_cannot_read_costs_the_updater_nothing(
     assert node.log.count("event=connected") == 1
 
 
-def test_updates_tell_the_registry_what_became_of_a_broadcast(
+def test_updates_publish_the_outcome_of_a_broadcast_to_the_registry(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     updater("gpu-01")
@@ -387,7 +391,7 @@ def test_updates_tell_the_registry_what_became_of_a_broadcast(
     assert (document["node"], document["state"], document["model"]) == ("gpu-01", "done", SMALL)
 
 
-def test_updates_without_the_right_to_the_registry_work_and_say_so(
+def test_updates_without_the_right_to_the_registry_work_and_log_it(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     clean_broker.ctl("add_user", "updates", "fetch-only")
@@ -406,7 +410,7 @@ def test_updates_without_the_right_to_the_registry_work_and_say_so(
 
 
 @pytest.mark.every_version
-def test_the_least_permissions_are_enough(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
+def test_least_permissions_are_enough(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
     clean_broker.ctl("add_user", "updates", "fetch-only")
     try:
         rights = updates_permissions("gpu-01")
@@ -417,7 +421,7 @@ def test_the_least_permissions_are_enough(clean_broker: Any, updater: Callable[.
         clean_broker.ctl("delete_user", "updates")
 
 
-def test_a_node_that_is_back_does_what_it_missed(
+def test_node_that_returns_executes_the_missed_broadcast(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     updater("gpu-01").close()
@@ -454,7 +458,7 @@ def test_report_on_a_redelivered_broadcast_says_so(
     assert [headers.get("x-legion-fleet-redelivered", 0) for headers, _report in reports] == [times, times]
 
 
-def test_what_is_no_text_does_not_end_the_updates(
+def test_message_that_is_not_text_does_not_end_the_updates(
     clean_broker: Any, updater: Callable[..., Updater], model: Model
 ) -> None:
     """pika returns text that is not UTF-8 as bytes, which ended the process, and the next ones."""
@@ -468,9 +472,7 @@ def test_what_is_no_text_does_not_end_the_updates(
 
 
 @pytest.mark.every_version
-def test_a_queue_that_is_deleted_is_declared_again(
-    clean_broker: Any, updater: Callable[..., Updater], model: Model
-) -> None:
+def test_deleted_queue_is_declared_again(clean_broker: Any, updater: Callable[..., Updater], model: Model) -> None:
     node = updater("gpu-01")
     with channel_to(clean_broker) as channel:
         channel.queue_delete("ollama.s3_models.gpu-01")

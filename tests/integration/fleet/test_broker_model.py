@@ -91,7 +91,7 @@ def _compare(real: RealPlayer, script: Script, expected: list[Seen]) -> None:
         real.player.clean(script)
 
 
-def test_random_scripts_look_the_same_to_the_model_and_to_rabbitmq(real: RealPlayer, series: Series) -> None:
+def test_model_agrees_with_rabbitmq_about_random_scripts(real: RealPlayer, series: Series) -> None:
     for seed in range(rounds(5, 100)):
         made = RandomScript(seed, series)
         _compare(real, made.script, made.expected)
@@ -248,7 +248,7 @@ TIMED_OUT = Script(
 )
 
 
-def test_a_consumer_that_takes_too_long_loses_its_channel(real: RealPlayer, series: Series, broker: Any) -> None:
+def test_consumer_beyond_its_timeout_loses_its_channel(real: RealPlayer, series: Series, broker: Any) -> None:
     model = ModelPlayer(series)
     model.broker.consumer_timeout = model.broker.channel_tick = 1.0
     expected = play_to_model(TIMED_OUT, series, model)
@@ -262,5 +262,5 @@ def test_a_consumer_that_takes_too_long_loses_its_channel(real: RealPlayer, seri
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name.replace(" ", "_"))
-def test_a_script_looks_the_same_to_the_model_and_to_rabbitmq(script: Script, real: RealPlayer, series: Series) -> None:
+def test_model_agrees_with_rabbitmq_about_a_script(script: Script, real: RealPlayer, series: Series) -> None:
     _compare(real, script, play_to_model(script, series))

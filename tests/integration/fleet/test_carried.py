@@ -133,7 +133,7 @@ CASES = [
 ]
 
 
-def test_carried_answers_are_what_ollama_says_itself(
+def test_carried_answers_equal_those_of_ollama_itself(
     front: Front, clean_broker: Any, ollama: Any, start: Start
 ) -> None:
     worker = start(clean_broker, ollama.url, lanes=ALL_LANES).wait_ready()
@@ -154,7 +154,7 @@ def test_carried_answers_are_what_ollama_says_itself(
     assert worker.status()["counters"]["outcome:answered"] == len(CASES) - 1
 
 
-def test_carried_body_reaches_ollama_to_the_byte_and_so_does_the_answer(
+def test_carried_body_and_answer_are_unchanged_to_the_byte(
     front: Front, clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     odd = b"HTTP/1.1 418 Odd\r\nContent-Type: text/odd\r\nContent-Length: 4\r\n\r\n\xff\x00\r\n"
@@ -167,7 +167,7 @@ def test_carried_body_reaches_ollama_to_the_byte_and_so_does_the_answer(
     assert (path, body["x_unknown"]) == ("/v1/chat/completions", [1.5, "é"])
 
 
-def test_carried_request_under_way_is_ended_by_a_cancellation(
+def test_carried_request_that_runs_is_ended_by_a_cancellation(
     front: Front, clean_broker: Any, ollama: Any, start: Start
 ) -> None:
     worker = start(clean_broker, ollama.url, concurrency=1, lanes=ALL_LANES).wait_ready()
@@ -187,7 +187,7 @@ def test_carried_request_under_way_is_ended_by_a_cancellation(
     assert worker.status()["counters"]["outcome:requester_gone"] == 2
 
 
-def test_carried_request_that_waits_is_not_begun_after_its_cancellation(
+def test_carried_request_cancelled_while_it_waits_never_starts(
     front: Front, clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     scripted.behave = slow = Slow(60)
@@ -205,7 +205,7 @@ def test_carried_request_that_waits_is_not_begun_after_its_cancellation(
     assert [body.get("x") for _path, body in scripted.calls] == [None, "last"]
 
 
-def test_carried_stream_arrives_while_ollama_is_at_work(
+def test_carried_stream_arrives_while_ollama_works(
     front: Front, clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     step = threading.Semaphore(0)

@@ -90,7 +90,7 @@ def waiting_for(crowd: Crowd, ollama: ScriptedOllama, texts: list[Any], bodies: 
     slow.go_on.set()
 
 
-def test_what_waits_together_is_one_call_and_each_gets_its_own(
+def test_requests_that_wait_together_share_a_call_and_get_their_own_vectors(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd
 ) -> None:
     start(clean_broker, scripted.url, lanes=LANES, concurrency=1).wait_ready()
@@ -108,14 +108,18 @@ def test_what_waits_together_is_one_call_and_each_gets_its_own(
     assert sum(one["tokens"]["input"] for one in answers.values()) == 100 * len(scripted.calls)
 
 
-def test_batch_of_one_batches_nothing(clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd) -> None:
+def test_batch_count_of_one_makes_single_calls(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd
+) -> None:
     start(clean_broker, scripted.url, lanes=LANES, concurrency=1, embed_batch={"count": 1}).wait_ready()
     waiting_for(crowd, scripted, [str(number) for number in range(5)])
     crowd.wait(6)
     assert sizes(scripted) == [1] * 6
 
 
-def test_no_more_bytes_than_may_be(clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd) -> None:
+def test_batch_keeps_to_its_limit_of_bytes(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd
+) -> None:
     start(clean_broker, scripted.url, lanes=LANES, concurrency=1, embed_batch={"bytes": 1024}).wait_ready()
     waiting_for(crowd, scripted, [f"{number}." + "0" * 398 for number in range(6)])
     answers = crowd.wait(7)
@@ -123,7 +127,7 @@ def test_no_more_bytes_than_may_be(clean_broker: Any, scripted: ScriptedOllama, 
     assert [answers[f"c-{number}"]["embeddings"] for number in range(6)] == [[[float(number)]] for number in range(6)]
 
 
-def test_only_equal_options_go_together(
+def test_batch_has_only_requests_with_equal_options(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd
 ) -> None:
     start(clean_broker, scripted.url, lanes=LANES, concurrency=1).wait_ready()
@@ -136,7 +140,7 @@ def test_only_equal_options_go_together(
         assert {int(text) % 2 == 0 for text in texts} == {body["truncate"]}
 
 
-def test_one_that_cannot_be_embedded_fails_alone(
+def test_request_that_cannot_be_embedded_fails_alone(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd
 ) -> None:
     start(clean_broker, scripted.url, lanes=LANES, concurrency=1).wait_ready()
@@ -146,7 +150,7 @@ def test_one_that_cannot_be_embedded_fails_alone(
     assert answers["c-2"]["error"]["code"] == "inference_failed"
 
 
-def test_all_of_a_batch_are_given_back_at_the_end_of_a_drain(
+def test_batch_at_the_end_of_a_drain_is_returned_to_the_queue(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, crowd: Crowd
 ) -> None:
     worker = start(clean_broker, scripted.url, lanes=LANES, concurrency=1, drain_timeout=1).wait_ready()
@@ -166,7 +170,7 @@ def test_all_of_a_batch_are_given_back_at_the_end_of_a_drain(
     crowd.wait(6)
 
 
-def test_vectors_are_those_that_a_text_has_alone(clean_broker: Any, ollama: Any, start: Start, crowd: Crowd) -> None:
+def test_batch_vectors_equal_those_of_single_calls(clean_broker: Any, ollama: Any, start: Start, crowd: Crowd) -> None:
     """Real MiniLM."""
     from fleet_worker._ollama.client import OllamaClient
 

@@ -114,7 +114,7 @@ def test_source_reports_a_node_that_is_killed(clean_broker: Any, scripted: Scrip
     assert (gone["node"], gone["left"]) == ("gpu-01", False)
 
 
-def test_source_reports_a_broker_that_is_lost_and_found(broker: Any, clean_broker: Any) -> None:
+def test_source_reports_a_broker_that_is_lost_and_returns(broker: Any, clean_broker: Any) -> None:
     def close() -> None:
         time.sleep(2)
         broker.ctl("close_all_connections", "a test")
@@ -158,7 +158,7 @@ def test_source_reports_an_import_that_failed(clean_broker: Any) -> None:
         ({"broker_port": "5672"}, "broker_port is '5672', and must be a port"),
     ],
 )
-def test_source_with_a_wrong_argument_says_what_to_do(clean_broker: Any, change: dict[str, Any], message: str) -> None:
+def test_source_with_a_wrong_argument_names_the_remedy(clean_broker: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(Exception, match=message) as raised:
         Watching(login(clean_broker) | change).until(lambda _event: True)
     assert "secret-0" not in str(raised.value)

@@ -47,7 +47,7 @@ def put(broker: Any, queue: str, number: int) -> None:
 
 
 @pytest.mark.every_version
-def test_info_of_lanes_is_what_the_broker_has(clean_broker: Any) -> None:
+def test_info_of_lanes_equals_the_brokers_numbers(clean_broker: Any) -> None:
     made = lane("chat", CHAT_MODEL)
     with channel_to(clean_broker) as channel:
         channel.queue_declare(made.queue, durable=True, arguments=made.arguments)
@@ -83,7 +83,9 @@ def test_info_of_lanes_is_what_the_broker_has(clean_broker: Any) -> None:
     assert result["broker"]["cluster_name"]
 
 
-def test_info_that_listens_is_what_the_nodes_say(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_info_with_listen_has_the_announcements_of_the_nodes(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     scripted.models = [CHAT_MODEL]
     fast = {"registry": {"heartbeat_interval": 1}}
     for node in ("gpu-01", "gpu-02"):
@@ -112,7 +114,7 @@ def test_info_that_listens_is_what_the_nodes_say(clean_broker: Any, scripted: Sc
     assert (by_queue[EMBED]["nodes"], by_queue[EMBED]["consumers"], by_queue[EMBED]["exists"]) == ([], 0, True)
 
 
-def test_what_is_no_event_is_left_out(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_info_with_listen_ignores_malformed_events(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """Malformed messages on the exchange are harmless."""
     worker = start(clean_broker, scripted.url, registry={"heartbeat_interval": 1}).wait_ready()
     with subprocess.Popen([sys.executable, "-c", STRAY, clean_broker.amqp_url], stdout=subprocess.PIPE) as publishing:
@@ -138,7 +140,7 @@ for body in itertools.cycle([b"", b"[]", b'{"lane": 1}', b'{"lane": "x", "runtim
 
 
 @pytest.mark.every_version
-def test_the_permissions_that_it_takes(clean_broker: Any) -> None:
+def test_info_needs_permissions_only_with_listen(clean_broker: Any) -> None:
     made = lane("chat", CHAT_MODEL)
     with channel_to(clean_broker) as channel:
         channel.queue_declare(made.queue, durable=True, arguments=made.arguments)
@@ -168,7 +170,7 @@ def test_the_permissions_that_it_takes(clean_broker: Any) -> None:
         ({"lanes": [{"type": "chat", "model": "m", "style": "offering"}]}, None, "node"),
     ],
 )
-def test_each_failure_is_one_message(
+def test_info_that_fails_has_one_message(
     options: dict[str, Any], code: Optional[str], text: str, clean_broker: Any
 ) -> None:
     result = task(clean_broker, **options)
@@ -176,7 +178,7 @@ def test_each_failure_is_one_message(
     assert text in result["msg"]
 
 
-def test_without_the_exchange_it_is_told(broker: Any, clean_broker: Any) -> None:
+def test_info_with_listen_but_without_the_exchange_fails(broker: Any, clean_broker: Any) -> None:
     with channel_to(clean_broker) as channel:
         channel.exchange_delete("llm.registry")
         try:

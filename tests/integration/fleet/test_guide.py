@@ -33,7 +33,7 @@ def run(program: Path, broker: Any, prompt: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=150)
 
 
-def test_the_program_asks_and_shows_the_answer(
+def test_guide_program_shows_the_answer(
     program: Path, clean_broker: Any, ollama: Any, start: Callable[..., WorkerProcess]
 ) -> None:
     start(clean_broker, ollama.url, lanes=[{"type": "generate", "model": CHAT_MODEL}]).wait_ready()
@@ -44,14 +44,14 @@ def test_the_program_asks_and_shows_the_answer(
     assert re.match(r"gpu-01: \d+ tokens in [\d.]+ s, StreamSummary\(deltas=[1-9]\d*, missing=0, ", last)
 
 
-def test_the_program_says_what_went_wrong(program: Path, clean_broker: Any) -> None:
+def test_guide_program_reports_an_error(program: Path, clean_broker: Any) -> None:
     done = run(program, clean_broker, "Hello")
     assert done.returncode == 1
     assert "no_fleet_queue: No queue takes a request" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_play_of_the_tutorial_shows_the_answer(
+def test_tutorial_play_shows_the_answer(
     tmp_path: Path, clean_broker: Any, ollama: Any, start: Callable[..., WorkerProcess]
 ) -> None:
     start(clean_broker, ollama.url, lanes=[{"type": "chat", "model": CHAT_MODEL}]).wait_ready()

@@ -121,7 +121,7 @@ def test_inventory_from_the_cache_needs_no_broker(clean_broker: Any, tmp_path: P
     assert listed(source(tmp_path, clean_broker, **cache | {"cache": False}))["_meta"]["hostvars"] == {}
 
 
-def test_inventory_of_hostile_events_has_no_odd_hosts_and_no_templates(clean_broker: Any, tmp_path: Path) -> None:
+def test_inventory_of_hostile_events_has_no_hostile_hosts_and_no_templates(clean_broker: Any, tmp_path: Path) -> None:
     odd = ("localhost", "all", "-oProxyCommand=x", "a b", "{{ 1 }}", "x" * 300, "a/../b", "gpu-03\n")
     with announced(clean_broker, **{"gpu-01": AVAILABLE, "gpu-02": UNAVAILABLE}, **dict.fromkeys(odd, AVAILABLE)):
         path = source(tmp_path, clean_broker, compose={"shown": "fleet_lanes[0].model"})

@@ -75,7 +75,7 @@ def test_worker_with_copies_of_a_long_request_answers_others_meanwhile(
     assert len(scripted.calls) == 2
 
 
-def test_worker_keeps_to_the_terms_of_its_lane_and_names_what_it_left_out(
+def test_worker_applies_the_settings_of_its_lane_and_names_ignored_options(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, asker: Asker
 ) -> None:
     terms = {"keep_alive": "10m", "option_ranges": {"num_predict": [1, 64]}}
@@ -114,7 +114,7 @@ HARMFUL: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def test_worker_refuses_what_would_hurt_others_and_asks_ollama_nothing(
+def test_worker_refuses_harmful_requests_before_ollama(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, asker: Asker
 ) -> None:
     lanes = [{"type": "chat", "model": CHAT_MODEL, "option_ranges": {"num_predict": [1, 64]}}]

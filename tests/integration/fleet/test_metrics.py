@@ -70,7 +70,7 @@ def send(channel: Any, body: Any, queue: str = CHAT, **properties: Any) -> None:
     channel.basic_publish("llm.request", queue, content, pika.BasicProperties(**properties), mandatory=True)
 
 
-def test_requests_of_each_fate_have_a_counter(
+def test_requests_of_each_outcome_have_a_counter(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any, listen: str
 ) -> None:
     """One request of each outcome, and a counter for each."""
@@ -177,7 +177,7 @@ def test_gauges_follow_the_worker_from_idle_to_busy(
     assert worker.wait_end() == 0
 
 
-def test_a_main_loop_that_hangs_is_a_metric(
+def test_main_loop_that_hangs_is_a_metric(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, listen: str, tmp_path: Path
 ) -> None:
     worker = start(clean_broker, scripted.url, metrics={"listen": listen}, environment=hangable(tmp_path)).wait_ready()
@@ -194,7 +194,7 @@ def test_a_main_loop_that_hangs_is_a_metric(
     worker.kill()
 
 
-def test_an_address_in_use_costs_the_metrics_alone(
+def test_metrics_address_in_use_disables_only_the_metrics(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, listen: str
 ) -> None:
     start(clean_broker, scripted.url, metrics={"listen": listen}).wait_ready()
@@ -203,7 +203,7 @@ def test_an_address_in_use_costs_the_metrics_alone(
     assert listen in line and "in use" in line
 
 
-def test_without_metrics_nobody_listens(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_worker_without_metrics_does_not_listen(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(clean_broker, scripted.url, metrics={"listen": None}).wait_ready()
     listening = os.popen(f"ss -Hltnp 2>/dev/null | grep pid={worker.process.pid},").read()
     assert listening == ""

@@ -49,7 +49,7 @@ def task(broker: Any, check: bool = False, **options: Any) -> dict[str, Any]:
     return result
 
 
-def test_a_real_model_answers_in_both_dialects(clean_broker: Any, ollama: Any, start: Start) -> None:
+def test_request_to_a_real_model_is_answered_in_both_dialects(clean_broker: Any, ollama: Any, start: Start) -> None:
     start(clean_broker, ollama.url, lanes=LANES).wait_ready()
     for dialect in ("typed", "0.3.1"):
         result = task(clean_broker, **CHAT, dialect=dialect)
@@ -75,7 +75,7 @@ SECRET = "ab" * 32
 PROTOCOL = {"secret_credential": "cluster-secret", "versions": [2, 3], "decrypt": True}
 
 
-def test_a_real_model_answers_in_both_versions(clean_broker: Any, ollama: Any, start: Start) -> None:
+def test_request_to_a_real_model_is_answered_in_both_versions(clean_broker: Any, ollama: Any, start: Start) -> None:
     start(clean_broker, ollama.url, lanes=LANES, protocol=PROTOCOL, secrets={"cluster-secret": SECRET}).wait_ready()
     for version in (2, 3):
         signed = {"protocol": version, "cluster_secret": SECRET}
@@ -105,12 +105,14 @@ def test_a_real_model_answers_in_both_versions(clean_broker: Any, ollama: Any, s
         ({"protocol": 2, "stream": True}, "has no streams"),
     ],
 )
-def test_what_the_protocol_cannot_do_is_one_message(options: dict[str, Any], text: str, clean_broker: Any) -> None:
+def test_request_that_the_protocol_lacks_fails_with_one_message(
+    options: dict[str, Any], text: str, clean_broker: Any
+) -> None:
     result = task(clean_broker, **CHAT, **options)
     assert (result["error_code"], text in result["msg"]) == ("invalid_request", True), result
 
 
-def test_a_stream_tells_when_it_began(clean_broker: Any, ollama: Any, start: Start) -> None:
+def test_stream_returns_the_time_of_its_first_piece(clean_broker: Any, ollama: Any, start: Start) -> None:
     start(clean_broker, ollama.url, lanes=LANES).wait_ready()
     options = {"seed": 1, "temperature": 0, "num_predict": 60}
     asked = {
@@ -133,19 +135,21 @@ def test_a_stream_tells_when_it_began(clean_broker: Any, ollama: Any, start: Sta
     assert 0 < stream["first_seconds"] < result["seconds"]
 
 
-def test_the_dialect_0_3_1_cannot_stream(clean_broker: Any) -> None:
+def test_stream_in_the_dialect_0_3_1_fails(clean_broker: Any) -> None:
     result = task(clean_broker, **CHAT, dialect="0.3.1", stream=True)
     assert (result["error_code"], "Use the dialect typed" in result["msg"]) == ("invalid_request", True)
 
 
-def test_a_schema_is_kept_to(clean_broker: Any, ollama: Any, start: Start) -> None:
+def test_request_with_a_schema_follows_it(clean_broker: Any, ollama: Any, start: Start) -> None:
     start(clean_broker, ollama.url, lanes=LANES).wait_ready()
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     result = task(clean_broker, **CHAT, format=schema)
     assert set(json.loads(result["content"])) == {"city"}
 
 
-def test_check_mode_looks_and_sends_nothing(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_check_mode_checks_the_queue_and_sends_nothing(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     start(clean_broker, scripted.url, lanes=LANES).wait_ready()
     result = task(clean_broker, check=True, **CHAT)
     assert result["queue"] == {"messages": 0, "consumers": 1}
@@ -167,7 +171,7 @@ def test_check_mode_looks_and_sends_nothing(clean_broker: Any, scripted: Scripte
         (False, {"style": "offering", "node": "---"}, "invalid_lane", "cannot be part of a lane"),
     ],
 )
-def test_each_failure_is_one_message(
+def test_request_that_fails_has_one_message(
     check: bool, options: dict[str, Any], code: str, text: str, clean_broker: Any
 ) -> None:
     result = task(clean_broker, check=check, **{**CHAT, **options})
@@ -176,7 +180,9 @@ def test_each_failure_is_one_message(
     assert "Traceback" not in result["msg"]
 
 
-def test_an_error_of_the_worker_comes_with_its_code(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_request_that_the_worker_refuses_returns_the_error_code(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
     scripted.behave = lambda _path, _body: (500, {"error": "the runner fell over"})
     start(clean_broker, scripted.url, lanes=LANES).wait_ready()
     result = task(clean_broker, **CHAT)
@@ -199,7 +205,7 @@ def test_request_that_nobody_answers_fails_in_time(clean_broker: Any) -> None:
     assert "its queue has 0 consumers" in result["msg"]
 
 
-def test_without_pika_it_is_told_what_to_install(clean_broker: Any, tmp_path: Path) -> None:
+def test_module_without_pika_names_the_package(clean_broker: Any, tmp_path: Path) -> None:
     python = tmp_path / "bare" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
     command = [

@@ -53,7 +53,7 @@ def lanes(worker: WorkerProcess) -> dict[str, str]:
     return {lane["queue"]: lane["state"] for lane in worker.status()["lanes"]}
 
 
-def test_lanes_come_and_go_and_work_in_flight_stays(
+def test_reload_changes_the_lanes_and_keeps_running_requests(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any
 ) -> None:
     slow = scripted.behave = Slow(120)
@@ -78,7 +78,7 @@ def test_lanes_come_and_go_and_work_in_flight_stays(
     assert "READY=1" in worker.told and worker.status()["counters"]["connections"] == 1
 
 
-def test_a_file_that_is_wrong_changes_nothing(
+def test_reload_of_a_wrong_file_changes_nothing(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Any
 ) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
@@ -92,7 +92,7 @@ def test_a_file_that_is_wrong_changes_nothing(
     assert answer(raw, send(raw, CHAT, messages=[]))["message"]["content"] == "Good morning."
 
 
-def test_what_needs_a_restart_is_named(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_reload_names_the_keys_that_need_a_restart(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
     reload(worker, concurrency=7, drain_timeout=9, lanes=[{"type": "embed", "model": EMBED_MODEL}])
     line = worker.wait_log("event=reload_incomplete")
@@ -101,7 +101,7 @@ def test_what_needs_a_restart_is_named(clean_broker: Any, scripted: ScriptedOlla
     assert worker.status()["slots"] != 7
 
 
-def test_a_reload_without_a_change_is_none(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_reload_of_an_unchanged_file_changes_nothing(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
     reload(worker)
     worker.wait_log("event=reloaded")
@@ -110,7 +110,7 @@ def test_a_reload_without_a_change_is_none(clean_broker: Any, scripted: Scripted
     assert set(lanes(worker)) == {CHAT, EMBED}
 
 
-def test_signals_in_a_burst_do_not_hang_it(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_reload_by_a_burst_of_signals_does_not_hang(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     """A handler that is interrupted by the next signal must not wait for a lock that it holds itself."""
     worker = start(clean_broker, scripted.url).wait_ready()
     for _signal in range(2000):

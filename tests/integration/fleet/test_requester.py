@@ -101,7 +101,7 @@ def typed_response(_request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return body, {"type": "llm.fleet.response", "headers": {"x-legion-hostname": "ruby-01"}}
 
 
-def test_an_answer_comes_back_with_its_node(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_answer_names_its_node(clean_broker: Any, settings: BrokerSettings) -> None:
     with RubyWorker(clean_broker, "ruby", typed_response) as worker, asking(settings) as requester:
         for _time in range(3):
             answered = ask(requester, "ruby")
@@ -114,9 +114,7 @@ def test_an_answer_comes_back_with_its_node(clean_broker: Any, settings: BrokerS
     assert body["reply_to"].startswith("llm.fleet.reply.") and len(body["reply_to"]) == len("llm.fleet.reply.") + 16
 
 
-def test_an_answer_with_a_header_that_pika_cannot_read_is_an_answer(
-    clean_broker: Any, settings: BrokerSettings
-) -> None:
+def test_answer_with_a_header_that_pika_cannot_read_is_accepted(clean_broker: Any, settings: BrokerSettings) -> None:
     def odd(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         return typed_response(request)[0], {"type": "llm.fleet.response", "headers": ODD_TABLE}
 
@@ -125,7 +123,7 @@ def test_an_answer_with_a_header_that_pika_cannot_read_is_an_answer(
             assert ask(requester, "ruby").answer.text == "Good morning."
 
 
-def test_an_error_of_the_worker_is_raised(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_answer_with_an_error_raises_it(clean_broker: Any, settings: BrokerSettings) -> None:
     error = {"code": "ollama_unavailable", "message": "it is down", "retriable": True, "category": "worker"}
 
     def reply(_request: dict[str, Any]) -> Any:
@@ -140,7 +138,7 @@ def test_an_error_of_the_worker_is_raised(clean_broker: Any, settings: BrokerSet
     assert caught.value.details["retriable"] is True
 
 
-def test_an_answer_to_somebody_else_is_not_ours(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_answer_to_another_request_is_ignored(clean_broker: Any, settings: BrokerSettings) -> None:
     def reply(request: dict[str, Any]) -> Any:
         with channel_to(clean_broker) as channel:
             stray = pika.BasicProperties(correlation_id="req_of_another", type="llm.fleet.response")
@@ -153,7 +151,7 @@ def test_an_answer_to_somebody_else_is_not_ours(clean_broker: Any, settings: Bro
 
 @pytest.mark.parametrize("exchange", ["", "llm.request"])
 @pytest.mark.every_version
-def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: BrokerSettings) -> None:
+def test_request_to_a_missing_lane_raises_at_once(exchange: str, settings: BrokerSettings) -> None:
     with asking(settings) as requester:
         began = time.monotonic()
         with pytest.raises(NoFleetQueueError, match="No queue takes a request"):
@@ -162,7 +160,7 @@ def test_a_lane_that_is_not_there_is_told_at_once(exchange: str, settings: Broke
 
 
 @pytest.mark.every_version
-def test_a_full_lane_is_told_at_once(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_request_to_a_full_lane_raises_at_once(clean_broker: Any, settings: BrokerSettings) -> None:
     with channel_to(clean_broker) as channel:
         arguments = {"x-queue-type": "quorum", "x-max-length": 0, "x-overflow": "reject-publish"}
         channel.queue_declare("llm.full", durable=True, arguments=arguments)
@@ -174,7 +172,9 @@ def test_a_full_lane_is_told_at_once(clean_broker: Any, settings: BrokerSettings
     raise AssertionError("a full queue takes everything")
 
 
-def test_no_answer_is_told_with_what_the_queue_looks_like(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_request_without_an_answer_raises_with_the_state_of_its_queue(
+    clean_broker: Any, settings: BrokerSettings
+) -> None:
     with channel_to(clean_broker) as channel, asking(settings) as requester:
         channel.queue_declare("llm.quiet", auto_delete=True)
         with pytest.raises(
@@ -189,21 +189,21 @@ def test_no_answer_is_told_with_what_the_queue_looks_like(clean_broker: Any, set
             ask(requester, "llm.none")
 
 
-def test_an_exchange_that_is_not_there_is_named(settings: BrokerSettings) -> None:
+def test_request_to_a_missing_exchange_names_it(settings: BrokerSettings) -> None:
     with asking(settings) as requester:
         for _time in range(2):
             with pytest.raises(ExchangeMissingError, match=r"The exchange 'llm\.nowhere' does not exist"):
                 ask(requester, "a", "llm.nowhere")
 
 
-def test_a_request_that_is_too_large_is_not_sent(settings: BrokerSettings) -> None:
+def test_request_that_is_too_large_is_not_sent(settings: BrokerSettings) -> None:
     with asking(settings) as requester, pytest.raises(InvalidQuestionError, match="1048576 are allowed"):
         requester.ask(
             Question("generate", "m", {"prompt": "x" * 1048576}, 5), TYPED, exchange="", routing_key="q", seconds=5
         )
 
 
-def test_a_queue_is_looked_at_without_touching_it(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_queue_state_leaves_the_queue_unchanged(clean_broker: Any, settings: BrokerSettings) -> None:
     with channel_to(clean_broker) as channel, BrokerConnection(settings) as connection:
         channel.queue_declare("llm.seen", auto_delete=True)
         channel.basic_publish("", "llm.seen", b"{}")
@@ -214,7 +214,7 @@ def test_a_queue_is_looked_at_without_touching_it(clean_broker: Any, settings: B
 
 
 @pytest.mark.every_version
-def test_refusals_of_the_broker_are_told_apart(settings: BrokerSettings) -> None:
+def test_refusals_of_the_broker_raise_different_errors(settings: BrokerSettings) -> None:
     host = settings.addresses[0].host
     for changes, kind, text in (
         ({"password": "wrong"}, BrokerLoginRefusedError, "refuses the login of the user 'lab'"),
@@ -228,14 +228,14 @@ def test_refusals_of_the_broker_are_told_apart(settings: BrokerSettings) -> None
             raise AssertionError(f"connected with {changes}")
 
 
-def test_the_second_address_is_used_when_the_first_is_gone(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_connection_uses_the_second_address_if_the_first_fails(clean_broker: Any, settings: BrokerSettings) -> None:
     addresses = (Address(settings.addresses[0].host, 1), *settings.addresses)
     with BrokerConnection(dataclasses.replace(settings, addresses=addresses)) as connection:
         assert connection.queue_state("llm.unseen") is None
 
 
 @pytest.mark.every_version
-def test_a_user_who_may_not_publish_is_told(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_user_without_the_right_to_publish_gets_an_error(clean_broker: Any, settings: BrokerSettings) -> None:
     clean_broker.ctl("add_user", "reader", "reader")
     try:
         clean_broker.ctl("set_permissions", "reader", "^llm.fleet.reply", "^llm.fleet.reply", ".*")
@@ -247,7 +247,7 @@ def test_a_user_who_may_not_publish_is_told(clean_broker: Any, settings: BrokerS
 
 
 @pytest.mark.every_version
-def test_direct_reply_to_takes_no_right_to_declare(clean_broker: Any, settings: BrokerSettings) -> None:
+def test_direct_reply_to_needs_no_right_to_declare(clean_broker: Any, settings: BrokerSettings) -> None:
     clean_broker.ctl("add_user", "asker", "asker")
     try:
         clean_broker.ctl("set_permissions", "asker", "^$", "^(amq.default|llm.request)$", "^$")

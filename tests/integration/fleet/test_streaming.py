@@ -139,7 +139,7 @@ def ask(requester: Requester, **others: Any) -> RoundTrip:
 # What goes over the wire.
 
 
-def test_deltas_come_before_the_whole_answer(
+def test_deltas_arrive_before_the_whole_answer(
     clean_broker: Any, scripted: ScriptedOllama, telling: Telling, start: Start, typed: Typed
 ) -> None:
     start(clean_broker, scripted.url).wait_ready()
@@ -184,7 +184,7 @@ def test_deltas_come_before_the_whole_answer(
     assert scripted.calls[0][1]["stream"] is True
 
 
-def test_what_comes_faster_than_anybody_reads_comes_together(
+def test_deltas_of_a_fast_model_are_joined(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, typed: Typed
 ) -> None:
     words = [f"{number} " for number in range(5000)]
@@ -209,7 +209,7 @@ def test_what_comes_faster_than_anybody_reads_comes_together(
         ({}, {"stream": True}, "llm.fleet.error"),
     ],
 )
-def test_nobody_gets_deltas_who_has_not_asked_for_them(
+def test_request_without_stream_gets_no_deltas(
     headers: Any, body: Any, expected: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, typed: Typed
 ) -> None:
     scripted.behave = Telling(stepwise=False)
@@ -222,7 +222,7 @@ def test_nobody_gets_deltas_who_has_not_asked_for_them(
         assert body["error"]["code"] == "unsupported_streaming"
 
 
-def test_generate_thinking_and_tools_come_in_pieces_too(
+def test_deltas_include_generate_thinking_and_tools(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     call = {"function": {"name": "weather", "arguments": {"city": "Oslo"}}}
@@ -263,7 +263,7 @@ def test_generate_thinking_and_tools_come_in_pieces_too(
     assert answered.answer.text == "Once more" == "".join(delta.content for delta in deltas)
 
 
-def test_an_embedding_has_no_pieces(
+def test_embedding_has_no_deltas(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     scripted.behave = Telling()
@@ -284,7 +284,7 @@ def test_an_embedding_has_no_pieces(
 # Our own requester.
 
 
-def test_our_requester_shows_each_piece_as_it_comes(
+def test_requester_passes_each_delta_to_its_callback(
     clean_broker: Any, scripted: ScriptedOllama, telling: Telling, start: Start, requester: Requester
 ) -> None:
     start(clean_broker, scripted.url).wait_ready()
@@ -305,7 +305,7 @@ def test_our_requester_shows_each_piece_as_it_comes(
 
 
 @pytest.mark.every_version
-def test_direct_reply_queues_take_deltas(
+def test_deltas_reach_a_direct_reply_queue(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     scripted.behave = Telling(stepwise=False)
@@ -316,7 +316,7 @@ def test_direct_reply_queues_take_deltas(
     assert "".join(delta.content for delta in deltas) == "".join(WORDS)
 
 
-def test_a_failure_in_the_middle_is_an_error_after_deltas(
+def test_failure_in_the_middle_is_an_error_after_deltas(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     def lines() -> Iterator[dict[str, Any]]:
@@ -331,7 +331,7 @@ def test_a_failure_in_the_middle_is_an_error_after_deltas(
     assert [delta.content for delta in deltas] == ["Good "]
 
 
-def test_a_connection_to_ollama_that_breaks_in_the_middle_starts_the_answer_over(
+def test_broken_connection_to_ollama_starts_another_attempt(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     tries: list[int] = []
@@ -363,12 +363,12 @@ def test_a_connection_to_ollama_that_breaks_in_the_middle_starts_the_answer_over
     assert "".join(delta.content for delta in deltas if delta.attempt == deltas[-1].attempt) == "".join(WORDS)
 
 
-def test_the_dialect_0_3_1_has_no_streams(clean_broker: Any, requester: Requester) -> None:
+def test_dialect_0_3_1_has_no_deltas(clean_broker: Any, requester: Requester) -> None:
     with pytest.raises(InvalidQuestionError, match=r"The dialect '0\.3\.1' has no streams"):
         ask(requester, dialect="0.3.1")
 
 
-def test_deltas_that_are_lost_doubled_or_out_of_order_do_no_harm(clean_broker: Any, requester: Requester) -> None:
+def test_deltas_lost_doubled_or_reordered_do_no_harm(clean_broker: Any, requester: Requester) -> None:
     """The worker is typed out here, and not in order.
 
     The first delta is shown before the second try begins: what arrives together with the beginning of a new try is

@@ -26,7 +26,7 @@ Start = Callable[..., WorkerProcess]
 CHAT = "llm.request.ollama.chat.smollm2.135m"
 
 
-def test_reload_of_odd_files_leaves_the_worker_as_it_was(
+def test_reload_of_malformed_files_leaves_the_worker_unchanged(
     clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
@@ -49,7 +49,7 @@ def test_reload_of_odd_files_leaves_the_worker_as_it_was(
 
 
 @pytest.mark.parametrize("tags", [{"models": 5}])
-def test_odd_list_of_models_pauses_the_lanes_until_the_next_good_one(
+def test_malformed_list_of_models_pauses_the_lanes_until_a_valid_one(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, tags: dict[str, Any]
 ) -> None:
     worker = start(clean_broker, scripted.url, ollama={"interval": 0.1}).wait_ready()
@@ -60,7 +60,7 @@ def test_odd_list_of_models_pauses_the_lanes_until_the_next_good_one(
     eventually(lambda: worker.status()["lanes"][0]["reason"] == "", "a served lane", worker=worker)
 
 
-def test_many_silent_clients_of_the_metrics_cost_no_threads_and_no_answer(
+def test_many_silent_clients_of_the_metrics_take_no_threads_and_delay_no_answer(
     clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     listen = f"127.0.0.1:{free_port()}"

@@ -170,9 +170,7 @@ def start_tls(tls_broker: Any, scripted: ScriptedOllama, tmp_path: Path) -> Iter
         channel.queue_delete(CHAT)
 
 
-def test_a_question_and_its_answer_go_by_tls(
-    tls_broker: Any, party: Party, settings: BrokerSettings, start_tls: Any
-) -> None:
+def test_request_and_answer_use_tls(tls_broker: Any, party: Party, settings: BrokerSettings, start_tls: Any) -> None:
     own = party.client("worker-by-certificate")
     start_tls(own["client_key"], tls=tls_section(party)).wait_ready()
     assert ask(settings) == "Good morning."
@@ -180,7 +178,7 @@ def test_a_question_and_its_answer_go_by_tls(
     assert f"true\t{tls_broker.username}\tPLAIN" in listed
 
 
-def test_the_certificate_logs_in_by_itself(
+def test_login_with_the_certificate_needs_no_password(
     tls_broker: Any, party: Party, settings: BrokerSettings, start_tls: Any
 ) -> None:
     own = party.client("worker-by-certificate")
@@ -195,14 +193,14 @@ def test_the_certificate_logs_in_by_itself(
         tls_broker.ctl("delete_user", "requester")
 
 
-def test_a_certificate_that_nobody_is_called_by(settings: BrokerSettings) -> None:
+def test_login_with_a_certificate_of_no_user_is_refused(settings: BrokerSettings) -> None:
     with pytest.raises(BrokerLoginRefusedError) as caught, asking(dataclasses.replace(settings, username=None)):
         pass
     assert "refuses the login of the client certificate" in caught.value.message
     assert "rabbitmq_auth_mechanism_ssl" in caught.value.remedy
 
 
-def test_the_next_address_is_taken_when_the_first_cannot_be_trusted(
+def test_worker_with_an_untrusted_first_address_uses_the_next(
     tls_broker: Any, party: Party, settings: BrokerSettings, forwarder: int, start_tls: Any
 ) -> None:
     addresses = (Address("127.0.0.1", forwarder), *settings.addresses)
@@ -212,7 +210,7 @@ def test_the_next_address_is_taken_when_the_first_cannot_be_trusted(
     start_tls(own["client_key"], addresses=[str(one) for one in addresses], tls=tls_section(party)).wait_ready()
 
 
-def test_the_module_speaks_tls_to_the_first_broker_that_it_can_trust(
+def test_module_uses_the_first_trusted_broker(
     tls_broker: Any, party: Party, scripted: ScriptedOllama, forwarder: int, start_tls: Any
 ) -> None:
     own = party.client("worker-by-certificate")
@@ -290,7 +288,7 @@ def refusal_of(settings: BrokerSettings) -> BrokerTlsError:
         (plain_port, "The encryption of the connection to the broker", "Check that the port speaks TLS"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_remedy(
+def test_tls_error_names_the_reason_and_the_remedy(
     change: Callable[..., BrokerSettings],
     message: str,
     remedy: str,
@@ -319,14 +317,14 @@ def test_what_is_wrong_is_named_with_its_remedy(
     assert "Traceback" not in worker.log
 
 
-def test_a_tls_port_is_named_to_one_who_speaks_no_tls(settings: BrokerSettings) -> None:
+def test_connection_without_tls_to_a_tls_port_names_the_port(settings: BrokerSettings) -> None:
     with pytest.raises(BrokerUnreachableError) as caught, asking(dataclasses.replace(settings, tls=None)):
         pass
     assert "before it answers" in caught.value.message
     assert "AMQP over TLS at 5671" in caught.value.remedy
 
 
-def test_a_broker_whose_certificate_has_expired(
+def test_broker_with_an_expired_certificate_is_refused_with_the_remedy(
     tls_broker: Any, party: Party, settings: BrokerSettings, start_tls: Any
 ) -> None:
     tls_broker.use_tls(*party.server(tls_broker.host, PAST))
@@ -342,7 +340,7 @@ def test_a_broker_whose_certificate_has_expired(
         tls_broker.use_tls(*party.server(tls_broker.host))
 
 
-def test_a_certificate_that_expires_under_a_running_worker_is_told_and_its_successor_taken(
+def test_worker_logs_an_expired_certificate_and_uses_its_successor(
     tls_broker: Any, party: Party, settings: BrokerSettings, start_tls: Any
 ) -> None:
     """The files are read again at each attempt; the process stays."""
@@ -356,13 +354,15 @@ def test_a_certificate_that_expires_under_a_running_worker_is_told_and_its_succe
     assert ask(settings) == "Good morning."
 
 
-def test_not_validating_is_a_choice(settings: BrokerSettings, stranger: Party, forwarder: int) -> None:
+def test_connection_without_validation_accepts_any_certificate(
+    settings: BrokerSettings, stranger: Party, forwarder: int
+) -> None:
     changed = dataclasses.replace(settings, addresses=(Address("127.0.0.1", forwarder),))
     with BrokerConnection(with_tls(changed, validate=False, ca_path=stranger.ca_path)) as connection:
         assert connection.queue_state("llm.unseen") is None
 
 
-def test_a_key_that_cannot_be_read_is_an_error_of_the_settings(
+def test_unreadable_key_is_an_error_of_the_settings(
     tls_broker: Any, party: Party, stranger: Party, start_tls: Any
 ) -> None:
     other = stranger.client("worker-by-certificate")["client_key"]

@@ -86,7 +86,7 @@ def waiting(broker: Any, queue: str) -> int:
 
 
 @pytest.mark.parametrize("dialect", ["typed", "0.3.1"])
-def test_every_type_is_served_in_both_dialects(
+def test_request_of_every_type_is_answered_in_both_dialects(
     dialect: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     lanes = [
@@ -107,7 +107,7 @@ def test_every_type_is_served_in_both_dialects(
 
 
 @pytest.mark.every_version
-def test_direct_reply_to_is_answered(
+def test_request_with_direct_reply_to_is_answered(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     start(clean_broker, scripted.url).wait_ready()
@@ -115,7 +115,7 @@ def test_direct_reply_to_is_answered(
         assert ask(direct).answer.text == "Good morning."
 
 
-def test_request_on_the_terms_of_its_lane_reaches_ollama(
+def test_request_reaches_ollama_with_the_settings_of_its_lane(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     lanes = [
@@ -132,7 +132,7 @@ def test_request_on_the_terms_of_its_lane_reaches_ollama(
     assert scripted.calls[1][1]["options"] == {"num_ctx": 4096}
 
 
-def test_runner_options_are_passed_on_when_allowed(
+def test_runner_options_reach_ollama_if_they_are_allowed(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     start(clean_broker, scripted.url, allow_runner_options=True).wait_ready()
@@ -140,7 +140,7 @@ def test_runner_options_are_passed_on_when_allowed(
     assert scripted.calls[0][1]["options"] == {"num_ctx": 99}
 
 
-def test_as_many_at_a_time_as_there_are_slots(
+def test_worker_runs_as_many_requests_as_it_has_slots(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     slow = scripted.behave = Slow(20)
@@ -156,7 +156,7 @@ def test_as_many_at_a_time_as_there_are_slots(
     eventually(lambda: waiting(clean_broker, CHAT) == 0 and not worker.status()["in_flight"], "everything acknowledged")
 
 
-def test_start_with_a_backlog_takes_embeddings_first(
+def test_worker_with_a_backlog_starts_embeddings_first(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     """After a restart, for example: the worker does not take waiting requests in their order of arrival."""
@@ -172,7 +172,7 @@ def test_start_with_a_backlog_takes_embeddings_first(
 # What is not served.
 
 
-def test_a_request_without_a_reply_queue_is_served_and_done(
+def test_request_without_a_reply_queue_runs_and_is_acknowledged(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
@@ -183,7 +183,9 @@ def test_a_request_without_a_reply_queue_is_served_and_done(
 
 
 @pytest.mark.every_version
-def test_a_requester_that_is_gone(clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw) -> None:
+def test_answer_to_a_lost_requester_is_returned_and_counted(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
+) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
     raw.send({"messages": MESSAGES}, reply_to="llm.fleet.reply.gone")
     assert "reply=returned" in worker.wait_log("event=request")
@@ -193,7 +195,7 @@ def test_a_requester_that_is_gone(clean_broker: Any, scripted: ScriptedOllama, s
 
 @pytest.mark.parametrize("reply_to", [CHAT, "llm.request.ollama.chat.another", "orders"])
 @pytest.mark.every_version
-def test_what_must_not_be_answered_to_is_dead_lettered(
+def test_request_with_a_forbidden_reply_queue_is_dead_lettered(
     reply_to: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
@@ -204,7 +206,7 @@ def test_what_must_not_be_answered_to_is_dead_lettered(
 
 
 @pytest.mark.parametrize("kind", ["llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"])
-def test_an_answer_is_never_answered(
+def test_answer_in_a_lane_is_never_answered(
     kind: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     worker = start(clean_broker, scripted.url).wait_ready()
@@ -222,7 +224,7 @@ def test_an_answer_is_never_answered(
         (b'{"a": "' + b"x" * 3000 + b'"}', {}, "payload_too_large"),
     ],
 )
-def test_what_cannot_be_read_is_answered_and_dead_lettered(
+def test_unreadable_request_is_answered_and_dead_lettered(
     body: bytes, properties: Any, code: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     start(clean_broker, scripted.url, max_request_bytes=2048).wait_ready()
@@ -246,7 +248,7 @@ def dead_letters(clean_broker: Any) -> Iterator[None]:
 
 @pytest.mark.usefixtures("dead_letters")
 @pytest.mark.every_version
-def test_a_shared_lane_dead_letters_by_a_policy(
+def test_shared_lane_with_a_policy_dead_letters(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     lanes = [{"type": "chat", "model": CHAT_MODEL, "style": "shared"}]
@@ -257,7 +259,7 @@ def test_a_shared_lane_dead_letters_by_a_policy(
 
 
 @pytest.mark.every_version
-def test_a_request_that_has_expired_is_not_begun(
+def test_request_that_has_expired_never_starts(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     slow = scripted.behave = Slow(20)
@@ -277,7 +279,7 @@ def test_a_request_that_has_expired_is_not_begun(
     assert len(scripted.calls) == 1
 
 
-def test_a_deadline_ends_the_work_at_ollama(
+def test_request_at_its_deadline_ends_at_ollama(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     slow = scripted.behave = Slow(60)
@@ -300,7 +302,7 @@ def test_a_deadline_ends_the_work_at_ollama(
         (lambda _path, _body: (200, {"message": {"content": "Good"}, "done": False}), "inference_failed"),
     ],
 )
-def test_failures_of_ollama_are_answered_with_their_code(
+def test_request_that_ollama_fails_gets_its_error_code(
     behave: Any, code: str, clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     scripted.behave = behave
@@ -310,7 +312,7 @@ def test_failures_of_ollama_are_answered_with_their_code(
     assert caught.value.details["fleet_code"] == code
 
 
-def test_an_answer_that_is_too_large_is_told(
+def test_answer_that_is_too_large_becomes_an_error(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     def long(path: str, body: dict[str, Any]) -> Any:
@@ -324,7 +326,7 @@ def test_an_answer_that_is_too_large_is_told(
 
 
 @pytest.mark.every_version
-def test_a_request_that_was_given_back_too_often_is_not_tried_again(
+def test_request_near_its_delivery_limit_is_answered_with_an_error(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     lanes = [{"type": "chat", "model": CHAT_MODEL, "style": "shared"}]
@@ -351,9 +353,7 @@ def got(channel: Any, queue: str) -> Any:
 # The same request again.
 
 
-def test_a_request_that_comes_twice_is_worked_out_once(
-    clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
-) -> None:
+def test_request_sent_twice_runs_once(clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw) -> None:
     slow = scripted.behave = Slow(20)
     worker = start(clean_broker, scripted.url).wait_ready()
     raw.send({"messages": MESSAGES}, message_id="m-1")
@@ -375,7 +375,7 @@ def test_a_request_that_comes_twice_is_worked_out_once(
 
 
 @pytest.mark.every_version
-def test_the_least_rights_are_enough(
+def test_least_permissions_are_enough(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     rights = worker_permissions(
@@ -408,7 +408,7 @@ def test_the_least_rights_are_enough(
         ({"broker_tls": {"ca_path": "/no/such.pem"}}, "The TLS files for the broker cannot be used"),
     ],
 )
-def test_what_no_retry_mends_ends_the_worker_with_one_message(
+def test_permanent_error_at_the_start_ends_the_worker_with_one_message(
     settings: dict[str, Any], message: str, clean_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(clean_broker, scripted.url, **settings)
@@ -418,7 +418,7 @@ def test_what_no_retry_mends_ends_the_worker_with_one_message(
 
 
 @pytest.mark.every_version
-def test_a_queue_with_other_arguments_is_told_with_both_sides(
+def test_queue_with_other_arguments_is_reported_with_both_values(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     raw.channel.queue_declare(CHAT, durable=True, arguments={"x-queue-type": "quorum"})
@@ -429,7 +429,7 @@ def test_a_queue_with_other_arguments_is_told_with_both_sides(
     assert "x-dead-letter-exchange" in last and "ollama.dlx" in last and "Found: PRECONDITION_FAILED" in last
 
 
-def test_a_second_worker_for_one_ollama_is_refused(
+def test_second_worker_for_one_ollama_is_refused(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     first = start(clean_broker, scripted.url, ollama={"exclusive": True}).wait_ready()
@@ -441,7 +441,7 @@ def test_a_second_worker_for_one_ollama_is_refused(
     start(clean_broker, scripted.url, ollama={"exclusive": True}).wait_ready()
 
 
-def test_a_broker_that_is_not_there_is_tried_again_and_again(scripted: ScriptedOllama, start: Start) -> None:
+def test_worker_without_a_broker_keeps_trying(scripted: ScriptedOllama, start: Start) -> None:
     class Nowhere:
         host, port, username, password = "127.0.0.1", 1, "a", "b"
 
@@ -453,7 +453,7 @@ def test_a_broker_that_is_not_there_is_tried_again_and_again(scripted: ScriptedO
     assert worker.wait_end() == 0
 
 
-def test_ollama_that_is_down_is_waited_for_and_said(
+def test_worker_without_ollama_waits_and_reports_it(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     scripted.stop()
@@ -473,7 +473,7 @@ def test_ollama_that_is_down_is_waited_for_and_said(
     assert ask(requester).answer.text == "Good morning."
 
 
-def test_a_lane_whose_model_is_missing_is_paused_until_it_comes(
+def test_lane_without_its_model_is_paused_until_it_arrives(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
 ) -> None:
     scripted.models = [EMBED_MODEL]
@@ -505,7 +505,7 @@ def test_status_is_for_people_and_for_programs(
     assert told["connected"] is True
 
 
-def test_the_log_has_who_what_and_how_long_and_never_the_prompt(
+def test_log_has_requester_model_and_seconds_and_never_the_prompt(
     clean_broker: Any, scripted: ScriptedOllama, start: Start, requester: Requester
 ) -> None:
     worker = start(clean_broker, scripted.url, log={"format": "json", "level": "debug"}).wait_ready()
@@ -521,7 +521,9 @@ def test_the_log_has_who_what_and_how_long_and_never_the_prompt(
     assert clean_broker.password not in worker.log
 
 
-def test_answers_by_the_legacy_exchange(clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw) -> None:
+def test_answer_to_an_old_requester_uses_the_legacy_exchange(
+    clean_broker: Any, scripted: ScriptedOllama, start: Start, raw: Raw
+) -> None:
     raw.channel.exchange_declare("agent", "topic", durable=True)
     raw.channel.queue_bind(raw.reply_to, "agent", raw.reply_to)
     start(clean_broker, scripted.url, legacy_reply_exchange="agent").wait_ready()

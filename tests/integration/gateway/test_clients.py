@@ -127,7 +127,7 @@ def test_ollama_calls_that_would_change_a_node_are_refused(llama: ollama.Client,
     assert refused.value.status_code == 403
 
 
-def test_ollama_error_of_an_unknown_model_names_those_that_are_served(real: Any, llama: ollama.Client) -> None:
+def test_ollama_error_of_an_unknown_model_names_the_served_ones(real: Any, llama: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match=CHAT_MODEL) as refused:
         llama.chat("nothing:1b", HELLO)
     assert refused.value.status_code == 404
@@ -164,7 +164,7 @@ def test_anthropic_messages_are_answered_whole_and_streamed(claude: anthropic.An
         assert "".join(stream.text_stream) == said
 
 
-def test_anthropic_errors_and_models_have_their_shapes(claude: anthropic.Anthropic) -> None:
+def test_anthropic_errors_and_models_have_their_formats(claude: anthropic.Anthropic) -> None:
     assert [model.id for model in claude.models.list()] == [EMBED_MODEL, CHAT_MODEL]
     with pytest.raises(anthropic.BadRequestError, match="web_search"):
         claude.messages.create(
@@ -175,7 +175,7 @@ def test_anthropic_errors_and_models_have_their_shapes(claude: anthropic.Anthrop
         )
 
 
-def test_usage_and_metrics_have_what_was_answered(real: Any, llama: ollama.Client) -> None:
+def test_usage_and_metrics_count_answered_requests(real: Any, llama: ollama.Client) -> None:
     before = _used(real)
     answer = llama.chat(CHAT_MODEL, HELLO, options={"num_predict": 4})
     after = _used(real)

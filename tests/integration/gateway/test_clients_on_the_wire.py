@@ -111,7 +111,7 @@ def left_by_npm(gateway: GatewayProcess, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("leave", [left_by_langchain, left_by_the_ollama_package, left_by_npm])
-def test_stream_that_its_client_leaves_ends_at_the_node(
+def test_stream_whose_client_disconnects_ends_at_the_node(
     gateway: GatewayProcess, scripted: ScriptedOllama, tmp_path: Path, leave: Callable[[GatewayProcess, Path], None]
 ) -> None:
     scripted.behave = lambda _path, _body: (200, talk())

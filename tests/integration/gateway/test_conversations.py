@@ -82,7 +82,7 @@ def test_turns_of_a_conversation_are_answered_by_one_node(pair: dict[str, Any], 
     assert turns(gateway) == {"home": 36}
 
 
-def test_turns_go_wherever_there_is_room_when_the_setting_is_off(pair: dict[str, Any], front: Start) -> None:
+def test_turns_without_the_setting_go_to_any_free_node(pair: dict[str, Any], front: Start) -> None:
     gateway = ready(front(conversations={"stay": False}))
     for number in range(20):
         assert gateway.ask("/api/chat", turn(1, number)).status == 200
@@ -90,7 +90,7 @@ def test_turns_go_wherever_there_is_room_when_the_setting_is_off(pair: dict[str,
     assert turns(gateway) == {}
 
 
-def test_node_that_is_killed_costs_a_moment_and_the_next_turn_is_answered(
+def test_turn_of_a_killed_node_is_answered_by_another_one(
     pair: dict[str, Any], front: Start, fleet_broker: Any
 ) -> None:
     gateway = ready(front())
@@ -114,7 +114,7 @@ def test_node_that_is_killed_costs_a_moment_and_the_next_turn_is_answered(
         assert (left.message_count, left.consumer_count) == (0, 0)
 
 
-def test_node_that_is_busy_with_others_gives_a_turn_on_after_the_wait(pair: dict[str, Any], front: Start) -> None:
+def test_turn_of_a_busy_node_goes_to_another_one_after_the_wait(pair: dict[str, Any], front: Start) -> None:
     # Gateways know nothing of each other: each takes the node for free.
     first, second, third = [ready(front(conversations={"wait": 0.5})) for _number in range(3)]
     assert first.ask("/api/chat", turn(1, 0)).status == 200
@@ -138,7 +138,7 @@ def test_node_that_is_busy_with_others_gives_a_turn_on_after_the_wait(pair: dict
     assert turns(first) == {"home": 2}
 
 
-def test_request_given_on_keeps_its_deadline(pair: dict[str, Any], front: Start) -> None:
+def test_turn_passed_to_the_lane_of_all_nodes_keeps_its_deadline(pair: dict[str, Any], front: Start) -> None:
     gateway = ready(front(deadline=3, conversations={"wait": 0.5}))
     for node in pair.values():
         node.ollama.behave = Slow(60)

@@ -47,7 +47,7 @@ def together(number: int, ask: Callable[[int], Any]) -> list[Any]:
 # Keys.
 
 
-def test_keys_decide_who_is_served_and_are_read_again(scripted: ScriptedOllama, work: Start, front: Start) -> None:
+def test_keys_changed_in_their_file_are_used_at_once(scripted: ScriptedOllama, work: Start, front: Start) -> None:
     work(scripted.url)
     gateway = front(keys=[{"name": "alice", "hash": HASH}]).wait_ready()
     assert gateway.ask("/api/chat", CHAT).status == 401
@@ -66,7 +66,7 @@ def test_keys_decide_who_is_served_and_are_read_again(scripted: ScriptedOllama, 
     assert KEY not in gateway.log and OTHER not in gateway.log
 
 
-def test_limits_of_a_key_are_kept_and_say_when_to_come_again(
+def test_limits_of_a_key_refuse_with_the_time_of_the_next_try(
     scripted: ScriptedOllama, work: Start, front: Start
 ) -> None:
     scripted.behave = slow = Slow(60)
@@ -139,7 +139,9 @@ def test_key_with_many_requests_delays_another_key_by_two_at_most(
     assert order.index("single") <= 2
 
 
-def test_requests_beyond_those_that_may_wait_are_refused(scripted: ScriptedOllama, work: Start, front: Start) -> None:
+def test_requests_beyond_the_limit_of_waiting_ones_are_refused(
+    scripted: ScriptedOllama, work: Start, front: Start
+) -> None:
     scripted.behave = slow = Slow(60)
     work(scripted.url, concurrency=1)
     gateway = front(limits={"waiting": 2}).wait_ready()
@@ -156,7 +158,7 @@ def test_requests_beyond_those_that_may_wait_are_refused(scripted: ScriptedOllam
 # Streams and hang-ups.
 
 
-def test_stream_is_sent_while_the_node_is_at_work(stepwise: Any, scripted: Any, work: Start, front: Start) -> None:
+def test_stream_is_sent_while_the_node_works(stepwise: Any, scripted: Any, work: Start, front: Start) -> None:
     work(scripted.url)
     gateway = front().wait_ready()
     client = Connection(gateway).post("/api/chat", STREAM)
@@ -170,7 +172,7 @@ def test_stream_is_sent_while_the_node_is_at_work(stepwise: Any, scripted: Any, 
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["whole", "streamed"])
-def test_client_that_hangs_up_ends_the_inference_within_a_second(
+def test_client_that_disconnects_ends_the_inference_within_a_second(
     ollama: Any, work: Start, front: Start, body: Any
 ) -> None:
     worker = work(ollama.url, concurrency=1)
@@ -187,7 +189,7 @@ def test_client_that_hangs_up_ends_the_inference_within_a_second(
     assert gateway.status()["lanes"][0]["running"] == 0
 
 
-def test_client_that_hangs_up_while_it_waits_is_never_served(
+def test_client_that_disconnects_while_it_waits_reaches_no_node(
     scripted: ScriptedOllama, work: Start, front: Start
 ) -> None:
     scripted.behave = slow = Slow(60)
@@ -212,9 +214,7 @@ def test_client_that_hangs_up_while_it_waits_is_never_served(
 # Rights at the broker.
 
 
-def test_rights_that_the_role_of_the_broker_gives_are_enough(
-    fleet_broker: Any, ollama: Any, work: Start, tmp_path: Path
-) -> None:
+def test_permissions_of_the_broker_role_are_enough(fleet_broker: Any, ollama: Any, work: Start, tmp_path: Path) -> None:
     worker = work(ollama.url, concurrency=1)
     given = yaml.safe_load((SOURCES.parents[1] / "fleet_broker" / "vars" / "main.yml").read_text())[
         "__fleet_broker_gateway"
@@ -242,7 +242,7 @@ def test_rights_that_the_role_of_the_broker_gives_are_enough(
 # What is gone.
 
 
-def test_worker_that_dies_before_the_first_byte_is_not_noticed(
+def test_worker_that_dies_before_the_first_byte_is_replaced_unnoticed(
     scripted: ScriptedOllama, work: Start, front: Start
 ) -> None:
     scripted.behave = slow = Slow(60)
@@ -270,7 +270,7 @@ def test_worker_that_dies_in_the_middle_ends_the_stream_with_an_error(
     assert b'\r\n{"error": "The answer is not complete' in client.read_until(b"0\r\n\r\n")
 
 
-def test_broker_that_is_gone_is_said_and_come_back_to(
+def test_broker_that_is_lost_is_reported_and_reconnected_to(
     fresh_broker: Any, scripted: ScriptedOllama, tmp_path: Any
 ) -> None:
     set_up_broker(fresh_broker)
@@ -300,7 +300,7 @@ def test_broker_that_is_gone_is_said_and_come_back_to(
         worker.close()
 
 
-def test_drain_answers_what_runs_and_takes_no_more(scripted: ScriptedOllama, work: Start, front: Start) -> None:
+def test_drain_answers_running_requests_and_takes_no_more(scripted: ScriptedOllama, work: Start, front: Start) -> None:
     scripted.behave = slow = Slow(60)
     work(scripted.url)
     gateway = front().wait_ready()
@@ -319,7 +319,7 @@ def test_drain_answers_what_runs_and_takes_no_more(scripted: ScriptedOllama, wor
 # Clients that hurt.
 
 
-def test_requests_that_cannot_be_served_are_refused_in_the_shape_of_their_interface(
+def test_unservable_requests_are_refused_in_the_format_of_their_interface(
     scripted: ScriptedOllama, work: Start, front: Start
 ) -> None:
     work(scripted.url)
@@ -347,7 +347,7 @@ def test_requests_that_cannot_be_served_are_refused_in_the_shape_of_their_interf
     assert gateway.ask("/api/chat").status == 405
 
 
-def test_client_that_sends_slowly_is_let_go(scripted: ScriptedOllama, work: Start, front: Start) -> None:
+def test_client_that_sends_slowly_is_disconnected(scripted: ScriptedOllama, work: Start, front: Start) -> None:
     work(scripted.url)
     gateway = front(limits={"head_seconds": 1, "body_seconds": 1}).wait_ready()
     head = Connection(gateway)
@@ -366,7 +366,7 @@ def test_client_that_sends_slowly_is_let_go(scripted: ScriptedOllama, work: Star
     assert gateway.ask("/api/chat", CHAT).status == 200
 
 
-def test_client_that_reads_nothing_costs_its_own_request_alone(
+def test_client_that_reads_nothing_loses_only_its_own_request(
     scripted: ScriptedOllama, work: Start, front: Start
 ) -> None:
     def lines() -> Any:
@@ -384,7 +384,7 @@ def test_client_that_reads_nothing_costs_its_own_request_alone(
     client.socket.close()
 
 
-def test_metrics_and_status_are_for_this_machine_and_nobody_is_asked_for_a_key(front: Start) -> None:
+def test_metrics_and_status_need_no_key_and_answer_only_this_machine(front: Start) -> None:
     gateway = front(keys=[])
     eventually(lambda: gateway.process.poll() is not None or _up(gateway), "the gateway to listen")
     assert gateway.ask("/healthz").status == 200

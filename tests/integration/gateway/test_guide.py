@@ -14,7 +14,7 @@ from typing import Any
 TUTORIAL = Path(__file__).resolve().parents[3] / "docs" / "tutorial-one-node.md"
 
 
-def test_the_call_of_the_tutorial_is_answered(real: Any) -> None:
+def test_tutorial_call_is_answered(real: Any) -> None:
     (written,) = re.findall(r"```sh\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
     assert "http://127.0.0.1:11435" in written
     command = ["bash", "-euo", "pipefail", "-c", written.replace("http://127.0.0.1:11435", real.url)]

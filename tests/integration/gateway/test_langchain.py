@@ -60,7 +60,7 @@ def test_langchain_embeddings_have_their_dimensions(real: GatewayProcess) -> Non
     assert by_openai[0] == pytest.approx(by_ollama[0], abs=1e-4)
 
 
-def test_langchain_errors_are_those_of_its_packages(real: GatewayProcess) -> None:
+def test_langchain_errors_have_the_classes_of_its_packages(real: GatewayProcess) -> None:
     with pytest.raises(ollama.ResponseError, match=CHAT_MODEL) as refused:
         chat_of("ChatOllama", real.url, model="nothing:1b").invoke(PARIS)
     assert refused.value.status_code == 404
@@ -69,7 +69,7 @@ def test_langchain_errors_are_those_of_its_packages(real: GatewayProcess) -> Non
 
 
 @both
-def test_langchain_key_that_is_unknown_is_refused(front: Any, kind: str) -> None:
+def test_langchain_unknown_key_is_refused(front: Any, kind: str) -> None:
     gateway = front(keys=[{"name": "alice", "hash": HASH}]).wait_answering()
     with pytest.raises((ollama.ResponseError, openai.AuthenticationError), match="not known here") as refused:
         chat_of(kind, gateway.url, "flg_wrong").invoke(PARIS)

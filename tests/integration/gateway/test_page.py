@@ -113,7 +113,7 @@ def announce(broker: Any, node: str, model: str, event: str = AVAILABLE, trouble
 # What it shows.
 
 
-def test_page_shows_nodes_lanes_and_a_request_from_its_turn_to_its_end(
+def test_page_shows_nodes_lanes_and_a_request_until_its_end(
     fleet: GatewayProcess, stepwise: Stepwise, tab: Open
 ) -> None:
     opened = tab(fleet)
@@ -152,7 +152,7 @@ def test_page_shows_a_node_that_died_as_silent(front: Start, fleet_broker: Any, 
     assert ["gpu-03", "says nothing"] in [row[:2] for row in opened.rows("nodes")]
 
 
-def test_page_says_so_when_the_gateway_is_gone(front: Start, fleet_broker: Any, tab: Open) -> None:
+def test_page_without_its_gateway_says_so(front: Start, fleet_broker: Any, tab: Open) -> None:
     gateway = front(node_timeout=30).wait_answering()
     announce(fleet_broker, "gpu-01", CHAT_MODEL)
     opened = tab(gateway)
@@ -252,14 +252,14 @@ def test_state_of_an_open_page_has_no_requests_for_strangers(fleet: GatewayProce
     assert gateway.ask("/api/chat", CHAT).status == 401
 
 
-def test_disabled_page_leaves_the_word_for_clients_of_ollama(front: Start) -> None:
+def test_disabled_page_still_answers_clients_of_ollama(front: Start) -> None:
     gateway = front(page="disabled").wait_answering()
     assert gateway.ask("/", Accept="text/html").body == b"Ollama is running"
     for path in ("/page/state", "/page/page.js", "/page/index.html"):
         assert gateway.ask(path).status == 404
 
 
-def test_root_is_a_page_for_browsers_and_a_word_for_clients_of_ollama(front: Start) -> None:
+def test_root_is_a_page_for_browsers_and_a_text_for_clients_of_ollama(front: Start) -> None:
     gateway = front().wait_answering()
     assert gateway.ask("/").body == b"Ollama is running"
     assert gateway.ask("/", method="HEAD").status == 200
@@ -292,7 +292,7 @@ def test_page_shows_hostile_names_as_text(front: Start, fleet_broker: Any, tab: 
     assert opened.page.locator("script").count() == 1
 
 
-def test_page_policy_forbids_scripts_that_are_not_its_own(front: Start, tab: Open) -> None:
+def test_page_policy_forbids_foreign_scripts(front: Start, tab: Open) -> None:
     opened = tab(front().wait_answering())
     opened.wait_for("#gateway-details", "version")
     ran = opened.page.evaluate(
@@ -323,7 +323,7 @@ def test_page_policy_forbids_scripts_that_are_not_its_own(front: Start, tab: Ope
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width, height", [(1200, 900), (360, 740)], ids=["desk", "phone"])
-def test_page_keeps_nobody_out_and_fits_the_window(
+def test_page_is_accessible_and_fits_the_window(
     fleet: GatewayProcess, fleet_broker: Any, tab: Open, scheme: str, width: int, height: int
 ) -> None:
     announce(fleet_broker, "a-node-with-a-very-long-name-" * 4, CHAT_MODEL, DEGRADED, "Ollama is away. " * 10)
@@ -341,7 +341,7 @@ def test_page_keeps_nobody_out_and_fits_the_window(
     assert (lightness < 64) == (scheme == "dark")
 
 
-def test_page_is_used_by_keyboard_alone(fleet: GatewayProcess, two_nodes: TwoNodes, tab: Open) -> None:
+def test_page_is_usable_by_keyboard_alone(fleet: GatewayProcess, two_nodes: TwoNodes, tab: Open) -> None:
     opened = tab(fleet)
     opened.wait_for("#state", "Locked")
     # A page that wants a key has put the focus where it is typed.

@@ -79,7 +79,7 @@ def test_ollama_tool_calls_keep_their_indexes_whole_and_streamed(copying: Gatewa
     assert indexes == [0, 1]
 
 
-def test_anthropic_tool_calls_are_blocks_of_their_own(copying: GatewayProcess) -> None:
+def test_anthropic_tool_calls_are_separate_blocks(copying: GatewayProcess) -> None:
     client = anthropic.Anthropic(base_url=copying.url, api_key="unused", max_retries=0)
     tools = [{"name": tool["function"]["name"], "input_schema": tool["function"]["parameters"]} for tool in TOOLS]
     asked: dict[str, Any] = {"model": COPIER, "messages": MESSAGES, "max_tokens": 90, "tools": tools}
@@ -122,9 +122,7 @@ def test_npm_packages_tool_calls_keep_their_indexes(copying: GatewayProcess, tmp
     assert [(call["name"], call["arguments"]) for call in found] == WANTED
 
 
-def test_tools_for_a_model_that_cannot_call_them_are_an_honest_error(
-    gpt: openai.OpenAI, copying: GatewayProcess
-) -> None:
+def test_tools_for_a_model_without_them_are_ollamas_error(gpt: openai.OpenAI, copying: GatewayProcess) -> None:
     with pytest.raises(openai.BadRequestError, match="does not support tools"):
         gpt.chat.completions.create(model=CHAT_MODEL, messages=MESSAGES, tools=TOOLS)
     with pytest.raises(ollama.ResponseError, match="does not support tools") as refused:

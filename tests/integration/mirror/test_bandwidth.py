@@ -18,7 +18,7 @@ AT_ONCE = LIMIT // 4 + 8 * 65536
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_an_import_keeps_to_it(run, mirror, path, concurrency):
+def test_import_keeps_to_the_bandwidth(run, mirror, path, concurrency):
     model = Model("llama3:8b", [LARGE, b"template"]).publish(mirror)
     given = {"name": "llama3:8b", "models_path": path, "concurrency": concurrency, "chunk_size": "1M"}
     outcome = run("ollama_s3_import", **given, max_bandwidth="8M")
@@ -26,7 +26,7 @@ def test_an_import_keeps_to_it(run, mirror, path, concurrency):
     assert outcome.result["seconds"] >= (model.size - AT_ONCE) / LIMIT
 
 
-def test_a_sync_keeps_to_it(run, mirror, path):
+def test_sync_keeps_to_the_bandwidth(run, mirror, path):
     model = Model("llama3:8b", [LARGE, b"template"]).publish(mirror)
     with services.ollama_server(path) as server:
         outcome = run("ollama_s3_sync", name="llama3:8b", models_path=path, host=server.url, max_bandwidth="8M")
@@ -34,7 +34,7 @@ def test_a_sync_keeps_to_it(run, mirror, path):
     assert outcome.result["seconds"] >= (model.size - AT_ONCE) / LIMIT
 
 
-def test_a_publication_keeps_to_it(run, path):
+def test_publish_keeps_to_the_bandwidth(run, path):
     model = Model("llama3:8b", [LARGE, b"template"]).store(path)
     outcome = run("ollama_s3_publish", name="llama3:8b", models_path=path, max_bandwidth="8M")
     assert outcome.changed
@@ -42,7 +42,7 @@ def test_a_publication_keeps_to_it(run, path):
 
 
 @pytest.mark.parametrize("limit", ["10", "0", "-1"])
-def test_a_limit_that_cannot_be_meant_is_refused(run, path, limit):
+def test_bandwidth_that_is_too_small_is_refused(run, path, limit):
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path, max_bandwidth=limit)
     assert outcome.failed
     assert "max_bandwidth" in outcome.result["msg"]

@@ -18,7 +18,7 @@ CASES = ("download", "layers", "download-memory", "resume", "sync", "publish", "
 TINY = ("--rounds", "1", "--blob", "40M", "--layers", "10", "--store", "4M", "--warm")
 
 
-def test_every_case_runs_and_is_written_in_its_place(tmp_path):
+def test_bench_every_case_runs_and_writes_its_table(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text(
         "before\n\n<!-- measured: download -->\nold\n<!-- end: download -->\n\n"

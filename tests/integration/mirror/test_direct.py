@@ -62,7 +62,7 @@ def read(mirror, key, start, stop, etag):
     return bytes(view)
 
 
-def test_the_same_as_by_the_sdk(by_sdk, alone):
+def test_plain_reads_return_the_same_as_the_sdk(by_sdk, alone):
     for key in KEYS:
         state = alone.state(key)
         assert state == by_sdk.state(key)
@@ -76,7 +76,7 @@ def test_the_same_as_by_the_sdk(by_sdk, alone):
     assert list(alone.entries("nothing/")) == []
 
 
-def test_what_is_refused_is_told_by_the_sdk(by_sdk):
+def test_plain_read_that_is_refused_has_the_error_of_the_sdk(by_sdk):
     mirror, key = Mirror(by_sdk.settings), KEYS[0]
     etag = mirror.state(key).etag
     mirror.write(key, CONTENT[1:], digest_of(CONTENT[1:]))
@@ -96,7 +96,7 @@ def test_what_is_refused_is_told_by_the_sdk(by_sdk):
         ({"endpoint_url": "http://127.0.0.1:9"}, MirrorUnreachableError),
     ],
 )
-def test_what_is_wrong_is_told_by_the_sdk(by_sdk, changes, error, monkeypatch):
+def test_plain_read_with_wrong_settings_has_the_error_of_the_sdk(by_sdk, changes, error, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     mirror = Mirror(dataclasses.replace(by_sdk.settings, **changes))
     with pytest.raises(error):
@@ -105,7 +105,7 @@ def test_what_is_wrong_is_told_by_the_sdk(by_sdk, changes, error, monkeypatch):
         mirror.read(KEYS[0], 10)
 
 
-def test_a_listing_of_many_pages(by_sdk, alone):
+def test_plain_listing_of_many_pages_is_complete(by_sdk, alone):
     keys = [f"many/{number:04d}" for number in range(1001)]
     for key in keys:
         by_sdk.write(key, b"", digest_of(b""))

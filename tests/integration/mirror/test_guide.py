@@ -40,7 +40,7 @@ def store(tmp_path):
         yield server
 
 
-def test_the_guide_is_true(store, tmp_path, path):
+def test_guide_commands_and_plays_work(store, tmp_path, path):
     made = subprocess.run(
         [TESTS / "tools" / "venv.sh", TESTS / "requirements-guide.txt"], check=True, capture_output=True, text=True
     )

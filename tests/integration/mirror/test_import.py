@@ -61,7 +61,7 @@ def test_check_mode_predicts_and_touches_nothing(run, model, path):
         assert done.result[key] == predicted.result[key]
 
 
-def test_an_update_replaces_the_manifest_and_removes_what_nobody_needs(run, mirror, model, path):
+def test_import_of_an_update_replaces_the_manifest_and_removes_unused_blobs(run, mirror, model, path):
     run("ollama_s3_import", name="llama3:8b", models_path=path)
     newer = Model("llama3:8b", [LARGE, b"new template"]).publish(mirror)
     predicted = run("ollama_s3_import", "--check", "--diff", name="llama3:8b", models_path=path)
@@ -101,12 +101,12 @@ def test_absent_is_predicted_and_shown(run, model, path):
     assert_sound(path, model)
 
 
-def test_absent_where_there_is_no_store(run, path):
+def test_absent_without_a_store_changes_nothing(run, path):
     assert not run("ollama_s3_import", name="llama3:8b", state="absent", models_path=path).changed
     assert not path.exists()
 
 
-def test_a_manifest_that_cannot_be_read_keeps_all_blobs(run, model, path):
+def test_absent_with_an_unreadable_manifest_keeps_all_blobs(run, model, path):
     model.store(path)
     broken = path / "manifests/registry.ollama.ai/library/broken/latest"
     broken.parent.mkdir()
@@ -138,7 +138,7 @@ def test_prune_leaves_exactly_the_models_named(run, mirror, model, path):
     assert not run("ollama_s3_import", models=["llama3:8b"], prune=True, models_path=path).changed
 
 
-def test_prune_with_nothing_named_is_refused(run, model, path):
+def test_prune_without_models_is_refused(run, model, path):
     model.store(path)
     outcome = run("ollama_s3_import", models=[], prune=True, models_path=path)
     assert outcome.failed
@@ -147,7 +147,7 @@ def test_prune_with_nothing_named_is_refused(run, model, path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "link"])
-def test_a_damaged_blob_is_found_and_replaced(run, model, path, damage):
+def test_import_replaces_a_damaged_blob(run, model, path, damage):
     run("ollama_s3_import", name="llama3:8b", models_path=path)
     blob = model.blob_path(path, digest_of(LARGE))
     if damage == "flip":
@@ -172,7 +172,7 @@ def test_a_damaged_blob_is_found_and_replaced(run, model, path, damage):
     assert not run("ollama_s3_import", name="llama3:8b", models_path=path).changed
 
 
-def test_damage_that_hides_from_times_is_found_by_verify_always(run, model, path):
+def test_verify_always_finds_damage_with_unchanged_times(run, model, path):
     """A failing disk changes content and nothing else; here, the record is made to agree with the damaged file."""
     run("ollama_s3_import", name="llama3:8b", models_path=path)
     blob = model.blob_path(path, digest_of(LARGE))
@@ -188,7 +188,7 @@ def test_damage_that_hides_from_times_is_found_by_verify_always(run, model, path
     assert_sound(path, model)
 
 
-def test_a_store_that_ollama_filled_is_verified_and_kept(run, model, path):
+def test_import_keeps_the_verified_blobs_of_ollama(run, model, path):
     model.store(path)
     before = {file: file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()}
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
@@ -198,7 +198,7 @@ def test_a_store_that_ollama_filled_is_verified_and_kept(run, model, path):
     assert (path / ".legionio-ollama" / "verified.json").is_file()
 
 
-def test_blobs_left_without_manifest_are_used_and_made_young_again(run, model, path):
+def test_import_uses_blobs_without_a_manifest_and_renews_their_times(run, model, path):
     """At its start, Ollama prunes blobs that no manifest names and that are older than an hour."""
     model.store(path)
     model.manifest_path(path).unlink()
@@ -212,7 +212,7 @@ def test_blobs_left_without_manifest_are_used_and_made_young_again(run, model, p
     assert not run("ollama_s3_import", name="llama3:8b", models_path=path).changed
 
 
-def test_owner_group_and_mode_are_as_asked(run, model, path):
+def test_import_sets_owner_group_and_mode(run, model, path):
     wanted = {"owner": "nobody", "group": "12345", "mode": "0640"}
     run("ollama_s3_import", name="llama3:8b", models_path=path, **wanted)
     for file in [path, *path.rglob("*")]:
@@ -232,7 +232,7 @@ def test_owner_group_and_mode_are_as_asked(run, model, path):
     assert_sound(path, model)
 
 
-def test_what_is_created_belongs_to_whom_the_directory_belongs(run, model, path):
+def test_import_without_an_owner_uses_that_of_the_directory(run, model, path):
     path.mkdir(mode=0o750)
     os.chown(path, 65534, 12345)
     run("ollama_s3_import", name="llama3:8b", models_path=path)
@@ -242,7 +242,7 @@ def test_what_is_created_belongs_to_whom_the_directory_belongs(run, model, path)
         assert stat.S_IMODE(state.st_mode) == (0o750 if file.is_dir() else 0o640), file
 
 
-def test_the_models_directory_may_come_from_the_environment(run, model, path):
+def test_models_path_may_come_from_the_environment(run, model, path):
     assert run("ollama_s3_import", name="llama3:8b", env={"OLLAMA_MODELS": str(path)}).changed
     assert_sound(path, model)
 
@@ -275,7 +275,7 @@ def test_settings_may_come_from_the_environment(model, settings, path):
         ({"prefix": "elsewhere"}, "model_missing", "elsewhere"),
     ],
 )
-def test_a_mirror_that_cannot_be_used_is_one_message(model, settings, path, changes, code, says):
+def test_import_from_an_unusable_mirror_fails_with_one_message(model, settings, path, changes, code, says):
     arguments = options(settings, **changes)
     outcome = run_module("ollama_s3_import", {**arguments, "name": "llama3:8b", "models_path": str(path)})
     assert outcome.failed
@@ -285,7 +285,7 @@ def test_a_mirror_that_cannot_be_used_is_one_message(model, settings, path, chan
     assert not path.exists()
 
 
-def test_a_model_that_the_mirror_lacks_is_named_with_its_like(run, model, path):
+def test_import_of_a_missing_model_suggests_similar_names(run, model, path):
     outcome = run("ollama_s3_import", name="lama3", models_path=path)
     assert outcome.failed
     assert outcome.result["error_code"] == "model_missing"
@@ -294,7 +294,7 @@ def test_a_model_that_the_mirror_lacks_is_named_with_its_like(run, model, path):
     assert not path.exists()
 
 
-def test_a_mirror_that_lacks_a_blob_is_found_out_before_any_byte(run, mirror, model, path):
+def test_import_with_a_missing_blob_fails_before_any_byte(run, mirror, model, path):
     mirror.remove(mirror.layout.blob_key(digest_of(b"template")))
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
     assert outcome.failed
@@ -303,14 +303,14 @@ def test_a_mirror_that_lacks_a_blob_is_found_out_before_any_byte(run, mirror, mo
     assert not path.exists()
 
 
-def test_a_blob_of_another_size_is_found_out_before_any_byte(run, mirror, model, path):
+def test_import_with_a_blob_of_another_size_fails_before_any_byte(run, mirror, model, path):
     mirror.write(mirror.layout.blob_key(digest_of(b"template")), b"temp", digest_of(b"template"))
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
     assert outcome.result["error_code"] == "mirror_incomplete"
     assert not path.exists()
 
 
-def test_a_blob_damaged_in_the_mirror_never_becomes_one_of_the_store(run, mirror, model, path):
+def test_import_of_a_damaged_blob_fails_and_leaves_no_blob(run, mirror, model, path):
     other = Model("other", [b"sound"]).publish(mirror)
     damaged = bytearray(LARGE)
     damaged[7_000_000] ^= 1
@@ -338,7 +338,7 @@ def test_a_blob_damaged_in_the_mirror_never_becomes_one_of_the_store(run, mirror
         ),
     ],
 )
-def test_a_manifest_that_cannot_be_trusted_is_refused_before_any_byte(run, mirror, model, path, raw, code):
+def test_import_with_an_untrusted_manifest_fails_before_any_byte(run, mirror, model, path, raw, code):
     mirror.write(mirror.layout.manifest_key(model.parsed), raw, digest_of(raw))
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=path)
     assert outcome.failed
@@ -348,7 +348,7 @@ def test_a_manifest_that_cannot_be_trusted_is_refused_before_any_byte(run, mirro
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b/c/d", "", "llama3:", "ll ama"])
-def test_what_is_no_name_is_refused(run, path, name):
+def test_import_of_an_invalid_name_is_refused(run, path, name):
     outcome = run("ollama_s3_import", name=name, models_path=path)
     assert outcome.failed
     assert outcome.result["error_code"] == "invalid_name"
@@ -361,7 +361,7 @@ def small_disk(tmp_path):
         yield where
 
 
-def test_too_small_a_disk_is_found_out_before_any_byte(run, model, small_disk):
+def test_import_onto_a_small_disk_fails_before_any_byte(run, model, small_disk):
     outcome = run("ollama_s3_import", name="llama3:8b", models_path=small_disk / "models")
     assert outcome.failed
     assert outcome.result["error_code"] == "disk_full"
@@ -371,7 +371,7 @@ def test_too_small_a_disk_is_found_out_before_any_byte(run, model, small_disk):
     assert not (small_disk / "models").exists()
 
 
-def test_an_unreachable_directory_is_named(model, settings, tmp_path):
+def test_import_into_an_unreachable_directory_names_it(model, settings, tmp_path):
     closed = tmp_path / "closed"
     (closed / "models").mkdir(parents=True)
     closed.chmod(0o700)
@@ -384,7 +384,7 @@ def test_an_unreachable_directory_is_named(model, settings, tmp_path):
     assert f"User nobody, to whom the models will belong, may not enter {closed}" in outcome.text
 
 
-def test_a_bucket_may_be_the_mirror_without_prefix(settings, path):
+def test_import_from_a_bucket_without_a_prefix_works(settings, path):
     bare = dataclasses.replace(settings, prefix="")
     model = Model("llama3", [b"weights"]).publish(Mirror(bare))
     outcome = run_module("ollama_s3_import", {**options(bare), "name": "llama3", "models_path": str(path)})

@@ -111,7 +111,7 @@ def test_import_mirror_without_lists_says_so(bring, model, mirror, path, tmp_pat
     assert_sound(path, model)
 
 
-def test_import_interrupted_goes_on_with_its_pieces(bring, model, settings, path, tmp_path):
+def test_import_after_an_interruption_continues_with_its_pieces(bring, model, settings, path, tmp_path):
     slow = {"peers": [f"127.0.0.1:{free_port()}"], "peers_secret": SECRET, "max_bandwidth": 4 * 1024 * 1024}
     given = mirror_lab.options(settings) | {"name": "llama3:8b", "models_path": path, **slow}
     process = mirror_lab.start_module("ollama_s3_import", given)
@@ -186,7 +186,7 @@ def test_import_peers_without_secret_is_refused(run, model, path):
     assert "openssl rand" in done.result["msg"]
 
 
-def test_import_over_tls_wants_certificates_of_both_sides(bring, model, path, tmp_path):
+def test_import_over_tls_needs_certificates_of_both_sides(bring, model, path, tmp_path):
     authority, stranger = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     for name, issuer in (("node", authority), ("stranger", stranger)):

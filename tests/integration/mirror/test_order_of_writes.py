@@ -13,7 +13,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store impo
 from mirror_lab import Model, assert_sound
 
 
-def test_content_before_names_and_blobs_before_the_manifest(mirror, path, monkeypatch):
+def test_import_writes_content_before_names_and_blobs_before_the_manifest(mirror, path, monkeypatch):
     model = Model("many", [*(os.urandom(3000) for _layer in range(20)), os.urandom(20 << 20)]).publish(mirror)
     told = []
     fsync, replace = os.fsync, os.replace

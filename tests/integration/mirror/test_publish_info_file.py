@@ -48,13 +48,13 @@ def test_publish_of_a_model_sends_it_once(run, mirror, model, path):
     assert second.result["blobs_skipped"] == 4
 
 
-def test_what_was_published_can_be_imported(run, model, path, tmp_path):
+def test_publish_result_can_be_imported(run, model, path, tmp_path):
     run("ollama_s3_publish", name="llama3:8b", models_path=path)
     run("ollama_s3_import", name="llama3:8b", models_path=tmp_path / "other")
     assert_sound(tmp_path / "other", model)
 
 
-def test_object_without_recorded_digest_is_known_by_its_etag(run, mirror, model, path):
+def test_publish_knows_an_object_without_a_recorded_digest_by_its_etag(run, mirror, model, path):
     run("ollama_s3_publish", name="llama3:8b", models_path=path)
     key = mirror.layout.blob_key(digest_of(b"template"))
     mirror.remove(key)  # VersityGW keeps the metadata of an object that is overwritten
@@ -63,7 +63,7 @@ def test_object_without_recorded_digest_is_known_by_its_etag(run, mirror, model,
 
 
 @pytest.mark.parametrize("wrong", ["size", "digest", "content"])
-def test_objects_that_nobody_vouches_for_are_sent_again(run, mirror, model, path, wrong):
+def test_publish_replaces_objects_that_it_cannot_verify(run, mirror, model, path, wrong):
     run("ollama_s3_publish", name="llama3:8b", models_path=path)
     key = mirror.layout.blob_key(digest_of(b"template"))
     if wrong == "size":
@@ -81,7 +81,7 @@ def test_objects_that_nobody_vouches_for_are_sent_again(run, mirror, model, path
 
 
 @pytest.mark.parametrize("which", [LARGE, b"template"], ids=["in parts", "as a whole"])
-def test_a_damaged_blob_never_reaches_the_mirror(run, mirror, model, path, which):
+def test_publish_of_a_damaged_blob_leaves_the_mirror_without_it(run, mirror, model, path, which):
     with model.blob_path(path, digest_of(which)).open("r+b") as file:
         file.seek(len(which) - 1)
         file.write(bytes([which[-1] ^ 1]))
@@ -95,7 +95,7 @@ def test_a_damaged_blob_never_reaches_the_mirror(run, mirror, model, path, which
     assert uploads.get("Uploads", []) == []
 
 
-def test_a_model_that_the_store_lacks_is_named_with_its_like(run, model, path):
+def test_publish_of_a_missing_model_suggests_similar_names(run, model, path):
     outcome = run("ollama_s3_publish", name="lama3", models_path=path)
     assert outcome.failed
     assert outcome.result["error_code"] == "not_in_store"
@@ -103,7 +103,7 @@ def test_a_model_that_the_store_lacks_is_named_with_its_like(run, model, path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_a_model_whose_blobs_are_not_there_is_not_published(run, mirror, model, path, damage):
+def test_publish_of_a_model_without_its_blobs_fails(run, mirror, model, path, damage):
     blob = model.blob_path(path, digest_of(LARGE))
     blob.unlink() if damage == "missing" else os.truncate(blob, 10)
     outcome = run("ollama_s3_publish", name="llama3:8b", models_path=path)
@@ -112,7 +112,7 @@ def test_a_model_whose_blobs_are_not_there_is_not_published(run, mirror, model, 
     assert objects(mirror) == {}
 
 
-def test_a_model_retires_from_the_mirror(run, mirror, model, path):
+def test_publish_absent_removes_a_model(run, mirror, model, path):
     other = Model("other", [LARGE, b"other"]).publish(mirror)
     model.publish(mirror)
     predicted = run("ollama_s3_publish", "--check", "--diff", name="llama3:8b", state="absent")
@@ -156,14 +156,14 @@ def test_prune_leaves_exactly_the_models_named_in_the_mirror(run, mirror, model,
     assert not run("ollama_s3_publish", **given, prune=True, prune_scope=["other"]).changed
 
 
-def test_prune_of_the_mirror_with_nothing_named_is_refused(run, mirror, model, path):
+def test_prune_of_the_mirror_without_models_is_refused(run, mirror, model, path):
     model.publish(mirror)
     outcome = run("ollama_s3_publish", models=[], models_path=path, prune=True)
     assert outcome.result["error_code"] == "invalid_option"
     assert mirror.manifest(model.parsed) == model.raw
 
 
-def test_a_broken_manifest_in_the_mirror_keeps_its_blobs(run, mirror, model):
+def test_prune_with_a_broken_manifest_in_the_mirror_keeps_its_blobs(run, mirror, model):
     model.publish(mirror)
     mirror.write(mirror.layout.manifests + "registry.ollama.ai/library/broken/latest", b"", digest_of(b""))
     outcome = run("ollama_s3_publish", name="llama3:8b", state="absent")
@@ -181,7 +181,7 @@ def test_a_broken_manifest_in_the_mirror_keeps_its_blobs(run, mirror, model):
     ],
 )
 @pytest.mark.parametrize("module", ["ollama_s3_publish", "ollama_s3_info", "ollama_s3_file"])
-def test_a_mirror_that_cannot_be_used_is_one_message(run, model, path, module, changes, code, tmp_path):
+def test_publish_to_an_unusable_mirror_fails_with_one_message(run, model, path, module, changes, code, tmp_path):
     own = {
         "ollama_s3_publish": {"name": "llama3:8b", "models_path": path},
         "ollama_s3_info": {},
@@ -192,7 +192,7 @@ def test_a_mirror_that_cannot_be_used_is_one_message(run, model, path, module, c
     assert outcome.result["error_code"] == code
 
 
-def test_info_lists_models_and_what_is_broken(run, mirror, model):
+def test_info_lists_models_and_broken_manifests(run, mirror, model):
     model.publish(mirror)
     Model("hf.co/user/repo:Q4_K_M", [b"weights"]).publish(mirror)
     mirror.write(mirror.layout.manifests + "registry.ollama.ai/library/broken/latest", b"{", digest_of(b"{"))
@@ -212,7 +212,7 @@ def test_info_lists_models_and_what_is_broken(run, mirror, model):
     assert [entry["name"] for entry in chosen.result["models"]] == ["llama3:8b"]
 
 
-def test_info_of_an_empty_mirror(run):
+def test_info_of_an_empty_mirror_is_empty(run):
     outcome = run("ollama_s3_info")
     assert outcome.result["models"] == outcome.result["broken"] == []
 
@@ -227,7 +227,7 @@ def test_info_reads_more_than_a_page(run, mirror):
     assert len(outcome.result["models"]) == 1006
 
 
-def test_a_file_goes_and_comes(run, mirror, tmp_path):
+def test_file_is_published_and_fetched_once(run, mirror, tmp_path):
     source, target = tmp_path / "source.tgz", tmp_path / "target.tgz"
     source.write_bytes(LARGE)
     predicted = run("ollama_s3_file", "--check", "--diff", key="archives/a.tgz", path=source, state="published")
@@ -259,7 +259,7 @@ def test_a_file_goes_and_comes(run, mirror, tmp_path):
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
-def test_a_right_file_needs_no_mirror(run, tmp_path):
+def test_file_with_the_right_checksum_needs_no_mirror(run, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"content")
     checksum = digest_of(b"content").split(":")[1]
@@ -279,7 +279,7 @@ def test_a_right_file_needs_no_mirror(run, tmp_path):
         ({"key": "recorded", "checksum": "md5:1234"}, "invalid_digest"),
     ],
 )
-def test_a_file_that_cannot_be_right_does_not_come(run, mirror, tmp_path, arguments, code):
+def test_file_that_cannot_be_verified_is_not_fetched(run, mirror, tmp_path, arguments, code):
     sdk_client(mirror).put_object(Bucket=mirror.settings.bucket, Key="plain", Body=b"content")
     mirror.write("recorded", b"content", digest_of(b"content"))
     mirror.write("lying", b"content", digest_of(b"another"))
@@ -292,14 +292,14 @@ def test_a_file_that_cannot_be_right_does_not_come(run, mirror, tmp_path, argume
     assert os.listdir(tmp_path) == ["target"]
 
 
-def test_a_file_needs_its_directory(run, mirror, tmp_path):
+def test_file_without_its_directory_fails(run, mirror, tmp_path):
     mirror.write("x", b"content", digest_of(b"content"))
     outcome = run("ollama_s3_file", key="x", path=tmp_path / "missing" / "x")
     assert outcome.failed
     assert f"{tmp_path}/missing does not exist" in outcome.result["msg"]
 
 
-def test_a_file_of_unknown_digest_comes_when_its_checksum_is_given(run, mirror, tmp_path):
+def test_file_of_unknown_digest_is_fetched_only_with_its_checksum(run, mirror, tmp_path):
     sdk_client(mirror).put_object(Bucket=mirror.settings.bucket, Key="plain", Body=b"")
     outcome = run("ollama_s3_file", key="plain", path=tmp_path / "x", checksum=digest_of(b""))
     assert outcome.changed

@@ -59,19 +59,19 @@ def counted(settings):
     return Counted(settings)
 
 
-def test_the_first_request_is_the_sdks_and_the_others_are_like_it(counted):
+def test_range_first_request_is_made_by_the_sdk_and_copied_by_the_others(counted):
     for start, stop in ((0, 1000), (1000, 250_000), (299_999, 300_000), (0, 300_000)):
         assert counted.range(start, stop) == CONTENT[start:stop]
     assert counted.by_sdk == 1
 
 
-def test_a_manifest_that_was_read_is_an_example_too(counted):
+def test_range_after_a_read_manifest_needs_no_request_of_the_sdk(counted):
     assert counted.mirror.read(counted.key, 10_000_000) == CONTENT
     assert counted.range(5, 10) == CONTENT[5:10]
     assert counted.by_sdk == 1
 
 
-def test_connections_are_used_again(monkeypatch):
+def test_range_requests_reuse_connections(monkeypatch):
     monkeypatch.setenv("VGW_KEEP_ALIVE", "true")
     with services.s3_server() as server:
         settings = S3Settings("again", "", server.endpoint_url, server.region, server.access_key, server.secret_key)
@@ -83,7 +83,7 @@ def test_connections_are_used_again(monkeypatch):
             assert counted.range(start, start + 1000) == CONTENT[start : start + 1000]
 
 
-def test_what_is_refused_is_told_by_the_sdk(counted):
+def test_range_that_is_refused_has_the_error_of_the_sdk(counted):
     counted.range(0, 10)
     counted.mirror.write(counted.key, CONTENT[1:], digest_of(CONTENT[1:]))
     with pytest.raises(ObjectChangedError):
@@ -94,7 +94,7 @@ def test_what_is_refused_is_told_by_the_sdk(counted):
     assert counted.by_sdk == 3
 
 
-def test_credentials_are_those_of_the_moment(counted, settings):
+def test_range_requests_use_the_current_credentials(counted, settings):
     """The SDK renews temporary credentials while a long download runs."""
     counted.range(0, 10)
     signer = sdk_client(counted.mirror)._request_signer

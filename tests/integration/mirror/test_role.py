@@ -94,14 +94,14 @@ def test_role_with_a_damaged_blob_brings_the_others(play, good, mirror, path):
     assert not damaged.manifest_path(path).exists()
 
 
-def test_role_told_to_leave_failures_to_its_caller_goes_on(play, good, path):
+def test_role_that_leaves_failures_to_its_caller_continues(play, good, path):
     done = play(["one:1b", "nosuch:1b"], __ollama_models_fail_later=True)
     assert done.returncode == 0, done.stdout
     assert "later: [" in done.stdout.replace("'", "") and "nosuch:1b" in done.stdout
     assert good[0].manifest_path(path).exists()
 
 
-def test_role_in_check_mode_names_what_could_not_come(play, good, path):
+def test_role_in_check_mode_names_models_that_cannot_be_imported(play, good, path):
     done = play(["one:1b", "nosuch:1b"], "--check")
     assert done.returncode != 0
     assert "one:1b would be added" in done.stdout and "nosuch:1b" in done.stdout

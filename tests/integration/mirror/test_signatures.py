@@ -37,7 +37,7 @@ def demand(run, tmp_path, key):
     return call
 
 
-def test_a_signed_model_is_imported_and_an_unsigned_one_is_refused(run, mirror, path, demand, key, tmp_path):
+def test_enforce_imports_a_signed_model_and_refuses_an_unsigned_one(run, mirror, path, demand, key, tmp_path):
     model = Model(NAME, [b"weights", b"template"]).store(path)
     assert run("ollama_s3_publish", name=NAME, models_path=path).result["signed"] == []
     refused = demand()
@@ -57,7 +57,7 @@ def test_a_signed_model_is_imported_and_an_unsigned_one_is_refused(run, mirror, 
     assert not demand().changed
 
 
-def test_a_model_that_was_put_into_the_bucket_is_refused(run, mirror, path, demand, key, tmp_path):
+def test_enforce_refuses_a_model_of_another_writer(run, mirror, path, demand, key, tmp_path):
     Model(NAME, [b"weights"]).store(path)
     run("ollama_s3_publish", name=NAME, models_path=path, signing_key=key[0])
     assert demand().changed
@@ -69,7 +69,7 @@ def test_a_model_that_was_put_into_the_bucket_is_refused(run, mirror, path, dema
     assert_sound(tmp_path / "node", other)
 
 
-def test_an_old_model_that_is_put_back_is_refused_until_that_is_allowed(run, mirror, path, demand, key, tmp_path):
+def test_enforce_refuses_an_older_model_unless_rollback_is_allowed(run, mirror, path, demand, key, tmp_path):
     old = Model(NAME, [b"old"]).store(path)
     run("ollama_s3_publish", name=NAME, models_path=path, signing_key=key[0])
     old_manifest = mirror.manifest(old.parsed)

@@ -114,7 +114,7 @@ def test_sync_of_a_model_brings_it_once(run, model, any_server):
     assert second.result["blobs_skipped"] == 4
 
 
-def test_an_update_sends_what_is_new_and_removes_what_nobody_needs(sync, mirror, model, server):
+def test_sync_of_an_update_sends_new_blobs_and_removes_unused_ones(sync, mirror, model, server):
     sync(name="llama3:8b")
     newer = Model("llama3:8b", [LARGE, b"new template"]).publish(mirror)
     outcome = sync(name="llama3:8b")
@@ -127,7 +127,7 @@ def test_an_update_sends_what_is_new_and_removes_what_nobody_needs(sync, mirror,
     assert listed(server) == {"llama3:8b": digest_of(newer.raw)}
 
 
-def test_many_small_layers_and_shared_ones(sync, mirror, server):
+def test_sync_of_many_small_and_shared_blobs_sends_each_once(sync, mirror, server):
     layers = [os.urandom(3000) for _layer in range(150)]
     first = Model("hf.co/user/repo:Q4_K_M", layers).publish(mirror)
     second = Model("reg.example:5000/ns/m:t", [*layers[:100], b"other"]).publish(mirror)
@@ -139,7 +139,7 @@ def test_many_small_layers_and_shared_ones(sync, mirror, server):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "link"])
-def test_a_damaged_blob_that_the_server_has_is_found_and_replaced(sync, model, server, damage):
+def test_sync_replaces_a_damaged_blob_of_the_server(sync, model, server, damage):
     sync(name="llama3:8b")
     blob = model.blob_path(server.models_path, digest_of(LARGE))
     if damage == "flip":
@@ -161,7 +161,7 @@ def test_a_damaged_blob_that_the_server_has_is_found_and_replaced(sync, model, s
     assert not sync(name="llama3:8b").changed
 
 
-def test_a_blob_that_is_gone_comes_again(sync, model, server):
+def test_sync_sends_a_lost_blob_again(sync, model, server):
     """A server hides a model without its configuration, so an unlisted model may still be there."""
     sync(name="llama3:8b")
     model.blob_path(server.models_path, digest_of(model.config)).unlink()
@@ -172,7 +172,7 @@ def test_a_blob_that_is_gone_comes_again(sync, model, server):
     assert listed(server) == {"llama3:8b": digest_of(model.raw)}
 
 
-def test_what_is_damaged_in_the_mirror_is_an_error_of_one_blob(sync, mirror, model, server):
+def test_sync_of_a_damaged_blob_fails_for_this_blob_only(sync, mirror, model, server):
     other = Model("other", [b"sound"]).publish(mirror)
     damaged = bytearray(LARGE)
     damaged[7_000_000] ^= 1
@@ -194,7 +194,7 @@ def test_what_is_damaged_in_the_mirror_is_an_error_of_one_blob(sync, mirror, mod
     assert_sound(server.models_path, model, other)
 
 
-def test_all_blobs_are_attempted_even_when_the_first_cannot_be_had(sync, mirror, server):
+def test_sync_without_the_first_blob_still_attempts_all_others(sync, mirror, server):
     model = Model("llama3:8b", [b"x", b"template", LARGE]).publish(mirror)
     mirror.write(mirror.layout.blob_key(digest_of(b"x")), b"y", digest_of(b"x"))
     outcome = sync(name="llama3:8b")
@@ -206,7 +206,7 @@ def test_all_blobs_are_attempted_even_when_the_first_cannot_be_had(sync, mirror,
     assert_sound(server.models_path)
 
 
-def test_a_mirror_that_lacks_a_blob_is_found_out_before_any_byte(sync, mirror, model, server):
+def test_sync_with_a_missing_blob_fails_before_any_byte(sync, mirror, model, server):
     mirror.remove(mirror.layout.blob_key(digest_of(b"template")))
     outcome = sync(name="llama3:8b")
     assert outcome.result["error_code"] == "mirror_incomplete"
@@ -216,7 +216,7 @@ def test_a_mirror_that_lacks_a_blob_is_found_out_before_any_byte(sync, mirror, m
 # Where the models directory is not what it should be
 
 
-def test_the_store_of_another_server_is_found_out_by_the_smallest_blob(sync, model, server, path):
+def test_sync_finds_the_store_of_another_server_by_the_smallest_blob(sync, model, server, path):
     (path / "blobs").mkdir(parents=True)
     outcome = sync(name="llama3:8b", models_path=path)
     assert outcome.failed
@@ -228,7 +228,7 @@ def test_the_store_of_another_server_is_found_out_by_the_smallest_blob(sync, mod
     assert not model.blob_path(server.models_path, digest_of(LARGE)).exists()
 
 
-def test_the_store_of_another_server_is_found_out_by_what_is_in_it(sync, model, server, path):
+def test_sync_finds_the_store_of_another_server_by_its_content(sync, model, server, path):
     model.store(path)
     outcome = sync(name="llama3:8b", models_path=path)
     assert outcome.result["error_code"] == "not_its_store"
@@ -243,7 +243,7 @@ def test_the_store_of_another_server_is_found_out_by_what_is_in_it(sync, model, 
 
 
 @pytest.mark.parametrize("what", ["missing", "not a models directory", "not writable", "out of reach"])
-def test_without_write_access_it_says_what_to_do_instead(settings, model, server, path, what):
+def test_sync_without_write_access_names_the_alternative(settings, model, server, path, what):
     if what == "not a models directory":
         path.mkdir()
     elif what == "not writable":
@@ -264,7 +264,7 @@ def test_without_write_access_it_says_what_to_do_instead(settings, model, server
     assert list(path.glob("manifests/*/*/*/*")) == []
 
 
-def test_what_cannot_be_seen_is_returned_as_unverified(sync, model, path):
+def test_sync_returns_invisible_blobs_as_unverified(sync, model, path):
     sync(name="llama3:8b")
     outcome = sync(name="llama3:8b", models_path=path)
     assert not outcome.failed, outcome.result
@@ -272,7 +272,7 @@ def test_what_cannot_be_seen_is_returned_as_unverified(sync, model, path):
     assert sorted(outcome.result["unverified"]) == sorted(model.blobs)
 
 
-def test_what_cannot_be_read_is_returned_as_unverified(sync, settings, model, server):
+def test_sync_returns_unreadable_blobs_as_unverified(sync, settings, model, server):
     sync(name="llama3:8b")
     (server.models_path / ".legionio-ollama" / "verified.json").unlink()
     model.blob_path(server.models_path, digest_of(LARGE)).chmod(0o600)
@@ -310,20 +310,20 @@ def test_what_cannot_be_read_is_returned_as_unverified(sync, settings, model, se
         ({"concurrency": 0}, "invalid_option"),
     ],
 )
-def test_what_cannot_work_is_one_message(sync, model, server, changes, code):
+def test_sync_that_cannot_work_fails_with_one_message(sync, model, server, changes, code):
     outcome = sync(**{"name": "llama3:8b", **changes})
     assert outcome.failed
     assert outcome.result["error_code"] == code
     assert list((server.models_path / "blobs").iterdir()) == []
 
 
-def test_a_host_that_is_no_ollama_is_named(sync, settings, model):
+def test_sync_to_a_host_without_ollama_names_it(sync, settings, model):
     outcome = sync(name="llama3:8b", host=settings.endpoint_url, retries=0)
     assert outcome.failed
     assert settings.endpoint_url in outcome.result["msg"]
 
 
-def test_a_real_model_answers_after_it(run, settings, path):
+def test_sync_of_a_real_model_makes_it_answer(run, settings, path):
     """Publish from the lab's store, sync to an empty server, and ask it."""
     assert run("ollama_s3_publish", name="smollm2:135m", models_path=services.model_store()).changed
     with services.ollama_server(path) as server:

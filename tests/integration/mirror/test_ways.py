@@ -71,7 +71,7 @@ def interpreter(sdk):
         ("newest", "plain_server", "virtual"),
     ],
 )
-def test_the_whole_way_of_a_model(sdk, kind, style, files, request, tmp_path):
+def test_model_is_published_listed_and_imported_over_each_endpoint(sdk, kind, style, files, request, tmp_path):
     server = request.getfixturevalue(kind)
     encrypted = kind != "plain_server"
     bucket = f"test-{uuid.uuid4().hex[:12]}"

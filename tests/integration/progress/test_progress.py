@@ -91,7 +91,7 @@ def test_progress_of_two_hosts_at_once_names_both(
 
 
 @pytest.mark.parametrize("pipelining", [False, True], ids=["files", "pipelining"])
-def test_over_ssh_as_another_user(
+def test_progress_over_ssh_as_another_user_is_shown(
     play: Any, through: Any, folder: Path, spool: Path, core: Path, model: Model, ssh: sshd.SshServer, pipelining: bool
 ) -> None:
     hosts = {
@@ -125,7 +125,9 @@ def test_progress_over_ssh_as_root_is_shown(
     assert_clean(spool)
 
 
-def test_in_a_podman_container_as_another_user(play: Any, through: Any, folder: Path, core: Path, model: Model) -> None:
+def test_progress_in_a_podman_container_as_another_user_is_shown(
+    play: Any, through: Any, folder: Path, core: Path, model: Model
+) -> None:
     with container.container(folder) as host:
         variables = {
             **host.variables,
@@ -155,7 +157,7 @@ def test_in_a_podman_container_as_another_user(play: Any, through: Any, folder: 
     ],
     ids=["off", "no_log", "async", "check", "module_defaults"],
 )
-def test_progress_that_is_not_wanted_is_not_shown(
+def test_progress_turned_off_is_not_shown(
     play: Any, through: Any, folder: Path, spool: Path, changes: Any, task: Any
 ) -> None:
     done = play([{**importing(through, folder, **changes), **task}]).wait()
@@ -167,7 +169,7 @@ def test_progress_that_is_not_wanted_is_not_shown(
     assert_clean(spool)
 
 
-def test_what_is_quick_is_not_announced(play: Any, settings: S3Settings, folder: Path, spool: Path) -> None:
+def test_quick_task_shows_no_progress(play: Any, settings: S3Settings, folder: Path, spool: Path) -> None:
     Model("tiny:1b", [b"weights", b"small"]).publish(Mirror(settings))
     done = play([importing(options(settings), folder)]).wait()
     assert done.process.returncode == 0 and done.shown == [], done.output
@@ -175,7 +177,7 @@ def test_what_is_quick_is_not_announced(play: Any, settings: S3Settings, folder:
 
 
 @pytest.mark.usefixtures("model")
-def test_a_failure_keeps_the_last_progress(
+def test_failed_module_keeps_the_last_progress(
     play: Any, through: Any, slow: faulty_proxy.Proxy, folder: Path, spool: Path
 ) -> None:
     started = play([importing(through, folder, chunk_size="1M", concurrency=4)])
@@ -192,7 +194,7 @@ def test_a_failure_keeps_the_last_progress(
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.every_version
-def test_a_killed_module_keeps_the_last_progress_and_leaves_nothing(
+def test_killed_module_keeps_the_last_progress_and_leaves_nothing(
     play: Any, through: Any, folder: Path, spool: Path, number: signal.Signals, core: Path
 ) -> None:
     started = play([importing(through, folder)], core=core, env={"ANSIBLE_PIPELINING": "false"})
@@ -206,7 +208,7 @@ def test_a_killed_module_keeps_the_last_progress_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("model")
-def test_a_task_that_takes_too_long_says_how_far_it_was(
+def test_task_beyond_its_timeout_reports_its_progress(
     play: Any, through: Any, slow: faulty_proxy.Proxy, folder: Path
 ) -> None:
     slow.rule = lambda request: faulty_proxy.Fault(rate=100_000.0) if request.range else None
@@ -217,7 +219,7 @@ def test_a_task_that_takes_too_long_says_how_far_it_was(
 
 
 @pytest.mark.usefixtures("model")
-def test_a_broken_connection_says_how_far_it_was(
+def test_broken_connection_reports_the_last_progress(
     play: Any, through: Any, folder: Path, spool: Path, ssh: sshd.SshServer, core: Path
 ) -> None:
     variables = {**ssh.variables, "ansible_ssh_args": "-o ControlMaster=no"}
@@ -236,7 +238,9 @@ def test_a_broken_connection_says_how_far_it_was(
 
 
 @pytest.mark.usefixtures("model")
-def test_a_target_that_hinders_the_telling_is_no_failure(play: Any, through: Any, folder: Path, model: Model) -> None:
+def test_target_without_a_usable_folder_shows_no_progress_and_succeeds(
+    play: Any, through: Any, folder: Path, model: Model
+) -> None:
     hosts = {"node": {"ansible_connection": "local", "ansible_system_tmpdirs": ["/proc/nowhere", f"{folder}/missing"]}}
     done = play([importing(through, folder)], hosts=hosts).wait()
     assert done.process.returncode == 0 and done.shown == [], done.output
@@ -289,7 +293,7 @@ def registry(model_store: Path) -> Iterator[Registry]:
         yield registry
 
 
-def test_a_pull_and_a_push(play: Any, registry: Registry, folder: Path, spool: Path) -> None:
+def test_progress_of_a_pull_and_a_push_is_shown(play: Any, registry: Registry, folder: Path, spool: Path) -> None:
     mine = "registry.example.com:5000/team/mine:latest"
     with services.ollama_server(env=registry.environment) as server:
         common = {"host": server.url, "insecure": True, "progress_interval": 1}
@@ -338,7 +342,9 @@ def modules_of(play: Play) -> list[int]:
     return found
 
 
-def test_the_file_is_for_its_user_alone(play: Any, through: Any, folder: Path, spool: Path, model: Model) -> None:
+def test_progress_file_is_readable_only_for_its_user(
+    play: Any, through: Any, folder: Path, spool: Path, model: Model
+) -> None:
     started = play([importing(through, folder)])
     started.wait_for_line()
     (file,) = spool.iterdir()

@@ -77,7 +77,9 @@ def test_create_with_an_adapter_is_done_once(
     assert without["changed"] is True and len(without["diff"]["after"]["weights"]) == 1
 
 
-def test_an_adapter_is_at_work(module: Any, own_server: services.OllamaServer, tmp_path: Path) -> None:
+def test_create_with_an_adapter_changes_the_answers(
+    module: Any, own_server: services.OllamaServer, tmp_path: Path
+) -> None:
     texts = {}
     for name, size in (("still", 0.0), ("strong", 0.5)):
         adapter = write_adapter(tmp_path / f"{name}.gguf", size)

@@ -50,7 +50,7 @@ def test_pull_in_the_background_waited_for_is_done_once(empty: services.OllamaSe
     assert names(empty) == [NAME]
 
 
-def test_left_alone_and_asked_for_later(empty: services.OllamaServer, registry: Registry, tmp_path: Path) -> None:
+def test_pull_polled_later_is_done_once(empty: services.OllamaServer, registry: Registry, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     registry.rate = 1_000_000  # longer than the tasks in between take, until they are done
     release = threading.Thread(target=_speed_up_after, args=(registry, seen), daemon=True)
@@ -82,7 +82,9 @@ def _speed_up_after(registry: Registry, file: Path) -> None:
     registry.rate = None
 
 
-def test_out_of_time_and_gone_on_with(empty: services.OllamaServer, registry: Registry, tmp_path: Path) -> None:
+def test_pull_beyond_its_async_limit_fails_and_the_next_run_completes_it(
+    empty: services.OllamaServer, registry: Registry, tmp_path: Path
+) -> None:
     """Ansible ends a job after its time; no incomplete model remains, and the next run completes the pull."""
     registry.rate = 2_000_000  # the whole would take 49 seconds
     done = play(tmp_path, [{**PULL, "async": 7, "poll": 1}], empty.url, {})

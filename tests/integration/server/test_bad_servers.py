@@ -76,7 +76,7 @@ def test_module_without_a_server_fails(module: Any, name: str) -> None:
     [(200, b"<html><head><title>Welcome</title>"), (502, b"<html><title>502 Bad Gateway</title>")],
     indirect=True,
 )
-def test_the_page_of_something_else(module: Any, page: str, name: str) -> None:
+def test_module_with_a_web_page_as_answer_says_not_ollama(module: Any, page: str, name: str) -> None:
     result = module(name, host=page, **MODULES[name])
     assert result["failed"], result
     assert result["error_code"] == "not_ollama", result
@@ -84,19 +84,19 @@ def test_the_page_of_something_else(module: Any, page: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("page", [(500, json.dumps({"error": "out of memory"}).encode())], indirect=True)
-def test_a_failure_with_a_message(module: Any, page: str) -> None:
+def test_inference_that_fails_returns_the_servers_message(module: Any, page: str) -> None:
     result = module("ollama_inference", host=page, name="m", prompt="x")
     assert result["failed"] and (result["error_code"], result["status"]) == ("ollama_error", 500)
     assert result["server_message"] == "out of memory" and "out of memory" in result["msg"]
 
 
 @pytest.mark.parametrize("page", [(200, b'{"response": "half", "done": false}\n')], indirect=True)
-def test_a_stream_without_its_end(module: Any, page: str) -> None:
+def test_inference_with_an_unfinished_stream_fails(module: Any, page: str) -> None:
     result = module("ollama_inference", host=page, name="m", prompt="x")
     assert result["failed"] and result["error_code"] == "incomplete_response"
 
 
-def test_a_wrong_authority_and_the_right_one(module: Any, tmp_path: Path) -> None:
+def test_tls_only_the_right_authority_is_accepted(module: Any, tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -123,12 +123,12 @@ def test_a_wrong_authority_and_the_right_one(module: Any, tmp_path: Path) -> Non
         ({"host": "https://127.0.0.1:1", "ca_path": "/nope"}, "invalid_server"),
     ],
 )
-def test_module_with_settings_that_cannot_work_fails(module: Any, options: dict[str, Any], code: str) -> None:
+def test_module_with_impossible_settings_fails(module: Any, options: dict[str, Any], code: str) -> None:
     result = module("ollama_model_info", **options)
     assert result["failed"] and result["error_code"] == code
 
 
-def test_a_password_in_the_address_is_shown_nowhere(module: Any, ollama: services.OllamaServer) -> None:
+def test_password_in_the_address_is_never_shown(module: Any, ollama: services.OllamaServer) -> None:
     for host in (
         ollama.url.replace("//", "//me:hunter%402@"),
         "http://me:hunter%402@127.0.0.1:1",

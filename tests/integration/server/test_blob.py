@@ -45,7 +45,7 @@ def test_blob_is_uploaded_once(module: Any, any_server: services.OllamaServer, f
     assert module("ollama_blob", check=True, **options)["changed"] is False
 
 
-def test_a_file_that_is_not_what_it_should_be(module: Any, ollama: services.OllamaServer, file: Path) -> None:
+def test_blob_with_another_digest_fails(module: Any, ollama: services.OllamaServer, file: Path) -> None:
     wrong = "sha256:" + "0" * 64
     result = module("ollama_blob", host=ollama.url, path=str(file), digest=wrong)
     assert result["failed"] and result["error_code"] == "digest_mismatch"
@@ -53,12 +53,12 @@ def test_a_file_that_is_not_what_it_should_be(module: Any, ollama: services.Olla
     assert (result["digest"], result["expected"]) == (digest_of(file), wrong)
 
 
-def test_a_digest_that_is_none(module: Any, ollama: services.OllamaServer, file: Path) -> None:
+def test_blob_with_an_invalid_digest_fails(module: Any, ollama: services.OllamaServer, file: Path) -> None:
     result = module("ollama_blob", host=ollama.url, path=str(file), digest="md5:x")
     assert result["failed"] and result["error_code"] == "invalid_digest"
 
 
-def test_a_file_that_is_not_there(module: Any, ollama: services.OllamaServer, tmp_path: Path) -> None:
+def test_blob_of_a_missing_file_fails(module: Any, ollama: services.OllamaServer, tmp_path: Path) -> None:
     result = module("ollama_blob", host=ollama.url, path=str(tmp_path / "gone"))
     assert result["failed"] and result["error_code"] == "upload_source"
     assert f"The file {tmp_path / 'gone'} cannot be sent: No such file or directory." in result["msg"]

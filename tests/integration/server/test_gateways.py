@@ -117,7 +117,7 @@ def guarded(authority: trustme.CA, own_server: services.OllamaServer) -> Iterato
     gateway.close()
 
 
-def test_every_module_through_a_guarded_proxy(
+def test_every_module_works_through_a_guarded_proxy(
     module: Any,
     guarded: Gateway,
     files: dict[str, str],
@@ -164,7 +164,7 @@ def proxy(own_server: services.OllamaServer) -> Iterator[Gateway]:
     gateway.close()
 
 
-def test_a_proxy_of_the_environment(module: Any, proxy: Gateway) -> None:
+def test_proxy_of_the_environment_is_used_except_for_no_proxy(module: Any, proxy: Gateway) -> None:
     host = "http://ollama.invalid:11434"
     environment = {"http_proxy": proxy.url, "HTTP_PROXY": proxy.url, "no_proxy": "", "NO_PROXY": ""}
     listed = module("ollama_model_info", host=host, environment=environment)
@@ -182,9 +182,7 @@ def test_a_proxy_of_the_environment(module: Any, proxy: Gateway) -> None:
     assert len(proxy.requests) == asked, "what is excepted goes around the proxy"
 
 
-def test_this_machine_is_not_asked_through_a_proxy(
-    module: Any, proxy: Gateway, own_server: services.OllamaServer
-) -> None:
+def test_requests_to_this_machine_use_no_proxy(module: Any, proxy: Gateway, own_server: services.OllamaServer) -> None:
     environment = {"http_proxy": proxy.url, "HTTP_PROXY": proxy.url, "no_proxy": "", "NO_PROXY": ""}
     assert module("ollama_model_info", host=own_server.url, environment=environment)["models"]
     assert proxy.requests == []

@@ -60,7 +60,7 @@ def test_structured_output_is_decoded(module: Any, ollama: services.OllamaServer
     assert set(result["data"]) == {"city"}
 
 
-def test_structured_output_that_is_cut_off(module: Any, ollama: services.OllamaServer) -> None:
+def test_structured_output_cut_off_fails_and_returns_the_text(module: Any, ollama: services.OllamaServer) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     result = module(
         "ollama_inference",
@@ -75,7 +75,7 @@ def test_structured_output_that_is_cut_off(module: Any, ollama: services.OllamaS
     assert result["text"] and result["usage"]["output_tokens"] == 2
 
 
-def test_a_system_prompt_of_a_chat(module: Any, ollama: services.OllamaServer) -> None:
+def test_system_prompt_of_a_chat_reaches_the_model(module: Any, ollama: services.OllamaServer) -> None:
     plain = module("ollama_inference", host=ollama.url, name="smollm2:135m", messages=QUESTION)
     other = module(
         "ollama_inference", host=ollama.url, name="smollm2:135m", messages=QUESTION, system="Be a pirate, arr."
@@ -88,7 +88,7 @@ def test_a_system_prompt_of_a_chat(module: Any, ollama: services.OllamaServer) -
     [{"prompt": "What is it?"}, {"messages": [{"role": "user", "content": "What is it?"}]}],
     ids=["prompt", "chat"],
 )
-def test_an_image_reaches_the_server(module: Any, tmp_path: Path, question: dict[str, Any]) -> None:
+def test_image_reaches_the_server(module: Any, tmp_path: Path, question: dict[str, Any]) -> None:
     """No model of the lab has eyes, and Ollama drops what a model cannot see, so the request itself is looked at."""
     seen = []
 
@@ -111,14 +111,14 @@ def test_an_image_reaches_the_server(module: Any, tmp_path: Path, question: dict
     assert (seen[0]["messages"][-1] if "messages" in question else seen[0])["images"] == ["ZG90"]
 
 
-def test_an_image_that_is_not_there(module: Any, ollama: services.OllamaServer, tmp_path: Path) -> None:
+def test_missing_image_fails(module: Any, ollama: services.OllamaServer, tmp_path: Path) -> None:
     result = module(
         "ollama_inference", host=ollama.url, name="smollm2:135m", prompt="x", images=[str(tmp_path / "gone")]
     )
     assert result["failed"] and "gone cannot be read: No such file" in result["msg"]
 
 
-def test_check_mode_asks_the_model_nothing(module: Any, ollama: services.OllamaServer) -> None:
+def test_check_mode_sends_the_model_nothing(module: Any, ollama: services.OllamaServer) -> None:
     official.Client(ollama.url).generate("smollm2:135m", keep_alive=0)
     result = module("ollama_inference", check=True, host=ollama.url, name="smollm2:135m", prompt="x")
     assert result["changed"] is False and "text" not in result
@@ -141,7 +141,7 @@ def test_inference_with_a_missing_model_fails(module: Any, ollama: services.Olla
         ({"format": ["a"]}, "invalid_option"),
     ],
 )
-def test_inference_with_options_that_cannot_be_fails(
+def test_inference_with_impossible_options_fails(
     module: Any, ollama: services.OllamaServer, options: dict[str, Any], code: str
 ) -> None:
     result = module("ollama_inference", host=ollama.url, name="smollm2:135m", prompt="x", **options)
@@ -164,7 +164,7 @@ def test_inference_ends_at_its_total_timeout(module: Any, ollama: services.Ollam
     "options",
     [{}, {"prompt": "x", "messages": QUESTION}, {"prompt": "x", "tools": [{}]}, {"input": ["x"], "system": "y"}],
 )
-def test_combinations_that_make_no_sense(module: Any, options: dict[str, Any]) -> None:
+def test_contradictory_options_are_refused(module: Any, options: dict[str, Any]) -> None:
     assert module("ollama_inference", host="127.0.0.1:1", name="m", **options)["failed"]
 
 
@@ -200,7 +200,7 @@ def test_tools_are_offered_and_called(module: Any, own_server: services.OllamaSe
     assert result["text"] == "" and "data" not in result, "a call is not an answer that lacks its JSON"
 
 
-def test_thinking_is_kept_apart(module: Any, own_server: services.OllamaServer) -> None:
+def test_thinking_is_returned_apart_from_the_text(module: Any, own_server: services.OllamaServer) -> None:
     """Ollama reads text after an opening tag at the end of the prompt as thinking, so any model can think."""
     client = official.Client(own_server.url)
     template = "{{ range .Messages }}{{ .Content }}{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}\n{{ end }}"

@@ -100,7 +100,7 @@ def test_present_of_a_missing_model_pulls_it_once(server: Server, registry: Regi
     assert server.official.show(OURS).template == server.official.show("smollm2:135m").template
 
 
-def test_nothing_is_asked_of_the_registry_for_what_is_there(server: Server, registry: Registry) -> None:
+def test_present_of_an_existing_model_asks_no_registry(server: Server, registry: Registry) -> None:
     asked = len(registry.requests)
     for name in ("smollm2:135m", "SmolLM2:135m", "registry.ollama.ai/library/smollm2:135m"):
         result = server.run(name)
@@ -109,7 +109,7 @@ def test_nothing_is_asked_of_the_registry_for_what_is_there(server: Server, regi
 
 
 @pytest.mark.every_version
-def test_always_pulled_and_changed_only_by_a_newer_version(
+def test_pull_always_is_a_change_only_for_a_newer_version(
     server: Server, registry: Registry, model_store: Path, removed: list[str]
 ) -> None:
     name = "registry.example.com:5000/team/moving"
@@ -150,7 +150,7 @@ def test_present_with_pull_never_fails_for_a_missing_model(server: Server) -> No
             assert "pull=never" in result["msg"]
 
 
-def test_a_name_that_is_none(server: Server) -> None:
+def test_invalid_name_is_refused(server: Server) -> None:
     result = server.run("a//b")
     assert result["failed"] and result["error_code"] == "invalid_name"
 
@@ -159,7 +159,7 @@ def test_a_name_that_is_none(server: Server) -> None:
 
 
 @pytest.mark.every_version
-def test_a_copy_and_its_update(server: Server, removed: list[str]) -> None:
+def test_copy_follows_its_changed_source(server: Server, removed: list[str]) -> None:
     removed.append("assistant:latest")
     result = server.twice("assistant:latest", source="smollm2:135m")
     assert result["actions"] == ["copy smollm2:135m to assistant:latest"]
@@ -169,14 +169,14 @@ def test_a_copy_and_its_update(server: Server, removed: list[str]) -> None:
     assert server.digest("assistant:latest") == server.digest("all-minilm:latest")
 
 
-def test_a_copy_of_what_has_to_be_pulled(server: Server, removed: list[str]) -> None:
+def test_copy_of_a_missing_model_pulls_it_first(server: Server, removed: list[str]) -> None:
     source = "registry.example.com:5000/team/all-minilm"
     removed += [source + ":latest", "embedder:latest"]
     result = server.twice("embedder:latest", exact=False, source=source, insecure=True)
     assert result["actions"] == [f"pull {source}:latest", f"copy {source}:latest to embedder:latest"]
 
 
-def test_present_as_a_copy_of_itself_is_refused(server: Server) -> None:
+def test_copy_of_a_model_to_itself_is_refused(server: Server) -> None:
     result = server.run("smollm2:135m", source="registry.ollama.ai/library/smollm2:135m")
     assert result["failed"] and result["error_code"] == "invalid_option"
 
@@ -229,14 +229,14 @@ def test_create_from_a_model_is_done_once(server: Server, removed: list[str]) ->
         ("from", "all-minilm"),
     ],
 )
-def test_a_changed_part_is_a_change(able: Server, part: str, value: Any) -> None:
+def test_create_with_a_changed_part_is_a_change(able: Server, part: str, value: Any) -> None:
     able.run("changing", create=PIRATE)
     result = able.twice("changing:latest", exact=False, create={**PIRATE, part: value})
     key = "weights" if part == "from" else part
     assert result["diff"]["before"][key] != result["diff"]["after"][key]
 
 
-def test_a_part_that_is_no_longer_given_is_that_of_the_origin(server: Server, removed: list[str]) -> None:
+def test_create_without_a_former_part_uses_that_of_the_origin(server: Server, removed: list[str]) -> None:
     removed.append("plain:latest")
     server.run("plain", create=PIRATE)
     result = server.twice("plain:latest", exact=False, create={"from": "smollm2:135m"})
@@ -269,7 +269,7 @@ def test_create_from_a_file_is_done_once(server: Server, weights: Path, removed:
     assert changed["changed"] is True
 
 
-def test_made_from_a_file_without_a_template(able: Server, weights: Path) -> None:
+def test_create_from_a_file_without_a_template_is_done_once(able: Server, weights: Path) -> None:
     """Ollama finds template and stop words in the file itself, and they must not look like a difference."""
     create = {"files": {"tiny.gguf": str(weights)}}
     assert able.run("bare:q4", create=create)["changed"] is True
@@ -278,7 +278,7 @@ def test_made_from_a_file_without_a_template(able: Server, weights: Path) -> Non
     able.official.delete("bare:q4")
 
 
-def test_made_from_other_weights_of_the_same_name(able: Server, weights: Path, tmp_path: Path) -> None:
+def test_create_from_other_weights_of_the_same_name_is_a_change(able: Server, weights: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     path.symlink_to(weights)
     create = {"files": {"tiny.gguf": str(path)}, "template": "{{ .Prompt }}"}
@@ -320,7 +320,7 @@ def test_create_from_a_directory_is_done_once(server: Server, tiny_bert: Path, r
         assert len(vectors[0]) == 32
 
 
-def test_an_origin_that_has_to_be_pulled(server: Server, removed: list[str]) -> None:
+def test_create_from_a_missing_origin_pulls_it_first(server: Server, removed: list[str]) -> None:
     origin = "registry.example.com:5000/team/smollm2:135m"
     removed += [origin, "derived:latest"]
     create = {"from": origin, "system": "Be brief."}
@@ -328,7 +328,7 @@ def test_an_origin_that_has_to_be_pulled(server: Server, removed: list[str]) -> 
     assert result["actions"] == [f"pull {origin}", "create derived:latest"]
 
 
-def test_an_origin_that_nobody_has(server: Server) -> None:
+def test_create_from_an_unknown_origin_fails_and_leaves_nothing(server: Server) -> None:
     result = server.run("x", create={"from": "registry.example.com:5000/team/nope"}, insecure=True)
     assert result["failed"] and result["error_code"] == "model_not_found"
     assert server.digest("x:latest") is None, "nothing half-made is left"
@@ -344,7 +344,7 @@ def test_an_origin_that_nobody_has(server: Server) -> None:
         ({"from": "smollm2:135m", "quantize": "q4_K_M"}, "ollama_error"),
     ],
 )
-def test_create_of_what_cannot_be_made_fails_and_leaves_nothing(
+def test_create_of_an_impossible_model_fails_and_leaves_nothing(
     able: Server, create: dict[str, Any], code: str
 ) -> None:
     result = able.run("x", create=create)
@@ -352,7 +352,7 @@ def test_create_of_what_cannot_be_made_fails_and_leaves_nothing(
     assert able.digest("x:latest") is None
 
 
-def test_create_from_a_file_that_is_no_model_fails_in_the_servers_words(server: Server, tmp_path: Path) -> None:
+def test_create_from_a_file_without_a_model_fails_with_the_servers_message(server: Server, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"not a model")
     result = server.run("x", create={"files": {"x.gguf": str(tmp_path / "x.gguf")}})
     assert result["failed"] and result["server_message"], result
@@ -374,7 +374,7 @@ def test_push_sends_the_model_each_time(server: Server, registry: Registry, remo
     assert (again["changed"], again["actions"]) == (True, [f"push {name}"]), "as its documentation says"
 
 
-def test_a_push_that_fails_tells_what_was_done_before(server: Server, removed: list[str]) -> None:
+def test_push_that_fails_returns_the_actions_before_it(server: Server, removed: list[str]) -> None:
     name = "127.0.0.1:1/team/unpushed:latest"
     removed.append(name)
     result = server.run(name, source="smollm2:135m", push=True, insecure=True)
@@ -420,7 +420,7 @@ def test_loaded_and_unloaded_change_what_runs_once(able: Server, name: str) -> N
     assert able.run(name, state="unloaded")["changed"] is False
 
 
-def test_loaded_for_good_and_back(able: Server) -> None:
+def test_loaded_with_another_keep_alive_changes_it_once(able: Server) -> None:
     able.run("smollm2:135m", state="unloaded")
     for keep_alive, changed, year in ((-1, True, 2300), ("-1", False, 2300), ("1h", True, 0), ("30m", False, 0)):
         predicted = able.run("smollm2:135m", state="loaded", keep_alive=keep_alive, check=True)
@@ -431,7 +431,7 @@ def test_loaded_for_good_and_back(able: Server) -> None:
     able.run("smollm2:135m", state="unloaded")
 
 
-def test_loaded_anew_for_another_context(able: Server) -> None:
+def test_loaded_with_another_context_reloads_the_model(able: Server) -> None:
     able.run("smollm2:135m", state="unloaded")
     for context, changed in ((1024, True), (1024, False), (2048, True)):
         result = able.run("smollm2:135m", state="loaded", options={"num_ctx": str(context)})
@@ -440,7 +440,7 @@ def test_loaded_anew_for_another_context(able: Server) -> None:
     able.run("smollm2:135m", state="unloaded")
 
 
-def test_unloading_waits_for_answers_no_longer_than_it_may(able: Server) -> None:
+def test_unloaded_waits_for_running_answers_within_its_limit(able: Server) -> None:
     endless = {"num_predict": 100_000, "temperature": 50.0, "top_k": 40000}
     stream = able.official.generate("smollm2:135m", "Go on", stream=True, options=endless)
     next(iter(stream))
@@ -452,7 +452,7 @@ def test_unloading_waits_for_answers_no_longer_than_it_may(able: Server) -> None
 
 
 @pytest.mark.parametrize("state", ["loaded", "unloaded", "absent"])
-def test_a_model_that_is_missing(server: Server, state: str) -> None:
+def test_missing_model_fails_only_for_loaded(server: Server, state: str) -> None:
     result = server.run("nope", state=state)
     if state == "loaded":
         assert result["failed"] and result["error_code"] == "model_not_found"
@@ -472,6 +472,6 @@ def test_a_model_that_is_missing(server: Server, state: str) -> None:
         {"create": {"system": "x"}},
     ],
 )
-def test_combinations_that_make_no_sense(able: Server, options: dict[str, Any]) -> None:
+def test_contradictory_options_are_refused(able: Server, options: dict[str, Any]) -> None:
     result = able.run("smollm2:135m", **options)
     assert result["failed"] and "Traceback" not in result["msg"]

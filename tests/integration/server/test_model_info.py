@@ -13,7 +13,7 @@ import services
 
 
 @pytest.mark.every_version
-def test_everything_as_the_official_client_sees_it(module: Any, any_server: services.OllamaServer) -> None:
+def test_info_of_all_models_is_what_the_official_client_lists(module: Any, any_server: services.OllamaServer) -> None:
     result = module("ollama_model_info", host=any_server.url)
     assert result["changed"] is False
     assert result["version"] in ("0.5.5", "0.24.0", "0.32.5")
@@ -75,11 +75,11 @@ def test_info_returns_what_is_running(module: Any, ollama: services.OllamaServer
     ]
 
 
-def test_the_host_of_the_environment(module: Any, ollama: services.OllamaServer) -> None:
+def test_info_without_a_host_uses_that_of_the_environment(module: Any, ollama: services.OllamaServer) -> None:
     result = module("ollama_model_info", environment={"OLLAMA_HOST": ollama.url.partition("//")[2]})
     assert result["models"]
 
 
-def test_a_name_that_is_none(module: Any, ollama: services.OllamaServer) -> None:
+def test_info_of_an_invalid_name_fails(module: Any, ollama: services.OllamaServer) -> None:
     result = module("ollama_model_info", host=ollama.url, name="a//b")
     assert result["failed"] and result["error_code"] == "invalid_name"

@@ -84,7 +84,7 @@ def test_count_of_a_prompt_within_the_context_is_what_a_chat_counts(requester: R
         ("ollama-newest", "provider_error", True, ""),
     ],
 )
-def test_count_of_another_ollama_is_refused_only_where_it_cannot_count(
+def test_count_of_another_ollama_is_refused_only_if_it_cannot_count(
     broker_with_topology: Any,
     start_worker: Any,
     model_store: Path,

@@ -251,7 +251,9 @@ def check(got: tuple[Any, Any, dict[str, Any]], event: str, lane: str, health: d
     }
 
 
-def test_a_life_to_the_letter(broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger) -> None:
+def test_worker_from_start_to_stop_publishes_these_events_literally(
+    broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
+) -> None:
     available = {"ready": True, "status": "available"}
     lanes = {CHAT_LANE, GENERATE_LANE, EMBED_LANE}
     with worker(start_worker, broker_with_topology, ollama, CHAT, GENERATE, EMBED, registry={"heartbeat_interval": 2}):
@@ -270,7 +272,7 @@ def test_a_life_to_the_letter(broker_with_topology: Any, ollama: Tags, start_wor
         check(got, "offering_unavailable", got[2]["lane"], {"ready": False, "status": "unavailable"})
 
 
-def test_by_default_a_lane_is_told_of_every_30_seconds(
+def test_lane_by_default_is_announced_every_30_seconds(
     broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
 ) -> None:
     with worker(start_worker, broker_with_topology, ollama, GENERATE):
@@ -281,7 +283,7 @@ def test_by_default_a_lane_is_told_of_every_30_seconds(
         assert 29 < (moments[1] - moments[0]).total_seconds() < 55
 
 
-def test_a_lane_that_is_not_served_is_degraded_and_comes_back(
+def test_lane_that_is_not_served_is_announced_degraded_until_it_recovers(
     broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
 ) -> None:
     ollama.models = ["qwen3.5:27b"]
@@ -298,7 +300,7 @@ def test_a_lane_that_is_not_served_is_degraded_and_comes_back(
         ledger.next("offering_heartbeat", EMBED_LANE)
 
 
-def test_a_worker_that_nobody_can_be_told_of_works_all_the_same(
+def test_worker_without_the_registry_exchange_still_works(
     broker_with_topology: Any, ollama: Tags, start_worker: Any
 ) -> None:
     """Without the exchange, as a broker is that was set up before there were events."""
@@ -329,7 +331,7 @@ def test_a_worker_that_nobody_can_be_told_of_works_all_the_same(
     connection.close()
 
 
-def test_a_worker_that_is_told_to_says_nothing(
+def test_worker_with_the_registry_disabled_publishes_nothing(
     broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
 ) -> None:
     with worker(
@@ -343,7 +345,7 @@ def test_a_worker_that_is_told_to_says_nothing(
     assert ledger.channel.basic_get(QUEUE, auto_ack=True)[0] is None
 
 
-def test_a_worker_that_is_killed_says_nothing_and_its_silence_tells(
+def test_worker_that_is_killed_publishes_nothing_more(
     broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
 ) -> None:
     with worker(start_worker, broker_with_topology, ollama, GENERATE, registry={"heartbeat_interval": 1}) as log:
@@ -359,7 +361,7 @@ def test_a_worker_that_is_killed_says_nothing_and_its_silence_tells(
         assert ledger.left() == []
 
 
-def test_readers_of_version_2_are_told_of_changes_alone(
+def test_events_of_version_2_are_published_only_for_changes(
     broker_with_topology: Any, ollama: Tags, start_worker: Any, ledger: Ledger
 ) -> None:
     def of_version2() -> dict[str, Any]:

@@ -62,9 +62,7 @@ def worker(broker_with_topology: Any, ollama: Any, start_worker: Any) -> Iterato
         yield log
 
 
-def test_a_requester_in_ruby_is_answered_alike_in_any_order_of_versions(
-    broker_with_topology: Any, worker: Path
-) -> None:
+def test_ruby_requester_gets_the_same_answers_in_any_order_of_versions(broker_with_topology: Any, worker: Path) -> None:
     url = broker_with_topology.amqp_url
     first = dict(zip(("typed", "2", "3"), ask(url, ("typed", "2", "3"))))
     assert all(kind == "llm.fleet.response" for kind, _body in first.values())
@@ -74,7 +72,7 @@ def test_a_requester_in_ruby_is_answered_alike_in_any_order_of_versions(
         assert ask(url, order) == [first[version] for version in order]
 
 
-def test_an_encrypted_request_of_ruby_is_answered_alike(broker_with_topology: Any, worker: Path) -> None:
+def test_ruby_encrypted_request_gets_the_same_answer(broker_with_topology: Any, worker: Path) -> None:
     url = broker_with_topology.amqp_url
     for version in ("2", "3"):
         assert ask(url, (version,), encrypted=True) == ask(url, (version,))

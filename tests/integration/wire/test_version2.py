@@ -42,7 +42,7 @@ ECHO = ("request_id", "idempotency_key", "provider", "provider_instance", "model
 
 @pytest.mark.parametrize("operation", ["chat", "stream"])
 @pytest.mark.every_version
-def test_a_conversation_is_answered_as_one_whole(requester: Requester, operation: str) -> None:
+def test_chat_and_stream_are_answered_in_one_message(requester: Requester, operation: str) -> None:
     document = requester.request(operation)
     body = requester.answer(document)
     assert "Paris" in body["content"]
@@ -52,7 +52,7 @@ def test_a_conversation_is_answered_as_one_whole(requester: Requester, operation
     assert body["trace_context"] == document["trace_context"]
 
 
-def test_the_params_reach_the_model(requester: Requester) -> None:
+def test_params_reach_the_model(requester: Requester) -> None:
     params = {
         "system": "Be brief.",
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Count to ten."}]}],
@@ -65,7 +65,7 @@ def test_the_params_reach_the_model(requester: Requester) -> None:
     assert (body["usage"]["output_tokens"], body["finish_reason"]) == (3, "max_tokens")
 
 
-def test_a_schema_shapes_the_answer(requester: Requester) -> None:
+def test_schema_shapes_the_answer(requester: Requester) -> None:
     schema = {
         "type": "object",
         "properties": {"colour": {"type": "string", "enum": ["red", "blue"]}},
@@ -75,7 +75,7 @@ def test_a_schema_shapes_the_answer(requester: Requester) -> None:
     assert json.loads(body["content"])["colour"] in ("red", "blue")
 
 
-def test_a_text_is_embedded_as_a_vector_and_a_list_as_vectors(requester: Requester) -> None:
+def test_embed_of_a_text_is_a_vector_and_of_a_list_vectors(requester: Requester) -> None:
     one = requester.answer(requester.request("embed", model=EMBED_MODEL, params={"text": "north"}), EMBED_KEY)
     assert len(one["content"]) == 384
     several = requester.answer(
@@ -86,7 +86,7 @@ def test_a_text_is_embedded_as_a_vector_and_a_list_as_vectors(requester: Request
     assert several["usage"]["input_tokens"] > 0
 
 
-def test_tokens_are_counted_as_a_chat_would_count_them(requester: Requester) -> None:
+def test_count_tokens_counts_as_a_chat_does(requester: Requester) -> None:
     said = requester.answer(requester.request(params={"messages": CONVERSATION, "max_tokens": 1}))
     counted = requester.answer(requester.request("count_tokens"))
     assert counted["content"] == str(said["usage"]["input_tokens"])
@@ -112,7 +112,7 @@ def test_tokens_are_counted_as_a_chat_would_count_them(requester: Requester) -> 
         ({"expires_at": "2026-01-01T00:00:00Z"}, "provider_error", True),
     ],
 )
-def test_what_is_not_served_is_an_error_that_its_requester_reads(
+def test_unsupported_request_gets_an_error_in_its_own_format(
     requester: Requester, changes: dict[str, Any], code: str, retryable: bool
 ) -> None:
     document = requester.request(**changes)
@@ -123,7 +123,7 @@ def test_what_is_not_served_is_an_error_that_its_requester_reads(
 
 
 @pytest.mark.parametrize("version", [3, "3", 7])
-def test_another_version_is_refused_with_its_own_number(requester: Requester, version: Any) -> None:
+def test_request_of_another_version_is_refused_with_that_version(requester: Requester, version: Any) -> None:
     document = requester.request(protocol_version=version)
     requester.publish(document)
     properties, body = requester.reply()
@@ -132,7 +132,7 @@ def test_another_version_is_refused_with_its_own_number(requester: Requester, ve
     assert (body["correlation_id"], body["code"]) == (document["correlation_id"], "configuration_error")
 
 
-def test_a_request_that_comes_again_after_its_answer_gets_the_same_answer(requester: Requester) -> None:
+def test_request_repeated_after_its_answer_gets_the_same_answer(requester: Requester) -> None:
     document = requester.request(params={"messages": CONVERSATION, "temperature": 1})
     first = requester.answer(document)
     # As LegionIO puts a request into the queue again: most of its properties are lost.
@@ -152,29 +152,29 @@ def test_a_request_that_comes_again_after_its_answer_gets_the_same_answer(reques
 
 
 @pytest.mark.parametrize("suffix", ["ctx8192", "ctx131072", "ctx8192.boundary.eu"])
-def test_a_key_with_the_requesters_own_context_window_reaches_the_worker(requester: Requester, suffix: str) -> None:
+def test_routing_key_with_another_context_window_reaches_the_worker(requester: Requester, suffix: str) -> None:
     assert "Paris" in requester.answer(requester.request(), f"{CHAT_KEY}.{suffix}")["content"]
 
 
 @pytest.mark.parametrize("suffix", ["ctx8192.boundary.us", "boundary.eu", "elig.0a", "ctx8192.elig.0a"])
-def test_a_key_of_a_policy_that_is_not_listed_has_no_queue(requester: Requester, suffix: str) -> None:
+def test_routing_key_with_an_unlisted_suffix_has_no_queue(requester: Requester, suffix: str) -> None:
     with pytest.raises(pika.exceptions.UnroutableError):
         requester.publish(requester.request(), f"{CHAT_KEY}.{suffix}")
 
 
 @pytest.mark.parametrize("exchange", ["llm.request", "llm.fleet"])
-def test_a_request_to_this_node_alone_reaches_it_by_either_exchange(requester: Requester, exchange: str) -> None:
+def test_request_to_one_node_reaches_it_by_either_exchange(requester: Requester, exchange: str) -> None:
     document = requester.request(provider_instance="gpu-01")
     body = requester.answer(document, "llm.fleet.offering.gpu-01.smollm2-135m.inference", exchange=exchange)
     assert "Paris" in body["content"] and body["provider_instance"] == "gpu-01"
 
 
-def test_the_key_of_any_routing_style_reaches_the_worker(requester: Requester) -> None:
+def test_routing_key_of_any_style_reaches_the_worker(requester: Requester) -> None:
     body = requester.answer(requester.request(), "llm.request.ollama.chat.smollm2.135m")
     assert "Paris" in body["content"]
 
 
-def test_a_property_that_contradicts_the_body_is_refused_to_whom_the_body_names(
+def test_property_that_contradicts_the_body_is_refused_to_the_bodys_requester(
     requester: Requester, broker_with_topology: Any
 ) -> None:
     thief = Requester(broker_with_topology.amqp_url)

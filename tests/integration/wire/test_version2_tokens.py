@@ -37,11 +37,11 @@ def requester(broker_with_topology: Any, worker: Path) -> Iterator[Requester]:
     requester.close()
 
 
-def test_a_signed_request_is_answered(requester: Requester) -> None:
+def test_signed_request_is_answered(requester: Requester) -> None:
     assert "Paris" in requester.answer(signed(requester.request(), SECRET))["content"]
 
 
-def test_a_signed_request_that_comes_again_gets_the_same_answer(requester: Requester) -> None:
+def test_signed_request_sent_again_gets_the_same_answer(requester: Requester) -> None:
     document = signed(requester.request(), SECRET)
     first = requester.answer(document)
     assert requester.answer(document) == first
@@ -55,7 +55,7 @@ def refused(requester: Requester, document: dict[str, Any]) -> str:
     return str(body["message"])
 
 
-def test_a_request_without_a_token_is_refused(requester: Requester) -> None:
+def test_request_without_a_token_is_refused(requester: Requester) -> None:
     assert "not signed" in refused(requester, requester.request())
 
 
@@ -73,24 +73,24 @@ def test_a_request_without_a_token_is_refused(requester: Requester) -> None:
     ],
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
 )
-def test_a_request_with_a_wrong_token_is_refused(
+def test_request_with_a_wrong_token_is_refused(
     requester: Requester, secret: str, changes: dict[str, Any], text: str
 ) -> None:
     assert text in refused(requester, signed(requester.request(), secret, **changes))
 
 
-def test_the_token_of_another_request_is_refused(requester: Requester, worker: Path) -> None:
+def test_request_with_the_token_of_another_one_is_refused(requester: Requester, worker: Path) -> None:
     document = signed(requester.request(), SECRET)
     requester.answer(document)
     assert "another request" in refused(requester, {**document, "ttl": 5})
     assert "the capital" not in worker.read_text() and document["signed_token"][:40] not in worker.read_text()
 
 
-def test_an_oversized_token_is_refused(requester: Requester) -> None:
+def test_request_with_an_oversized_token_is_refused(requester: Requester) -> None:
     assert "too large" in refused(requester, requester.request(signed_token="x" * (2 * 1024 * 1024)))
 
 
-def test_an_encrypted_request_is_answered_in_clear(requester: Requester) -> None:
+def test_encrypted_request_is_answered_in_clear(requester: Requester) -> None:
     document = signed(requester.request(), SECRET)
     requester.publish(document, seal=SECRET)
     properties, body = requester.reply()
@@ -98,7 +98,7 @@ def test_an_encrypted_request_is_answered_in_clear(requester: Requester) -> None
     assert "Paris" in body["content"] and "iv" not in properties.headers
 
 
-def test_an_encrypted_request_that_cannot_be_read_is_dead_lettered(
+def test_encrypted_request_that_cannot_be_decrypted_is_dead_lettered(
     requester: Requester, broker_with_topology: Any, worker: Path
 ) -> None:
     document = requester.request()
@@ -109,7 +109,7 @@ def test_an_encrypted_request_that_cannot_be_read_is_dead_lettered(
     assert "compare the cluster secrets" in line
 
 
-def test_version_3_is_answered_with_a_response(requester: Requester) -> None:
+def test_request_of_version_3_is_answered_with_a_response(requester: Requester) -> None:
     document = requester.request(
         "stream_chat",
         protocol_version=3,
@@ -125,7 +125,7 @@ def test_version_3_is_answered_with_a_response(requester: Requester) -> None:
     assert {name: body[name] for name in exact} == exact
 
 
-def test_older_dialects_need_no_token(requester: Requester) -> None:
+def test_request_of_an_older_dialect_needs_no_token(requester: Requester) -> None:
     document = {
         "request_type": "chat",
         "model": CHAT_MODEL,
