@@ -15,6 +15,7 @@ import math
 import re
 import sys
 import time
+from functools import lru_cache
 from typing import Any, Union
 
 from .._ollama.text import SHOWN, printable
@@ -78,9 +79,8 @@ def set_up(style: str, level: str) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     fields = {
-        "time": f"{moment}.{int(record.msecs):03d}Z",
+        "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
         "level": record.levelname.lower(),
         "event": record.getMessage(),
         **getattr(record, "fields", {}),
@@ -92,6 +92,12 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         lines = logging.Formatter().formatException(record.exc_info).splitlines()[-_TRACEBACK_LINES:]
         shown["traceback"] = "\n".join(printable(line, _TRACEBACK_LINE) for line in lines)
     return shown
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    """Return the begin of a time; most lines have that of the line before."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _shown(name: str, value: Any) -> Union[str, int, float]:
@@ -144,11 +150,12 @@ class _Json(logging.Formatter):
 
 class _Logfmt(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(f"{name}={_logfmt(value)}" for name, value in _fields(record).items())
+        return " ".join([f"{name}={_logfmt(value)}" for name, value in _fields(record).items()])
 
 
-def _logfmt(value: Any) -> str:
+def _logfmt(value: Union[str, int, float]) -> str:
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else json.dumps(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
