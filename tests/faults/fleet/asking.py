@@ -62,11 +62,12 @@ class Record:
 class Asker:
     """Publishes with confirms, and keeps a durable reply queue, so that no answer is missed.
 
+    :param record: that of several requesters; without it the requester has its own.
     :ivar record: what happened to its requests.
     """
 
-    def __init__(self, broker: Any, queue: str, **properties: Any) -> None:
-        self.record = Record()
+    def __init__(self, broker: Any, queue: str, *, record: Optional[Record] = None, **properties: Any) -> None:
+        self.record = Record() if record is None else record
         self._broker, self._queue, self._properties = broker, queue, properties
         self._connection: Optional[pika.BlockingConnection] = None
         self.reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
@@ -77,7 +78,8 @@ class Asker:
     def ask(self, **body: Any) -> str:
         """Publish a request; return its correlation id."""
         correlation_id = f"req_{uuid.uuid4()}"
-        content = json.dumps(body if "input" in body else {"messages": MESSAGES, **body}).encode()
+        is_whole = "input" in body or "prompt" in body
+        content = json.dumps(body if is_whole else {"messages": MESSAGES, **body}).encode()
         properties = pika.BasicProperties(
             type="llm.fleet.request",
             reply_to=self.reply_to,
