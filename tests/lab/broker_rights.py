@@ -56,7 +56,7 @@ GRANTED: dict[str, dict[str, set[str]]] = {
     },
     "fleet-updates": {
         "configure": {"updates"},
-        "write": {"default", "updates"},
+        "write": {"default", "registry", "updates"},
         "read": {"broadcasts", "updates"},
     },
     "requester": {
