@@ -30,7 +30,7 @@ options:
     type: str
   mode:
     description:
-      - Permissions of new files, as an octal number in a string, for example V('0640'). Who may read a directory may also search it.
+      - Permissions of new files, as an octal number in a string, for example V('0640'). Users who may read a directory may also search it.
       - If not set, the permissions follow the models directory, or its nearest parent that exists, but never allow everybody to write.
     type: raw
 """

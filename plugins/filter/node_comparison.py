@@ -127,7 +127,7 @@ def releases(state: Optional[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def worker_status(text: str) -> dict[str, Any]:
-    """Return the status document of a worker; an empty one when there is none."""
+    """Return the status document of a worker; an empty one without a worker."""
     try:
         status = read_json(text)
     except ValueError:

@@ -30,7 +30,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The text. What is not an address is returned as it is.
+  description: The identity; a text that is not an address is returned unchanged.
   type: str
   sample: localhost:11434
 """

@@ -81,7 +81,7 @@ options:
   options:
     description:
       - Options of the model, for example C(temperature) or C(seed).
-      - Workers drop options that make Ollama load the model anew, such as C(num_ctx), unless they are set up to allow them.
+      - Workers drop options that make Ollama reload the model, such as C(num_ctx), unless they are set up to allow them.
       - Workers refuse values out of the range that the lane has for an option, and say which option it was.
     type: dict
   keep_alive:
@@ -251,7 +251,7 @@ RETURN = r"""
 stream:
   description:
     - What came before the answer. C(deltas) is the number of pieces, C(missing) of those that were lost on the way, C(attempts) how often the
-      work was begun, C(first_seconds) the time from publishing the request to the first piece, null when there was none.
+      work was begun, C(first_seconds) the time from publishing the request to the first piece, null without pieces.
   returned: success, not in check mode, with O(stream=true)
   type: dict
   sample: {"attempts": 1, "deltas": 12, "first_seconds": 0.2114, "missing": 0}

@@ -41,7 +41,7 @@ options:
     type: str
 notes:
   - The file is read once to know its digest, and once more to upload it.
-  - Whether a server has a blob is decided by the file's name in its store. What is inside it does not look at, so a blob that was damaged there
+  - Whether a server has a blob is decided by the file's name in its store. The server does not look at the content, so a blob that was damaged there
     is not repaired; M(legionio.ollama.ollama_s3_import) does that.
 seealso:
   - module: legionio.ollama.ollama_model

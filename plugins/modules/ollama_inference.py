@@ -82,7 +82,7 @@ options:
   options:
     description:
       - Runner options such as C(temperature), C(seed), C(num_ctx) or C(num_predict).
-      - Other values than those a model is loaded with for C(num_ctx), C(num_batch), C(num_gpu), C(num_thread) and C(use_mmap) make the server load it anew.
+      - Other values than those a model is loaded with for C(num_ctx), C(num_batch), C(num_gpu), C(num_thread) and C(use_mmap) make the server reload it.
     type: dict
   keep_alive:
     description:

@@ -123,7 +123,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         return twin
 
     def read(self, quoted: list[str]) -> str:
-        """Return what the first of some files that exists begins with; empty when there is none.
+        """Return what the first of some files that exists begins with; empty without such a file.
 
         Other users of the target can see the environment of a command, and so the names. A file of theirs is not read.
         """

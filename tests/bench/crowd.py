@@ -75,7 +75,7 @@ class Ask:
 
 @dataclass
 class Answer:
-    """What became of a request: when it was published, and how many seconds later its answer came."""
+    """The outcome of a request: when it was published, and how many seconds later its answer came."""
 
     ask: Ask
     number: str

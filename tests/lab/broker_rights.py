@@ -7,8 +7,8 @@ CONTAINER is the broker's host, URL is amqps://HOST:PORT/VHOST, PKI a directory 
 the users below and of `stranger`, PASSWORDS a file of JSON with their passwords by their names; a user without one logs
 in by certificate.
 
-What is granted is written here anew, after docs/fleet.md, not taken from the role. Everything else must be refused with
-403. Queues and exchanges of every kind are made first, as somebody else's, and taken away again.
+The permissions are written here again, after docs/fleet.md, and not taken from the role. Everything else must be
+refused with 403. Queues and exchanges of every kind are made first, as somebody else's, and taken away again.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def main() -> int:
             connection.close()
             print(f"{user}: {done} things tried, {denied} refused, {done - denied} granted")
             wrong += [] if 0 < denied < done else [f"{user}: nothing was shown"]
-            broker.make()  # anew what this user may delete
+            broker.make()  # again what this user may delete
     finally:
         broker.clean()
     print("\n".join(wrong))

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The drills of a cluster over the hosts of Molecule's scenario ``cluster``, from the machine that runs them.
 
-Each host has a node of the broker and a worker, and systemd runs both. What is done to a host is done by podman.
+Each host has a node of the broker and a worker, and systemd runs both. Podman causes the faults of a host.
 """
 
 from __future__ import annotations

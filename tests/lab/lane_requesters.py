@@ -27,7 +27,7 @@ SILENCE = 8.0
 #: Seconds between two looks for that.
 LOOK = 0.5
 
-#: The header of an answer whose request was given out before.
+#: The header of an answer whose request was delivered before.
 REDELIVERED = "x-legion-fleet-redelivered"
 
 EXCHANGE = "llm.request"

@@ -35,7 +35,7 @@ def spellings(text: str) -> list[bytes]:
 def load(path: Path) -> dict[str, str]:
     """Read the texts by their names.
 
-    :raises ValueError: when there is none, or one is so short that it is in everything.
+    :raises ValueError: without a needle, or if one is so short that it is in everything.
     """
     needles: dict[str, str] = json.loads(path.read_text())
     short = sorted(name for name, text in needles.items() if len(text.encode()) < SHORTEST)

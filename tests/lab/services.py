@@ -67,8 +67,8 @@ _reserved: list[socket.socket] = []
 def free_port() -> int:
     """A loopback port that stays ours until this process ends, also while its server is stopped.
 
-    A socket that is bound and does not listen keeps it from everybody who lets the system choose a port. Who names it
-    can listen there all the same, with SO_REUSEADDR, as servers do; until then connections are refused (socket(7)).
+    A socket that is bound and does not listen keeps it from everybody who lets the system choose a port. A server that
+    names it can still listen there, with SO_REUSEADDR; until then connections are refused (socket(7)).
     """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a fleet without a pause, until SIGTERM, and then say what became of the requests.
+"""Ask a fleet without a pause, until SIGTERM, and then report the outcomes of the requests.
 
 usage: steady_requester.py RESULT LANE... [options]    a lane is TYPE:MODEL
 
@@ -34,7 +34,7 @@ from asking import Asker, Record  # noqa: E402
 
 #: Requests that wait for an answer at a time: some for each node, and no crowd.
 OUTSTANDING = 6
-#: Seconds that the last answers may take: a drain, and a model that is loaded anew.
+#: Seconds that the last answers may take: a drain, and a model that is loaded again.
 PATIENCE = 300.0
 #: Seconds between two writings of the counts so far.
 SAVE_EVERY = 2.0

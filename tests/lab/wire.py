@@ -22,7 +22,7 @@ _METHOD = struct.Struct(">HH")
 class Stage(enum.Enum):
     """How far a request has come when the cable is pulled: who sends which method, and whether that still arrives."""
 
-    #: The broker has given the request out, and the worker has not got it (basic.deliver, basic.get-ok).
+    #: The broker has sent the request, and the worker has not got it (basic.deliver, basic.get-ok).
     DELIVERED = "delivered"
     #: The worker has sent the answer, and the broker does not get it (basic.publish).
     PUBLISHED = "answer published"

@@ -53,7 +53,7 @@ class Stream:
     segments: dict[int, bytes] = field(default_factory=dict)
 
     def content(self) -> bytes:
-        """Return the bytes in their order; a gap is left out, so that what follows is searched all the same."""
+        """Return the bytes in their order; a gap is left out, so that the rest is still searched."""
         found, expected = bytearray(), 0
         for number in sorted(self.segments):
             piece = self.segments[number]

@@ -26,11 +26,17 @@ PATTERNS = {
     r"\b(?:what|which) is none\b": "name the thing: an invalid value, a malformed header",
     r"\b(?:is|are|be|or) none that\b": "say what the thing is or lacks",
     r"\b(?:that|what|which|this|it) (?:is|are) no (?!longer|more|less|better|other|slower|faster)": 'write "is not a"',
-    r"\bwhat becomes of\b": 'write "the outcome of", "the result of"',
+    r"\bwhat (?:becomes|became|has become|comes|came) of\b": 'write "the outcome of", "the result of"',
     r"\b(?:lets?|letting) go of\b": "write releases, closes, detaches",
     r"\bas it (?:stands|stood)\b": "name the version or the state",
-    r"\b(?:mak|made|beg|writ|declar)\w* anew\b": 'write "again", or rewrites, reloads, redeclares',
+    r"\banew\b": 'write "again", or rewrites, reloads, redeclares',
     r"\bbefalls?\b": 'write "happens to"',
+    r"(?<!\bare\s)(?<!\bis\s)\ball the same\b": 'write "still", "anyway"',
+    r"\b(?:giv(?:e|es|en|ing)|gave)(?: \w+){0,2} out\b(?! of)": "write delivers, sends, prints",
+    r"\b(?:for|after|within|at most|up to) so many\b": 'write "for some seconds", or name the number',
+    r"\bwhen there (?:is|are|was|were) none\b": 'write "without", and name the thing',
+    # A sentence, not the first of its text, that has a question as its subject, and is not a question or a heading.
+    r"[\w)`'\"]\. (?-i:What|Who|Whoever) [^?.:;]+[.;](?=\s|$)": "name the subject instead of what, who or whoever",
 }
 COMPILED = [(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), hint) for pattern, hint in PATTERNS.items()]
 FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)

@@ -4,7 +4,8 @@
 """Scripts of what clients do to a broker, and a player that writes down what they see.
 
 One player plays a script to the model and to a real RabbitMQ, over the same client: the daemon's connection. After each
-step the player waits until nothing more comes. What each channel has seen in a step, in its order, is the observation.
+step the player waits until nothing more comes. The events that each channel has seen in a step, in their order, are the
+observation.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ class Player:
         self.channel(name).basic_cancel(tag, callback=lambda _frame: None)
 
     def _do_cancel_late(self, name: str, tag: str, queue: str, body: str) -> None:
-        """Cancel a consumer behind so much else that what is published meanwhile is given out to it."""
+        """Cancel a consumer behind so much else that the broker still delivers a message to it meanwhile."""
         self.channel("publisher")
         channel = self.channel(name)
         channel.add_callback(lambda _frame: None, [spec.Queue.DeclareOk], one_shot=False)

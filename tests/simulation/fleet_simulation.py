@@ -188,7 +188,7 @@ def _make_fault(chance: random.Random, workers: int, lanes: int) -> Fault:
 
 @dataclass
 class Outcome:
-    """What became of a plan.
+    """The outcome of a plan.
 
     :ivar problems: what must not be; empty when the plan is survived.
     :ivar counters: of everything that happened, for those who look whether a fault did anything.
@@ -363,7 +363,7 @@ class Run:
     # Run
 
     def run(self) -> Outcome:
-        """Let time pass, and say what became of the plan."""
+        """Let time pass, and return the outcome of the plan."""
         alarms = _Alarms()
         logger = logging.getLogger("fleet_worker")
         state = random.getstate()

@@ -8,7 +8,7 @@ The queues are those of ``quorum_queue.py``. What is modelled around them is wha
 - A channel is a process with a mailbox. For a consume, a cancel, a get or a declaration it waits for the queue, and
   reads nothing meanwhile, neither of the client nor of the queue.
 - A queue takes commands in their order, each a while after it was sent. While it has no leader it takes none.
-- What a queue gives out is on its way to the channel for a while. When it arrives for a consumer that the channel has
+- A delivery of a queue is on its way to the channel for a while. When it arrives for a consumer that the channel has
   cancelled since, the channel returns it, and the queue counts that (rabbit_fifo_client.erl, issue 3729): the client
   never sees such a delivery.
 """
@@ -26,7 +26,7 @@ from pika import BasicProperties, spec
 from quorum_queue import DeadLetter, Entry, QuorumQueue, Series
 from virtual_clock import Clock
 
-#: Seconds between two looks of a queue at itself (quorum_tick_interval), and of a channel at what it has given out
+#: Seconds between two looks of a queue at itself (quorum_tick_interval), and of a channel at what it has delivered
 #: (channel_tick_interval).
 QUEUE_TICK = 5.0
 CHANNEL_TICK = 60.0
@@ -56,7 +56,7 @@ class Latency:
     """How long things take, seconds: the least, and what chance adds to that.
 
     :ivar wire: from client to broker, or back.
-    :ivar queue: until a queue has taken a command, and until what it gives out is at the channel.
+    :ivar queue: until a queue has taken a command, and until a delivery of it is at the channel.
     """
 
     wire: tuple[float, float] = (0.0002, 0.0)
@@ -124,7 +124,7 @@ class QueueProcess:
         clock.after(self.broker.delay(self.broker.latency.queue), lambda: answer(result))
 
     def flush(self) -> None:
-        """Send out what the queue has given out, and what has died in it."""
+        """Pass on the deliveries of the queue, and what has died in it."""
         for key, number, entry in self.queue.take_deliveries():
             channel = self.broker.channels.get(key[0])  # type: ignore[index]
             if channel is not None:
@@ -167,7 +167,7 @@ class ServerChannel:
         self._consumers: dict[str, QueueProcess] = {}
         self._tags = 0
         self._gets = 0
-        #: What was given out: delivery tag, and then queue, consumer, number of the delivery, when, and the message.
+        #: The deliveries: delivery tag, and then queue, consumer, number of the delivery, when, and the message.
         self.unacked: dict[int, tuple[QueueProcess, Hashable, int, float, Entry]] = {}
         self._confirming = False
         self._published = 0
@@ -389,7 +389,7 @@ class ServerChannel:
     # Events
 
     def delivered(self, queue: QueueProcess, consumer: str, number: int, entry: Entry) -> None:
-        """A queue has given a message out."""
+        """A queue has delivered a message."""
         if consumer not in self._consumers:
             self.broker.counters["returned for a cancelled consumer"] += 1
             queue.command(partial(self._apply, QuorumQueue.requeue, queue, consumer, [number]))
@@ -689,7 +689,7 @@ class ModelBroker:
         answered(sink(published))
 
     def _enqueue(self, queue: QueueProcess, published: Published, enqueuer: Hashable, inherited: int) -> bool:
-        if queue.deleted:  # meanwhile; the broker confirms all the same
+        if queue.deleted:  # meanwhile; the broker still confirms
             self.on_dead(queue.queue.name, "queue_deleted", Entry(published, 0))
             return True
         expiration = published.properties.expiration
@@ -738,8 +738,8 @@ class ModelBroker:
             queue.leaderless_until = max(queue.leaderless_until, self.clock.now + seconds)
 
     def stand_still(self, name: str, seconds: float) -> None:
-        """The node that leads a queue stands still until there is another leader. What a channel asks it, and waits for
-        as it does with a get and a consumer, is never answered; everything else is sent to the new leader again."""
+        """The node that leads a queue stands still until there is another leader. A command that a channel waits for,
+        such as a get or a consumer, is never answered; all others are sent to the new leader again."""
         queue = self.queues.get(name)
         if queue is not None:
             queue.deaf_until = max(queue.deaf_until, self.clock.now + seconds)
@@ -778,7 +778,7 @@ class ModelBroker:
         self.up = True
 
     def set_alarm(self, on: bool) -> None:
-        """Memory or disk run short: nothing is read of who publishes all the same, until that is over."""
+        """Memory or disk run short: nothing is read of clients that still publish, until the alarm is over."""
         if on != self.alarm:
             self.alarm = on
             self.alarm_changed = self.clock.now

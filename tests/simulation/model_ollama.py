@@ -25,7 +25,7 @@ Outcome = Any
 
 
 class Wait:
-    """One wait of a task. Whoever ends it first decides with what it is over."""
+    """One wait of a task. The first caller that ends it decides about its result."""
 
     def __init__(self, process: Process) -> None:
         self._process = process

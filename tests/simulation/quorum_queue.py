@@ -427,7 +427,7 @@ class QuorumQueue:
                 self._dead.append(DeadLetter("expired", entry))
 
     def _checkout(self, now: float) -> None:
-        """Give out what can be given out."""
+        """Deliver the messages that can be delivered."""
         self._expire(now)
         while self._turn and self.ready:
             _priority, consumer = self._turn.pop(0)

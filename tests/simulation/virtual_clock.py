@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Time that passes only when there is nothing else to do, and the processes that live in it.
 
-A process can be paused, as by SIGSTOP, and killed. What is due for a paused process happens when it goes on; what is
-due for a dead one never does. Each process has a wall clock of its own, which can be wrong and can jump.
+A process can be paused, as by SIGSTOP, and killed. Events of a paused process happen when it goes on; events of a
+dead one never do. Each process has a wall clock of its own, which can be wrong and can jump.
 """
 
 from __future__ import annotations

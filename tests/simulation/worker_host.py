@@ -135,7 +135,7 @@ class WorkerHost:
 
     @property
     def server_connection(self) -> Any:
-        """The broker's end of its connection; None when there is none."""
+        """The broker's end of its connection; None without one."""
         connection = self._connection()
         return None if connection is None else connection._server
 

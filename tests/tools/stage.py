@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Copy the files of this tree to a path that ends in ansible_collections/<namespace>/<name>.
 
-Ansible's tools find a collection by that path, and ansible-test by git; so the copy is a git repository of its own.
-What git tracks and what it does not ignore is copied, links as links; what was copied before and the tree no longer
-has is removed. Only changed files are written, and what the tools put into the copy is left alone, so that a run costs
-little and never disturbs a test that is running there.
-Before, the daemon's links to the shared rooms are made complete, in the tree itself (link_rooms.py).
+Ansible's tools find a collection by that path, and ansible-test by git; so the copy is a git repository of its own. All
+files that git tracks or does not ignore are copied, links as links; files that were copied before and are gone from the
+tree are removed. Only changed files are written, and what the tools put into the copy is left alone, so that a run
+costs little and never disturbs a test that is running there. Before, the daemon's links to the shared rooms are made
+complete, in the tree itself (link_rooms.py).
 
 usage: python3 stage.py TARGET
 """
@@ -30,7 +30,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 def known_to_git(root: Path, *options: str) -> set[str]:
     """The paths, relative to the root, that git lists."""
     listed = subprocess.run(
-        # A tree that belongs to another user is read all the same: CI often checks out as one and builds as another.
+        # A tree that belongs to another user is read, too: CI often checks out as one and builds as another.
         ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--cached", *options],
         check=True,
         stdout=subprocess.PIPE,

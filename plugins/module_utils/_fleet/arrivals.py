@@ -29,7 +29,7 @@ class StreamSummary:
     :ivar missing: deltas of the answered attempt that were lost: the deltas are not the whole answer then.
     :ivar duplicates: had come before.
     :ivar attempts: tries that received at least one message.
-    :ivar first_seconds: from publishing the question to the first delta; None when there was none.
+    :ivar first_seconds: from publishing the question to the first delta; None without deltas.
     """
 
     deltas: int = 0

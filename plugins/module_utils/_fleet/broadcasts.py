@@ -103,7 +103,7 @@ class NodeReport:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a broadcast on a node.
+    """The outcome of a broadcast on a node.
 
     :ivar state: ``done`` or ``failed``.
     """

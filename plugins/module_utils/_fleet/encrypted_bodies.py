@@ -5,7 +5,7 @@
 """Encrypted bodies, as LegionIO's requesters send them by default (setting ``fleet.compliance.encrypt_fleet``).
 
 AES-256-GCM with the SHA-256 of the cluster secret's text as key: the header ``iv`` has 12 bytes in base64, and the body
-is ``gcm:<base64>:<base64 of the tag>``. The property ``content_encoding`` often says ``identity`` all the same, so
+is ``gcm:<base64>:<base64 of the tag>``. The property ``content_encoding`` often still says ``identity``, so
 nobody looks at it. Nothing else that is read here begins like that, since no JSON does. A body with the header that
 begins neither like that nor like a JSON object is encrypted in some other way, which nobody here can read.
 

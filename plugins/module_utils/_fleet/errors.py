@@ -114,7 +114,7 @@ class FleetBackpressureError(FleetError):
 
 
 class FleetPublishTimeoutError(FleetError):
-    """The broker did not confirm the request in time; it may have been taken all the same."""
+    """The broker did not confirm the request in time, and may still have taken it."""
 
     code = "fleet_publish_timeout"
 

@@ -28,8 +28,8 @@ _BASIC = 60
 class TolerantFrames:
     """Has a connection of pika read the properties of messages with :func:`read_properties`, which never raises.
 
-    To be inherited from before pika's connection. What pika's own reader raises ends the connection, and with it the
-    work on every other request.
+    To be inherited from before pika's connection. An error of pika's own reader ends the connection, and with it
+    the work on every other request.
     """
 
     _frame_buffer: bytes

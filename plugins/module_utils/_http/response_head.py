@@ -63,10 +63,10 @@ class HttpHead:
     """The head of an answer: its status, its fields, and what they say of the body (RFC 9112, section 6.3).
 
     :ivar status: 100 to 599.
-    :ivar length: bytes that the content-length announces; None when there is none.
+    :ivar length: bytes that the content-length announces; None without one.
     :ivar body_length: bytes of the body that follows; None when it is chunked, or goes on to the end of the connection.
     :ivar chunked: whether the body comes in chunks.
-    :ivar coding: the content encoding in lower case; empty when there is none.
+    :ivar coding: the content encoding in lower case; empty without one.
     :ivar keeps_open: whether the connection can serve another request once the body was read.
     """
 

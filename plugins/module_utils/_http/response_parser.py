@@ -17,7 +17,7 @@ from .response_head import FIELDS, MAX_HEAD, HeadParser, HttpHead
 #: The largest body in bytes, received and decompressed; far above any response of Ollama.
 MAX_BODY = 1024 * 1024 * 1024
 
-#: The size of a chunk. What may follow it is for nobody here, and must be on the same line all the same.
+#: The size of a chunk. Extensions may follow it on the same line; they are ignored.
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n\0]*)?")
 _TRAILERS = re.compile(FIELDS)
 

@@ -21,7 +21,7 @@ def require_one_broker(params: Mapping[str, Any], remedy: str = "Set broker_host
 
     :param params: options that are not set are missing or None.
     :param remedy: where a broker can be given.
-    :raises InvalidBrokerError: when there is none, or a URL beside options that it has in it.
+    :raises InvalidBrokerError: without a broker, or for a URL beside options that the URL has in it.
     """
     beside = [name for name in WITHIN_URL if params.get(name) is not None]
     if params.get("broker_url") and beside:

@@ -85,7 +85,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
 def failure(error: CollectionError) -> dict[str, Any]:
     """Return what ``fail_json`` takes for a typed error, to be called while the error is being handled.
 
-    What had been done before the failure comes first, so that the error's own keys win.
+    The results before the failure come first, so that the error's own keys win.
     """
     return {
         "changed": False,

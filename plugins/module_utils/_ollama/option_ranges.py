@@ -49,7 +49,7 @@ class Option:
 
     :ivar kind: its type.
     :ivar least: and ``most``: the range of a number, both ends included.
-    :ivar runner: whether Ollama loads the model anew when the option differs from what the model was loaded with
+    :ivar runner: whether Ollama reloads the model if the option differs from what the model was loaded with
         (server/sched.go, needsReload).
     """
 

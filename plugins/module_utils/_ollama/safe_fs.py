@@ -4,7 +4,7 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Symlink-safe access to directories through their descriptors.
 
-The importer often runs as root in a directory that belongs to the user of a service. Whoever controls that user could
+The importer often runs as root in a directory that belongs to the user of a service. A process of that user could
 plant a symbolic link and make root write elsewhere. So this module walks a path component by component, follows a link
 only if nobody but root (or the current user) could have placed it, and opens everything below relative to the
 descriptor, never by path again.

@@ -42,7 +42,7 @@ class Record:
     def received(self, properties: Any, *, again: bool = False) -> bool:
         """A message has come; return whether it is new.
 
-        :param again: whether the broker has given it out before.
+        :param again: whether the broker has delivered it before.
         """
         if again and properties.message_id in self._answer_ids:
             return False  # taken before, and the acknowledgement was lost

@@ -129,7 +129,7 @@ class Campaign:
                 time.sleep(PAUSE)
 
     def _ask(self, number: int, front: Front) -> tuple[str, str]:
-        """Ask once; return what came of it, and what is wrong with that."""
+        """Ask once; return the outcome, and what is wrong with it."""
         path, stream = ASKED[number % len(ASKED)]
         said = f"number {number} of this campaign"
         messages = [{"role": "user", "content": said}]

@@ -45,7 +45,7 @@ class Scraped:
         self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float:
-        """The sum of the samples that have the labels; 0 when there is none."""
+        """The sum of the samples that have the labels; 0 without samples."""
         return sum(
             sample.value
             for sample in self.samples

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is not a request and can be odd all the same: the configuration at SIGHUP, Ollama's list of models, and clients
+"""Malformed input beside requests: the configuration at SIGHUP, Ollama's list of models, and clients
 of status and metrics. None of it ends a thread of the worker.
 """
 

@@ -319,7 +319,7 @@ def test_import_of_a_damaged_blob_fails_and_leaves_no_blob(run, mirror, model, p
     assert outcome.failed
     assert outcome.result["error_code"] == "digest_mismatch"
     assert outcome.result["digest"] == digest_of(LARGE)
-    # What is sound is there all the same, and nothing of what is not.
+    # The sound model is still imported, and no part of the other one.
     assert outcome.result["models_completed"] == ["other:latest"]
     assert outcome.result["changed"]
     assert_sound(path, other)

@@ -30,7 +30,7 @@ _compiled: dict[tuple[Any, ...], Any] = {}
 
 
 def compile_once(environment: Environment, source: Any, name: Any = None, filename: Any = None, *args: Any) -> Any:
-    """Compile a template, or return the code of an equal one: Ansible compiles each anew for each Templar.
+    """Compile a template, or return the code of an equal one: Ansible compiles each again for each Templar.
 
     Whether Ansible escapes backslashes is not part of the key: only the texts of whole files come without
     (:func:`render_template`), and no variable has such a text.

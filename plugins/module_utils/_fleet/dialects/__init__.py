@@ -53,6 +53,6 @@ def served(versions: Iterable[int]) -> tuple[Dialect, ...]:
 def dialect_named(name: str) -> Dialect:
     """Return the dialect of that name.
 
-    :raises KeyError: when there is none.
+    :raises KeyError: if no dialect has the name.
     """
     return {dialect.name: dialect for dialect in (*NUMBERED, *UNNUMBERED)}[name]

@@ -165,7 +165,7 @@ def _reply(request: Request, worker: ReplyIdentity, kind: str, body: bytes, extr
 class Piece:
     """A piece of an answer.
 
-    :ivar attempt: the try that it belongs to; another one begins the answer anew.
+    :ivar attempt: the try that it belongs to; another one begins the answer again.
     :ivar sequence: 0 for the first of an attempt, one more for each that follows.
     :ivar status: of HTTP, with the first piece; 0 with the others.
     :ivar node: that sent it, as far as its sender says.

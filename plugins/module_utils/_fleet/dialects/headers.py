@@ -20,7 +20,7 @@ HOSTNAME = "x-legion-hostname"
 
 SCHEMA_VERSION = "x-legion-llm-schema-version"
 
-#: On a reply to a request that the broker had given out before: how often. Its work may have been done twice.
+#: On a reply to a redelivered request: the number of earlier deliveries. The work may have been done twice.
 REDELIVERED = "x-legion-fleet-redelivered"
 
 #: On a reply: the fields of the request that did not reach Ollama, because the lane decides about them or Ollama has no

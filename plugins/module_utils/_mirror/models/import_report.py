@@ -23,7 +23,7 @@ class ImportReport:
     :ivar bytes_received: bytes that came over the network.
     :ivar bytes_resumed: bytes that an earlier run had left on the disk.
     :ivar bytes_from_neighbours: the part of them that neighbours sent.
-    :ivar neighbours: what became of each neighbour that sent something or went wrong (``peers/neighbourhood.py``).
+    :ivar neighbours: the verdict on each neighbour that sent something or failed (``peers/neighbourhood.py``).
     :ivar seconds: how long the import took.
     :ivar failures: why blobs could not be brought.
     :ivar warnings: what the import left undone.

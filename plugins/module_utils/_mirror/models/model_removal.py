@@ -101,7 +101,7 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
     for name, raw in going.items():
         try:
             candidates.update((blob.digest, blob) for blob in Manifest.parse(raw).blobs)
-        except ManifestError as error:  # the manifest itself is removed all the same
+        except ManifestError as error:  # the manifest itself is still removed
             unknown.append(f"The blobs of {name} are kept, because its manifest cannot be read: {error.message}")
     for manifest in coming.values():
         for blob in manifest.blobs:

@@ -36,7 +36,7 @@ FAILURES = 4
 BUSY_REST = 0.5
 LONGEST_REST = 15.0
 
-#: What became of a neighbour.
+#: The verdicts on a neighbour.
 GOOD, LIED, FAILED = "good", "lied", "failed"
 
 

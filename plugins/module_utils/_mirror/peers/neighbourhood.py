@@ -23,14 +23,14 @@ from .piece_list import PieceList
 from .piece_marks import CLAIMED, PRESENT
 from .signature import RequestSigner
 
-#: Imports that read a blob from the mirror while others of the same blob are under way. What a reader has read it sends
-#: to the others, so that with few readers their links are the limit.
+#: Imports that read a blob from the mirror while others of the same blob are under way. A reader sends its pieces
+#: to the others, so with few readers their links are the limit.
 READERS = 24
 
 #: Neighbours that are asked again and again; the readers among them always.
 ACTIVE = 48
 
-#: Neighbours that are asked at the same time, and all of them in a first round for so many seconds at most.
+#: The most neighbours that are asked at the same time, and the most seconds of the first round, which asks all.
 ASKERS = 16
 FIRST_ROUND = 5.0
 
@@ -179,7 +179,7 @@ def _number_of(text: str) -> int:
 
 
 def summary(neighbours: Sequence[Neighbour]) -> list[dict[str, object]]:
-    """Return what became of the neighbours that gave something or went wrong, for a result."""
+    """Return the verdicts on the neighbours that sent something or failed, for a result."""
     return [
         {"peer": one.name, "bytes": one.received, "state": one.verdict, "problem": one.trouble or None}
         for one in sorted(neighbours, key=lambda one: (-one.received, one.name))

@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The download of one blob by pieces, from neighbours that have them, and from the mirror for what nobody has.
 
-Threads take one piece after the other. What is rare among the neighbours comes first, so that it spreads. The mirror is
-rationed: a node reads only pieces that belong to it (``neighbourhood.py``), unless nothing moves for a while. A piece
-that takes long is asked for a second time, elsewhere.
+Threads take one piece after the other. Pieces that are rare among the neighbours come first, so that they spread. The
+mirror is rationed: a node reads only pieces that belong to it (``neighbourhood.py``), unless nothing moves for a while.
+A piece that takes long is asked for a second time, elsewhere.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def _other(directory: Directory, stem: str, mine: str, me: Identity) -> Optional
         if not gone:
             return f"process {printable(owner.process)} on {printable(owner.host)}" if owner else "another process"
         # Nobody makes a claim of this name again, so that none but the one that was looked at can go.
-        with contextlib.suppress(DirectoryError):  # it may be another user's, and does not count all the same
+        with contextlib.suppress(DirectoryError):  # it may be another user's, and still does not count
             directory.remove(name)
     return None
 
@@ -201,7 +201,7 @@ def _beating(descriptor: int) -> Iterator[None]:
 
 
 def _began(process: str) -> str:
-    """Return when a process of this machine began, in ticks since the machine did; empty when there is none."""
+    """Return when a process of this machine began, in ticks since the machine did; empty without such a process."""
     # The name of the command, which may hold anything, ends with the last parenthesis (proc(5)).
     fields = _content(f"/proc/{process}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""

@@ -20,7 +20,7 @@ class Answer:
     :param length: of the body that a GET would have, for an answer to HEAD.
     :param framing: how the body ends.
     :param interim: statuses of answers that come before this one.
-    :param cut: hang up after so many bytes of the whole answer.
+    :param cut: the number of bytes after which the server closes the connection.
     :param version: of HTTP.
     """
 

@@ -160,7 +160,7 @@ class Instead(Oddity):
     """A foreign page, an error or nothing is in place of the answer.
 
     :param page: one of :data:`PAGES`, or the code of an S3 error.
-    :param done: whether what was asked for is done all the same.
+    :param done: whether the request is still carried out.
     """
 
     status: int = 200

@@ -82,7 +82,7 @@ class Attempts:
         self.changes += 1
 
     async def connected(self, number: int) -> OpenedConnection:
-        """Wait for so many connections; return the last one."""
+        """Wait for a number of connections; return the last one."""
         while len(self.connections) < number:
             await self._sleep(0)
         await self._sleep(0)

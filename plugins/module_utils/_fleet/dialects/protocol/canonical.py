@@ -39,7 +39,7 @@ def message_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def ollama_messages(messages: Any, system: Any) -> Any:
-    """Return the messages of a chat as Ollama takes them. What is not a list is returned as it is, and refused later.
+    """Return the messages of a chat as Ollama takes them. Anything but a list is returned unchanged, and refused later.
 
     :param messages: canonical messages; None counts as none at all.
     :param system: text or blocks that go before them.

@@ -191,7 +191,7 @@ class ConfirmingPublisher:
 
     def _put(self, reply: Reply) -> bool:
         """Pass an answer to pika; return whether pika has taken it. If not, no part of it was sent."""
-        # RabbitMQ delivers a mandatory message to a direct reply queue, and returns it as unroutable all the same.
+        # RabbitMQ delivers a mandatory message to a direct reply queue, and still returns it as unroutable.
         mandatory = not is_direct(reply.routing_key)
 
         def publish() -> bool:

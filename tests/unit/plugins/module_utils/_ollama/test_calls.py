@@ -264,7 +264,7 @@ def test_the_client_cancels_all_that_is_in_flight(lab: Any) -> None:
 
 
 def test_the_total_deadline_ends_a_server_that_trickles(lab: Any) -> None:
-    """Every byte starts the read timeout anew, here in the headers, where no library looks at the clock."""
+    """Every byte starts the read timeout again, here in the headers, where no library looks at the clock."""
 
     def script(connection: Any) -> None:
         connection.request()

@@ -155,7 +155,7 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def collect_while(read: Callable[[], object], allocations: int) -> None:
-    """Run a reader, and have garbage with finalizers collected after so many objects that it makes."""
+    """Run a reader, and have garbage with finalizers collected after some objects that it makes."""
     gc.collect()
     gc.disable()
     for _one in range(3):

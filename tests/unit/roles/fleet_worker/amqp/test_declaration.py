@@ -118,7 +118,7 @@ def test_declaration_of_a_queue_that_is_silent_goes_on_with_the_other_and_return
     late = broker._answer
     now = declaration.PATIENCE
     broker.pass_time()
-    late(None)  # by the channel that was set aside: the queue is declared again all the same
+    late(None)  # by the channel that was set aside: the queue is still declared again
     broker.pass_time()
     broker.answer(2)
     assert broker.asked == [("declare", FIRST), ("declare", SECOND), ("bind", SECOND), ("declare", FIRST)]

@@ -54,7 +54,7 @@ class Http:
 
 
 class Desk:
-    """A handler, and what it has said of the last request; nothing yet, None for a thread, or what became of it."""
+    """A handler, and what it has said of the last request; nothing yet, None for a thread, or the outcome."""
 
     def __init__(self, patience: float = 0.0) -> None:
         self.http = Http()

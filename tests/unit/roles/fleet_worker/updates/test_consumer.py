@@ -27,7 +27,7 @@ SIGNER = PrivateKey(ec.generate_private_key(ec.SECP256R1()))
 
 
 class Settled:
-    """A settlement that notes what became of it."""
+    """A settlement that notes its outcome."""
 
     def __init__(self) -> None:
         self.said = ""
