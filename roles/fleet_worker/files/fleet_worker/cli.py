@@ -78,7 +78,7 @@ def _updates(path: str, *, check: bool) -> int:
 
 
 def _run(config: Config, path: str) -> int:
-    # Imported late: check-config has to work where the configuration is made, without a broker or an Ollama.
+    # A late import, because check-config must also work on a controller without the worker's packages.
     from .process.service import run
 
     return run(config, path)

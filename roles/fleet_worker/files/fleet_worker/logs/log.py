@@ -96,7 +96,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 @lru_cache(maxsize=2)
 def _second(seconds: int) -> str:
-    """Return the begin of a time; most lines have that of the line before."""
+    """Return the first part of a time, which most lines share with the line before."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which broadcasts a node carries out: with a key of the fleet, those that are signed, valid and not repetitions."""
+"""The admission of broadcasts: with a key of the fleet, only signed, valid and new broadcasts pass."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LOG = Log()
 class Admitted:
     """A broadcast that may be carried out.
 
-    :ivar identity: what it has in common with its redeliveries, and not with another broadcast; empty without any.
-    :ivar is_done: whether it was carried out, and its last report published: nothing is left to do.
+    :ivar identity: an identifier that only the deliveries of this broadcast share; empty if it has none.
+    :ivar is_done: whether the import has ended and the last report is published, so that nothing is left to do.
     """
 
     identity: str
@@ -37,9 +37,9 @@ class Admitted:
 class Admission:
     """Decides about the broadcasts of a node. For one thread.
 
-    :param mode: ``off`` looks at no signature, ``warn`` logs what is wrong, ``enforce`` refuses it.
-    :param keys: whose signatures count.
-    :param record: the broadcasts that were taken; needed unless the mode is off.
+    :param mode: ``off`` checks no signatures, ``warn`` logs a problem, ``enforce`` refuses the broadcast.
+    :param keys: the keys whose signatures are valid.
+    :param record: the taken broadcasts; required unless the mode is off.
     :param clock: returns seconds since 1970.
     """
 
@@ -58,11 +58,10 @@ class Admission:
         self._clock = clock
 
     def admit(self, message: Message, order: Order, redelivered: bool) -> Admitted:
-        """Return what a broadcast is known by, if it may be carried out. A signed one is recorded.
+        """Admit a broadcast that may be carried out, and record it if it is signed.
 
-        :param redelivered: whether the broker says that it has given this very message out before. No sender can
-            write that into a message.
-        :raises FleetError: if it may not.
+        :param redelivered: whether the broker marks this message as a redelivery. No sender can write that mark.
+        :raises FleetError: if the broadcast may not be carried out.
         """
         if self._mode == OFF or self._record is None:
             return Admitted(_identity(message))
@@ -92,19 +91,19 @@ class Admission:
             signed.require_current(self._clock())
             record.require_newer(signed)
             record.take(signed)
-        # A redelivery may come hours after the broadcast: it was valid when it was taken.
+        # A redelivery may arrive hours after the broadcast, which was valid when the node took it.
         return Admitted(signed.digest, is_done=state == DONE)
 
 
 def _identity(message: Message) -> str:
-    """Return what a redelivery of a broadcast has in common with it, and another broadcast has not.
+    """Return an identifier that only the deliveries of one broadcast share.
 
-    The sender chooses the message id: another broadcast with the id of a broadcast under way must not count as its
-    redelivery, and so be lost. Without an id, equal broadcasts do not count as redeliveries.
+    The sender chooses the message id. Another broadcast with the id of a running broadcast must not count as its
+    redelivery, or it would be lost. Without an id, equal broadcasts do not count as redeliveries.
     """
     properties = message.properties
     if not properties.message_id:
         return ""
-    function = message.headers.get("function")  # the other headers are the broker's, and change with each delivery
+    function = message.headers.get("function")  # the broker adds the other headers, and changes them
     parts = (properties.message_id, properties.correlation_id, properties.reply_to, function)
     return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace") + message.body).hexdigest()

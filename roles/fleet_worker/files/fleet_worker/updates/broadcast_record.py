@@ -1,15 +1,15 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which signed broadcasts a node has taken: a file that survives the process, and has an end.
+"""The record of signed broadcasts that a node has taken: a file of limited size that survives the process.
 
-A broadcast is in it from before its import begins. What the broker redelivers is not a repetition, hence the state of
-each: as long as a broadcast was taken and is not done, its redelivery goes on with it.
+The node records a broadcast before its import begins. A redelivery by the broker is not a repetition, so the record has
+a state for each broadcast: the redelivery of a broadcast that is taken and not done resumes its import.
 
-The file keeps the latest broadcasts. What it has forgotten cannot come back: of each that it drops it keeps the time of
-the signature, and no unknown broadcast that was signed up to then is taken. The same holds for what was signed before
-the file was begun, as after a loss of it. The times of signatures are those of senders, so that a jump of the node's
-clock lets nothing come back.
+The file keeps the latest broadcasts, and the latest time of the signatures that it has dropped. The node refuses
+unknown broadcasts that were signed before that time, so a dropped broadcast cannot be repeated. The node also refuses
+broadcasts that were signed before the file was created, for example after a loss of the file. The times of signatures
+are those of the senders, so a jump of the node's clock permits no repetition.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ..logs.log import Log
 
 LOG = Log()
 
-#: Of the file. A file of another format is not read.
+#: The format of the file. The node does not read a file of another format.
 FORMAT = 1
 
-#: Broadcasts that are kept: ten times as many as wait in the queue of a node, at most.
+#: The most kept broadcasts: ten times the limit of a node's queue.
 KEPT = 1000
 
-#: Bytes of the file, at most; it has less than 100 for each broadcast.
+#: The most bytes of the file, which has less than 100 for each broadcast.
 MAX_SIZE = 1024 * 1024
 
-#: States of a broadcast: its import may be under way, or was broken off; its last report is published.
+#: The states of a broadcast: its import may run, or may have been interrupted; its last report is published.
 TAKEN, DONE = "taken", "done"
 
 
@@ -52,31 +52,31 @@ class BroadcastRecord:
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
         """
         :param clock: returns seconds since 1970.
-        :raises BroadcastRecordError: if there is no file and none can be made.
+        :raises BroadcastRecordError: if the file does not exist and cannot be created.
         """
         self._path = path
         self._clock = clock
-        #: When each was signed, and its state, by digest.
+        #: The time of the signature and the state of each broadcast, by digest.
         self._known: dict[str, tuple[int, str]] = {}
-        #: When the latest of those was signed that are forgotten.
+        #: The latest time of a dropped signature.
         self._forgotten = 0
-        #: When the record was begun, by the clock of the node.
+        #: The time when the file was created, by the clock of the node.
         self._begun = clock()
         if not self._load():
             self._require_saved()
 
     def state_of(self, signed: SignedBroadcast) -> Optional[str]:
-        """Return the state of a broadcast; None if it was not taken, as far as the record goes."""
+        """Return the state of a broadcast; None for an unknown broadcast."""
         found = self._known.get(signed.digest)
         return None if found is None else found[1]
 
     def require_newer(self, signed: SignedBroadcast) -> None:
-        """Check that a broadcast that is not in the record cannot have been in it.
+        """Check that an unknown broadcast cannot be a dropped one.
 
         :raises BroadcastExpiredError: if it can.
         """
         now = self._clock()
-        if self._begun > now + 2 * SKEW:  # it was begun under a wrong clock, and would keep every broadcast out
+        if self._begun > now + 2 * SKEW:  # created under a wrong clock, the file would refuse every broadcast
             self._begun = now
         if signed.signed_at <= self._forgotten or signed.signed_at < self._begun - SKEW:
             raise BroadcastExpiredError(
@@ -85,14 +85,14 @@ class BroadcastRecord:
             )
 
     def take(self, signed: SignedBroadcast) -> None:
-        """Record a broadcast, before anything is done for it.
+        """Record a broadcast, before its import begins.
 
         :raises BroadcastRecordError: if the file cannot be written.
         """
         before = dict(self._known), self._forgotten
         self._known[signed.digest] = (signed.signed_at, TAKEN)
         while len(self._known) > KEPT:
-            # Those that are done first: the redelivery of another must be known.
+            # Drop done broadcasts first, because the redelivery of another one must find its state.
             digest = min(self._known, key=lambda each: (self._known[each][1] == TAKEN, self._known[each][0]))
             self._forgotten = max(self._forgotten, self._known.pop(digest)[0])
         try:
@@ -102,18 +102,18 @@ class BroadcastRecord:
             raise
 
     def finish(self, digest: str) -> None:
-        """Record that the last report on a broadcast is published: from now on even its redelivery does nothing."""
+        """Record that the last report on a broadcast is published, so that a redelivery repeats nothing."""
         found = self._known.get(digest)
         if found is None or found[1] == DONE:
             return
         self._known[digest] = (found[0], DONE)
         try:
             self._save()
-        except OSError as error:  # its redelivery would repeat an import that changes nothing
+        except OSError as error:  # a redelivery would only repeat an import that changes nothing
             LOG.warning("broadcast_record_unwritable", path=self._path, error=str(error))
 
     def _load(self) -> bool:
-        """Read the file; return whether it could be read."""
+        """Read the file; return whether it is readable."""
         try:
             with open(self._path, "rb") as file:
                 raw = file.read(MAX_SIZE + 1)
@@ -127,7 +127,7 @@ class BroadcastRecord:
         except FileNotFoundError:
             return False
         except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            # Nothing that was signed before now is taken.
+            # Without the record, refuse all broadcasts that were signed before now.
             LOG.warning("broadcast_record_unreadable", path=self._path, error=f"{type(error).__name__}: {error}")
             self._begun = self._clock() + SKEW
             return False

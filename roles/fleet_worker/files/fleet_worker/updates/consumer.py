@@ -123,7 +123,7 @@ class BroadcastConsumer:
         self._leaving = False
         #: The deliveries of each running broadcast: the first, and its redeliveries.
         self._running: dict[str, list[Settlement]] = {}
-        #: The broadcast that was begun last, for people.
+        #: The latest started broadcast, for people.
         self._work = ""
         self.queue = queue_of(settings.node)
 
@@ -263,17 +263,18 @@ class BroadcastConsumer:
     def _report(
         self, message: Message, report: NodeReport, count: int, settlements: list[Settlement], identity: str = ""
     ) -> None:
-        """Publish the report; acknowledge the broadcast once the report is confirmed.
+        """Publish the report, and acknowledge the broadcast after the confirm.
 
-        :param identity: of the broadcast, if nothing is left to do for it after this report.
+        :param identity: the identity of the broadcast, if this is its last report.
 
-        The report on a redelivered broadcast says so: the process may have ended after the same report was published.
+        The report on a redelivered broadcast has a mark, because the process may have ended after it published the same
+        report.
         """
 
         def published(publication: Optional[Publication]) -> None:
             if publication is Publication.LOST:
                 return
-            if identity:  # before the broker forgets it, so that a lost acknowledgement repeats nothing
+            if identity:  # before the acknowledgement, so that a lost one repeats nothing
                 self._admission.finish(identity)
             for settlement in settlements:
                 settlement.ack()
