@@ -164,7 +164,7 @@ ODD_ANSWERS: list[Any] = [
 
 
 @pytest.mark.parametrize("headers", [{}, STREAMED], ids=["whole", "streamed"])
-def test_worker_with_odd_answers_of_ollama_answers_each_request(
+def test_worker_with_malformed_answers_of_ollama_answers_each_request(
     lent_broker: Any, scripted: ScriptedOllama, start: Start, headers: Any
 ) -> None:
     odd = list(ODD_ANSWERS)

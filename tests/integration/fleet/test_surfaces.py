@@ -78,7 +78,7 @@ def test_many_silent_clients_of_the_metrics_take_no_threads_and_delay_no_answer(
         client.close()
 
 
-def test_status_escapes_what_a_requester_has_written(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
+def test_status_escapes_the_text_of_a_requester(clean_broker: Any, scripted: ScriptedOllama, start: Start) -> None:
     slow = scripted.behave = Slow(60)
     worker = start(clean_broker, scripted.url).wait_ready()
     hostile = "x\n\x1b[2J\x1b]0;owned\x07FORGED  push  0\u202e"

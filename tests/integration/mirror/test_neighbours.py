@@ -68,7 +68,7 @@ def test_import_neighbour_has_all_reads_no_large_blob_from_the_mirror(bring, mod
     assert again.result["bytes_from_peers"] == 0
 
 
-def test_import_nobody_there_comes_from_the_mirror(bring, model, path):
+def test_import_without_neighbours_reads_the_mirror(bring, model, path):
     gone = f"127.0.0.1:{free_port()}"
     done = bring(gone)
     assert done.result["bytes_from_peers"] == 0
@@ -76,7 +76,7 @@ def test_import_nobody_there_comes_from_the_mirror(bring, model, path):
     assert_sound(path, model)
 
 
-def test_import_lying_neighbour_is_named_and_avoided(bring, model, path, tmp_path):
+def test_import_neighbour_with_wrong_bytes_is_named_and_avoided(bring, model, path, tmp_path):
     liar = tmp_path / "liar"
     shutil.copytree(tmp_path / "first", liar)
     blob = model.blob_path(liar, mirror_lab.digest_of(LARGE))
@@ -161,7 +161,7 @@ def asked(address, target, secret=SECRET, **headers):
         return error.code
 
 
-def test_server_hands_nothing_to_strangers_and_nothing_that_is_not_shared(model, tmp_path):
+def test_server_refuses_strangers_and_blobs_that_are_not_shared(model, tmp_path):
     other = Model("secret:1b", [os.urandom(5 * 1024 * 1024)]).store(tmp_path / "first")
     shared, hidden = (f"/v1/blobs/sha256-{mirror_lab.digest_of(one.layers[0])[7:]}" for one in (model, other))
     (tmp_path / "first" / "blobs" / f"sha256-{'0' * 64}").write_bytes(b"no manifest names it")

@@ -402,7 +402,7 @@ def running(server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["smollm2:135m", "all-minilm:latest"])
-def test_loaded_and_unloaded_change_what_runs_once(able: Server, name: str) -> None:
+def test_loaded_and_unloaded_change_the_running_models_once(able: Server, name: str) -> None:
     able.run(name, state="unloaded")
     predicted = able.run(name, state="loaded", check=True)
     assert predicted["changed"] is True and name not in running(able)

@@ -65,7 +65,7 @@ def test_info_with_details_is_what_the_official_client_shows(module: Any, any_se
     assert len(verbose["models"][0]["model_info"]["tokenizer.ggml.tokens"]) > 10_000
 
 
-def test_info_returns_what_is_running(module: Any, ollama: services.OllamaServer) -> None:
+def test_info_returns_the_running_models(module: Any, ollama: services.OllamaServer) -> None:
     official.Client(ollama.url).embed("all-minilm", "x", keep_alive="1h")
     result = module("ollama_model_info", host=ollama.url, name="smollm2:135m")
     (running,) = [model for model in result["running"] if model["name"] == "all-minilm:latest"]
