@@ -10,13 +10,14 @@ import contextlib
 import random
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Optional
 
 from ..._http.endpoint import BlockingResponse, Endpoint
 from ..._ollama.digests import blob_file_name
 from ..._ollama.text import printable
 from .piece_list import MOST_PIECES, PieceList
-from .piece_marks import PRESENT
+from .piece_marks import PRESENT, pieces_in
 from .signature import RequestSigner
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class View:
 
     marks: bytes
     importer: str = ""
+
+    @cached_property
+    def pieces(self) -> int:
+        """The pieces that it has, as bits (``piece_marks.py``)."""
+        return pieces_in(self.marks)
 
 
 class Neighbour:

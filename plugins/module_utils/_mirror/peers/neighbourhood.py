@@ -83,10 +83,12 @@ class Watch:
         self._looked = dict.fromkeys((one.name for one in neighbours), 0.0)
 
     def start(self) -> None:
-        """Look at all neighbours, twice, and go on looking."""
+        """Look at all neighbours, twice unless one of them has the whole blob, and go on looking."""
         random.shuffle(self._neighbours)
         self._round(self._neighbours, FIRST_ROUND)
-        if any(one.verdict == GOOD and not one.trouble for one in self._neighbours):
+        whole = any(one.view and not one.view.importer for one in self._neighbours)
+        # Who else begins now matters to those who read the mirror, and nobody has to if a neighbour has everything.
+        if not whole and any(one.verdict == GOOD and not one.trouble for one in self._neighbours):
             self._over.wait(SETTLE)
             self._round([one for one in self._neighbours if one.usable], FIRST_ROUND)
         self._thread.start()

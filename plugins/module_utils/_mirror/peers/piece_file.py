@@ -108,6 +108,9 @@ class PieceFile:
         with explained("write", self._directory.join(partial_name(self._stem))):
             while data:
                 count = os.pwrite(self._descriptor, data, offset)
+                # Begins the writing to the disk, so that less of it is left for the sync at the end. Pages that are
+                # being written stay in memory, for the hash and for neighbours.
+                os.posix_fadvise(self._descriptor, offset, count, os.POSIX_FADV_DONTNEED)
                 offset, data = offset + count, data[count:]
         with self._grew:
             if not self.present[number]:

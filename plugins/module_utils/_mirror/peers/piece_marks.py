@@ -32,11 +32,19 @@ PRESENT = b"1"[0]
 #: The import is reading the piece from the mirror.
 CLAIMED = b"c"[0]
 
+#: Of marks, whatever they are, the digits of a number whose bits are the pieces that are there.
+_DIGITS = bytes(b"1"[0] if mark == PRESENT else b"0"[0] for mark in range(256))
+
 #: Bytes of the line about the import; it is filled up with spaces.
 _LINE = 4096
 
 #: Seconds that an import waits for the lock: a server holds it for moments.
 _PATIENCE = 2.0
+
+
+def pieces_in(marks: bytes) -> int:
+    """Return the pieces that are there as bits of a number; the lowest bit is that of piece 0."""
+    return int(marks[::-1].translate(_DIGITS) or b"0", 2)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,13 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The download of one blob by pieces, from neighbours that have them, and from the mirror for what nobody has.
 
-Threads take one piece after the other. Pieces that are rare among the neighbours come first, so that they spread. The
-mirror is rationed: a node reads only pieces that belong to it (``neighbourhood.py``), unless nothing moves for a while.
-A piece that takes long is asked for a second time, elsewhere.
+Threads take one piece after the other, each from the neighbour from which this node receives the fewest at that moment.
+Of the pieces that this neighbour has, rare ones come first, so that they spread. The neighbour is chosen before the
+piece: the rarest pieces of all have just come from the mirror to one node, and if all nodes asked for these, the links
+of some nodes would be full while those of others are idle.
+
+The mirror is rationed: a node reads only pieces that belong to it (``neighbourhood.py``), unless nothing moves for a
+while. A piece that takes long is asked for a second time, elsewhere.
 """
 
 from __future__ import annotations
@@ -41,7 +45,12 @@ MANY_READERS = 4
 PART = 512 * 1024
 
 #: Pieces among which the rarest is looked for, so that a choice costs the same for 100 pieces and for 10,000.
-SAMPLE = 48
+SAMPLE = 24
+
+#: Parts of a blob: a node reads what belongs to it from the mirror part by part, and in any order within a part. So the
+#: pieces come nearly in order, and the hash of the whole is not left for the end; and two nodes that for a moment
+#: disagree on what belongs to whom hardly read the same piece.
+PARTS = 8
 
 #: Seconds after which a node looks again at the pieces that belong to it and that somebody had or was reading.
 SECOND_LOOK = 2.0
@@ -97,8 +106,8 @@ class Swarm:
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
         self._woken = threading.Condition(self._lock)
-        self._needed = [number for number, there in enumerate(file.present) if not there]
-        random.shuffle(self._needed)
+        #: The pieces that are lacking and not under way, as bits (``piece_marks.py``).
+        self._needed = sum(1 << number for number, there in enumerate(file.present) if not there)
         self._under_way: dict[int, _UnderWay] = {}
         self._mirror_requests = 0
         self._mirror_failures = 0
@@ -116,7 +125,7 @@ class Swarm:
         :raises PieceListError: if the mirror's own bytes contradict the list of pieces.
         :raises CollectionError: if the mirror fails, or the file cannot be written.
         """
-        together(self._work, min(self._concurrency, len(self._needed)), "swarm", self._stop)
+        together(self._work, min(self._concurrency, self._file.lacking), "swarm", self._stop)
         if self._error is not None:
             raise self._error
 
@@ -154,8 +163,7 @@ class Swarm:
         if number is None:
             return self._second_try(now, sources)
         self._starved_since = None
-        if number in self._needed:
-            self._needed.remove(number)
+        self._needed &= ~(1 << number)
         return self._begin(number, neighbour, now)
 
     def _begin(self, number: int, neighbour: Optional[Neighbour], now: float) -> Callable[[memoryview], None]:
@@ -168,19 +176,17 @@ class Swarm:
         return partial(self._read_neighbour, number, neighbour)
 
     def _from_neighbours(self, sources: list[Neighbour]) -> tuple[Optional[int], Optional[Neighbour]]:
-        """Return the rarest of some pieces that neighbours have, and the least busy neighbour that has it."""
-        if not sources or not self._needed:
+        """Return the rarest of some pieces that the least busy neighbour has, and this neighbour."""
+        if not self._needed:
             return None, None
-        sample = self._needed if len(self._needed) <= SAMPLE else random.sample(self._needed, SAMPLE)
-        best: Optional[tuple[int, float, int]] = None
-        for number in sample:
-            count = sum(1 for one in sources if one.view and one.view.marks[number] == PRESENT)
-            if count:
-                key = (count, random.random(), number)  # noqa: S311
-                best = key if best is None else min(best, key)
-        if best is None:
-            return None, None
-        return best[2], self._least_busy(best[2], sources, [])
+        for neighbour in sorted(sources, key=lambda one: (one.reading, random.random())):  # noqa: S311
+            view = neighbour.view
+            there = self._needed & view.pieces if view else 0
+            if there:
+                views = [one.view for one in sources if one.view]
+                rarity = {number: sum(view.pieces >> number & 1 for view in views) for number in _some(there)}
+                return min(rarity, key=lambda number: (rarity[number], random.random())), neighbour  # noqa: S311
+        return None, None
 
     @staticmethod
     def _least_busy(number: int, sources: list[Neighbour], without: list[Optional[Neighbour]]) -> Optional[Neighbour]:
@@ -195,7 +201,7 @@ class Swarm:
         if self._mirror_requests >= most or now < self._mirror_rests_until:
             return None
         if alone:
-            return self._needed[-1] if self._needed else None
+            return _some(self._needed, 1)[0] if self._needed else None
         return self._own_piece() if self._needed else None
 
     def _own_piece(self) -> Optional[int]:
@@ -204,8 +210,10 @@ class Swarm:
         now = time.monotonic()
         if readers != self._owned_among:
             self._owned_among = readers
-            mine = self._needed if me in readers else []
+            mine = _numbers(self._needed) if me in readers else []
             self._owned = [number for number in mine if self._watch.owner(number) == me]
+            part = -(-len(self._file.present) // PARTS)
+            self._owned.sort(key=lambda number: (-(number // part), random.random()))  # noqa: S311
             self._unread, self._unread_since = list(self._owned), now
         elif not self._unread and now - self._unread_since > SECOND_LOOK:
             # Who had a piece, or was reading it, may have died or lied since.
@@ -220,7 +228,7 @@ class Swarm:
         hunger = (now - self._starved_since) * random.uniform(0.5, 1.0)  # noqa: S311
         if hunger < PATIENCE:
             return None
-        sample = self._needed if len(self._needed) <= SAMPLE else random.sample(self._needed, SAMPLE)
+        sample = _some(self._needed)
         free = [number for number in sample if not self._watch.spread(number)]
         if not free and hunger > STARVATION:
             free = sample
@@ -313,7 +321,7 @@ class Swarm:
         if not under_way.sources:
             del self._under_way[number]
             if not self._file.present[number]:
-                self._needed.append(number)
+                self._needed |= 1 << number
         if not self._file.lacking:
             self._woken.notify_all()
         else:
@@ -339,3 +347,18 @@ class Swarm:
                 with self._woken:
                     self._woken.wait_for(lambda: self._error is not None, debt)
         return True
+
+
+def _some(pieces: int, most: int = SAMPLE) -> list[int]:
+    """Return the numbers of some of the pieces that are bits of a number; there must be one."""
+    found = set()
+    for _time in range(most):
+        start = random.randrange(pieces.bit_length())  # noqa: S311
+        rest = pieces >> start
+        found.add(start + (rest & -rest).bit_length() - 1)
+    return list(found)
+
+
+def _numbers(pieces: int) -> list[int]:
+    """Return the numbers of all pieces that are bits of a number."""
+    return [number for number, digit in enumerate(bin(pieces)[:1:-1]) if digit == "1"]

@@ -22,12 +22,15 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piec
     PieceHasher,
     PieceListError,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import PRESENT, pieces_in
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.swarm import Swarm
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.retry import PIECE_READS
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, Ownership
+from hypothesis import given
+from hypothesis import strategies as st
 
 MIB = 1024 * 1024
 CONTENT = os.urandom(8 * MIB + 100)
@@ -226,3 +229,68 @@ def test_run_mirror_that_stays_broken_raises_its_error(file):
 def test_run_mirror_contradicts_the_list_raises(file):
     with pytest.raises(PieceListError):
         finished(swarm_of(file, MirrorSource(content=bytes(len(CONTENT)))))
+
+
+def choice(swarm):
+    """What the swarm would take next from its neighbours."""
+    number, neighbour = swarm._from_neighbours(swarm._watch.sources)
+    return number, neighbour and neighbour.name
+
+
+def test_choice_a_rare_piece_of_a_busy_neighbour_waits_for_an_idle_one(file):
+    """Pieces that one node has just read from the mirror must not draw all nodes to that node."""
+    busy, idle = ScriptedNeighbour("busy", marks=b"100000000"), ScriptedNeighbour("idle", marks=b"011111111")
+    busy.reading = 1
+    swarm = swarm_of(file, MirrorSource(), [busy, idle])
+    assert {choice(swarm)[1] for _turn in range(50)} == {"idle"}
+    swarm._needed = 0b000000001
+    assert choice(swarm) == (0, "busy")
+    swarm._needed = 0
+    assert choice(swarm) == (None, None)
+
+
+def test_choice_of_the_pieces_of_a_neighbour_is_the_rarest(file):
+    some = [ScriptedNeighbour("a", marks=b"111111110"), ScriptedNeighbour("b", marks=b"111111110")]
+    one = ScriptedNeighbour("c", marks=b"111111111")
+    some[0].reading = some[1].reading = 1
+    chosen = [choice(swarm_of(file, MirrorSource(), [*some, one])) for _turn in range(50)]
+    assert chosen.count((8, "c")) > 40  # the sample of a choice may miss it
+
+
+def test_choice_among_equals_is_any_piece_of_any_neighbour(file):
+    swarm = swarm_of(file, MirrorSource(), [ScriptedNeighbour(name) for name in "abc"])
+    chosen = {choice(swarm) for _turn in range(500)}
+    assert {number for number, _name in chosen} == set(range(PIECES))
+    assert {name for _number, name in chosen} == {"a", "b", "c"}
+
+
+def test_choice_of_marks_that_are_none_is_nothing(file):
+    odd = ScriptedNeighbour("odd", marks=b"_ c\xff\x000+-2")
+    assert choice(swarm_of(file, MirrorSource(), [odd])) == (None, None)
+
+
+def test_own_pieces_come_part_by_part(file, monkeypatch):
+    monkeypatch.setattr(swarm_file, "PARTS", 3)
+    other = ScriptedNeighbour("a", marks=b"0" * PIECES, importer="f" * 16)
+    swarm = swarm_of(file, MirrorSource(), [other], lambda me: (me,))
+    orders = set()
+    for _turn in range(20):
+        swarm._owned_among = ()
+        orders.add(tuple(swarm._own_piece() for _piece in range(PIECES)))
+    assert {tuple(number // 3 for number in order) for order in orders} == {(0, 0, 0, 1, 1, 1, 2, 2, 2)}
+    assert len(orders) > 1
+
+
+@given(st.sets(st.integers(0, 20_000), min_size=1, max_size=60))
+def test_pieces_as_bits_are_those_of_the_marks(numbers):
+    marks = bytearray(b"0" * 20_001)
+    for number in numbers:
+        marks[number] = PRESENT
+    pieces = pieces_in(bytes(marks))
+    assert set(swarm_file._numbers(pieces)) == numbers
+    assert set(swarm_file._some(pieces)) <= numbers
+    assert swarm_file._some(1 << min(numbers)) == [min(numbers)]
+
+
+def test_pieces_without_marks_are_none():
+    assert pieces_in(b"") == 0
