@@ -69,11 +69,13 @@ class Watch:
 
     :ivar changes: grows whenever a view changed.
     :ivar readers: names of the imports that read the mirror, this one included if it is one; sorted.
+    :ivar reading: how many neighbours were reading the mirror at the last look.
     """
 
     def __init__(self, neighbours: Sequence[Neighbour], pieces: PieceList, importer: str) -> None:
         self.changes = 0
         self.readers: tuple[str, ...] = (importer,)
+        self.reading = 0
         self._neighbours = list(neighbours)
         self._pieces = pieces
         self._importer = importer
@@ -144,6 +146,7 @@ class Watch:
                 continue
         names = {self._importer, *(one.view.importer for one in self._neighbours if one.view and one.view.importer)}
         self.readers = tuple(sorted(names)[:READERS])
+        self.reading = sum(1 for one in self._neighbours if one.view and CLAIMED in one.view.marks)
         self.changes += 1
 
     def _look(self, neighbour: Neighbour) -> None:

@@ -41,6 +41,10 @@ MIRROR_REQUESTS = 2
 MIRROR_REQUESTS_OF_MANY = 1
 MANY_READERS = 4
 
+#: Requests to the mirror that all nodes together may have when the nodes that read it have become few. The last of them
+#: would not fill the link of the mirror with one request each, since they receive from neighbours at the same time.
+MIRROR_REQUESTS_OF_ALL = 20
+
 #: Bytes received between two looks at whether to stop.
 PART = 512 * 1024
 
@@ -196,13 +200,21 @@ class Swarm:
     def _from_mirror(self, now: float) -> Optional[int]:
         """Return a piece that this node should read from the mirror now."""
         alone = self._watch.alone
-        many = len(self._watch.readers) > MANY_READERS
-        most = self._concurrency if alone else MIRROR_REQUESTS_OF_MANY if many else MIRROR_REQUESTS
-        if self._mirror_requests >= most or now < self._mirror_rests_until:
+        if self._mirror_requests >= self._most_mirror_requests(alone) or now < self._mirror_rests_until:
             return None
         if alone:
             return _some(self._needed, 1)[0] if self._needed else None
         return self._own_piece() if self._needed else None
+
+    def _most_mirror_requests(self, alone: bool) -> int:
+        if alone:
+            return self._concurrency
+        many = len(self._watch.readers) > MANY_READERS
+        most = MIRROR_REQUESTS_OF_MANY if many else MIRROR_REQUESTS
+        # Before its first piece is here, a node does not know who else reads.
+        if self.from_mirror >= self._file.pieces.piece_size:
+            most = max(most, MIRROR_REQUESTS_OF_ALL // (self._watch.reading + 1))
+        return min(most, self._concurrency)
 
     def _own_piece(self) -> Optional[int]:
         """Return a piece that belongs to this node and that nobody has or reads; any piece if nothing moves."""

@@ -50,3 +50,12 @@ def test_start_waits_for_others_that_begin_unless_a_neighbour_has_the_whole(view
     watch.stop()
     assert (seconds >= 0.3) == waits
     assert looks <= ({2} if waits else {1})
+
+
+def test_watch_counts_the_neighbours_that_read_the_mirror():
+    views = [View(b"c0", "f" * 16), View(b"1c", "d" * 16), View(b"10", "c" * 16), View(b"11"), None]
+    watch = Watch([ScriptedNeighbour(f"gpu-{number}", view) for number, view in enumerate(views)], PIECES, "e" * 16)
+    assert watch.reading == 0
+    watch.start()
+    watch.stop()
+    assert watch.reading == 2

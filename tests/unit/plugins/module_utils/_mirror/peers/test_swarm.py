@@ -96,6 +96,7 @@ class ScriptedWatch:
         self.neighbours = neighbours
         self.readers = readers or (importer,)
         self.importer = importer
+        self.reading = 0
 
     @property
     def sources(self):
@@ -279,6 +280,26 @@ def test_own_pieces_come_part_by_part(file, monkeypatch):
         orders.add(tuple(swarm._own_piece() for _piece in range(PIECES)))
     assert {tuple(number // 3 for number in order) for order in orders} == {(0, 0, 0, 1, 1, 1, 2, 2, 2)}
     assert len(orders) > 1
+
+
+@pytest.mark.parametrize(
+    "first, readers, reading, most",
+    [
+        (False, 24, 0, 1),  # nobody's claims are known yet
+        (True, 24, 23, 1),
+        (True, 24, 9, 2),
+        (True, 24, 0, 4),  # no more than threads
+        (False, 2, 0, 2),
+        (True, 2, 19, 2),
+    ],
+)
+def test_requests_to_the_mirror_grow_as_the_nodes_that_read_it_become_few(file, first, readers, reading, most):
+    other = ScriptedNeighbour("a", marks=b"0" * PIECES, importer="f" * 16)
+    swarm = swarm_of(file, MirrorSource(), [other], lambda me: (me, *map(str, range(1, readers))))
+    swarm.from_mirror = MIB if first else MIB - 1
+    swarm._watch.reading = reading
+    assert swarm._most_mirror_requests(alone=False) == most
+    assert swarm._most_mirror_requests(alone=True) == 4
 
 
 @given(st.sets(st.integers(0, 20_000), min_size=1, max_size=60))
