@@ -6,8 +6,8 @@
 
 The broker passes on what a requester wrote. pika's own reader (1.4.4, data.py) raises for values that AMQP allows: a
 timestamp after the year 9999, a number that is not finite, an array nested a thousand deep. pika then ends the
-connection, and the broker gives the same message out again. The reader here never raises. It marks a header that
-cannot be read, and reads on behind it.
+connection, and the broker redelivers the same message. The reader here never raises. It marks an unreadable header,
+and continues with the next one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, Callable
 
-#: How deep arrays and tables may stand in each other. The broker's own header ``x-death`` has a depth of 2.
+#: The most levels of nested arrays and tables. The broker's own header ``x-death`` has two.
 MAX_DEPTH = 16
 
-#: Values that are read of one message, those inside of arrays and tables included. A fleet message has about twenty.
+#: The most values of one message, including those in arrays and tables. A fleet message has about twenty.
 MAX_VALUES = 1024
 
-#: Headers that the broker writes. They are looked for behind any number of others.
+#: Headers of the broker, which the reader finds behind any number of others.
 BROKER_HEADERS = frozenset({"x-delivery-count", "x-death"})
 
 
@@ -39,7 +39,7 @@ UNREADABLE = _Unreadable()
 
 
 class _UnreadableError(Exception):
-    """A value is not valid AMQP, or exceeds a bound of this reader."""
+    """A value is invalid, or exceeds a limit of this reader."""
 
 
 def read_properties(encoded: bytes) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class _ValueReader:
     def end_of(self, at: int) -> int:
         """Return where the value ends that begins with its kind at a place.
 
-        :raises _UnreadableError: when its kind is unknown.
+        :raises _UnreadableError: if the kind is unknown.
         """
         kind = self._encoded[at]
         fixed = _FIXED.get(kind)
@@ -140,7 +140,7 @@ class _ValueReader:
 
         :param end: where it ends, by :meth:`end_of`.
         :param depth: of the array or table that it stands in; 0 for the headers themselves.
-        :raises _UnreadableError: when it cannot be read.
+        :raises _UnreadableError: if the value is invalid.
         """
         self.values_left -= 1
         kind = self._encoded[at]

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The deltas of one answer as they arrive: put in order, each passed on once, and counted.
+"""The arriving deltas of one answer: sorted, passed on once, and counted.
 
-A delta may be lost (a reply queue that is full drops it), come twice, or belong to a try whose worker has died since.
-The answer is not affected, because it follows in full; the display of the deltas is.
+A delta may be lost (a full reply queue drops it), may arrive twice, or may belong to an attempt of a dead worker. The
+answer is not affected, because it follows in full, but the display of the deltas is.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ WINDOW = 16
 class StreamSummary:
     """The deltas that came before an answer.
 
-    :ivar deltas: passed on, those of tries that were given up included.
-    :ivar missing: deltas of the answered attempt that were lost: the deltas are not the whole answer then.
-    :ivar duplicates: had come before.
-    :ivar attempts: tries that received at least one message.
+    :ivar deltas: the number of passed deltas, including those of abandoned attempts.
+    :ivar missing: the number of lost deltas of the answered attempt.
+    :ivar duplicates: the number of deltas that arrived again.
+    :ivar attempts: the number of attempts with at least one message.
     :ivar first_seconds: from publishing the question to the first delta; None without deltas.
     """
 
@@ -56,13 +56,13 @@ class Arrivals:
     def add(self, delta: Delta, seconds: float) -> None:
         """Take a delta.
 
-        :param seconds: since the question was published.
+        :param seconds: the time since the publishing of the question.
         """
         if self._first_seconds is None:
             self._first_seconds = seconds
         seen = self._seen.get(delta.attempt)
         if seen is None:
-            # The work has started over: deltas of the earlier attempt are useless from now on.
+            # Another attempt has begun, so later deltas of the earlier one are useless.
             seen = self._seen[delta.attempt] = set()
             self._attempt, self._next = delta.attempt, 0
             self._held.clear()
@@ -81,7 +81,7 @@ class Arrivals:
             self._next += 1
 
     def take(self) -> Iterator[Delta]:
-        """Yield what is in order, each once. A gap in the sequence numbers is one that was lost."""
+        """Yield the deltas that are in order, each once. A gap in the sequence numbers is a lost delta."""
         while self._ready:
             self._deltas += 1
             yield self._ready.popleft()
@@ -89,8 +89,8 @@ class Arrivals:
     def summary(self, attempt: Optional[str], total: int) -> StreamSummary:
         """Return the summary of the deltas.
 
-        :param attempt: of the answer, None when it does not say.
-        :param total: the deltas that this attempt had.
+        :param attempt: the attempt of the answer; None if the answer does not name it.
+        :param total: the number of deltas of this attempt.
         """
         return StreamSummary(
             deltas=self._deltas,

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Signatures of broadcasts, by the kind of key that models are signed with.
+"""Signatures of broadcasts, with the same kind of keys as signatures of models.
 
-What is signed are the bytes of the body, so that no two readers can disagree on them: function, model, nodes and every
-other field, with the time, the end of validity and a nonce. They are signed as DSSE has it, together with a type, so
-that the signature of a model cannot pass for that of a broadcast. The signature is in a header of its own, and a reader
-that knows nothing of signatures reads the body as before.
+A signature covers the bytes of the body, so that all readers agree on its content: function, model, nodes and all other
+fields, with the time, the end of validity and a nonce. As in DSSE, the signature also covers a type, so that the
+signature of a model is not valid for a broadcast. The signature is in a separate header, and a reader without support
+for signatures still reads the body.
 
 The keys themselves are not made here: this package needs to know only what :class:`SigningKey` and :class:`KnownKeys`
 say of them.
@@ -33,22 +33,22 @@ from .messages import Message
 #: The header with the signature.
 HEADER = "x-legion-fleet-signature"
 
-#: What the signed bytes are.
+#: The type of the signed bytes.
 PAYLOAD_TYPE = b"application/vnd.legionio.broadcast+json"
 
 #: Seconds by which the clocks of a sender and a node may differ, the same as for S3 and for neighbours.
 SKEW = 900
 
-#: Seconds for which a broadcast is valid, at most: as long as the queue of a node that is off.
+#: The most seconds for which a broadcast is valid: the time for which the queue of a stopped node keeps it.
 LIFETIME = 86400
 
-#: Characters of a key's id that messages show.
+#: The characters of a key's id in messages.
 _SHOWN = 16
 
 _VALUE = re.compile(r"v1 ([0-9a-f]{64}) ([A-Za-z0-9+/]{16,256}={0,2})", re.ASCII)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
-#: Later than any time in seconds since 1970 that is meant so.
+#: A time in seconds since 1970 that no valid broadcast has.
 _LATEST = 1 << 40
 
 
@@ -59,7 +59,7 @@ class BroadcastUnsignedError(FleetError):
 
 
 class BroadcastSignatureError(FleetError):
-    """A broadcast has a signature that does not show that somebody with a known key has sent it."""
+    """A broadcast has a signature that no known key has made."""
 
     code = "broadcast_signature"
 
@@ -97,11 +97,11 @@ class KnownKeys(Protocol):
 
 @dataclass(frozen=True)
 class SignedBroadcast:
-    """What a signature has shown.
+    """A broadcast with a valid signature.
 
-    :ivar digest: what all copies of the broadcast have in common, and no other broadcast has.
-    :ivar signed_at: when it was signed, in seconds since 1970.
-    :ivar expires_at: until when it is valid.
+    :ivar digest: a digest that only the copies of this broadcast share.
+    :ivar signed_at: the time of the signature, in seconds since 1970.
+    :ivar expires_at: the end of validity.
     """
 
     digest: str
@@ -109,10 +109,10 @@ class SignedBroadcast:
     expires_at: int
 
     def require_current(self, now: float) -> None:
-        """Check that it is valid at a time.
+        """Check that the broadcast is valid at a time.
 
-        :param now: of the clock of the system, in seconds since 1970.
-        :raises BroadcastExpiredError: if it is not.
+        :param now: the time in seconds since 1970.
+        :raises BroadcastExpiredError: if the broadcast is too old, or from the future.
         """
         if self.signed_at > now + SKEW:
             raise BroadcastExpiredError(
@@ -146,12 +146,10 @@ def signature_header(body: bytes, key: SigningKey) -> dict[str, str]:
 
 
 def verified(message: Message, keys: KnownKeys) -> SignedBroadcast:
-    """Return what the signature of a broadcast shows.
+    """Check the signature of a broadcast, and only then read the body.
 
-    Nothing of the body is believed, or even read, before its signature was checked.
-
-    :raises BroadcastUnsignedError: if it has none.
-    :raises BroadcastSignatureError: if it has none by a known key, or its body is not one that can be signed.
+    :raises BroadcastUnsignedError: if the broadcast has no signature.
+    :raises BroadcastSignatureError: if no known key has signed the broadcast, or its body cannot be signed.
     """
     value = message.headers.get(HEADER)
     if value is None:
@@ -176,7 +174,7 @@ def verified(message: Message, keys: KnownKeys) -> SignedBroadcast:
 
 
 def _read(body: bytes) -> SignedBroadcast:
-    """Read a body that was signed with a known key. It may be anything."""
+    """Read a body with a valid signature, which may still have any content."""
     try:
         document = read_json_closely(body.decode("utf-8"))
     except ValueError:
@@ -185,7 +183,7 @@ def _read(body: bytes) -> SignedBroadcast:
         raise BroadcastSignatureError("the signed body is not a JSON object in UTF-8")
     if isinstance(document, AmbiguousObject):
         raise BroadcastSignatureError("the signed body has a name twice, so that readers would disagree on it")
-    if "function" not in document:  # a header that nobody has signed would decide
+    if "function" not in document:  # an unsigned header would decide
         raise BroadcastSignatureError("the signed body has no function")
     nonce = document.get("nonce")
     signed_at, expires_at = _seconds(document, "signed_at"), _seconds(document, "expires_at")
@@ -204,7 +202,7 @@ def _seconds(document: Mapping[str, Any], name: str) -> Optional[int]:
 
 
 def _signed_bytes(body: bytes) -> bytes:
-    """Return what is signed of a body, as DSSE has it (its pre-authentication encoding)."""
+    """Return the signed bytes for a body: the pre-authentication encoding of DSSE."""
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE, len(body), body)
 
 

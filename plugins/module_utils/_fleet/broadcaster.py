@@ -18,7 +18,7 @@ from .errors import NoFleetQueueError
 from .messages import Message
 from .reply_channel import PublishedMessage, ReplyChannel
 
-#: Seconds between two checks whether the reports are complete: the answer may depend on the time.
+#: Seconds between two checks whether the reports are complete, which may depend on the time.
 LOOK_AGAIN = 0.25
 
 
@@ -45,9 +45,9 @@ def broadcast(
 ) -> str:
     """Send an order to every node, and take the reports; return the correlation id.
 
-    :param seconds: how long to wait for reports, at most.
+    :param seconds: the most seconds to wait for reports.
     :param on_report: called in this thread with each report.
-    :param enough: asked again and again whether the reports are complete.
+    :param enough: returns whether the reports are complete.
     :param signer: signs the order; None leaves it unsigned.
     :raises NoFleetQueueError: if no node listens.
     :raises BrokerError: if the broker cannot be used.

@@ -6,7 +6,7 @@
 
 The message is that of LegionIO's runner for models in S3 (lex-ollama 0.3, exchange ``lex.ollama``): a JSON object with
 ``function`` and the arguments beside it. LegionIO's nodes share one queue, so that one of them gets each message; here
-each node has a queue of its own, bound to the same key. The reports are this collection's own addition.
+each node has its own queue, bound to the same key. LegionIO has no reports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXCHANGE = "lex.ollama"
 #: Prefix of the routing key of a broadcast; the function follows.
 KEY = "lex.ollama.runners.s3_models."
 
-#: Functions of a broadcast. The second is this collection's own: a node of LegionIO does not know it.
+#: Functions of a broadcast. LegionIO does not have the second one.
 IMPORT = "import_from_s3"
 PLAN = "plan_import_from_s3"
 FUNCTIONS = (IMPORT, PLAN)
@@ -46,8 +46,8 @@ TYPE = "legionio.fleet.report"
 #: The type of an outcome, which a node publishes to the registry for whoever watches the fleet.
 OUTCOME_TYPE = "legionio.fleet.outcome"
 
-#: How the queue of a node is declared. A node that is off gets its broadcasts when it is back within a day; a message
-#: that a node does not survive is dropped after the third time.
+#: The arguments of a node's queue. A node that returns within a day gets its broadcasts. After three redeliveries the
+#: broker drops a message that ends the node's process.
 QUEUE_ARGUMENTS: Mapping[str, Any] = {
     "x-queue-type": "quorum",
     "x-expires": 86400000,
@@ -57,7 +57,7 @@ QUEUE_ARGUMENTS: Mapping[str, Any] = {
     "x-consumer-timeout": 86400000,
 }
 
-#: Bytes of a broadcast; it is a name and little else.
+#: The most bytes of a broadcast, which has a name and little else.
 MAX_SIZE = 65536
 
 
@@ -116,7 +116,7 @@ class Outcome:
 def queue_of(node: str) -> str:
     """Return the queue of a node.
 
-    :raises InvalidLaneError: when no part of its name fits into a queue name, or the name is too long.
+    :raises InvalidLaneError: if no part of the name fits into a queue name, or the name is too long.
     """
     queue = f"ollama.s3_models.{slug(node)}"
     if not slug(node) or len(queue) > MAX_KEY:
@@ -156,7 +156,7 @@ def order_message(
 def read_order(message: Message) -> Order:
     """Read a broadcast; the function may be a header instead, as LegionIO allows.
 
-    :raises BroadcastRefusedError: when the message is malformed, or names another function.
+    :raises BroadcastRefusedError: if the message is malformed, or names another function.
     """
     document, problem = decode(message, MAX_SIZE)
     if problem is not None:

@@ -54,8 +54,8 @@ class Address:
     def parse(cls, text: str, *, tls: bool) -> Address:
         """Read ``host[:port]``; an IPv6 address with a port stands in brackets.
 
-        :param tls: which port is meant when none is given.
-        :raises InvalidBrokerError: when it is something else.
+        :param tls: whether the default port is that of TLS.
+        :raises InvalidBrokerError: for any other text.
         """
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text.strip())
         if match is None or not (match[1] or _HOST.fullmatch(match[2])) or not 0 < int(match[3] or 1) < 65536:
@@ -71,7 +71,7 @@ class Address:
 
 @dataclass(frozen=True)
 class BrokerTlsSettings:
-    """TLS: how the broker is verified, and the client certificate. Paths of PEM files."""
+    """The verification of the broker by TLS, and the client certificate. Paths of PEM files."""
 
     validate: bool = True
     ca_path: Optional[str] = None
@@ -84,7 +84,7 @@ class BrokerSettings:
     """Everything that a connection needs.
 
     :ivar username: None to log in by the client certificate (SASL EXTERNAL).
-    :ivar heartbeat: seconds; the connection counts as dead after about this long without a sign of life.
+    :ivar heartbeat: the seconds of silence after which the connection counts as dead.
     :ivar tls: None for a connection that is not encrypted.
     :ivar name: the connection name that the broker's own tools show.
     """
@@ -102,7 +102,7 @@ class BrokerSettings:
         """Read ``amqp[s]://[user:password@]host[:port][/vhost]``, percent-encoded where needed.
 
         :param tls: used when the scheme is ``amqps``.
-        :raises InvalidBrokerError: when it is something else. The message never repeats the password.
+        :raises InvalidBrokerError: for any other text. The message never repeats the password.
         """
         try:
             parts = urlsplit(url)
@@ -130,8 +130,8 @@ class BrokerSettings:
 def parameters(settings: BrokerSettings, address: Address) -> Any:
     """Return ``pika.ConnectionParameters`` for one of the addresses.
 
-    :raises MissingDependencyError: when pika is not there.
-    :raises InvalidBrokerError: when the TLS files cannot be used.
+    :raises MissingDependencyError: without pika.
+    :raises InvalidBrokerError: if the TLS files cannot be used.
     """
     try:
         import pika
@@ -268,7 +268,7 @@ def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError
 
 
 def _causes(error: Optional[BaseException]) -> Any:
-    """Unfold what pika wraps: a workflow has the errors of its attempts, a phase the error it failed with."""
+    """Yield an error and the errors that pika has wrapped in it: those of attempts, and of a phase."""
     seen: set[int] = set()
     queue = [error]
     while queue:

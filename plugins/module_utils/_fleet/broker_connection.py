@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""One connection to the broker, for a caller that waits: a module has nothing else to do.
+"""One connection to the broker, for a caller that waits, because a module has nothing else to do.
 
-The asynchronous connection of pika is used, and runs in the calling thread until the condition of the caller is true:
-pika's blocking connection has no way to give up waiting for a confirm.
+pika's asynchronous connection runs in the calling thread until the condition of the caller is true. pika's blocking
+connection cannot limit the wait for a confirm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .broker import BrokerSettings, channel_error, connection_error, parameters
 from .errors import BrokerError, BrokerUnreachableError
 from .pika_messages import TolerantFrames
 
-#: Seconds for one step that precedes the work: a channel, a queue, a consumer.
+#: The most seconds for one step before the work: a channel, a queue, a consumer.
 STEP_TIMEOUT = 15.0
 
 
@@ -36,7 +36,7 @@ class BrokerConnection:
     """A connection to the first broker that accepts one, as a context manager. For one thread.
 
     :param settings: the addresses are tried in order.
-    :ivar gone: why the connection or one of its channels is gone.
+    :ivar gone: the reason why the connection or one of its channels is lost.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
@@ -69,9 +69,9 @@ class BrokerConnection:
         return {name: _shown(value) for name, value in (properties or {}).items()}
 
     def require_open(self) -> None:
-        """Check that the connection and its channels are there.
+        """Check that the connection and its channels are open.
 
-        :raises BrokerError: if one of them is gone.
+        :raises BrokerError: if one of them is lost.
         """
         if self.gone is not None:
             raise self.gone
@@ -90,7 +90,7 @@ class BrokerConnection:
     def queue_state(self, queue: str) -> Optional[QueueState]:
         """Read the state of a queue without changing it; None for an unknown queue.
 
-        :raises BrokerError: when the broker refuses the question.
+        :raises BrokerError: if the broker refuses the question.
         """
         found: list[Any] = []
         channel = self.open_channel()

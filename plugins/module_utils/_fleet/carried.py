@@ -16,12 +16,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CarriedRequest:
-    """A request as its client wrote it.
+    """A request in the format of its client.
 
-    :ivar path: below the address of Ollama, one of ``CARRIED_PATHS``.
-    :ivar body: its bytes.
-    :ivar document: the JSON object that the bytes are.
-    :ivar stream: whether the answer is to come in pieces.
+    :ivar path: one of ``CARRIED_PATHS``.
+    :ivar body: the bytes of the body.
+    :ivar document: the JSON object of the body.
+    :ivar stream: whether the client wants the answer in pieces.
     """
 
     path: str

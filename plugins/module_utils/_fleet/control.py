@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The control queue of a node: a requester uses it to cancel a request that nobody waits for any more.
+"""The control queue of a node, through which a requester cancels a request.
 
-The queue is exclusive, so it lives as long as its worker's connection. A requester sends the cancellation to every node
-that may have the request, for it cannot know which node that is; the request may even wait in its lane still. A node
-that does not have the request remembers its id for a while, and does not begin it.
+The queue is exclusive, so it exists as long as its worker's connection. A requester does not know which node has its
+request, and the request may still wait in its lane. So the requester sends the cancellation to every node that may have
+the request. A node without the request remembers the id for some time, and then does not start the request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .messages import APP_ID, Message, Properties, Reply, property_text
 CANCEL = "legionio.carried.cancel"
 
 _PREFIX = "legionio.control."
-#: Characters of a node's name in the name of its queue, which has 255 bytes at most.
+#: The most characters of a node's name in the name of its queue, which has at most 255 bytes.
 _LONGEST = 200
 
 

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Direct reply-to: the reply queue that a requester has without declaring one.
+"""Direct reply-to: a reply queue that a requester need not declare.
 
-A requester writes :data:`DIRECT_REPLY_TO` into the property ``reply_to``. The broker replaces this value by a name of
-its own making, which leads back to the requester's channel. The broker checks no name that somebody else has made:
-RabbitMQ 3.10 and 4.0 end the connection of whoever publishes to one that they cannot take apart.
+A requester writes :data:`DIRECT_REPLY_TO` into the property ``reply_to``. The broker replaces this value by a name that
+leads back to the requester's channel. The broker does not check names that it has not made: RabbitMQ 3.10 and 4.0 close
+the connection of a client that publishes to a malformed name.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _PROCESS = re.compile(rb"\x83X(?:v\x00|w)(.)([a-z]{1,20}@[0-9]{1,10}).{12}", re.
 
 
 def is_direct(queue: str) -> bool:
-    """Whether a name belongs to direct reply-to, be it of the broker's making or not."""
+    """Whether a name belongs to direct reply-to, made by the broker or invented."""
     return queue.startswith(DIRECT_REPLY_TO)
 
 
 def reply_node(queue: str) -> Optional[str]:
-    """Return the part of a name that stands for a node of the broker's cluster; None when no broker made the name.
+    """Return the part of a name that stands for a node of the broker's cluster; None for an invented name.
 
     :param queue: the property ``reply_to`` of a request.
     """

@@ -17,12 +17,12 @@ from .busy_worker import BusyWorker
 from .http_server import BlobServer
 from .library import Library
 
-#: What the process leaves with when no restart mends it (sysexits.h, EX_CONFIG).
+#: The exit status for an error that a restart does not fix (sysexits.h, EX_CONFIG).
 EXIT_CONFIG = 78
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the process is ended."""
+    """Serve until the end of the process."""
     try:
         config = read_json(Path(arguments[0]).read_text(encoding="utf-8"))
         server = _server(config)
@@ -52,7 +52,7 @@ def _server(config: dict[str, Any]) -> BlobServer:
 
 
 def _tls(config: Optional[dict[str, str]]) -> Optional[ssl.SSLContext]:
-    """Return how to encrypt: who has no certificate of the fleet's authority does not even get to ask."""
+    """Return the TLS settings. A client without a certificate of the fleet's authority cannot send a request."""
     if not config:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -68,7 +68,7 @@ def _credential(name: str) -> str:
 
 
 def _path(name: str) -> str:
-    """Return the path of a file that systemd handed over, or of any other."""
+    """Return the path of a credential of systemd, or of any other file."""
     return name if name.startswith("/") else os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), name)
 
 

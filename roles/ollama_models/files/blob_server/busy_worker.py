@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the node's fleet worker is serving requests, as its metrics say."""
+"""The load of the node's fleet worker, read from its metrics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import time
 from ._http.endpoint import Endpoint
 from ._mirror.peers.neighbour import parse_address
 
-#: Seconds for which an answer counts, and that the worker may take for one.
+#: The seconds for which an answer is valid, and the most seconds for an answer.
 FRESH = 0.5
 PATIENCE = 1.0
 
-#: Bytes of the metrics, at most.
+#: The most bytes of the metrics.
 _MOST = 4 * 1024 * 1024
 
 _IN_FLIGHT = re.compile(rb"^fleet_worker_in_flight\{[^\n]*\} ([0-9.e+]+)$", re.MULTILINE)
@@ -26,7 +26,7 @@ _IN_FLIGHT = re.compile(rb"^fleet_worker_in_flight\{[^\n]*\} ([0-9.e+]+)$", re.M
 class BusyWorker:
     """A worker that may be busy. Several threads ask.
 
-    :param address: host and port of its metrics.
+    :param address: the host and port of the metrics.
     """
 
     def __init__(self, address: str) -> None:
@@ -38,7 +38,7 @@ class BusyWorker:
         self._busy = False
 
     def is_busy(self) -> bool:
-        """Return whether it serves a request; a worker that does not answer serves none."""
+        """Return whether the worker runs a request. A worker that does not answer counts as idle."""
         with self._lock:
             if time.monotonic() - self._asked >= FRESH:
                 self._busy = False

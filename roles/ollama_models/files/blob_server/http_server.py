@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The HTTP server of the blobs: two requests, both signed, both GET.
 
-``/v1/blobs/sha256-<hex>/pieces`` says what the node has of a blob, and ``/v1/blobs/sha256-<hex>`` with a range brings
-bytes that it has. Every other request is refused before anything of the store is looked at.
+``/v1/blobs/sha256-<hex>/pieces`` returns the available pieces of a blob, and ``/v1/blobs/sha256-<hex>`` with a range
+returns available bytes. The server refuses all other requests before it reads the store.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{1,15})")
 class BlobServer(ThreadingHTTPServer):
     """Serves one library.
 
-    :param uploads: answers with bytes at the same time, at most; to one more request the node answers that it is busy.
-    :param rate: bytes a second of all answers together; ``None`` for no limit.
-    :param busy: returns whether the node has something more important to do; nothing is sent then.
+    :param uploads: the most concurrent answers with bytes; further requests get the answer that the node is busy.
+    :param rate: the bytes a second of all answers together; ``None`` for no limit.
+    :param busy: returns whether the node has more important work; the server then sends no bytes.
     """
 
     daemon_threads = True
@@ -78,12 +78,12 @@ class BlobServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Bind, without asking DNS for the name of the address, as http.server would: that can take long."""
+        """Bind without the DNS lookup of http.server, which can take long."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection on a thread of its own, unless there are too many."""
+        """Serve a connection on a separate thread, unless there are too many connections."""
         if self._connections.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -98,14 +98,14 @@ class BlobServer(ThreadingHTTPServer):
         try:
             with contextlib.suppress(OSError):
                 request.settimeout(SILENCE)
-                # The handshake belongs to this thread: a client that does not finish it keeps nobody else waiting.
+                # The handshake runs on this thread, so a client that does not finish it delays no other client.
                 wrapped = self._tls.wrap_socket(request, server_side=True) if self._tls else request
                 super().process_request_thread(wrapped, client_address)
         finally:
             self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that break: neighbours come and go."""
+        """Log no broken connections, because neighbours come and go."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -199,11 +199,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives it
-        """Log what an administrator should know; that a connection was silent for long is nothing of that kind."""
+        """Log errors for administrators, but not the timeout of a silent connection."""
         if not format.startswith("Request timed out"):
             super().log_error(format, *args)
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Log refusals of strangers alone; a fleet asks a hundred times a second."""
+        """Log only refusals of strangers, because a fleet sends a hundred requests a second."""
         if code == 401:
             self.log_error("refused %s, which did not sign with the fleet's secret", self.client_address[0])

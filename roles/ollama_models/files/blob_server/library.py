@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The library: which blobs of the node may be handed out, and how much of each is there.
+"""The library: the shared blobs of the node, and the available pieces of each.
 
-A blob may be handed out if a manifest of the store that belongs to a shared model names it, or if an import that is
-under way brings it for a shared model. Nothing else of the store can be asked for, whatever its digest is.
+A blob is shared if the manifest of a shared model names it, or if a running import fetches it for a shared model. The
+server sends no other file of the store, even if a client knows its digest.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from ._ollama.names import ModelName
 from ._ollama.patterns import matches_any
 from ._ollama.store import Store, StoreSettings
 
-#: Seconds for which the manifests are not read again; less for a blob that they do not name, which may have just come.
+#: Seconds until the library reads the manifests again; less for a blob that they do not name, which may be new.
 FRESH = 5.0
 FRESH_ENOUGH = 0.5
 
 
 @dataclass
 class SharedBlob:
-    """A blob that may be handed out.
+    """A shared blob.
 
-    :ivar descriptor: of its file, to be closed by the caller.
-    :ivar size: bytes of the whole blob.
-    :ivar marks: which pieces are there; ``None`` if all of it is.
+    :ivar descriptor: the descriptor of its file, which the caller must close.
+    :ivar size: the bytes of the whole blob.
+    :ivar marks: the available pieces; ``None`` for a complete blob.
     """
 
     descriptor: int
@@ -44,7 +44,7 @@ class SharedBlob:
     marks: Optional[SharedMarks] = None
 
     def has(self, start: int, stop: int) -> bool:
-        """Return whether the bytes from ``start`` up to ``stop``, exclusive, are there."""
+        """Return whether the bytes from ``start`` up to ``stop``, exclusive, are available."""
         return 0 <= start < stop <= self.size if self.marks is None else self.marks.has(start, stop)
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class SharedBlob:
 class Library:
     """The shared blobs of one store. Several threads use it.
 
-    :param models: patterns of the models that are shared.
+    :param models: patterns of the shared models.
     """
 
     def __init__(self, path: str, models: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Library:
         self._read_at = float("-inf")
 
     def find(self, digest: str) -> Optional[SharedBlob]:
-        """Return a blob, opened; ``None`` if it is not there or not shared.
+        """Open and return a blob; ``None`` if it is missing or not shared.
 
         :raises CollectionError: if the store cannot be read.
         """
@@ -79,7 +79,7 @@ class Library:
             size = marks.size if marks else self._size(store, digest)
             if size is None:
                 return None
-            # The import moves the file when it is complete, at any moment.
+            # The import may complete and move the file at any moment.
             for _turn in range(2):
                 descriptor = store.open_blob(digest)
                 if descriptor is not None:
