@@ -191,6 +191,23 @@ def test_what_signatures_need_is_installed_where_they_are_checked(
     assert ("cryptography==" in path.read_text()) == is_needed
 
 
+@pytest.mark.parametrize(
+    "unknown, options, demands",
+    [
+        (["broadcasts", "peers.max_bandwidth"], {"fleet_worker_updates_broadcast_keys": ["x"]}, ["broadcasts"]),
+        (["signatures.rules"], {"fleet_worker_updates_signature_policy": "warn"}, ["signatures.rules"]),
+        (["broadcasts", "signatures"], {}, []),
+        (["peers"], {"fleet_worker_updates_broadcast_keys": ["x"]}, []),
+    ],
+)
+def test_release_that_knows_no_signatures_is_refused_where_they_are_demanded(
+    evaluate: Any, unknown: list[str], options: dict[str, Any], demands: list[str]
+) -> None:
+    keys = {"__fleet_worker_unknown_keys": {"worker": ["broadcasts"], "updates": unknown}}
+    found = evaluate("fleet_worker", "__fleet_worker_unknown_demands", fleet_worker_updates=True, **options, **keys)
+    assert found == demands
+
+
 @pytest.mark.parametrize("decrypt, name", [(False, "requirements.txt"), (True, "requirements-encryption.txt")])
 def test_what_encrypted_requests_need_is_installed_where_they_are_read(evaluate: Any, decrypt: bool, name: str) -> None:
     path = Path(evaluate("fleet_worker", "__fleet_worker_requirements", fleet_worker_decrypt=decrypt))
