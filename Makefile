@@ -82,9 +82,12 @@ sanity-2.19: stage ## the same on the oldest supported ansible-core alone
 sanity-2.21: stage ## the same on the newest ansible-core alone; needs Python 3.12 or newer
 	@tests/tools/sanity.sh 2.21
 
+# Processes that run unit tests at a time. `make test` runs another step beside them, and sets 0: none but pytest's own.
+UNIT_PROCESSES ?= $(if $(PYTEST_ARGS),0,auto)
+
 .PHONY: unit
 unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here and below
-	@$(IN_STAGE) pytest tests/unit --junitxml=$(REPORTS)/unit.xml $(if $(COVERAGE),--cov --cov-report=json:$(REPORTS)/coverage.json) $(PYTEST_ARGS)
+	@$(IN_STAGE) pytest tests/unit --numprocesses=$(UNIT_PROCESSES) --dist=loadfile --junitxml=$(REPORTS)/unit.xml $(if $(COVERAGE),--cov --cov-report=json:$(REPORTS)/coverage.json) $(PYTEST_ARGS)
 	@$(if $(COVERAGE),python3 tests/tools/coverage_report.py $(REPORTS)/coverage.json)
 
 .PHONY: coverage

@@ -132,7 +132,7 @@ def start(step: Step) -> None:
             # A step ends with this process also when it is killed: two runs at a time would be in each other's way.
             ["setpriv", "--pdeathsig=TERM", "make", "--no-print-directory", step.name],
             cwd=ROOT,
-            env={**os.environ, "COVERAGE": "1"},
+            env={**os.environ, "COVERAGE": "1", "UNIT_PROCESSES": "0"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

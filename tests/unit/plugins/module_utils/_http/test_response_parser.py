@@ -255,7 +255,7 @@ def test_body_that_is_compressed_is_decompressed(coding: str, compress: object) 
 
 @pytest.mark.parametrize(
     "coding, body",
-    [("gzip", b"{}"), ("gzip", gzip.compress(b"{}")[:-4]), ("br", b"{}"), ("deflate", b"")],
+    [("gzip", b"{}"), ("gzip", gzip.compress(b"{}", mtime=0)[:-4]), ("br", b"{}"), ("deflate", b"")],
 )
 def test_body_that_is_badly_compressed_raises(coding: str, body: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"

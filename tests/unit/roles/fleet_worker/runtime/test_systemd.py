@@ -80,7 +80,7 @@ def test_messages_that_find_no_room_are_sent_later_and_nobody_waits(systemd: soc
     "microseconds, process, seconds",
     [
         ("20000000", None, 20.0),
-        ("20000000", str(os.getpid()), 20.0),
+        ("20000000", "this one", 20.0),
         ("20000000", "1", None),
         (None, None, None),
         ("", None, None),
@@ -92,7 +92,7 @@ def test_the_interval_of_the_watchdog(
     for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", process)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
-            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name, str(os.getpid()) if value == "this one" else value)
     assert Notifier().watchdog_interval == seconds
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import etags
 
 MIB = 1024 * 1024
-CONTENT = os.urandom(17 * MIB + 3)
+CONTENT = random.Random(17).randbytes(17 * MIB + 3)
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
