@@ -29,7 +29,7 @@ CROWD ?= 1
 # Names of benchmarks, and options of theirs (tests/bench --help), with which nothing is written.
 BENCH ?=
 BENCH_ARGS ?=
-# Options of the simulation of a fleet (tests/bench/simulate_fleet.py --help).
+# Options of a simulation (tests/bench/simulate_fleet.py --help, tests/bench/simulate_neighbours.py --help).
 SIMULATE_ARGS ?=
 
 .PHONY: help
@@ -235,6 +235,10 @@ PEERS_ARGS ?=
 bench-peers: stage ## imports from neighbours beside single ones, on 20 nodes in network namespaces; needs root
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench/neighbour_bench.py $(PEERS_ARGS)
+
+.PHONY: simulate-neighbours
+simulate-neighbours: stage ## compute imports from neighbours: SIMULATE_ARGS='--nodes 40 --rate 1000 --mirror 10000 --blob 8G'
+	@$(IN_STAGE) python tests/bench/simulate_neighbours.py $(SIMULATE_ARGS)
 
 .PHONY: simulate-fleet
 simulate-fleet: stage ## load one real broker with 1,000 worker connections, and print what it takes

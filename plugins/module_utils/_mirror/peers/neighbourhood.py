@@ -122,16 +122,20 @@ class Watch:
 
     def _work(self) -> None:
         while not self._over.wait(ROUND):
-            now = time.monotonic()
-            pause = LONG_ROUND * max(1.0, len(self._neighbours) / 64)
-            known = sorted((one for one in self._neighbours if one.view), key=_importer)
-            rest = known[READERS:]
-            random.shuffle(rest)
-            # A neighbour that has everything changes no more.
-            due = [one for one in known[:READERS] + rest[: ACTIVE - READERS] if _importer(one)]
-            due += [one for one in self._neighbours if not one.view and now - self._looked[one.name] >= pause]
-            due.sort(key=lambda one: self._looked[one.name])
-            self._round([one for one in due if one.usable][:ASKED], ROUND)
+            self._round(self._due(), ROUND)
+
+    def _due(self) -> list[Neighbour]:
+        """Return the neighbours to be asked in a round."""
+        now = time.monotonic()
+        pause = LONG_ROUND * max(1.0, len(self._neighbours) / 64)
+        known = sorted((one for one in self._neighbours if one.view), key=_importer)
+        rest = known[READERS:]
+        random.shuffle(rest)
+        # A neighbour that has everything changes no more.
+        due = [one for one in known[:READERS] + rest[: ACTIVE - READERS] if _importer(one)]
+        due += [one for one in self._neighbours if not one.view and now - self._looked[one.name] >= pause]
+        due.sort(key=lambda one: self._looked[one.name])
+        return [one for one in due if one.usable][:ASKED]
 
     def _round(self, neighbours: Sequence[Neighbour], seconds: float) -> None:
         ends = time.monotonic() + seconds
@@ -144,6 +148,10 @@ class Watch:
                 one.result(max(0.0, ends - time.monotonic()))
             except Exception:  # noqa: BLE001,S112 - a look that takes too long goes on behind
                 continue
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Note who reads the mirror, as the views of the neighbours show it."""
         names = {self._importer, *(one.view.importer for one in self._neighbours if one.view and one.view.importer)}
         self.readers = tuple(sorted(names)[:READERS])
         self.reading = sum(1 for one in self._neighbours if one.view and CLAIMED in one.view.marks)

@@ -56,6 +56,10 @@ SAMPLE = 24
 #: disagree on what belongs to whom hardly read the same piece.
 PARTS = 8
 
+#: Parts behind the first lacking piece whose pieces a node asks neighbours for before all others, because the hash of
+#: the whole can only go on at the first lacking piece. With fewer parts, all nodes would want the same pieces at once.
+NEAR = 2
+
 #: Seconds after which a node looks again at the pieces that belong to it and that somebody had or was reading.
 SECOND_LOOK = 2.0
 
@@ -112,6 +116,7 @@ class Swarm:
         self._woken = threading.Condition(self._lock)
         #: The pieces that are lacking and not under way, as bits (``piece_marks.py``).
         self._needed = sum(1 << number for number, there in enumerate(file.present) if not there)
+        self._part = -(-len(file.present) // PARTS)
         self._under_way: dict[int, _UnderWay] = {}
         self._mirror_requests = 0
         self._mirror_failures = 0
@@ -183,12 +188,15 @@ class Swarm:
         """Return the rarest of some pieces that the least busy neighbour has, and this neighbour."""
         if not self._needed:
             return None, None
+        near = ((1 << NEAR * self._part) - 1) * (self._needed & -self._needed)
         for neighbour in sorted(sources, key=lambda one: (one.reading, random.random())):  # noqa: S311
             view = neighbour.view
             there = self._needed & view.pieces if view else 0
             if there:
                 views = [one.view for one in sources if one.view]
-                rarity = {number: sum(view.pieces >> number & 1 for view in views) for number in _some(there)}
+                rarity = {
+                    number: sum(view.pieces >> number & 1 for view in views) for number in _some(there & near or there)
+                }
                 return min(rarity, key=lambda number: (rarity[number], random.random())), neighbour  # noqa: S311
         return None, None
 
@@ -224,8 +232,7 @@ class Swarm:
             self._owned_among = readers
             mine = _numbers(self._needed) if me in readers else []
             self._owned = [number for number in mine if self._watch.owner(number) == me]
-            part = -(-len(self._file.present) // PARTS)
-            self._owned.sort(key=lambda number: (-(number // part), random.random()))  # noqa: S311
+            self._owned.sort(key=lambda number: (-(number // self._part), random.random()))  # noqa: S311
             self._unread, self._unread_since = list(self._owned), now
         elif not self._unread and now - self._unread_since > SECOND_LOOK:
             # Who had a piece, or was reading it, may have died or lied since.

@@ -250,7 +250,8 @@ def test_choice_a_rare_piece_of_a_busy_neighbour_waits_for_an_idle_one(file):
     assert choice(swarm) == (None, None)
 
 
-def test_choice_of_the_pieces_of_a_neighbour_is_the_rarest(file):
+def test_choice_of_the_pieces_of_a_neighbour_is_the_rarest(file, monkeypatch):
+    monkeypatch.setattr(swarm_file, "PARTS", 1)
     some = [ScriptedNeighbour("a", marks=b"111111110"), ScriptedNeighbour("b", marks=b"111111110")]
     one = ScriptedNeighbour("c", marks=b"111111111")
     some[0].reading = some[1].reading = 1
@@ -258,11 +259,21 @@ def test_choice_of_the_pieces_of_a_neighbour_is_the_rarest(file):
     assert chosen.count((8, "c")) > 40  # the sample of a choice may miss it
 
 
-def test_choice_among_equals_is_any_piece_of_any_neighbour(file):
+def test_choice_among_equals_is_any_piece_of_any_neighbour(file, monkeypatch):
+    monkeypatch.setattr(swarm_file, "PARTS", 1)
     swarm = swarm_of(file, MirrorSource(), [ScriptedNeighbour(name) for name in "abc"])
     chosen = {choice(swarm) for _turn in range(500)}
     assert {number for number, _name in chosen} == set(range(PIECES))
     assert {name for _number, name in chosen} == {"a", "b", "c"}
+
+
+def test_choice_is_near_the_first_lacking_piece_unless_the_neighbour_has_none_there(file):
+    """The hash of the whole waits for the first lacking piece: 2 of 8 parts of 9 pieces are 4 pieces."""
+    swarm = swarm_of(file, MirrorSource(), [ScriptedNeighbour("a")])
+    swarm._needed = 0b111111110
+    assert {choice(swarm)[0] for _turn in range(200)} == {1, 2, 3, 4}
+    far = swarm_of(file, MirrorSource(), [ScriptedNeighbour("a", marks=b"000000011")])
+    assert {choice(far)[0] for _turn in range(50)} == {7, 8}
 
 
 def test_choice_of_marks_that_are_none_is_nothing(file):
