@@ -69,6 +69,7 @@ class Watch:
 
     :ivar changes: grows whenever a view changed.
     :ivar readers: names of the imports that read the mirror, this one included if it is one; sorted.
+    :ivar importers: how many imports of the blob are under way, this one included.
     :ivar reading: how many neighbours were reading the mirror at the last look.
     """
 
@@ -76,6 +77,7 @@ class Watch:
         self.changes = 0
         self.readers: tuple[str, ...] = (importer,)
         self.reading = 0
+        self.importers = 1
         self._neighbours = list(neighbours)
         self._pieces = pieces
         self._importer = importer
@@ -154,6 +156,7 @@ class Watch:
         """Note who reads the mirror, as the views of the neighbours show it."""
         names = {self._importer, *(one.view.importer for one in self._neighbours if one.view and one.view.importer)}
         self.readers = tuple(sorted(names)[:READERS])
+        self.importers = len(names)
         self.reading = sum(1 for one in self._neighbours if one.view and CLAIMED in one.view.marks)
         self.changes += 1
 

@@ -31,7 +31,7 @@ from ..transfer.bandwidth import Bandwidth
 from ..transfer.blob_transfer import RangeStream, Transfer
 from ..transfer.threads import together
 from .neighbour import Neighbour, NeighbourError
-from .neighbourhood import Watch
+from .neighbourhood import READERS, Watch
 from .piece_file import PieceFile
 from .piece_list import PieceListError
 from .piece_marks import PRESENT
@@ -245,7 +245,8 @@ class Swarm:
             return None
         self._starved_since = self._starved_since or now
         hunger = (now - self._starved_since) * random.uniform(0.5, 1.0)  # noqa: S311
-        if hunger < PATIENCE:
+        # The more nodes wait for the readers, the later the first pieces come, and the more the mirror would give.
+        if hunger < PATIENCE * max(1.0, self._watch.importers / READERS):
             return None
         sample = _some(self._needed)
         free = [number for number in sample if not self._watch.spread(number)]

@@ -97,6 +97,7 @@ class ScriptedWatch:
         self.readers = readers or (importer,)
         self.importer = importer
         self.reading = 0
+        self.importers = len(self.readers)
 
     @property
     def sources(self):
@@ -291,6 +292,17 @@ def test_own_pieces_come_part_by_part(file, monkeypatch):
         orders.add(tuple(swarm._own_piece() for _piece in range(PIECES)))
     assert {tuple(number // 3 for number in order) for order in orders} == {(0, 0, 0, 1, 1, 1, 2, 2, 2)}
     assert len(orders) > 1
+
+
+@pytest.mark.parametrize("importers, waits", [(2, False), (24, False), (240, True)])
+def test_node_that_is_no_reader_waits_longer_the_more_nodes_wait(file, monkeypatch, importers, waits):
+    monkeypatch.setattr(swarm_file, "PATIENCE", 1.0)
+    others = ScriptedNeighbour("a", marks=b"0" * PIECES, importer="f" * 16)
+    swarm = swarm_of(file, MirrorSource(), [others], lambda _me: ("f" * 16,))
+    swarm._watch.importers = importers
+    assert swarm._own_piece() is None
+    swarm._starved_since -= 4.0
+    assert (swarm._own_piece() is None) == waits
 
 
 @pytest.mark.parametrize(
