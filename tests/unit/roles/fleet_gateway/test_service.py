@@ -21,7 +21,6 @@ from fleet_gateway._fleet.lanes import lane
 from fleet_gateway._fleet.registry import AVAILABLE, Offering
 from fleet_gateway.cli import main
 from fleet_gateway.exit_codes import EXIT_BROKEN, EXIT_CONFIG
-from fleet_gateway.http.server import listener
 from fleet_gateway.observe.usage_store import UsageStore
 from fleet_gateway.process import service
 from fleet_gateway.settings.config import Config
@@ -170,14 +169,6 @@ def test_run_whose_address_is_taken_gives_up_and_names_it(settings: dict[str, An
         taken.listen()
         assert service.run(Config.model_validate(settings)) == EXIT_BROKEN
     assert f"listen at {settings['listen']}" in capfd.readouterr().out
-
-
-def test_listener_has_its_connections_send_at_once(settings: dict[str, Any]) -> None:
-    config = Config.model_validate(settings)
-    with listener(config) as listening, socket.create_connection(config.address):
-        accepted, _address = listening.accept()
-        with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_service_whose_link_ends_is_broken(settings: dict[str, Any]) -> None:

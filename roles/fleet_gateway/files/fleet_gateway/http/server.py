@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -17,9 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..settings import credentials
 from ..settings.config import Config
-
-#: Connections that wait to be accepted.
-BACKLOG = 1024
+from .listener import BACKLOG
 
 #: Seconds after which the gateway closes an idle connection.
 KEEP_ALIVE = 75
@@ -70,34 +67,6 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class CannotListenError(Exception):
-    """The address is in use, or does not belong to this machine."""
-
-
-def listener(config: Config) -> socket.socket:
-    """Return a socket that listens at the configured address.
-
-    :raises CannotListenError: if the socket cannot listen there.
-    """
-    host, port = config.address
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        made = socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=BACKLOG,
-            dualstack_ipv6=both,
-        )
-        # Accepted connections inherit this option; asyncio sets it only for sockets that asyncio has created. Without
-        # the option, the body of an answer waits 40 ms for the client's acknowledgement of the head.
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-    except OSError as error:
-        raise CannotListenError(
-            f"Nothing can listen at {config.listen}: {error}; end what listens there, or change listen"
-        ) from error
 
 
 def server(config: Config, app: Any) -> Server:

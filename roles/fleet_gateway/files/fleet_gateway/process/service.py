@@ -24,10 +24,11 @@ from ..domain.traffic import Traffic
 from ..exit_codes import EXIT_BROKEN, EXIT_CONFIG
 from ..http.app import application
 from ..http.carried import CarriedEndpoint
+from ..http.listener import HANDOVER, CannotListenError, end_handover, open_listener
 from ..http.listing import Listing
 from ..http.page import Page
 from ..http.page_state import PageState
-from ..http.server import CannotListenError, Server, listener, server
+from ..http.server import Server, server
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
@@ -99,7 +100,7 @@ class Service:
         )
         page = Page(state, config.page, self._keys)
         self._server: Server = server(config, application(config, carried, listing, page, metrics, self.snapshot))
-        self._listener = listener(config)
+        self._listener = open_listener(config)
         self._began = time.time()
         self._draining = False
 
@@ -178,6 +179,8 @@ class Service:
     def _stop(self) -> None:
         if self._draining:
             self._server.force_exit = True
+        else:
+            asyncio.get_running_loop().call_later(HANDOVER, end_handover, self._config)
         self._draining = True
         LOG.info("draining", in_flight=self._exchange.in_flight)
         self._notifier.stopping()
