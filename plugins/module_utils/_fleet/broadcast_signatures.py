@@ -198,7 +198,9 @@ def _read(body: bytes) -> SignedBroadcast:
 
 def _seconds(document: Mapping[str, Any], name: str) -> Optional[int]:
     value = document.get(name)
-    return value if type(value) is int and 0 < value < _LATEST else None  # a truth value is an int, too
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value < _LATEST else None
 
 
 def _signed_bytes(body: bytes) -> bytes:

@@ -35,6 +35,10 @@ class MirrorRetry:
     longest_pause: float
     least_share: float = 0.0
 
+    def covers(self, error: CollectionError) -> bool:
+        """Return whether the next attempt may not meet a failure."""
+        return isinstance(error, self.errors)
+
     def is_final(self, failures: int, *, requests: int = 1) -> bool:
         """Return whether a failure ends the read.
 

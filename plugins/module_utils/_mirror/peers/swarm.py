@@ -316,7 +316,9 @@ class Swarm:
                     digest=self._transfer.digest,
                 )
             self._mirror_failures = 0
-        except PIECE_READS.errors as error:
+        except CollectionError as error:
+            if not PIECE_READS.covers(error):
+                raise
             self._mirror_failed(error)
         finally:
             with self._woken:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Optional
 
+from ..._ollama.errors import CollectionError
 from ..retry import OBJECT_READS
 from .bodies import BodySender
 from .client import connect
@@ -82,9 +83,9 @@ class SdkObjects:
             try:
                 with translated(self.settings, doing):
                     content = self._content(answer, limit, doing)
-            except OBJECT_READS.errors:
+            except CollectionError as error:
                 failures += 1
-                if OBJECT_READS.is_final(failures):
+                if not OBJECT_READS.covers(error) or OBJECT_READS.is_final(failures):
                     raise
                 time.sleep(OBJECT_READS.pause(failures))
             else:

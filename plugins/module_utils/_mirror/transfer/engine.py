@@ -232,9 +232,9 @@ class Engine:
                 if run.replaced > REPLACEMENTS:
                     raise
                 source.refresh()
-            except self._retry.errors:
+            except CollectionError as error:
                 failures += 1
-                if self._retry.is_final(failures):
+                if not self._retry.covers(error) or self._retry.is_final(failures):
                     raise
                 self._wait(self._retry.pause(failures))
 
