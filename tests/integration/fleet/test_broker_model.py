@@ -99,6 +99,9 @@ def test_model_agrees_with_rabbitmq_about_random_scripts(real: RealPlayer, serie
 
 LIMITS = {"x-queue-type": "quorum", "x-dead-letter-exchange": DLX}
 
+#: Tries of a script whose outcome depends on what reaches RabbitMQ's channel first.
+RACES = 10
+
 #: The first message of a channel takes longer, since the queue gets to know the channel.
 WARM_UP = [("publish", "q", "first"), ("get", "b", "q"), ("ack", "b", 1)]
 
@@ -262,5 +265,17 @@ def test_consumer_beyond_its_timeout_loses_its_channel(real: RealPlayer, series:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name.replace(" ", "_"))
-def test_model_agrees_with_rabbitmq_about_a_script(script: Script, real: RealPlayer, series: Series) -> None:
-    _compare(real, script, play_to_model(script, series))
+def test_model_agrees_with_rabbitmq_about_a_script(script: Script, broker: Any, series: Series) -> None:
+    expected = play_to_model(script, series)
+    # RabbitMQ must take a late cancel before the message reaches the consumer. On a busy machine the message may win.
+    tries = RACES if any("late" in step[0] for step in script.steps) else 1
+    for left in reversed(range(tries)):
+        real = RealPlayer(broker)
+        try:
+            _compare(real, script, expected)
+            return
+        except AssertionError:
+            if not left:
+                raise
+        finally:
+            real.close()
