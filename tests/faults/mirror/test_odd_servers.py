@@ -49,5 +49,6 @@ DEAF = (*NO_TOKENS, Manner(name="hears_start_after", value=False))
 @example(
     oddities=(Listing("listing", form="one less than counted"),), way="direct", prefix="ollama/models", recorded=True
 )
+@example(oddities=(Listing("listing", form="strangers"),), way="sdk", prefix="ollama/models", recorded=True)
 def test_task_at_an_odd_server_succeeds_or_names_the_reason(odd_server, task, oddities, way, prefix, recorded):
     assert not judge(odd_server, TASKS[task], oddities, way, prefix, recorded=recorded)
