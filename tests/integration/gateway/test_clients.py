@@ -74,9 +74,9 @@ def test_openai_structured_output_follows_its_schema(gpt: openai.OpenAI) -> None
 
 def test_openai_completions_and_responses_are_answered(gpt: openai.OpenAI) -> None:
     assert gpt.completions.create(model=CHAT_MODEL, prompt="Once", max_tokens=4, **SHORT).choices[0].text
-    response = gpt.responses.create(model=CHAT_MODEL, input="Say hello.", max_output_tokens=8, temperature=0)
-    assert response.output_text
-    events = [event.type for event in gpt.responses.create(model=CHAT_MODEL, input="Say hello.", stream=True)]
+    asked: dict[str, Any] = {"model": CHAT_MODEL, "input": "Say hello.", "max_output_tokens": 8, "temperature": 0}
+    assert gpt.responses.create(**asked).output_text
+    events = [event.type for event in gpt.responses.create(**asked, stream=True)]
     assert events[0] == "response.created" and events[-1] == "response.completed"
 
 
