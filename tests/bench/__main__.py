@@ -35,6 +35,7 @@ import machine  # noqa: E402
 import mirror_cases  # noqa: E402
 import report  # noqa: E402
 import services  # noqa: E402
+from sizes import size  # noqa: E402
 
 #: Processes that want to run, from which on the machine is too busy for numbers to mean much.
 _NOISE = 1.5
@@ -43,13 +44,6 @@ CASES = [*mirror_cases.CASES, *fleet_cases.CASES, *gateway_cases.CASES]
 
 #: Names that stand for several cases.
 GROUPS = {"gateway": list(gateway_cases.CASES)}
-
-
-def size(text: str) -> int:
-    """Return the bytes that a text like ``2G`` means."""
-    powers = {"K": 1, "M": 2, "G": 3}
-    power = powers.get(text[-1:].upper(), 0)
-    return int(text[:-1] if power else text) * 1024**power
 
 
 def arguments() -> argparse.Namespace:

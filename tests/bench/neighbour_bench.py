@@ -37,6 +37,7 @@ import mirror_lab  # noqa: E402
 import services  # noqa: E402
 import shaped_network  # noqa: E402
 from mirror_cases import Stored  # noqa: E402
+from sizes import size  # noqa: E402
 
 PORT = 11480
 #: How many nodes are killed, when the model has come to so many per cent on the first node.
@@ -215,18 +216,12 @@ def _end(process: Optional[subprocess.Popen[Any]]) -> None:
             process.wait(10)
 
 
-def _size(text: str) -> int:
-    powers = {"K": 1, "M": 2, "G": 3}
-    power = powers.get(text[-1:].upper(), 0)
-    return int(text[:-1] if power else text) * 1024**power
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"of: {', '.join(RUNS)}; all by default")
     parser.add_argument("--nodes", type=int, default=20, help="nodes that import at once (20)")
     parser.add_argument("--rate", type=int, default=80, help="Mbit/s of each link, the mirror's too (80)")
-    parser.add_argument("--blob", type=_size, default=_size("1G"), help="size of the model (1G)")
+    parser.add_argument("--blob", type=size, default=size("1G"), help="size of the model (1G)")
     parser.add_argument("--place", type=Path, help="directory for the stores; with 20 nodes, 21 times the blob")
     given = parser.parse_args()
     if not shaped_network.possible():

@@ -42,6 +42,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piec
     PRESENT,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
+from sizes import size
 
 #: Seconds until the first byte of an answer; seconds within which nodes begin; seconds of the first round of looks.
 LATENCY, BEGIN, FIRST_ROUND = 0.03, 0.5, 0.1
@@ -298,18 +299,12 @@ class Fleet:
             users = defaultdict(set, {link: some for link, some in users.items() if some})
 
 
-def _size(text: str) -> int:
-    powers = {"K": 1, "M": 2, "G": 3}
-    power = powers.get(text[-1:].upper(), 0)
-    return int(text[:-1] if power else text) * 1024**power
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--rate", type=int, default=40, help="Mbit/s of each link of a node (40)")
     parser.add_argument("--mirror", type=int, help="Mbit/s of the link of the mirror; that of a node by default")
-    parser.add_argument("--blob", type=_size, default=_size("256M"), help="size of the model (256M)")
+    parser.add_argument("--blob", type=size, default=size("256M"), help="size of the model (256M)")
     parser.add_argument("--uploads", type=int, default=16, help="answers of a node at once (16)")
     parser.add_argument("--hash", type=int, default=500, help="MiB/s of hashing on each node (500)")
     parser.add_argument("--seed", type=int, default=1)
