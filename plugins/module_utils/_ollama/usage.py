@@ -34,7 +34,7 @@ def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
 
 def tokens_of(response: Mapping[str, Any]) -> tuple[int, int]:
     """Return the tokens of a complete response, of its input and of its output, as :func:`usage_of` does."""
-    return counted(response.get("prompt_eval_count")), counted(response.get("eval_count"))
+    return counted(response.get(_FIELDS["input_tokens"])), counted(response.get(_FIELDS["output_tokens"]))
 
 
 def counted(value: object) -> int:

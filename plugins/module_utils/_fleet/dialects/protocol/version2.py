@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...._ollama.usage import usage_of
+from ...._ollama.usage import tokens_of
 from ...lanes import Lane
 from ...messages import Failure, Message, Outcome, Properties, Reply, Request, Success
 from ..base import Dialect, Document, Headers, ReplyIdentity
@@ -59,16 +59,16 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
 
 def _response_body(request: Request, success: Success) -> dict[str, Any]:
     result = success.result
-    usage = usage_of(result)
+    input_tokens, output_tokens = tokens_of(result)
     body: dict[str, Any] = {
         **repeated(VERSION.number, request),
         "content": "",
         "tool_calls": [],
-        "usage": {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]},
+        "usage": {"input_tokens": input_tokens, "output_tokens": output_tokens},
         "metadata": {},
     }
     if request.request_type == "count_tokens":
-        body["content"] = str(usage["input_tokens"])
+        body["content"] = str(input_tokens)
         body["usage"]["output_tokens"] = 0  # the one that was made for the count is of no use to anybody
     elif request.call == "embed":
         body["content"] = embedding_of(request, result)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...._ollama.usage import usage_of
+from ...._ollama.usage import tokens_of
 from ...lanes import Lane
 from ...messages import Failure, Message, Outcome, Properties, Reply, Request, Success
 from ..base import Dialect, Document, Headers, ReplyIdentity
@@ -64,19 +64,18 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
 
 def _response(request: Request, success: Success) -> dict[str, Any]:
     result = success.result
-    usage = usage_of(result)
-    counts = {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]}
+    input_tokens, output_tokens = tokens_of(result)
     response: dict[str, Any] = {
         "text": "",
         "tool_calls": [],
-        "usage": {**counts, "units": {}, "metadata": {}},
+        "usage": {"input_tokens": input_tokens, "output_tokens": output_tokens, "units": {}, "metadata": {}},
         "stop_reason": "end_turn",
         "model": request.document.get("model", request.model),
         "routing": {},
         "metadata": {},
     }
     if request.request_type == "count_tokens":
-        response["text"] = str(usage["input_tokens"])
+        response["text"] = str(input_tokens)
         response["usage"]["output_tokens"] = 0
     elif request.call == "embed":
         text = request.arguments.get("input")

@@ -13,6 +13,8 @@ import os
 import socket
 from contextlib import suppress
 
+from .systemd import notification_address
+
 #: The number of the first descriptor that systemd passes (SD_LISTEN_FDS_START).
 FIRST = 3
 
@@ -50,11 +52,11 @@ def forget(name: str) -> None:
 
 
 def _send(message: str, *descriptors: int) -> None:
-    address = os.environ.get("NOTIFY_SOCKET", "")
+    address = notification_address()
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
         # Without the copy the gateway works, and a restart refuses connections for a moment.
         with suppress(OSError):
-            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.connect(address)
             socket.send_fds(channel, [message.encode()], descriptors)

@@ -19,13 +19,20 @@ from .._ollama.text import printable
 MAX_STATUS = 1000
 
 
+def notification_address() -> str:
+    """Return the address of the notification socket; empty without one."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    return "\0" + address[1:] if address.startswith("@") else address
+
+
 class Notifier:
     """Sends the state of the service to systemd; does nothing without a notification socket."""
 
     def __init__(self) -> None:
-        address = os.environ.get("NOTIFY_SOCKET", "")
-        self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) if address else None
+        self._address = notification_address()
+        self._socket = (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) if self._address else None
+        )
         self._status = ""
         #: The kept messages by kind.
         self._unsent: dict[str, str] = {}
