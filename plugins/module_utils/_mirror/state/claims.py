@@ -2,15 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Claims: files that keep processes from working at the same time on file systems whose locks do nothing.
+"""Claims: lock files for file systems on which ``flock`` does not exclude other processes.
 
-``flock`` lets everybody pass on Lustre, GPFS and some NFS mounts, fails on NFS without a lock daemon, and does not
-reach other hosts if a mount keeps locks local. A claim needs only a file system that lists a file as soon as it is
-created. Each process creates a claim of its own, and may go on only if there is no claim of another living process. If
-two processes begin at the same time, both may withdraw; both try again after pauses of different length.
+``flock`` succeeds for every process on Lustre, GPFS and some NFS mounts, fails on NFS without a lock daemon, and does
+not exclude other hosts if a mount keeps locks local. A claim needs only a file system that lists a file as soon as it
+is created. Each process creates its own claim, and continues only if no other living process has a claim. If two
+processes begin at the same time, both may withdraw. Both try again after pauses of random length.
 
-A claim names its process. A process on the same machine is looked up. A process on another host cannot be looked up: it
-writes to its claim every few seconds, and counts as gone if it has not done so for minutes.
+A claim names its process. If that process runs on the same machine, the system knows whether it still lives. A process
+also updates the time of its claim every few seconds. A process on another host counts as gone after minutes without an
+update.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from ..._ollama.text import printable
 _ENDING = ".claim"
 _TOKEN = 8
 
-#: Seconds between two signs of life, and seconds without one after which a process on another host counts as gone.
+#: Seconds between two updates of a claim, and seconds without an update after which a process on another host counts as
+#: gone.
 _BEAT = 15.0
 _GONE_AFTER = 300.0
 
@@ -42,7 +44,7 @@ _PAUSE = 2.0
 #: The pid namespace of a machine itself, not of a container (Linux, include/linux/proc_ns.h, PROC_PID_INIT_INO).
 _OF_THE_MACHINE = "pid:[4026531836]"
 
-#: Bytes of a claim that are read, at most.
+#: The largest number of bytes to read from a claim.
 _MOST = 1000
 
 
@@ -51,8 +53,8 @@ class Identity(NamedTuple):
 
     :param boot: changes with each start of the machine; empty if the system does not report it.
     :param namespace: the pid namespace in which the number is valid.
-    :param process: the number of the process.
-    :param began: when the process began; it distinguishes the process from a later one with the same number.
+    :param process: the process number.
+    :param began: the start time of the process; it distinguishes the process from a later one with the same number.
     """
 
     host: str
@@ -86,7 +88,7 @@ class Identity(NamedTuple):
         if not (self.boot and me.boot and self.began and self.process.isdecimal()):
             return None
         if self.boot != me.boot:
-            # A machine runs once at a time.
+            # The same machine has restarted, which ended all its processes.
             restarted = self.host == me.host and self.namespace == me.namespace == _OF_THE_MACHINE
             return True if restarted else None
         return _began(self.process) != self.began if self.namespace == me.namespace else None
@@ -120,12 +122,12 @@ def claimed(
     *,
     deadline: float = math.inf,
 ) -> Iterator[None]:
-    """Hold a claim; wait for it while another process holds one of the same stem.
+    """Hold a claim; wait while another process holds a claim with the same stem.
 
-    :param stem: what the claims' names begin with.
+    :param stem: the beginning of the claims' file names.
     :param on_wait: called with a message before the wait (who holds a claim), and after the wait (how long it took).
-    :param deadline: until when it waits, on the monotonic clock.
-    :raises StoreBusyError: when another process holds a claim until then.
+    :param deadline: when to stop waiting, on the monotonic clock.
+    :raises StoreBusyError: if another process still holds a claim at the deadline.
     """
     me = Identity.own()
     begun, holder = time.monotonic(), ""
@@ -154,7 +156,10 @@ def claimed(
 
 
 def _other(directory: Directory, stem: str, mine: str, me: Identity) -> Optional[str]:
-    """Return who else holds a claim of the same stem; remove the claims of processes that are gone."""
+    """Return the other process that holds a claim with the same stem, as text for messages; ``None`` if there is none.
+
+    The claims of processes that are gone are removed.
+    """
     now = directory.stat(mine)
     for name in directory.names():
         if name == mine or len(name) != len(mine) or not (name.startswith(f"{stem}.") and name.endswith(_ENDING)):
@@ -164,18 +169,18 @@ def _other(directory: Directory, stem: str, mine: str, me: Identity) -> Optional
             continue
         gone = owner.gone(me) if owner else None
         if gone is None and now is not None:
-            # Both moments are of the file system's clock.
+            # The file system's clock sets both times.
             gone = abs(now.st_mtime - state.st_mtime) > _GONE_AFTER
         if not gone:
             return f"process {printable(owner.process)} on {printable(owner.host)}" if owner else "another process"
-        # Nobody makes a claim of this name again, so that none but the one that was looked at can go.
-        with contextlib.suppress(DirectoryError):  # it may be another user's, and still does not count
+        # Names of claims are random and never used again, so this cannot remove a newer claim.
+        with contextlib.suppress(DirectoryError):  # another user's claim cannot be removed, and is ignored too
             directory.remove(name)
     return None
 
 
 def _owner(directory: Directory, name: str) -> Optional[Identity]:
-    """Return who holds a claim; ``None`` when it does not say it, or not to us."""
+    """Return the holder of a claim; ``None`` if the claim does not name it or cannot be read."""
     with contextlib.suppress(DirectoryError):
         return Identity.read(directory.read(name, _MOST) or b"")
     return None
@@ -183,12 +188,12 @@ def _owner(directory: Directory, name: str) -> Optional[Identity]:
 
 @contextlib.contextmanager
 def _beating(descriptor: int) -> Iterator[None]:
-    """Show others every few seconds that this process lives."""
+    """Update the time of a claim every few seconds, to show other processes that this process lives."""
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(_BEAT):
-            with contextlib.suppress(OSError):  # it may have been removed by hand
+            with contextlib.suppress(OSError):  # somebody may have removed the file by hand
                 os.utime(descriptor)
 
     thread = threading.Thread(target=beat, name="claim", daemon=True)
@@ -201,8 +206,8 @@ def _beating(descriptor: int) -> Iterator[None]:
 
 
 def _began(process: str) -> str:
-    """Return when a process of this machine began, in ticks since the machine did; empty without such a process."""
-    # The name of the command, which may hold anything, ends with the last parenthesis (proc(5)).
+    """Return the start time of a process of this machine, in clock ticks since boot; empty without such a process."""
+    # The command name may contain any character, and ends at the last parenthesis (proc(5)).
     fields = _content(f"/proc/{process}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The lock that an importer holds while it changes a store, so that one importer works at a time."""
+"""The lock that an importer holds while it changes a store, so that only one importer works at a time."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _CLAIM = "importer"
 #: Errors of a file system without locks, such as NFS without a lock daemon.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
-#: Seconds within which the holder writes its process number, which it does right after it has taken the lock.
+#: Seconds to wait for the holder's process number. The holder writes it right after it has taken the lock.
 _SAYS_WITHIN = 1.0
 
-#: The longest wait for a holder in seconds. An import of a few models takes less, and an import that stands still gives
-#: up much earlier; but any process of a user who may write to the store can take the lock and keep it.
+#: The longest wait for a holder in seconds. An import of a few models takes less, and a stalled import gives up much
+#: earlier. But any process that may write to the store can take the lock and keep it.
 WAIT_WITHIN = 6 * 3600.0
 
-#: Seconds of the longest pause between two tries.
+#: The longest pause between two tries in seconds.
 _PAUSE = 0.5
 
 
 @dataclass(frozen=True)
 class LockWait:
-    """How an importer waits while another process holds the lock of the store.
+    """Settings of the wait while another process holds the lock of the store.
 
     :param on_wait: receives a message before the wait and a message after it, as :func:`exclusive` describes.
     :param within: the longest wait in seconds.
@@ -83,7 +83,7 @@ def exclusive(
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         try:
-            # The locks of some file systems keep nobody out, or do not reach the other hosts that share the store.
+            # On some file systems, a lock does not exclude other processes, or not those on other hosts.
             with claimed(directory, _CLAIM, ownership, on_wait, deadline=deadline):
                 yield
         finally:
@@ -114,10 +114,10 @@ def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], deadlin
 
 
 def _holder(descriptor: int) -> str:
-    """Return the holder of the lock, which may have taken it a moment ago."""
+    """Return the holder of the lock as text for messages; wait a moment for the number of a new holder."""
     deadline = time.monotonic() + _SAYS_WITHIN
     while True:
-        # The system knows the holder. The file is for systems that do not report it, and anybody may have written it.
+        # The system reports the holder reliably, but not every system does. Other processes may have changed the file.
         process = _locker(descriptor) or os.pread(descriptor, 20, 0).decode("ascii", "replace")
         if process.isdecimal():
             return f"process {process}"
@@ -127,7 +127,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _with_user(holder: str) -> str:
-    """Return a holder with the user that it runs as, if the system shows it."""
+    """Add the user of the holder's process, if the system shows it."""
     number = holder.rpartition(" ")[2]
     with contextlib.suppress(OSError, KeyError):
         return f"{holder} of the user {pwd.getpwuid(os.stat(f'/proc/{number}').st_uid).pw_name}"

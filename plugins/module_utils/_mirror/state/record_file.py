@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Files of a store's workspace with what earlier runs have found: written whole or not at all, and read warily."""
+"""Files in a store's workspace with the findings of earlier runs. Writes are atomic, and invalid files are ignored."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..._ollama.json_text import read_json
 from ..._ollama.safe_fs import Directory, Ownership
 from ..._ollama.store import TEMPORARY
 
-#: Of the files. A file of another format is not read.
+#: The format of the files. A file with another format is ignored.
 FORMAT = 1
 
-#: Bytes. 100,000 blobs need 14 MB, and 50,000 models 8 MB.
+#: The largest file in bytes. 100,000 blobs need 14 MB, and 50,000 models 8 MB.
 _MAX_SIZE = 16 * 1024 * 1024
 
 
 def read_records(workspace: Optional[Directory], file: str, kind: str) -> Mapping[str, Any]:
-    """Return the records of a file by their keys; none of a file that is not as :func:`write_records` writes it.
+    """Return the records of a file by their keys; empty if :func:`write_records` did not write the file.
 
     :param workspace: the directory with the file; ``None`` if there is none yet.
-    :param kind: what the records are of, as the file says it.
+    :param kind: the name of the records in the file, such as ``blobs``.
     """
     raw = workspace.read(file, _MAX_SIZE) if workspace else None
     if not raw:
@@ -40,7 +40,7 @@ def read_records(workspace: Optional[Directory], file: str, kind: str) -> Mappin
 
 
 def write_records(workspace: Directory, file: str, kind: str, records: Mapping[str, Any], ownership: Ownership) -> None:
-    """Write the records of a file in place of those that it has."""
+    """Replace the records of a file."""
     temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
     content = json.dumps({"format": FORMAT, kind: dict(sorted(records.items()))}, separators=(",", ":"))
     workspace.write(temporary, content.encode(), ownership)

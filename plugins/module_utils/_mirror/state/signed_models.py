@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""When the models of a store were signed, so that nobody can pass an old one off as a new one.
+"""Records of when the models of a store were signed, so that an import can refuse an older model.
 
-A model that is removed keeps its record. A user who can write the store can write the records too, and gains nothing by
-that.
+The record of a removed model stays. A user who can write the records can also write the store, and so gains nothing by
+changing them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .record_file import read_records, write_records
 _FILE = "signed.json"
 _KIND = "models"
 
-#: Digest of the manifest, and when it was signed in seconds since 1970.
+#: The digest of the manifest, and the time of the signature in seconds since 1970.
 SignedModel = tuple[str, float]
 
 
 def read_signed(workspace: Optional[Directory]) -> dict[str, SignedModel]:
-    """Return the models that were signed when they were imported, by the keys of their names.
+    """Return the records of models that were imported with a signature, by the keys of their names.
 
     :param workspace: the directory with the records; ``None`` if there is none yet.
     """
@@ -37,7 +37,7 @@ def read_signed(workspace: Optional[Directory]) -> dict[str, SignedModel]:
 
 
 def write_signed(workspace: Directory, models: Mapping[ModelName, SignedModel], ownership: Ownership) -> None:
-    """Add models to the records; those that other processes wrote meanwhile stay."""
+    """Add models to the records. Records that other processes wrote meanwhile stay."""
     known = read_signed(workspace)
     added = {name.key: signed for name, signed in models.items()}
     if any(known.get(key) != signed for key, signed in added.items()):

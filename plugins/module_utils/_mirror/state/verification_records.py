@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Records of verified blobs: which files had their digest when they were hashed, and their state at that time.
+"""Records of verified blobs: the state of each file when it was hashed and had the right digest.
 
 Hashing 40 GB takes most of a minute; reading a file's state takes a microsecond. A file is trusted to be unchanged if
 its size, times and inode are the same as when it was last hashed. The device is not compared: after a reboot, file
-systems such as NFS, btrfs and overlay may give it another number. A user who can write the store can write the records
-too, and gains nothing by that.
+systems such as NFS, btrfs and overlay may give it another number. A user who can write the records can also write the
+store, and so gains nothing by changing them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def signature(state: os.stat_result) -> Signature:
 
 
 class VerificationRecords:
-    """The records of one store, and those that this run adds. Only :meth:`save` writes."""
+    """The records of one store, with those of this run. Only :meth:`save` writes the file."""
 
     def __init__(self, workspace: Optional[Directory], *, believe: bool = True) -> None:
         """Read the records.
@@ -47,7 +47,7 @@ class VerificationRecords:
         return signature(state) in (self._found.get(digest), self._believed.get(digest))
 
     def note(self, digest: str, state: os.stat_result) -> None:
-        """Record that a file has its digest, after the last touch of it."""
+        """Record that a file has its digest. Call this after the last change of the file."""
         self._found[digest] = signature(state)
 
     @property
@@ -56,7 +56,7 @@ class VerificationRecords:
         return any(self._believed.get(digest) != seen for digest, seen in self._found.items())
 
     def save(self, workspace: Directory, present: Container[str], ownership: Ownership) -> None:
-        """Write the records, whole or not at all. Records that other processes wrote meanwhile stay.
+        """Write the records atomically. Records that other processes wrote meanwhile stay.
 
         :param present: the file names of all blobs; records of other files are dropped.
         """
@@ -66,7 +66,7 @@ class VerificationRecords:
 
 
 def _read(workspace: Optional[Directory]) -> dict[str, Signature]:
-    """Return what is recorded; whatever is not as we write it is not believed."""
+    """Return the recorded states by digest; empty if the file or a record in it is invalid."""
     try:
         return {digest: _signature(numbers) for digest, numbers in read_records(workspace, _FILE, _KIND).items()}
     except (ValueError, TypeError):
