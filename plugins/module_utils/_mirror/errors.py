@@ -100,7 +100,7 @@ class ModelMissingError(MirrorError):
 
 
 class MirrorIncompleteError(MirrorError):
-    """A manifest of the mirror names a blob that the mirror lacks, or has with another size."""
+    """A manifest names a blob that the mirror does not have, or has in another size."""
 
     code = "mirror_incomplete"
 

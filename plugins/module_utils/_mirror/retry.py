@@ -4,9 +4,10 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The decisions on retries: which failed requests are sent again, how often, and after how long.
 
-The files that send requests ask here, and wait in their own way. Requests fail at five levels, and each level repeats
-only what the level below cannot: the SDK repeats a request, but not the read of its response; the reads of objects,
-ranges and pieces continue after a broken response; an upload to an Ollama server starts again as a whole.
+Code that sends requests takes the decision here and does the waiting itself. There are five levels of retries, and each
+level repeats only what the level below cannot repeat. The SDK repeats a request, but not the read of its response. The
+reads of objects, ranges and pieces continue after a broken response. An upload to an Ollama server starts from the
+beginning.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .errors import MirrorBusyError, MirrorUnreachableError, NotS3Error, ObjectC
 class MirrorRetry:
     """The retries of one kind of read from the mirror.
 
-    :ivar errors: failures that the next attempt may not meet.
-    :ivar attempts: failures in a row that end the read.
+    :ivar errors: errors after which another attempt may succeed.
+    :ivar attempts: the number of failures in a row that end the read.
     :ivar longest_pause: the longest pause between two attempts in seconds.
     :ivar least_share: pauses are a random share of 1, 2, 4 ... seconds, at least this share.
     """
@@ -36,7 +37,7 @@ class MirrorRetry:
     least_share: float = 0.0
 
     def covers(self, error: CollectionError) -> bool:
-        """Return whether the next attempt may not meet a failure."""
+        """Return whether another attempt may succeed after an error."""
         return isinstance(error, self.errors)
 
     def is_final(self, failures: int, *, requests: int = 1) -> bool:

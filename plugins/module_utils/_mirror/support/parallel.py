@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The same work on many items, on several threads."""
+"""A parallel map: the same work on many items, on several threads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _Result = TypeVar("_Result")
 def each(work: Callable[[_Item], _Result], items: Sequence[_Item], threads: int) -> list[_Result]:
     """Return the result of the work on each item, in the order of the items.
 
-    Each thread takes the next item when it has finished one. An executor needs 0.1 ms to submit an item; for a thousand
-    small items that is more than the work.
+    Each thread takes the next item when it has finished one. Submitting each item to the executor would cost 0.1 ms per
+    item, which is more than the work on a small item.
 
-    :raises Exception: the first error of the work; then no more items are begun.
+    :raises Exception: the first error of the work. The remaining items are not started.
     """
     todo = deque(enumerate(items))  # threads may pop at once (collections.deque)
     done: dict[int, _Result] = {}
