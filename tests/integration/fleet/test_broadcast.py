@@ -264,7 +264,7 @@ def test_copied_signed_broadcast_is_refused_also_after_a_restart(
         shutil.rmtree(node.store / "manifests", ignore_errors=True)
         send(clean_broker, body, headers=properties.headers, message_id="another")
         node.wait_log("event=broadcast_refused")
-        assert "this node has taken it before" in node.log
+        assert "this node has already taken this broadcast" in node.log
         assert not (node.store / "manifests").exists()
 
 

@@ -84,8 +84,8 @@ class Admission:
         state = record.state_of(signed)
         if state is not None and not redelivered:
             raise BroadcastRepeatedError(
-                f"this node has taken it before (signed at {signed.signed_at})",
-                remedy="Send a new one; a program that sends must sign each broadcast anew",
+                f"this node has already taken this broadcast (signed at {signed.signed_at})",
+                remedy="Sign and send a new broadcast. A program must sign each broadcast that it sends",
             )
         if state is None:
             signed.require_current(self._clock())

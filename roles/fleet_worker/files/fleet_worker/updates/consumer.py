@@ -10,9 +10,10 @@ during an import, the broker redelivers the broadcast, and the import resumes.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from pika.exceptions import ChannelClosedByBroker
 
@@ -92,6 +93,29 @@ class BroadcastSettings:
     reply_queues: tuple[str, ...]
 
 
+@dataclass
+class ReceivedBroadcast:
+    """A broadcast with its deliveries.
+
+    :ivar count: the number of earlier deliveries.
+    :ivar settlements: the first delivery, and the redeliveries that came while the broadcast ran.
+    :ivar identity: an identifier that only the deliveries of this broadcast share.
+    """
+
+    message: Message
+    count: int
+    settlements: list[Settlement]
+    identity: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def ack(self) -> None:
+        for settlement in self.settlements:
+            settlement.ack()
+
+    def reject(self) -> None:
+        for settlement in self.settlements:
+            settlement.reject()
+
+
 class BroadcastConsumer:
     """Consumes the broadcasts of a node, and passes them to the importer.
 
@@ -121,8 +145,8 @@ class BroadcastConsumer:
         self._publisher = ConfirmingPublisher(loop, self._link, broker, forbidden=self._link.give_up)
         self._outcomes = OutcomePublisher(self._link, broker)
         self._leaving = False
-        #: The deliveries of each running broadcast: the first, and its redeliveries.
-        self._running: dict[str, list[Settlement]] = {}
+        #: The running broadcasts, by identity.
+        self._running: dict[str, ReceivedBroadcast] = {}
         #: The latest started broadcast, for people.
         self._work = ""
         self.queue = queue_of(settings.node)
@@ -208,83 +232,83 @@ class BroadcastConsumer:
             settlement.reject()
 
         def take() -> None:
-            message = from_pika(properties, body)
-            self._take(message, settlement, delivery_count(properties.headers, method.redelivered))
+            count = delivery_count(properties.headers, method.redelivered)
+            self._take(ReceivedBroadcast(from_pika(properties, body), count, [settlement]))
 
         contained(take, reject)
 
-    def _take(self, message: Message, settlement: Settlement, count: int) -> None:
-        """Carry a broadcast out, or refuse it.
-
-        :param count: the number of earlier deliveries.
-        """
+    def _take(self, broadcast: ReceivedBroadcast) -> None:
+        """Carry a broadcast out, or refuse it."""
+        message = broadcast.message
         reply_to = message.properties.reply_to
         if reply_to is not None and refusal(reply_to, self._settings.reply_queues):
             LOG.warning("reply_to_refused", reply_to=reply_to)
-            settlement.reject()
+            broadcast.reject()
             return
-        identity = ""
         try:
             order = read_order(message)
             if order.nodes is not None and self._settings.node not in order.nodes:
-                settlement.ack()
+                broadcast.ack()
                 return
-            admitted = self._admission.admit(message, order, count > 0)
-            identity = admitted.identity
+            admitted = self._admission.admit(message, order, broadcast.count > 0)
+            broadcast.identity = admitted.identity or broadcast.identity
             if admitted.is_done:  # only the acknowledgement was lost
-                settlement.ack()
+                broadcast.ack()
                 return
-            if identity in self._running:
-                self._running[identity].append(settlement)
+            running = self._running.get(broadcast.identity)
+            if running is not None:
+                running.settlements.extend(broadcast.settlements)
                 return
             self._updates.check(order)
         except CollectionError as error:
             LOG.warning("broadcast_refused", error=str(error))
             report = NodeReport(self._settings.node, FAILED, error={"code": error.code, "message": str(error)})
-            self._report(message, report, count, [settlement], identity)
+            self._report_last(broadcast, report)
             return
-        identity = identity or f"{id(settlement)}"
-        self._report(message, NodeReport(self._settings.node, ACCEPTED), count, [])
-        self._running[identity] = [settlement]
+        self._report(broadcast, NodeReport(self._settings.node, ACCEPTED), lambda: None)
+        self._running[broadcast.identity] = broadcast
         self._work = f"{order.function} of {order.model}"
         self._notifier.status(self._work)
-        self._pool.submit(partial(self._carry_out, order, message, count, identity))
+        self._pool.submit(partial(self._carry_out, broadcast, order))
 
-    def _carry_out(self, order: Order, message: Message, count: int, identity: str) -> None:
+    def _carry_out(self, broadcast: ReceivedBroadcast, order: Order) -> None:
         """Carry a broadcast out, in the thread of the pool."""
         report = self._updates.carry_out(order)
-        self._loop.add_callback_threadsafe(lambda: self._finished(order, message, report, count, identity))
+        self._loop.add_callback_threadsafe(lambda: self._finished(broadcast, order, report))
 
-    def _finished(self, order: Order, message: Message, report: NodeReport, count: int, identity: str) -> None:
+    def _finished(self, broadcast: ReceivedBroadcast, order: Order, report: NodeReport) -> None:
         self._notifier.status(f"listening to {self._settings.exchange}")
-        self._report(message, report, count, self._running.pop(identity), identity)
+        del self._running[broadcast.identity]
+        self._report_last(broadcast, report)
         self._outcomes.publish(order, report)
 
-    def _report(
-        self, message: Message, report: NodeReport, count: int, settlements: list[Settlement], identity: str = ""
-    ) -> None:
-        """Publish the report, and acknowledge the broadcast after the confirm.
+    def _report_last(self, broadcast: ReceivedBroadcast, report: NodeReport) -> None:
+        """Publish the last report on a broadcast, and acknowledge the broadcast after the confirm."""
 
-        :param identity: the identity of the broadcast, if this is its last report.
+        def published() -> None:
+            # Before the acknowledgement, so that a lost acknowledgement repeats nothing.
+            self._admission.finish(broadcast.identity)
+            broadcast.ack()
+
+        self._report(broadcast, report, published)
+
+    def _report(self, broadcast: ReceivedBroadcast, report: NodeReport, published: Callable[[], None]) -> None:
+        """Publish a report, and call ``published`` after the confirm.
 
         The report on a redelivered broadcast has a mark, because the process may have ended after it published the same
         report.
         """
+        properties = broadcast.message.properties
+        if properties.reply_to is None:  # LegionIO's own broadcasts expect no answer
+            published()
+            return
 
-        def published(publication: Optional[Publication]) -> None:
-            if publication is Publication.LOST:
-                return
-            if identity:  # before the acknowledgement, so that a lost one repeats nothing
-                self._admission.finish(identity)
-            for settlement in settlements:
-                settlement.ack()
+        def confirmed(publication: Optional[Publication]) -> None:
+            if publication is not Publication.LOST:
+                published()
 
-        reply_to = message.properties.reply_to
-        if reply_to is None:  # LegionIO's own broadcasts expect no answer
-            published(None)
-        else:
-            written = report_message(report, reply_to, message.properties.correlation_id)
-            self._publisher.publish(marked(written, count), published)
+        written = report_message(report, properties.reply_to, properties.correlation_id)
+        self._publisher.publish(marked(written, broadcast.count), confirmed)
 
 
 def run(config: UpdatesConfig) -> int:

@@ -20,6 +20,7 @@ from fleet_worker.domain.publication import Publication
 from fleet_worker.updates import consumer
 from fleet_worker.updates.admission import Admission
 from fleet_worker.updates.broadcast_record import BroadcastRecord
+from fleet_worker.updates.consumer import ReceivedBroadcast
 
 from ..manual_loop import ManualLoop
 
@@ -80,7 +81,7 @@ class Process:
 
     def take(self, message: Message, count: int = 0) -> Settled:
         settled: Any = Settled()
-        self.consumer._take(message, settled, count)
+        self.consumer._take(ReceivedBroadcast(message, count, [settled]))
         return settled  # type: ignore[no-any-return]
 
     def work(self) -> None:
