@@ -14,7 +14,6 @@ are those of the senders, so a jump of the node's clock permits no repetition.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -22,7 +21,9 @@ from typing import Any, Callable, Optional
 
 from .._fleet.broadcast_signatures import SKEW, BroadcastExpiredError, SignedBroadcast
 from .._fleet.errors import FleetError
+from .._ollama.errors import CollectionError
 from .._ollama.json_text import read_json
+from .._ollama.safe_fs import Directory, DirectoryError, Ownership
 from ..logs.log import Log
 
 LOG = Log()
@@ -35,6 +36,9 @@ KEPT = 1000
 
 #: The most bytes of the file, which has less than 100 for each broadcast.
 MAX_SIZE = 1024 * 1024
+
+#: Only the user of the updates reads the file.
+_OWNERSHIP = Ownership(None, None, 0o600, 0o700)
 
 #: The states of a broadcast: its import may run, or may have been interrupted; its last report is published.
 TAKEN, DONE = "taken", "done"
@@ -109,7 +113,7 @@ class BroadcastRecord:
         self._known[digest] = (found[0], DONE)
         try:
             self._save()
-        except OSError as error:  # a redelivery would only repeat an import that changes nothing
+        except CollectionError as error:  # a redelivery would only repeat an import that changes nothing
             LOG.warning("broadcast_record_unwritable", path=self._path, error=str(error))
 
     def _load(self) -> bool:
@@ -135,32 +139,32 @@ class BroadcastRecord:
     def _require_saved(self) -> None:
         try:
             self._save()
-        except OSError as error:
+        except CollectionError as error:
             raise BroadcastRecordError(
-                f"the record of broadcasts {self._path} cannot be written: {error.strerror}",
-                remedy="Make room on the disk of the node, or correct the rights of the directory",
+                f"The record of broadcasts was not written: {error.message}", remedy=error.remedy
             ) from error
 
     def _save(self) -> None:
+        """Replace the file.
+
+        :raises CollectionError: if the old file stays.
+        """
         content: dict[str, Any] = {
             "format": FORMAT,
             "begun": self._begun,
             "forgotten": self._forgotten,
             "broadcasts": self._known,
         }
-        temporary = f"{self._path}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(content, file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
-        directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        path, name = os.path.split(self._path)
+        directory = Directory.open(path)
+        if directory is None:
+            raise DirectoryError(
+                f"{path} does not exist", remedy="Create the directory, owned by the user of the updates"
+            )
+        with directory:
+            temporary = f"{name}.new"
+            directory.write(temporary, json.dumps(content, separators=(",", ":")).encode("ascii"), _OWNERSHIP)
+            directory.move(temporary, directory, name)
 
 
 def _entry(signed_at: Any, state: Any) -> tuple[int, str]:
