@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The blocking driver of the response parser, for requests without a body.
 
-Only the head goes through the parser. A body of a known length is received where it belongs, by as few calls as the
-system allows: what an answer costs beside its bytes. An answer of any other length is refused, for whoever can try
-again by other means.
+The parser reads only the head. A body of known length is received straight into the caller's buffer, by as few system
+calls as possible, because each call costs time. A response of unknown length is refused; the caller can repeat the
+request with another client.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from .response_head import HeadParser, HttpHead
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: Bytes of a head that are received at a time. S3 servers send heads of 300 to 1,000 bytes.
+#: Bytes to receive at a time while the head is not complete. S3 servers send heads of 300 to 1,000 bytes.
 _HEAD = 4096
 
-#: Bytes that one call waits for at least and at most, and the seconds that it should take: few calls where bytes come
-#: fast, and where they come slowly, not long without a word of how far it is, or without a look whether to stop.
+#: The least and the most bytes that one call waits for, and the seconds that a call should take at most. A fast
+#: connection then needs few calls, and on a slow one the caller can report progress or stop in time.
 _LEAST = 16 * 1024
 _MOST = 2 * 1024 * 1024
 _PATIENCE = 0.2
 
 
 class WireError(OSError):
-    """There is no response, or one that this driver does not support."""
+    """No response arrived, or this driver does not support the response."""
 
 
 class Endpoint:
     """A server and the open connections to it. Several threads may use it at the same time.
 
     :param connect_timeout: in seconds.
-    :param silence: for how many seconds a connection may be silent.
-    :param tls: how to encrypt, if so.
+    :param silence: seconds that a connection may be silent.
+    :param tls: the TLS settings; None for plain HTTP.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Endpoint:
         self._process = os.getpid()
 
     def ask(self, method: str, target: str, headers: Mapping[str, str]) -> BlockingResponse:
-        """Send a request, and return the answer when its head is there.
+        """Send a request, and return the response when its head has arrived.
 
         :param target: path and query, quoted.
-        :raises OSError: when there is no answer, or none of a known length.
+        :raises OSError: when there is no response, or its length is unknown.
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if lines.count("\n") != len(headers) or not lines.isascii():
-            raise WireError(errno.EINVAL, "a header cannot be sent as it is")
+            raise WireError(errno.EINVAL, "a header has a line break, or a character outside ASCII")
         request = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
         while True:
             connection = self._reusable()
@@ -87,9 +87,9 @@ class Endpoint:
                 raise
 
     def _reusable(self) -> Optional[_Connection]:
-        """Return an idle open connection."""
+        """Return an idle open connection, or None."""
         if self._process != os.getpid():
-            # After a fork, two processes on one connection would get each other's answers.
+            # After a fork, two processes on one connection would get each other's responses.
             self._idle, self._process = deque(), os.getpid()
         while True:
             try:
@@ -108,8 +108,8 @@ class Endpoint:
                 made = self._tls.wrap_socket(made, server_hostname=self._place[0])
                 made.settimeout(self._silence)
                 return _Connection(made, patient=False)
-            # The system's own timeout, not Python's, which would have to ask before each call whether bytes are there,
-            # and could not have the system wait for many.
+            # The system's own timeout, because a timeout of Python makes the socket non-blocking: each call would first
+            # poll, and one call could not wait for many bytes.
             made.settimeout(None)
             timeout = struct.pack("@ll", int(self._silence), 0)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
@@ -120,21 +120,21 @@ class Endpoint:
             raise
 
     def take_back(self, connection: _Connection) -> None:
-        """Keep a connection whose answer was read to its end."""
+        """Keep a connection whose response was read to its end."""
         self._idle.append(connection)
 
 
 class BlockingResponse:
-    """One answer. Its body is read once, in order.
+    """One response. Its body is read once, in order.
 
     :ivar headers: looked up without regard to case.
-    :ivar length: bytes of the body, or of the one that an answer to ``HEAD`` announces.
+    :ivar length: bytes of the body; of a response to ``HEAD``, the announced bytes.
     """
 
     def __init__(self, endpoint: Endpoint, connection: _Connection, head: HttpHead) -> None:
-        """:raises WireError: when the answer does not say how long it is."""
+        """:raises WireError: when the length of the response is unknown."""
         if head.body_length is None or (head.length is None and head.status != 204):
-            raise WireError(errno.EPROTO, "the answer is not of a known length")
+            raise WireError(errno.EPROTO, "the answer has no known length")
         self.status = head.status
         self.length = head.length or 0
         self.headers: Mapping[str, str] = head.fields
@@ -144,7 +144,7 @@ class BlockingResponse:
         self._left = head.body_length
 
     def readinto(self, view: memoryview) -> int:
-        """Receive bytes, and return their number; 0 at the end, even if it is too early."""
+        """Receive bytes, and return their number; 0 at the end of the body, or if the server ends it early."""
         if not self._left:
             return 0
         count = self._connection.readinto(view[: self._left])
@@ -154,7 +154,7 @@ class BlockingResponse:
     def read(self, limit: int) -> bytes:
         """Return at most ``limit`` bytes of the body.
 
-        :raises OSError: when it ends early.
+        :raises OSError: when the body ends early.
         """
         content = bytearray(min(limit, self._left))
         view, got = memoryview(content), 0
@@ -176,23 +176,24 @@ class BlockingResponse:
 class _Connection:
     """An open connection.
 
-    :param patient: whether one call of the system can wait for all bytes that are wanted.
+    :param patient: whether one system call can wait for all wanted bytes.
     """
 
     def __init__(self, opened: socket.socket, *, patient: bool) -> None:
         self.socket = opened
         self._patient = patient
-        self._wanted = 16 * _LEAST  # as many as one call waits for
-        self._rest = memoryview(b"")  # of the body, received with the head
+        self._wanted = 16 * _LEAST  # bytes that one call waits for
+        self._rest = memoryview(b"")  # bytes of the body that were received with the head
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self.socket.close()
 
     def silent(self) -> bool:
-        """Return whether nothing has come since the last answer: neither the end, nor what would pass for an answer.
+        """Return whether neither bytes nor the end of the connection have arrived since the last response.
 
-        Proxies send one, that of status 408, before they hang up on a connection that nobody uses.
+        Such bytes would be read as the next response. Some proxies send a response with status 408 before they close
+        an idle connection.
         """
         waiting = select.poll()
         waiting.register(self.socket, select.POLLIN)
@@ -204,10 +205,10 @@ class _Connection:
         return bool(self._rest)
 
     def head(self, *, bodiless: bool) -> HttpHead:
-        """Receive the head of an answer.
+        """Receive the head of a response.
 
-        :param bodiless: whether the request was one for the head alone.
-        :raises OSError: when there is no answer, or none of HTTP/1.
+        :param bodiless: whether the method of the request was ``HEAD``.
+        :raises OSError: when there is no response, or it is not an HTTP/1 response.
         """
         parser = HeadParser(bodiless=bodiless)
         while True:
@@ -216,11 +217,11 @@ class _Connection:
             except BlockingIOError as error:
                 raise _silent() from error
             if not received:
-                raise WireError(errno.ECONNRESET, "the server hung up")
+                raise WireError(errno.ECONNRESET, "the server closed the connection")
             try:
                 head = parser.feed(received)
             except HttpError as error:
-                raise WireError(errno.EPROTO, f"the answer is not one of HTTP/1: {error}") from error
+                raise WireError(errno.EPROTO, f"the answer is not valid HTTP/1: {error}") from error
             if head is not None:
                 self._rest = memoryview(parser.rest)
                 return head

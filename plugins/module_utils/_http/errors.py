@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class HttpError(Exception):
-    """The bytes are not an answer of HTTP/1, or one whose end is not certain.
+    """The bytes are not an HTTP/1 response, or the end of the response is not certain.
 
-    The message goes on after "the answer": "it has content-length more than once".
+    The message calls the response "it": "it has content-length more than once".
     """

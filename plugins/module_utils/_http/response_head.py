@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The head of an answer of HTTP/1 (RFC 9112), made of the bytes that have come. No I/O.
+"""The head of an HTTP/1 response (RFC 9112), parsed from received bytes without I/O.
 
-``http.client`` reads a head as that of an e-mail, which costs more than everything else that is done for a small
-answer, and it is lenient where two readers of one answer must not disagree: who finds another end of the body than the
-sender takes a part of this answer for the next one. So a head is read strictly here, or not at all.
+``http.client`` parses a head like that of an e-mail, which costs more than all other work on a small response. It is
+also lenient about the end of the body. A reader that finds another end than the sender takes a part of this response
+for the next one. So this parser refuses every head that is not strictly valid.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Optional
 
 from .errors import HttpError
 
-#: Bytes that a head may have. Servers send 100 to 1,000.
+#: The largest head, in bytes. Servers send 100 to 1,000.
 MAX_HEAD = 65536
 
-#: Interim answers (1xx) before the answer, at most. Servers send one or two.
+#: The most interim responses (1xx) before the final one. Servers send one or two.
 MAX_INTERIM = 16
 
-#: A field on one line: no value that goes on in the next line, no space before the colon, no lone CR or LF, no NUL.
+#: Fields, each on one line: no continuation line, no space before the colon, no lone CR or LF, no NUL.
 FIELDS = rb"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*)*"
 _STATUS = rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([^\r\n\0]*))?"
 _STATUS_LINE = re.compile(_STATUS + rb"(?=\r\n|\Z)")
 _HEAD = re.compile(_STATUS + rb"(" + FIELDS + rb")")
-#: Fields that say where the body ends and what it is, and others whose repetition would contradict the first.
+#: Fields that decide about the body or the connection. Only connection may occur more than once.
 _DECISIVE = re.compile(
     rb"\r\n(connection|content-encoding|content-length|content-range|etag|transfer-encoding):[ \t]*([^\r\n]*)",
     re.IGNORECASE,
@@ -38,10 +38,10 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
 class Fields(Mapping[str, str]):
-    """The fields of a head, looked up without regard to case. Several of one name are one, joined by commas."""
+    """The fields of a head, looked up without regard to case. Commas join the values of one name."""
 
     def __init__(self, lines: bytes) -> None:
-        """:param lines: each of them begins with CR and LF."""
+        """:param lines: the lines of the fields; each begins with CR and LF."""
         self._values: dict[str, str] = {}
         for line in lines.decode("latin-1").split("\r\n")[1:]:
             name, _colon, value = line.partition(":")
@@ -60,20 +60,20 @@ class Fields(Mapping[str, str]):
 
 
 class HttpHead:
-    """The head of an answer: its status, its fields, and what they say of the body (RFC 9112, section 6.3).
+    """The head of a response: its status, its fields, and the length of its body by RFC 9112, section 6.3.
 
     :ivar status: 100 to 599.
-    :ivar length: bytes that the content-length announces; None without one.
-    :ivar body_length: bytes of the body that follows; None when it is chunked, or goes on to the end of the connection.
+    :ivar length: the content-length in bytes; None without one.
+    :ivar body_length: bytes of the body; None when the body is chunked, or ends with the connection.
     :ivar chunked: whether the body comes in chunks.
     :ivar coding: the content encoding in lower case; empty without one.
-    :ivar keeps_open: whether the connection can serve another request once the body was read.
+    :ivar keeps_open: whether the connection can serve another request after the body.
     """
 
     __slots__ = ("_lines", "_reason", "body_length", "chunked", "coding", "keeps_open", "length", "status")
 
     def __init__(self, content: bytes, *, bodiless: bool = False) -> None:
-        """:param content: without the empty line. :param bodiless: whether the request was one for the head alone.
+        """:param content: the head without its empty line. :param bodiless: whether the request was ``HEAD``.
 
         :raises HttpError: when the content is not a head, or contradicts itself.
         """
@@ -106,7 +106,7 @@ class HttpHead:
 
     @property
     def fields(self) -> Fields:
-        """All fields. Each access parses them again, because most responses need only the decisive ones."""
+        """All fields. Each access parses them again, because most callers need only the decisive ones."""
         return Fields(self._lines)
 
     def _find_end(self, length: Optional[bytes], coding: Optional[bytes], newest: bool, bodiless: bool) -> None:
@@ -118,7 +118,7 @@ class HttpHead:
             raise HttpError(f"its length is {length[:100]!r}")
         self.length = None if length is None else int(length)
         if (self.status < 200 or self.status == 204) and (coding is not None or self.length):
-            raise HttpError(f"it has a body, which no answer with status {self.status} has")
+            raise HttpError(f"it has a body, which status {self.status} does not allow")
         if bodiless or self.status < 200 or self.status in (204, 304):
             self.body_length = 0
         elif coding is not None:
@@ -130,10 +130,10 @@ class HttpHead:
 
 
 class HeadParser:
-    """Takes bytes until the head of the answer is there; skips the interim answers before it.
+    """Collects bytes until the head of the response is complete; skips interim responses.
 
-    :param bodiless: whether the request was one for the head alone (``HEAD``).
-    :ivar rest: what has come behind the head.
+    :param bodiless: whether the request was ``HEAD``.
+    :ivar rest: the received bytes that follow the head.
     """
 
     def __init__(self, *, bodiless: bool = False) -> None:
@@ -144,7 +144,7 @@ class HeadParser:
     def feed(self, data: bytes) -> Optional[HttpHead]:
         """Take received bytes; return the head once it is complete. Do not call it after that.
 
-        :raises HttpError: when this is not an answer of HTTP/1.
+        :raises HttpError: when the bytes are not an HTTP/1 response.
         """
         seen = self.rest
         seen += data
@@ -161,7 +161,7 @@ class HeadParser:
             if head.status >= 200:
                 return head
             if head.status == 101:
-                raise HttpError("it changes the protocol, which nobody has asked for")
+                raise HttpError("it switches to another protocol, which the request did not ask for")
             self._interim += 1
             if self._interim > MAX_INTERIM:
                 raise HttpError(f"more than {MAX_INTERIM} interim answers precede it")

@@ -23,25 +23,25 @@ _TRAILERS = re.compile(FIELDS)
 
 
 class ResponseParser:
-    """Takes the bytes of one answer.
+    """Parses the bytes of one response.
 
-    :param bodiless: whether the request was one for the head alone (``HEAD``).
-    :ivar head: None until it is there.
-    :ivar reusable: whether the connection can serve another request; to be asked when the answer is complete.
+    :param bodiless: whether the request was ``HEAD``.
+    :ivar head: None until it is complete.
+    :ivar reusable: whether the connection can serve another request; valid once the response is complete.
     """
 
     def __init__(self, *, bodiless: bool = False) -> None:
         self.head: Optional[HttpHead] = None
         self.reusable = False
         self._heads = HeadParser(bodiless=bodiless)
-        #: What has come and is not in the body yet.
+        #: Received bytes that are not in the body yet.
         self._seen = self._heads.rest
         self._body = bytearray()
         self._complete = False
 
     @property
     def status(self) -> int:
-        """The status; 0 until the head is there."""
+        """The status; 0 until the head is complete."""
         return 0 if self.head is None else self.head.status
 
     @property
@@ -56,10 +56,10 @@ class ResponseParser:
     def feed(self, data: bytes) -> bool:
         """Take received bytes; return whether the response is complete.
 
-        :raises HttpError: when it is not an answer of HTTP/1. Nothing can be fed after that.
+        :raises HttpError: when it is not an HTTP/1 response. Do not feed more bytes after that.
         """
         if self._complete:
-            self.reusable = self.reusable and not data  # the server says more than it was asked
+            self.reusable = self.reusable and not data  # the server sent more than one response
             return True
         head = self.head
         if head is not None:
@@ -86,9 +86,9 @@ class ResponseParser:
         return self._complete or (head is not None and head.body_length is None and not head.chunked)
 
     def body(self) -> bytes:
-        """Return the body of a complete answer.
+        """Return the body of a complete response, decompressed if necessary.
 
-        :raises HttpError: when it is compressed, which was not asked for, and cannot be understood.
+        :raises HttpError: when the body cannot be decompressed.
         """
         coding = "" if self.head is None else self.head.coding
         return bytes(self._body) if coding in ("", "identity") else _decompressed(self._body, coding)
@@ -99,7 +99,7 @@ class ResponseParser:
         self._body = self._seen
         if len(self._seen) > length:
             del self._body[length:]
-            self.reusable = False  # the server says more than it was asked
+            self.reusable = False  # the server sent more than one response
         return True
 
     def _take_chunks(self) -> bool:
@@ -152,10 +152,10 @@ def _decompressed(content: bytearray, coding: str) -> bytes:
     if coding not in ("gzip", "deflate"):
         raise HttpError(f"it has the content encoding {coding}, which was not asked for")
     try:
-        inflating = zlib.decompressobj(wbits=47)  # with the head of either
+        inflating = zlib.decompressobj(wbits=47)  # a zlib or gzip header
         body = inflating.decompress(content, MAX_BODY + 1)
     except zlib.error as error:
-        raise HttpError(f"it is not the {coding} that it says it is: {error}") from error
+        raise HttpError(f"it is not valid {coding}: {error}") from error
     if not inflating.eof or len(body) > MAX_BODY:
-        raise HttpError("it is compressed, and cut short or too large")
+        raise HttpError("its compressed body is cut short, or too large")
     return body
