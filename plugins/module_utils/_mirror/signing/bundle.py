@@ -2,16 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Signatures of models, in the layout of OpenSSF Model Signing 1.0 (package model-signing) for keys of one's own.
+"""Signatures of models, in the format of OpenSSF Model Signing 1.0 (package model-signing) for self-managed keys.
 
 A signature is a Sigstore bundle (JSON) with a DSSE envelope around an in-toto statement. The statement names the model
-and lists files with their digests: the manifest and all blobs, by their paths in a models directory, so that
-``model_signing verify key --ignore-unsigned-files`` on such a directory checks the same signature. The time of the
-signature is beside them in the predicate, where verifiers of version 1.0 ignore what they do not know.
+and lists files with their digests: the manifest and all blobs, by their paths in a models directory. So
+``model_signing verify key --ignore-unsigned-files`` on such a directory checks the same signature. The predicate also
+has the time of the signature, in a field that verifiers of version 1.0 ignore.
 
-The package itself is not used, because it cannot be installed where modules and workers run: it needs sigstore 4, which
-needs Python 3.10 and two dozen packages that no distribution of the targets has. What is read here is less than it
-reads: one signature, by a key whose id is known, over exactly the files of one model.
+This code does not use the package, because it cannot be installed where modules and workers run: it needs sigstore 4,
+which needs Python 3.10 and two dozen packages that no distribution of the targets has. This code accepts less than the
+package: one signature, by a key whose id is known, over exactly the files of one model.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
 
-#: Where the predicate has what is this collection's own.
+#: The field of the predicate with the data of this collection.
 _OWN = "legionio.ollama"
 
-#: How the digests of the files were made. Another policy than this one is not what a models directory has.
+#: The description of how the files were hashed. No other one fits a models directory.
 _SERIALIZATION = {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": []}
 
-#: Bytes of a signature. A model of 10,000 blobs needs 2.5 MB.
+#: The largest signature in bytes. A model of 10,000 blobs needs 2.5 MB.
 MAX_SIGNATURE = 8 * 1024 * 1024
 
 #: Seconds by which the clock of a signer may be ahead.
@@ -53,18 +53,18 @@ _LEEWAY = 3600.0
 
 
 class SignatureError(MirrorError):
-    """A model has a signature that does not show that it is what somebody with a known key has published."""
+    """The signature of a model is invalid, by an unknown key, or for another model."""
 
     code = "model_signature"
 
 
 @dataclass(frozen=True)
 class ModelSignature:
-    """What a signature has shown.
+    """The content of a verified signature.
 
-    :ivar digest: of the manifest.
-    :ivar key_id: of the key that made it.
-    :ivar moment: when it was made, in seconds since 1970.
+    :ivar digest: the digest of the signed manifest.
+    :ivar key_id: the id of the key.
+    :ivar moment: the time of the signature in seconds since 1970.
     """
 
     digest: str
@@ -73,14 +73,14 @@ class ModelSignature:
 
     @property
     def at(self) -> str:
-        """The moment, for people and records."""
+        """The time of the signature in ISO 8601, for messages and records."""
         return _iso(self.moment)
 
 
 def sign(name: ModelName, manifest: Manifest, key: PrivateKey, moment: Optional[float] = None) -> bytes:
     """Return the signature of a model.
 
-    :param moment: seconds since 1970; now, if it is not given.
+    :param moment: the time of the signature in seconds since 1970; by default, now.
     """
     files = _files(name, manifest)
     root = hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in files.values())).hexdigest()
@@ -108,10 +108,10 @@ def sign(name: ModelName, manifest: Manifest, key: PrivateKey, moment: Optional[
 
 
 def verify(content: bytes, name: ModelName, manifest: Manifest, keys: KeyRing) -> ModelSignature:
-    """Return what a signature shows of a model.
+    """Verify the signature of a model, and return its content.
 
-    :param content: from outside; nothing of it is believed before its signature was checked.
-    :raises SignatureError: if it does not show that this manifest was published under this name.
+    :param content: the bundle, which is not trusted before the signature in it was checked.
+    :raises SignatureError: if it does not prove that this manifest was published under this name.
     """
     if len(content) > MAX_SIGNATURE:
         raise SignatureError(f"its signature is larger than {MAX_SIGNATURE} bytes")
@@ -128,44 +128,44 @@ def verify(content: bytes, name: ModelName, manifest: Manifest, keys: KeyRing) -
     envelope = bundle.get("dsseEnvelope")
     signatures = _at(envelope, "signatures")
     if not isinstance(signatures, list) or len(signatures) != 1:
-        raise SignatureError("its signature has not exactly one signature in it")
+        raise SignatureError("its signature bundle does not contain exactly one signature")
     payload, raw = _decoded(_at(envelope, "payload")), _decoded(_at(signatures[0], "sig"))
     if payload is None or raw is None or _at(envelope, "payloadType") != _PAYLOAD:
-        raise SignatureError("its signature has no in-toto statement in it")
+        raise SignatureError("its signature does not contain an in-toto statement")
     if not key.verifies(raw, _signed_bytes(payload)):
         raise SignatureError(
-            f"its signature is not one of the key {shown(key.key_id)} that it names; it was changed after it was made"
+            f"its signature was not made with the key {shown(key.key_id)} that it names, or somebody has changed it"
         )
     return _checked(_object(payload, "the signed statement"), name, manifest, key.key_id)
 
 
 def _checked(statement: Mapping[str, Any], name: ModelName, manifest: Manifest, key_id: str) -> ModelSignature:
-    """Compare a signed statement with a model. It is a known key's, and may be about anything."""
+    """Compare a signed statement with a model. The signature is valid, but the statement may be about anything."""
     predicate = statement.get("predicate")
     if statement.get("_type") != _STATEMENT or statement.get("predicateType") != _PREDICATE:
-        raise SignatureError("the signed statement is not one of a model")
+        raise SignatureError("the signed statement is not about a model")
     if _at(predicate, "serialization") != _SERIALIZATION:
-        raise SignatureError("the signed statement counts the files of a model in another way than a models directory")
+        raise SignatureError("the signed statement hashes the files of a model in another way than this collection")
     subjects, resources = statement.get("subject"), _at(predicate, "resources")
     if not isinstance(subjects, list) or len(subjects) != 1 or not isinstance(resources, list) or not resources:
-        raise SignatureError("the signed statement is not about one model with its files")
+        raise SignatureError("the signed statement does not name exactly one model with its files")
     if _at(subjects[0], "name") != name.full:
-        raise SignatureError(f"the signature is of the model {printable(_at(subjects[0], 'name'), 200)}")
+        raise SignatureError(f"the signature is for the model {printable(_at(subjects[0], 'name'), 200)}")
     found = {}
     for resource in resources:
         path, digest = _at(resource, "name"), _at(resource, "digest")
         if not isinstance(path, str) or path in found or _at(resource, "algorithm") != "sha256":
-            raise SignatureError("the signed statement has a file without a name or a digest of its own")
+            raise SignatureError("the signed statement lists a file twice, or without a name or a SHA-256 digest")
         found[path] = digest
-    # Exactly these paths and digests: what else a statement names, such as a path with .., is another model.
+    # The statement must have exactly these paths and digests. Any other path, such as one with .., is refused.
     expected = _files(name, manifest)
     if found != expected:
         odd = next(path for path in (*expected, *found) if found.get(path) != expected.get(path))
-        raise SignatureError(f"the signature is of other content: {printable(odd, 200)} differs")
+        raise SignatureError(f"the signature is for other content: {printable(odd, 200)} differs")
     signed_at = _moment(_at(predicate, _OWN, "signed_at"))
     if signed_at is None:
         raise SignatureError(
-            "the signature has no time, so that an old model could be passed off as a new one",
+            "the signature has no time, so an old model could pass for a new one",
             remedy="Sign the model with ollama_s3_publish",
         )
     if signed_at > time.time() + _LEEWAY:
@@ -177,7 +177,7 @@ def _checked(statement: Mapping[str, Any], name: ModelName, manifest: Manifest, 
 
 
 def _files(name: ModelName, manifest: Manifest) -> dict[str, str]:
-    """Return the SHA-256 of each file of a model, in hexadecimal digits, by its path in a models directory."""
+    """Return the SHA-256 of each file of a model in hexadecimal digits, by the file's path in a models directory."""
     files = {f"blobs/{blob_file_name(blob.digest)}": _hex(blob.digest) for blob in manifest.blobs}
     files["/".join(("manifests", *name.manifest_parts))] = _hex(manifest.digest)
     return dict(sorted(files.items()))
@@ -188,7 +188,7 @@ def _hex(digest: str) -> str:
 
 
 def _signed_bytes(payload: bytes) -> bytes:
-    """Return what DSSE signs of a payload."""
+    """Return the bytes that DSSE signs for a payload (its pre-authentication encoding)."""
     return b" ".join((b"DSSEv1", str(len(_PAYLOAD)).encode(), _PAYLOAD.encode(), str(len(payload)).encode(), payload))
 
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The keys that models and broadcasts are signed with.
-
-They are elliptic curves, as OpenSSF Model Signing has them for keys of one's own.
-"""
+"""The keys that sign models and broadcasts: keys of elliptic curves, as in OpenSSF Model Signing."""
 
 from __future__ import annotations
 
@@ -19,29 +16,29 @@ from ..._ollama.errors import CollectionError, MissingDependencyError
 _HASHES = {256: "SHA256", 384: "SHA384", 521: "SHA512"}
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
-#: Characters of an id that messages show.
+#: The number of characters of a key's id in messages.
 _SHOWN = 16
 
 
 class SigningKeyError(CollectionError):
-    """A key cannot be read, or is of a kind that models are not signed with."""
+    """A key cannot be read, or is of an unsupported kind."""
 
     code = "signing_key"
 
 
 def shown(key_id: str) -> str:
-    """Return the id of a key as messages show it."""
+    """Return the short id of a key for messages."""
     return key_id[:_SHOWN]
 
 
 class PublicKey:
-    """Checks signatures of one key.
+    """A public key, which verifies signatures.
 
-    :ivar key_id: the SHA-256 of the key's PEM, in hexadecimal digits, by which model-signing finds the key.
+    :ivar key_id: the SHA-256 of the key's PEM in hexadecimal digits, the key's name in a signature of model-signing.
     """
 
     def __init__(self, key: Any) -> None:
-        """:param key: of the package cryptography."""
+        """:param key: a public key of the package cryptography."""
         self._key = key
         self._hash = _hash_of(key)
         self.key_id = hashlib.sha256(_pem(key)).hexdigest()
@@ -50,8 +47,8 @@ class PublicKey:
     def parse(cls, text: str) -> PublicKey:
         """Read a key.
 
-        :param text: in PEM.
-        :raises SigningKeyError: if it is not a public key of a supported curve.
+        :param text: the key in PEM.
+        :raises SigningKeyError: if the text is not a public key of a supported curve.
         :raises MissingDependencyError: without the package cryptography.
         """
         serialization = _library().serialization
@@ -59,12 +56,12 @@ class PublicKey:
             return cls(serialization.load_pem_public_key(text.strip().encode() + b"\n"))
         except (ValueError, TypeError, _library().unsupported) as error:
             raise SigningKeyError(
-                "A signature key is no public key in PEM",
+                "A signature key is not a public key in PEM",
                 remedy="Give the text that begins with -----BEGIN PUBLIC KEY-----, as openssl ec -pubout writes it",
             ) from error
 
     def verifies(self, signature: bytes, content: bytes) -> bool:
-        """Return whether a signature of some content is this key's."""
+        """Return whether this key has signed some content with a signature."""
         library = _library()
         try:
             self._key.verify(signature, content, library.ec.ECDSA(self._hash))
@@ -74,13 +71,13 @@ class PublicKey:
 
 
 class PrivateKey:
-    """Signs with one key.
+    """A private key, which signs.
 
-    :ivar public: its other half.
+    :ivar public: the public key of the pair.
     """
 
     def __init__(self, key: Any) -> None:
-        """:param key: of the package cryptography."""
+        """:param key: a private key of the package cryptography."""
         self._key = key
         self._hash = _hash_of(key)
         self.public = PublicKey(key.public_key())
@@ -89,7 +86,7 @@ class PrivateKey:
     def load(cls, path: str, passphrase: Optional[str] = None) -> PrivateKey:
         """Read a key from a file in PEM.
 
-        :raises SigningKeyError: if the file cannot be read, or is no private key of a supported curve.
+        :raises SigningKeyError: if the file cannot be read, or is not a private key of a supported curve.
         :raises MissingDependencyError: without the package cryptography.
         """
         library = _library()
@@ -103,21 +100,21 @@ class PrivateKey:
         try:
             return cls(library.serialization.load_pem_private_key(content, passphrase.encode() if passphrase else None))
         except (ValueError, TypeError, library.unsupported) as error:
-            # The library's words may quote what it was given.
+            # The library's message is not shown, because it may quote the key.
             raise SigningKeyError(
-                f"The signing key {path} is no private key in PEM, or its passphrase is another one",
+                f"The signing key {path} is not a private key in PEM, or the passphrase is wrong",
                 remedy="Make one with openssl ecparam -name prime256v1 -genkey -noout",
                 path=path,
             ) from error
 
     @property
     def key_id(self) -> str:
-        """The id of its other half."""
+        """The id of the public key."""
         return self.public.key_id
 
     @property
     def ring(self) -> KeyRing:
-        """The public key alone, as one that counts."""
+        """A key ring with only the public key of the pair."""
         ring = KeyRing(())
         ring.add(self.public)
         return ring
@@ -129,14 +126,14 @@ class PrivateKey:
 
 
 class KeyRing:
-    """The keys whose signatures count."""
+    """The trusted public keys."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         """:param texts: public keys in PEM."""
         self._keys = {key.key_id: key for key in map(PublicKey.parse, texts)}
 
     def add(self, key: PublicKey) -> None:
-        """Have the signatures of a key count."""
+        """Trust a key."""
         self._keys[key.key_id] = key
 
     def __bool__(self) -> bool:
@@ -146,7 +143,7 @@ class KeyRing:
         return ", ".join(map(shown, self._keys)) or "none"
 
     def get(self, key_id: str) -> Optional[PublicKey]:
-        """Return the key of an id; None if there is none."""
+        """Return the key with an id; ``None`` if the ring does not have it."""
         return self._keys.get(key_id)
 
 
@@ -170,7 +167,7 @@ def _hash_of(key: Any) -> Any:
     curve = getattr(key, "curve", None)
     if curve is None or curve.name not in _CURVES:
         raise SigningKeyError(
-            "A signature key is not of the curves P-256, P-384 and P-521, which OpenSSF Model Signing has",
+            "A signature key is not on one of the curves P-256, P-384 and P-521 of OpenSSF Model Signing",
             remedy="Make one with openssl ecparam -name prime256v1 -genkey -noout",
         )
     return getattr(_library().hashes, _HASHES[curve.key_size])()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Which models must be signed, and by whom."""
+"""The policy of signatures: which models must be signed, and with which keys."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..._ollama.names import ModelName
 from ..._ollama.patterns import NamePattern
 from .keys import KeyRing
 
-#: Nobody looks at signatures; what is wrong with one is a warning; or an error, and the model does not come.
+#: The modes of a rule: ignore signatures, warn of a missing or invalid signature, or refuse the model.
 OFF, WARN, ENFORCE = MODES = ("off", "warn", "enforce")
 
 
 class SignaturePolicyError(CollectionError):
-    """A policy of signatures cannot be meant so."""
+    """A policy of signatures is invalid."""
 
     code = "signature_policy"
 
 
 @dataclass(frozen=True)
 class SignatureRule:
-    """What is demanded of the models that match a pattern."""
+    """The mode for the models that match a pattern."""
 
     pattern: str
     mode: str
@@ -34,9 +34,9 @@ class SignatureRule:
 
 @dataclass(frozen=True)
 class SignaturePolicy:
-    """What is demanded of each model: by the first rule that matches its name, or else by default.
+    """The mode for each model: that of the first rule that matches the model's name, or the default.
 
-    :ivar allow_rollback: whether a model may be older than the one that was last imported under its name.
+    :ivar allow_rollback: whether the signature of a model may be older than that of the last import under its name.
     """
 
     default: str = OFF
@@ -49,20 +49,20 @@ class SignaturePolicy:
             NamePattern.parse(rule.pattern)
         unknown = [mode for mode in (self.default, *(rule.mode for rule in self.rules)) if mode not in MODES]
         if unknown:
-            raise SignaturePolicyError(f"{unknown[0]} is none of {', '.join(MODES)}", remedy="Correct the policy")
+            raise SignaturePolicyError(f"{unknown[0]} is not one of {', '.join(MODES)}", remedy="Correct the policy")
         if self.demands and not self.keys:
             raise SignaturePolicyError(
-                "Signatures are to be checked, and there is no key to check them with",
+                "The policy requires signatures, but there are no keys to check them with",
                 remedy="Give the public keys in signature_keys, or set the policy to off",
             )
 
     @property
     def demands(self) -> bool:
-        """Whether any signature is looked at."""
+        """Whether any model's signature is checked."""
         return any(mode != OFF for mode in (self.default, *(rule.mode for rule in self.rules)))
 
     def rule_of(self, name: ModelName) -> SignatureRule:
-        """Return the rule for a model. Names that Ollama takes for one are one, so the case does not count."""
+        """Return the rule for a model. The case of its name does not matter, as for Ollama."""
         for rule in self.rules:
             if NamePattern.parse(rule.pattern).matches(name, ignore_case=True):
                 return rule

@@ -76,10 +76,10 @@ def test_verify_of_a_changed_signature_is_refused():
         changed = json.loads(GOOD)
         place = changed["dsseEnvelope"] if part == "payload" else changed["dsseEnvelope"]["signatures"][0]
         place[part] = ("A" if place[part][40] != "A" else "B").join((place[part][:40], place[part][41:]))
-        assert "not one of the key" in refusal(json.dumps(changed).encode())
+        assert "not made with the key" in refusal(json.dumps(changed).encode())
     # The id of another known key does not make it that key's.
     bundle["verificationMaterial"]["publicKey"]["hint"] = PrivateKey(OTHER).public.key_id
-    assert "not one of the key" in refusal(json.dumps(bundle).encode(), ring=KeyRing([pem_of(KEY), pem_of(OTHER)]))
+    assert "not made with the key" in refusal(json.dumps(bundle).encode(), ring=KeyRing([pem_of(KEY), pem_of(OTHER)]))
 
 
 def drop_time(statement):
@@ -118,14 +118,14 @@ def serialization(**changes):
         (serialization(ignore_paths=["blobs"]), "another way"),
         (serialization(method="shards", shard_size=1), "another way"),
         (serialization(hash_type="blake2b"), "another way"),
-        (add("x", algorithm="blake2b"), "digest of its own"),
-        (add(7), "digest of its own"),
-        (lambda statement: statement["predicate"]["resources"].append(None), "digest of its own"),
-        (lambda s: s["predicate"]["resources"].append(s["predicate"]["resources"][0]), "digest of its own"),
+        (add("x", algorithm="blake2b"), "SHA-256 digest"),
+        (add(7), "SHA-256 digest"),
+        (lambda statement: statement["predicate"]["resources"].append(None), "SHA-256 digest"),
+        (lambda s: s["predicate"]["resources"].append(s["predicate"]["resources"][0]), "SHA-256 digest"),
         (lambda statement: statement["subject"].append(statement["subject"][0]), "one model"),
         (lambda statement: statement.update(subject=[]), "one model"),
-        (lambda statement: statement.update(predicateType="https://model_signing/Digests/v0.1"), "not one of a model"),
-        (lambda statement: statement.update(_type="x"), "not one of a model"),
+        (lambda statement: statement.update(predicateType="https://model_signing/Digests/v0.1"), "not about a model"),
+        (lambda statement: statement.update(_type="x"), "not about a model"),
         (lambda statement: statement.update(predicate=None), "another way"),
         (drop_time, "no time"),
         (lambda statement: statement["predicate"].update({"legionio.ollama": {"signed_at": "soon"}}), "no time"),

@@ -40,7 +40,7 @@ def test_policy_that_demands_signatures_without_keys_is_refused():
 
 
 def test_policy_that_is_misspelled_is_refused():
-    with pytest.raises(SignaturePolicyError, match="enforced is none of off, warn, enforce"):
+    with pytest.raises(SignaturePolicyError, match="enforced is not one of off, warn, enforce"):
         SignaturePolicy(rules=(SignatureRule("*", "enforced"),), keys=RING)
     with pytest.raises(InvalidNameError):
         SignaturePolicy(rules=(SignatureRule("a/b/c/d", "warn"),), keys=RING)
