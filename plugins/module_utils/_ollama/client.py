@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The client of Ollama's HTTP API, for modules and daemon alike.
+"""The client of Ollama's HTTP API, for the modules and the daemons.
 
 .. code-block:: python
 
@@ -10,15 +10,14 @@
     answer = client.chat(model="smollm2:135m", messages=[{"role": "user", "content": "Hello"}])
     for event in client.chat_stream(model="smollm2:135m", messages=[...]):
         print(event.text, end="")
-    call = Call(total_timeout=60)           # deadlines of its own, and call.cancel() from another thread
+    call = Call(total_timeout=60)           # own deadlines; another thread may use call.cancel()
     client.embed(model="all-minilm", input=["a", "b"], call=call)
 
-Plain methods return the document as the server sent it; streams yield events. The names and fields of bodies are those
-of Ollama's own documentation (docs/api.md), passed on as they are.
+Plain methods return the document of the server unchanged; streams yield events. The fields of bodies are those of
+Ollama's own documentation (docs/api.md), and reach the server unchanged.
 
-One client serves any number of threads: its transport is safe for concurrent use, it keeps no state between calls but
-the set of those in flight, and everything that belongs to one call lives in its :class:`Call` and its stream, which
-belong to one thread each (only ``Call.cancel`` and ``OllamaClient.cancel`` are for the others).
+Many threads may use one client. A :class:`Call` and its stream belong to one thread; other threads may only cancel
+them, with ``Call.cancel`` or ``OllamaClient.cancel``.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _Result = TypeVar("_Result")
 class Inference(NamedTuple):
     """An inference as an HTTP request.
 
-    :ivar request: what is sent.
+    :ivar request: the request to send.
     :ivar result_of: makes the result from the response and its whole body; raises the errors of the client's method
         for the same inference.
     """
@@ -57,15 +56,15 @@ class Inference(NamedTuple):
 
 #: Seconds for a connection attempt.
 CONNECT_TIMEOUT = 10.0
-#: Seconds of silence: an answer that is not streamed is silent until its end, loading the model included, and Ollama
-#: itself allows a load 5 minutes (OLLAMA_LOAD_TIMEOUT).
+#: Seconds that a server may be silent: it is silent while it loads a model, for up to 5 minutes (OLLAMA_LOAD_TIMEOUT),
+#: and until an answer that is not streamed is complete.
 READ_TIMEOUT = 300.0
 
 
 class OllamaClient:
     """A client of one server.
 
-    :param host: the address in any form of ``OLLAMA_HOST``; the environment variable when None.
+    :param host: the address in any form of ``OLLAMA_HOST``; None takes the environment variable.
     :param connect_timeout: seconds for a connection attempt, all addresses of the host together.
     :param read_timeout: seconds that the server may stay silent.
     :param total_timeout: seconds for a call as a whole, retries included; None for no limit.
@@ -90,7 +89,7 @@ class OllamaClient:
         transport: Optional[Transport] = None,
     ) -> None:
         address = parse_host(host)
-        #: The address without credentials, fit for messages.
+        #: The address without credentials, for messages.
         self.url = address.url
         self._timeouts = (connect_timeout, read_timeout, total_timeout)
         self._policy = retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries)
@@ -134,11 +133,11 @@ class OllamaClient:
     # Server
 
     def version(self, *, call: Optional[Call] = None) -> dict[str, Any]:
-        """Return ``{version}``. A build from source says ``0.0.0``."""
+        """Return ``{version}``. A build from source returns ``0.0.0``."""
         return self._document("GET", "/api/version", call=call)
 
     def tags(self, *, call: Optional[Call] = None) -> dict[str, Any]:
-        """Return ``{models: [...]}``, the models in its store. ``digest`` is the SHA-256 of the manifest file."""
+        """Return ``{models: [...]}``, the server's models. ``digest`` is the SHA-256 of the manifest file."""
         return self._document("GET", "/api/tags", call=call)
 
     def ps(self, *, call: Optional[Call] = None) -> dict[str, Any]:
@@ -214,7 +213,7 @@ class OllamaClient:
         """Return the error for a response with a status of 300 or more."""
         return response_errors.error(response, content, self.url, {"model": model})
 
-    # Models (after a failure with an unknown outcome only a pull is repeated: it finds what the first pull did)
+    # Models (after a failure with an unknown outcome only a pull is repeated: it resumes the first pull)
 
     def pull(self, model: str, *, insecure: bool = False, call: Optional[Call] = None) -> ProgressStream:
         """Download a model from its registry.
@@ -235,7 +234,7 @@ class OllamaClient:
     def copy(self, source: str, destination: str, *, call: Optional[Call] = None) -> None:
         """Give a model a second name.
 
-        :raises ModelNotFoundError: when there is no ``source``.
+        :raises ModelNotFoundError: when the server does not have ``source``.
         """
         self._read("POST", "/api/copy", {"source": source, "destination": destination}, call=call)
 
@@ -249,7 +248,7 @@ class OllamaClient:
     # Blobs
 
     def has_blob(self, digest: str, *, call: Optional[Call] = None) -> bool:
-        """Whether the server has a blob of this digest. The server checks only that the file exists."""
+        """Return whether the server has a blob of this digest. The server checks only that the file exists."""
 
         def existing(response: HttpResponse, body: bytes) -> bool:
             if response.status == 404:
@@ -269,11 +268,11 @@ class OllamaClient:
         on_bytes: Callable[[int], None] = lambda count: None,
         call: Optional[Call] = None,
     ) -> bool:
-        """Make the server have a blob; return whether it had to be uploaded.
+        """Upload a blob unless the server has it; return whether it was uploaded.
 
         :param source: the path of a file, or an iterable of bytes whose total ``size`` is given.
-        :param on_bytes: called with the number of bytes sent; bytes that are sent again count again.
-        :raises DigestMismatchError: when what arrived has another digest.
+        :param on_bytes: called with the number of bytes sent; repeated bytes count again.
+        :raises DigestMismatchError: when the received bytes have another digest.
         :raises UploadSourceError: when the source cannot be read, or its length changes.
         """
         digest = parse_digest(digest)
@@ -291,8 +290,8 @@ class OllamaClient:
         try:
             return self._exchange(request, created, upload.repeatable, call)
         except ConnectionLostError:
-            # If the server got the blob meanwhile, it answers before it reads the body and resets the connection. The
-            # sender may then miss the answer, so check again.
+            # If the server has the blob by now, it responds without reading the body, and resets the connection. The
+            # response may get lost, so check again.
             if self.has_blob(digest):
                 return False
             raise
@@ -351,7 +350,7 @@ class OllamaClient:
         repeatable: bool,
         call: Optional[Call],
     ) -> _Result:
-        """Send, read the whole response, and return the result; repeat by the retry policy."""
+        """Send a request, read the whole response, and return the result; repeat as the retry policy allows."""
         call = self._begin(call)
 
         def once() -> _Result:
@@ -382,7 +381,10 @@ class OllamaClient:
     def _open(
         self, path: str, body: Mapping[str, Any], call: Optional[Call], *, repeatable: bool
     ) -> tuple[Iterator[dict[str, Any]], Callable[[], None]]:
-        """Send, and return the stream of lines. Retries end with the first line."""
+        """Send a request; return the documents of the stream, and the function that releases the stream.
+
+        Retries end with the head of the response.
+        """
         begun = self._begin(call)
         request = self._json_request("POST", path, body)
 

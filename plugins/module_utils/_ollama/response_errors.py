@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Reading of Ollama's responses: the document of a success, or the typed error of a failure or of another server."""
+"""Ollama's responses: the document of a success, the typed error of a failure or of a server that is not Ollama."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MISMATCH = re.compile(r"digest mismatch, expected \"?(sha256:[0-9a-f]{64})\"?, 
 def read(response: HttpResponse, url: str) -> bytes:
     """Return the whole body.
 
-    :raises UnexpectedAnswerError: when it is larger than :data:`MAX_ANSWER`.
+    :raises UnexpectedAnswerError: when the body is larger than :data:`MAX_ANSWER`.
     """
     content = bytearray()
     for chunk in response.chunks():
@@ -71,7 +71,7 @@ def document(content: bytes, url: str) -> dict[str, Any]:
 def error(response: ResponseHead, content: bytes, url: str, body: Mapping[str, Any]) -> OllamaError:
     """Return the error for a response with a status of 300 or more.
 
-    :param body: the body of the request, for the name of the model.
+    :param body: the body of the request, which has the name of the model.
     """
     status, reason = response.status, response.reason
     found = read_object(content)
@@ -128,7 +128,7 @@ def _api_error(status: int, text: str, url: str, body: Mapping[str, Any]) -> Api
     mismatch = _MISMATCH.search(text)
     if mismatch:
         return DigestMismatchError(
-            f"{url} refused the blob: its digest is {mismatch.group(2)}, announced was {mismatch.group(1)}",
+            f"{url} refused the blob: its digest is {mismatch.group(2)} instead of {mismatch.group(1)}",
             remedy="The data changed or was damaged on the way: check the source, and upload the blob again",
             **common,
             expected=mismatch.group(1),

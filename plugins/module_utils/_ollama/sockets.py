@@ -77,7 +77,7 @@ def open_socket(host: str, port: int, call: Call) -> socket.socket:
     reasons = []
     failure: Optional[OSError] = None
     for index, (family, kind, protocol, _name, address) in enumerate(addresses):
-        # Share the time, or an address that drops packets would use it up.
+        # Share the time between the addresses: one that drops packets would use all of it.
         share = None if deadline is None else max(0.0, deadline - time.monotonic()) / (len(addresses) - index)
         try:
             return _connect(new_socket(family, kind, protocol), address, share, call)
@@ -130,7 +130,7 @@ def _connect(sock: socket.socket, address: Any, timeout: Optional[float], call: 
 
 
 class _OwnedConnection:
-    """Shared behaviour of plain and encrypted connections."""
+    """The common part of plain and encrypted connections."""
 
     #: The class that http.client uses for responses.
     response_class: Any = StrictResponse

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The head of an answer, read by http.client and then checked: http.client itself is lenient where that is unsafe.
+"""Checks of a response's head after http.client has read it.
 
-http.client takes an interim answer such as 102 for the answer, the first of two lengths for the length, and a length
-that is not a number for none. The answer to the next request over the same connection would then begin in the middle of
-this one.
+http.client takes an interim response such as 102 for the final one, takes the first of two lengths, and ignores a
+length that is not a number. The next response on the same connection would then begin in the middle of this one.
 """
 
 from __future__ import annotations
@@ -14,30 +13,30 @@ from __future__ import annotations
 import http.client
 import re
 
-#: Interim answers (1xx) before the answer, at most. Servers send one or two.
+#: The most interim responses (1xx) before the final one. Servers send one or two.
 MAX_INTERIM = 16
 
 _LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 class HeadError(http.client.HTTPException):
-    """The head of an answer is not one of HTTP/1, or contradicts itself."""
+    """The head of a response is not valid HTTP/1, or contradicts itself."""
 
 
 class StrictResponse(http.client.HTTPResponse):
     """A response with an unambiguous end."""
 
     def begin(self) -> None:
-        """Read the head of the answer; skip interim ones.
+        """Read the head of the response; skip interim responses.
 
-        :raises HeadError: when it is not certain where the body ends.
+        :raises HeadError: when the end of the body is not certain.
         """
         for _number in range(MAX_INTERIM):
             super().begin()
             if self.status >= 200:
                 break
             if self.status == http.client.SWITCHING_PROTOCOLS:
-                raise HeadError("the answer changes the protocol, which nobody has asked for")
+                raise HeadError("the answer switches to another protocol, which the request did not ask for")
             self.headers = None  # type: ignore[assignment]  # begin() then reads another head
         else:
             raise HeadError(f"more than {MAX_INTERIM} interim answers came before the answer")
@@ -50,7 +49,7 @@ class StrictResponse(http.client.HTTPResponse):
         lengths = headers.get_all("Content-Length", [])
         codings = headers.get_all("Transfer-Encoding", [])
         if len(lengths) + len(codings) > 1:
-            raise HeadError("the answer says more than once how long it is")
+            raise HeadError("the answer has more than one length or transfer encoding")
         if lengths and not _LENGTH.fullmatch(lengths[0].strip()):
             raise HeadError("the length of the answer is not a number, or too large")
         if codings and (codings[0].strip().lower() != "chunked" or self.version < 11):

@@ -59,7 +59,7 @@ from .hosts import ServerAddress
 from .sockets import POOL_CLASSES, on_behalf_of
 from .text import printable
 
-#: Idle connections to keep. More threads than this work, too, but each further one opens a new connection.
+#: Idle connections to keep. Each thread beyond this number opens a new connection for each request.
 POOL_SIZE = 64
 _CHUNK = 65536
 
@@ -124,7 +124,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """How to verify the server, and the client's own certificate.
+    """The verification of the server, and the client's own certificate.
 
     :ivar ca_path: a file with the certificates of trusted authorities, or a directory in OpenSSL's format.
     :ivar client_cert: a file with the certificate, and with the private key if ``client_key`` is None.
@@ -155,7 +155,7 @@ class TlsSettings:
                 raise _unusable("The CA certificates", self.ca_path, error) from error
         if self.client_cert:
             try:
-                # An empty password, or OpenSSL would ask for one on the terminal.
+                # With an empty password OpenSSL does not ask for one on the terminal.
                 context.load_cert_chain(self.client_cert, self.client_key, password="")
             except (OSError, ValueError) as error:
                 raise _unusable("The client certificate", self.client_cert, error) from error
@@ -222,7 +222,7 @@ class RequestsTransport:
         try:
             with on_behalf_of(call):
                 raw = self._through_the_proxy(request, call) if self._proxy else self._straight(request, call)
-        except Exception as error:  # every library in the stack has its own errors
+        except Exception as error:  # each library has its own errors
             explained = self.explain(error, call)
             if explained is error:
                 raise  # keeps its cause
@@ -378,8 +378,8 @@ def _arriving(raw: Any) -> Iterable[bytes]:
     if raw.chunked or raw.length_remaining is not None:
         yield from raw.stream(_CHUNK, decode_content=True)
         return
-    # Neither chunks nor a length (HTTP/1.0): read() would wait for all requested bytes. urllib3 1.26 has no read1, so
-    # read single bytes there.
+    # Without chunks and length (HTTP/1.0), read() would wait for all requested bytes. urllib3 1.26 has no read1(), so
+    # read single bytes.
     read, size = (raw.read1, _CHUNK) if hasattr(raw, "read1") else (raw.read, 1)
     while True:
         piece = read(size, decode_content=True)
