@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The errors that a call to an Ollama server can end with.
+"""The errors of a call to an Ollama server.
 
-They fall into three families: nothing was run (the server was not reached, or refused for now), it is not known
-whether something was run (the connection broke, or silence lasted too long), and the server answered with an error.
-``retry.py`` decides by these families.
+``retry.py`` distinguishes three groups. The call was not run: the server was unreachable or busy. The outcome is
+unknown: the connection broke, or the server was silent for too long. The server answered with an error.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from .errors import CollectionError
 
 
 class OllamaError(CollectionError):
-    """Every error of a call to an Ollama server.
+    """The base of all errors of a call to an Ollama server.
 
-    :ivar answer: what the server answered, for a caller that hands answers on as they came; else None.
+    :ivar answer: the server's answer, for a caller that passes answers on unchanged; else None.
     """
 
     code = "ollama_error"
@@ -36,18 +35,18 @@ class InvalidServerError(OllamaError):
 
 
 class UnsupportedByServerError(OllamaError):
-    """The server is too old for what was asked; ``details["needs"]`` is the first version that has it."""
+    """The server is too old for the request; ``details["needs"]`` is the first version that supports it."""
 
     code = "unsupported_by_server"
 
 
 class UnsendableRequestError(OllamaError):
-    """What was asked cannot be written as JSON in UTF-8: half a surrogate pair, NaN, nested too deeply."""
+    """The request cannot be written as JSON in UTF-8: half a surrogate pair, NaN, nested too deeply."""
 
     code = "unsendable_request"
 
 
-# Nothing was run
+# Calls that were not run
 
 
 class ServerUnreachableError(OllamaError):
@@ -62,7 +61,7 @@ class TlsError(ServerUnreachableError):
     code = "tls_error"
 
 
-# Outcome unknown
+# Calls with an unknown outcome
 
 
 class ConnectionLostError(OllamaError):
@@ -77,11 +76,11 @@ class ReadTimeoutError(OllamaError):
     code = "ollama_timeout"
 
 
-# Ended by the caller
+# Calls that the caller ended
 
 
 class DeadlineExceededError(OllamaError):
-    """The total time of the call is over, retries included."""
+    """The call, with its retries, exceeded its total time."""
 
     code = "deadline_exceeded"
 
@@ -99,7 +98,7 @@ class ApiError(OllamaError):
     """The server answered with an error.
 
     :ivar status: the HTTP status; 200 when the error came as a line of a stream that had begun.
-    :ivar server_message: the text of the server, word for word.
+    :ivar server_message: the server's own text.
     """
 
     code = "ollama_error"
@@ -129,19 +128,19 @@ class AccessDeniedError(ApiError):
 
 
 class ServerBusyError(ApiError):
-    """Status 503 or 429: the queue of requests is full, or nothing is there behind a proxy. Nothing was run."""
+    """Status 503 or 429: the queue of requests is full, or a proxy has no server behind it. The call was not run."""
 
     code = "server_busy"
 
 
 class DigestMismatchError(ApiError):
-    """The bytes that arrived do not have the digest that was announced."""
+    """The received bytes do not have the announced digest."""
 
     code = "digest_mismatch"
 
 
 class UnexpectedAnswerError(OllamaError):
-    """The answer is not of Ollama's API: a proxy's page, another service, a truncated or foreign document."""
+    """The answer is not from Ollama's API: a proxy's page, another service, a broken document."""
 
     code = "not_ollama"
 
@@ -149,7 +148,7 @@ class UnexpectedAnswerError(OllamaError):
 class IncompleteResponseError(OllamaError):
     """An answer ended without ``done: true`` (or a progress stream without ``success``).
 
-    :ivar partial: what had arrived, in the form of a complete answer.
+    :ivar partial: the received part, in the form of a complete answer.
     """
 
     code = "incomplete_response"

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The cause of a failed connection or of a response from the wrong server, for any HTTP service.
 
-The clients of Ollama and of S3 meet the same wrong servers: a web page, a login portal, a redirect to https, a port
-with TLS. This module finds the cause, and each client words its own errors.
+The clients of Ollama and of S3 can reach the same wrong servers: a web page, a login portal, a redirect to https, a
+port with TLS. This module finds the cause, and each client raises its own errors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from .text import printable
 
-#: What web servers answer to a request without encryption at a port for TLS: Go, nginx, Apache and Tomcat.
+#: Responses of web servers to a plain request at a TLS port: Go, nginx, Apache and Tomcat.
 _WANTS_TLS = re.compile(
     rb"HTTP request to an HTTPS server|HTTP request was sent to HTTPS port|HTTP to an SSL-enabled server port"
     rb"|combination of host and port requires TLS",
@@ -91,7 +91,7 @@ def without_credentials(url: Optional[str]) -> str:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """Return an error and those it wraps, outermost first. The libraries wrap by cause, argument and attribute."""
+    """Return an error and all errors that it wraps, outermost first: as cause, context, reason or argument."""
     seen: list[BaseException] = []
     todo: list[Any] = [error]
     while todo:
@@ -110,7 +110,7 @@ def first(found: Iterable[BaseException], kind: Any) -> Any:
 def reason(found: list[BaseException]) -> str:
     """Return why a connection failed, for a message.
 
-    The reason is the operating system's text, or else the type of the exception, whose text may contain sent data.
+    For an unknown exception the reason is its type, because its text may contain sent data.
 
     :param found: as :func:`causes` returns them.
     """

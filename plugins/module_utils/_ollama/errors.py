@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The root of every typed error that the shared packages raise.
+"""The base of all typed errors of the shared packages.
 
-A message is written for the person who reads the failed task: what happened, to what, and what to do about it.
-The details beside it are for the playbook that reacts to the failure.
+The message is for the person who reads the failed task: it names the failure, the thing and the remedy. The details
+are for a playbook that reacts to the failure.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Detail = Union[str, int, float, bool, None]
 class CollectionError(Exception):
     """An error with a stable code, a remedy and structured details.
 
-    :param message: what happened, and to what; a sentence without its final full stop.
-    :param remedy: what the reader can do; a sentence without its final full stop, or empty.
-    :param details: JSON scalars, such as ``name``, ``digest``, ``status`` or ``path``, returned beside the message.
+    :param message: the failure and the thing that failed; a sentence without its final full stop.
+    :param remedy: a sentence without its final full stop, or empty.
+    :param details: JSON scalars, such as ``name``, ``digest``, ``status`` or ``path``, for the module's result.
     """
 
     code: ClassVar[str] = "error"
@@ -44,7 +44,7 @@ class MissingDependencyError(CollectionError):
     code = "missing_dependency"
 
     def __init__(self, package: str, reason: str) -> None:
-        """:param package: its name on PyPI. :param reason: what it is needed for, as in "talk to the S3 mirror"."""
+        """:param package: its name on PyPI. :param reason: completes "needed to", as in "talk to the S3 mirror"."""
         super().__init__(
             f"The Python package {package} is not installed, and it is needed to {reason}",
             remedy="Install it for the interpreter that runs the module, "

@@ -22,7 +22,7 @@ class ExhaustedError(CollectionError):
 
 
 def exhausted(error: Optional[BaseException]) -> Optional[ExhaustedError]:
-    """Return the typed error if a resource limit is the cause of an error, at any level; else ``None``."""
+    """Return the typed error if an error, or one of its causes, is a resource limit; else ``None``."""
     for _level in range(_DEPTH):
         if error is None:
             return None

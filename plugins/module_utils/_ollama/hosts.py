@@ -4,10 +4,14 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The address of the server: ``OLLAMA_HOST`` in every form that Ollama's own client accepts.
 
-The rules are those of Ollama v0.32.5 (envconfig/config.go, Host and ConnectableHost): quotes and spaces around the
-value do not count; the scheme is optional; the port is 80 or 443 when a scheme is given and 11434 otherwise, also in
-place of an invalid port; a path is kept; an address that only a server can bind to becomes loopback. Beyond
-them, ``user:password@`` in front of the host is understood, for reverse proxies.
+The rules are those of Ollama v0.32.5 (envconfig/config.go, Host and ConnectableHost):
+
+- Quotes and spaces around the value do not count, and the scheme is optional.
+- The default port is 80 or 443 with a scheme and 11434 without one. It replaces an invalid port, too.
+- The path is kept.
+- An address that only a server can bind to, such as ``0.0.0.0``, becomes loopback.
+
+In addition, ``user:password@`` may precede the host, for reverse proxies.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class ServerAddress:
     """The address of a server, for connections.
 
     :ivar url: ``scheme://host:port[/path]``, without credentials and without a slash at the end.
-    :ivar authorization: the value of the ``Authorization`` header when the address had credentials.
+    :ivar authorization: the value of the ``Authorization`` header if the address had credentials.
     """
 
     scheme: str
@@ -50,7 +54,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is on this machine. Go's client, and so Ollama's, uses no proxy for such a server."""
+        """Whether the server is on this machine. Ollama's own client, like any of Go, uses no proxy for it."""
         try:
             return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:
@@ -58,7 +62,7 @@ class ServerAddress:
 
     @property
     def identity(self) -> str:
-        """The identity of the server on this machine: all names of its loopback are one."""
+        """The identity of the server on this machine, the same for all names of the loopback interface."""
         name = "localhost" if self.is_loopback else self.host.lower()
         return f"{name}:{self.port}{self.path}"
 
@@ -66,7 +70,7 @@ class ServerAddress:
 def parse_host(text: Optional[str] = None) -> ServerAddress:
     """Read an address; without one, read the environment variable ``OLLAMA_HOST``.
 
-    :raises InvalidServerError: when it is not the address of a server. The message never repeats credentials.
+    :raises InvalidServerError: for an invalid address. The message never has credentials.
     """
     value = os.environ.get("OLLAMA_HOST", "") if text is None else text
     value = value.strip().strip("\"'").strip()
@@ -83,7 +87,7 @@ def parse_host(text: Optional[str] = None) -> ServerAddress:
     host, port = _split_host_port(host_port, default_port)
     path = path.rstrip("/")
     if not _PATH.fullmatch(path):
-        raise _invalid(host_port, "its path has characters that cannot be part of one")
+        raise _invalid(host_port, "its path has characters that no path may have")
     return ServerAddress(
         scheme=scheme,
         host=_connectable(host, host_port),
@@ -94,7 +98,7 @@ def parse_host(text: Optional[str] = None) -> ServerAddress:
 
 
 def secrets_in(text: str) -> set[str]:
-    """Return the password of an address, which may be invalid, in the forms in which a log could show it."""
+    """Return the password of an address, encoded and decoded, for masking in logs. The address may be invalid."""
     scheme, separator, rest = text.partition("://")
     found = re.fullmatch(r"[^:@/\[]*:(.+)@[^@]*", rest if separator else scheme)
     return {found.group(1), unquote(found.group(1))} if found else set()
@@ -113,7 +117,7 @@ def _split_host_port(text: str, default_port: str) -> tuple[str, str]:
 def _port_or(text: str, default_port: str) -> str:
     if re.fullmatch(r"\+?[0-9]{1,9}", text) and int(text) <= 65535:
         return text
-    return default_port  # as the official client does: an invalid port becomes the default one
+    return default_port  # as Ollama's own client does
 
 
 def _connectable(host: str, shown: str) -> str:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Which failed calls are made again, and after how long."""
+"""The retry policy: which failed calls are repeated, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .api_errors import (
     TlsError,
 )
 
-#: The call was not run: it can be made again whatever it does.
+#: Errors of calls that were not run. Every such call may be repeated.
 _NOT_RUN = (ServerUnreachableError, ServerBusyError)
-#: The call may have been run, or still run: it is made again only if running twice is the same as running once.
+#: Errors of calls that may have been run, or still run. Only a repeatable call is repeated.
 _MAYBE_RUN = (ConnectionLostError, ReadTimeoutError)
 
 
@@ -29,10 +29,10 @@ _MAYBE_RUN = (ConnectionLostError, ReadTimeoutError)
 class RetryPolicy:
     """Exponential backoff: 0.5 s, doubled each time, 16 s at most; the values of lex-ollama 0.3.1.
 
-    :ivar retries: how often a failed call is made again; 2 means three tries in all.
+    :ivar retries: how often a failed call is repeated; 2 means three tries in all.
     :ivar base: seconds before the first retry, before jitter.
     :ivar cap: the longest wait in seconds.
-    :ivar chance: returns a number in [0, 1); what the waits are spread by.
+    :ivar chance: returns a random number in [0, 1), for the jitter.
     """
 
     retries: int = 2
@@ -41,7 +41,7 @@ class RetryPolicy:
     chance: Callable[[], float] = random.random
 
     def retries_after(self, error: OllamaError, *, failures: int, repeatable: bool) -> bool:
-        """Whether a call that has now failed ``failures`` times is made again.
+        """Return whether a call that has failed ``failures`` times is repeated.
 
         :param repeatable: whether running the call twice has the effect of running it once.
         """
@@ -52,7 +52,7 @@ class RetryPolicy:
     def delay(self, failures: int) -> float:
         """Return the seconds to wait after the given number of failures (1 or more).
 
-        Between half of the exponential value and all of it, so that a fleet does not come back in step.
+        The jitter shortens the exponential value by up to half, so that a fleet does not repeat its calls all at once.
         """
         full = min(self.cap, self.base * 2.0 ** (failures - 1))
         return full * (0.5 + 0.5 * self.chance())
