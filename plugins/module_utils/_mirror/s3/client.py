@@ -34,7 +34,7 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
 
     :param connections: the number of requests that run at the same time, at most.
     :raises MissingDependencyError: if boto3 is not installed.
-    :raises MirrorSettingsError: if the settings cannot be right.
+    :raises MirrorSettingsError: if a setting is invalid.
     """
     check(settings)
     try:
@@ -42,7 +42,7 @@ def connect(settings: S3Settings, *, connections: int = 10) -> Any:
         import botocore.session
     except ImportError as error:
         raise _missing() from error
-    from .answers import AnswerGuard  # not needed where the SDK is not
+    from .answers import AnswerGuard  # only requests of the SDK need it
 
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT,
@@ -106,10 +106,10 @@ def _missing() -> MissingDependencyError:
 
 
 def check(settings: S3Settings) -> None:
-    """Check, before anything is sent, that the SDK is installed and the settings can be right.
+    """Check that the SDK is installed and that the settings are valid, without a request.
 
     :raises MissingDependencyError: if boto3 is not installed.
-    :raises MirrorSettingsError: if the settings cannot be right.
+    :raises MirrorSettingsError: if a setting is invalid.
     """
     if find_spec("botocore") is None:
         raise _missing()

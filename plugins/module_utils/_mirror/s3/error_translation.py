@@ -29,7 +29,7 @@ from ..errors import (
 if TYPE_CHECKING:
     from .settings import S3Settings
 
-#: Characters of an SDK text to show.
+#: The most characters of an SDK text in a message.
 _WORDS = 500
 
 #: Errors of botocore for missing or unusable credentials. Their texts are not shown, because they may be the output of
@@ -59,7 +59,7 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
     """
     try:
         from botocore import exceptions as sdk
-    except ImportError:  # no SDK, no error of the SDK
+    except ImportError:  # so the error is not one of the SDK
         return None
     from .answers import StrangeAnswer
     from .server_errors import of_answer
@@ -96,7 +96,7 @@ def translate(error: Exception, settings: S3Settings, doing: str) -> Optional[Mi
 class translated:  # noqa: N801 - used like a function
     """Raise typed errors in place of errors of the SDK and the connection.
 
-    A class, since a generator takes three times as long, and every received piece passes here.
+    This is a class, because a generator takes three times as long, and this code runs for every received piece.
     """
 
     __slots__ = ("_doing", "_settings")

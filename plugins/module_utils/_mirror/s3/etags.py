@@ -65,7 +65,7 @@ def is_of_file(etag: str, descriptor: int, size: int, digest: str, part_sizes: S
 def md5_of_parts(etags: Mapping[int, str]) -> str:
     """Return the ETag of an object of parts; empty if the ETags of the parts are not MD5s.
 
-    :param etags: of the parts, by their numbers.
+    :param etags: the ETags of the parts, by part number.
     """
     found = [_MD5.fullmatch(etags[number]) for number in sorted(etags)]
     if not all(match and not match[2] for match in found):

@@ -35,9 +35,8 @@ class Layout:
         """Return the layout below a prefix.
 
         :param prefix: as a person writes it. Slashes at both ends are ignored, and several slashes in a row count as
-            one: a server that keeps objects as files has one, and would list nothing under two.
-        :raises MirrorSettingsError: for a prefix that no key can have, or that names another place if it is read as a
-            path.
+            one, because a server that stores objects as files would list nothing under a prefix with two in a row.
+        :raises MirrorSettingsError: for a prefix with a part ``.`` or ``..``, or with an unprintable character.
         """
         parts = [part for part in prefix.split("/") if part]
         refuse_unsafe_parts("prefix", parts)
@@ -68,7 +67,7 @@ class Layout:
     def signature_key(self, name: ModelName, digest: str) -> str:
         """Return the key of the signature of a model.
 
-        :param digest: of the manifest that is signed, so that a manifest and its successor have each its own.
+        :param digest: the digest of the signed manifest. Each manifest of a model has its own signature.
         """
         return f"{self.signatures_of(name)}{blob_file_name(digest)}.json"
 
@@ -77,7 +76,7 @@ class Layout:
         return f"{self.root}signatures/" + "/".join((*name.manifest_parts, ""))
 
     def name_of(self, key: str) -> Optional[ModelName]:
-        """Return the model whose manifest has a key; ``None`` if the key is not that of a manifest."""
+        """Return the model of a manifest's key; ``None`` for any other key."""
         parts = key[len(self.manifests) :].split("/")
         if not key.startswith(self.manifests) or len(parts) != 4:
             return None
@@ -87,7 +86,7 @@ class Layout:
             return None
 
     def may_be_manifest(self, key: str) -> bool:
-        """Return whether a key without a model is at the place of a manifest, or may be one in a strange encoding."""
+        """Return whether a key that names no model may be the key of a manifest, by its place or in an odd encoding."""
         parts = key[len(self.manifests) :].split("/")
         return key.startswith(self.manifests) and (len(parts) == 4 or "%" in key) and bool(parts[-1])
 

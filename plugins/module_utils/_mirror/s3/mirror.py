@@ -34,8 +34,7 @@ from .objects import DIGEST_METADATA, ObjectState, if_match, state_of
 from .range_response import check_range, sender
 from .settings import S3Settings
 
-#: Manifests that are read, or objects whose state is requested, at the same time. They are small, so that most of their
-#: time is a wait for the answer.
+#: The number of manifests to read, or of objects to ask for, at the same time. The requests mostly wait for answers.
 READERS = 8
 
 
@@ -44,18 +43,18 @@ class Mirror:
 
     The first half is about models, the second half about single objects.
 
-    :ivar layout: which key each manifest and each blob has.
-    :ivar remarks: peculiarities of the server that a user should know although the work goes on.
-    :ivar drops_metadata: whether the server was seen to drop the digest that is recorded with an object.
+    :ivar layout: the keys of manifests and blobs.
+    :ivar remarks: messages to the user about peculiarities of the server that do not stop the work.
+    :ivar drops_metadata: whether the server has dropped the digest that was recorded with an object.
     """
 
     def __init__(self, settings: S3Settings, *, connections: int = 10, objects: Optional[ObjectStore] = None) -> None:
         """Prepare the connection; nothing is sent yet.
 
         :param connections: the number of requests that run at the same time, at most.
-        :param objects: the objects of the mirror, if not those of the bucket that the settings name.
+        :param objects: the object store; by default, that of the bucket in the settings.
         :raises MissingDependencyError: if boto3 is not installed.
-        :raises MirrorSettingsError: if the settings cannot be right.
+        :raises MirrorSettingsError: if a setting is invalid.
         """
         self._objects = objects or connected(settings, connections=connections)
         self.layout = Layout.below(settings.prefix)
@@ -66,7 +65,7 @@ class Mirror:
 
     @property
     def settings(self) -> S3Settings:
-        """Where the mirror is. Once the SDK has connected, they name the server that a profile chose."""
+        """The settings of the mirror. Once the SDK has connected, they also name the server of a profile."""
         return self._objects.settings
 
     @property
@@ -75,11 +74,11 @@ class Mirror:
         return self.settings.where
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
-        """Return the bytes of a manifest, sound or not; ``None`` if the mirror lacks it.
+        """Return the bytes of a manifest, valid or not; ``None`` if the mirror does not have it.
 
-        If the object is larger than any manifest, the beginning is returned, which no reader accepts.
+        If the object is larger than any manifest, only its beginning is returned, which is not a valid manifest.
 
-        :raises NotS3Error: if something sends a web page in place of the manifest.
+        :raises NotS3Error: if a server sends a web page in place of the manifest.
         """
         key = self.layout.manifest_key(name)
         try:
@@ -92,29 +91,29 @@ class Mirror:
         return content
 
     def _must_be_gone(self, error: ObjectMissingError) -> None:
-        """Make sure that it was an S3 server that reported an object as missing.
+        """Make sure that an S3 server reported an object as missing.
 
-        :raises NotS3Error: if something else answered 404, such as a proxy whose server restarts.
+        :raises NotS3Error: if another server answered 404, such as a proxy while the S3 server restarts.
         """
         if error.details.get("s3_code") != "NoSuchKey":
             raise NotS3Error(
-                f"{error.message}; but an S3 server would have called this NoSuchKey",
+                f"{error.message}; but the answer lacks the code NoSuchKey, which S3 servers send",
                 remedy=f"Check that {self.settings.where} leads to the S3 API: a web server or a proxy answered",
                 **error.details,
             ) from error
 
     def names(self) -> list[ModelName]:
-        """Return the names of all models. They follow from the keys; no manifest is read.
+        """Return the names of all models, by the keys of their manifests. No manifest is read.
 
-        :raises ListError: if the list is not whole.
+        :raises ListError: if the list is incomplete.
         """
         found = (self.layout.name_of(entry.key) for entry in self.entries(self.layout.manifests))
         return [name for name in found if name is not None]
 
     def references(self, *, without: Collection[ModelName] = ()) -> References:
-        """Return which models name which blobs, and every reason why the answer may be incomplete.
+        """Return the blobs that each model names, with every reason why this may be incomplete.
 
-        :param without: models whose manifests do not count.
+        :param without: models to leave out.
         """
         found = self._listed()
         names = sorted(found.names.difference(without))
@@ -139,7 +138,7 @@ class Mirror:
         return found
 
     def _listed(self) -> References:
-        """Return the models that are listed, and a doubt for each reason why there may be others."""
+        """Return the listed models, with every reason why there may be others."""
         found = References()
         try:
             for entry in self.entries(self.layout.manifests):
@@ -156,9 +155,9 @@ class Mirror:
         return found
 
     def signature(self, name: ModelName, digest: str, limit: int) -> Optional[bytes]:
-        """Return the signature of a model, sound or not, at most ``limit`` bytes of it; ``None`` if there is none.
+        """Return at most ``limit`` bytes of a model's signature, valid or not; ``None`` if there is no signature.
 
-        :param digest: of the manifest.
+        :param digest: the digest of the manifest.
         """
         try:
             return self.read(self.layout.signature_key(name, digest), limit)
@@ -185,7 +184,7 @@ class Mirror:
         return self._objects.get(key, limit)
 
     def state(self, key: str) -> Optional[ObjectState]:
-        """Return the state of an object; ``None`` if there is no such object, or not even the bucket."""
+        """Return the state of an object; ``None`` if the object or the bucket does not exist."""
         try:
             headers = self._objects.head(key)
         except ObjectMissingError:
@@ -216,18 +215,18 @@ class Mirror:
     def _state_by_reading(self, key: str) -> ObjectState:
         """Return the state of an object by reading its first byte, if HEAD did not help.
 
-        An answer to HEAD has no body that could explain an error, proxies refuse HEAD, and some servers leave the size
-        out of their answer to it.
+        An answer to HEAD has no body that could explain an error, some proxies refuse HEAD, and some servers leave the
+        size out of an answer to HEAD.
 
-        :raises MirrorError: the server's error, or that the server does not report the object's size.
+        :raises MirrorError: if the server reports an error, or does not report the object's size.
         """
         headers = self._objects.first_byte(key)
         state = state_of(key, headers)
         if state is None:
             raise MirrorError(
-                f"Could not ask for {self.settings.url(key)}: {self.settings.where} says neither with Content-Length"
-                f" nor with Content-Range how large it is{sender(headers)}",
-                remedy="Look for a proxy that takes these headers away, such as one that compresses answers",
+                f"Could not ask for {self.settings.url(key)}: {self.settings.where} sends its size neither in"
+                f" Content-Length nor in Content-Range{sender(headers)}",
+                remedy="Look for a proxy that removes these headers, such as one that compresses answers",
                 endpoint=self.settings.where,
                 bucket=self.settings.bucket,
             )
@@ -260,9 +259,9 @@ class Mirror:
         return stream
 
     def refuses_its_etag(self, state: ObjectState) -> bool:
-        """Return whether the server has just refused an object for the very ETag that it gives to the object.
+        """Return whether the server refuses a request for an object with the object's current ETag.
 
-        From then on, objects are read without an ETag; their digests show whether the bytes are right.
+        If so, objects are read without ``If-Match`` from now on; their digests show whether the bytes are right.
         """
         if not self._honours_etags:
             return True
@@ -273,31 +272,31 @@ class Mirror:
             if self._honours_etags:
                 self._honours_etags = False
                 self.remarks.append(
-                    f"{self.settings.where} answers 412 to the ETag that it gives to {self.settings.url(state.key)}"
-                    " itself, as proxies do that change ETags; objects are read without If-Match, and their digests are"
-                    " verified as always"
+                    f"{self.settings.where} answers 412 to its own ETag of {self.settings.url(state.key)}, perhaps"
+                    " because a proxy changes ETags; objects are read without If-Match, and their digests are verified"
+                    " as always"
                 )
         return True
 
     def write(self, key: str, content: bytes, digest: str) -> None:
-        """Write a small object as a whole, with its digest beside it.
+        """Write a small object in one request, with its digest as metadata.
 
-        :raises NotS3Error: if something else has answered, and the object is not there.
+        :raises NotS3Error: if the server reports success, but does not have the object.
         """
         if not self._objects.put(key, content, digest):
             self.must_be_written(key, len(content))
 
     def begin_upload(self, key: str, digest: str) -> PartsUpload:
-        """Begin an object that is sent in parts, with its digest beside it.
+        """Begin an object that is sent in parts, with its digest as metadata.
 
-        :raises NotS3Error: if something else than an S3 server has answered.
+        :raises NotS3Error: if another server than an S3 server has answered.
         """
         return self._objects.begin_upload(key, digest)
 
     def must_be_written(self, key: str, size: int) -> None:
         """Make sure that an object was written, if the answer does not prove it.
 
-        :raises NotS3Error: if the object is not there, or has another size.
+        :raises NotS3Error: if the object does not exist, or has another size.
         """
         state = self.find(key)
         if state is None or state.size != size:
@@ -318,8 +317,8 @@ class Mirror:
                 self.drops_metadata = True
                 self.remarks.append(
                     f"{self.settings.where} drops the metadata of objects: {self.settings.url(key)} was written with"
-                    f" x-amz-meta-{DIGEST_METADATA}, and is there without; whether an object has to be sent again is"
-                    " told by its ETag, where that is an MD5, and otherwise it is sent in every run"
+                    f" x-amz-meta-{DIGEST_METADATA}, and does not have it now; objects whose ETag is not an MD5 are"
+                    " sent again in every run"
                 )
 
     def remove(self, key: str) -> None:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Lists of objects, read from the server's XML and trusted only if they are whole.
+"""Lists of objects, read from the server's XML and trusted only if they are complete.
 
-A list decides which blobs a mirror loses: a blob that no listed manifest names is removed. Servers write keys in
-different ways (a space is ``+`` on AWS and MinIO, ``%20`` on others, a space on VersityGW), some give no token for the
-next page, and proxies answer in their place. So a list that may not be whole ends with a :class:`ListError`.
+A prune removes each blob that no listed manifest names. Servers write keys in different ways (a space is ``+`` on AWS
+and MinIO, ``%20`` on others, a space on VersityGW), some give no token for the next page, and proxies answer in their
+place. So a list that may be incomplete ends with a :class:`ListError`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from urllib.parse import unquote, unquote_plus
 from ..._ollama.text import printable
 from ..errors import ListError
 
-#: Pages in a row without a new key, at most. A server that hides deleted objects may send some.
+#: The most pages in a row without a new key. A server that hides deleted objects may send some.
 _IDLE_PAGES = 100
 
-#: Keys of one list, at most. A mirror of 10,000 models has fewer; a list that never ends is stopped here.
+#: The most keys of one list. A mirror of 10,000 models has fewer; the limit ends a list that never ends itself.
 _MOST_KEYS = 2_000_000
 
 #: The characters that no server's URL encoding changes, and the escapes that URL encoding makes.
@@ -37,9 +37,9 @@ class Entry(NamedTuple):
     """The description of one object in a list.
 
     :param key: the whole key, decoded.
-    :param size: in bytes; ``None`` if the server leaves it out or writes nonsense.
-    :param etag: empty if the server leaves it out.
-    :param modified: ``None`` if the server leaves it out or writes nonsense.
+    :param size: in bytes; ``None`` if the server sends none or an invalid one.
+    :param etag: empty if the server sends none.
+    :param modified: the time of the last write; ``None`` if the server sends none or an invalid one.
     """
 
     key: str
@@ -72,7 +72,7 @@ def read_page(content: bytes) -> Optional[Page]:
     from xml.etree import ElementTree
 
     try:
-        # Of a server that we trust with our models; expat limits what entities may grow to.
+        # The server is trusted with the models, and expat limits the size of entities.
         root = ElementTree.fromstring(content)  # noqa: S314
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
@@ -121,7 +121,7 @@ class ObjectList:
     def __iter__(self) -> Iterator[Entry]:
         """Yield every object once.
 
-        :raises ListError: as soon as the list cannot be whole; the objects before that are only a part of it.
+        :raises ListError: as soon as the list may be incomplete; the objects so far are only a part of it.
         """
         token, after, idle = "", "", 0
         while True:
@@ -154,7 +154,7 @@ class ObjectList:
             raise self._error(
                 f"{self._server} counts {page.count} objects in a page of the list, and the page has"
                 f" {len(page.entries)}",
-                "Look for a proxy that cuts answers short, or an error in the S3 server's log",
+                "Look for a proxy that truncates answers, or an error in the S3 server's log",
             )
         decode = self._decoder(page)
         fresh = []

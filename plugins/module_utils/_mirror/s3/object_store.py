@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The objects of one bucket: the operations that a mirror needs of S3, and the order of the readers behind them."""
+"""The object store of a mirror: the S3 operations that it needs, and the readers that carry them out."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class ObjectStore(Protocol):
         """
 
     def head(self, key: str) -> Mapping[str, str]:
-        """Return the headers of an object, keyed by their names in lower case.
+        """Return the headers of an object, by their names in lower case.
 
-        :raises ObjectMissingError: if there is no such object, or not even the bucket.
+        :raises ObjectMissingError: if the object or the bucket does not exist.
         """
 
     def first_byte(self, key: str) -> Mapping[str, str]:
-        """Return the headers of the answer to a GET of the first byte: what :meth:`head` returns, or the full error.
+        """Return the headers of the answer to a GET of the first byte. Unlike HEAD, GET has a body with the error.
 
         :raises ObjectMissingError: if there is no such object.
         """
@@ -83,7 +83,7 @@ class PartsUpload(Protocol):
 
     Every method raises a :class:`MirrorError` if the server cannot be reached or refuses the request.
 
-    :ivar name: what the server calls the upload.
+    :ivar name: the UploadId that the server gave to the upload.
     """
 
     name: str
@@ -91,40 +91,40 @@ class PartsUpload(Protocol):
     def send(self, number: int, content: bytes) -> str:
         """Send a part; return its ETag.
 
-        :param number: from 1 on.
+        :param number: the number of the part, from 1.
         """
 
     def complete(self, etags: Mapping[int, str]) -> bool:
-        """Make the object of its parts; return whether the answer has the ETag that proves it.
+        """Complete the object from its parts; return whether the answer has the ETag that proves it.
 
-        :param etags: of the parts, by their numbers.
+        :param etags: the ETags of the parts, by part number.
         """
 
     def abort(self) -> None:
-        """Have the server drop the parts."""
+        """Abort the upload; the server removes the parts."""
 
 
 class ObjectReader(Protocol):
     """A fast way to read objects. Each method returns ``None`` for a request that the next reader must make."""
 
     def get(self, key: str, limit: int) -> Optional[bytes]:
-        """Do as :meth:`ObjectStore.get` does."""
+        """As :meth:`ObjectStore.get`."""
 
     def head(self, key: str) -> Optional[Mapping[str, str]]:
-        """Do as :meth:`ObjectStore.head` does."""
+        """As :meth:`ObjectStore.head`."""
 
     def range(self, key: str, asked: Mapping[str, str]) -> Optional[RangeResponse]:
-        """Do as :meth:`ObjectStore.range` does."""
+        """As :meth:`ObjectStore.range`."""
 
     def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
-        """Do as :meth:`ObjectStore.page` does."""
+        """As :meth:`ObjectStore.page`."""
 
 
 class ReaderChain:
-    """An object store whose reads go to the first of several readers that answers.
+    """An object store that tries several readers in turn for each read.
 
-    The SDK is the last reader. It also writes, and it alone raises errors: a fast reader that is refused returns
-    ``None``, the SDK asks again, and the SDK's error is what the caller gets.
+    The SDK is the last reader. It also makes all writes, and only the SDK raises errors: if a fast reader fails, it
+    returns ``None``, and the SDK repeats the request.
     """
 
     def __init__(self, readers: Sequence[ObjectReader], sdk: SdkObjects) -> None:
@@ -148,7 +148,7 @@ class ReaderChain:
         return self._sdk.head(key) if headers is None else headers
 
     def first_byte(self, key: str) -> Mapping[str, str]:
-        """Return the headers of the first byte. Only the SDK's error says why HEAD was refused, so the SDK asks."""
+        """Return the headers of a GET of the first byte. The SDK sends it, for its error explains a refused HEAD."""
         return self._sdk.first_byte(key)
 
     def range(self, key: str, asked: Mapping[str, str]) -> RangeResponse:
@@ -187,11 +187,11 @@ def connected(settings: S3Settings, *, connections: int = 10) -> ReaderChain:
 
     :param connections: the number of requests that run at the same time, at most.
     :raises MissingDependencyError: if boto3 is not installed.
-    :raises MirrorSettingsError: if the settings cannot be right.
+    :raises MirrorSettingsError: if a setting is invalid.
     """
     check(settings)
     plain, signed = PlainReads(settings), SignedRanges()
     sdk = SdkObjects(settings, connections=connections, signed=signed)
     if not plain.possible:
-        sdk.connect()  # its errors about settings belong here, not into the middle of the work
+        sdk.connect()  # reports invalid settings now, before the work begins
     return ReaderChain((plain, signed), sdk)

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The headers that describe an object, read in one place, with or without the SDK.
+"""The headers that describe an object, with or without the SDK.
 
-Servers and proxies leave headers out, weaken them or write nonsense. A missing header is tolerated if that is possible:
+Servers and proxies leave headers out, weaken them or send invalid values. A missing header is tolerated if possible:
 the manifest has the size too, and the digest shows whether the bytes are right.
 """
 
@@ -18,7 +18,7 @@ from typing import NamedTuple, Optional
 from ..._ollama.digests import parse_digest
 from ..._ollama.errors import InvalidDigestError
 
-#: The metadata of an object that this collection wrote: the SHA-256 of its content, in hexadecimal digits.
+#: The metadata field that this collection writes: the SHA-256 of the object's content in hexadecimal digits.
 DIGEST_METADATA = "sha256"
 _DIGEST_HEADER = f"x-amz-meta-{DIGEST_METADATA}"
 
@@ -95,13 +95,13 @@ def recorded_digest(text: Optional[str]) -> Optional[str]:
 
 
 def content_length(headers: Mapping[str, str]) -> Optional[int]:
-    """Return how many bytes an answer has; ``None`` if the server does not send a valid length."""
+    """Return the length of an answer in bytes; ``None`` if the server does not send a valid length."""
     text = headers.get("content-length", "").strip()
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def byte_range(headers: Mapping[str, str]) -> Optional[ByteRange]:
-    """Return which bytes of an object an answer has; ``None`` if the server does not send a valid range."""
+    """Return the byte range of an answer; ``None`` if the server does not send a valid range."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None:
         return None

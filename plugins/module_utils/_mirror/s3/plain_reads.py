@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Reads from a mirror without the SDK, if the settings already say everything that the SDK would find out.
+"""Reads from a mirror without the SDK, for settings that name the server and the credentials.
 
-Importing the SDK, reading its description of S3 and building a client takes 0.4 s of processor time; a GET through the
-SDK takes 1.5 ms, mostly for steps that repeat for each request. That is more than a thousand small blobs need, and
-twice as much as the rest of a run in which nothing changes. So if the settings name the server and the credentials, and
-the environment changes neither, this file makes the read requests. Each request is made once. If the answer has no
-content, the SDK makes the request again: the SDK handles redirects, busy servers and skewed clocks, and its errors are
-translated.
+Importing the SDK, reading its description of S3 and building a client takes 0.4 s of processor time, twice as much as
+the rest of a run in which nothing changes. A GET through the SDK takes 1.5 ms, mostly for steps that repeat for each
+request; for a thousand small blobs, that is more than all other work together. So if the settings name the server and
+the credentials, and the environment changes neither, this module sends the read requests. It sends each request once.
+If the answer does not have the content, the SDK repeats the request: the SDK handles redirects, busy servers and skewed
+clocks, and its errors are translated.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .sigv4 import Signer
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: Variables of the SDK that change nothing if endpoint, keys and authorities are given, or that this file reads too.
-#: Any other variable of the SDK may change everything.
+#: Variables of the SDK that change nothing if endpoint, keys and authorities are given, or that this module reads too.
+#: Any other variable of the SDK may change the requests.
 _HARMLESS = {
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -51,7 +51,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 #: Statuses after which all requests go to the SDK: the server wants something that only the SDK can give.
 _NEVER_AGAIN = {301, 302, 307, 308, 400, 401, 403, 501}
 
-#: Bytes. A page of a list has 1,000 keys of at most 1,024 bytes, and quoting can make three bytes of each.
+#: The largest page of a list in bytes. A page has 1,000 keys of at most 1,024 bytes, and quoting can triple them.
 _MAX_PAGE = 8 * 1024 * 1024
 
 _USER_AGENT = "legionio.ollama"
@@ -66,7 +66,7 @@ class PlainReads:
     """
 
     def __init__(self, settings: S3Settings, environ: Optional[Mapping[str, str]] = None) -> None:
-        """:param environ: the environment; without it, that of this process."""
+        """:param environ: the environment variables; by default, those of this process."""
         self._endpoint: Optional[Endpoint] = None
         if not _plain(settings, os.environ if environ is None else environ):
             return
@@ -91,7 +91,7 @@ class PlainReads:
 
     @property
     def possible(self) -> bool:
-        """Whether this reader makes any requests."""
+        """Whether this reader can make requests."""
         return self._endpoint is not None
 
     def get(self, key: str, limit: int) -> Optional[bytes]:
@@ -162,7 +162,7 @@ def _odd(headers: Mapping[str, str]) -> bool:
 
 
 def _plain(settings: S3Settings, environ: Mapping[str, str]) -> bool:
-    """Return whether the SDK would do exactly what the settings say."""
+    """Return whether the settings alone decide how the SDK would send a request."""
     if not (settings.endpoint_url and settings.access_key and settings.secret_key) or settings.profile:
         return False
     if settings.addressing_style not in ("auto", "path") or not _BUCKET.fullmatch(settings.bucket):

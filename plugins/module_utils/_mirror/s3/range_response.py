@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The answer to a request for a byte range, and the proof that it has the bytes that were asked for."""
+"""The answer to a request for a byte range, and the check that it has the requested bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RangeResponse(NamedTuple):
     """The answer of a server to a request for a byte range.
 
     :param status: 206, or 200 from a server that sends the whole object.
-    :param headers: looked up by their names in lower case.
+    :param headers: by their names in lower case.
     """
 
     body: Body
@@ -29,7 +29,7 @@ class RangeResponse(NamedTuple):
 
 
 def check_range(response: RangeResponse, start: int, stop: int, size: int, settings: S3Settings, url: str) -> None:
-    """Make sure that an answer has the bytes from ``start`` up to ``stop``, as far as its headers say which it has.
+    """Make sure that an answer has the bytes from ``start`` up to ``stop``, as far as its headers name them.
 
     :param size: the object's size in bytes, as the caller knows it.
     :param url: the object, as messages name it.
@@ -55,7 +55,7 @@ def check_range(response: RangeResponse, start: int, stop: int, size: int, setti
         raise MirrorError(
             f"Could not read {url}: asked for bytes {start} to {stop - 1}, {settings.where} sent {sent}"
             f"{sender(headers)}",
-            remedy="Use an S3 server, and a proxy before it, that honours the Range header",
+            remedy="Use an S3 server that honours the Range header; a proxy in front of it must honour it too",
             endpoint=settings.where,
             bucket=settings.bucket,
         )

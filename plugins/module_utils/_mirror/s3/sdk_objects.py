@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Reads and writes of objects through the SDK, which knows redirects, busy servers, expired credentials and proxies."""
+"""Reads and writes through the SDK, which handles redirects, busy servers, expired credentials and proxies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .signed_ranges import SdkBody, SignedRanges
 
 
 class SdkObjects:
-    """The objects of one bucket by way of the SDK: an :class:`ObjectStore`. Safe for use by several threads.
+    """The objects of one bucket through the SDK: an :class:`ObjectStore`. Safe for use by several threads.
 
     :ivar settings: the bucket, and the server as messages name it. The SDK may find the server only when it connects.
     """
@@ -42,8 +42,8 @@ class SdkObjects:
     ) -> None:
         """
         :param connections: the number of requests that run at the same time, at most.
-        :param signed: learns from the requests that the SDK makes.
-        :param client: the SDK's client; without it the first request creates one.
+        :param signed: the reader that learns from the requests of the SDK.
+        :param client: the SDK's client; by default, the first request creates one.
         """
         self.settings = settings
         self._sender = BodySender()
@@ -61,7 +61,7 @@ class SdkObjects:
     def connect(self) -> Any:
         """Create the SDK's client, unless there is one, and return it; nothing is sent yet.
 
-        :raises MirrorSettingsError: if the settings cannot be right.
+        :raises MirrorSettingsError: if a setting is invalid.
         """
         with self._lock:
             if self._client is None:
@@ -98,7 +98,7 @@ class SdkObjects:
             if compression(headers):
                 raise compressed(headers, self.settings, doing)
             content = bytes(body.read(limit))
-        # The SDK need not notice that an answer is cut.
+        # The SDK does not always notice that an answer is truncated.
         if len(content) < min(limit, content_length(headers) or 0):
             raise ConnectionResetError(errno.ECONNRESET, "the answer ended early")
         return content
@@ -115,7 +115,7 @@ class SdkObjects:
                 answer = self.client.get_object(Bucket=self.settings.bucket, Key=key, Range="bytes=0-0")
             except Exception as error:
                 headers = _headers(getattr(error, "response", {}))
-                if byte_range(headers) != ByteRange(None, None, 0):  # what a server says of an empty object
+                if byte_range(headers) != ByteRange(None, None, 0):  # the range of an empty object
                     raise
                 return headers
             answer["Body"].close()
@@ -133,7 +133,7 @@ class SdkObjects:
         return RangeResponse(body, answer["ResponseMetadata"]["HTTPStatusCode"], headers)
 
     def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
-        """Return one page of a list. The SDK decodes keys in one way only, so the answer itself is read."""
+        """Return one page of a list. The SDK decodes keys in one way only, so this reads the XML itself."""
         which = {"Bucket": self.settings.bucket, "Prefix": prefix, "EncodingType": "url"}
         if token:
             which["ContinuationToken"] = token

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""An object that is sent in parts, through the SDK."""
+"""A multipart upload through the SDK."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .settings import S3Settings
 
 
 class SdkUpload:
-    """An upload in parts by way of the SDK: a :class:`PartsUpload`. Safe for use by several threads.
+    """An upload in parts through the SDK: a :class:`PartsUpload`. Safe for use by several threads.
 
-    :ivar name: what the server calls the upload.
+    :ivar name: the UploadId that the server gave to the upload.
     """
 
     def __init__(self, client: Any, sender: BodySender, settings: S3Settings, key: str, digest: str) -> None:
         """Begin the upload.
 
-        :param digest: is recorded with the object.
+        :param digest: the digest of the object, which is recorded as metadata.
         :raises NotS3Error: if the answer does not name the upload.
         """
         self._client = client
@@ -36,7 +36,7 @@ class SdkUpload:
             begun = client.create_multipart_upload(Bucket=settings.bucket, Key=key, Metadata=digest_metadata(digest))
         if not begun.get("UploadId"):
             raise NotS3Error(
-                f"Could not {self._doing}: {settings.where} began an upload of parts and gave no UploadId to it",
+                f"Could not {self._doing}: {settings.where} began a multipart upload without an UploadId",
                 remedy="Look for a proxy that changes answers, or update the S3 server",
                 endpoint=settings.where,
                 bucket=settings.bucket,
@@ -51,21 +51,21 @@ class SdkUpload:
         etag: str = answer.get("ETag") or ""
         if not etag:
             raise MirrorError(
-                f"Could not {self._doing}: {self._settings.where} answers without ETag to a part of it",
-                remedy="Look for a proxy that takes the header ETag away: S3 needs it to put an object together",
+                f"Could not {self._doing}: {self._settings.where} answered without an ETag for a part",
+                remedy="Look for a proxy that removes the header ETag: S3 needs it to complete an object",
                 endpoint=self._settings.where,
                 bucket=self._settings.bucket,
             )
         return etag
 
     def complete(self, etags: Mapping[int, str]) -> bool:
-        """Make the object of its parts; return whether the answer has the ETag that proves it."""
+        """Complete the object from its parts; return whether the answer has the ETag that proves it."""
         parts = [{"PartNumber": number, "ETag": etags[number]} for number in sorted(etags)]
         with translated(self._settings, self._doing):
             answer = self._client.complete_multipart_upload(**self._which, MultipartUpload={"Parts": parts})
         return bool(answer.get("ETag"))
 
     def abort(self) -> None:
-        """Have the server drop the parts."""
+        """Abort the upload; the server removes the parts."""
         with translated(self._settings, "end the upload"):
             self._client.abort_multipart_upload(**self._which)

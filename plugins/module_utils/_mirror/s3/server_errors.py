@@ -33,7 +33,7 @@ from .answers import EXCERPT_HEADER
 if TYPE_CHECKING:
     from .settings import S3Settings
 
-#: Characters of a server's text to show: its reason for a denial names users, rights and keys.
+#: The most characters of a server's text in a message. A reason for a denial names users, rights and keys.
 _WORDS = 500
 
 

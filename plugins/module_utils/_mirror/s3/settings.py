@@ -16,9 +16,9 @@ from ..._ollama.text import SHOWN, printable
 
 @dataclass(frozen=True)
 class S3Settings:
-    """The place of the mirror, and the credentials for it.
+    """The address of the mirror, and the credentials for it.
 
-    For a setting that is ``None``, the SDK's sources count: environment, profile, role of the instance.
+    If a setting is ``None``, the SDK looks it up in its own sources: environment, profile, role of the instance.
     """
 
     bucket: str

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Range requests that are signed by the SDK and sent past the rest of it.
+"""Range requests that the SDK signs, without the other steps of the SDK.
 
 A GET through the SDK costs about 1.5 ms of processor time, mostly for steps that repeat for each request: validation,
-endpoint rules, events, retry bookkeeping. For a thousand small blobs that is more than everything else together, and
-Python does one at a time. So the SDK makes the first request, and this file watches it. The requests that follow are
-built like the first one, signed by the SDK's signer with its current credentials, and sent over the SDK's connections,
-with its proxies and certificates. If the answer has no content, the SDK makes the request again: the SDK handles
-redirects, busy servers and expired credentials, and its errors are translated.
+endpoint rules, events, retry bookkeeping. For a thousand small blobs that is more than all other work together, and
+Python threads cannot share it. So the SDK makes the first request, and this module watches it. The requests that follow
+are built like the first one, signed by the SDK's signer with its current credentials, and sent over the SDK's
+connections, with its proxies and certificates. If the answer does not have the content, the SDK repeats the request:
+the SDK handles redirects, busy servers and expired credentials, and its errors are translated.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .range_response import RangeResponse
 
 _OPERATION = "s3.GetObject"
 
-#: The names of signature version 4. Older signatures sign the path in another way, so that only this one is repeated.
+#: The names of signature version 4. This module repeats no other version, because older ones sign the path differently.
 _SIGNATURES = ("v4", "s3v4")
 
 
 class _UrlTemplate(NamedTuple):
-    """The parts that all requests have in common: how URLs begin, and how they are signed."""
+    """The common parts of all requests: the beginning of the URL, and the parameters of the signature."""
 
     base: str  # the whole URL, until learn() cuts the key off
     signer: Any
@@ -40,7 +40,7 @@ class _UrlTemplate(NamedTuple):
 
 
 class SignedRanges:
-    """An :class:`ObjectReader` of ranges that repeats what the requests of the SDK's client have in common.
+    """An :class:`ObjectReader` of ranges, with requests like those of the SDK's client.
 
     Before :meth:`watch` and the first :meth:`learn`, and for every other read, it returns ``None``.
     """
@@ -56,7 +56,10 @@ class SignedRanges:
         client.meta.events.register_last(f"before-sign.{_OPERATION}", self._watch)
 
     def learn(self, key: str) -> None:
-        """Make the last request of this thread, which was for a key and was answered, the template of all others."""
+        """Use the last request of this thread, which got an answer, as the template of all others.
+
+        :param key: the key of that request.
+        """
         if self._model is None:
             seen: Optional[_UrlTemplate] = getattr(self._seen, "last", None)
             path = url_path(key)
@@ -73,7 +76,7 @@ class SignedRanges:
         """Leave lists to the SDK."""
 
     def range(self, key: str, asked: Mapping[str, str]) -> Optional[RangeResponse]:
-        """Ask for a byte range of an object; return ``None`` unless the answer has content as it is.
+        """Ask for a byte range of an object; return ``None`` if the SDK must make the request.
 
         :param asked: the headers ``Range`` and, if the object must have a known ETag, ``If-Match``.
         """
@@ -124,7 +127,7 @@ class SignedRanges:
 
 
 class SdkBody:
-    """The body of an answer of the SDK. It is received without a copy if the SDK's parts allow that."""
+    """The body of an answer of the SDK, received without a copy if urllib3 allows it."""
 
     def __init__(self, raw: Any, length: Optional[int]) -> None:
         """
@@ -135,7 +138,7 @@ class SdkBody:
 
         self._raw = raw
         self._left = length
-        # urllib3 copies bytes that http.client could put in place. All versions of urllib3 have this attribute.
+        # urllib3 copies received bytes, and http.client does not. All versions of urllib3 have this attribute.
         answer = getattr(raw, "_fp", None)
         self._receive: Callable[[memoryview], int] = (
             answer.readinto if isinstance(answer, HTTPResponse) else self._read_and_copy

@@ -20,7 +20,7 @@ _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 class Signer:
-    """Signs requests to S3 with fixed credentials. Many threads may use it at the same time."""
+    """Signs requests to S3 with fixed credentials. Safe for use by several threads."""
 
     def __init__(self, access_key: str, secret_key: str, session_token: Optional[str], region: str) -> None:
         self._access_key = access_key
