@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A limit of bytes per second that all requests of a task share: a token bucket that may run into debt."""
+"""The limit of bytes per second that all requests of a task share: a token bucket that allows debt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Callable, Optional
 
-#: Seconds of silence that count: after a longer silence, the bytes of so many seconds may come at once.
+#: Seconds of unused bandwidth that a later burst may use.
 BURST = 0.25
 
 #: Bytes that a connection receives between two checks of the limit, so that several connections stay close to it.
@@ -18,7 +18,7 @@ PIECE = 64 * 1024
 
 
 class Bandwidth:
-    """The limit. Several threads use it at the same time.
+    """The limit of one task. Safe for use by several threads.
 
     :param rate: bytes per second; ``None`` for no limit.
     :param clock: returns seconds, always growing.

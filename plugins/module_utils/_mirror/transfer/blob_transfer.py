@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A transfer: one blob, the source that its bytes come from, and the target that they go to."""
+"""The transfer of one blob from a source to a target."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class RangeStream(Protocol):
     def readinto(self, view: memoryview) -> int:
         """Receive some bytes, at least one, and return how many.
 
-        :raises MirrorUnreachableError: when the connection breaks, or the answer is too short.
+        :raises MirrorUnreachableError: if the connection breaks, or the answer is too short.
         """
 
     def close(self) -> None:
-        """Release the answer, whether it was read to its end or not."""
+        """Release the answer, read completely or not."""
 
 
 class Source(Protocol):
-    """Where the bytes of one blob come from. Several threads use a source at the same time."""
+    """The source of the bytes of one blob. Several threads use a source at the same time."""
 
     def open(self, start: int, stop: int) -> RangeStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive.
@@ -35,11 +35,11 @@ class Source(Protocol):
         """
 
     def refresh(self) -> None:
-        """Read from the object that is there now, if it can still be the same blob."""
+        """Read from the object that has replaced the first one, if it can be the same blob."""
 
 
 class Hash(Protocol):
-    """What the engine needs of hashlib's objects."""
+    """The methods of a hashlib object that the engine uses."""
 
     def update(self, data: Any, /) -> None:
         """Add bytes."""
@@ -49,35 +49,35 @@ class Hash(Protocol):
 
 
 class Target(Protocol):
-    """Where the bytes of one blob go. Except for :meth:`write`, one thread at a time calls a target."""
+    """The target of the bytes of one blob. Except for :meth:`write`, only one thread at a time calls a target."""
 
     def begin(self) -> tuple[int, Hash]:
-        """Prepare; return how many bytes an earlier run has left, and a hash that has seen these bytes."""
+        """Prepare; return the number of bytes from an earlier run, and the hash of these bytes."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Take bytes, from several threads and in any order.
+        """Write bytes at an offset. Several threads call this in any order.
 
         :param data: the beginning of a buffer of whole pages; a target may overwrite the rest of the buffer.
         """
 
     def reached(self, length: int, data: memoryview) -> None:
-        """Take bytes in order: those up to ``length``, which have been written and are not yet hashed.
+        """Take the next bytes in order, up to ``length``, which are written and not yet hashed.
 
-        :meth:`passed` is called for the same bytes next; ``data`` stays as it is until that call returns.
+        The engine calls :meth:`passed` for the same bytes next, and does not change ``data`` until that call returns.
         """
 
     def passed(self, length: int, data: memoryview, seen: Hash) -> None:
-        """Take note that the bytes up to ``length`` are written and hashed.
+        """Record that the bytes up to ``length`` are written and hashed.
 
         :param data: the last of these bytes.
-        :param seen: a hash that has seen these bytes and no others.
+        :param seen: the hash of exactly these bytes.
         """
 
     def cut(self, length: int) -> bool:
-        """Drop the bytes behind ``length``; return whether a later run could use more bytes."""
+        """Drop the bytes after ``length``; return whether a later run could use more bytes."""
 
     def commit(self) -> None:
-        """Put the blob in place. It is complete, and its digest is right."""
+        """Put the complete blob in place. The engine calls this only after it has checked the digest."""
 
     def suspend(self) -> None:
         """Keep the bytes for a later run."""
@@ -88,12 +88,12 @@ class Target(Protocol):
 
 @dataclass
 class Transfer:
-    """One blob on its way from a source to a target.
+    """The transfer of one blob.
 
-    :param size: in bytes; the source has exactly as many.
-    :ivar received: bytes that came over the network in this run.
-    :ivar resumed: bytes that an earlier run had left.
-    :ivar error: why this blob could not be transferred, while others might.
+    :param size: the exact size of the blob in bytes.
+    :ivar received: bytes from the network in this run.
+    :ivar resumed: bytes from an earlier run.
+    :ivar error: the error that ended this transfer and does not concern other blobs.
     """
 
     digest: str

@@ -13,8 +13,8 @@ from typing import Optional
 class BufferPool:
     """A fixed number of buffers. It has no lock: the engine's lock guards every call.
 
-    :param count: the number of buffers, at most. A buffer is allocated when it is first needed.
-    :param size: bytes of a buffer; direct output wants whole pages, so that a buffer may be longer.
+    :param count: the largest number of buffers. A buffer is allocated when it is first needed.
+    :param size: the least bytes of a buffer. A buffer has whole pages, because direct output needs them.
     """
 
     def __init__(self, count: int, size: int) -> None:
@@ -33,5 +33,5 @@ class BufferPool:
         return mmap.mmap(-1, self._size)
 
     def give_back(self, buffer: mmap.mmap) -> None:
-        """Take back a buffer that nobody uses any more."""
+        """Take back a buffer that is no longer used."""
         self._free.append(buffer)

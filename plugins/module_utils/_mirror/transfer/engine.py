@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The download engine: many blobs, several requests at once, bounded memory, and every byte hashed on its way.
+"""The download engine: many blobs, several requests at the same time, bounded memory, each byte hashed once received.
 
-A large blob comes as several ranges at once. Each is received into one of a fixed number of buffers (``BufferPool``)
-and written at its place. ``OrderedHash`` hashes it as soon as it continues the bytes that are hashed, while the other
-threads go on receiving. Small blobs run side by side in the same threads.
+The engine requests several ranges of a large blob at the same time. It receives each range into one of a fixed number
+of buffers (``BufferPool``) and writes it at its place. ``OrderedHash`` hashes a range as soon as all bytes before the
+range are hashed, while the other threads continue to receive. The same threads transfer small blobs in parallel.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from .threads import together
 #: Bytes of all buffers together. The process needs about 60 MB besides (Python and the SDK).
 MEMORY = 48 * 1024 * 1024
 
-#: Bytes received between two looks at whether to stop, and between two reports of progress.
+#: Bytes received between two checks whether to stop, and between two reports of progress.
 PIECE = 2 * 1024 * 1024
 
-#: Errors that only new requests meet: a range that is on its way can still come, so that the next run has it.
+#: Errors of new requests only. Ranges that are being received are completed, so that the next run has them.
 _OF_NEW_REQUESTS = (MirrorCredentialsError,)
 #: Errors that concern one blob only. Any other error ends the run.
 _OF_ONE_BLOB = (
     WrongDigestError,
     ObjectChangedError,
     ObjectMissingError,
-    # Of a target that is an Ollama server.
+    # Errors of a target that is an Ollama server.
     ApiError,
     ConnectionLostError,
     ReadTimeoutError,
@@ -60,7 +60,7 @@ class _Run:
     transfer: Transfer
     hashing: OrderedHash = field(init=False)
     ready: bool = False
-    asked: int = 0  # bytes that were asked for, from the beginning
+    asked: int = 0  # requested bytes, from the beginning of the blob
     fetching: int = 0  # threads that receive and write
     replaced: int = 0  # how often the object was replaced
     started_over: bool = False
@@ -70,14 +70,14 @@ class _Run:
 
 
 class Engine:
-    """Carries transfers out, in the order given.
+    """Carries out transfers, in the given order.
 
-    :param concurrency: requests that run at the same time.
+    :param concurrency: the number of requests at the same time.
     :param chunk_size: bytes of one range request.
     :param retry: the retries of range requests.
-    :param bandwidth: how many bytes per second all transfers may bring together.
-    :param on_bytes: receives a transfer and the number of bytes that have come.
-    :param on_done: receives each transfer whose blob is in place. Several threads call both.
+    :param bandwidth: the limit of bytes per second for all transfers together.
+    :param on_bytes: receives a transfer and the number of newly received bytes.
+    :param on_done: receives each transfer whose blob is in place. Several threads call both functions.
     """
 
     def __init__(
@@ -97,25 +97,25 @@ class Engine:
         self._piece = LIMITED_PIECE if self._bandwidth.limited else PIECE
         self._on_bytes = on_bytes
         self._on_done = on_done
-        # One lock guards everything. Threads wait for something to do, and one more free buffer is work for one of them
-        # only: with a thousand small blobs, waking all of them each time takes longer than the blobs.
+        # One lock guards everything. A freed buffer wakes only one waiting thread, because it is work for only one.
+        # With a thousand small blobs, waking all threads each time would take longer than the transfers.
         lock = threading.RLock()
         self._changed = threading.Condition(lock)
         self._failed = threading.Condition(lock)
         self._waiting: deque[Transfer] = deque()
         self._running: list[_Run] = []
         self._error: Optional[BaseException] = None
-        # One buffer more than threads lets all of them receive while one buffer waits for the gap before it to close.
+        # With one buffer more than threads, all threads can receive while a full buffer waits for the bytes before it.
         self._buffers = BufferPool(max(2, min(concurrency + 1, MEMORY // chunk_size)), chunk_size)
 
     def run(self, transfers: Iterable[Transfer]) -> None:
-        """Carry out all transfers. An error that concerns one blob only is left in the ``error`` of its transfer.
+        """Carry out all transfers. An error that concerns only one blob is stored in the ``error`` of its transfer.
 
-        :raises CollectionError: any error that concerns all of them; transfers that had begun are suspended then.
+        :raises CollectionError: any other error, after the transfers that had begun were suspended.
         """
         self._waiting = deque(transfers)
         requests = sum(1 + transfer.size // self._chunk_size for transfer in self._waiting)
-        # What has begun when this is interrupted is left as a kill would leave it: a thread may be writing still.
+        # An interruption leaves the running transfers as a kill would: a thread may still be writing.
         together(self._work, min(self._concurrency, requests), "transfer", self._stop)
         if self._error is not None:
             for run in self._running:
@@ -123,7 +123,7 @@ class Engine:
             raise self._error
 
     def _work(self) -> None:
-        """Do one task after the other, on one of the threads."""
+        """Carry out tasks until there are none left. Each thread runs this."""
         try:
             while True:
                 task = self._next()
@@ -134,7 +134,7 @@ class Engine:
             self._stop(error)
 
     def _next(self) -> Optional[Callable[[], None]]:
-        """Wait for a task, and return it; ``None`` if there will be no more."""
+        """Wait for a task, and return it; ``None`` if there are no more tasks."""
         with self._changed:
             while self._error is None and (self._waiting or self._running):
                 task = self._pick()
@@ -144,8 +144,8 @@ class Engine:
             return None
 
     def _pick(self) -> Optional[Callable[[], None]]:
-        """Return the next task; ``None`` if each needs a buffer and all are in use."""
-        # A transfer that has begun goes first, in order: the thread that closes a gap must never lack a buffer.
+        """Return the next task; ``None`` if there is none, or if it needs a buffer and all are in use."""
+        # Transfers that have begun come first, in order: the range that closes a gap must always get a buffer.
         for run in self._running:
             if run.ready and run.transfer.error is None and run.asked < run.transfer.size:
                 buffer = self._buffers.take()
@@ -166,7 +166,7 @@ class Engine:
         self._waiting.popleft()
         self._running.append(run)
         if self._waiting and self._waiting[0].size > self._chunk_size:
-            self._changed.notify()  # to begin a large one takes no buffer, so that nothing else wakes a thread for it
+            self._changed.notify()  # a large transfer begins without a buffer, so no freed buffer wakes a thread for it
         return task
 
     def _begin(self, run: _Run) -> None:
@@ -180,7 +180,7 @@ class Engine:
             self._finish(run)
 
     def _bring(self, run: _Run, buffer: mmap.mmap) -> None:
-        """Carry out a transfer of one piece, without asking the other threads in between."""
+        """Carry out a transfer of one piece as one task."""
         size = run.transfer.size
         offset = run.transfer.resumed = run.hashing.begin()
         run.asked = size
@@ -193,7 +193,7 @@ class Engine:
         self._fetch(run, Piece(offset, buffer, memoryview(buffer)[: size - offset]))
 
     def _fetch(self, run: _Run, piece: Piece) -> None:
-        """Receive a piece and write it to the target; then hash what can be hashed."""
+        """Receive a piece and write it to the target; then hash all pieces that can be hashed."""
         failed: Optional[CollectionError] = None
         try:
             self._receive(run, piece)
@@ -212,7 +212,7 @@ class Engine:
         self._hash(run)
 
     def _receive(self, run: _Run, piece: Piece) -> None:
-        """Fill a piece, with as many requests as needed, unless something fails meanwhile."""
+        """Receive a piece, with as many requests as needed. Stop early if the run or the transfer fails."""
         source, start, view, failures = run.transfer.source, piece.start, piece.view, 0
         while piece.got < len(view) and self._error is None and run.transfer.error is None:
             try:
@@ -226,7 +226,7 @@ class Engine:
                         if debt:
                             self._wait(debt)
             except ObjectChangedError:
-                # A blob is named by its content, so another object of that name should be the same bytes once more.
+                # The name of a blob is the digest of its content, so the new object should have the same content.
                 with self._changed:
                     run.replaced += 1
                 if run.replaced > REPLACEMENTS:
@@ -239,16 +239,16 @@ class Engine:
                 self._wait(self._retry.pause(failures))
 
     def _is_over(self) -> bool:
-        """Return whether nobody needs the bytes that are being received any more."""
+        """Return whether an error has made the bytes that are being received useless."""
         return self._error is not None and not isinstance(self._error, _OF_NEW_REQUESTS)
 
     def _wait(self, seconds: float) -> None:
-        """Wait, but no longer than until something fails."""
+        """Wait; return early if the run fails."""
         with self._failed:
             self._failed.wait_for(lambda: self._error is not None, seconds)
 
     def _hash(self, run: _Run) -> None:
-        """Hash the pieces that continue the hashed bytes, unless another thread does."""
+        """Hash the pieces that continue the hashed bytes, unless another thread does so."""
         while True:
             with self._changed:
                 if run.transfer.error is not None or self._error is not None:
@@ -271,7 +271,7 @@ class Engine:
         self._give_up(run)
 
     def _finish(self, run: _Run) -> None:
-        """Put a blob in place whose bytes are all hashed, if its digest is right."""
+        """Put a completely hashed blob in place if its digest is right."""
         transfer = run.transfer
         found = run.hashing.digest
         if found == transfer.digest:
@@ -286,7 +286,7 @@ class Engine:
             return
         transfer.target.discard()
         if (transfer.resumed or run.replaced) and not run.started_over:
-            # The pieces may be of different objects; a single one may be sound.
+            # The pieces may come from different objects, so download the whole blob once more.
             run.ready, run.started_over = False, True
             self._begin(run)
             return
@@ -299,7 +299,7 @@ class Engine:
         self._retire(run)
 
     def _give_up(self, run: _Run) -> None:
-        """Suspend a transfer that failed, as the last thread that works on it."""
+        """Suspend a failed transfer if no other thread works on it."""
         with self._changed:
             idle = not (run.fetching or run.hashing.busy)
             mine = run.transfer.error is not None and run in self._running and idle
@@ -313,7 +313,7 @@ class Engine:
                 self._changed.notify_all()
 
     def _suspend(self, run: _Run) -> None:
-        """Keep what has come of a transfer that nobody works on for a later run."""
+        """Keep the bytes of a transfer for a later run. No thread may be working on the transfer."""
         with contextlib.suppress(CollectionError):
             run.hashing.save_rest()
         run.transfer.target.suspend()
@@ -330,7 +330,7 @@ class Engine:
             self._changed.notify()
 
     def _stop(self, error: BaseException) -> None:
-        """End the run with an error, the first one."""
+        """End the run with an error. Only the first error counts."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()

@@ -14,7 +14,7 @@ _BLOCK = 256 * 1024
 
 
 def digest_of_file(descriptor: int) -> str:
-    """Return the digest of the whole content of an open file, wherever its position is."""
+    """Return the digest of the whole content of an open file, regardless of its position."""
     seen = hashlib.sha256()
     view = memoryview(bytearray(_BLOCK))
     with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:

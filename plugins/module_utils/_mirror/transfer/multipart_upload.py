@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The upload engine: a file goes to the mirror in parts, several at the same time, and every byte is hashed on its way.
+"""The upload engine: sends a file to the mirror in parts, several at the same time, and hashes every byte.
 
-Threads read and hash parts in order, one thread after the other, and send them at the same time. The upload is
-completed only if the whole file has the expected digest; otherwise it is aborted, so that the mirror never has an
-object with damaged content.
+Only one thread at a time reads and hashes the next part; several threads send parts at the same time. The upload is
+completed only if the whole file has the expected digest. Otherwise it is aborted, so the mirror never has an object
+with damaged content.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ..s3.mirror import Mirror
 from ..s3.object_store import PartsUpload
 from .bandwidth import Bandwidth
 
-#: Bytes of a part, unless the object would have more parts than S3 allows, which are 10,000 (Amazon S3 quotas).
+#: Bytes of a part, unless the object would have more parts than S3 allows (10,000, Amazon S3 quotas).
 PART_SIZE = 16 * 1024 * 1024
 MAX_PARTS = 10_000
 
-#: Bytes of a part if the bandwidth is limited: the least that S3 allows, since the limit acts between two parts.
+#: Bytes of a part if the bandwidth is limited: the smallest size that S3 allows, because the limit acts between parts.
 LIMITED_PART_SIZE = 5 * 1024 * 1024
 
 #: Parts that are sent at the same time; each is held in memory.
@@ -39,7 +39,7 @@ CONCURRENCY = 3
 
 
 def part_sizes(size: int) -> tuple[int, int]:
-    """Return how many bytes a part of an object has, and how many if the bandwidth is limited.
+    """Return the bytes of a part without and with a limit of the bandwidth.
 
     :param size: bytes of the object.
     """
@@ -58,12 +58,12 @@ def upload(
     bandwidth: Optional[Bandwidth] = None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Send an open file to the mirror, with its digest beside it.
+    """Send an open file to the mirror, with its digest as metadata.
 
     :param size: bytes of the file.
     :param path: the path of the file, for messages.
     :param on_bytes: receives the number of bytes that were sent.
-    :raises WrongDigestError: if the file has another digest; then the mirror is unchanged.
+    :raises WrongDigestError: if the file has another digest. The mirror is unchanged.
     """
     bandwidth = bandwidth or Bandwidth(None)
     part_size = part_sizes(size)[bandwidth.limited]
@@ -86,7 +86,7 @@ def upload(
 
 
 def _abort(sent: PartsUpload, error: BaseException) -> None:
-    """Have the server drop the parts of a failed upload. A failure of this clean-up only extends the remedy."""
+    """Abort a failed upload, so that the server removes its parts. If this fails, the remedy of the error says so."""
     try:
         sent.abort()
     except MirrorError as refused:
@@ -99,10 +99,10 @@ def _abort(sent: PartsUpload, error: BaseException) -> None:
 
 
 def _complete(mirror: Mirror, sent: PartsUpload, key: str, etags: dict[int, str], size: int, digest: str) -> None:
-    """Make an object of the parts.
+    """Complete the object from its parts.
 
-    The answer can be lost after the server has made the object; the SDK then repeats the request, and the upload no
-    longer exists. So the object itself is checked before that counts as a failure.
+    The answer can be lost after the server has completed the object. The SDK then repeats the request, and gets the
+    error that the upload does not exist. So an error counts only if the object is not there.
     """
     try:
         if not sent.complete(etags):
@@ -123,7 +123,7 @@ def _is_there(mirror: Mirror, key: str, size: int, digest: str, etag: str) -> bo
 
 
 class _Parts:
-    """The parts of a file, which threads take in order and which are hashed meanwhile."""
+    """The parts of a file. Threads take them in order, which also hashes them."""
 
     def __init__(self, descriptor: int, size: int, part_size: int, path: str) -> None:
         self._descriptor = descriptor
@@ -135,7 +135,7 @@ class _Parts:
         self._offset = 0
 
     def next(self) -> Optional[tuple[int, bytes]]:
-        """Return the next part and its number, which begins with 1; ``None`` after the last part."""
+        """Return the number of the next part, from 1, and its content; ``None`` after the last part."""
         with self._lock, explained("read", self._path):
             if self._offset >= self._size:
                 return None
@@ -175,7 +175,7 @@ def _send(sent: PartsUpload, parts: _Parts, bandwidth: Bandwidth, on_bytes: Call
                 etags[number] = sent.send(number, content)
                 on_bytes(len(content))
                 time.sleep(bandwidth.spend(len(content)))
-        except BaseException as error:  # noqa: BLE001 - raised below, by the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised below, by the waiting thread
             errors.append(error)
 
     threads = [threading.Thread(target=work, name=f"upload-{number}", daemon=True) for number in range(CONCURRENCY)]

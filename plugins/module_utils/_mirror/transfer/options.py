@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Settings of a download."""
+"""The options of a download."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Optional
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: Requests that run at the same time, unless the user asks for another number.
+#: The default number of requests at the same time.
 CONCURRENCY = 8
 
-#: Bytes of one range request, unless the user asks for another number.
+#: The default bytes of one range request.
 CHUNK_SIZE = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class NeighbourOptions:
-    """Which neighbours an import has, and how it talks to them.
+    """The neighbours of an import, and how to connect to them.
 
-    :ivar addresses: ``host``, ``host:port`` or ``[IPv6]:port`` of each; the node itself may be among them.
-    :ivar secret: what all nodes of the fleet know, and nobody else.
-    :ivar tls: how to encrypt, if so.
+    :ivar addresses: each as ``host``, ``host:port`` or ``[IPv6]:port``; the node itself may be among them.
+    :ivar secret: the secret that all nodes of the fleet share.
+    :ivar tls: the TLS settings; ``None`` for no encryption.
     """
 
     addresses: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class NeighbourOptions:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """How a download uses the network.
+    """The use of the network by a download.
 
-    :param concurrency: requests that run at the same time.
+    :param concurrency: the number of requests at the same time.
     :param chunk_size: bytes of one range request.
     :param max_bandwidth: bytes per second of all requests together; ``None`` for no limit.
     :param neighbours: other nodes that may have the blobs.

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The hash of one blob whose pieces arrive in any order.
 
-As soon as the piece that continues the hashed bytes is there, the thread that brought it hashes it, and all that follow
-without a gap. So the digest is known when the last byte is, and nothing is read twice.
+When the piece that continues the hashed bytes arrives, its thread hashes it and all pieces that follow without a gap.
+So the digest is known soon after the last byte has arrived, and no byte is read again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .blob_transfer import Hash, Target
 class Piece:
     """One range of a blob, in one buffer.
 
-    :ivar start: the place of the range in the blob.
-    :ivar view: the part of the buffer that the range fills.
-    :ivar got: bytes of the range that have come.
-    :ivar written: the target has the whole range.
+    :ivar start: the offset of the range in the blob.
+    :ivar view: the part of the buffer for the range.
+    :ivar got: received bytes of the range.
+    :ivar written: whether the target has the whole range.
     """
 
     start: int
@@ -35,42 +35,42 @@ class Piece:
 
 
 class OrderedHash:
-    """Hashes the pieces of one blob in order, and passes them on to its target.
+    """Hashes the pieces of one blob in order, and passes them to its target.
 
-    The engine's lock guards every call except :meth:`begin` and :meth:`hash`, which take long. One thread at a time
-    hashes: the one whose :meth:`claim` returned a piece.
+    The engine's lock guards every call except :meth:`begin` and :meth:`hash`, which take long. Only one thread hashes
+    at a time: the thread that got a piece from :meth:`claim`.
 
-    :ivar length: bytes that are hashed, from the beginning.
+    :ivar length: the number of hashed bytes, from the beginning of the blob.
     """
 
     def __init__(self, target: Target) -> None:
         self.length = 0
         self._target = target
         self._seen: Optional[Hash] = None
-        self._pieces: dict[int, Piece] = {}  # those that have come and are not hashed, by their start
+        self._pieces: dict[int, Piece] = {}  # received pieces that are not hashed, by their start
         self._busy = False
 
     def begin(self) -> int:
-        """Prepare the target; return how many bytes of an earlier run it has."""
+        """Prepare the target; return the number of bytes that it has from an earlier run."""
         self.length, self._seen = self._target.begin()
         return self.length
 
     @property
     def digest(self) -> str:
-        """The digest of the bytes that are hashed."""
+        """The digest of the hashed bytes."""
         return f"sha256:{self._begun.hexdigest()}"
 
     @property
     def busy(self) -> bool:
-        """Whether a thread hashes."""
+        """Whether a thread is hashing a piece."""
         return self._busy
 
     def add(self, piece: Piece) -> None:
-        """Take a piece on which no thread works any more, be it complete or not."""
+        """Take a piece, complete or not, that no thread works on any more."""
         self._pieces[piece.start] = piece
 
     def claim(self) -> Optional[Piece]:
-        """Return the next piece to hash; ``None`` if it has not come yet, or another thread hashes."""
+        """Return the next piece to hash; ``None`` if it has not arrived yet, or another thread is hashing."""
         piece = self._pieces.get(self.length)
         if self._busy or piece is None or not piece.written:
             return None
@@ -78,14 +78,14 @@ class OrderedHash:
         return self._pieces.pop(piece.start)
 
     def hash(self, piece: Piece) -> None:
-        """Hash a piece that was claimed.
+        """Hash a claimed piece.
 
-        :raises CollectionError: if the target cannot take it.
+        :raises CollectionError: if the target cannot take the bytes.
         """
         self._pass(self.length + len(piece.view), piece.view)
 
     def release(self, piece: Piece, *, hashed: bool) -> None:
-        """End the work on a piece that was claimed.
+        """End the work on a claimed piece.
 
         :param hashed: whether :meth:`hash` succeeded.
         """
@@ -94,18 +94,18 @@ class OrderedHash:
             self.length += len(piece.view)
 
     def save_rest(self) -> None:
-        """Have the target take the pieces that continue the hashed bytes, incomplete ones too, for a later run.
+        """Write the pieces that continue the hashed bytes to the target for a later run, incomplete ones too.
 
-        On a full disk, the bytes behind a gap give way to those that close the gap.
+        The target first drops all bytes after the hashed ones, which makes room on a full disk.
 
-        :raises CollectionError: if the target cannot take them.
+        :raises CollectionError: if the target cannot take the bytes.
         """
         if self._busy:
-            return  # a thread died between hashing and taking note
+            return  # a thread died while it hashed, so the hash may not match the length
         useful = self.length in self._pieces and self._target.cut(self.length)
         while useful and self.length in self._pieces:
             piece = self._pieces[self.length]
-            # Whole pages, so that a later run can go on with direct output.
+            # Whole pages, so that a later run can continue with direct output.
             whole = piece.got if piece.got == len(piece.view) else piece.got // mmap.PAGESIZE * mmap.PAGESIZE
             if not whole:
                 return
@@ -114,7 +114,7 @@ class OrderedHash:
             self.length += whole
 
     def take_rest(self) -> list[Piece]:
-        """Return the pieces that are not hashed, and forget them."""
+        """Return and remove the pieces that are not hashed."""
         rest = list(self._pieces.values())
         self._pieces.clear()
         return rest

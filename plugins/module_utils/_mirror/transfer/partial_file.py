@@ -4,13 +4,13 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Partial files: the bytes that a download has written so far, and the journal that lets a later run continue.
 
-The journal of a partial file holds digests of ever longer beginnings of the content. They cost nothing, since the hash
-of the whole content passes these points anyway. A later run hashes the file again, and continues behind the longest
-beginning whose digest agrees with the journal. So neither file is trusted, and neither is synced while it grows: bytes
-that a power failure took or damaged, and bytes behind a hole, are fetched again.
+The journal has the digest of the first 16 MiB of the content, of the first 32 MiB, and so on. These digests cost
+nothing, because the hash of the whole content passes these points anyway. A later run hashes the file again, and
+continues after the longest beginning whose digest agrees with the journal. So neither file needs to be trusted, or
+synced while it grows: bytes that a power failure removed or damaged, and bytes after a gap, are fetched again.
 
-Large files are written past the page cache if the file system allows it (O_DIRECT). That saves the processor a copy,
-and it keeps the cache: an import of 40 GB must not evict the model that is being served meanwhile.
+Large files bypass the page cache if the file system allows it (O_DIRECT). This saves a copy by the processor, and it
+preserves the cache: an import of 40 GB must not evict the model that is being served.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
 from ..._ollama.store import TEMPORARY
 from .blob_transfer import Hash
 
-#: Bytes between two lines of the journal. A resumed download repeats at most these, and the bytes that were in flight.
+#: Bytes between two lines of the journal. A resumed download repeats at most so many, and the ranges in flight.
 INTERVAL = 16 * 1024 * 1024
 
-#: Bytes. Direct output needs addresses and lengths that are multiples of this; no disk in use has larger blocks.
+#: The alignment of direct output in bytes, for addresses and lengths. No disk in use has larger blocks.
 BLOCK = 4096
 
-#: Seconds, a week. A download that was interrupted so long ago, and that this run does not need, only takes room.
+#: Seconds (a week) after which an interrupted download is removed, unless the run needs it.
 ABANDONED_AFTER = 7 * 24 * 3600.0
 
-#: Bytes that are read at once when a partial file is hashed again.
+#: Bytes of one read when a partial file is hashed again.
 _BLOCK = 1024 * 1024
 
-#: Bytes of a journal that are read, at most. A blob of 1 TB has a journal of 5 MB.
+#: The most bytes to read from a journal. A blob of 1 TB has a journal of 5 MB.
 _MAX_JOURNAL = 16 * 1024 * 1024
 
 _LINE = re.compile(rb"(\d{1,14}) ([0-9a-f]{64})\n")
@@ -56,7 +56,7 @@ class PartialFile:
     ) -> None:
         """
         :param directory: where the file grows.
-        :param stem: the beginning of the names of file and journal in the directory.
+        :param stem: the beginning of the names of the file and its journal in the directory.
         :param size: bytes of the complete file.
         :param ownership: owner, group and mode of the file.
         :param destination: the directory to which the complete file is moved.
@@ -79,7 +79,7 @@ class PartialFile:
         self._in_turn = threading.Lock()
 
     def begin(self) -> tuple[int, Hash]:
-        """Open the file of an earlier run, or a new one; return how many of its bytes are good, and their hash."""
+        """Open the file of an earlier run, or a new one; return the number of its good bytes, and their hash."""
         journaled = self._size > INTERVAL
         self._descriptor = self._directory.create_file(self._partial, self._ownership, keep=journaled)
         offset, seen = 0, hashlib.sha256()
@@ -107,7 +107,7 @@ class PartialFile:
                     if error.errno != errno.EINVAL:
                         raise
                     self._leave_direct()
-            # Through the cache, the system lets one thread at a time write to a file, and the others spin.
+            # Without direct output, the system lets only one thread write to a file, and the others spin.
             with self._in_turn:
                 _write(self._descriptor, offset, data)
 
@@ -115,13 +115,13 @@ class PartialFile:
         """Do nothing: :meth:`write` has put the bytes at their place."""
 
     def passed(self, length: int, data: memoryview, seen: Hash) -> None:
-        """Add a line to the journal, once every ``INTERVAL`` bytes."""
+        """Add a line to the journal, every ``INTERVAL`` bytes."""
         self._passed = length, seen
         if self._journal_descriptor >= 0 and length >= self._noted + INTERVAL:
             self._note()
 
     def cut(self, length: int) -> bool:
-        """Drop the bytes behind ``length``; return whether a later run could use more bytes."""
+        """Drop the bytes after ``length``; return whether a later run could use more bytes."""
         with explained("write", self._directory.join(self._partial)):
             os.ftruncate(self._descriptor, length)
         return self._journal_descriptor >= 0
@@ -148,7 +148,7 @@ class PartialFile:
         if self._journal_descriptor >= 0 and self._passed[0] > self._noted:
             # The error that ended the transfer is more useful than one about the journal.
             with contextlib.suppress(DirectoryError):
-                # A later run does not use bytes behind this point; on a full disk, the cut makes room for the line.
+                # A later run does not use bytes after this point; on a full disk, the cut makes room for the line.
                 self.cut(self._passed[0])
                 self._note()
         self._close()
@@ -166,7 +166,7 @@ class PartialFile:
         length, seen = self._passed
         line = f"{length} {seen.hexdigest()}\n".encode()
         with explained("write", self._directory.join(self._journal)):
-            # On a full disk only half a line may fit; the next line overwrites it.
+            # On a full disk, only a part of a line may fit; the next line overwrites it.
             if os.pwrite(self._journal_descriptor, line, self._journaled) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._noted = length
@@ -185,7 +185,7 @@ class PartialFile:
             with contextlib.suppress(OSError):  # some file systems have no direct output
                 fcntl.fcntl(self._descriptor, fcntl.F_SETFL, fcntl.fcntl(self._descriptor, fcntl.F_GETFL) | flag)
                 self._direct = True
-                # Several threads can write at the same time only within the length of the file.
+                # Several threads can write at the same time only within the current length of the file.
                 os.ftruncate(self._descriptor, self._size)
 
     def _leave_direct(self) -> None:
@@ -213,7 +213,7 @@ class PartialFile:
                 good = position, seen.copy(), lines
 
 
-#: Bytes, at most, of the endings that are added to a stem.
+#: The most bytes of the endings that are added to a stem.
 LONGEST_SUFFIX = 32
 
 
@@ -228,18 +228,18 @@ def journal_name(stem: str) -> str:
 
 
 def marks_name(stem: str) -> str:
-    """Return the name of the file of marks that a download by pieces leaves beside a partial file."""
+    """Return the name of the marks file of a download by pieces, beside its partial file."""
     return f"{stem}.pieces"
 
 
 def held(directory: Optional[Directory], stem: str) -> int:
-    """Return how many bytes of the disk a partial file occupies."""
+    """Return the bytes of disk space that a partial file uses."""
     state = directory.stat(partial_name(stem)) if directory else None
     return state.st_blocks * 512 if state else 0  # st_blocks counts units of 512 bytes (stat(2))
 
 
 def kept_bytes(directory: Optional[Directory]) -> dict[str, int]:
-    """Return how many bytes of the disk each partial file of a directory occupies, by the stem of its name."""
+    """Return the bytes of disk space that each partial file of a directory uses, by the stem of its name."""
     stems = [name.rpartition(".")[0] for name in directory.names() if name.endswith(".partial")] if directory else []
     return {stem: held(directory, stem) for stem in stems}
 
@@ -247,8 +247,8 @@ def kept_bytes(directory: Optional[Directory]) -> dict[str, int]:
 def remove_abandoned(directory: Directory, kept: Collection[str], older_than: float) -> None:
     """Remove partial files and journals that no run will continue.
 
-    :param kept: stems whose files and journals are kept.
-    :param older_than: seconds since the last write to a file that is removed, at least.
+    :param kept: stems of the files and journals to keep.
+    :param older_than: the least seconds since the last write to a file that is removed.
     """
     for name in directory.names():
         stem, _dot, kind = name.rpartition(".")
@@ -263,7 +263,7 @@ def remove_abandoned(directory: Directory, kept: Collection[str], older_than: fl
 
 
 def _whole_blocks(data: memoryview) -> memoryview:
-    """Return the bytes and those behind them in their buffer that fill the last block."""
+    """Extend a view within its buffer to whole blocks."""
     length = -(-len(data) // BLOCK) * BLOCK
     return data if length == len(data) else memoryview(data.obj)[:length]
 

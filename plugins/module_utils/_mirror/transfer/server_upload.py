@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A running Ollama as a target of the transfer engine: bytes that arrive from the mirror are sent on at once.
+"""A running Ollama server as a target of the transfer engine: bytes from the mirror are sent on immediately.
 
-Two threads work on an upload: one sends the body and asks for it piece by piece, the other is a thread of the engine,
-which has the pieces. A passage between them holds one piece. The engine's thread hashes the piece while it is sent, and
-then waits until it is gone. So nothing is copied, and nothing piles up.
+Two threads work on an upload: a thread of the engine, which has the pieces, and a thread that sends the body piece by
+piece. The object between them holds one piece. The engine's thread hashes the piece while the other thread sends it,
+and then waits until it is sent. So no piece is copied, and pieces do not pile up.
 
-The last byte of a blob is sent only when the digest of the whole blob is known to be right: Ollama keeps a complete
-upload even if its digest is not the one that was announced.
+The last byte of a blob is sent only after the digest of the whole blob was checked, because Ollama keeps a complete
+upload even if it has another digest than announced.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..._ollama.calls import Call
 from ..._ollama.client import OllamaClient
 from .blob_transfer import Hash
 
-#: Bytes that are sent between two checks of the timeout: the client's timeout is that of one piece.
+#: Bytes that are sent between two checks of the timeout: the client's timeout is for one piece.
 PIECE = 1024 * 1024
 
 
 class ServerTarget:
     """The upload of one blob to a server.
 
-    :param client: a client that makes no request twice: bytes that were sent cannot be read again.
+    :param client: a client without retries, because sent bytes cannot be read again.
     :param size: bytes of the blob.
-    :param on_kept: is called when the server has the blob; it receives whether this upload brought the blob.
+    :param on_kept: called when the server has the blob, with whether the blob came from this upload.
     """
 
     def __init__(self, client: OllamaClient, digest: str, size: int, on_kept: Callable[[bool], None]) -> None:
@@ -52,17 +52,17 @@ class ServerTarget:
         self._thread: Optional[threading.Thread] = None
 
     def begin(self) -> tuple[int, Hash]:
-        """Start an upload. A server keeps nothing of an earlier one."""
+        """Start an upload from the first byte: the server does not keep an incomplete upload."""
         self._begin()
         self._thread = threading.Thread(target=self._push, name=f"push-{self._digest[7:19]}", daemon=True)
         self._thread.start()
         return 0, hashlib.sha256()
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Do nothing: the server takes bytes in order."""
+        """Do nothing: the server needs the bytes in order."""
 
     def reached(self, length: int, data: memoryview) -> None:
-        """Begin to send bytes; the caller hashes them meanwhile."""
+        """Begin to send bytes. The caller hashes them meanwhile."""
         if length == self._size:
             self._last = bytes(data[-1:])
             data = data[:-1]
@@ -77,7 +77,7 @@ class ServerTarget:
             self._check()
 
     def cut(self, length: int) -> bool:
-        """Return false: a later run cannot use anything of this upload."""
+        """Return false: a later run cannot use any byte of this upload."""
         return False
 
     def commit(self) -> None:
@@ -93,7 +93,7 @@ class ServerTarget:
         self._on_kept(self._brought)
 
     def suspend(self) -> None:
-        """Abort the upload; the server keeps nothing of it."""
+        """Abort the upload; the server does not keep its bytes."""
         self._passage.abort()
         self._call.cancel()
         self._wait()
@@ -108,7 +108,7 @@ class ServerTarget:
             self._thread = None
 
     def _check(self) -> None:
-        # Without an error, another upload has brought the blob meanwhile, and the server needs no more of this one.
+        # If there is no error, the server has got the blob from another upload, and needs no more bytes of this one.
         if self._error is not None:
             raise self._error
 
@@ -122,7 +122,7 @@ class ServerTarget:
 
 
 class _Passage:
-    """A place for one piece on its way from the engine's thread to the sending thread."""
+    """Holds the one piece that the engine's thread passes to the sending thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -130,7 +130,7 @@ class _Passage:
         self._ended = self._aborted = self._closed = False
 
     def give(self, piece: memoryview) -> None:
-        """Put a piece in; the piece before it was taken."""
+        """Pass a piece on. The piece before it must have been sent."""
         with self._changed:
             if piece and not self._closed:
                 self._piece = piece
@@ -155,7 +155,7 @@ class _Passage:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the sending: no more pieces are taken."""
+        """End the passage: the sending thread takes no more pieces."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -165,7 +165,7 @@ class _Passage:
             with self._changed:
                 self._changed.wait_for(lambda: self._piece is not None or self._ended or self._aborted)
                 if self._aborted:
-                    raise UploadSourceError("The upload was broken off")
+                    raise UploadSourceError("The upload was aborted")
                 if self._piece is None:
                     return
                 piece = self._piece

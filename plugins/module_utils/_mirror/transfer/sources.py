@@ -53,7 +53,7 @@ class ObjectSource:
             )
 
     def refresh(self) -> None:
-        """Read from the object that is there now, if it can still have the same content.
+        """Read from the object that has replaced the first one, if it can have the same content.
 
         :raises ObjectMissingError: if the object was removed.
         :raises ObjectChangedError: if the object has another size.
