@@ -24,7 +24,7 @@ MAX_DEPTH = 16
 #: The most values of one message, including those in arrays and tables. A fleet message has about twenty.
 MAX_VALUES = 1024
 
-#: Headers of the broker, which the reader finds behind any number of others.
+#: Headers of the broker, which the reader reads after any number of other headers.
 BROKER_HEADERS = frozenset({"x-delivery-count", "x-death"})
 
 
@@ -43,11 +43,11 @@ class _UnreadableError(Exception):
 
 
 def read_properties(encoded: bytes) -> dict[str, Any]:
-    """Read the properties of a message. Absent ones are left out, and so are those that the bytes do not reach to.
+    """Read the properties of a message. Leave out absent and truncated properties.
 
-    :param encoded: what follows class, weight and size in a content header.
-    :return: the properties, by the names that pika's ``BasicProperties`` has for them. Odd bytes of a text that is not
-        UTF-8 come out as surrogates (``surrogateescape``), so that the text can be repeated to the byte.
+    :param encoded: the bytes after class, weight and size in a content header.
+    :return: the properties, by their names in pika's ``BasicProperties``. Bytes of a text that are not UTF-8 become
+        surrogates (``surrogateescape``), so that an answer can repeat the exact bytes.
     """
     found: dict[str, Any] = {}
     try:
@@ -123,7 +123,7 @@ class _ValueReader:
         self.values_left = MAX_VALUES
 
     def end_of(self, at: int) -> int:
-        """Return where the value ends that begins with its kind at a place.
+        """Return the end of the value that begins, with its kind, at ``at``.
 
         :raises _UnreadableError: if the kind is unknown.
         """
@@ -136,10 +136,10 @@ class _ValueReader:
         return int(at + 5 + _LENGTH.unpack_from(self._encoded, at + 1)[0])
 
     def value(self, at: int, end: int, depth: int) -> Any:
-        """Read the value that begins with its kind at a place.
+        """Read the value that begins, with its kind, at ``at``.
 
-        :param end: where it ends, by :meth:`end_of`.
-        :param depth: of the array or table that it stands in; 0 for the headers themselves.
+        :param end: the end of the value, from :meth:`end_of`.
+        :param depth: the depth of the array or table around the value; 0 for the headers themselves.
         :raises _UnreadableError: if the value is invalid.
         """
         self.values_left -= 1
@@ -176,7 +176,7 @@ class _ValueReader:
         return values
 
     def _inner(self, at: int, end: int, depth: int) -> tuple[Any, int]:
-        """Read a value of an array or table that ends at a place; return it, and where the next one begins."""
+        """Read a value of an array or table that ends at ``end``; return it, and the start of the next value."""
         stop = self.end_of(at)
         if self.values_left <= 0 or stop > end:
             raise _UnreadableError
@@ -206,7 +206,7 @@ def _decimal(places: int, number: int) -> Decimal:
 
 _WORD, _LENGTH, _LONG = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">Q")
 
-#: The kinds of a fixed size, with what is made of the content.
+#: The kinds with a fixed size: the format of the content, and the function that makes the value.
 _FIXED: dict[int, tuple[struct.Struct, Callable[..., Any]]] = {
     ord(kind): (struct.Struct(form), make)
     for kind, form, make in (
@@ -228,7 +228,7 @@ _FIXED: dict[int, tuple[struct.Struct, Callable[..., Any]]] = {
     )
 }
 
-#: The kinds that say how many bytes they have: text, bytes, array and table.
+#: The kinds that begin with their length: text, bytes, array and table.
 _WITH_LENGTH = frozenset(b"SxAF")
 _BYTES, _ARRAY, _TABLE = ord("x"), ord("A"), ord("F")
 

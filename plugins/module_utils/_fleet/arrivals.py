@@ -25,7 +25,7 @@ WINDOW = 16
 class StreamSummary:
     """The deltas that came before an answer.
 
-    :ivar deltas: the number of passed deltas, including those of abandoned attempts.
+    :ivar deltas: the number of deltas passed on, including those of abandoned attempts.
     :ivar missing: the number of lost deltas of the answered attempt.
     :ivar duplicates: the number of deltas that arrived again.
     :ivar attempts: the number of attempts with at least one message.
@@ -54,7 +54,7 @@ class Arrivals:
         self._first_seconds: Optional[float] = None
 
     def add(self, delta: Delta, seconds: float) -> None:
-        """Take a delta.
+        """Add a delta.
 
         :param seconds: the time since the publishing of the question.
         """

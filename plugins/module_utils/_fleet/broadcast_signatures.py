@@ -9,8 +9,7 @@ fields, with the time, the end of validity and a nonce. As in DSSE, the signatur
 signature of a model is not valid for a broadcast. The signature is in a separate header, and a reader without support
 for signatures still reads the body.
 
-The keys themselves are not made here: this package needs to know only what :class:`SigningKey` and :class:`KnownKeys`
-say of them.
+The keys come from the caller: this package only needs the methods of :class:`SigningKey` and :class:`KnownKeys`.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _SHOWN = 16
 _VALUE = re.compile(r"v1 ([0-9a-f]{64}) ([A-Za-z0-9+/]{16,256}={0,2})", re.ASCII)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
-#: A time in seconds since 1970 that no valid broadcast has.
+#: A time in seconds since 1970 that is too late for any valid broadcast.
 _LATEST = 1 << 40
 
 
@@ -71,7 +70,7 @@ class BroadcastExpiredError(FleetError):
 
 
 class SigningKey(Protocol):
-    """Signs."""
+    """A key that signs."""
 
     @property
     def key_id(self) -> str:
@@ -82,14 +81,14 @@ class SigningKey(Protocol):
 
 
 class KnownKey(Protocol):
-    """Checks signatures."""
+    """A key that checks signatures."""
 
     def verifies(self, signature: bytes, content: bytes) -> bool:
         """Return whether a signature of some content is this key's."""
 
 
 class KnownKeys(Protocol):
-    """The keys whose signatures count; as text, their ids."""
+    """The keys whose signatures are accepted. Their text (``str``) lists their ids."""
 
     def get(self, key_id: str) -> Optional[KnownKey]:
         """Return the key of an id; None if there is none."""

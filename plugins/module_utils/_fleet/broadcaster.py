@@ -43,7 +43,7 @@ def broadcast(
     enough: Callable[[], bool],
     signer: Optional[SigningKey] = None,
 ) -> str:
-    """Send an order to every node, and take the reports; return the correlation id.
+    """Send an order to every node, and collect the reports; return the correlation id.
 
     :param seconds: the most seconds to wait for reports.
     :param on_report: called in this thread with each report.

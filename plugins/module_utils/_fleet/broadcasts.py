@@ -5,8 +5,8 @@
 """Broadcasts: one message that every node gets, and the report of each node.
 
 The message is that of LegionIO's runner for models in S3 (lex-ollama 0.3, exchange ``lex.ollama``): a JSON object with
-``function`` and the arguments beside it. LegionIO's nodes share one queue, so that one of them gets each message; here
-each node has its own queue, bound to the same key. LegionIO has no reports.
+``function`` and its arguments. LegionIO's nodes share one queue, so only one of them gets each message; here each node
+has its own queue, bound to the same key. LegionIO has no reports.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FAILED = "failed"
 
 TYPE = "legionio.fleet.report"
 
-#: The type of an outcome, which a node publishes to the registry for whoever watches the fleet.
+#: The type of an outcome, which a node publishes to the registry for those who watch the fleet.
 OUTCOME_TYPE = "legionio.fleet.outcome"
 
 #: The arguments of a node's queue. A node that returns within a day gets its broadcasts. After three redeliveries the
@@ -53,11 +53,11 @@ QUEUE_ARGUMENTS: Mapping[str, Any] = {
     "x-expires": 86400000,
     "x-max-length": 100,
     "x-delivery-limit": 3,
-    # An import of hours is acknowledged at its end; the default of the broker is 30 minutes.
+    # An import may take hours, and is acknowledged at its end; the broker's default is 30 minutes.
     "x-consumer-timeout": 86400000,
 }
 
-#: The most bytes of a broadcast, which has a name and little else.
+#: The most bytes of a broadcast, which contains a name and little else.
 MAX_SIZE = 65536
 
 
@@ -68,7 +68,7 @@ class BroadcastRefusedError(FleetError):
 
 
 class BroadcastRepeatedError(FleetError):
-    """A node has taken the same signed broadcast before, and this is not the broker's redelivery of it."""
+    """A node has taken the same signed broadcast before, and the broker did not mark this one as redelivered."""
 
     code = "broadcast_repeated"
 
@@ -91,7 +91,7 @@ class Order:
 class NodeReport:
     """The report of a node on a broadcast.
 
-    :ivar result: what it did, or would do.
+    :ivar result: the result of the import, or of its plan.
     :ivar error: ``code`` and ``message`` when it failed.
     """
 

@@ -4,7 +4,7 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The broker: its addresses, the credentials, and the meaning of its refusals.
 
-pika is imported when it is needed, so that everything else here works without it.
+Only the functions that need pika import it, so the others work without it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class BrokerTlsSettings:
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """Everything that a connection needs.
+    """The settings of a connection.
 
     :ivar username: None to log in by the client certificate (SASL EXTERNAL).
     :ivar heartbeat: the seconds of silence after which the connection counts as dead.
@@ -245,7 +245,7 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
 def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError:
     """Return the error for a channel that the broker has closed.
 
-    :param code: reply code of AMQP 0-9-1, as 403 or 404.
+    :param code: reply code of AMQP 0-9-1, such as 403 or 404.
     :param text: its reply text.
     """
     text = printable(text, 500)
@@ -268,7 +268,7 @@ def channel_error(code: int, text: str, settings: BrokerSettings) -> BrokerError
 
 
 def _causes(error: Optional[BaseException]) -> Any:
-    """Yield an error and the errors that pika has wrapped in it: those of attempts, and of a phase."""
+    """Yield an error, and the errors of attempts and phases that pika has wrapped in it."""
     seen: set[int] = set()
     queue = [error]
     while queue:
@@ -286,12 +286,13 @@ def _tls_trouble(
 ) -> Optional[tuple[str, str]]:
     """Return the message and the remedy for a failed TLS handshake, or for a side without TLS; None for other failures.
 
-    TLS 1.3 refuses a client's certificate after the handshake; only the text of pika's own error has the reason then.
+    With TLS 1.3, the broker refuses a client's certificate after the handshake. Then only the text of pika's error has
+    the reason.
     """
     failure = next((cause for cause in reversed(causes) if isinstance(cause, ssl.SSLError)), None)
     alert = re.search(r"\[SSL: ([A-Z0-9_]+)\]([^('\"]*)", text)
     reason = getattr(failure, "reason", None) or (alert[1] if alert else "")
-    # A connection that just ends has nothing to do with certificates: a starting broker does that.
+    # A connection that only ends says nothing about certificates: a starting broker also ends connections.
     if isinstance(failure, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)) or "EOF" in reason:
         return None
     if failure is None and alert is None:
@@ -299,12 +300,12 @@ def _tls_trouble(
     words = (alert[2].strip() if alert else "") or str(failure)
     tls = settings.tls or BrokerTlsSettings()
     own = f"the client certificate {tls.client_cert}" if tls.client_cert else "a client certificate"
-    # By OpenSSL's X509_V_ERR_* (x509_vfy.h), which have not changed since 1.0.
+    # OpenSSL's codes X509_V_ERR_* (x509_vfy.h), unchanged since 1.0.
     code = getattr(failure, "verify_code", 0)
     if code in (9, 10):
         return (
             f"The certificate of the broker {address} {'has expired' if code == 10 else 'is not valid yet'}",
-            "Renew it at the broker; if it is in order, correct the clock of this machine",
+            "Renew it at the broker; if it is valid now, correct the clock of this machine",
         )
     if code in (18, 19, 20, 21):
         known = tls.ca_path or "the certificates of the system"
@@ -315,15 +316,15 @@ def _tls_trouble(
     if code in (62, 64):
         return (
             f"The certificate of the broker {address} is not for {address.host}",
-            "Give as address a name that is in it, or have one issued for this name",
+            "Use an address that is in the certificate, or issue a certificate for this name",
         )
     if "CERTIFICATE_REQUIRED" in reason or ("HANDSHAKE_FAILURE" in reason and not tls.client_cert):
         return (
-            f"The broker {address} wants a client certificate and was shown none",
+            f"The broker {address} requires a client certificate, and none was sent",
             "Set client_cert and client_key to a certificate that its authority has signed, and its key",
         )
     if "CERTIFICATE_EXPIRED" in reason:
-        return f"The broker {address} says that {own} has expired", "Renew it; if it is in order, look at the clocks"
+        return f"The broker {address} says that {own} has expired", "Renew it; if it is still valid, compare the clocks"
     if "ALERT" in reason and ("UNKNOWN_CA" in reason or "CERTIFICATE" in reason):
         return (
             f"The broker {address} refuses {own}: {words}",

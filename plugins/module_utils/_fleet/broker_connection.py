@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""One connection to the broker, for a caller that waits, because a module has nothing else to do.
+"""One connection to the broker, for a caller that waits, such as a module.
 
 pika's asynchronous connection runs in the calling thread until the condition of the caller is true. pika's blocking
 connection cannot limit the wait for a confirm.
@@ -20,7 +20,7 @@ from .broker import BrokerSettings, channel_error, connection_error, parameters
 from .errors import BrokerError, BrokerUnreachableError
 from .pika_messages import TolerantFrames
 
-#: The most seconds for one step before the work: a channel, a queue, a consumer.
+#: The most seconds for one step of the set-up: a channel, a queue, a consumer.
 STEP_TIMEOUT = 15.0
 
 
@@ -90,7 +90,7 @@ class BrokerConnection:
     def queue_state(self, queue: str) -> Optional[QueueState]:
         """Read the state of a queue without changing it; None for an unknown queue.
 
-        :raises BrokerError: if the broker refuses the question.
+        :raises BrokerError: if the broker refuses to tell the state.
         """
         found: list[Any] = []
         channel = self.open_channel()
@@ -115,7 +115,7 @@ class BrokerConnection:
     # Waiting
 
     def noticing(self, callback: Callable[..., Any]) -> Callable[..., None]:
-        """Return a callback for pika that also ends the wait, so that the caller looks at its condition."""
+        """Return a callback for pika that also ends the wait, so that the caller checks its condition."""
 
         def noticed(*arguments: Any) -> None:
             callback(*arguments)
@@ -154,7 +154,7 @@ class BrokerConnection:
             raise MissingDependencyError("pika", "talk to the broker") from error
 
         class Connection(TolerantFrames, SelectConnection):  # type: ignore[misc]
-            """Reads whatever a worker writes into the properties of its answers."""
+            """A connection that accepts all properties that a worker may send."""
 
         self._loop = IOLoop()
         failure: Optional[BrokerError] = None
@@ -179,7 +179,7 @@ class BrokerConnection:
             on_close_callback=self.noticing(self._lost),
             custom_ioloop=self._loop,
         )
-        # pika has a limit of its own for all of it (STACK_TIMEOUT), except for a name that is not resolved.
+        # pika limits the connection setup itself (STACK_TIMEOUT), except for the resolution of the name.
         self.wait_until(lambda: self._connection is not None or bool(failed), 2 * STEP_TIMEOUT)
         if self._connection is not None:
             return None

@@ -31,11 +31,12 @@ class CarriedRequest:
 
 
 class CarriedAnswer(dict[str, Any]):
-    """An answer as Ollama sent it. As a mapping it has the counts of tokens, by the names of Ollama's own interface.
+    """An answer as Ollama sent it. As a mapping, it has the token counts under the names of Ollama's API.
 
-    :ivar status: of HTTP.
+    :ivar status: the HTTP status.
     :ivar content_type: as Ollama sent it.
     :ivar body: the bytes, without the pieces that were sent before.
+    :ivar estimated: whether the token counts are estimates.
     :ivar streamed: whether the whole body was sent in pieces before.
     """
 

@@ -28,7 +28,7 @@ _PROCESS = re.compile(rb"\x83X(?:v\x00|w)(.)([a-z]{1,20}@[0-9]{1,10}).{12}", re.
 
 
 def is_direct(queue: str) -> bool:
-    """Whether a name belongs to direct reply-to, made by the broker or invented."""
+    """Return whether a name belongs to direct reply-to, made by the broker or invented."""
     return queue.startswith(DIRECT_REPLY_TO)
 
 

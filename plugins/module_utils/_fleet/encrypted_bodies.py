@@ -5,9 +5,9 @@
 """Encrypted bodies, as LegionIO's requesters send them by default (setting ``fleet.compliance.encrypt_fleet``).
 
 AES-256-GCM with the SHA-256 of the cluster secret's text as key: the header ``iv`` has 12 bytes in base64, and the body
-is ``gcm:<base64>:<base64 of the tag>``. The property ``content_encoding`` often still says ``identity``, so
-nobody looks at it. Nothing else that is read here begins like that, since no JSON does. A body with the header that
-begins neither like that nor like a JSON object is encrypted in some other way, which nobody here can read.
+is ``gcm:<base64>:<base64 of the tag>``. The property ``content_encoding`` often still says ``identity``, so it is not
+read. No JSON begins with ``gcm:``. A body with the header ``iv`` that begins neither with ``gcm:`` nor like a JSON
+object is encrypted in another, unknown way.
 
 Answers are never encrypted: LegionIO's requesters do not decrypt them.
 """
@@ -29,7 +29,7 @@ IV = "iv"
 
 _MARK = b"gcm:"
 
-#: Bytes at the start of a body in which a JSON object begins, if it is one.
+#: The bytes at the start of a body that are searched for the start of a JSON object.
 _START = 64
 
 _NONCE_SIZE = 12
@@ -43,14 +43,17 @@ class EncryptedBodyError(CollectionError):
 
 
 def is_encrypted(message: Message) -> bool:
-    """Whether a body looks like an encrypted one."""
+    """Return whether a body looks encrypted."""
     if message.body.startswith(_MARK):
         return True
     return IV in message.headers and not message.body[:_START].lstrip().startswith(b"{")
 
 
 def encrypted_size(size: int) -> int:
-    """Return the bytes that so many bytes have encrypted."""
+    """Return the size in bytes of an encrypted body.
+
+    :param size: the size of the clear body in bytes.
+    """
     return len(_MARK) + _base64_size(size) + 1 + _base64_size(_TAG_SIZE)
 
 
@@ -79,12 +82,12 @@ class BodyCipher:
 
         :raises EncryptedBodyError: when the body cannot be decrypted.
         """
-        parts = message.body.split(b":", 3)  # not more, whatever a stranger writes
+        parts = message.body.split(b":", 3)  # limited, because a stranger may have written it
         if len(parts) != 3 or parts[0] + b":" != _MARK:
             raise EncryptedBodyError("the encrypted body does not have the form gcm:<data>:<tag>")
         nonce, data, tag = _decoded(message.headers.get(IV)), _decoded(parts[1]), _decoded(parts[2])
         if nonce is None or len(nonce) != _NONCE_SIZE:
-            raise EncryptedBodyError(f"the header {IV} of the encrypted body has not {_NONCE_SIZE} bytes in base64")
+            raise EncryptedBodyError(f"the header {IV} of the encrypted body is not {_NONCE_SIZE} bytes in base64")
         if data is None or tag is None or len(tag) != _TAG_SIZE:
             raise EncryptedBodyError("the encrypted body is not base64")
         try:
@@ -117,7 +120,7 @@ class BodyCipher:
 
 
 def _decoded(value: Any) -> Any:
-    """Return the decoded bytes of base64; None for any other text."""
+    """Decode base64; return None for any other value."""
     if not isinstance(value, (str, bytes)):
         return None
     try:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The errors that talking to the broker, or through it to a worker, can end with.
+"""The errors of the broker, and of requests to workers.
 
-They fall into three families: settings that no retry mends, a broker that could not be used, and a request that the
-fleet did not answer. The codes of the last are those that LegionIO's own requesters report (lex-ollama wire protocol,
-error codes of kind "dispatch").
+They have three families: invalid settings, which no retry mends; failures of the broker; and requests without an
+answer. The codes of the third family are those of LegionIO's own requesters (lex-ollama wire protocol, error codes of
+kind "dispatch").
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class InvalidLaneError(FleetError):
 
 
 class LaneCollisionError(FleetError):
-    """Two lanes would be one queue."""
+    """Two lanes would share one queue."""
 
     code = "lane_collision"
 
@@ -42,7 +42,7 @@ class InvalidBrokerError(FleetError):
 
 
 class InvalidQuestionError(FleetError):
-    """A request cannot be made as asked: too large, or without what its type needs."""
+    """A question cannot become a request: it is too large or incomplete, or the dialect does not support it."""
 
     code = "invalid_request"
 
@@ -93,7 +93,7 @@ class ExchangeMissingError(BrokerError):
 
 
 class LaneMismatchError(BrokerError):
-    """A queue of the lane's name exists with other arguments."""
+    """A queue with the lane's name exists with other arguments."""
 
     code = "lane_mismatch"
 

@@ -16,7 +16,7 @@ from .messages import Message
 from .pika_messages import from_pika
 from .reply_channel import reply_queue_name
 
-#: Seconds between two looks whether to stop.
+#: Seconds between two checks whether to stop.
 _LOOK_AGAIN = 0.5
 
 
@@ -31,10 +31,10 @@ def listen(
     """Read the messages published to topic exchanges for some time.
 
     :param bindings: each an exchange and a binding key.
-    :param seconds: how long; infinity to listen until ``stopped`` says so.
+    :param seconds: how long; infinity to listen until ``stopped`` returns True.
     :param take: called in this thread with each message.
-    :param listening: called once, when everything published from now on is heard.
-    :raises ExchangeMissingError: if there is no such exchange.
+    :param listening: called once, when every message published from then on arrives.
+    :raises ExchangeMissingError: if an exchange does not exist.
     :raises BrokerForbiddenError: without the right to read from an exchange, or to have a queue ``llm.fleet.reply.*``.
     :raises BrokerError: if the connection is lost.
     """

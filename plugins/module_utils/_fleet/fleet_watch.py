@@ -21,23 +21,23 @@ from .messages import Message
 from .observing import RegistryEntry, is_host_name, read
 from .registry import TYPE as REGISTRY_TYPE
 
-#: Lanes of nodes that are remembered, so that invented events cannot fill the memory.
+#: The most remembered lanes of nodes, so that invented events cannot fill the memory.
 MAX_ENTRIES = 20_000
 
-#: Names of queues that workers make of types, models and nodes.
+#: Names of queues, which workers make from types, models and nodes.
 _LANE = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
 
 _BRACES = str.maketrans("{}", "()")
 
-#: A change, as a rule sees it: ``type`` and what belongs to the type.
+#: A change as an event for rules: ``type``, and the fields of this type.
 Change = dict[str, Any]
 
 
 @dataclass
 class _Node:
-    """A node that is there.
+    """A node that has announced a lane and is not gone.
 
-    :ivar heard: when its latest event came.
+    :ivar heard: when its latest event arrived.
     :ivar lanes: the latest event of each of its lanes.
     """
 
@@ -53,10 +53,10 @@ class _Node:
 class _Lane:
     """A lane that some node has announced.
 
-    :ivar announced: the nodes that have it, served or not.
+    :ivar announced: the nodes that have announced it, whether they serve it or not.
     :ivar served: the nodes that serve it.
-    :ivar since: since when no node serves it; None while one does.
-    :ivar reported: whether that was reported as a change.
+    :ivar since: the time since which no node serves it; None while a node does.
+    :ivar reported: whether the outage was reported as a change.
     """
 
     latest: RegistryEntry
@@ -70,8 +70,8 @@ class FleetWatch:
     """Remembers the nodes and lanes of a fleet, and returns what changes.
 
     :param node_timeout: seconds of silence after which a node is gone.
-    :param lane_timeout: seconds after which a lane that no node serves is reported. A restart of the only worker is no
-        outage, and a lane may be heard of from a node that does not serve it before the node that does is heard.
+    :param lane_timeout: seconds after which a lane that no node serves is reported. The restart of the only worker is
+        no outage. Also, the first event of a lane may come from a node that does not serve it.
     """
 
     def __init__(self, node_timeout: float, lane_timeout: float) -> None:
@@ -82,7 +82,7 @@ class FleetWatch:
         self._entries = 0
 
     def hear(self, message: Message, now: float) -> list[Change]:
-        """Take a message in; return the changes that it tells. A message that tells nothing known is ignored.
+        """Process a message; return the changes that it reports. Ignore unknown messages.
 
         :param now: seconds of a clock that never goes back.
         """
@@ -95,7 +95,7 @@ class FleetWatch:
         return _announced(message)
 
     def check(self, now: float) -> list[Change]:
-        """Return the changes that silence tells: nodes that are gone, and lanes that stay unserved."""
+        """Return the changes that have no message: nodes that are gone, and lanes that stay unserved."""
         changes: list[Change] = []
         for name, node in list(self._nodes.items()):
             if now - node.heard >= self._node_timeout:
@@ -107,7 +107,7 @@ class FleetWatch:
         return changes
 
     def resume(self, now: float) -> None:
-        """Forgive the silence of a time in which nothing could be heard."""
+        """Restart the timeouts after a time in which no message could arrive."""
         for node in self._nodes.values():
             node.heard = now
         for lane in self._lanes.values():
@@ -117,7 +117,7 @@ class FleetWatch:
     def _take(self, entry: RegistryEntry, now: float) -> list[Change]:
         node = self._nodes.get(entry.node)
         known = None if node is None else node.lanes.get(entry.queue)
-        # Times of one node in one format: the later one is the greater text.
+        # All times of a node have the same format, so the later one is the greater text.
         if known is not None and entry.at < known.at:
             return []
         if entry.status == "unavailable":
@@ -181,7 +181,7 @@ class FleetWatch:
         return []
 
     def _is_unknown_too_many(self, entry: RegistryEntry) -> bool:
-        """Return whether the lane is new, and as many are known as are remembered."""
+        """Return whether the lane is new, and the most lanes are known already."""
         return entry.queue not in self._lanes and len(self._lanes) >= MAX_ENTRIES
 
 
@@ -210,7 +210,7 @@ def _imported(message: Message) -> list[Change]:
 
 
 def _model(name: Optional[str]) -> Optional[str]:
-    """Return a model's name; None for a text that is none."""
+    """Return the name of a model; None for an invalid name."""
     try:
         ModelName.parse(name or "")
     except InvalidNameError:
@@ -219,7 +219,7 @@ def _model(name: Optional[str]) -> Optional[str]:
 
 
 def _text(value: Any) -> Optional[str]:
-    """Return a text that is not a template: rules hand texts to playbooks, as variables."""
+    """Return a text without the braces of a template, because rules pass texts to playbooks as variables."""
     return printable(value, 500).translate(_BRACES) if isinstance(value, str) else None
 
 

@@ -13,15 +13,18 @@ There are four styles.
     ``llm.fleet.embed.<slug>`` or ``llm.fleet.inference.<slug>[.ctx<N>]``, as lex-ollama 0.3.5 to 0.3.10 declares it:
     durable, quorum, bounded, expiring. Any provider's worker of that model may consume it; chat and generate share it.
 ``offering``
-    ``llm.fleet.offering.<node>.<slug>.<kind>``: a lane of one node alone, with the arguments of a shared lane, so
-    that this node can be asked and nobody else.
+    ``llm.fleet.offering.<node>.<slug>.<kind>``: a lane of one node, to ask this node and no other. It has the arguments
+    of a shared lane.
+``node``
+    ``llm.request.ollama.node.<node>.<type>.<model>``: a lane of one node, which passes to the lane of style ``model``
+    the requests that the node does not take in time. A gateway uses it for the turns of a conversation.
 
 LegionIO's newer requesters add suffixes to the key of a shared lane: ``.ctx<N>`` with the context window that they
-think the model has, ``.boundary.<name>`` and ``.elig.<fingerprint>`` by their policies. A key that no queue is bound to
-looks to them as if there were no worker. So the queue of a shared lane may be bound to several keys.
+assume for the model, ``.boundary.<name>`` and ``.elig.<fingerprint>`` by their policies. If no queue is bound to a key,
+they conclude that no worker exists. So the queue of a shared lane may be bound to several keys.
 
-The arguments are copied to the letter, because LegionIO deletes and recreates a queue whose arguments differ from those
-that it would give it.
+The arguments are LegionIO's exactly, because LegionIO deletes and recreates a queue whose arguments differ from its
+own.
 """
 
 from __future__ import annotations
@@ -39,28 +42,28 @@ from .errors import InvalidLaneError, LaneCollisionError
 TYPES = ("chat", "generate", "embed")
 STYLES = ("model", "shared", "offering")
 
-#: The style of the lanes that a worker makes beside its lanes of style ``model``, and that nobody lists.
+#: The style of the lanes that a worker adds for its lanes of style ``model``. No configuration lists them.
 NODE = "node"
 
 #: Where dead-lettered requests of model lanes go: a durable fanout exchange, declared by the set-up of the broker.
 DEAD_LETTER_EXCHANGE = "ollama.dlx"
 
-#: AMQP 0-9-1 carries queue names and routing keys as short strings: bytes.
+#: The most bytes of a queue name or routing key: AMQP 0-9-1 sends them as short strings.
 MAX_KEY = 255
 
-#: The suffix that stands for any, and the part of one that stands for any context window. In a key that a queue is
-#: bound to they mean any words and any one word; the names of policies are words of their own.
+#: The suffix that stands for any suffix, and the part of a suffix that stands for any context window. In the binding
+#: key of a topic exchange, they match any number of words and exactly one word. The name of a policy is one word.
 ANY = "#"
 ANY_CONTEXT = "*"
 
-#: A suffix of the key of a shared lane: each part of it may be missing, or all of it may be anything. A name has 1 to
-#: 64 characters for LegionIO.
+#: A suffix of the key of a shared lane: ``#``, or at least one of the three parts. LegionIO allows 1 to 64 characters
+#: in a name.
 _SEGMENT = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 _SUFFIX = re.compile(
     rf"#|(?=.)(?:ctx[1-9][0-9]{{0,8}}|\*)?(?:(?:^|\.)boundary\.{_SEGMENT})?(?:(?:^|\.)elig\.{_SEGMENT})?"
 )
 
-#: Styles with a lane for each type, where the name of the model is as it is but for its colon.
+#: Styles with a lane for each type, which keep the model's name except for its colon.
 _BY_TYPE = ("model", NODE)
 
 _MODEL_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
@@ -79,8 +82,9 @@ _SHARED_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-#: Dead-lettering at least once requires reject-publish. Both times are in milliseconds. The first one is for a message
-#: without an expiration. The second one outlasts every restart of a node, and clears up after a node that is gone.
+#: Dead-lettering at least once requires reject-publish. Both times are in milliseconds. ``x-message-ttl`` is for
+#: messages without an expiration. ``x-expires`` outlasts any restart of a node, and removes the queue of a node that is
+#: gone.
 _NODE_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     {
         "x-queue-type": "quorum",
@@ -92,26 +96,26 @@ _NODE_ARGUMENTS: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-#: Redeliveries after which RabbitMQ 4.0 drops a message of a quorum queue that sets no limit of its own. Older brokers
-#: have none; a request that was given back this often is no better there.
+#: Redeliveries after which RabbitMQ 4.0 drops a message of a quorum queue without its own limit. Older brokers have no
+#: default; the same limit applies there.
 DEFAULT_DELIVERY_LIMIT = 20
 
-#: Seconds a request may take. RabbitMQ takes back what is unacknowledged after the queue's x-consumer-timeout, or after
-#: its own 30 minutes, and looks about once a minute; these leave time to answer.
+#: Seconds that a request may take. RabbitMQ takes back unacknowledged messages after the queue's x-consumer-timeout, or
+#: after its own 30 minutes, and checks about once a minute. These limits leave time to answer.
 _MODEL_DEADLINE = 1500.0
 _SHARED_DEADLINE = 280.0
 
 
 @dataclass(frozen=True)
 class Lane:
-    """A lane of a worker. Made by :func:`lane`, which checks it.
+    """A lane of a worker, made and checked by :func:`lane`.
 
-    :ivar type: ``chat``, ``generate`` or ``embed``: the type of a request that names none.
+    :ivar type: ``chat``, ``generate`` or ``embed``: the type of a request without a type.
     :ivar kind: ``type`` in the styles ``model`` and ``node``; ``embed`` or ``inference`` in the others.
     :ivar queue: name of the queue, and its routing key on every exchange.
-    :ivar context_window: tokens; the runner option ``num_ctx`` of every request of the lane, when set.
+    :ivar context_window: tokens; if set, the runner option ``num_ctx`` of every request of the lane.
     :ivar more_keys: routing keys that the queue is bound to beside its own name.
-    :ivar heir: of a lane of style ``node``: the queue that gets what the node does not take in time.
+    :ivar heir: for the style ``node``: the queue that gets the requests that the node does not take in time.
     """
 
     style: str
@@ -130,33 +134,33 @@ class Lane:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments that the queue is declared with, beside durable=true and auto_delete=false."""
+        """The arguments of the queue's declaration, besides durable=true and auto_delete=false."""
         if self.heir is not None:
             return {**_NODE_ARGUMENTS, "x-dead-letter-routing-key": self.heir}
         return dict(_MODEL_ARGUMENTS if self.style == "model" else _SHARED_ARGUMENTS)
 
     @property
     def delivery_limit(self) -> int:
-        """Redeliveries that the broker allows; one more, and it drops or dead-letters the request."""
+        """Redeliveries that the broker allows. At one more, it drops or dead-letters the request."""
         limit: int = self.arguments.get("x-delivery-limit", DEFAULT_DELIVERY_LIMIT)
         return limit
 
     @property
     def deadline(self) -> float:
-        """Seconds a request may take by default, safely below the time after which the broker takes it back."""
+        """Seconds that a request may take by default, safely below the time after which the broker takes it back."""
         return _MODEL_DEADLINE if self.style in _BY_TYPE else _SHARED_DEADLINE
 
     @property
     def ack_timeout(self) -> Optional[float]:
-        """Seconds after which the broker takes a request back, when the queue itself says so."""
+        """Seconds after which the broker takes a request back; None if the queue does not set this time."""
         timeout = self.arguments.get("x-consumer-timeout")
         return None if timeout is None else timeout / 1000
 
     def names(self, model: str) -> bool:
-        """Whether a requester that asks for this model means the model of this lane.
+        """Return whether a requester that names this model means the model of this lane.
 
-        It does when both spellings are one model, or when its request would be routed here by the name it gives:
-        ``qwen3-5-27b`` is how LegionIO may call ``qwen3.5:27b``.
+        It does if both names stand for one model, or if both give the same routing key: LegionIO may write
+        ``qwen3-5-27b`` for ``qwen3.5:27b``.
         """
         if model == self.model or _segment(self.style, model) == _segment(self.style, self.model):
             return True
@@ -182,10 +186,10 @@ def lane(
     :param context_window: tokens; part of the name of a shared inference lane.
     :param style: one of ``STYLES``, or ``NODE``.
     :param node: name of the node, for the styles ``offering`` and ``node``.
-    :param suffixes: of further keys of a shared lane: ``ctx32768``, ``boundary.eu``, ``ctx32768.elig.0123abcd``, with
-        ``*`` for any context window; or ``#`` for any suffix.
-    :raises InvalidNameError: when ``model`` is not a model name.
-    :raises InvalidLaneError: when the lane cannot be a queue, or an option does not fit.
+    :param suffixes: suffixes for further keys of a shared lane: ``ctx32768``, ``boundary.eu``,
+        ``ctx32768.elig.0123abcd``, with ``*`` for any context window; or ``#`` for any suffix.
+    :raises InvalidNameError: if ``model`` is not a model name.
+    :raises InvalidLaneError: if the lane cannot be a queue, or an option does not fit.
     """
     ModelName.parse(model)
     if request_type not in TYPES or style not in (*STYLES, NODE):
@@ -239,7 +243,7 @@ def _more_keys(style: str, kind: str, model: str, queue: str, suffixes: Iterable
 def check_collisions(lanes: Iterable[Lane]) -> None:
     """Refuse lanes that would share one queue.
 
-    Spellings can fall together: ``a:b`` and ``a.b`` are one key of style ``model``, and a slug keeps even less.
+    Different models can have one key: ``a:b`` and ``a.b`` do in style ``model``, and slugs keep even less of a name.
 
     :raises LaneCollisionError: naming both lanes and the queue.
     """
@@ -261,7 +265,7 @@ def check_collisions(lanes: Iterable[Lane]) -> None:
 
 
 def _check_keys(lanes: Iterable[Lane]) -> None:
-    """Refuse a key with two queues: each queue would get the request, and both would be served."""
+    """Refuse two queues for one key: both would get each request, and two workers would answer it."""
     listed = list(lanes)
     for entry in [entry for entry in listed if entry.more_keys]:
         for other in listed:
@@ -275,7 +279,7 @@ def _check_keys(lanes: Iterable[Lane]) -> None:
 
 
 def shared_key(one: Lane, other: Lane) -> Optional[str]:
-    """Return a key that both lanes would get the requests of, as the other one has it; None without one."""
+    """Return a key of ``other`` whose requests would also reach ``one``; None without such a key."""
     for key in one.more_keys:
         for name in other.keys:
             if _meet(key.split("."), name.split(".")):
@@ -284,8 +288,8 @@ def shared_key(one: Lane, other: Lane) -> Optional[str]:
 
 
 def _meet(one: list[str], other: list[str]) -> bool:
-    """Whether there is a key that fits both of two patterns, each as its words."""
-    if one[:1] == [ANY] or other[:1] == [ANY]:  # always the last word, for as many words as there are
+    """Return whether one key can match two patterns, each given as its words."""
+    if one[:1] == [ANY] or other[:1] == [ANY]:  # always the last word, and matches any number of words
         return True
     if not one or not other:
         return not one and not other
@@ -300,7 +304,7 @@ def _queue(style: str, kind: str, model: str, context_window: Optional[int], nod
         return f"llm.request.ollama.node.{_node_segment(node)}.{kind}.{segment}"
     if not segment:
         raise InvalidLaneError(
-            f"Nothing of the model name {model!r} is left in a lane name of style {style}", name=model
+            f"The model name {model!r} has no letter or digit for a lane name of style {style}", name=model
         )
     if style == "shared":
         return f"llm.fleet.{kind}.{segment}" + (f".ctx{context_window}" if context_window else "")
@@ -323,5 +327,5 @@ def _segment(style: str, model: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Return lower case, every run of characters outside ``[a-z0-9]`` as one hyphen, none at the ends."""
+    """Return lower case, with one hyphen for each run of characters outside ``[a-z0-9]``, and none at the ends."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Messages and their content: a request to a worker, and its outcome.
 
-Nothing here knows a dialect. A dialect (``dialects/``) makes a :class:`Request` of a :class:`Message`, and a
-:class:`Reply` of a request and its :data:`Outcome`.
+This module knows no dialect. A dialect (``dialects/``) turns a :class:`Message` into a :class:`Request`, and a request
+with its :data:`Outcome` into a :class:`Reply`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ APP_ID = "legionio.ollama"
 #: The property ``type`` of a carried request.
 CARRIED_REQUEST = "legionio.carried.request"
 
-#: Bytes that AMQP 0-9-1 can carry in a short string, as most properties are.
+#: The most bytes of a short string of AMQP 0-9-1, the type of most properties.
 MAX_SHORT_STRING = 255
 
 
 @dataclass(frozen=True)
 class Properties:
-    """The properties of AMQP 0-9-1 that fleet messages use; None is absent.
+    """The properties of AMQP 0-9-1 that fleet messages use; None if absent.
 
     :ivar expiration: milliseconds, as text.
     :ivar timestamp: seconds since 1970.
@@ -72,13 +72,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that was not answered as asked.
+    """The failure of a request.
 
     :ivar code: one of :data:`CODES`.
-    :ivar message: for people; never has anything of a prompt in it.
-    :ivar seconds: how long Ollama was at work, 0 when it was not asked.
-    :ivar final: whether this very request would fail again, though the code is one that may go away.
-    :ivar said: what Ollama answered to a request that is carried.
+    :ivar message: for people; never contains a part of a prompt.
+    :ivar seconds: how long Ollama worked, 0 when it was not asked.
+    :ivar final: whether the same request would fail again, although its code is retriable.
+    :ivar said: Ollama's answer to a carried request.
     """
 
     code: str
@@ -99,7 +99,7 @@ class Failure:
 
     @property
     def status(self) -> int:
-        """The HTTP status that says the same, for the dialect 0.3.1."""
+        """The HTTP status with the same meaning, for the dialects 0.3.1 and carried."""
         return CODES[self.code][2]
 
 
@@ -109,7 +109,7 @@ class Success:
 
     :ivar result: the document as Ollama sent it.
     :ivar started: when Ollama was asked, seconds since 1970.
-    :ivar seconds: how long it took, tries that failed included.
+    :ivar seconds: how long it took, including failed tries.
     """
 
     result: Mapping[str, Any]
@@ -126,9 +126,9 @@ class Delta:
 
     :ivar attempt: the attempt of the piece; each restart of the work, on this node or another, has a new attempt.
     :ivar sequence: 0 for the first of an attempt, one more for each that follows.
-    :ivar content: what the model adds to its answer.
-    :ivar thinking: what it adds to its thinking.
-    :ivar tool_calls: the tools it wants called.
+    :ivar content: the next piece of the answer's text.
+    :ivar thinking: the next piece of the model's thinking.
+    :ivar tool_calls: the tool calls of the model.
     """
 
     attempt: str
@@ -139,8 +139,8 @@ class Delta:
 
 
 #: Category, retriable and HTTP status of each code. Category and retriable are those of LegionIO's table of error codes
-#: (lex-ollama, fleet wire protocol); the status is our choice, since the dialect that has one has no codes. Those from
-#: ``invalid_envelope`` on are of requests of protocol versions 2 and 3 alone, which answer with codes of their own.
+#: (lex-ollama, fleet wire protocol); the status is our choice, because dialect 0.3.1 has a status and no codes. The
+#: codes from ``invalid_envelope`` on belong to protocol versions 2 and 3, which translate them into their own codes.
 CODES: Mapping[str, tuple[str, bool, int]] = {
     "model_not_loaded": ("worker", False, 404),
     "ollama_unavailable": ("worker", True, 503),
@@ -164,16 +164,16 @@ CODES: Mapping[str, tuple[str, bool, int]] = {
 class Request:
     """A parsed request.
 
-    :ivar request_type: in the requester's own spelling; that of the lane when it gave none.
+    :ivar request_type: in the requester's spelling; the lane's type if the request has none.
     :ivar call: ``chat``, ``generate`` or ``embed``.
-    :ivar model: in the requester's own spelling; that of the lane when it gave none.
+    :ivar model: in the requester's spelling; the lane's model if the request has none.
     :ivar arguments: the fields for Ollama besides the model.
     :ivar reply_to: the queue that waits for the answer.
-    :ivar message_context: copied into every answer as it is.
-    :ivar document: parts of the body that the dialect answers with.
+    :ivar message_context: copied unchanged into every answer.
+    :ivar document: fields of the body that the dialect repeats in its answers.
     :ivar ignored: names of fields that do not reach Ollama.
-    :ivar contradictions: names of fields that property and body give different values.
-    :ivar stream: whether the requester takes deltas before the answer.
+    :ivar contradictions: names of fields with different values in property and body.
+    :ivar stream: whether the requester accepts deltas before the answer.
     :ivar carried: the request to pass to Ollama unchanged, instead of the arguments.
     :ivar failure: why the request must not be served.
     """
@@ -199,8 +199,8 @@ class Question:
 
     :ivar call: ``chat``, ``generate`` or ``embed``.
     :ivar arguments: as Ollama's API takes them: ``messages``, ``prompt``, ``input``, ``options`` and so on.
-    :ivar seconds: how long an answer is useful; a worker does not begin it later.
-    :ivar stream: whether deltas are wanted before the answer. A worker without deltas just answers.
+    :ivar seconds: how long the answer is useful; a worker does not start later.
+    :ivar stream: whether the requester wants deltas before the answer. A worker without deltas sends only the answer.
     """
 
     call: str
@@ -217,10 +217,10 @@ class Answer:
     """The answer to a question.
 
     :ivar body: the whole body.
-    :ivar text: what the model said, None for embeddings.
+    :ivar text: the text of the model's message, None for embeddings.
     :ivar message: the model's message with tool calls and thinking, None for embeddings.
     :ivar embeddings: one vector for each input, None for other calls.
-    :ivar node: the node that answered, when it said so.
+    :ivar node: the node that answered, if the answer names it.
     """
 
     body: Mapping[str, Any]
@@ -236,25 +236,25 @@ class Answer:
 def encode(document: Mapping[str, Any]) -> bytes:
     """Return the body of a message.
 
-    :raises ValueError: when it has NaN or an infinite number in it, which JSON does not have.
-    :raises RecursionError: when it is nested too deeply.
+    :raises ValueError: for NaN and infinite numbers, which JSON does not have.
+    :raises RecursionError: if the document is nested too deeply.
     """
     try:
         return _ENCODER.encode(document).encode()
     except UnicodeEncodeError:
-        # Half of a surrogate pair, which JSON can escape and UTF-8 cannot hold.
+        # Half of a surrogate pair: JSON can escape it, UTF-8 cannot encode it.
         return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def decode(
     message: Message, limit: int, *, max_values: Optional[int] = None
 ) -> tuple[dict[str, Any], Optional[Failure]]:
-    """Return the JSON object of a body; with any other body, an empty object and the failure.
+    """Return the JSON object of a body; for any other body, an empty object and the failure.
 
-    The body of a carried request is read closely (``AmbiguousObject``), since Ollama reads the same bytes.
+    The body of a carried request is read closely (``AmbiguousObject``), because Ollama reads the same bytes.
 
-    :param limit: bytes a body may have.
-    :param max_values: values that it may have; None for any number.
+    :param limit: the most bytes of the body.
+    :param max_values: the most values of the body; None for any number.
     """
     properties, body = message.properties, message.body
     if len(body) > limit:
@@ -287,9 +287,9 @@ def json_object(text: str) -> Optional[dict[str, Any]]:
 
 
 def property_text(value: Optional[str]) -> Optional[str]:
-    """Return a text if a property can carry it, and None if it is too long or has halves of surrogate pairs.
+    """Return a text if a property can carry it; None if it is too long or has halves of surrogate pairs.
 
-    A text that was a property itself may be carried even when it is not UTF-8: its odd bytes are surrogates
+    A text that came from a property fits even when it is not UTF-8: its invalid bytes are surrogates
     (``surrogateescape``), and are sent as they came.
     """
     try:
@@ -322,7 +322,7 @@ def _finite(text: str) -> float:
     return value
 
 
-# Made once: to make one takes longer than to use it on most messages.
+# Made once: making one takes longer than using it on most messages.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _NUMBERS: dict[str, Any] = {"parse_constant": _refuse, "parse_float": _finite}
 _DECODER = json.JSONDecoder(**_NUMBERS)

@@ -18,26 +18,26 @@ from typing import Any, Optional
 from .messages import Message, decode
 from .registry import TYPE
 
-#: Names that a host can have: what DNS and Ansible's patterns both hold. RFC 1035, 2.3.4, has the length.
+#: Names that both DNS and Ansible's patterns allow for a host. The length is that of RFC 1035, 2.3.4.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
-#: Names that mean something else to Ansible than a host of the fleet.
+#: Names that have another meaning for Ansible.
 _RESERVED = ("all", "ungrouped", "localhost")
 
-#: The state of a node that cannot serve one of its lanes, or that says something unknown of one.
+#: The state of a node that cannot serve one of its lanes, or reports an unknown status for one.
 DEGRADED = "degraded"
 
 
 @dataclass(frozen=True)
 class RegistryEntry:
-    """The state of a lane, as its node has published it.
+    """The state of a lane on a node, as the node has published it.
 
     :ivar status: ``available``, ``degraded`` or ``unavailable``.
     :ivar at: time of the event by the node's clock, ISO 8601.
-    :ivar error: why it is degraded.
+    :ivar error: why the lane is degraded.
     :ivar concurrency: requests that the node runs at the same time.
-    :ivar carried: the version of the carried dialect that the node serves; None when it serves none.
-    :ivar worker_version: the version of the node's worker; None when the event does not have it.
+    :ivar carried: the version of the carried dialect that the node serves; None if the event does not have it.
+    :ivar worker_version: the version of the node's worker; None if the event does not have it.
     """
 
     node: str
@@ -57,7 +57,7 @@ class RegistryEntry:
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
-    """Read a registry event; None for any other message, and without lane or node."""
+    """Read a registry event; return None for any other message, and for an event without lane or node."""
     document, problem = decode(message, limit=len(message.body))
     if problem is not None or message.properties.type != TYPE:
         return None
@@ -96,25 +96,25 @@ class Register:
         if entry is None:
             return
         known = self._latest.get((entry.node, entry.queue))
-        # Times of one node in one format: the later one is the greater text.
+        # All times of a node have the same format, so the later one is the greater text.
         if known is None or entry.at >= known.at:
             self._latest[entry.node, entry.queue] = entry
 
     @property
     def latest(self) -> list[RegistryEntry]:
-        """In the order of nodes and lanes."""
+        """The latest entries, sorted by node and lane."""
         return [self._latest[key] for key in sorted(self._latest)]
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """The state of a node, as its own registry events tell.
+    """The state of a node, according to its own registry events.
 
     :ivar state: ``available`` when it serves all of its lanes, ``degraded`` when it cannot serve one of them, and
         ``unavailable`` when it has left all of them.
     :ivar models: the models of the lanes that it serves, sorted.
-    :ivar concurrency: requests that it runs at the same time; None when it does not say.
-    :ivar worker_version: the version of its worker; None when it does not say.
+    :ivar concurrency: requests that it runs at the same time; None if unknown.
+    :ivar worker_version: the version of its worker; None if unknown.
     """
 
     name: str
@@ -126,7 +126,7 @@ class NodeState:
 
 
 def nodes(entries: Iterable[RegistryEntry]) -> list[NodeState]:
-    """Return the nodes that the entries are about, in the order of their names."""
+    """Return the nodes of the entries, sorted by name."""
     lanes: dict[str, list[RegistryEntry]] = {}
     for entry in entries:
         lanes.setdefault(entry.node, []).append(entry)
@@ -147,12 +147,12 @@ def _node(name: str, lanes: tuple[RegistryEntry, ...]) -> NodeState:
 
 
 def is_host_name(name: str) -> bool:
-    """Return whether a host of an inventory can have the name of a node, which anybody may have announced."""
+    """Return whether the name of a node is valid for a host of an inventory. Anybody may announce any name."""
     return _HOST_NAME.fullmatch(name) is not None and name not in _RESERVED
 
 
 def lane_facts(entry: RegistryEntry) -> dict[str, Any]:
-    """Return what an entry says of its lane, as results and variables show it."""
+    """Return the fields of an entry that results and variables show."""
     return {
         "queue": entry.queue,
         "type": entry.request_type,

@@ -17,7 +17,7 @@ from .messages import Message, Properties
 
 _NAMES = tuple(field.name for field in fields(Properties))
 
-#: What a frame begins and ends with, and what a content header begins with (AMQP 0-9-1, 4.2.3 and 2.3.5.2).
+#: The start and the end of a frame, and the start of a content header (AMQP 0-9-1, 4.2.3 and 2.3.5.2).
 _FRAME = struct.Struct(">BHI")
 _FRAME_END = 0xCE
 _CONTENT_HEADER = struct.Struct(">HHQ")
@@ -26,10 +26,10 @@ _BASIC = 60
 
 
 class TolerantFrames:
-    """Has a connection of pika read the properties of messages with :func:`read_properties`, which never raises.
+    """Make a connection of pika read the properties of messages with :func:`read_properties`, which never raises.
 
-    To be inherited from before pika's connection. An error of pika's own reader ends the connection, and with it
-    the work on every other request.
+    This mixin stands before pika's connection in the list of bases. An error of pika's own reader would end the
+    connection, and the work on all other requests with it.
     """
 
     _frame_buffer: bytes
@@ -62,7 +62,7 @@ def _header_frame(channel: int, body_size: int, properties: dict[str, Any]) -> A
 
 
 def from_pika(properties: Any, body: bytes) -> Message:
-    """Return a message of what pika delivers."""
+    """Return the message that pika has delivered."""
     return Message(
         Properties(**{name: getattr(properties, name) for name in _NAMES}), dict(properties.headers or {}), body
     )
@@ -86,15 +86,15 @@ def to_pika(message: Message) -> Any:
 
 
 def confirmed_tags(frame: Any, waiting: Iterable[int]) -> tuple[list[int], bool]:
-    """Return which publishes a frame of publisher confirms is about, and whether the broker has them.
+    """Return the delivery tags of a publisher confirm, and whether the broker has taken the messages.
 
-    A tag may be none of those that wait: its publish was given up meanwhile.
+    A returned tag may be missing in ``waiting``, if its publish was given up meanwhile.
 
-    :param frame: what pika gives to the callback of ``confirm_delivery``: an ack or a nack.
-    :param waiting: delivery tags of the publishes that wait for a confirm; ``multiple`` means all up to the frame's.
+    :param frame: an ack or a nack, which pika passes to the callback of ``confirm_delivery``.
+    :param waiting: the tags that wait for a confirm; a frame with ``multiple`` confirms all of them up to its own tag.
     """
     method = frame.method
     tag = method.delivery_tag
-    # Mostly one: no look at the others then.
+    # Most frames confirm one tag, without a search.
     tags = [each for each in waiting if each <= tag] if method.multiple else [tag]
     return tags, type(method).__name__ == "Ack"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Registry events: what a node offers, published for whoever keeps the registry of a fleet.
+"""Registry events: the offers of a node, published for the registry of a fleet.
 
 The format is that of lex-ollama 0.3.8 to 0.3.10 with lex-llm 0.1.6, which sends one stream of events for each lane: to
 the exchange ``llm.registry``, with the routing key ``llm.registry.<event type>``. Deliberate differences: ``app_id`` is
@@ -24,7 +24,7 @@ from .messages import APP_ID, Message, Properties, Reply, encode
 #: A durable topic exchange, declared by the set-up of the broker.
 EXCHANGE = "llm.registry"
 
-#: The binding key of everything that is published there.
+#: The binding key of all messages in the exchange.
 EVERYTHING = f"{EXCHANGE}.#"
 
 TYPE = "llm.registry.event"
@@ -42,7 +42,7 @@ _STATUS = {AVAILABLE: "available", HEARTBEAT: "available", DEGRADED: "degraded",
 _CAPABILITIES = {"embed": "embedding", "generate": "completion", "chat": "chat"}
 
 
-#: What an event of version 2 says that a lane can, as lex-llm-ollama says it of a model that does not say itself.
+#: The capabilities in an event of version 2: those of lex-llm-ollama for a model that does not state its own.
 _ABILITIES = {"embed": ["embedding"], "generate": ["completion"], "chat": ["chat", "streaming", "tools", "vision"]}
 
 
@@ -50,7 +50,7 @@ _ABILITIES = {"embed": ["embedding"], "generate": ["completion"], "chat": ["chat
 class Trouble:
     """Why a lane is not served.
 
-    :ivar kind: a word for programs, as ``ollama_unavailable``.
+    :ivar kind: a word for programs, such as ``ollama_unavailable``.
     :ivar text: for people.
     """
 
@@ -63,7 +63,7 @@ class Offering:
     """A lane as a node offers it.
 
     :ivar concurrency: requests that the node runs at the same time.
-    :ivar consumer_priority: among the consumers of the queue.
+    :ivar consumer_priority: the node's priority among the consumers of the queue.
     :ivar worker_version: the version of the node's worker; None leaves it out of the events.
     """
 
@@ -77,7 +77,7 @@ class Offering:
         """Return the message of an event, made now.
 
         :param event_type: one of the constants of this module.
-        :param trouble: of an ``offering_degraded``.
+        :param trouble: the reason for an ``offering_degraded``.
         """
         lane = self.lane
         kind = "embed" if lane.type == "embed" else "inference"
@@ -133,9 +133,9 @@ class Offering:
     def version2_event(self, instance: str, trouble: Optional[Trouble], *, leaves: bool) -> Reply:
         """Return the message of an event as lex-llm 0.4 to 0.7.6 sends it, made now.
 
-        It knows offerings that are available and that are not. It names no lane and no capacity.
+        In such an event, an offering is available or unavailable. The event names no lane and no capacity.
 
-        :param instance: the name that the node goes by to requesters of that version.
+        :param instance: the name of the node for requesters of that version.
         :param leaves: whether the node leaves.
         """
         available = trouble is None and not leaves

@@ -27,15 +27,15 @@ CONFIRM_TIMEOUT = 10.0
 
 
 def reply_queue_name() -> str:
-    """Return a name for a queue of one requester alone."""
+    """Return a new name for the reply queue of one requester."""
     return f"llm.fleet.reply.{uuid.uuid4().hex[:16]}"
 
 
 class PublishedMessage:
     """A message that was published, and may be answered.
 
-    :ivar confirmed: whether the broker has the message; None until it says so.
-    :ivar returned: no queue takes the message.
+    :ivar confirmed: whether the broker has taken the message; None until it confirms or refuses.
+    :ivar returned: whether the broker has returned the message, because no queue takes it.
     """
 
     def __init__(self, message_id: Optional[str]) -> None:
@@ -44,14 +44,14 @@ class PublishedMessage:
         self.returned = False
 
     def arrive(self, message: Message) -> None:
-        """Take an answer."""
+        """Receive an answer."""
         raise NotImplementedError
 
 
 class ReplyChannel:
-    """One channel with a queue for answers. Both are made at the first use.
+    """One channel with a queue for answers; :meth:`open` makes both.
 
-    :param direct: use RabbitMQ's direct reply-to instead of a queue. It takes no right to declare queues, and workers
+    :param direct: use RabbitMQ's direct reply-to instead of a queue. It needs no right to declare queues, and workers
         older than this collection's cannot answer to it.
     """
 
@@ -79,7 +79,7 @@ class ReplyChannel:
         channel.confirm_delivery(connection.noticing(self._confirmed), callback=connection.noticing(done.append))
         connection.require_step(lambda: len(done) == 1, "turn publisher confirms on")
         if not self._direct:
-            # Exclusive, unlike LegionIO's: it goes with the connection whatever happens to us, and RabbitMQ 4.3 denies
+            # Exclusive, unlike LegionIO's: the broker always removes it with the connection, and RabbitMQ 4.3 denies
             # queues that are neither durable nor exclusive.
             channel.queue_declare(
                 self.reply_to, exclusive=True, auto_delete=True, callback=connection.noticing(done.append)
@@ -97,7 +97,7 @@ class ReplyChannel:
 
     @contextlib.contextmanager
     def waiting(self, correlation_id: str, published: PublishedMessage) -> Iterator[None]:
-        """Hand the answers with this correlation id to a message, as long as the context lasts."""
+        """Pass the answers with this correlation id to ``published`` while the context lasts."""
         self._by_correlation_id[correlation_id] = published
         try:
             yield
@@ -155,7 +155,7 @@ class ReplyChannel:
 
     def _arrived(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         message = from_pika(properties, body)
-        # As LegionIO's readers do; an answer that nobody waits for any more is dropped.
+        # By its correlation id, as LegionIO's readers do. An answer that comes too late is dropped.
         published = self._by_correlation_id.get(message.properties.correlation_id or "")
         if published is not None:
             published.arrive(message)

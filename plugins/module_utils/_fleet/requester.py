@@ -39,7 +39,7 @@ class RoundTrip:
 
 
 class _PublishedQuestion(PublishedMessage):
-    """A question that has no answer yet, or the answer."""
+    """A published question, with its deltas and its answer."""
 
     def __init__(self, message_id: Optional[str], dialect: Dialect) -> None:
         super().__init__(message_id)
@@ -55,7 +55,7 @@ class _PublishedQuestion(PublishedMessage):
         try:
             delta = self._delta_of(message) if self._delta_of is not None else None
         except UnreadableAnswerError:
-            return  # it counts as lost; the answer has everything
+            return  # counts as lost; the answer is complete
         if self.reply is not None:
             return
         if delta is not None:
@@ -93,18 +93,19 @@ class Requester:
 
         :param seconds: how long to wait.
         :param on_delta: called in this thread with each piece of the answer, in order, when ``question.stream`` is set.
-            A new ``attempt`` starts the answer over, and a jump in ``sequence`` is a piece that was lost; the answer
-            that is returned has everything. The connection stands still meanwhile: do not wait in it.
-        :raises InvalidQuestionError: when the dialect has no questions, or the question asks for deltas that it lacks.
-        :raises NoFleetQueueError: when no queue takes the question.
-        :raises FleetBackpressureError: when the queue is full.
-        :raises FleetPublishTimeoutError: when the broker did not confirm the question.
-        :raises FleetTimeoutError: when no answer came.
-        :raises FleetAnswerError: when the answer is an error.
-        :raises BrokerError: when the broker could not be used.
+            A new ``attempt`` starts the answer over, and a gap in ``sequence`` is a lost piece. The returned answer is
+            complete. The callback must not wait, because the connection is idle until it returns.
+        :raises InvalidQuestionError: if the dialect cannot ask or cannot stream, or the request is too large.
+        :raises NoFleetQueueError: if no queue takes the question.
+        :raises FleetBackpressureError: if the queue is full.
+        :raises FleetPublishTimeoutError: if the broker did not confirm the question.
+        :raises FleetTimeoutError: if no answer came.
+        :raises FleetAnswerError: if the answer is an error.
+        :raises UnreadableAnswerError: if the answer cannot be read.
+        :raises BrokerError: if the broker could not be used.
         """
         if dialect.ask is None or dialect.understand is None:
-            raise InvalidQuestionError(f"Nobody can ask in the dialect {dialect.name!r}")
+            raise InvalidQuestionError(f"A requester cannot use the dialect {dialect.name!r}")
         if question.stream and dialect.understand_delta is None:
             raise InvalidQuestionError(
                 f"The dialect {dialect.name!r} has no streams",
@@ -121,7 +122,7 @@ class Requester:
         asked = _PublishedQuestion(message.properties.message_id, dialect)
 
         def answered() -> bool:
-            # Not from within a callback of pika, which an exception would leave half done.
+            # Outside of pika's callbacks: an exception in a callback would interrupt pika's own work.
             for delta in asked.arrivals.take():
                 if on_delta is not None:
                     on_delta(delta)

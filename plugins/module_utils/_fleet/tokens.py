@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Signed tokens: what proves that a request of protocol version 2 or 3 comes from somebody who has the cluster secret.
+"""Signed tokens: the proof that the sender of a request of protocol version 2 or 3 has the cluster secret.
 
 A token is a JWT (HS256) that repeats the fields of its request as claims. The claims are compared with the body after
-both were parsed, so that the order of keys is free, and value by value as JSON has them: ``1``, ``1.0`` and ``true``
-are three values. Ruby makes the same differences inside of objects.
+both are parsed, so the order of keys does not matter. The comparison distinguishes values as JSON does: ``1``, ``1.0``
+and ``true`` are three values. Ruby distinguishes the same values inside objects.
 
-A token has the whole prompt in it. Nothing here puts a part of one into a message.
+A token contains the whole prompt. No error message of this module contains a part of a token.
 """
 
 from __future__ import annotations
@@ -27,35 +27,36 @@ from .._ollama.numbers import finite
 #: The algorithm is never taken from a token. LegionIO's cluster secret is shared, hence a signature with one key.
 ALGORITHM = "HS256"
 
-#: What the issuer of legion-llm and the worker of lex-llm call themselves by default.
+#: The default names of legion-llm as issuer and of lex-llm's worker as audience.
 ISSUER = "legion-llm"
 AUDIENCE = "lex-llm-fleet-worker"
 
-#: In the place of a token in a request that has none.
+#: The value of the field ``signed_token`` in an unsigned request.
 UNSIGNED = "unsigned"
 
-#: Seconds for which a token of ours is good, at least, as of legion-llm's (dispatch.token_ttl_seconds).
+#: The fewest seconds for which our tokens are valid, the same as legion-llm's (dispatch.token_ttl_seconds).
 LIFE = 180.0
 
-#: Seconds by which the clocks of two machines may differ. A token of ours says that it is good since then, because the
-#: library of LegionIO's workers allows nothing.
+#: Seconds by which the clocks of two machines may differ. Our tokens are valid from so many seconds ago (``nbf``),
+#: because the library of LegionIO's workers allows no difference.
 LEEWAY = 30.0
 
-#: Seconds for which a token may be good, at most. For as long as that it is remembered.
+#: The most seconds for which a token may be valid. The worker remembers a token until it expires.
 LONGEST_LIFE = 3600.0
 
-#: Characters of a token, and of its header, which is parsed before the signature is known to be right. A request has at
-#: most 1 MiB for LegionIO.
+#: The most characters of a token, and of its header, which is parsed before the signature is checked. LegionIO limits a
+#: request to 1 MiB.
 MAX_TOKEN = 1024 * 1024
 MAX_TOKEN_HEADER = 2048
 
-#: Characters of the id of a token, which is remembered; LegionIO's has 36.
+#: The most characters of a token's id, which the worker remembers; LegionIO's has 36.
 MAX_TOKEN_ID = 255
 
-#: Characters of a secret. HS256 wants as many bytes as its hash has (RFC 7518, 3.2); LegionIO's has 64.
+#: The fewest characters of a secret. HS256 requires a key as long as its hash, 32 bytes (RFC 7518, 3.2); LegionIO's
+#: secret has 64 characters.
 SHORTEST_SECRET = 32
 
-#: The fields of a request that its token repeats, those that are numbers, and those that it repeats if they are there.
+#: The fields of a request that its token repeats; the number among them; and the fields that a request may lack.
 SIGNED = (
     "request_id",
     "correlation_id",
@@ -76,20 +77,20 @@ _EXACT = ("execution_contract", "offering_id")
 
 
 class TokenError(CollectionError):
-    """A token does not prove that its request may be served."""
+    """A token is not a valid proof for its request."""
 
     code = "invalid_token"
 
 
 class TokenExpiredError(TokenError):
-    """A token was good once."""
+    """A token has expired."""
 
     code = "token_expired"
 
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Who signs for whom.
+    """The secret, issuer and audience of tokens.
 
     :ivar secret: the cluster secret as LegionIO writes it, in hexadecimal digits; its text is the key.
     """
@@ -101,10 +102,10 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a token has shown.
+    """The result of a successful check of a token.
 
-    :ivar token_id: its ``jti``.
-    :ivar expires: seconds since 1970, after which it shows nothing any more.
+    :ivar token_id: the claim ``jti``.
+    :ivar expires: the time until which the token is accepted, in seconds since 1970.
     """
 
     token_id: str
@@ -122,7 +123,7 @@ def _library() -> Any:
 def sign(document: Mapping[str, Any], settings: TokenSettings) -> str:
     """Return the token of a request.
 
-    :param document: the body, complete but for its token.
+    :param document: the body, complete except for its token.
     :raises MissingDependencyError: without PyJWT.
     """
     now = int(time.time())
@@ -142,7 +143,7 @@ def sign(document: Mapping[str, Any], settings: TokenSettings) -> str:
 
 def encoded(claims: Mapping[str, Any], secret: str) -> str:
     """Return claims as a token, with the header that LegionIO's tokens have."""
-    # Without a type, which PyJWT would add.
+    # With an empty typ, PyJWT leaves out the type that it otherwise adds.
     token: str = _library().encode(dict(claims), secret, algorithm=ALGORITHM, headers={"typ": ""})
     return token
 
@@ -150,10 +151,10 @@ def encoded(claims: Mapping[str, Any], secret: str) -> str:
 def check(token: str, document: Mapping[str, Any], settings: TokenSettings, received: float) -> Proof:
     """Check the token of a request.
 
-    :param document: the body, whose envelope is complete.
-    :param received: when the request came, seconds since 1970. How long it has waited here since is not its fault.
-    :raises TokenExpiredError: when the token was good once.
-    :raises TokenError: when it is none to this request.
+    :param document: the body, with a complete envelope.
+    :param received: when the request arrived, in seconds since 1970. The wait in this worker since then does not count.
+    :raises TokenExpiredError: if the token has expired.
+    :raises TokenError: if it is not a valid token of this request.
     :raises MissingDependencyError: without PyJWT.
     """
     if token == UNSIGNED:
@@ -165,7 +166,7 @@ def check(token: str, document: Mapping[str, Any], settings: TokenSettings, rece
     if expires is None:
         raise TokenError("the token has no claim exp that is a number")
     if expires - received > LONGEST_LIFE:
-        raise TokenError(f"the token is good for more than {LONGEST_LIFE:g} s, which is longer than it is remembered")
+        raise TokenError(f"the token is valid for more than {LONGEST_LIFE:g} s, longer than the worker remembers it")
     for name in (*SIGNED, *_EXACT):
         if not _same(claims.get(name), document.get(name)):
             raise TokenError(f"the claim {name} differs from the request")
@@ -175,7 +176,7 @@ def check(token: str, document: Mapping[str, Any], settings: TokenSettings, rece
 
 
 def _claims(token: str, settings: TokenSettings, leeway: float) -> Mapping[str, Any]:
-    """Return the claims of a token whose signature, times, issuer and audience are right."""
+    """Return the claims of a token after a check of its signature, times, issuer and audience."""
     jwt = _library()
     try:
         claims: Mapping[str, Any] = jwt.decode(
@@ -190,7 +191,7 @@ def _claims(token: str, settings: TokenSettings, leeway: float) -> Mapping[str, 
     except jwt.ExpiredSignatureError:
         raise TokenExpiredError("the token has expired") from None
     except jwt.ImmatureSignatureError:
-        raise TokenError("the token is not good yet; compare the clocks of requester and worker") from None
+        raise TokenError("the token is not valid yet; compare the clocks of requester and worker") from None
     except jwt.InvalidIssuerError:
         raise TokenError(f"the token is not issued by {settings.issuer} (protocol.issuer)") from None
     except jwt.InvalidAudienceError:
@@ -207,7 +208,7 @@ def _claims(token: str, settings: TokenSettings, leeway: float) -> Mapping[str, 
 
 
 def _same(claim: Any, value: Any) -> bool:
-    """Whether two values are the same JSON, but for the order of keys. To Python, 1 and true are equal."""
+    """Return whether two values are the same JSON, apart from the order of keys. For Python, 1 and true are equal."""
     if isinstance(claim, str) or isinstance(value, str):
         return type(claim) is type(value) and bool(claim == value)
     try:

@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Topology of the broker: exchanges, the dead-letter queue, the lanes, and the rights of their users.
 
-Exchanges and the dead-letter queue are made by whoever sets the broker up, from :func:`definitions`. A worker declares
-its own lanes only, and binds them. It does not check whether an exchange exists: binding to a missing exchange
-fails with the same error, while a passive declaration needs the right to configure it from RabbitMQ 4.3 on.
+The set-up of the broker makes the exchanges and the dead-letter queue from :func:`definitions`. A worker only declares
+and binds its own lanes. It does not check whether an exchange exists: binding to a missing exchange fails with the same
+error, while a passive declaration needs the right to configure the exchange from RabbitMQ 4.3 on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .registry import EXCHANGE as REGISTRY_EXCHANGE
 #: LegionIO up to legion-llm 0.8.35 publishes requests to the first, newer versions to the second.
 REQUEST_EXCHANGES = ("llm.request", "llm.fleet")
 
-#: Collects what model lanes dead-letter.
+#: The queue for the dead-lettered requests of model lanes.
 DEAD_LETTER_QUEUE = "ollama.dlx.queue"
 
 
@@ -62,9 +62,9 @@ def definitions(vhost: str, exchanges: Iterable[str] = REQUEST_EXCHANGES) -> dic
 def worker_permissions(lanes: Iterable[Lane], exchanges: Iterable[str], node: str) -> dict[str, str]:
     """Return the patterns of the rights that a worker of these lanes needs, and no more.
 
-    To declare a queue that dead-letters takes the right to write to its exchange, and to bind one takes writing to the
-    queue and reading from the exchange; answers go to the default exchange, which is called amq.default here, and
-    registry events to one of their own. Cancellations come by the control queue of the node.
+    Declaring a queue that dead-letters needs the right to write to the dead-letter exchange. Binding a queue needs the
+    rights to write to the queue and to read from the exchange. Answers go to the default exchange (``amq.default``),
+    and registry events to the exchange of the registry. Cancellations come through the control queue of the node.
     """
     control = control_queue_of(node)
     own = [lane.queue for lane in lanes]
@@ -88,9 +88,9 @@ def updates_permissions(node: str) -> dict[str, str]:
 def declare_error(code: int, text: str, lane: Lane, error: BrokerError) -> BrokerError:
     """Return the error for a lane that the broker refused to declare or bind.
 
-    :param code: reply code of AMQP 0-9-1; 406 is what a queue with other arguments ends with.
-    :param text: its reply text, which names the first argument that differs, as both sides have it.
-    :param error: what any channel closed this way would mean.
+    :param code: reply code of AMQP 0-9-1; 406 for a queue with other arguments.
+    :param text: its reply text, which names the first argument that differs, with both values.
+    :param error: the error for any channel that was closed like this.
     """
     if code == 406 and "inequivalent" in text:
         return LaneMismatchError(

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The queues that a worker replies to, and the messages that it never answers.
 
-A request names its reply queue. A stranger who may write to a lane could make a worker write into any queue within
-its rights, or make two workers answer each other for ever; hence a list of allowed reply queues.
+A request names its reply queue. Without a list of allowed reply queues, anybody who may write to a lane could make a
+worker write into any queue within its rights, or make two workers answer each other for ever.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .messages import MAX_SHORT_STRING
 #: Reply queues of LegionIO's requesters, of requesters whose broker names their queue, and direct reply-to.
 REPLY_QUEUES = ("llm.fleet.reply.*", "amq.gen-*", "amq.rabbitmq.reply-to.*")
 
-#: How the lanes of any worker begin.
+#: Prefixes of the lanes of all workers.
 _LANES = ("llm.request.", "llm.fleet.embed.", "llm.fleet.inference.", "llm.fleet.offering.")
 
-#: Types of messages that are answers themselves. A worker that answered them could talk to another for ever.
+#: Types of answers. Two workers that answered answers could do so for ever.
 ANSWER_TYPES = frozenset(
     {
         *("llm.fleet.response", "llm.fleet.error", "llm.fleet.delta"),
@@ -35,7 +35,7 @@ ANSWER_TYPES = frozenset(
 def refusal(reply_to: str, allowed: Iterable[str], *, from_property: bool = True) -> Optional[str]:
     """Return why a queue is not allowed as reply queue; None when it is allowed.
 
-    :param allowed: patterns in the way of file names, as :data:`REPLY_QUEUES`. None of them allows control characters.
+    :param allowed: patterns as for file names, such as :data:`REPLY_QUEUES`. No pattern allows control characters.
     :param from_property: whether the broker has seen the name, because it stands in the property ``reply_to``.
     """
     if not reply_to.isprintable() or len(reply_to.encode()) > MAX_SHORT_STRING:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What a dialect is."""
+"""The interface of the dialects."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ReplyIdentity:
-    """What an answer says of the worker that gives it.
+    """The identity of a worker in its answers.
 
-    :ivar legacy_exchange: the exchange that answers in the dialect 0.3.1 go to instead of the default exchange.
+    :ivar legacy_exchange: the exchange for answers in the dialect 0.3.1; None for the default exchange.
     """
 
     node: str
@@ -33,17 +33,18 @@ class ReplyIdentity:
 class Dialect:
     """A message format.
 
-    :ivar recognises: whether a request is of this dialect, by its properties, headers and body (empty when unreadable).
-    :ivar read: makes a request of a message that came by a lane. It never raises: what must not be served has a
+    :ivar recognises: returns whether a request is in this dialect, by its properties, headers and body (empty when
+        unreadable).
+    :ivar read: turns a message from a lane into a request. It never raises: a request that must not be served has a
         failure, which becomes the reply to the requester.
-    :ivar write: makes the answer to a request that has a queue to be answered to.
-    :ivar ask: makes the message of a question; the parameters are the question, its correlation id and the reply queue.
-        None for a dialect that is only served.
-    :ivar understand: makes an answer of a reply.
-    :ivar write_delta: makes a piece of the answer, for requesters that want it in pieces too. None for a dialect that
-        has no such thing; it then never reads a request as one with ``stream``.
-    :ivar understand_delta: makes a delta of a message; None when the message is an answer.
-    :ivar numbered: whether its requests state a version of the protocol, name an instance and carry a token.
+    :ivar write: writes the answer to a request that has a reply queue.
+    :ivar ask: writes the message of a question; the parameters are the question, its correlation id and the reply
+        queue. None for a dialect that is only served.
+    :ivar understand: turns a reply into an answer.
+    :ivar write_delta: writes a delta for a requester that wants them. None for a dialect without deltas, whose requests
+        never have ``stream``.
+    :ivar understand_delta: turns a message into a delta; returns None for an answer.
+    :ivar numbered: whether its requests state a version of the protocol, name an instance and have a token.
     """
 
     name: str
@@ -58,8 +59,8 @@ class Dialect:
 
 
 def reply_fields(reply_to: str) -> dict[str, str]:
-    """Return what the body of a request says of its reply queue.
+    """Return the fields of a request's body that name the reply queue.
 
-    The broker puts the real name of a direct reply queue into the property, and cannot put it into the body.
+    With direct reply-to there are none: the broker puts the real name into the property, but not into the body.
     """
     return {} if reply_to == DIRECT_REPLY_TO else {"reply_to": reply_to}

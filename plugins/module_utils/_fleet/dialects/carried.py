@@ -2,12 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The carried dialect, which is this collection's own: a request of HTTP goes to Ollama, and its answer comes back.
+"""The carried dialect of this collection: an HTTP request goes to Ollama, and its answer comes back.
 
-Nothing is translated. The request has the path of Ollama's HTTP interface in a header, and the body as its client wrote
-it. The answer has the status and the content type in headers, and the body as Ollama wrote it. An answer that is
-streamed, or is too large for one message, comes in pieces, each with its number, and ends with an answer that has the
-number of pieces and no body.
+Nothing is translated. The request has the path of Ollama's API in a header, and the body of its client. The answer has
+the status and the content type in headers, and the body of Ollama. An answer that is streamed, or is too large for one
+message, comes in numbered pieces. It ends with a message that has the number of pieces and no body.
 """
 
 from __future__ import annotations
@@ -63,12 +62,12 @@ _MAX_CONTENT_TYPE = 200
 
 
 def recognises(properties: Properties, _headers: Headers, _document: Document) -> bool:
-    """Whether a request says by its type that it is carried."""
+    """Return whether a message has the type of a carried request."""
     return properties.type == CARRIED_REQUEST
 
 
 def read(message: Message, document: Document, lane: Lane) -> Request:
-    """Read a request. Nothing but its properties says who asked: the body is its client's."""
+    """Read a request. Only the properties name the sender, because the body is the client's."""
     path = message.headers.get(PATH)
     known = CARRIED_PATHS.get(path) if isinstance(path, str) else None
     call = lane.type if known is None else known.call
@@ -101,7 +100,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
 
 
 def on_terms(request: Request) -> Request:
-    """Return a request with the body that Ollama is sent, by what its lane has decided about its arguments."""
+    """Return a request whose body has the arguments that the lane has decided."""
     carried = request.carried
     if carried is None or request.failure is not None:
         return request
@@ -115,7 +114,7 @@ def on_terms(request: Request) -> Request:
 
 
 def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
-    """Write the answer: what Ollama said, or an error when Ollama was not asked or did not answer."""
+    """Write the answer: Ollama's answer, or an error if Ollama was not asked or did not answer."""
     said = outcome.said if isinstance(outcome, Failure) else outcome.result
     if isinstance(said, CarriedAnswer):
         headers = {
@@ -158,17 +157,17 @@ def _reply(request: Request, worker: ReplyIdentity, kind: str, body: bytes, extr
     return Reply("", request.reply_to or "", Message(properties, {**BASE, HOSTNAME: worker.node, **extra}, body))
 
 
-# The other side.
+# The requester's side
 
 
 @dataclass(frozen=True)
 class Piece:
     """A piece of an answer.
 
-    :ivar attempt: the try that it belongs to; another one begins the answer again.
+    :ivar attempt: the attempt of the piece; a new attempt starts the answer over.
     :ivar sequence: 0 for the first of an attempt, one more for each that follows.
-    :ivar status: of HTTP, with the first piece; 0 with the others.
-    :ivar node: that sent it, as far as its sender says.
+    :ivar status: the HTTP status, in the first piece; 0 in the others.
+    :ivar node: the node that sent it, if the message names it.
     """
 
     attempt: str
@@ -181,11 +180,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of an answer, and all of it when there were no pieces.
+    """The end of an answer, or the whole answer if it has no pieces.
 
-    :ivar pieces: how many pieces the attempt had; None when the body is the whole answer.
-    :ivar failure: why there is no answer of Ollama.
-    :ivar estimated: whether the tokens are an estimate.
+    :ivar pieces: the number of pieces of the attempt; None if the body is the whole answer.
+    :ivar failure: why Ollama's answer is missing.
+    :ivar estimated: whether the token counts are estimates.
     """
 
     node: Optional[str]
@@ -212,8 +211,8 @@ def request_message(
 ) -> Message:
     """Write a request.
 
-    :param seconds: for which the answer is of use; the request is not begun later.
-    :param wait: seconds for which it waits in its lane at most; then the lane gives it to its heir.
+    :param seconds: how long the answer is useful; the worker does not start later.
+    :param wait: the most seconds that the request waits in its lane, which then passes it to its heir.
     """
     milliseconds = max(1, int(seconds * 1000))
     waits = max(1, int(min(seconds, wait) * 1000))
@@ -234,9 +233,9 @@ def request_message(
 
 
 def understand(message: Message) -> Union[Piece, Ending]:
-    """Read what a worker sent.
+    """Read a worker's message.
 
-    :raises UnreadableAnswerError: when it is nothing that belongs to this dialect.
+    :raises UnreadableAnswerError: if the message is not in this dialect.
     """
     kind, headers = message.properties.type, message.headers
     node = headers.get(HOSTNAME)

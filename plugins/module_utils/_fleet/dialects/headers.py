@@ -23,26 +23,26 @@ SCHEMA_VERSION = "x-legion-llm-schema-version"
 #: On a reply to a redelivered request: the number of earlier deliveries. The work may have been done twice.
 REDELIVERED = "x-legion-fleet-redelivered"
 
-#: On a reply: the fields of the request that did not reach Ollama, because the lane decides about them or Ollama has no
-#: such fields.
+#: On a reply: the fields of the request that did not reach Ollama, because the lane decides them or Ollama has no such
+#: fields.
 IGNORED = "x-legion-fleet-ignored"
 
 #: On a request: the time, in milliseconds since 1970, after which nobody waits for the answer any more.
 DEADLINE = "x-legion-fleet-deadline"
 
-#: On a request: ``delta`` when the requester takes pieces of the answer before it.
+#: On a request: ``delta`` if the requester accepts deltas before the answer.
 STREAM = "x-legion-llm-stream"
 
-#: On a delta and on the answer that follows it: which try of the work it is from.
+#: On a delta and on the answer after it: the attempt that made it.
 ATTEMPT = "x-legion-fleet-attempt"
 
 #: On a delta: its number in its attempt, from 0.
 SEQUENCE = "x-legion-fleet-sequence"
 
-#: On an answer that was preceded by deltas: how many its attempt had. Fewer have arrived when some were lost.
+#: On an answer after deltas: the number of deltas of its attempt. Fewer have arrived if some were lost.
 DELTAS = "x-legion-fleet-deltas"
 
-#: Names of fields that a reply repeats, and characters of each and of all.
+#: The most names in :data:`IGNORED`, and the most characters of each name and of the whole header.
 MAX_NAMES = 20
 MAX_NAME = 64
 MAX_IGNORED = 1000
@@ -71,12 +71,12 @@ def llm_headers(model: str, request_type: str, context: Mapping[str, Any]) -> di
 
 
 def _header_text(value: str) -> str:
-    """Return what a header repeats of a requester's text: UTF-8 can carry it, and a frame has room for it."""
+    """Return a requester's text for a header: valid UTF-8, and short enough for a frame."""
     return value[:MAX_SHORT_STRING].encode("utf-8", "replace").decode()
 
 
 def ignored_fields(names: Sequence[str]) -> str:
-    """Return the names of fields that did not reach Ollama as a header carries them: the first of them, and cut."""
+    """Return the header for the names of fields that did not reach Ollama: the first names, each shortened."""
     shown = [printable(name, MAX_NAME).replace(",", "\\x2c") for name in names[:MAX_NAMES]]
     if len(names) > MAX_NAMES:
         shown.append(f"and {len(names) - MAX_NAMES} more")
@@ -84,6 +84,6 @@ def ignored_fields(names: Sequence[str]) -> str:
 
 
 def answering_node(headers: Mapping[str, Any]) -> Optional[str]:
-    """Return the node that sent an answer, when it says so."""
+    """Return the node that sent an answer; None if the answer does not name it."""
     node = headers.get(HOSTNAME)
     return node if isinstance(node, str) else None

@@ -40,7 +40,7 @@ from .reading import envelope, wishes
 
 
 def recognises(_properties: Properties, _headers: Headers, _document: Document) -> bool:
-    """Take every request: 0.3.1 put no mark on its messages."""
+    """Return True: requests of 0.3.1 have no mark."""
     return True
 
 
@@ -64,7 +64,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
 
 
 def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
-    """Write the answer: property ``type`` is ``task``, ``status`` is like that of HTTP."""
+    """Write the answer: the property ``type`` is ``task``, and ``status`` is an HTTP status."""
     body: dict[str, Any] = {"correlation_id": request.correlation_id, "result": None, "usage": None}
     body.update(model=request.model, provider="ollama")
     if isinstance(outcome, Failure):
@@ -116,8 +116,8 @@ def ask(question: Question, correlation_id: str, reply_to: str) -> Message:
 def understand(message: Message) -> Answer:
     """Read an answer.
 
-    :raises FleetAnswerError: when it is an error.
-    :raises UnreadableAnswerError: when it is not an answer.
+    :raises FleetAnswerError: if the answer is an error.
+    :raises UnreadableAnswerError: if the message is not an answer.
     """
     document, problem = decode(message, limit=len(message.body))
     status = document.get("status")

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What the dialects read alike: tolerantly, because requesters of different ages put a thing in different places.
+"""The fields that all dialects share. Requesters of different versions put the same field in different places.
 
-``reply_to`` and ``correlation_id`` are taken from the property, else from the body, else from a header (LegionIO before
-legion-transport 1.4.23 could not set the property reply_to). ``model`` and ``request_type`` are taken from the body,
-else from a header, else from the lane. A value of a wrong type counts as absent.
+``reply_to`` and ``correlation_id`` come from the property, else from the body, else from a header (LegionIO before
+legion-transport 1.4.23 could not set the property reply_to). ``model`` and ``request_type`` come from the body, else
+from a header, else from the lane. A value of a wrong type counts as absent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..._ollama.request_fields import passed_on
 from ..lanes import Lane
 from ..messages import Failure, Message, short_string
 
-#: What the body of a request has for the fleet, and not for Ollama: who asks, for whom, and what may be published.
+#: The fields of a request's body that are for the fleet, not for Ollama.
 ENVELOPE = frozenset(
     [
         "request_type",
@@ -53,13 +53,13 @@ ENVELOPE = frozenset(
     ]
 )
 
-#: Characters of a correlation id. One that is too long for the property, 255 bytes, is repeated in the body.
+#: The most characters of a correlation id. The body repeats an id that is too long for the property (255 bytes).
 MAX_CORRELATION_ID = 4096
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What every dialect finds in a request."""
+    """The fields that every dialect reads from a request."""
 
     reply_to: Optional[str]
     correlation_id: Optional[str]
@@ -71,12 +71,12 @@ class Envelope:
 
 
 def envelope(message: Message, document: Mapping[str, Any], lane: Lane) -> Envelope:
-    """Find the fields of a request, wherever they are."""
+    """Find the fields of a request in its properties, body and headers."""
     headers = message.headers
     asked = _text(document.get("model")) or _text(headers.get("x-legion-llm-model"))
     failure = None
     if asked is not None and not lane.names(asked):
-        # A model of the requester's choice could make the node load, or fetch, whatever it likes.
+        # Otherwise any requester could make the node load or fetch any model.
         failure = Failure("model_not_loaded", f"this lane serves the model {lane.model}, not {asked[:200]}")
     correlation_id = message.properties.correlation_id or _first_id(
         document.get("correlation_id"), headers.get("correlation_id"), headers.get("x-legion-correlation-id")
@@ -107,11 +107,11 @@ def envelope(message: Message, document: Mapping[str, Any], lane: Lane) -> Envel
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a request wants of Ollama.
+    """The fields of a request that are for Ollama.
 
-    :ivar arguments: what Ollama is sent, beside the model.
+    :ivar arguments: the fields for Ollama, without the model.
     :ivar ignored: names of fields that are left out.
-    :ivar failure: why nothing is sent at all.
+    :ivar failure: why the request is refused.
     """
 
     arguments: Mapping[str, Any]
@@ -120,7 +120,7 @@ class Wishes:
 
 
 def wishes(call: str, document: Mapping[str, Any]) -> Wishes:
-    """Find what a request wants of Ollama."""
+    """Find the fields of a request that are for Ollama."""
     if call == "embed" and document.get("input") is None and document.get("text") is not None:
         document = {**document, "input": document["text"]}
     try:
@@ -139,7 +139,7 @@ def _first(*candidates: Any) -> Optional[str]:
 
 
 def _first_id(*candidates: Any) -> Optional[str]:
-    """Return the first id there is, of any length; an id may be a number."""
+    """Return the first id, of any length; an id may be a number."""
     texts = (str(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in candidates)
     return next(filter(None, map(_text, texts)), None)
 

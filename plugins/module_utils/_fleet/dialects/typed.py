@@ -4,10 +4,13 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The typed dialect, of lex-ollama 0.3.2 to 0.3.10: the property ``type`` tells requests, responses and errors apart.
 
-It is written as lex-ollama writes it with legion-llm 0.8.33 to 0.8.35. Deliberate differences: failures are errors with
-a code (lex-ollama sends a response without content), an unknown type is refused (lex-ollama serves it as chat) while
-``embedding`` and ``embeddings`` are embed, tool calls and thinking are passed on, embeddings have their real token
-count, and a requester that asks for them gets deltas before the answer.
+Answers have the form of lex-ollama with legion-llm 0.8.33 to 0.8.35. Deliberate differences:
+
+* A failure is an error with a code; lex-ollama sends a response without content.
+* An unknown type is refused; lex-ollama serves it as chat. ``embedding`` and ``embeddings`` are embed.
+* Tool calls and thinking are passed on.
+* Embeddings have their real token count.
+* A requester can ask for deltas before the answer.
 """
 
 from __future__ import annotations
@@ -56,14 +59,14 @@ RESPONSE = "llm.fleet.response"
 ERROR = "llm.fleet.error"
 DELTA = "llm.fleet.delta"
 
-#: How the message id begins.
+#: Prefixes of message ids.
 _PREFIXES = {RESPONSE: "resp", ERROR: "err", DELTA: "delta"}
 
 _CALLS = {"chat": "chat", "generate": "generate", "embed": "embed", "embedding": "embed", "embeddings": "embed"}
 
 
 def recognises(properties: Properties, headers: Headers, _document: Document) -> bool:
-    """Whether a request has one of the marks: its type, or the version of the schema."""
+    """Return whether a request has one of the marks: its type, or the version of the schema."""
     return properties.type == REQUEST or SCHEMA_VERSION in headers
 
 
@@ -76,7 +79,7 @@ def read(message: Message, document: Document, lane: Lane) -> Request:
     if call is None:
         failure = Failure("unsupported_type", f"the request type {found.request_type[:100]!r} is not served")
     elif not deltas and document.get("stream") is not None and document.get("stream") is not False:
-        # What Ruby calls truthy, from a requester that does not know what would come.
+        # Truthy in Ruby, from a requester that does not know deltas.
         failure = Failure("unsupported_streaming", "streaming is not available over the fleet bus")
     wanted = wishes(call or lane.type, document)
     return Request(
@@ -102,7 +105,7 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
 
 
 def write_delta(request: Request, delta: Delta, worker: ReplyIdentity) -> Reply:
-    """Write a piece of an answer. Which one it is stands in headers, as everything for which LegionIO has no key."""
+    """Write a piece of an answer. Attempt and sequence are headers, like all data that LegionIO has no key for."""
     piece: dict[str, Any] = {"role": "assistant", "content": delta.content}
     if delta.thinking:
         piece["thinking"] = delta.thinking
@@ -134,7 +137,7 @@ def error_body(request: Request, failure: Failure, worker: ReplyIdentity) -> dic
 
 
 def error_reply(request: Request, worker: ReplyIdentity, body: Mapping[str, Any], failure: Failure) -> Reply:
-    """Return an error with another body than :func:`error_body`'s."""
+    """Return an error with the given body."""
     return _reply(request, worker, ERROR, body, {"x-legion-fleet-error": failure.code})
 
 
@@ -146,7 +149,7 @@ def _reply(
     headers.update(extra)
     correlation_id = property_text(request.correlation_id)
     if correlation_id is None and request.correlation_id is not None:
-        # Too long for the property: the requester finds its id where it wrote it.
+        # Too long for the property: the body repeats the id, because the requester wrote it there.
         body = {**body, "correlation_id": request.correlation_id}
     properties = Properties(
         content_type="application/json",
@@ -238,7 +241,7 @@ def ask(question: Question, correlation_id: str, reply_to: str) -> Message:
     headers = llm_headers(question.model, question.call, question.message_context)
     headers[DEADLINE] = int(time.time() * 1000) + milliseconds
     if question.stream:
-        # In the header alone: a worker that streams to nobody refuses a request with stream in its body.
+        # Only in the header: a worker without deltas refuses a request with stream in its body.
         headers[STREAM] = "delta"
     return Message(properties, headers, encode(body))
 
@@ -246,8 +249,8 @@ def ask(question: Question, correlation_id: str, reply_to: str) -> Message:
 def understand(message: Message) -> Answer:
     """Read an answer.
 
-    :raises FleetAnswerError: when it is an error.
-    :raises UnreadableAnswerError: when it is not an answer.
+    :raises FleetAnswerError: if the answer is an error.
+    :raises UnreadableAnswerError: if the message is not an answer.
     """
     document, problem = decode(message, limit=len(message.body))
     if problem is not None:
@@ -265,7 +268,7 @@ def understand(message: Message) -> Answer:
         )
     execution = _object(_object(document.get("audit")).get("fleet:execute"))
     if execution.get("outcome") == "error":
-        # What lex-ollama itself sends when Ollama has failed.
+        # lex-ollama's own answer when Ollama has failed.
         raise FleetAnswerError(
             f"The worker {node or 'that answered'} failed, and its answer does not say why",
             fleet_code="inference_failed",
@@ -287,9 +290,9 @@ def understand(message: Message) -> Answer:
 
 
 def understand_delta(message: Message) -> Optional[Delta]:
-    """Read a piece of an answer; None when the message is none.
+    """Read a piece of an answer; return None for any other message.
 
-    :raises UnreadableAnswerError: when it says that it is one, and cannot be read.
+    :raises UnreadableAnswerError: if the piece cannot be read.
     """
     if message.properties.type != DELTA:
         return None

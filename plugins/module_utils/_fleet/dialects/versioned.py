@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Newer protocols (``protocol_version`` 2 and 3): recognised, so that they are refused in words their requesters read.
+"""Refusals of protocol versions that this worker does not serve, in a form that their requesters read.
 
-Their requests are of the type ``llm.fleet.request`` too, and would otherwise be served wrongly: their arguments are
-elsewhere. Their requesters look at an answer only if it repeats protocol_version, operation and correlation_id; the
-refusal is therefore an error of the typed dialect with those fields, and the flat ones that such an error has, beside.
+Such requests have the type ``llm.fleet.request`` too, but other arguments, so the typed dialect would serve them
+wrongly. Their requesters accept an answer only if it repeats protocol_version, operation and correlation_id. So the
+refusal is an error of the typed dialect with these fields, and with the flat fields of a newer error.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .typed import error_body, error_reply
 
 
 def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
-    """Whether the body says which version of the protocol it is in."""
+    """Return whether the body states a version of the protocol."""
     return document.get("protocol_version") is not None
 
 
 def read(message: Message, document: Document, lane: Lane) -> Request:
-    """Read who asked, and refuse."""
+    """Read the sender, and refuse the request."""
     found = envelope(message, document, lane)
     sender = sender_of(message, document, lane, found)
     version = document["protocol_version"]

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Questions of protocol versions 2 and 3, as LegionIO's requesters write them, and what their answers say.
+"""The requester's side of protocol versions 2 and 3: questions in the form of LegionIO's requesters, and their answers.
 
-A question has fields of Ollama's API. LegionIO has names of its own for most of them; the others go into
-``params.params``, which is for the provider alone.
+A question has fields of Ollama's API. LegionIO has its own names for most of them; the others go into
+``params.params``, which is only for the provider.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from . import offerings, version2, version3
 from .envelope import FAMILY, Version
 from .replies import ERROR, REQUEST, message_id
 
-#: Options that LegionIO has names of its own for.
+#: Options that LegionIO has its own names for.
 _PARAMS = ("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty")
 
-#: Of those, the ones that version 3 has beside the messages; the others go into ``params.params``.
+#: Those that version 3 has besides the messages; the others go into ``params.params``.
 _PARAMS_3 = ("temperature",)
 
 _VERSIONS: Mapping[int, tuple[Version, Dialect]] = {
@@ -45,12 +45,12 @@ _VERSIONS: Mapping[int, tuple[Version, Dialect]] = {
 
 @dataclass(frozen=True)
 class Asking:
-    """Who asks in one of these versions, and how.
+    """The settings of a requester in one of these versions.
 
-    :ivar instance: the name that the worker goes by (``provider_instance``).
-    :ivar tokens: how a question is signed; None leaves it unsigned.
-    :ivar cipher: what encrypts a question; None leaves it in clear.
-    :ivar source: what the question says of its author.
+    :ivar instance: the name of the worker for requesters (``provider_instance``).
+    :ivar tokens: the settings of the token; None leaves questions unsigned.
+    :ivar cipher: the cipher for questions; None leaves them in clear.
+    :ivar source: the caller that a question names.
     """
 
     instance: str = "default"
@@ -60,7 +60,7 @@ class Asking:
 
 
 def asking(version: int, settings: Asking) -> Dialect:
-    """Return the dialect of a version to ask in.
+    """Return the dialect of a version, with its requester's side.
 
     :param version: 2 or 3.
     """
@@ -71,7 +71,7 @@ def asking(version: int, settings: Asking) -> Dialect:
 def _ask(version: Version, settings: Asking, question: Question, correlation_id: str, reply_to: str) -> Message:
     """Write a request.
 
-    :raises InvalidQuestionError: for a question that the version has no words for.
+    :raises InvalidQuestionError: for a call that the version does not have.
     """
     if question.call not in ("chat", "embed"):
         raise InvalidQuestionError(
@@ -94,7 +94,7 @@ def _ask(version: Version, settings: Asking, question: Question, correlation_id:
         "caller": {"source": settings.source},
         "trace_context": {},
         "timeout_seconds": question.seconds,
-        # Whole seconds, as the protocol has them; never earlier than the question itself says.
+        # Whole seconds, as the protocol has them; rounded up, to be never too early.
         "expires_at": _iso(math.ceil(now + question.seconds)),
         "ttl": question.seconds,
     }
@@ -124,7 +124,7 @@ def _iso(seconds: float) -> str:
 
 
 def _params(version: Version, question: Question) -> dict[str, Any]:
-    """Return what the version has a name for by that name, and the rest as a piece of Ollama's own request."""
+    """Return the params: fields under the names of the version, and the rest as a part of Ollama's own request."""
     raw = {name: value for name, value in question.arguments.items() if value is not None}
     params: dict[str, Any] = {}
     if question.call == "embed":
@@ -155,7 +155,7 @@ def _params(version: Version, question: Question) -> dict[str, Any]:
 
 
 def _canonical(message: Any) -> Any:
-    """Return a message of Ollama's API as LegionIO has it: pictures are blocks, calls have no function around them."""
+    """Return a message of Ollama's API in LegionIO's form: images are blocks, and tool calls are flat objects."""
     if not isinstance(message, dict):
         return message
     made = {name: value for name, value in message.items() if name not in ("images", "tool_calls", "tool_name")}
@@ -182,10 +182,10 @@ def _tools(tools: Any) -> dict[str, Any]:
 
 
 def _understand(version: Version, message: Message) -> Answer:
-    """Read an answer. One of a worker that knows older dialects alone is read, too.
+    """Read an answer, also from a worker that only knows older dialects.
 
-    :raises FleetAnswerError: when it is an error.
-    :raises UnreadableAnswerError: when it is not an answer.
+    :raises FleetAnswerError: if the answer is an error.
+    :raises UnreadableAnswerError: if the message is not an answer.
     """
     document, problem = decode(message, limit=len(message.body))
     if problem is not None:

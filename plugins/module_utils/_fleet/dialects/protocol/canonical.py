@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""LegionIO's canonical messages, tools and reasons to stop, and what they are in Ollama's API.
+"""LegionIO's canonical messages, tools and reasons to stop, translated to and from Ollama's API.
 
-A canonical message has fields that Ollama has none for (ids, times, versions). They are left out without a word,
-because they are the requester's own books. Content that Ollama cannot be given is refused.
+A canonical message has fields that Ollama does not have (ids, times, versions). They are left out silently, because
+only the requester uses them. Content that Ollama does not support is refused.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Optional
 from ...._ollama.option_ranges import RefusedFieldError
 from ...messages import Request, json_object
 
-#: What a tool without parameters takes.
+#: The JSON schema of a tool without parameters.
 _NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
-#: Why Ollama ends an answer, in LegionIO's words; any other reason is ``end_turn``.
+#: LegionIO's words for Ollama's reasons to end an answer; any other reason is ``end_turn``.
 _FINISH_REASONS = {"stop": "end_turn", "length": "max_tokens"}
 
 
@@ -41,9 +41,9 @@ def message_of(result: Mapping[str, Any]) -> Mapping[str, Any]:
 def ollama_messages(messages: Any, system: Any) -> Any:
     """Return the messages of a chat as Ollama takes them. Anything but a list is returned unchanged, and refused later.
 
-    :param messages: canonical messages; None counts as none at all.
-    :param system: text or blocks that go before them.
-    :raises RefusedFieldError: when something in them has no place in Ollama's API.
+    :param messages: canonical messages; None counts as an empty list.
+    :param system: text or blocks of a system message before them.
+    :raises RefusedFieldError: if a part of them has no place in Ollama's API.
     """
     given = [] if messages is None else messages
     if not isinstance(given, list):
@@ -59,9 +59,9 @@ def ollama_messages(messages: Any, system: Any) -> Any:
 
 @dataclass
 class _Parts:
-    """What the content of a message is made of.
+    """The parts of a message's content.
 
-    :ivar results: what tools have answered, each of which is a message of its own for Ollama.
+    :ivar results: results of tools, which are separate messages for Ollama.
     """
 
     text: str = ""
@@ -87,7 +87,7 @@ class _Parts:
 
 
 def _translated(message: Mapping[str, Any], tools: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield what a message is: results of tools in its content are messages of their own, and come first.
+    """Yield the messages for Ollama. Results of tools in the content become separate messages, and come first.
 
     :param tools: the names of the tools that were called, by the id of the call.
     """
@@ -113,7 +113,7 @@ def _translated(message: Mapping[str, Any], tools: dict[str, str]) -> Iterator[d
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return a list, also of an object that holds its entries by name."""
+    """Return a list, or the values of an object."""
     if value is None:
         return []
     if isinstance(value, dict):
@@ -124,7 +124,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _block(block: Any) -> tuple[str, Any]:
-    """Return what a block is, and what of it Ollama gets."""
+    """Return the kind of a block, and its content for Ollama."""
     if isinstance(block, str):
         return "text", block
     kind = block.get("type") if isinstance(block, dict) else None
@@ -141,13 +141,13 @@ def _block(block: Any) -> tuple[str, Any]:
         if isinstance(data, str) and source == "base64":
             return "image", data
         raise RefusedFieldError(
-            "messages.content", f"has {kind} that is elsewhere, which is not fetched; put it into data, in base64"
+            "messages.content", f"has {kind} outside the request, which is not fetched; put it into data, in base64"
         )
     if kind in ("tool_use", "tool_result"):
         return kind, block
     raise RefusedFieldError(
         "messages.content",
-        "has a block that is none of text, thinking, image, audio, tool_use and tool_result, or has nothing in it",
+        "has a block that is empty, or is not text, thinking, image, audio, tool_use or tool_result",
     )
 
 
@@ -161,7 +161,7 @@ def _result(block: Mapping[str, Any], tools: Mapping[str, str]) -> dict[str, Any
 
 
 def _name_tool(made: dict[str, Any], message: Mapping[str, Any], tools: Mapping[str, str]) -> None:
-    """Say whose result a message is. A requester may give the id of the call alone."""
+    """Name the tool of a result. A requester may give only the id of the call."""
     identifier, name = message.get("tool_call_id"), message.get("name")
     if isinstance(identifier, str) and identifier:
         made["tool_call_id"] = identifier
@@ -171,7 +171,7 @@ def _name_tool(made: dict[str, Any], message: Mapping[str, Any], tools: Mapping[
 
 
 def _call(call: Any, tools: dict[str, str]) -> dict[str, Any]:
-    """Return a call of a tool as Ollama has it. Ollama 0.5.5 to 0.24.0 ignores the id."""
+    """Return a tool call for Ollama. Ollama 0.5.5 to 0.24.0 ignores the id."""
     function = call.get("function", call) if isinstance(call, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if function is None or not isinstance(name, str) or not name:
@@ -195,7 +195,7 @@ def ollama_tools(tools: Any) -> list[dict[str, Any]]:
     """Return tools as Ollama takes them.
 
     :param tools: an object that holds each tool by its name, or a list of tools.
-    :raises RefusedFieldError: when they are neither.
+    :raises RefusedFieldError: if they are neither, or a tool is invalid.
     """
     if isinstance(tools, dict):
         listed = [({"name": name, **tool} if isinstance(tool, dict) else tool) for name, tool in tools.items()]
@@ -228,7 +228,7 @@ def _tool(tool: Any) -> dict[str, Any]:
 
 
 def canonical_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the tools that a message of Ollama wants called, each with an id that is its own."""
+    """Return the tool calls in a message of Ollama, each with an id."""
     calls = message.get("tool_calls")
     found: list[dict[str, Any]] = []
     for call in calls if isinstance(calls, list) else []:
@@ -249,7 +249,7 @@ def canonical_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 def finish_reason(result: Mapping[str, Any], *, calls: bool) -> str:
     """Return why an answer of Ollama ended, in LegionIO's words.
 
-    :param calls: whether it wants tools called.
+    :param calls: whether the answer has tool calls.
     """
     reason: Optional[Any] = result.get("done_reason")
     return "tool_use" if calls else _FINISH_REASONS.get(reason if isinstance(reason, str) else "", "end_turn")

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The envelope of requests of protocol versions 2 and 3: which fields it must have, and which of them come back.
+"""The envelope of requests of protocol versions 2 and 3: its required fields, and the fields that answers repeat.
 
-A requester looks at an answer only if the body of the answer repeats the version, the operation and the correlation id.
-So these are known before anything is checked.
+A requester accepts an answer only if its body repeats the version, the operation and the correlation id. So these
+fields are read before any check.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ..reading import MAX_CORRELATION_ID, Envelope, envelope, refused
 from . import offerings
 from .params import ollama_fields
 
-#: The family of this worker's models, as requesters name it.
+#: The provider of this worker's models.
 FAMILY = "ollama"
 
-#: What every request must have, by its type; an empty object is there, a null is not.
+#: The required fields, by type. An object may be empty; a null counts as missing.
 _TEXTS = (
     "request_id",
     "correlation_id",
@@ -45,10 +45,10 @@ _TEXTS = (
 _OBJECTS = ("params", "message_context", "caller", "trace_context")
 _NUMBER = "timeout_seconds"
 
-#: Fields of the older dialects, which no worker of these versions takes.
+#: Fields of the older dialects, which workers of these versions refuse.
 _FOREIGN = ("schema_version", "request_type", "fleet_correlation_id")
 
-#: What an answer repeats, if it can, beside the correlation id, the operation and the context.
+#: The fields that an answer repeats if the request has them, besides the correlation id, the operation and the context.
 REPEATED = (
     "request_id",
     "idempotency_key",
@@ -67,12 +67,12 @@ LEEWAY = 30.0
 
 @dataclass(frozen=True)
 class Version:
-    """What one version of the protocol has of its own.
+    """The differences of one version of the protocol.
 
-    :ivar operations: the call of Ollama for each operation that is served.
-    :ivar needs_contract: whether each request names an offering; its params are then checked for what must be there,
-        and for what must not be there twice.
-    :ivar not_exact: operations that a request may not ask for when it names an offering.
+    :ivar operations: the call of Ollama for each served operation.
+    :ivar needs_contract: whether each request must name an offering. Then params are also checked for missing and for
+        repeated fields.
+    :ivar not_exact: operations whose requests must not name an offering.
     """
 
     number: int
@@ -82,16 +82,16 @@ class Version:
 
 
 def is_version(document: Mapping[str, Any], number: int) -> bool:
-    """Whether a body says that it is in this version, as a number or as a text."""
+    """Return whether a body states this version, as a number or as a text."""
     stated = document.get("protocol_version")
     return not isinstance(stated, bool) and (stated == number or stated == str(number))
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who asks, as the body says it: a token covers the body alone.
+    """The sender of a request, according to the body, because a token covers only the body.
 
-    :ivar contradictions: names of fields that property and body give different values.
+    :ivar contradictions: names of fields with different values in property and body.
     """
 
     operation: str
@@ -101,9 +101,9 @@ class Sender:
 
 
 def sender_of(message: Message, document: Mapping[str, Any], lane: Lane, found: Envelope) -> Sender:
-    """Return who asks.
+    """Return the sender of a request.
 
-    :param found: what every dialect finds in the request, which counts where the body says nothing.
+    :param found: the fields that every dialect reads, for those that the body lacks.
     """
     operation, stated = document.get("operation"), document.get("correlation_id")
     written = short_string(document.get("reply_to"))
@@ -116,7 +116,7 @@ def sender_of(message: Message, document: Mapping[str, Any], lane: Lane, found: 
 
 
 def read_request(version: Version, message: Message, document: Mapping[str, Any], lane: Lane) -> Request:
-    """Read a request. It never raises: what must not be served has a failure."""
+    """Read a request. Never raises: a request that must not be served has a failure."""
     found = envelope(message, document, lane)
     sender = sender_of(message, document, lane, found)
     operation = sender.operation
@@ -155,9 +155,9 @@ def read_request(version: Version, message: Message, document: Mapping[str, Any]
 
 
 def repeated(version: Optional[int], request: Request) -> dict[str, Any]:
-    """Return what every answer to a request repeats of it. A null is left out.
+    """Return the fields that every answer to a request repeats, without nulls.
 
-    :param version: None where the request itself keeps the version that it stated.
+    :param version: None to repeat the version that the request has stated.
     """
     body = {
         "protocol_version": version,
@@ -193,9 +193,9 @@ def _malformed(version: Version, document: Mapping[str, Any]) -> Optional[Failur
 
 
 def _contradictions(message: Message, document: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of fields that property and body give different values.
+    """Return the names of fields with different values in property and body.
 
-    The broker replaces the property of a direct reply queue alone, which is not a contradiction.
+    With direct reply-to, the broker replaces only the property; this difference is not a contradiction.
     """
     names: list[str] = []
     for name in ("reply_to", "correlation_id"):
@@ -240,7 +240,7 @@ def _wrong_offering(version: Version, document: Mapping[str, Any], operation: st
     return None
 
 
-#: What the params of an operation must have in a version that is strict about them.
+#: The required field of an operation's params, in a version that checks them.
 _NEEDED: Mapping[str, str] = {"chat": "messages", "stream_chat": "messages", "embed": "text"}
 
 
@@ -268,7 +268,7 @@ def _expired(document: Mapping[str, Any]) -> Optional[Failure]:
 
 
 def _moment(text: Any) -> Optional[float]:
-    """Return a time, in seconds since 1970; None when the text is none. A time without a zone is UTC."""
+    """Return a time in seconds since 1970; None for any other text. A time without a zone is UTC."""
     if not isinstance(text, str) or not 10 <= len(text) <= 40:
         return None
     try:

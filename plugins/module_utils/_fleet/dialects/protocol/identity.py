@@ -10,18 +10,18 @@ from ...encrypted_bodies import is_encrypted
 from ...json_size import MAX_VALUES
 from ...messages import Message, decode
 
-#: Only a body with this in it can be one. To look for it takes less time than to parse any body.
+#: A text that each such body contains. Searching for it takes less time than parsing the body.
 _MARK = b'"protocol_version"'
 
-#: A copy that LegionIO has put into the queue again has none. Any other type says that the body is something else.
+#: The types of such requests. A copy that LegionIO has put into the queue again has no type.
 _TYPES = ("llm.fleet.request", None)
 
 
 def identifies_itself(message: Message) -> bool:
-    """Whether the body of a request has the version, the ids and the reply queue that protocol versions 2 and 3 need.
+    """Return whether the body has the version, the ids and the reply queue that protocol versions 2 and 3 need.
 
-    Then two messages with the same body are one request, whatever their properties are. So are two with the same
-    encrypted body: no two requests are encrypted alike.
+    Then two messages with the same body are one request, even if their properties differ. The same holds for two
+    messages with the same encrypted body, because each encryption has a new nonce.
     """
     if message.properties.type not in _TYPES:
         return False

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The object ``params`` of a request of protocol version 2 or 3, and what of it Ollama gets.
+"""The object ``params`` of a request of protocol version 2 or 3, translated into fields of Ollama's API.
 
-Options of the model stand in ``params`` itself, in ``params.options`` (which counts where ``params`` says nothing), or
-in ``params.params`` (a piece of the provider's own request, which counts before all others). All three are read.
+Options of the model are in ``params`` itself, in ``params.options`` (overridden by ``params``), or in ``params.params``
+(a part of the provider's own request, which overrides the others). All three are read.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from .canonical import ollama_messages, ollama_tools
 #: Options that Ollama has by another name.
 _RENAMED: Mapping[str, str] = {"max_tokens": "num_predict", "stop_sequences": "stop"}
 
-#: What a requester keeps for itself.
+#: Fields that only the requester uses.
 _NOT_FOR_OLLAMA = ("headers", "offering_id", "offering_metadata", "model", "stream", "provider", "provider_instance")
 
-#: What Ollama is asked for a count of tokens: it says how many it has read when it has made one.
+#: Options for a count of tokens: Ollama reports how many it has read after it has generated one.
 _COUNTED: Mapping[str, Any] = {"num_predict": 1}
 
 Found = tuple[dict[str, Any], tuple[str, ...]]
 
 
 def ollama_fields(operation: str, params: Mapping[str, Any]) -> Found:
-    """Return the fields of Ollama's API that an operation asks for, unchecked, and what has no field there.
+    """Return the unchecked fields for Ollama's API, and the names of params without a field there.
 
     :param operation: ``chat``, ``embed`` or ``count_tokens``; anything else counts as ``chat``.
-    :raises RefusedFieldError: when a value has no meaning there.
+    :raises RefusedFieldError: if a value cannot be translated.
     """
     fields, options = _flattened(params)
     for name in _NOT_FOR_OLLAMA:
@@ -45,7 +45,7 @@ def ollama_fields(operation: str, params: Mapping[str, Any]) -> Found:
     else:
         _translate_chat(fields, left_out)
     if operation == "count_tokens":
-        # What is too long would be cut, and the count be that of the rest.
+        # Otherwise Ollama would cut a prompt that is too long, and count only the rest.
         fields["truncate"] = False
         fields.pop("format", None)
         options.update(_COUNTED)
@@ -55,7 +55,7 @@ def ollama_fields(operation: str, params: Mapping[str, Any]) -> Found:
 
 
 def _flattened(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields and the options of the model, wherever they stand. A null counts as absent."""
+    """Return the fields and the options of the model from all three places. A null counts as absent."""
     raw = _object("params.params", params.get("params"))
     unpacked = _object("params.options", params.get("options"))
     own = {name: value for name, value in params.items() if name not in ("params", "options")}
@@ -96,7 +96,7 @@ def _translate_chat(fields: dict[str, Any], left_out: list[str]) -> None:
 
 
 def _preferred(tools: list[dict[str, Any]], wishes: Mapping[str, Any], left_out: list[str]) -> list[dict[str, Any]]:
-    """Return the tools that a requester wants used. Ollama cannot be made to call one, or a number of them."""
+    """Return the tools that a requester prefers. Ollama cannot be forced to call a tool, or a number of tools."""
     choice = wishes.get("choice")
     if wishes.get("calls") is not None:
         left_out.append("tool_prefs.calls")
@@ -128,5 +128,5 @@ def _format(wanted: Any) -> Any:
         return "json"
     inner = wanted.get("json_schema", wanted)
     inner = inner if isinstance(inner, dict) else wanted
-    # {schema} and {name, strict, schema} hold a schema; a schema itself has a type, or says by other words what fits.
+    # {schema} and {name, strict, schema} contain a schema; any other object is the schema itself.
     return inner["schema"] if isinstance(inner.get("schema"), dict) else inner

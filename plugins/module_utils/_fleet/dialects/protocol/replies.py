@@ -23,10 +23,10 @@ REQUEST = "llm.fleet.request"
 RESPONSE = "llm.fleet.response"
 ERROR = "llm.fleet.error"
 
-#: How the message id begins.
+#: Prefixes of message ids.
 _PREFIXES = {RESPONSE: "llm_fleet_res", ERROR: "llm_fleet_err", REQUEST: "llm_fleet_req"}
 
-#: The class that LegionIO raises, by the code of an error.
+#: The class of LegionIO's exception for each code of an error.
 _CLASSES = {
     "configuration_error": "ConfigurationError",
     "policy_error": "PolicyError",
@@ -63,7 +63,7 @@ def error(
 ) -> Reply:
     """Return an error.
 
-    :param code: the protocol's own.
+    :param code: the protocol's code.
     """
     body = {
         **repeated(version, request),

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Protocol version 2, of legion-llm 0.9 and lex-llm 0.3.6 to 0.7.6: flat answers, and codes of its own for errors.
+"""Protocol version 2, of legion-llm 0.9 and lex-llm 0.3.6 to 0.7.6: flat answers, and its own codes for errors.
 
-Deliberate differences from lex-llm 0.7.6: an answer has a ``finish_reason`` and, where the model thinks, ``thinking``,
-both of which its requesters read; ``tool_calls`` is a list, as they want it; an embedding is answered with numbers, and
-a count of tokens with a number.
+Deliberate differences from lex-llm 0.7.6: an answer has a ``finish_reason`` and, if the model thinks, ``thinking``,
+which requesters read; ``tool_calls`` is a list, as requesters expect; the answer to an embedding is numbers, and to a
+count of tokens a number.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .envelope import Version, is_version, read_request, repeated
 
 VERSION = Version(
     2,
-    # A stream comes as one whole reply: there are none on the wire.
+    # The answer to a stream is one whole reply: this version has no streams on the wire.
     {"chat": "chat", "stream": "chat", "embed": "embed", "count_tokens": "chat"},
     not_exact=("stream",),
 )
 
-#: The protocol's code for each of ours that is not a failure of the provider.
+#: The protocol's codes for our codes; the codes that are missing here are failures of the provider.
 _CODES: Mapping[str, str] = {
     "unknown_instance": "configuration_error",
     "unsupported_operation": "policy_error",
@@ -39,7 +39,7 @@ _CODES: Mapping[str, str] = {
 
 
 def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
-    """Whether the body says so."""
+    """Return whether the body states this version."""
     return is_version(document, VERSION.number)
 
 
@@ -52,7 +52,7 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     """Write the answer: a response or an error."""
     if isinstance(outcome, Failure):
         code = _CODES.get(outcome.code, "provider_error")
-        # By the rules of this version, whatever the provider fails at may be tried again.
+        # By the rules of this version, each failure of the provider may be retried.
         return replies.error(VERSION.number, request, worker, outcome, code, retryable=code == "provider_error")
     return replies.reply(request, worker, replies.RESPONSE, _response_body(request, outcome))
 
@@ -69,7 +69,7 @@ def _response_body(request: Request, success: Success) -> dict[str, Any]:
     }
     if request.request_type == "count_tokens":
         body["content"] = str(input_tokens)
-        body["usage"]["output_tokens"] = 0  # the one that was made for the count is of no use to anybody
+        body["usage"]["output_tokens"] = 0  # the one generated token only serves the count
     elif request.call == "embed":
         body["content"] = embedding_of(request, result)
     else:

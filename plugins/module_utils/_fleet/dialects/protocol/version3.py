@@ -4,10 +4,10 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Protocol version 3, of a branch of lex-llm (0.8.0) that is not released; the state of August 2026.
 
-Each request names an offering, and an answer is one object ``response``. What is not settled there: how an embedding
-and a count of tokens are answered, since no requester that asks for them is known. Here both are objects ``response``.
+Each request names an offering, and an answer is one object ``response``. The branch does not settle the answers to an
+embedding and a count of tokens, and no known requester asks for them. Here both are objects ``response``.
 
-Deliberate differences: those of version 2, and the operations that Ollama has nothing for are refused.
+Deliberate differences: those of version 2, and the refusal of operations that Ollama does not have.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .envelope import Version, is_version, read_request, repeated
 
 VERSION = Version(
     3,
-    # Answers come as one whole here, too.
+    # Here too, the answer to a stream is one whole reply.
     {"chat": "chat", "stream_chat": "chat", "embed": "embed", "count_tokens": "chat"},
     needs_contract=True,
 )
 
-#: The protocol's code for each of ours that is not a failure of the provider.
+#: The protocol's codes for our codes; the codes that are missing here are failures of the provider.
 _CODES: Mapping[str, str] = {
     "unknown_instance": "configuration_error",
     "invalid_token": "policy_error",
@@ -42,7 +42,7 @@ _CODES: Mapping[str, str] = {
 
 
 def recognises(_properties: Properties, _headers: Headers, document: Document) -> bool:
-    """Whether the body says so."""
+    """Return whether the body states this version."""
     return is_version(document, VERSION.number)
 
 
@@ -55,7 +55,7 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     """Write the answer: a response or an error."""
     if isinstance(outcome, Failure):
         code = _CODES.get(outcome.code, "provider_error")
-        # A field that is missing counts as a provider's failure that may go away, as in version 2.
+        # As in version 2, a missing field counts as a failure of the provider that may be retried.
         retryable = outcome.code == "invalid_envelope" or (code == "provider_error" and outcome.retriable)
         return replies.error(VERSION.number, request, worker, outcome, code, retryable=retryable)
     body = {**repeated(VERSION.number, request), "response": _response(request, outcome)}

@@ -154,7 +154,7 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
                 " tlsv13 alert certificate required (_ssl.c:2580)')\",)"
             ),
             BrokerTlsError,
-            "wants a client certificate and was shown none",
+            "requires a client certificate, and none was sent",
         ),
         (pika.exceptions.IncompatibleProtocolError("x"), BrokerTlsError, "does not speak AMQP"),
         (pika.exceptions.AMQPHeartbeatTimeout("no activity"), BrokerUnreachableError, "no activity"),

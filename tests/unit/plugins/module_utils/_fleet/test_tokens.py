@@ -157,7 +157,7 @@ def test_check_with_another_secret_refuses_the_token() -> None:
         ({"jti": 7}, "token"),
         ({"exp": "soon"}, "not signed with HS256"),
         ({"exp": str(2**40)}, "no claim exp that is a number"),
-        ({"exp": 2**62}, "longer than it is remembered"),
+        ({"exp": 2**62}, "longer than the worker remembers it"),
     ],
 )
 def test_check_of_a_token_with_a_wrong_claim_refuses_it(changes: dict[str, Any], text: str) -> None:
