@@ -13,7 +13,7 @@ from typing import Any, Optional
 from .api_errors import UnsendableRequestError
 from .json_text import MAX_LEVELS, read_json
 
-#: Levels of a document. The answer to a requester adds some levels, and must not exceed the limit either.
+#: The most levels of a document. The answer to a requester adds some levels, and has the same limit.
 MAX_DOCUMENT_LEVELS = MAX_LEVELS - 4
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Reading of JSON texts from outside, which keeps deeply nested ones from Python's parser.
+"""Safe reading of JSON texts from outside: Python's parser never gets deeply nested ones.
 
 The parser calls itself for each level. In a deeply nested text it runs close to Python's recursion limit (about 1,000
 levels in Python 3.9 to 3.11, 1,500 in 3.12.1, 10,000 in 3.13). If Python then collects garbage, the finalizers
@@ -16,17 +16,17 @@ import itertools
 import json
 from typing import Any, Union
 
-#: Levels of lists and objects that a text from outside may have. Ruby's json takes as many by default
-#: (JSON.parse, ``max_nesting``), and the schema of an answer, the deepest thing that requests have, may have 64.
+#: The most levels of lists and objects in a text from outside; the default of Ruby's json (JSON.parse,
+#: ``max_nesting``). The deepest part of a request is the schema of its answer, which may have 64.
 MAX_LEVELS = 100
 
 #: Bytes of a piece. A longer piece costs more, because the system must provide new memory.
 _PIECE = 1 << 16
 
-#: Innermost levels to remove at once, before brackets are counted one by one. Nearly no text has more.
+#: Innermost levels to remove at once, before brackets are counted one by one. Few texts have more.
 _AT_ONCE = 8
 
-#: Keep only quotation marks and brackets, all of them as square ones.
+#: A translation that keeps only quotation marks and brackets, and makes all brackets square.
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _REST = bytes(set(range(256)) - set(b'[]{}"'))
 
@@ -38,7 +38,7 @@ class NestedTooDeeplyError(ValueError):
 
 
 class AmbiguousObject(dict[str, Any]):
-    """A JSON object in which an object, at any level, has a name twice: readers disagree which value counts."""
+    """A JSON object with a repeated name, at any level. Readers disagree which value counts."""
 
 
 def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, most: int = MAX_LEVELS) -> Any:
@@ -56,7 +56,7 @@ def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, mo
 
 
 def read_json_closely(content: Union[str, bytes], **options: Any) -> Any:
-    """Return the same as :func:`read_json`, and an :class:`AmbiguousObject` for an object where a name stands twice.
+    """Return the value of a JSON text like :func:`read_json`, but an :class:`AmbiguousObject` if it repeats a name.
 
     :param options: of the decoder.
     """
@@ -73,13 +73,13 @@ def read_json_closely(content: Union[str, bytes], **options: Any) -> Any:
 
 
 def has_more_levels(text: str, most: int) -> bool:
-    """Whether lists and objects are nested deeper than allowed. Brackets in strings do not count.
+    """Return whether lists and objects are nested deeper than allowed. Brackets in strings do not count.
 
-    A text that is not JSON has at least the levels that a parser meets before it gives up.
+    In a text that is not JSON, at least the levels that a parser meets before it gives up count.
     """
     if _has_few_openings(text, most):
         return False
-    # In this order, since the second of two backslashes does not escape the quotation mark after it.
+    # Backslashes first, because the second of two backslashes does not escape the quotation mark after it.
     plain = text.replace("\\\\", "").replace('\\"', "")
     pieces = (plain[start : start + _PIECE] for start in range(0, len(plain), _PIECE))
     marks = b"".join([piece.encode("utf-8", "surrogatepass").translate(_SQUARE, _REST) for piece in pieces])
@@ -94,7 +94,7 @@ def has_more_levels(text: str, most: int) -> bool:
 
 
 def _has_few_openings(text: str, most: int) -> bool:
-    """Whether a text has too few opening brackets to be nested deeply."""
+    """Return whether a text has too few opening brackets to be nested deeply."""
     left = most
     for bracket in "[{":
         at = text.find(bracket)

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Numbers that somebody else wrote, made safe to calculate with.
+"""Safe reading of numbers from outside.
 
-JSON and AMQP both carry more than a float can hold (NaN, infinity, an integer of 400 digits), and to Python a truth
-value is a number too. Every such value is read here.
+JSON and AMQP can contain NaN, infinity and integers of 400 digits, and for Python a truth value is a number. The
+functions here return None for all of these.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from typing import Optional
 
-#: Digits of a whole number that is written as text. Far more than milliseconds since 1970 need.
+#: The most digits of a number in a text. Milliseconds since 1970 have 13.
 MAX_DIGITS = 15
 
 
 def finite(value: object) -> Optional[float]:
-    """Return a finite number as a float; None for any other value, texts and truth values too."""
+    """Return a finite number as a float; None for any other value, such as a text or a truth value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -35,7 +35,7 @@ def whole(value: object) -> Optional[int]:
 
 
 def digits(text: object) -> Optional[int]:
-    """Return the number that a text of ASCII digits is; None for any other text and for more than 15 digits."""
+    """Return the number in a text of at most 15 ASCII digits; None for any other value."""
     if not isinstance(text, str) or not 0 < len(text) <= MAX_DIGITS or not (text.isascii() and text.isdecimal()):
         return None
     return int(text)

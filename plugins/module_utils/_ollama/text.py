@@ -13,11 +13,11 @@ SHOWN = 200
 def printable(value: object, limit: int = SHOWN) -> str:
     """Return a value from outside as one line of printable text.
 
-    Line feeds, terminal escapes, bidirectional marks and half surrogates come out as backslash escapes, so that the
-    text cannot forge a line, colour a terminal, reorder what stands around it, or fail to be encoded.
+    Line feeds, terminal escapes, bidirectional marks and half surrogates become backslash escapes, so that the text
+    cannot forge a line, colour a terminal, reorder the text around it, or fail to be encoded.
 
-    :param value: a text; bytes are read as UTF-8; anything else is shown as ``str`` shows it.
-    :param limit: characters of the value that are kept. A longer value ends with how many more it has.
+    :param value: a text; bytes are decoded as UTF-8, and other values converted by ``str``.
+    :param limit: characters to keep. A longer value ends with the number of omitted characters.
     """
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, (bytes, bytearray)) else str(value)
     kept = text[:limit]
@@ -30,9 +30,9 @@ def printable(value: object, limit: int = SHOWN) -> str:
 
 
 def without_credentials(address: str) -> str:
-    """Return an address or URL without its login, everything before the last ``@`` of the host, for messages.
+    """Return an address or URL for messages, with ``***`` instead of its login.
 
-    A text that cannot be read as an address loses everything up to the last ``@``.
+    The login is the text between the scheme and the last ``@``, in an invalid address, too.
     """
     scheme, separator, rest = address.rpartition("://")
     return address if "@" not in rest else f"{scheme}{separator}***@{rest.rpartition('@')[2]}"

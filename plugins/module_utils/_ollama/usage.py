@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What a call has used, in one shape for chat, generate and embed."""
+"""Token counts and durations of a call, in one form for chat, generate and embed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FIELDS = {
 def usage_of(response: Mapping[str, Any]) -> dict[str, int]:
     """Return tokens (counts) and durations (nanoseconds) of a complete response.
 
-    A missing field is 0: Ollama omits zeros, and an embedding has no output tokens. An invalid count is 0,
-    too: text, a number below 0, or one that no counter of 64 bits can reach.
+    A missing field is 0: Ollama omits zeros, and an embedding has no output tokens. An invalid count, such as a text,
+    a negative number or a number above :data:`LARGEST`, is 0, too.
     """
     return {ours: counted(response.get(theirs)) for ours, theirs in _FIELDS.items()}
 
 
 def tokens_of(response: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the tokens of a complete response, of its input and of its output, as :func:`usage_of` does."""
+    """Return the input tokens and the output tokens of a complete response, as :func:`usage_of` does."""
     return counted(response.get(_FIELDS["input_tokens"])), counted(response.get(_FIELDS["output_tokens"]))
 
 
