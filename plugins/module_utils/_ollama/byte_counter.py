@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The progress of a long run: the threads that move bytes count them, a reporter reads the count now and then.
+"""The progress of a long run: threads count the bytes that they move, and a reporter reads the counts.
 
-Counting costs one addition, so a reader never delays the threads that move bytes.
+Reading takes no lock, so a reader never delays these threads.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 class Reading(NamedTuple):
     """The values of a counter at one moment.
 
-    :ivar what: what is being moved, such as the name of a model; empty as long as nothing is.
-    :ivar step: the current step, where bytes do not show progress; else empty.
-    :ivar done: bytes at their destination, those of earlier runs included.
-    :ivar total: bytes at the destination when the run has ended; 0 if unknown.
-    :ivar kept: the part of ``done`` that did not have to be moved in this run.
+    :ivar what: the thing that is moved, such as the name of a model; empty before the first one.
+    :ivar step: the current step, if bytes do not show progress; else empty.
+    :ivar done: bytes at their destination, including those of earlier runs.
+    :ivar total: bytes at the destination at the end of the run; 0 if unknown.
+    :ivar kept: bytes of ``done`` that are from before this run.
     :ivar near: bytes that neighbours sent.
     """
 
@@ -42,27 +42,28 @@ class ByteCounter:
         self._layers: dict[str, tuple[int, int]] = {}
 
     def expect(self, what: str, total: int, *, kept: int = 0) -> None:
-        """Announce the bytes of a run; ``kept`` of them are there from an earlier run."""
-        kept = min(kept, total)  # a disk gives space in blocks
+        """Announce the bytes of a run; ``kept`` of them are at the destination already."""
+        kept = min(kept, total)  # the blocks of a file may exceed its size
         with self._lock:
             self._reading = Reading(what, "", kept, total, kept)
 
     def add(self, count: int, what: str = "", *, from_neighbour: bool = False) -> None:
-        """Count bytes that were moved, and what they belong to.
+        """Count moved bytes.
 
+        :param what: the thing that the bytes belong to.
         :param from_neighbour: whether a neighbour sent them.
         """
         with self._lock:
             before = self._reading
-            # A blob that has to be started over brings some of its bytes twice.
+            # A blob that starts over moves some of its bytes twice.
             done = min(before.done + count, before.total or before.done + count)
             near = before.near + count if from_neighbour else before.near
             self._reading = before._replace(what=what or before.what, done=done, near=near)
 
     def follow(self, what: str, document: Mapping[str, Any]) -> None:
-        """Take in one report of a pull, push or creation: ``{status[, digest, total, completed]}``.
+        """Record a report of a pull, push or creation: ``{status[, digest, total, completed]}``.
 
-        The layers become known one after the other, so that the total grows.
+        The server reports one layer after the other, so the total grows.
         """
         digest, total = document.get("digest"), document.get("total")
         with self._lock:

@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """One call: its deadlines, and its cancellation from another thread.
 
-If a session of ``requests`` is closed, a caller that waits for the headers stays blocked, and Ollama continues to work.
-A shutdown of the socket ends both at once. So a call holds a duplicate of its socket's file descriptor, because the
-descriptor itself can be closed, or wrapped by TLS, at any moment.
+Closing a session of ``requests`` neither wakes a caller that waits for the headers nor stops Ollama. A shutdown of the
+socket does both at once. So a call holds a duplicate of its socket's file descriptor, because the descriptor itself can
+be closed, or wrapped by TLS, at any moment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Call:
     :param repeatable: whether the call may be repeated after a failure with an unknown outcome. With None the client
         decides: it repeats calls that have the same effect when run twice.
 
-    A call is used once. ``cancel`` may be called from any thread, at any time, more than once.
+    A call can be used only once. Any thread may cancel it, at any time, more than once.
     """
 
     def __init__(

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Features that older servers lack: a request for one is an error, because the server would silently ignore it.
+"""Features that older servers lack. A request for one is an error, because the server would silently ignore it.
 
-The versions are those of the first tag of ollama/ollama that has the feature.
+The version of a feature is the first tag of ollama/ollama that has it.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def lacking(version: str, needs: Mapping[str, str]) -> Optional[str]:
 
 
 def at_least(version: str, first: str) -> bool:
-    """Whether a version is not older than another; release candidates count as their release.
+    """Return whether a version is at least as new as another; release candidates count as their release.
 
-    An uninformative version, as the ``0.0.0`` of a build from source, counts as the newest.
+    An unknown version, such as the ``0.0.0`` of a build from source, counts as the newest.
     """
     numbers = _numbers(version)
     return numbers is None or not any(numbers) or numbers >= (_numbers(first) or (0, 0, 0))

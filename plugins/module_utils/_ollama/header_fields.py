@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Headers of HTTP requests: which names and values can be sent (RFC 9110, section 5)."""
+"""The names and values that headers of HTTP requests may have (RFC 9110, section 5)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .api_errors import InvalidServerError
 from .text import printable
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-#: Visible characters of Latin-1, with spaces and tabs between them. An empty value is one, too.
+#: Visible characters of Latin-1, with spaces and tabs between them. A value may be empty.
 _VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 
-#: What says where the body of a request ends. The client writes these headers itself.
+#: Headers that determine the end of the body. The client sets them itself.
 _FRAMING = ("content-length", "transfer-encoding")
 
 

@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Pull, push and create with a stall timeout: they may take any time while they make progress.
 
-The server reports every 60 ms whether anything has happened or not (server/download.go), so that its silence says
-nothing about a transfer that stands still; only new bytes and new steps count. And it is silent while it verifies or
-converts, so that its silence may be as long as a stall.
+The server reports every 60 ms even without progress (server/download.go), so a read timeout does not detect a stall.
+Only new bytes and new steps count as progress. The server is silent while it verifies or converts, so the read timeout
+is as long as the stall timeout.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .streams import ProgressStream
 #: Ollama's own unit), and an upgrade takes longer.
 RESTART_TIME = 60.0
 
-# Ollama's messages when the connection to the registry failed, rather than the request (server/download.go, images.go).
+# Ollama's messages for a failed connection to the registry, which may work later (server/download.go, images.go).
 _PASSING = re.compile(
     r"max retries exceeded|digest mismatch|EOF|timeout|timed out|connection (reset|refused)|\b(429|50[0234])\b",
     re.IGNORECASE,
@@ -51,7 +51,7 @@ class LongCalls:
     """The long calls of a client.
 
     :param stall_timeout: seconds without a new byte or a new step.
-    :param counter: counts the bytes, and has the steps.
+    :param counter: records the bytes and the steps.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class LongCalls:
     def pull(self, name: str, *, insecure: bool = False, policy: Optional[RetryPolicy] = None) -> None:
         """Pull the model of this name from the registry to the server.
 
-        After an interruption, such as a restart of the server or a registry that fails for a while, the pull is asked
-        for again, and Ollama resumes it. Only interruptions without progress in between count against the policy.
+        After an interruption, such as a restart of the server or a failure of the registry, the pull is repeated, and
+        Ollama resumes it. Only interruptions without progress in between count against the policy.
 
-        :raises ModelNotFoundError: when the registry does not have it.
+        :raises ModelNotFoundError: when the registry does not have the model.
         :raises StalledError: when there is no progress.
-        :raises OllamaError: when it was interrupted too often, or was refused.
+        :raises OllamaError: when the pull was interrupted too often, or was refused.
         """
         policy = policy or RetryPolicy()
         watch = _Watch(self._stall_timeout)
@@ -95,7 +95,7 @@ class LongCalls:
             self._follow(stream, f"The push of {name}", _Watch(self._stall_timeout), name)
 
     def create(self, name: str, body: Mapping[str, Any]) -> None:
-        """Make a model.
+        """Create a model.
 
         :raises StalledError: when there is no progress.
         """
@@ -143,7 +143,7 @@ class _Watch:
         now = time.monotonic()
         step = document.get("digest") or document.get("status")
         completed = document.get("completed") or 0
-        if completed != self._last.get(step):  # also backwards, when Ollama drops what did not verify
+        if completed != self._last.get(step):  # also when it falls: Ollama drops bytes that it could not verify
             self._last[step] = completed
             self._moved = now
         if completed > self._best.get(step, 0):
@@ -152,7 +152,7 @@ class _Watch:
         return now - self._moved > self.timeout
 
     def advanced(self) -> bool:
-        """Whether bytes arrived since the last call; restart the clock."""
+        """Return whether bytes arrived since the last call; restart the clock."""
         advanced, self._advanced = self._advanced, False
         self._moved = time.monotonic()
         return advanced

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Runner options and keep-alive times as people write them, in the types that Ollama wants.
+"""Conversion of runner options and keep-alive times to the types that Ollama requires.
 
-Templates of a playbook turn numbers into texts, and Ollama takes a text in the place of a number for an error only when
-the model is loaded, or not at all. The options and their types are those of ``option_ranges.py``.
+Templates of a playbook turn numbers into texts. Ollama reports a text in place of a number only when it loads the
+model, or never. ``option_ranges.py`` has the options and their types.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def keep_alive(value: Union[str, int, float, None]) -> Union[str, int, float, No
 
 
 def keep_alive_seconds(value: Union[str, int, float, None]) -> Optional[float]:
-    """Return a keep-alive time in seconds: infinite for a negative one, None for that of the server."""
+    """Return a keep-alive time in seconds: infinite for a negative time, None for the server's default."""
     value = keep_alive(value)
     if value is None:
         return None

@@ -53,7 +53,7 @@ def _decode(line: bytes, url: str) -> dict[str, Any]:
 
 
 class LineStream:
-    """The lines of one answer. Iterate to the end, or ``close`` the stream, which makes Ollama stop.
+    """The lines of one answer. Iterate to the end, or ``close`` the stream, which stops Ollama.
 
     A stream is a context manager and belongs to one thread. Another thread cancels it through its call.
 
@@ -70,7 +70,7 @@ class LineStream:
         self._error_of = error_of
 
     def close(self) -> None:
-        """Release the answer. If it was not read to its end, the server stops, too."""
+        """Release the response. If it was not read to its end, the server stops working on it."""
         finish, self._finish = self._finish, None
         if finish is not None:
             finish()
@@ -140,8 +140,8 @@ class Event:
     :ivar text: new text of the answer.
     :ivar thinking: new text of the thinking.
     :ivar tool_calls: new tool calls, in Ollama's format.
-    :ivar data: of a delta, the line as the server sent it; of ``done``, the complete response as without streaming:
-        the joined message with the metrics of the last line.
+    :ivar data: of a delta, the document of the line; of ``done``, the complete response in the form of an unstreamed
+        one, with the joined message and the metrics of the last line.
     """
 
     type: str
@@ -179,7 +179,7 @@ class GenerationStream(LineStream):
 def incomplete(partial: dict[str, Any], cut: Optional[ConnectionLostError] = None) -> IncompleteResponseError:
     """Return the error for an answer without ``done: true``.
 
-    Ollama ends an answer like that if the model repeats itself endlessly, or if its runner stops.
+    Ollama ends an answer early if the model repeats itself endlessly, or if its runner stops.
 
     :param partial: the received part of the answer.
     :param cut: the loss of the connection, if that was the reason.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The body of an upload: a file or an iterator, of a length that is known before the first byte."""
+"""The body of an upload: a file, or an iterator of known length."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Source = Union[str, "os.PathLike[str]", Iterable[Piece]]
 class Upload:
     """A request body of a known length.
 
-    :param source: a path, which can be sent again after a failure, or an iterable of bytes, which can not.
-    :param size: its length in bytes; of a path, the size of the file when None.
-    :raises UploadSourceError: when the file cannot be read, or the length of an iterable is missing; while it is sent,
-        when it turns out shorter or longer than announced.
-    :param on_bytes: called with the number of bytes that the network has taken.
+    :param source: a path, or an iterable of bytes. Only a path can be sent again after a failure.
+    :param size: the length in bytes, required for an iterable; None takes the size of the file.
+    :param on_bytes: called after each sent piece with its number of bytes.
+    :raises UploadSourceError: when the file cannot be read, or the size of an iterable is missing; while iterating,
+        when the source is shorter or longer than ``size``.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Upload:
             except OSError as error:
                 raise _unusable(self._path, error.strerror or str(error)) from error
         if size is None:
-            raise UploadSourceError("The length of what is uploaded from an iterator must be given")
+            raise UploadSourceError("The size of an upload from an iterator is missing")
         self._size = size
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be read a second time."""
+        """Whether the source can be read a second time."""
         return self._path is not None
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class Upload:
 def digest_and_size(path: str) -> tuple[str, int]:
     """Return the digest and the size in bytes of a file.
 
-    :raises UploadSourceError: when it cannot be read.
+    :raises UploadSourceError: when the file cannot be read.
     """
     hashed, size = hashlib.sha256(), 0
     for piece in _pieces_of(path):
