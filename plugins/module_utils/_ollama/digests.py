@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Digests of blobs and manifests, and the file names made from them.
 
-Ollama accepts ``sha256:`` and ``sha256-`` and does not normalise the case of the hexadecimal digits, so that
-upper-case digits would name another file (Ollama v0.33, manifest/paths.go). Only the form that Ollama itself writes is
-accepted here: a digest is safe to become part of a path exactly because nothing else is.
+Ollama accepts ``sha256:`` and ``sha256-``, and does not normalise the case of the hexadecimal digits: upper-case digits
+name another file (Ollama v0.33, manifest/paths.go). This module accepts only lower-case digits, as Ollama writes them,
+so that a digest is always a safe part of a path.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def parse_digest(text: object) -> str:
     return "sha256:" + match.group(1)
 
 
-@lru_cache(maxsize=4096)  # it is asked for many times in a run, of the same blobs
+@lru_cache(maxsize=4096)  # called many times for the same blobs
 def blob_file_name(digest: str) -> str:
     """Return the name of the file that holds a blob, ``sha256-<hex>``.
 
-    :raises InvalidDigestError: as :func:`parse_digest`; a digest can therefore never name a path outside its folder.
+    :raises InvalidDigestError: as :func:`parse_digest`; so the name never leads out of its folder.
     """
     return parse_digest(digest).replace(":", "-")
 

@@ -18,7 +18,7 @@ from .errors import InvalidNameError
 from .json_text import read_json
 from .names import ModelName
 
-#: A text in Go's syntax; whatever stands within it is not Python of more levels.
+#: A string of Go. Python's parser reads only such texts, because other texts could be nested too deeply.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BLOB_PATH = re.compile(r"sha256-([0-9a-f]{64})\"?$")
 
@@ -27,11 +27,11 @@ _BLOB_PATH = re.compile(r"sha256-([0-9a-f]{64})\"?$")
 class ListedModel:
     """A model of a server's list.
 
-    :ivar name: its name in full.
-    :ivar shown: its name as the server spells it.
-    :ivar digest: the SHA-256 of its manifest, ``sha256:<hex>``.
-    :ivar size: bytes of all its layers; manifests and blobs shared with other models count for each.
-    :ivar document: its entry of the list as the server sent it.
+    :ivar name: the complete name.
+    :ivar shown: the name as the server spells it.
+    :ivar digest: the SHA-256 of the manifest, ``sha256:<hex>``.
+    :ivar size: bytes of all layers; a blob that models share counts for each of them.
+    :ivar document: the entry of the list as the server sent it.
     """
 
     name: ModelName
@@ -49,20 +49,20 @@ def listed(document: Mapping[str, Any]) -> list[ListedModel]:
         try:
             name = ModelName.parse(shown)
         except InvalidNameError:
-            continue  # a foreign file in the store; no valid model name can mean it
+            continue  # a foreign file in the store, which no model name can select
         models.append(ListedModel(name, shown, full_digest(entry.get("digest")), entry.get("size") or 0, entry))
     return models
 
 
 def full_digest(text: Optional[str]) -> str:
-    """Return a digest with its algorithm; the server's lists leave it out."""
+    """Return a digest with its algorithm, which the server's lists omit."""
     if not text or text.startswith("sha256:"):
         return text or ""
     return "sha256:" + text
 
 
 def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel]:
-    """Return the model that the server finds for this name: the same spelling, else the same name in another case."""
+    """Return the model that the server finds for a name: with the same spelling, else with another case."""
     folded = None
     for model in models:
         if model.name == name:
@@ -73,11 +73,11 @@ def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel
 
 
 def matches(pattern: str, name: ModelName) -> bool:
-    """Whether a name matches a shell pattern (``*``, ``?``, ``[...]``), or a name in any of its forms.
+    """Return whether a name matches a shell pattern (``*``, ``?``, ``[...]``), or equals a name in any of its forms.
 
-    A pattern is compared with the short form and with the full one, without regard to case, as the server does.
+    A pattern is compared with the short and the full form of the name. Like for the server, case does not count.
 
-    :raises InvalidNameError: for a text that is neither.
+    :raises InvalidNameError: for a text that is neither a pattern nor a name.
     """
     if not re.search(r"[*?[]", pattern):
         return ModelName.parse(pattern).full.casefold() == name.full.casefold()
@@ -86,9 +86,9 @@ def matches(pattern: str, name: ModelName) -> bool:
 
 
 def parameters_of(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an answer to ``show``, by name; one that is set several times has a list.
+    """Return the parameters of an answer to ``show``, by name; a parameter that is set several times has a list.
 
-    They come as lines of a name and a value in Go's syntax (server/routes.go, GetModelInfo).
+    Each line of the answer has a name, and a value in Go's syntax (server/routes.go, GetModelInfo).
     """
     found: dict[str, list[Any]] = {}
     for line in (shown.get("parameters") or "").splitlines():
@@ -99,8 +99,7 @@ def parameters_of(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _go_value(text: str) -> Any:
-    # What Go writes is JSON for numbers and truth values, and nearly so for texts, where it has more escapes; those
-    # Python has too.
+    # Go writes numbers and truth values like JSON. Its strings have more escapes, which Python has, too.
     with contextlib.suppress(ValueError):
         return read_json(text)
     if _QUOTED.fullmatch(text):
@@ -110,9 +109,9 @@ def _go_value(text: str) -> Any:
 
 
 def weights_of(shown: Mapping[str, Any]) -> list[str]:
-    """Return the digests of model, projectors and adapters of an answer to ``show``, which its Modelfile begins with.
+    """Return the digests of weights, projectors and adapters, from the Modelfile of an answer to ``show``.
 
-    Empty for a model that is kept otherwise (MLX, cloud).
+    The list is empty for a model in another form (MLX, cloud).
     """
     digests = []
     for line in (shown.get("modelfile") or "").splitlines():

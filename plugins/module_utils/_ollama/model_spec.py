@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The recipe of a model, from another model or from files, and the differences between a model and its recipe.
 
-Ollama keeps no recipe, so a model that exists is compared with what the recipe would make of its origin, part by part.
-What create does to each part is that of Ollama v0.24.0 and v0.32.5 (server/create.go): parameters and licenses are
-added to those of the origin; template, system prompt and messages replace them, and an empty one leaves them alone.
+Ollama keeps no recipe. So each part of an existing model is compared with the part that create would make of the
+origin, by the rules of Ollama v0.24.0 and v0.32.5 (server/create.go): parameters and licenses are added to those of the
+origin; the template, system prompt and messages replace those of the origin unless they are empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 from .model_list import parameters_of, weights_of
 from .names import ModelName
 
-#: Returns the digest of a file on this machine, which may take a while.
+#: Returns the digest of a file on this machine. Hashing a large file may take minutes.
 DigestOf = Callable[[str], str]
 
 
@@ -26,10 +26,10 @@ DigestOf = Callable[[str], str]
 class ModelSpec:
     """The recipe of a model, with either ``origin`` or ``files``.
 
-    :ivar origin: the model that it starts from.
-    :ivar files: paths on this machine, by the name that each file has in the model.
-    :ivar adapters: the same of adapters.
-    :ivar parameters: runner options in their types.
+    :ivar origin: the model to start from.
+    :ivar files: paths on this machine, by the name of each file in the model.
+    :ivar adapters: paths of adapters, by name like ``files``.
+    :ivar parameters: runner options, each with the type that Ollama requires.
     :ivar messages: ``{role, content}`` each.
     """
 
@@ -65,7 +65,7 @@ class ModelSpec:
 
 
 def wanted(recipe: ModelSpec, origin: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the future description of the model, in the form of :func:`present`.
+    """Return the description that the recipe leads to, in the form of :func:`present`.
 
     :param origin: the origin's answer to ``show``.
     """
@@ -101,9 +101,9 @@ def differences(
 ) -> list[str]:
     """Return the parts in which a model differs from its recipe, as far as the server shows them.
 
-    A template and stop words that nobody gave may have been found in the files by Ollama itself, so they do not count
-    when the model is made from files. Ollama makes new weights when it converts or quantizes: only their kind and
-    quantization can be compared.
+    Ollama itself may find a template and stop words in the files of a model. So for a model from files these count only
+    if the recipe has them. Ollama makes new weights when it converts or quantizes; then only their kind and
+    quantization are compared.
 
     :param shown: the model's answer to ``show``.
     :param digest_of: called only for the files whose bytes the model keeps.
@@ -148,5 +148,5 @@ def _message(message: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _as_lists(parameters: Mapping[str, Any]) -> dict[str, list[Any]]:
-    # One stop word looks the same whether it was set alone or as a list of one.
+    # The server shows a single stop word and a list of one in the same way.
     return {name: value if isinstance(value, list) else [value] for name, value in parameters.items()}

@@ -4,11 +4,15 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Model names: ``[host/][namespace/]model[:tag]``.
 
-The grammar and the defaults are those of Ollama v0.33 (types/model/name.go): every part begins with a letter, a digit
-or an underscore; after it, a host may hold letters, digits, underscore, hyphen, dot and colon (350 bytes at most), a
-namespace the same without dot and colon (80), a model and a tag the same with a dot (80). Comparison is by the full
-form, with the case as written: Ollama looks names up without regard to case, but a mirror on a case-sensitive store
-cannot. :func:`as_present` and :func:`spellings` do as Ollama does.
+The grammar and the defaults are those of Ollama v0.33 (types/model/name.go). Each part begins with a letter, a digit or
+an underscore. These characters and some others may follow:
+
+- host: hyphens, dots and colons; 350 bytes at most
+- namespace: hyphens; 80 bytes at most
+- model, tag: hyphens and dots; 80 bytes at most
+
+Names are compared in full and with their case, because the keys of a mirror are case-sensitive. Ollama ignores the case
+when it looks up a name; :func:`as_present` and :func:`spellings` do the same.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ _FORM = "[host/][namespace/]model[:tag]"
 
 @dataclass(frozen=True, order=True)
 class ModelName:
-    """A complete model name. Instances are always valid, and safe to become path segments."""
+    """A complete model name. Instances are always valid, and their parts are safe path segments."""
 
     host: str
     namespace: str
@@ -56,14 +60,14 @@ class ModelName:
     def parse(cls, text: str) -> ModelName:
         """Read a name as a person writes it, and fill in the defaults.
 
-        :raises InvalidNameError: when the text does not fit the grammar.
+        :raises InvalidNameError: when the text is not a model name.
         """
         if not isinstance(text, str) or not text.strip():
             raise InvalidNameError("The name of a model is empty", remedy=f"Write it as {_FORM}", name="")
         rest = text.strip()
         scheme, separator, remainder = rest.partition("://")
         if separator:
-            # Ollama accepts a scheme in front of the host; it says how to reach the registry, not what the model is.
+            # Ollama accepts a scheme before the host. It concerns the connection to the registry, not the name.
             if scheme not in ("http", "https") or remainder.count("/") < 2:
                 raise _unfit(text)
             rest = remainder
@@ -94,7 +98,7 @@ class ModelName:
 
     @property
     def short(self) -> str:
-        """What Ollama itself shows: without default host and namespace, always with the tag."""
+        """The name as Ollama shows it: without default host and namespace, always with the tag."""
         if self.host != DEFAULT_HOST:
             return self.full
         if self.namespace != DEFAULT_NAMESPACE:
@@ -111,15 +115,15 @@ class ModelName:
 
 
 def spellings(name: ModelName, present: Iterable[ModelName]) -> list[ModelName]:
-    """Return the models that Ollama takes for this name: it looks names up without regard to case."""
+    """Return the models whose names differ from this one at most in case. Ollama does not distinguish them."""
     return sorted(other for other in present if other.key == name.key)
 
 
 def as_present(name: ModelName, present: Collection[ModelName]) -> ModelName:
     """Return the name under which Ollama's own pull would write a model.
 
-    It takes each part as any model of the store spells it (v0.33, server/routes.go, getExistingName), and would else
-    look the model up under another model's spelling of the same tag.
+    Ollama spells each part as any model of the store spells it (v0.33, server/routes.go, getExistingName). It would not
+    find a model with other spellings.
     """
     if name in present:
         return name

@@ -5,12 +5,12 @@
 """Patterns of model names, which decide what may be imported, served or removed.
 
 A pattern has the parts of a name, ``[host/][namespace/]model[:tag]``, and each part is compared with the same part of
-the name. A wildcard therefore crosses neither ``/`` nor ``:``, and ``llama3*`` does not find
-``llama3.example.com/library/x``. What a pattern leaves out is the default of a name, with these exceptions:
+the name. A wildcard therefore crosses neither ``/`` nor ``:``, and ``llama3*`` does not match
+``llama3.example.com/library/x``. Parts that a pattern omits have the defaults of a name, with these exceptions:
 
-- ``llama3*``: a model with a wildcard and without a tag stands for all tags, because a single one can hardly be meant.
-- ``*`` and ``*:8b``: a model that is ``*``, without a namespace, stands for the models of all hosts and namespaces.
-- ``hf.co/*``: all models of a host. A namespace has no dot and no colon, so the first part can only be a host.
+- ``llama3*``: a model with a wildcard and without a tag matches all tags.
+- ``*`` and ``*:8b``: the model ``*`` without a namespace matches the models of all hosts and namespaces.
+- ``hf.co/*`` matches all models of a host. A namespace has no dot and no colon, so the first part can only be a host.
 """
 
 from __future__ import annotations
