@@ -4,13 +4,12 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Manifests: the JSON files that list the blobs of a model.
 
-A manifest comes from a mirror or a disk that others write to, and is treated as hostile. It is kept as the bytes that
-were read: Ollama shows the SHA-256 of the file as the model's digest, so a rewritten manifest would be another
-model.
+A manifest is treated as hostile, because others can write to the mirror or disk that it comes from. Its bytes are kept
+unchanged: their SHA-256 is the model's digest, so a rewritten manifest would be another model.
 
 Ollama reads manifests with Go's encoding/json (v0.33, manifest/manifest.go), which takes the last of several equal keys
-and ignores the case of keys. Where Go and Python could understand a manifest differently it is refused, or else Ollama
-might look for blobs that nobody verified.
+and ignores the case of keys. A manifest that Go and Python could read differently is refused, because Ollama might then
+use blobs that were not verified.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from .digests import digest_of, parse_digest
 from .errors import CollectionError, InvalidDigestError
 from .json_text import NestedTooDeeplyError, read_json
 
-#: Bytes. The size up to which the OCI distribution specification wants registries to accept manifests; a model of
-#: 10,000 tensor layers needs about 3 MB.
+#: Bytes. By the OCI distribution specification, registries should accept manifests up to this size. The manifest of a
+#: model of 10,000 tensor layers has about 3 MB.
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 
-#: Bytes. The largest file that ext4 can hold (16 TiB, blocks of 4 KiB); beyond it a size is a mistake or an attack.
+#: Bytes. The largest file of ext4 (16 TiB, with blocks of 4 KiB); a larger size is a mistake or an attack.
 MAX_BLOB_SIZE = 16 * 1024**4
 
 #: Accepted media types of a manifest. Ollama writes the first; registries also serve the second, of the same format.
@@ -44,7 +43,7 @@ _KEYS = {
 
 
 class ManifestError(CollectionError):
-    """The bytes are not a manifest, or not a trustworthy one."""
+    """The bytes are not a valid manifest, or cannot be trusted."""
 
     code = "manifest_invalid"
 
@@ -59,9 +58,9 @@ class UnsupportedManifestError(ManifestError):
 class Layer:
     """One entry of a manifest.
 
-    :param media_type: what Ollama uses the blob for, as ``application/vnd.ollama.image.model``.
-    :param size: in bytes, as the manifest states it.
-    :param name: of a tensor or a file, in models of many layers; else empty.
+    :param media_type: the use of the blob, such as ``application/vnd.ollama.image.model``.
+    :param size: bytes of the blob, from the manifest.
+    :param name: the name of a tensor or file, in models of many layers; else empty.
     """
 
     media_type: str
@@ -82,10 +81,10 @@ class Manifest:
     def parse(cls, raw: bytes) -> Manifest:
         """Read a manifest.
 
-        :raises UnsupportedManifestError: when it is of another kind.
-        :raises ManifestError: when it is not a manifest, or one that no tool writes.
+        :raises UnsupportedManifestError: for a manifest of another kind.
+        :raises ManifestError: for bytes that are not a valid manifest.
         """
-        body = _object(_decoded(raw), "the whole")
+        body = _object(_decoded(raw), "its content")
         kind = body.get("mediaType", "")
         if "manifests" in body or (kind and kind not in MANIFEST_TYPES):
             raise UnsupportedManifestError(
@@ -138,7 +137,7 @@ def _decoded(raw: bytes) -> Any:
     if len(raw) > MAX_MANIFEST_SIZE:
         _refuse(f"it has {len(raw)} bytes, more than the {MAX_MANIFEST_SIZE} that a manifest may have")
     if not raw.strip():
-        _refuse("it is empty, as files are after a power failure")
+        _refuse("it is empty, as a file can be after a power failure")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -161,7 +160,7 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number(digits: str) -> int:
-    # A number of a million digits takes minutes to read on Pythons that set no limit themselves.
+    # Pythons without a limit of their own take minutes to read a number of a million digits.
     if len(digits) > 20:
         _refuse("it has a number that is too large")
     return int(digits)
@@ -188,7 +187,7 @@ def _layer(entry: object, what: str) -> Layer:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_BLOB_SIZE:
         _refuse(f"{what} cannot have the size {_shown(size)}")
     for text in (media_type, name):
-        # It ends up in results and messages, where control characters and broken surrogates do harm.
+        # Both appear in results and messages, where control characters and broken surrogates do harm.
         if not isinstance(text, str) or not text.isprintable():
             _refuse(f"{what} has a mediaType or a name that is not plain text")
     return Layer(media_type, digest, size, name)

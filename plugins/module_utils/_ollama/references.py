@@ -17,12 +17,12 @@ from .names import ModelName
 
 @dataclass
 class References:
-    """Which models name which blobs.
+    """The models that name each blob.
 
     :ivar users: the models that name a blob, by its digest.
-    :ivar names: every model that was found, whether its manifest could be read or not.
-    :ivar doubts: why there may be unknown manifests, one complete message for each reason. With a doubt every blob
-        counts as named.
+    :ivar names: all found models, including those with an unreadable manifest.
+    :ivar doubts: complete messages, each a reason why there may be unknown manifests. With a doubt every blob counts as
+        named.
     """
 
     users: dict[str, list[ModelName]] = field(default_factory=dict)
@@ -39,9 +39,9 @@ class References:
     ) -> bool:
         """Add the manifest of a model; return whether it exists.
 
-        :param read: returns its bytes; ``None`` when it was removed since it was listed.
-        :param where: its path or URL.
-        :param fatal: errors of the reading that are raised; any other one is a doubt.
+        :param read: returns the bytes of the manifest; ``None`` if it was removed after the listing.
+        :param where: the path or URL of the manifest.
+        :param fatal: errors of ``read`` to raise; any other error becomes a doubt.
         """
         try:
             raw = read()

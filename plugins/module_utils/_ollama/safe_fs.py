@@ -47,7 +47,7 @@ class NotPermittedError(DirectoryError):
 
 
 class UnsafePathError(DirectoryError):
-    """A file or link that root must not follow or overwrite has the wanted name."""
+    """The path is a file or link that root must not follow or overwrite."""
 
     code = "unsafe_path"
 
@@ -67,7 +67,7 @@ class OwnershipError(DirectoryError):
 class explained:  # noqa: N801 - used like a function
     """Turn the operating system's errors into typed ones.
 
-    A class, since a generator takes three times as long, which counts for a thousand files.
+    It is a class, because a generator takes three times as long, which counts for a thousand files.
 
     :param doing: completes "Could not ...", as in "write a blob".
     """
@@ -209,7 +209,7 @@ class Ownership:
         if owner is None and group is None and mode is None:
             return None
         file_mode = None if mode is None else _mode(mode)
-        # Whoever may read a directory may also search it.
+        # Permission to read a directory includes permission to search it.
         directory_mode = None if file_mode is None else 0o700 | file_mode | (file_mode & 0o444) >> 2
         return cls(
             None if owner is None else _user_id(owner),
@@ -220,7 +220,7 @@ class Ownership:
 
     @classmethod
     def like(cls, model: os.stat_result, asked: Optional[Ownership] = None) -> Ownership:
-        """Take the values that the task does not set from a directory."""
+        """Return the options of a task, with the values of a directory in place of missing ones."""
         root = os.geteuid() == 0
         # Never writable for everybody, even below /tmp; a set-group-ID bit passes the group on.
         mode = 0o700 | stat.S_IMODE(model.st_mode) & (0o775 | stat.S_ISGID)
@@ -347,7 +347,7 @@ class Directory:
                 created = True
             made = Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
         try:
-            # Somebody may have swapped the directory: change the owner only of an own, empty one.
+            # Another process may have replaced the directory: change the owner only of an empty one of this user.
             if os.fstat(made.descriptor).st_uid == os.geteuid() and not os.listdir(made.descriptor):
                 ownership.apply(made.descriptor, path, directory=True)
             self.sync()
@@ -395,9 +395,9 @@ class Directory:
     def open_file(self, name: str) -> Optional[int]:
         """Open a regular file for reading; return its descriptor, or ``None`` if it does not exist.
 
-        :raises UnsafePathError: if the name is not that of a regular file.
+        :raises UnsafePathError: if it is not a regular file.
         """
-        # O_NONBLOCK, since opening a pipe would wait for a writer.
+        # O_NONBLOCK, because opening a pipe would wait for a writer.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if self.trusts_links else os.O_NOFOLLOW)
         try:
             descriptor = os.open(name, flags, dir_fd=self.descriptor)

@@ -80,7 +80,7 @@ class Store:
 
     @classmethod
     def out_of_reach(cls, settings: StoreSettings, obstacle: str) -> Store:
-        """Return a store for a directory that cannot be read. It seems empty, and nothing can be created in it."""
+        """Return a store for a directory that cannot be read. It appears empty, and nothing can be created in it."""
         store = cls(StoreSettings("/"))
         store.close()
         store.settings = settings
@@ -96,7 +96,7 @@ class Store:
 
     @property
     def exists(self) -> bool:
-        """Whether the models directory exists, which means its ``blobs/``. Ollama creates that when it starts."""
+        """Whether the models directory has its ``blobs/``, which Ollama creates when it starts."""
         return self._blobs is not None
 
     def __enter__(self) -> Store:
@@ -173,7 +173,7 @@ class Store:
     def must_be_writable(self) -> None:
         """Check the permissions to write blobs and manifests.
 
-        :raises NotPermittedError: with the directory that is not writable.
+        :raises NotPermittedError: with the path of a directory that is not writable.
         """
         parts = [self._blobs, self._manifests, self.find_workspace()]
         if self._root is None:
@@ -217,7 +217,7 @@ class Store:
     def manifest(self, name: ModelName) -> Optional[bytes]:
         """Return the bytes of a manifest, unchecked; ``None`` if it does not exist.
 
-        Of a file that is too large for a manifest, return the beginning, which no parser accepts.
+        For a file that is too large for a manifest, return only the beginning, which no parser accepts.
         """
         *parents, tag = name.manifest_parts
         directory = self._descend(parents)
@@ -265,7 +265,7 @@ class Store:
 
     def _put(self, raw: bytes, directory: Directory, tag: str) -> None:
         """Write a temporary file on the same file system, and rename it."""
-        # A random name, since another host that shares the store may have a process of the same number.
+        # A random name, because processes on two hosts that share the store may have the same number.
         temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
         for place in (self.workspace, directory):
             try:
@@ -300,11 +300,11 @@ class Store:
         return removed
 
     def unseen(self) -> list[str]:
-        """Return why :meth:`names` may lack manifests, one complete message for each reason."""
+        """Return complete messages, each a reason why :meth:`names` may lack manifests."""
         return [str(entry) for entry in self._entries() if not isinstance(entry, ModelName)]
 
     def references(self, *, without: Collection[ModelName] = ()) -> References:
-        """Return which models name which blobs.
+        """Return the models that name each blob.
 
         :param without: models to ignore.
         """
@@ -388,7 +388,7 @@ def _below(directory: Directory, entry: str) -> Optional[Directory]:
 
 def _dangling(path: str) -> DirectoryError:
     return DirectoryError(
-        f"{path} is a symbolic link to something that is not there",
+        f"{path} is a symbolic link whose target does not exist",
         remedy="Mount the file system of the link's target, or remove the link",
         path=path,
     )

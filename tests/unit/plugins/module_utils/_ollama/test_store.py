@@ -146,7 +146,7 @@ def test_a_link_among_the_manifests_to_a_disk_that_is_away_is_a_doubt(store, pat
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(tmp_path / "away")
     (doubt,) = store.references().doubts
-    assert f"{link} is a symbolic link to something that is not there" in doubt
+    assert f"{link} is a symbolic link whose target does not exist" in doubt
 
 
 def test_a_directory_among_the_manifests_that_cannot_be_listed_is_a_doubt(store, path, monkeypatch):
