@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""One neighbour: another node that may have pieces of a blob, and what is known of it."""
+"""A neighbour: another node that may have pieces of a blob."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 #: The port of the blob server, unless the address has another one.
 PORT = 11480
 
-#: Seconds until a connection is there, and for which it may be silent.
+#: The longest time in seconds to open a connection, and the longest silence on an open one.
 CONNECT_TIMEOUT = 3.0
 SILENCE = 10.0
 
-#: Failures in a row after which a neighbour is left alone for the rest of the run.
+#: Failures in a row after which a neighbour is not asked again in this run.
 FAILURES = 4
 
-#: Seconds for which a neighbour rests that is busy, and the most for one that fails.
+#: The pause in seconds after a busy answer, and the longest pause after a failure.
 BUSY_REST = 0.5
 LONGEST_REST = 15.0
 
@@ -42,23 +42,23 @@ GOOD, LIED, FAILED = "good", "lied", "failed"
 
 
 class NeighbourError(OSError):
-    """A neighbour gives no useful answer."""
+    """A neighbour does not give a useful answer."""
 
 
 class NeighbourBusyError(NeighbourError):
-    """A neighbour has no room for a request now."""
+    """A neighbour has too many requests now."""
 
 
 class NeighbourLacksError(NeighbourError):
-    """A neighbour does not have what it had a moment ago."""
+    """A neighbour does not have the requested bytes any more."""
 
 
 @dataclass
 class View:
-    """What a neighbour has of a blob.
+    """The pieces of a blob at a neighbour.
 
     :ivar marks: a character for each piece (``piece_marks.py``).
-    :ivar importer: names the import that is under way there; empty if the neighbour has the whole blob.
+    :ivar importer: the name of the neighbour's running import of the blob; empty if it has the whole blob.
     """
 
     marks: bytes
@@ -66,18 +66,19 @@ class View:
 
     @cached_property
     def pieces(self) -> int:
-        """The pieces that it has, as bits (``piece_marks.py``)."""
+        """The pieces that the neighbour has, as bits (``piece_marks.py``)."""
         return pieces_in(self.marks)
 
 
 class Neighbour:
     """One neighbour. Several threads read from it at the same time.
 
-    :ivar name: its address, as results name it.
-    :ivar verdict: ``good``, ``lied`` or ``failed``; only a good one is asked.
-    :ivar trouble: the last thing that went wrong, for people; empty if nothing did.
-    :ivar received: bytes of right pieces that came from it.
-    :ivar reading: requests for pieces that are under way.
+    :ivar name: the address of the neighbour, as in results.
+    :ivar verdict: ``good``, ``lied`` or ``failed``; only a good neighbour is asked.
+    :ivar trouble: the last failure, as text for results; empty if there was none.
+    :ivar received: bytes of right pieces from this neighbour.
+    :ivar reading: the number of running requests for pieces.
+    :ivar view: the pieces of the current blob at this neighbour; ``None`` if unknown or none.
     """
 
     def __init__(self, address: str, signer: Optional[RequestSigner], tls: Optional[SSLContext] = None) -> None:
@@ -96,13 +97,13 @@ class Neighbour:
 
     @property
     def usable(self) -> bool:
-        """Whether it can be asked now."""
+        """Whether the neighbour can be asked now."""
         return self.verdict == GOOD and time.monotonic() >= self._rests_until
 
     def look(self, pieces: PieceList) -> Optional[View]:
-        """Ask which pieces it has; ``None`` if it has none and gets none.
+        """Return which pieces of a blob the neighbour has; ``None`` if it neither has nor imports the blob.
 
-        :raises OSError: if it gives no useful answer.
+        :raises OSError: if the neighbour does not give a useful answer.
         """
         answer = self._ask(f"/v1/blobs/{blob_file_name(pieces.digest)}/pieces", {})
         with contextlib.closing(answer):
@@ -112,17 +113,17 @@ class Neighbour:
             marks = answer.read(MOST_PIECES + 1)
             whole = answer.headers.get("x-blob-state") == "whole"
             if answer.headers.get("x-blob-size") != str(pieces.size):
-                raise NeighbourError(f"it has another size of {pieces.digest}")
+                raise NeighbourError(f"its blob {pieces.digest} has another size")
             if whole:
                 return View(bytes([PRESENT]) * len(pieces.digests))
             if answer.headers.get("x-piece-size") != str(pieces.piece_size) or len(marks) != len(pieces.digests):
-                raise NeighbourError(f"it has other pieces of {pieces.digest}")
+                raise NeighbourError(f"its pieces of {pieces.digest} have another size or number")
             return View(marks, printable(answer.headers.get("x-importer", ""), 32) or "unnamed")
 
     def open(self, pieces: PieceList, start: int, stop: int) -> BlockingResponse:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive.
 
-        :raises OSError: if it gives no useful answer.
+        :raises OSError: if the neighbour does not give a useful answer.
         """
         answer = self._ask(f"/v1/blobs/{blob_file_name(pieces.digest)}", {"range": f"bytes={start}-{stop - 1}"})
         try:
@@ -135,12 +136,12 @@ class Neighbour:
         return answer
 
     def worked(self, count: int) -> None:
-        """Note that right bytes came."""
+        """Count right bytes from this neighbour, which also ends a row of failures."""
         self._failures = 0
         self.received += count
 
     def failed(self, error: OSError) -> None:
-        """Note a failure: the neighbour rests for a while, and is left alone after several of them."""
+        """Record a failure. The neighbour is not asked for a while, and not at all after several failures in a row."""
         if isinstance(error, NeighbourBusyError):
             self._rests_until = time.monotonic() + BUSY_REST * random.uniform(0.5, 1.5)  # noqa: S311
             return
@@ -154,7 +155,7 @@ class Neighbour:
             self.verdict = FAILED
 
     def lied(self, piece: int, digest: str) -> None:
-        """Note a piece whose digest is wrong: the neighbour is left alone from now on."""
+        """Record a piece with a wrong digest. The neighbour is not asked again."""
         self.verdict = LIED
         self.trouble = f"sent wrong bytes as piece {piece} of {digest}"
         self.view = None
@@ -168,17 +169,17 @@ class Neighbour:
         if status == 503:
             raise NeighbourBusyError("it is busy")
         if status in (404, 416):
-            raise NeighbourLacksError("it does not have it any more")
+            raise NeighbourLacksError("it does not have the bytes any more")
         if status in (401, 403):
-            raise NeighbourError("it does not know this node: compare the secret and the clocks")
+            raise NeighbourError("it refuses the signature of this node: compare the secret and the clocks")
         if status != wanted:
             raise NeighbourError(f"it answers with status {status}")
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Return host and port of an address: ``host``, ``host:port``, ``[IPv6]:port``.
+    """Return host and port of an address: ``host``, ``host:port`` or ``[IPv6]:port``.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not an address.
     """
     host, bracket, rest = address.partition("]")
     if bracket and host.startswith("["):
@@ -188,7 +189,7 @@ def parse_address(address: str) -> tuple[str, int]:
     else:
         host, _colon, port = address.partition(":")
     if not host or not host.isascii() or any(sign in host for sign in "/@ \r\n[]"):
-        raise ValueError(f"{address!r} is no address")
+        raise ValueError(f"{address!r} is not an address")
     if port and not (port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"{address!r} has no port from 1 to 65535")
     return host, int(port or PORT)

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The neighbourhood of a node: all its neighbours, and a thread that asks them what they have of the current blob.
+"""The neighbourhood of a node: all its neighbours, and a thread that asks them for their pieces of the current blob.
 
-Which nodes may read the mirror follows from what everybody can see, so that nobody has to be asked for leave: of all
-imports of a blob that are under way, the few with the smallest names (which are random) are its readers, and each piece
-belongs to one reader. A node that dies is not seen any more, and its pieces belong to others.
+Each node decides by itself whether it may read the mirror, from data that every node can see. Of all running imports
+of a blob, the few with the smallest names (which are random) are the readers, and each piece belongs to one reader. If
+a node dies, the others no longer see it, and its pieces belong to other readers.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from .piece_list import PieceList
 from .piece_marks import CLAIMED, PRESENT
 from .signature import RequestSigner
 
-#: Imports that read a blob from the mirror while others of the same blob are under way. A reader sends its pieces
-#: to the others, so with few readers their links are the limit.
+#: The number of imports that read a blob from the mirror at the same time. Each reader sends its pieces to the other
+#: nodes, so with few readers, their links would be the limit.
 READERS = 24
 
-#: Neighbours that are asked again and again; the readers among them always.
+#: The number of neighbours that are asked repeatedly. The readers are always among them.
 ACTIVE = 48
 
 #: The most neighbours that are asked at the same time, and the most seconds of the first round, which asks all.
 ASKERS = 16
 FIRST_ROUND = 5.0
 
-#: Seconds between two rounds, and neighbours that are asked in each: a look costs both nodes a millisecond.
+#: Seconds between two rounds, and neighbours per round. One question costs each of the two nodes a millisecond.
 ROUND = 1.0
 ASKED = 8
 
-#: Seconds after which a neighbour that had nothing is asked again; longer if there are more than 64 neighbours.
+#: Seconds after which a neighbour without pieces is asked again; longer if there are more than 64 neighbours.
 LONG_ROUND = 3.0
 
-#: Seconds after the first sign of life until the second look: nodes that begin together see each other then.
+#: Seconds between the first two rounds. In the second round, nodes that began at the same time see each other.
 SETTLE = 1.0
 
 
 class Neighbourhood:
     """All neighbours of this node.
 
-    :ivar neighbours: every one, by its address.
+    :ivar neighbours: one for each distinct address.
     """
 
     def __init__(self, options: NeighbourOptions) -> None:
@@ -58,19 +58,19 @@ class Neighbourhood:
         ]
 
     def watch(self, pieces: PieceList, importer: str) -> Watch:
-        """Return a watch over what the neighbours have of one blob. Nothing is known of it yet."""
+        """Return a watch over the neighbours' pieces of one blob. The watch has not asked any neighbour yet."""
         for neighbour in self.neighbours:
             neighbour.view = None
         return Watch(self.neighbours, pieces, importer)
 
 
 class Watch:
-    """What the neighbours have of one blob, and how it changes.
+    """The neighbours' pieces of one blob, which a thread keeps up to date.
 
-    :ivar changes: grows whenever a view changed.
-    :ivar readers: names of the imports that read the mirror, this one included if it is one; sorted.
-    :ivar importers: how many imports of the blob are under way, this one included.
-    :ivar reading: how many neighbours were reading the mirror at the last look.
+    :ivar changes: the number of finished rounds.
+    :ivar readers: the sorted names of the imports that may read the mirror.
+    :ivar importers: the number of running imports of the blob, this one included.
+    :ivar reading: the number of neighbours that were reading the mirror in the last round.
     """
 
     def __init__(self, neighbours: Sequence[Neighbour], pieces: PieceList, importer: str) -> None:
@@ -87,18 +87,19 @@ class Watch:
         self._looked = dict.fromkeys((one.name for one in neighbours), 0.0)
 
     def start(self) -> None:
-        """Look at all neighbours, twice unless one of them has the whole blob, and go on looking."""
+        """Ask all neighbours, twice unless one of them has the whole blob; then start the thread."""
         random.shuffle(self._neighbours)
         self._round(self._neighbours, FIRST_ROUND)
         whole = any(one.view and not one.view.importer for one in self._neighbours)
-        # Who else begins now matters to those who read the mirror, and nobody has to if a neighbour has everything.
+        # Only a node that reads the mirror needs to know who else begins now, and no node needs to read the mirror if a
+        # neighbour has the whole blob.
         if not whole and any(one.verdict == GOOD and not one.trouble for one in self._neighbours):
             self._over.wait(SETTLE)
             self._round([one for one in self._neighbours if one.usable], FIRST_ROUND)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking."""
+        """Stop the thread."""
         self._over.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._thread.is_alive():
@@ -111,15 +112,15 @@ class Watch:
 
     @property
     def alone(self) -> bool:
-        """Whether no neighbour has or gets anything of the blob."""
+        """Whether no neighbour has or imports the blob."""
         return not any(one.view for one in self._neighbours)
 
     def spread(self, number: int) -> int:
-        """Return how many neighbours have a piece, or are reading it from the mirror."""
+        """Return the number of neighbours that have a piece, or are reading it from the mirror."""
         return sum(1 for one in self._neighbours if one.view and one.view.marks[number] in (PRESENT, CLAIMED))
 
     def owner(self, number: int) -> str:
-        """Return the reader to whom a piece belongs."""
+        """Return the reader that a piece belongs to."""
         return max(self.readers, key=lambda reader: _mixed(reader, number))
 
     def _work(self) -> None:
@@ -127,13 +128,13 @@ class Watch:
             self._round(self._due(), ROUND)
 
     def _due(self) -> list[Neighbour]:
-        """Return the neighbours to be asked in a round."""
+        """Return the neighbours to ask in the next round."""
         now = time.monotonic()
         pause = LONG_ROUND * max(1.0, len(self._neighbours) / 64)
         known = sorted((one for one in self._neighbours if one.view), key=_importer)
         rest = known[READERS:]
         random.shuffle(rest)
-        # A neighbour that has everything changes no more.
+        # A neighbour with the whole blob is not asked again.
         due = [one for one in known[:READERS] + rest[: ACTIVE - READERS] if _importer(one)]
         due += [one for one in self._neighbours if not one.view and now - self._looked[one.name] >= pause]
         due.sort(key=lambda one: self._looked[one.name])
@@ -143,17 +144,17 @@ class Watch:
         ends = time.monotonic() + seconds
         try:
             waiting = [self._pool.submit(self._look, one) for one in neighbours]
-        except RuntimeError:  # it was stopped
+        except RuntimeError:  # the pool was shut down
             return
         for one in waiting:
             try:
                 one.result(max(0.0, ends - time.monotonic()))
-            except Exception:  # noqa: BLE001,S112 - a look that takes too long goes on behind
+            except Exception:  # noqa: BLE001,S112 - a slow neighbour is asked on in the background
                 continue
         self._take_stock()
 
     def _take_stock(self) -> None:
-        """Note who reads the mirror, as the views of the neighbours show it."""
+        """Determine the readers of the mirror from the views of the neighbours."""
         names = {self._importer, *(one.view.importer for one in self._neighbours if one.view and one.view.importer)}
         self.readers = tuple(sorted(names)[:READERS])
         self.importers = len(names)
@@ -176,12 +177,12 @@ class Watch:
 
 
 def _importer(neighbour: Neighbour) -> str:
-    """Return the name of the import that is under way at a neighbour; empty if none is."""
+    """Return the name of a neighbour's running import; empty if there is none."""
     return neighbour.view.importer if neighbour.view else ""
 
 
 def _mixed(reader: str, number: int) -> int:
-    """Return a number that looks random, the same on every node."""
+    """Return a pseudorandom number for a reader and a piece, the same on every node (SplitMix64)."""
     seed = int(reader, 16) if len(reader) == 16 and set(reader) <= set("0123456789abcdef") else _number_of(reader)
     value = (seed ^ (number * 0x9E3779B97F4A7C15)) & 0xFFFFFFFFFFFFFFFF
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
@@ -195,7 +196,7 @@ def _number_of(text: str) -> int:
 
 
 def summary(neighbours: Sequence[Neighbour]) -> list[dict[str, object]]:
-    """Return the verdicts on the neighbours that sent something or failed, for a result."""
+    """Return the verdicts on the neighbours that sent bytes, failed or lied, for a result."""
     return [
         {"peer": one.name, "bytes": one.received, "state": one.verdict, "problem": one.trouble or None}
         for one in sorted(neighbours, key=lambda one: (-one.received, one.name))

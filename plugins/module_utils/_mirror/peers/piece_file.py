@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Piece files: partial files whose pieces come in any order, each verified by its digest before it counts.
+"""Piece files: partial files whose pieces arrive in any order. Each piece is verified by its digest.
 
-The digest of the whole is computed behind the front: a thread hashes the pieces in order as soon as those before them
-are there. So the digest that the manifest names decides in the end, as for any other blob.
+A thread also hashes the whole file: it hashes each piece as soon as all pieces before it have arrived. So the digest
+in the manifest has the final word, as for any other blob.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..transfer.partial_file import journal_name, partial_name
 from .piece_list import PieceList
 from .piece_marks import CLAIMED, MISSING, PRESENT, PieceMarks
 
-#: Bytes read at once.
+#: Bytes of one read.
 _BLOCK = 1024 * 1024
 
 
 class PieceFile:
     """A file that grows by pieces in one directory until it is moved to another. Safe for use by several threads.
 
-    :ivar present: for each piece, whether the file has it and its digest was right.
-    :ivar lacking: how many pieces the file lacks.
+    :ivar present: for each piece, whether the file has it with the right digest.
+    :ivar lacking: the number of missing pieces.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class PieceFile:
     ) -> None:
         """
         :param directory: where the file grows.
-        :param stem: the name of the complete file, and the beginning of the names beside it.
+        :param stem: the name of the complete file, and the beginning of the names of the partial file and the marks.
         :param destination: the directory to which the complete file is moved.
         """
         self.pieces = pieces
@@ -55,17 +55,17 @@ class PieceFile:
 
     @property
     def importer(self) -> str:
-        """The name of this import among its neighbours."""
+        """The name of this import, for the neighbours."""
         return self._marks.importer
 
     def begin(self, models: Sequence[str]) -> int:
-        """Open the file of an earlier run, or a new one; return how many of its bytes are good.
+        """Open the file of an earlier run, or a new one; return the number of its good bytes.
 
-        :param models: full names of the models that the blob comes for.
+        :param models: full names of the models that need the blob.
         """
         marks = self._marks.open()
         self._descriptor = self._directory.create_file(partial_name(self._stem), self._ownership, keep=True)
-        # The journal of a run without neighbours speaks of a beginning that this run may overwrite.
+        # The journal of a run without neighbours describes a beginning that this run may overwrite.
         self._directory.remove(journal_name(self._stem))
         there = os.fstat(self._descriptor).st_size
         good = 0
@@ -87,18 +87,18 @@ class PieceFile:
         return good
 
     def claim(self, number: int) -> None:
-        """Let the neighbours know that a piece is being read from the mirror."""
+        """Mark a piece for the neighbours as being read from the mirror."""
         self._marks.set(number, CLAIMED)
 
     def release(self, number: int) -> None:
-        """Let the neighbours know that a piece is not being read from the mirror any more."""
+        """Mark a piece for the neighbours as no longer being read from the mirror."""
         if not self.present[number]:
             self._marks.set(number, MISSING)
 
     def put(self, number: int, data: memoryview) -> bool:
-        """Take the bytes of a piece; return whether they are right. Wrong ones change nothing.
+        """Write a piece if its digest is right; return whether it is.
 
-        :raises DirectoryError: if they cannot be written.
+        :raises DirectoryError: if the bytes cannot be written.
         """
         if hashlib.sha256(data).digest() != self.pieces.digests[number]:
             return False
@@ -108,8 +108,8 @@ class PieceFile:
         with explained("write", self._directory.join(partial_name(self._stem))):
             while data:
                 count = os.pwrite(self._descriptor, data, offset)
-                # Begins the writing to the disk, so that less of it is left for the sync at the end. Pages that are
-                # being written stay in memory, for the hash and for neighbours.
+                # This starts the write to the disk, so that the sync at the end has less to do. Pages that are being
+                # written stay in memory, for the hash and for neighbours.
                 os.posix_fadvise(self._descriptor, offset, count, os.POSIX_FADV_DONTNEED)
                 offset, data = offset + count, data[count:]
         with self._grew:
@@ -121,7 +121,7 @@ class PieceFile:
         return True
 
     def digest(self) -> str:
-        """Return the digest of the whole file, once all pieces are there."""
+        """Wait for the hash of the whole file, and return the digest; empty if the file could not be read."""
         self._hasher.join()
         return self._digest
 
@@ -129,13 +129,13 @@ class PieceFile:
         """Sync the content to the disk, and move the file to its destination. The marks stay until :meth:`end`."""
         with explained("write", self._directory.join(partial_name(self._stem))):
             os.fsync(self._descriptor)
-            # Who serves the blob next reads it again; until then the cache is for the model that is being served.
+            # Free the page cache for the model that is being served. The next reader of the blob reads it again.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         self._directory.move(partial_name(self._stem), self._destination, self._stem, lasting=False)
         self._close()
 
     def end(self) -> None:
-        """Remove the marks of a file that was moved. Until then neighbours get the blob, whatever else is to come."""
+        """Remove the marks of a file that was moved. Until then, the node's server gives the blob to neighbours."""
         self._marks.remove()
 
     def suspend(self) -> None:
@@ -174,7 +174,7 @@ class PieceFile:
                 start += len(block)
 
     def _hash(self) -> None:
-        """Hash the whole, piece by piece."""
+        """Hash the whole file, piece by piece."""
         seen = hashlib.sha256()
         for number in range(len(self.present)):
             with self._grew:
@@ -183,6 +183,6 @@ class PieceFile:
                     return
             try:
                 self._read_into(seen, *self.pieces.bounds(number))
-            except Exception:  # noqa: BLE001 - the digest stays empty, which is wrong for every blob
+            except Exception:  # noqa: BLE001 - the digest stays empty, which no blob has
                 return
         self._digest = f"sha256:{seen.hexdigest()}"

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Lists of pieces: the digest of each piece of a blob, so that a single piece can be verified.
 
-A list lies in the mirror beside the blobs. So a node can hand on the pieces of a blob that it does not have as a whole,
-and the node that receives a wrong piece knows who sent it.
+The mirror has a list beside each large blob. So a node can pass on pieces of a blob before it has the whole blob, and a
+node that receives a wrong piece knows who sent it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ..._ollama.digests import parse_digest
 from ..._ollama.errors import CollectionError
 from ..._ollama.json_text import read_json
 
-#: Bytes of a blob that has a list, at least; a smaller one costs the mirror next to nothing.
+#: The smallest blob with a list in bytes. A smaller blob costs the mirror very little.
 LEAST_BLOB = 4 * 1024 * 1024
 
-#: Bytes of a piece: what one request brings, and what a lie costs. The shorter they are, the sooner a node has
-#: something to hand on; the longer they are, the fewer requests a fast network needs. So blobs of up to 1 GiB have
-#: pieces of 1 MiB, and those of more than 2 GiB have pieces of 4 MiB.
+#: Bytes of a piece, which is what one request transfers and what a wrong piece wastes. With short pieces, a node soon
+#: has a piece to pass on; with long pieces, a fast network needs fewer requests. So blobs of up to 1 GiB have pieces of
+#: 1 MiB, and blobs of more than 2 GiB have pieces of 4 MiB.
 SHORTEST_PIECE = 1024 * 1024
 USUAL_PIECE = 4 * 1024 * 1024
 _FEW_PIECES = 1024
 
-#: Pieces of a blob, at most; blobs of more than 64 GiB have longer pieces.
+#: The most pieces of a blob. Blobs of more than 64 GiB have longer pieces.
 MOST_PIECES = 16384
 
-#: Bytes of a list, at most: 64 digits for each piece.
+#: The largest list in bytes: 64 digits for each piece, and some more.
 MAX_LIST = 2 * 1024 * 1024
 
 _VERSION = 1
@@ -48,8 +48,8 @@ class PieceList(NamedTuple):
     """The pieces of one blob.
 
     :param size: bytes of the blob.
-    :param piece_size: bytes of each piece but the last one.
-    :param digests: SHA-256 of each piece, in order.
+    :param piece_size: bytes of each piece except the last one.
+    :param digests: the SHA-256 of each piece, in order.
     """
 
     digest: str
@@ -58,12 +58,12 @@ class PieceList(NamedTuple):
     digests: tuple[bytes, ...]
 
     def bounds(self, number: int) -> tuple[int, int]:
-        """Return where a piece begins, and where it ends, exclusive."""
+        """Return the offset of the first byte of a piece, and the offset after its last byte."""
         start = number * self.piece_size
         return start, min(start + self.piece_size, self.size)
 
     def encoded(self) -> bytes:
-        """Return the list as an object of the mirror has it."""
+        """Return the list as the content of an object of the mirror."""
         document = {
             "version": _VERSION,
             "digest": self.digest,
@@ -77,8 +77,8 @@ class PieceList(NamedTuple):
     def parse(cls, content: bytes, digest: str, size: int) -> PieceList:
         """Read the list of a blob.
 
-        :param size: bytes of the blob, as its manifest says.
-        :raises PieceListError: if it does not describe this blob.
+        :param size: bytes of the blob, from its manifest.
+        :raises PieceListError: if the list does not describe this blob.
         """
         try:
             document = read_json(content)
@@ -96,7 +96,7 @@ class PieceList(NamedTuple):
 
 
 class PieceHasher:
-    """Makes the list of a blob from its bytes, which come in order."""
+    """Makes the list of a blob from its bytes in order."""
 
     def __init__(self, digest: str, size: int) -> None:
         self._digest = digest
@@ -123,7 +123,7 @@ class PieceHasher:
         return f"sha256:{self._whole.hexdigest()}"
 
     def finish(self) -> PieceList:
-        """Return the list, once all bytes were taken."""
+        """Return the list. All bytes must have been taken."""
         if self._left < self._piece_size:
             self._end_piece()
         return PieceList(self._digest, self._size, self._piece_size, tuple(self._digests))
@@ -135,7 +135,7 @@ class PieceHasher:
 
 
 def piece_size_of(size: int) -> int:
-    """Return how many bytes each piece of a blob has but the last one."""
+    """Return the bytes of each piece of a blob except the last one."""
     piece = SHORTEST_PIECE
     while (piece < USUAL_PIECE and size > _FEW_PIECES * piece) or size > MOST_PIECES * piece:
         piece *= 2
@@ -143,13 +143,13 @@ def piece_size_of(size: int) -> int:
 
 
 def has_pieces(size: int) -> bool:
-    """Return whether a blob is large enough for a list."""
+    """Return whether a blob of some size gets a list."""
     return size >= LEAST_BLOB
 
 
 def _unfit(digest: str, why: str) -> PieceListError:
     return PieceListError(
         f"The list of pieces of {digest} in the mirror cannot be used: {why}",
-        remedy="Publish the model again, which writes the list anew",
+        remedy="Publish the model again, which replaces the list",
         digest=digest,
     )

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Marks: which pieces of a blob an import has, and which it is reading from the mirror, for the server of the node.
+"""Marks: the pieces of a blob that an import has or is reading from the mirror, for the blob server of the node.
 
-They lie beside the partial file: one line about the import, and one character for each piece. The import holds a lock
-on the file as long as it lives. Without that lock nobody believes the marks: after a crash the partial file may have
-less than they say.
+The marks file is beside the partial file. It has one line about the import, and one character for each piece. The
+import locks the file as long as it runs. Without this lock, readers ignore the marks, because after a crash the partial
+file may have fewer pieces than its marks say.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ PRESENT = b"1"[0]
 #: The import is reading the piece from the mirror.
 CLAIMED = b"c"[0]
 
-#: Of marks, whatever they are, the digits of a number whose bits are the pieces that are there.
+#: A translation of marks to binary digits: 1 for a piece that is present, 0 for any other byte.
 _DIGITS = bytes(b"1"[0] if mark == PRESENT else b"0"[0] for mark in range(256))
 
-#: Bytes of the line about the import; it is filled up with spaces.
+#: Bytes of the line about the import, padded with spaces.
 _LINE = 4096
 
-#: Seconds that an import waits for the lock: a server holds it for moments.
+#: The longest wait of an import for the lock in seconds. A server holds the lock only for a moment.
 _PATIENCE = 2.0
 
 
 def pieces_in(marks: bytes) -> int:
-    """Return the pieces that are there as bits of a number; the lowest bit is that of piece 0."""
+    """Return the present pieces as the bits of a number. The lowest bit is piece 0."""
     return int(marks[::-1].translate(_DIGITS) or b"0", 2)
 
 
 @dataclass(frozen=True)
 class SharedMarks:
-    """The marks of an import that is under way, as its node's server reads them.
+    """The marks of a running import, as the blob server of its node reads them.
 
-    :ivar importer: names the import: random digits.
-    :ivar models: full names of the models that the blob comes for.
+    :ivar importer: the name of the import, which is random hexadecimal digits.
+    :ivar models: full names of the models that need the blob.
     :ivar marks: one character for each piece.
     """
 
@@ -81,7 +81,7 @@ class PieceMarks:
         self.importer = secrets.token_hex(8)
 
     def open(self) -> bytes:
-        """Take the file of an earlier import, or a new one; return its marks, which only a look can confirm.
+        """Open the file of an earlier import, or a new one; return its marks, which may be wrong.
 
         :raises MirrorError: if another process keeps the file locked.
         """
@@ -94,7 +94,7 @@ class PieceMarks:
         return found[_LINE:] if fits else bytes([MISSING]) * count
 
     def publish(self, models: Sequence[str], marks: bytes) -> None:
-        """Write the line about this import, and marks that were confirmed."""
+        """Write the line about this import, and verified marks."""
         line = {
             "importer": self.importer,
             "size": self._pieces.size,
@@ -110,11 +110,11 @@ class PieceMarks:
 
     def set(self, number: int, mark: int) -> None:
         """Mark a piece."""
-        with contextlib.suppress(OSError):  # neighbours know less; on a full disk the bytes themselves fail
+        with contextlib.suppress(OSError):  # then neighbours only miss this piece; on a full disk, the blob fails too
             os.pwrite(self._descriptor, bytes([mark]), _LINE + number)
 
     def close(self) -> None:
-        """Close the file; nobody believes its marks any more."""
+        """Close the file, which releases the lock: readers ignore its marks from now on."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -138,12 +138,12 @@ class PieceMarks:
                     ) from error
                 time.sleep(0.05)
             except OSError:
-                # Some file systems of several hosts have no locks that work. Nobody believes the marks then.
+                # The locks of some network file systems do not work. Then readers ignore the marks.
                 return
 
 
 def read_marks(directory: Optional[Directory], stem: str) -> Optional[SharedMarks]:
-    """Return the marks of an import of this node that is under way; ``None`` if there is none.
+    """Return the marks of a running import of this node; ``None`` if there is none.
 
     :raises DirectoryError: if the directory or the file cannot be read.
     """
@@ -163,7 +163,7 @@ def read_marks(directory: Optional[Directory], stem: str) -> Optional[SharedMark
             content[_LINE:],
         )
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # it is just being written
+        return None  # the import is just writing the file
     finally:
         os.close(descriptor)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The settings of neighbours, as a task or a configuration gives them."""
+"""The settings of neighbours, from a task or a configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .signature import SHORTEST_SECRET
 
 
 class NeighbourSettingsError(CollectionError):
-    """The settings of neighbours cannot be right."""
+    """The settings of neighbours are invalid."""
 
     code = "peers"
 
@@ -29,10 +29,10 @@ def neighbour_options(
     client_cert: Optional[str] = None,
     client_key: Optional[str] = None,
 ) -> NeighbourOptions:
-    """Return which neighbours there are; none without an address.
+    """Return the checked options of the neighbours. Without addresses, the other settings are ignored.
 
-    :param ca_path: authorities of the neighbours' certificates; without it nothing is encrypted.
-    :raises NeighbourSettingsError: if an address is none, the secret is too short, or a certificate cannot be read.
+    :param ca_path: the file with the authorities of the neighbours' certificates; ``None`` for no encryption.
+    :raises NeighbourSettingsError: if an address is invalid, the secret is too short, or a certificate cannot be read.
     """
     if not addresses:
         return NeighbourOptions()
@@ -47,7 +47,7 @@ def neighbour_options(
     if len(secret) < SHORTEST_SECRET:
         raise NeighbourSettingsError(
             f"The secret of the peers has fewer than {SHORTEST_SECRET} characters",
-            remedy="Make one with: openssl rand -hex 32, and give it to all nodes",
+            remedy="Make one with openssl rand -hex 32, and give it to all nodes",
         )
     context = None
     if ca_path:

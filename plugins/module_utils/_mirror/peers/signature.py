@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The signature of a request between neighbours: who knows the fleet's secret may read.
+"""The signature of a request between neighbours, which proves that the sender knows the secret of the fleet.
 
-An HMAC-SHA-256 over method, target, range, host and time. Without the secret nobody can make one; who repeats a request
-that they overheard gets the bytes that they overheard with it, within the time that clocks may differ.
+The signature is an HMAC-SHA-256 over method, target, range, host and time. An eavesdropper can repeat a signed request
+within the allowed clock skew, but only gets the same bytes again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import time
 from collections.abc import Mapping
 from typing import Callable
 
-#: Seconds by which clocks may differ, the same as for S3.
+#: The allowed clock skew in seconds, the same as for S3.
 SKEW = 15 * 60
 
-#: Characters of a secret, at least: 32 hexadecimal digits are 128 bits.
+#: The fewest characters of a secret: 32 hexadecimal digits are 128 bits.
 SHORTEST_SECRET = 32
 
 _SCHEME = "LEGIONIO-HMAC"
@@ -28,7 +28,7 @@ _VALUE = re.compile(_SCHEME + r" ([0-9]{1,12}):([0-9a-f]{64})")
 
 
 class RequestSigner:
-    """Signs requests with the secret of the fleet, and checks those of others.
+    """Signs requests with the secret of the fleet, and checks the signatures of other nodes.
 
     :param clock: returns seconds since 1970.
     """
@@ -40,13 +40,13 @@ class RequestSigner:
     def signed(self, target: str, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers of a GET with its signature.
 
-        :param headers: with names in lower case; ``host`` is needed, ``range`` is signed if it is there.
+        :param headers: with names in lower case. ``host`` is required; ``range`` is signed if present.
         """
         now = str(int(self._clock()))
         return {**headers, "authorization": f"{_SCHEME} {now}:{self._mac(target, headers, now)}"}
 
     def accepts(self, target: str, headers: Mapping[str, str]) -> bool:
-        """Return whether a GET was signed with the secret, lately."""
+        """Return whether a GET was signed with the secret within the allowed clock skew."""
         found = _VALUE.fullmatch(headers.get("authorization") or "")
         if found is None or abs(self._clock() - int(found[1])) > SKEW:
             return False

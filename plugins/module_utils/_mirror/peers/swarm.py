@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The download of one blob by pieces, from neighbours that have them, and from the mirror for what nobody has.
+"""The download of one blob by pieces: from neighbours that have them, and otherwise from the mirror.
 
-Threads take one piece after the other, each from the neighbour from which this node receives the fewest at that moment.
-Of the pieces that this neighbour has, rare ones come first, so that they spread. The neighbour is chosen before the
-piece: the rarest pieces of all have just come from the mirror to one node, and if all nodes asked for these, the links
-of some nodes would be full while those of others are idle.
+Each thread takes one piece after the other. It first chooses the neighbour that sends this node the fewest pieces at
+that moment, and then one of the rarest pieces of this neighbour, so that rare pieces spread. The neighbour comes first
+because the rarest pieces of all have just arrived at a single node: if all nodes asked for these, the links of some
+nodes would be full and the links of others idle.
 
-The mirror is rationed: a node reads only pieces that belong to it (``neighbourhood.py``), unless nothing moves for a
-while. A piece that takes long is asked for a second time, elsewhere.
+A node reads only the pieces from the mirror that belong to it (``neighbourhood.py``), unless it gets no piece for a
+while. A piece that takes long is requested a second time from another source.
 """
 
 from __future__ import annotations
@@ -36,45 +36,44 @@ from .piece_file import PieceFile
 from .piece_list import PieceListError
 from .piece_marks import PRESENT
 
-#: Requests to the mirror at the same time while neighbours import the same blob, and if many of them read it.
+#: The most requests to the mirror at the same time while neighbours import the same blob, with few and many readers.
 MIRROR_REQUESTS = 2
 MIRROR_REQUESTS_OF_MANY = 1
 MANY_READERS = 4
 
-#: Requests to the mirror that all nodes together may have when the nodes that read it have become few. The last of them
-#: would not fill the link of the mirror with one request each, since they receive from neighbours at the same time.
+#: The most requests of all nodes together to the mirror when only few nodes still read it. With one request each, these
+#: nodes would not fill the link of the mirror, because they also receive pieces from neighbours.
 MIRROR_REQUESTS_OF_ALL = 20
 
-#: Bytes received between two looks at whether to stop.
+#: Bytes received between two checks whether to stop.
 PART = 512 * 1024
 
-#: Pieces among which the rarest is looked for, so that a choice costs the same for 100 pieces and for 10,000.
+#: The number of random pieces among which the rarest is chosen. The choice costs the same for 100 and 10,000 pieces.
 SAMPLE = 24
 
-#: Parts of a blob: a node reads what belongs to it from the mirror part by part, and in any order within a part. So the
-#: pieces come nearly in order, and the hash of the whole is not left for the end; and two nodes that for a moment
-#: disagree on what belongs to whom hardly read the same piece.
+#: The parts of a blob. A node reads its pieces from the mirror part by part, and in random order within a part. So the
+#: pieces come nearly in order, and the hash of the whole can keep up. If two nodes disagree for a moment on who owns a
+#: piece, the random order makes it unlikely that both read it.
 PARTS = 8
 
-#: Parts behind the first lacking piece whose pieces a node asks neighbours for before all others, because the hash of
-#: the whole can only go on at the first lacking piece. With fewer parts, all nodes would want the same pieces at once.
+#: The parts from the first missing piece on that a node requests first, because the hash of the whole waits for the
+#: first missing piece. With fewer parts, all nodes would request the same pieces at the same time.
 NEAR = 2
 
-#: Seconds after which a node looks again at the pieces that belong to it and that somebody had or was reading.
+#: Seconds after which a node checks again those of its pieces that another node had or was reading.
 SECOND_LOOK = 2.0
 
-#: Seconds without a piece to take, after which a node reads what belongs to another one and nobody seems to read.
+#: Seconds without a new piece after which a node reads a piece of another node that no node seems to read.
 PATIENCE = 4.0
 
-#: Seconds without a piece to take, after which it reads even what another node claims to read.
+#: Seconds without a new piece after which a node reads even a piece that another node is reading.
 STARVATION = 60.0
 
-#: Seconds after which a piece under way is asked for a second time by a thread that has nothing else to do: from
-#: another neighbour, and from the mirror.
+#: Seconds after which an idle thread requests a late piece a second time: from another neighbour, or from the mirror.
 SECOND_TRY = 5.0
 SECOND_TRY_OF_MIRROR = 20.0
 
-#: Seconds between two looks of a thread that has nothing to do.
+#: Seconds after which an idle thread looks for work again.
 _IDLE = 0.2
 
 
@@ -89,8 +88,8 @@ class _UnderWay:
 class Swarm:
     """One download of one blob.
 
-    :ivar from_mirror: bytes that came from the mirror.
-    :ivar from_neighbours: bytes of right pieces that came from neighbours.
+    :ivar from_mirror: bytes from the mirror.
+    :ivar from_neighbours: bytes of right pieces from neighbours.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Swarm:
         bandwidth: Bandwidth,
         on_bytes: Callable[[int, bool], None] = lambda count, from_neighbour: None,
     ) -> None:
-        """:param on_bytes: receives a number of bytes, and whether a neighbour sent them; on several threads."""
+        """:param on_bytes: receives a number of bytes, and whether they came from a neighbour; on several threads."""
         self.from_mirror = 0
         self.from_neighbours = 0
         self._transfer = transfer
@@ -114,7 +113,7 @@ class Swarm:
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
         self._woken = threading.Condition(self._lock)
-        #: The pieces that are lacking and not under way, as bits (``piece_marks.py``).
+        #: The missing pieces that no thread is receiving, as bits (``piece_marks.py``).
         self._needed = sum(1 << number for number, there in enumerate(file.present) if not there)
         self._part = -(-len(file.present) // PARTS)
         self._under_way: dict[int, _UnderWay] = {}
@@ -122,16 +121,16 @@ class Swarm:
         self._mirror_failures = 0
         self._mirror_rests_until = 0.0
         self._starved_since: Optional[float] = None
-        self._owned: list[int] = []  # pieces that belong to this node while the readers are these
-        self._owned_among: tuple[str, ...] = ()
-        self._unread: list[int] = []  # those of them that were not looked at since
+        self._owned: list[int] = []  # the pieces that belong to this node
+        self._owned_among: tuple[str, ...] = ()  # the readers among which this node owns these pieces
+        self._unread: list[int] = []  # the owned pieces that are not checked yet
         self._unread_since = 0.0
         self._error: Optional[BaseException] = None
 
     def run(self) -> None:
-        """Bring all pieces that the file lacks.
+        """Download all missing pieces.
 
-        :raises PieceListError: if the mirror's own bytes contradict the list of pieces.
+        :raises PieceListError: if the bytes of the mirror contradict the list of pieces.
         :raises CollectionError: if the mirror fails, or the file cannot be written.
         """
         together(self._work, min(self._concurrency, self._file.lacking), "swarm", self._stop)
@@ -166,7 +165,7 @@ class Swarm:
         sources = self._watch.sources
         number, neighbour = self._from_neighbours(sources)
         mirror = self._from_mirror(now)
-        # The mirror first: what it gives is what the others lack.
+        # The mirror comes first, because its pieces are those that no neighbour has.
         if mirror is not None:
             number, neighbour = mirror, None
         if number is None:
@@ -185,7 +184,7 @@ class Swarm:
         return partial(self._read_neighbour, number, neighbour)
 
     def _from_neighbours(self, sources: list[Neighbour]) -> tuple[Optional[int], Optional[Neighbour]]:
-        """Return the rarest of some pieces that the least busy neighbour has, and this neighbour."""
+        """Return the least busy neighbour with a needed piece, and the rarest of some of its pieces."""
         if not self._needed:
             return None, None
         near = ((1 << NEAR * self._part) - 1) * (self._needed & -self._needed)
@@ -206,7 +205,7 @@ class Swarm:
         return min(having, key=lambda one: (one.reading, random.random()), default=None)  # noqa: S311
 
     def _from_mirror(self, now: float) -> Optional[int]:
-        """Return a piece that this node should read from the mirror now."""
+        """Return a piece to read from the mirror now; ``None`` if there is none."""
         alone = self._watch.alone
         if self._mirror_requests >= self._most_mirror_requests(alone) or now < self._mirror_rests_until:
             return None
@@ -219,13 +218,13 @@ class Swarm:
             return self._concurrency
         many = len(self._watch.readers) > MANY_READERS
         most = MIRROR_REQUESTS_OF_MANY if many else MIRROR_REQUESTS
-        # Before its first piece is here, a node does not know who else reads.
+        # Before its first piece has arrived, a node does not know who else reads.
         if self.from_mirror >= self._file.pieces.piece_size:
             most = max(most, MIRROR_REQUESTS_OF_ALL // (self._watch.reading + 1))
         return min(most, self._concurrency)
 
     def _own_piece(self) -> Optional[int]:
-        """Return a piece that belongs to this node and that nobody has or reads; any piece if nothing moves."""
+        """Return a piece of this node that no node has or reads; after a while without a new piece, any piece."""
         readers, me = self._watch.readers, self._file.importer
         now = time.monotonic()
         if readers != self._owned_among:
@@ -235,7 +234,7 @@ class Swarm:
             self._owned.sort(key=lambda number: (-(number // self._part), random.random()))  # noqa: S311
             self._unread, self._unread_since = list(self._owned), now
         elif not self._unread and now - self._unread_since > SECOND_LOOK:
-            # Who had a piece, or was reading it, may have died or lied since.
+            # A neighbour that had a piece, or was reading it, may have died or lied since.
             self._unread, self._unread_since = [one for one in self._owned if not self._file.present[one]], now
         while self._unread:
             number = self._unread.pop()
@@ -245,7 +244,7 @@ class Swarm:
             return None
         self._starved_since = self._starved_since or now
         hunger = (now - self._starved_since) * random.uniform(0.5, 1.0)  # noqa: S311
-        # The more nodes wait for the readers, the later the first pieces come, and the more the mirror would give.
+        # The more nodes wait, the later they get their first piece, and the more of them would read the mirror.
         if hunger < PATIENCE * max(1.0, self._watch.importers / READERS):
             return None
         sample = _some(self._needed)
@@ -255,7 +254,7 @@ class Swarm:
         return random.choice(free) if free else None  # noqa: S311
 
     def _second_try(self, now: float, sources: list[Neighbour]) -> Optional[Callable[[memoryview], None]]:
-        """Return a task for the piece that has been under way for the longest time, if that is long."""
+        """Return a second request for the piece that has been running longest, if that is long; else ``None``."""
         if self._needed and self._watch.sources:
             return None
         late = min(
@@ -310,8 +309,8 @@ class Swarm:
                 whole = self._receive(number, stream, view, False)
             if whole and not self._file.put(number, view):
                 raise PieceListError(
-                    f"Piece {number} of {self._transfer.digest} does not have the digest that the mirror's list of"
-                    " pieces gives it",
+                    f"Piece {number} of {self._transfer.digest} does not have its digest in the mirror's list of"
+                    " pieces",
                     remedy="Publish the model again",
                     digest=self._transfer.digest,
                 )
@@ -337,7 +336,7 @@ class Swarm:
             raise error
 
     def _end(self, number: int, source: Optional[Neighbour]) -> None:
-        """Note that a request is over; the lock is held."""
+        """Record the end of a request. The caller holds the lock."""
         under_way = self._under_way[number]
         under_way.sources.remove(source)
         if not under_way.sources:
@@ -350,7 +349,7 @@ class Swarm:
             self._woken.notify()
 
     def _receive(self, number: int, stream: RangeStream, view: memoryview, from_neighbour: bool) -> bool:
-        """Receive a piece; return whether it is whole and somebody still needs it."""
+        """Receive a piece; return false if it is not needed any more before it is complete."""
         got = 0
         part = LIMITED_PART if self._bandwidth.limited else PART
         while got < len(view):
@@ -372,7 +371,7 @@ class Swarm:
 
 
 def _some(pieces: int, most: int = SAMPLE) -> list[int]:
-    """Return the numbers of some of the pieces that are bits of a number; there must be one."""
+    """Return the numbers of some random pieces from bits, of which at least one must be set."""
     found = set()
     for _time in range(most):
         start = random.randrange(pieces.bit_length())  # noqa: S311
@@ -382,5 +381,5 @@ def _some(pieces: int, most: int = SAMPLE) -> list[int]:
 
 
 def _numbers(pieces: int) -> list[int]:
-    """Return the numbers of all pieces that are bits of a number."""
+    """Return the numbers of all pieces from bits."""
     return [number for number, digit in enumerate(bin(pieces)[:1:-1]) if digit == "1"]
