@@ -6,7 +6,7 @@
 
 Ollama truncates a grammar after 32768 bytes (v0.5.5; newer versions have more room for long schemas). A truncated
 grammar is invalid, and ends the runner. So this module estimates the length by the rules of
-common/json-schema-to-grammar.cpp, rather too high than too low.
+common/json-schema-to-grammar.cpp. The estimate is rather too high than too low.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _SUFFIX = 3
 _FIXED = 2000
 #: Bytes of the rule for a simple value, and for a range of integers.
 _SIMPLE, _RANGE = 100, 700
-#: Bytes around a property, around the properties that may follow it, and for each character of a name that further
-#: properties must not have.
+#: Bytes around a property, bytes around the properties that may follow it, and bytes for each character of a name that
+#: further properties must not have.
 _PROPERTY, _FOLLOWING, _FURTHER = 35, 50, 40
 #: Keys that give a text or a number its own rule.
 _BOUNDED = frozenset(
@@ -77,10 +77,10 @@ class GrammarText:
             return own + self._items(node.get("items", node.get("prefixItems")), name)
         pattern = node.get("pattern")
         if isinstance(pattern, str):
-            # Each part that is repeated a number of times gets a rule of its own.
+            # Each part with a number of repetitions becomes a rule.
             return own + 8 * len(pattern.encode()) + 80 + pattern.count("{") * (name + 20 + 2 * len(pattern))
         if _BOUNDED.isdisjoint(node):
-            return 0  # one of the rules that are there once for all
+            return 0  # a built-in rule
         return own + (_RANGE if node.get("type") == "integer" else _SIMPLE)
 
     def _reference(self, reference: str) -> int:
@@ -111,7 +111,7 @@ class GrammarText:
                     continue
                 total += _literal(found["enum"]) if "enum" in found else 0
                 if isinstance(found.get("properties"), dict):
-                    # The same name twice is two rules.
+                    # A name that occurs twice becomes two rules.
                     total += self._object(found["properties"], None, {}, name)
                     properties.update(found["properties"])
         return total + len(properties)
@@ -122,10 +122,10 @@ class GrammarText:
         needed = {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
         for key, value in own.items():
             inner = name + 1 + len(key.encode("utf-8", "replace"))
-            # Its rule with key and value, and where an object names it.
+            # The rule of the property with key and value, and its uses in the rule of the object.
             total += self._rules(value, inner) + 3 * (inner + _SUFFIX) + _literal(key) + _PROPERTY
             if key not in needed:
-                # A rule for what may follow it, and where this is named: by itself and by what stands before.
+                # A rule for the properties that may follow, and its uses in itself and in the rules before it.
                 total += 5 * (inner + _SUFFIX) + _FOLLOWING
         further = node.get("additionalProperties")
         if further is True or isinstance(further, dict):
@@ -145,6 +145,6 @@ def _options(node: Mapping[str, Any]) -> Optional[list[Any]]:
 
 
 def _literal(value: Any) -> int:
-    """Return the bytes of a value as it is written into a grammar: as JSON, with its quotation marks escaped."""
+    """Return the bytes of a value in a grammar: JSON with escaped quotation marks."""
     text = json.dumps(value, ensure_ascii=False)
     return len(text.encode("utf-8", "replace")) + text.count('"') + text.count("\\") + 10

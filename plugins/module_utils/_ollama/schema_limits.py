@@ -5,21 +5,22 @@
 """The ``format`` of a request: the JSON schemas that are passed on to Ollama.
 
 Ollama makes a grammar of a schema (llama.cpp, common/json-schema-to-grammar.cpp, in the server's own process), and
-follows the grammar in the runner that all requests of the model share (llama-grammar.cpp). Neither expects an enemy:
+follows the grammar in the runner that all requests of the model share (llama-grammar.cpp). Neither step is safe with a
+hostile schema:
 
-- A repetition ``{least,most}`` becomes ``most`` rules. With ``least`` above ``most`` the difference is negative, is
-  taken for 2^64, and the runner runs out of memory.
+- A repetition ``{least,most}`` becomes ``most`` rules. With ``least`` above ``most`` the negative difference is read as
+  almost 2^64, and the runner runs out of memory.
 - A bound of an integer with more than 15 digits becomes such a repetition.
-- N optional properties of one object take time and memory of the third power of N.
-- A grammar that cannot be read ends the runner, too: one that is longer than Ollama has room for, that begins with
-  itself, or has an empty choice.
-- A list of types visits the schema once for each, and so on in each level below.
-- A reference to a reference to itself, a pattern such as ``^*$``, a very long name: the server itself crashes.
+- N optional properties of one object take time and memory in proportion to the third power of N.
+- An invalid grammar ends the runner, too. A grammar is invalid if it is too long for Ollama, begins with itself, or has
+  an empty choice.
+- A schema with a list of types is visited once for each type, and these numbers multiply with each level.
+- A reference to a reference to itself, a pattern such as ``^*$``, or a very long name crashes the server itself.
 - A part of a pattern that may be empty and is repeated has exponentially many ways to be empty.
-- The runner follows all alternatives that begin alike at once, and in each of them those of the level below.
+- The runner follows all alternatives with the same beginning at once, and these numbers multiply with each level.
 
-So a schema is measured before it is sent. The measures are what the grammar would have, rules and repetitions, and how
-many alternatives would be followed at once.
+So a schema is measured before it is sent: the rules and repetitions of its grammar, and the alternatives that the
+runner would follow at once.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ MAX_ENUM = 500
 #: Characters of a name, and of all texts together.
 MAX_NAME = 256
 MAX_TEXT = 65536
-#: A single repetition; more is an error to llama.cpp too (MAX_REPETITION_THRESHOLD).
+#: A single repetition; the limit of llama.cpp, too (MAX_REPETITION_THRESHOLD).
 MAX_REPETITION = 2000
 #: Repetitions and parts of the whole grammar.
 MAX_WEIGHT = 20000
-#: Bytes of the grammar, the room of the oldest servers.
+#: Bytes of the grammar; the oldest servers truncate longer grammars.
 MAX_GRAMMAR = 32_000
 #: Alternatives that the runner follows at once.
 MAX_ALIKE = 64
-#: Values to visit for that count.
+#: Values to visit while these are counted.
 MAX_STEPS = 50_000
 #: The absolute value of a bound of an integer.
 MAX_BOUND = 10**15 - 1
@@ -84,15 +85,15 @@ def checked_format(value: Any) -> Any:
 class _Beginning:
     """The beginning of an alternative's text.
 
-    :ivar kind: the bracket; or that it has nothing within it, or is not known.
-    :ivar detail: the first thing in it, where there is one for certain.
+    :ivar kind: the opening bracket, ``scalar`` for a value without brackets, or ``any`` if it is unknown.
+    :ivar detail: the first property and its value, if they are certain; else empty.
     """
 
     kind: str
     detail: str = ""
 
     def is_like(self, other: _Beginning) -> bool:
-        """Whether the runner would follow both at once."""
+        """Return whether the runner would follow both alternatives at once."""
         if _SCALAR in (self.kind, other.kind):
             return False
         if _ANY in (self.kind, other.kind):
@@ -113,7 +114,7 @@ class Measure:
     def take(self) -> int:
         """Return the weight of the schema.
 
-        :raises RefusedFieldError: when it is above a limit.
+        :raises RefusedFieldError: when the schema exceeds a limit.
         """
         self._visit(self._schema, 1, 1)
         self._follow_alternatives()
@@ -123,7 +124,7 @@ class Measure:
         return self._weight
 
     def _visit(self, node: Any, depth: int, times: int) -> None:
-        """Measure a value and what is in it.
+        """Measure a value and all values in it.
 
         :param times: how often the value is visited when the grammar is made.
         """
@@ -174,15 +175,15 @@ class Measure:
     def _check_reference(self, reference: Any) -> None:
         """Refuse a reference that leads out of this schema, or to another reference."""
         if isinstance(reference, dict):
-            return  # a property that is called so
+            return  # a property of this name
         if not isinstance(reference, str) or not reference.startswith("#/"):
-            raise _invalid("has a $ref that does not begin with #/; put what it means into the schema itself")
+            raise _invalid("has a $ref that does not begin with #/; put its target into the schema itself")
         if len(reference) > MAX_NAME:
             raise _too_large(f"has a $ref of {len(reference)} characters, and {MAX_NAME} are allowed")
         self._references.add(reference)
         target = self._target(reference)
         if not isinstance(target, dict) or isinstance(target.get("$ref"), str):
-            raise _invalid("has a $ref to something that is not a schema of its own in it")
+            raise _invalid("has a $ref whose target is not a schema in it, or is another $ref")
 
     def _target(self, reference: str) -> Any:
         """Return the target of a reference; None if there is none."""
@@ -198,8 +199,8 @@ class Measure:
         return target
 
     def _check_circles(self) -> None:
-        """Refuse a rule that begins with itself: a reference that returns to itself by references and choices only."""
-        state: dict[str, bool] = {}  # whether all that it begins with was looked at
+        """Refuse a rule that begins with itself: a reference that leads to itself through references and choices."""
+        state: dict[str, bool] = {}  # whether all beginnings of a reference were visited
         for start in self._references:
             if start in state:
                 continue
@@ -231,7 +232,7 @@ class Measure:
         return found
 
     def _follow_alternatives(self) -> None:
-        """Refuse a schema with too many nested alternatives that begin alike; references count."""
+        """Refuse a schema with too many nested alternatives that begin alike, including those behind references."""
         entered: dict[str, int] = {}
         ahead: list[tuple[Any, int]] = [(self._schema, 1)]
         steps = 0
@@ -246,7 +247,7 @@ class Measure:
                 ahead += [(item, alike) for item in node]
             elif isinstance(node, dict):
                 reference = node.get("$ref")
-                # Once more only with more than before: what leads back to itself without a choice ends here.
+                # Follow a reference again only with a higher number, so that a circle without a choice ends.
                 if isinstance(reference, str) and entered.get(reference, 0) < alike:
                     entered[reference] = alike
                     ahead.append((self._target(reference), alike))
@@ -261,7 +262,7 @@ class Measure:
                         ahead.append((value, alike))
 
     def _beginning(self, option: Any) -> _Beginning:
-        """Return how a text of an alternative begins, as far as it tells the alternative from others."""
+        """Return the beginning of an alternative's texts, as far as it distinguishes the alternative from others."""
         if isinstance(option, dict) and isinstance(option.get("$ref"), str):
             option = self._target(option["$ref"])
         if not isinstance(option, dict) or any(name in option for name in ("anyOf", "oneOf", "allOf")):
@@ -295,29 +296,29 @@ class Measure:
 
 def _check_choices(node: Mapping[str, Any]) -> None:
     if any(node.get(name) == [] for name in ("anyOf", "oneOf", "type")):
-        raise _invalid("has a choice of nothing")
+        raise _invalid("has an empty choice")
     types = node.get("type")
     if isinstance(types, list) and len({str(name) for name in types}) < len(types):
-        raise _invalid("has a list of types that names one twice")
+        raise _invalid("has a list of types with a repeated type")
 
 
 def _check_further_properties(node: Mapping[str, Any]) -> None:
-    """Refuse names that Ollama cannot exclude from those of further properties: it writes them as they are."""
+    """Refuse names that Ollama cannot exclude from further properties, because it writes them unescaped."""
     further = node.get("additionalProperties")
     properties = node.get("properties")
     if not isinstance(properties, dict) or not (further is True or isinstance(further, dict)):
         return
     if any(_WORD.fullmatch(name) is None for name in properties):
-        raise _invalid("has additionalProperties beside names of other characters than A-Z, a-z, 0-9 and _")
+        raise _invalid("has additionalProperties, and names with characters other than A-Z, a-z, 0-9 and _")
 
 
 def _repetition(node: Mapping[str, Any], least: str, most: str) -> int:
-    """Return the number of the grammar's parts for a length."""
+    """Return the number of parts that a limit of length has in the grammar."""
     found: list[Optional[int]] = []
     for name in (least, most):
         value = node.get(name)
         if isinstance(value, dict):
-            return 0  # a property that is called so
+            return 0  # a property of this name
         number = None if value is None else whole(value)
         if value is not None and (number is None or not 0 <= number <= MAX_REPETITION):
             raise RefusedFieldError("format", f"has a {name} that is not from 0 to {MAX_REPETITION}", too_large=True)
@@ -330,7 +331,7 @@ def _repetition(node: Mapping[str, Any], least: str, most: str) -> int:
 
 def _check_bound(name: str, value: Any) -> None:
     if isinstance(value, (bool, dict)):
-        return  # how older schemas write it; a property that is called so
+        return  # the form of older schemas, or a property of this name
     number = finite(value)
     if number is None or abs(number) > MAX_BOUND:
         raise _invalid(f"has a {name} that is not a number of at most 15 digits")

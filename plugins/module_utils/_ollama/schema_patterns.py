@@ -4,22 +4,22 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The size of the grammar that llama.cpp makes of the ``pattern`` of a JSON schema.
 
-Its reader (common/json-schema-to-grammar.cpp, _visit_pattern) takes a few constructs of regular expressions: literals,
-escapes, ``.``, classes in square brackets, groups, ``|`` and quantifiers. Other constructs are refused here, because
-there they end in undefined behaviour as often as in an error.
+llama.cpp (common/json-schema-to-grammar.cpp, _visit_pattern) reads a few constructs of regular expressions: literals,
+escapes, ``.``, classes in square brackets, groups, ``|`` and quantifiers. This module refuses all other constructs,
+because llama.cpp often has undefined behaviour instead of an error for them.
 """
 
 from __future__ import annotations
 
 from .numbers import digits
 
-#: Characters of a pattern, and how deep groups may stand in each other. A group in a group takes stack, there and here.
+#: The most characters of a pattern, and the most levels of groups. Each level takes stack, in llama.cpp and here.
 MAX_PATTERN = 512
 MAX_GROUPS = 50
 
 
-#: What a backslash may stand before: what has a meaning of its own in a pattern, and what the grammar knows
-#: (llama-grammar.cpp, parse_char). With anything else, as \\d, the grammar cannot be read, and the runner ends.
+#: Characters that may follow a backslash: special characters of patterns, and escapes of the grammar
+#: (llama-grammar.cpp, parse_char). Any other escape, such as \\d, makes the grammar unreadable, which ends the runner.
 _ESCAPED = '^$.[]()|{}*+?trn\\"'
 _ESCAPED_IN_CLASS = '[]trn\\"'
 _CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
@@ -30,10 +30,10 @@ class InvalidPatternError(ValueError):
 
 
 def repetitions(pattern: str, most: int) -> int:
-    """Return the number of the grammar's parts for a pattern, with all repetitions written out.
+    """Return the number of parts that a pattern has in the grammar, with all repetitions written out.
 
-    :param most: repetitions that are allowed, those of a group multiplied by those within it.
-    :raises InvalidPatternError: when the pattern cannot be used, or repeats more than that.
+    :param most: the most repetitions; the repetitions of a group multiply those inside it.
+    :raises InvalidPatternError: when the pattern cannot be used, or has more repetitions.
     """
     if len(pattern) > MAX_PATTERN:
         raise InvalidPatternError(f"has {len(pattern)} characters, and {MAX_PATTERN} are allowed")
@@ -49,14 +49,14 @@ def repetitions(pattern: str, most: int) -> int:
 
 
 class _Reader:
-    """Reads a pattern. Each method returns the weight of what it has read, and whether that can be empty."""
+    """Reads a pattern. A weight is a number of parts; ``empty`` says whether a part can match the empty text."""
 
     def __init__(self, text: str, most: int) -> None:
         self._text = text
         self._most = most
         self._at = 0
         self._groups = 0
-        #: Whether what was read last may be repeated.
+        #: Whether the last atom may be repeated.
         self._repeatable = True
 
     @property
@@ -82,14 +82,14 @@ class _Reader:
     def _atom(self) -> tuple[int, bool]:
         character = self._text[self._at]
         self._at += 1
-        # Ollama repeats bytes, and a part of a character is none.
+        # llama.cpp repeats the last byte, which is only a part of a character outside ASCII.
         self._repeatable = character.isascii()
         if character == "(":
             if self._text.startswith("?", self._at):
                 raise InvalidPatternError("has a group that begins with ?, which Ollama does not know")
             self._groups += 1
             if self._groups > MAX_GROUPS:
-                raise InvalidPatternError(f"has more than {MAX_GROUPS} groups in each other")
+                raise InvalidPatternError(f"has more than {MAX_GROUPS} levels of groups")
             found = self.alternatives()
             self._groups -= 1
             if self.at_end:
@@ -119,7 +119,7 @@ class _Reader:
         if self.at_end:
             raise InvalidPatternError("has an opening square bracket without its closing one")
         if self._at == start:
-            raise InvalidPatternError("has square brackets with nothing in them")
+            raise InvalidPatternError("has empty square brackets")
         self._at += 1
 
     def _member(self) -> str:
@@ -129,7 +129,7 @@ class _Reader:
         return _CONTROLS.get(found := self._escape(_ESCAPED_IN_CLASS), found) if character == "\\" else character
 
     def _escape(self, known: str) -> str:
-        """Read what follows a backslash."""
+        """Read the character after a backslash."""
         escaped = self._text[self._at : self._at + 1]
         if not escaped:
             raise InvalidPatternError("ends with a backslash")
@@ -148,7 +148,7 @@ class _Reader:
             raise InvalidPatternError("has two quantifiers in a row, which Ollama does not know")
         if empty:
             # Each part that can be empty doubles the combinations that the runner tries.
-            raise InvalidPatternError("has a quantifier behind something that can be empty")
+            raise InvalidPatternError("has a quantifier after a part that can be empty")
         return self._bounded(weight * max(1, least, most or 0)), empty or least == 0
 
     def _quantifier(self) -> tuple[int, int | None]:
@@ -162,9 +162,9 @@ class _Reader:
         least = digits(first) if first else 0
         most = least if not comma else digits(second) if second else None
         if end < 0 or least is None or (second and most is None) or not (first or second):
-            raise InvalidPatternError("has curly brackets that hold no number of repetitions")
+            raise InvalidPatternError("has curly brackets without a valid number of repetitions")
         if most is not None and least > most:
-            raise InvalidPatternError("has a repetition whose least is above its most")
+            raise InvalidPatternError("has a repetition whose minimum is above its maximum")
         self._at = end + 1
         self._bounded(max(least, most or 0))
         return least, most

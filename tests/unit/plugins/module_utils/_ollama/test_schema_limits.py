@@ -104,7 +104,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "300 properties": (record({f"p{number}": TEXT for number in range(300)}, required=False), "300 keys"),
     "types in types": (
         {"type": ["object", "array", "string", "null"], "properties": {"a": {"type": ["object"] * 2}}},
-        "twice",
+        "repeated type",
     ),
     "2000 choices": ({"enum": list(range(2000))}, "2000 values"),
     "many values": ({"enum": [list(range(450))] * 12}, "5000 values"),
@@ -120,8 +120,8 @@ BAD: dict[str, tuple[Any, str]] = {
         ),
         "leads back to itself",
     ),
-    "a choice of nothing": ({"anyOf": []}, "nothing"),
-    "no type": ({"type": []}, "nothing"),
+    "an empty choice": ({"anyOf": []}, "empty choice"),
+    "no type": ({"type": []}, "empty choice"),
     "names that are written as they are": (
         {"properties": {"a]": TEXT}, "additionalProperties": True},
         "additionalProperties",
@@ -131,10 +131,10 @@ BAD: dict[str, tuple[Any, str]] = {
         "32000 bytes",
     ),
     "long names": (record({f"{'x' * 200}{number}": TEXT for number in range(60)}, False), "32000 bytes"),
-    "nothing": ({"$ref": "#/$defs/gone"}, "not a schema of its own"),
+    "nothing": ({"$ref": "#/$defs/gone"}, "not a schema in it"),
     "reference to itself": (
         {"$defs": {"a": reference("a")}, "allOf": [reference("a")]},
-        "not a schema of its own",
+        "not a schema in it",
     ),
     "long reference": ({"$ref": "#/" + "x" * 298}, "300 characters"),
     # What the runner would follow all at once.

@@ -45,8 +45,8 @@ def test_repetitions_of_a_pattern_that_ollama_knows(pattern: str, weight: int) -
         ("^a\nb$", "printed"),
         ("^" + "a" * 511 + "$", "513 characters"),
         ("^" + "(" * 300 + ")" * 300 + "$", "602 characters"),
-        ("^" + "(" * 50 + "a" + ")" * 50 + "(((" + "(" * 48 + "a$", "more than 50 groups"),
-        ("^" + "(" * 510 + "$", "more than 50 groups"),
+        ("^" + "(" * 50 + "a" + ")" * 50 + "(((" + "(" * 48 + "a$", "more than 50 levels"),
+        ("^" + "(" * 510 + "$", "more than 50 levels"),
         # Undefined behaviour, an endless loop or an error of its own there.
         ("^*$", "nothing before"),
         ("^{2}$", "nothing before"),
@@ -67,7 +67,7 @@ def test_repetitions_of_a_pattern_that_ollama_knows(pattern: str, weight: int) -
         ("^a{\u00b2}$", "curly"),
         ("^a{99999999999999999999}$", "curly"),
         # Without end.
-        ("^a{5,3}$", "least is above"),
+        ("^a{5,3}$", "minimum is above"),
         # A grammar that cannot be read, or that nothing fits: the runner ends.
         (r"^\d$", "does not know"),
         (r"^[\w.-]$", "does not know"),
@@ -77,8 +77,8 @@ def test_repetitions_of_a_pattern_that_ollama_knows(pattern: str, weight: int) -
         (r"^\u0041$", "does not know"),
         (r"^[\-a]$", "does not know"),
         ("^[z-a]$", "end is before"),
-        ("^[]$", "nothing in them"),
-        ("^[^]$", "nothing in them"),
+        ("^[]$", "empty square brackets"),
+        ("^[^]$", "empty square brackets"),
         ("^\u20ac{2}$", "not ASCII"),
         ("^a{2001}$", "more than 2000"),
         ("^a{0,2001}$", "more than 2000"),
