@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Bodies passed to Ollama unchanged: which fields are checked, and when a body must be rewritten.
+"""Bodies that are passed to Ollama unchanged: the checks of their fields, and the changes by a lane.
 
-Bodies are not translated: unknown fields reach Ollama. Values that would harm other users of the node are
-refused as it is in every other request (``request_fields.py``). Python and Go must see the same document for that.
-Ollama reads the names of fields without regard to case (encoding/json), and takes both of two fields of one name, so a
-name in another spelling, and a name that stands twice, are refused.
+Bodies are not translated: unknown fields reach Ollama. Values that would harm other users of the node are refused, as
+in all other requests (``request_fields.py``). For these checks Python and Go must read the same document. Go
+(encoding/json) ignores the case of names, and uses both of two fields with one name. So a body is refused if a field's
+name has another case, or occurs twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .pictures import Pictures
 from .request_fields import MAX_INPUTS, PASSED, REFUSED, passed_on
 from .schema_limits import checked_format
 
-#: Fields of the compatible interfaces by the option of Ollama that each becomes (openai/openai.go, anthropic.go).
+#: The option of Ollama for each field of the compatible interfaces (openai/openai.go, anthropic.go).
 _OPTIONS: Mapping[str, str] = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -51,7 +51,7 @@ _LOOKED_AT = frozenset(
 
 _MESSAGE = ("role", "content", "images", "thinking", "tool_calls")
 
-#: Start of an address that contains the picture.
+#: Parts of a data URL, an address that contains the picture.
 _DATA = "data:"
 _BASE64 = ";base64,"
 
@@ -60,7 +60,7 @@ def wanted_of(path: str, body: bytes, document: Mapping[str, Any]) -> dict[str, 
     """Return the fields that the lane may override: ``options``, and ``keep_alive`` if present.
 
     :param path: one of :data:`CARRIED_PATHS`.
-    :param document: the JSON object that the body is, read closely.
+    :param document: the JSON object of the body, from :func:`~.json_text.read_json_closely`.
     :raises RefusedFieldError: for a field that is not passed on.
     """
     _one_spelling(document, _LOOKED_AT, "")
@@ -99,7 +99,7 @@ def body_on_terms(body: bytes, document: Mapping[str, Any], path: str, terms: Ma
                 changes[name] = terms.get(name)
     elif "num_ctx" in (terms.get("options") or {}):
         raise RefusedFieldError(
-            "model", f"has a lane with a context window of its own, which {path} cannot ask for; use /api/chat"
+            "model", f"has a lane with its own context window, which {path} cannot request; use /api/chat"
         )
     if not changes:
         return body
@@ -111,7 +111,7 @@ def _present(value: Any) -> Any:
 
 
 def _is_model(asked: Any, served: str) -> bool:
-    """Whether Ollama itself resolves a name to the model of the lane."""
+    """Return whether Ollama itself resolves a name to the model of the lane."""
     if asked == served:
         return True
     try:
@@ -161,7 +161,7 @@ def _check_tools(tools: Any) -> None:
         kind = tool.get("type")
         if isinstance(kind, str) and kind.startswith("web_search"):
             # Ollama itself would search, at ollama.com (middleware/anthropic.go).
-            raise RefusedFieldError("tools", "has the tool web_search, by which the node would call another server")
+            raise RefusedFieldError("tools", "has the tool web_search, with which the node would call another server")
 
 
 def _check_pictures(body: bytes, document: Mapping[str, Any]) -> None:
@@ -182,7 +182,7 @@ def _check_pictures(body: bytes, document: Mapping[str, Any]) -> None:
 
 
 def _add_source(node: Mapping[str, Any], pictures: Pictures) -> None:
-    """Return the data of a picture in Anthropic's interface (``source``), or of a sound in OpenAI's."""
+    """Check a picture in Anthropic's interface (``source``), or a sound in OpenAI's (``input_audio``)."""
     for name, inner in node.items():
         if isinstance(inner, dict) and name.casefold() in ("source", "input_audio"):
             data = [value for key, value in inner.items() if key.casefold() == "data"]

@@ -22,8 +22,8 @@ OLLAMA, OPENAI, ANTHROPIC = "ollama", "openai", "anthropic"
 class CarriedPath:
     """A carried path.
 
-    :ivar call: ``chat``, ``generate`` or ``embed``: the type of the lanes that serve it.
-    :ivar interface: whose interface it belongs to: ``ollama``, ``openai`` or ``anthropic``.
+    :ivar call: ``chat``, ``generate`` or ``embed``: the type of the lanes for the path.
+    :ivar interface: ``ollama``, ``openai`` or ``anthropic``.
     :ivar streams: whether Ollama streams by default; None if it never streams.
     """
 
@@ -48,7 +48,7 @@ CARRIED_PATHS: Mapping[str, CarriedPath] = MappingProxyType(
 
 
 def asks_for_stream(path: str, document: Mapping[str, Any]) -> bool:
-    """Whether Ollama streams the answer to a request.
+    """Return whether Ollama streams the answer to a request.
 
     :param path: one of :data:`CARRIED_PATHS`.
     """

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from .json_text import read_json
 from .usage import counted
 
-#: Bytes of an answer to search for the counts: the last line of a stream has all unstreamed values.
+#: Bytes to keep of the end of an answer. The last line of a stream, which has the counts, can be long.
 _KEPT = 65536
 
 #: Bytes at the end of a large answer to search for the counts, and the pattern of a count.
@@ -32,10 +32,7 @@ _NAMES = (
 
 
 class TokenCounter:
-    """Reads the pieces of one answer.
-
-    :ivar estimated: whether the output tokens are the number of events, because the answer has no counts.
-    """
+    """Finds the counts in the pieces of one answer."""
 
     def __init__(self) -> None:
         self._end = bytearray()
@@ -51,7 +48,10 @@ class TokenCounter:
             del self._end[: len(self._end) - _KEPT]
 
     def tokens(self) -> tuple[int, int, bool]:
-        """Return input tokens, output tokens, and whether they are an estimate."""
+        """Return input tokens, output tokens, and whether they are an estimate.
+
+        In a stream without counts, each event but the last counts as an output token, and the input tokens are 0.
+        """
         if self._size == len(self._end):
             whole = _object(bytes(self._end))
             if whole is not None:

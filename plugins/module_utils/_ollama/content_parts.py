@@ -5,8 +5,8 @@
 """Translation of OpenAI's content parts to the messages of Ollama's own API.
 
 A requester that was written for OpenAI's API may send a list of parts as the content of a message. Ollama's own API
-takes a text there, and refuses the rest in words that only Go programmers understand. Its API in the manner of OpenAI
-makes a message of each part (openai/openai.go, FromChatRequest); so does this.
+allows only a text, and its error for a list is hard to understand. So this module makes a message of each part, like
+Ollama's OpenAI-compatible API (openai/openai.go, FromChatRequest).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Optional
 from .option_ranges import RefusedFieldError
 from .pictures import Pictures
 
-#: Fields of a message (api/types.go). Ollama reads names without regard to case, so anything else is left out: an
-#: ``Images`` would be read as ``images``, and none of its pictures was looked at.
+#: Fields of a message (api/types.go). All others are left out, because Ollama ignores the case of names: it would read
+#: ``Images`` as ``images``, and those pictures were not checked.
 MESSAGE_FIELDS = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"})
 
 _CONTENT = "messages.content"
@@ -83,7 +83,7 @@ def _part(part: Any, pictures: Pictures) -> dict[str, Any]:
         found = data if isinstance(data, str) else None
     if found is None:
         raise RefusedFieldError(
-            _CONTENT, "has a part that is none of text, image_url and input_audio, or has nothing in it that is read"
+            _CONTENT, "has a part that is not a text, image_url or input_audio, or that has no content"
         )
     pictures.add(_CONTENT, [found])
     return {"content": "", "images": [found]}

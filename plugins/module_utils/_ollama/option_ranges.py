@@ -4,12 +4,12 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The options of Ollama's API: the type of each, and the range that requesters may use.
 
-Ollama itself takes any number. ``repeat_last_n`` of 500,000,000 is an allocation of several gigabytes in the runner
-that all requests of the model share, a ``repeat_penalty`` of 0 divides by zero there, and thousands of ``stop`` texts
-are searched for after each token. The ranges hold what models are used with, and some more.
+Ollama itself accepts any number, and all requests of a model share its runner. There a ``repeat_last_n`` of 500,000,000
+allocates several gigabytes, a ``repeat_penalty`` of 0 divides by zero, and thousands of ``stop`` texts are searched for
+after each token. The ranges include all values in use, and some more.
 
-The options are those of Ollama v0.5.5 to v0.32.5 (api/types.go, Options and Runner). Those older servers have and newer
-ones do not are ignored by the newer.
+The options are those of Ollama v0.5.5 to v0.32.5 (api/types.go, Options and Runner). Newer servers ignore the options
+that only older ones have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .errors import CollectionError
 from .numbers import finite, whole
 from .text import printable
 
-#: Texts of the option ``stop``, and characters of each.
+#: The most texts of the option ``stop``, and the most characters of each.
 MAX_STOPS = 64
 MAX_STOP = 1024
 
@@ -112,7 +112,7 @@ def names_of_kind(kind: str) -> frozenset[str]:
 def allowed(options: Mapping[str, Any], ranges: Ranges, pinned: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the options that are passed on, and the names of those that are left out.
 
-    Left out are options that Ollama does not know and would ignore, null values, and pinned options.
+    Unknown options, which Ollama would ignore, and pinned options are left out. A null counts as absent.
 
     :param ranges: ranges that replace those of :data:`OPTIONS`.
     :param pinned: options that the lane sets.
@@ -145,8 +145,8 @@ def _checked(name: str, option: Option, value: Any, own: Optional[tuple[float, f
     if not least <= number <= most:
         raise RefusedFieldError(
             field,
-            f"is {_shown(value)}, and this lane takes {least:.10g} to {most:.10g}; ask for less, or have the"
-            " lane's option_ranges widened",
+            f"is {_shown(value)}, and this lane takes {least:.10g} to {most:.10g}; send a value in this range, or have"
+            " the lane's option_ranges widened",
         )
     return number if option.kind == INTEGER else value
 
@@ -157,7 +157,7 @@ def _stops(field: str, value: Any) -> list[str]:
         raise RefusedFieldError(field, "must be a list of texts")
     if len(texts) > MAX_STOPS or any(len(text) > MAX_STOP for text in texts):
         raise RefusedFieldError(
-            field, f"may have {MAX_STOPS} texts of {MAX_STOP} characters, and has more", too_large=True
+            field, f"has more than {MAX_STOPS} texts, or more than {MAX_STOP} characters in one", too_large=True
         )
     return texts
 

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The size of a request's pictures in the memory of the runner.
 
-A PNG of some kilobytes can be 60,000 pixels wide and high, which takes the runner 14 GB. The size stands in the head of
-each format, so nothing is unpacked here.
+A PNG of some kilobytes can be 60,000 pixels wide and high, for which the runner takes 14 GB. The head of each format
+has the size, so no picture is unpacked here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, Optional
 
 from .option_ranges import RefusedFieldError
 
-#: Pictures of one request, pixels of one picture, and of all together.
+#: The most pictures of a request, pixels of one picture, and pixels of all pictures together.
 MAX_PICTURES = 32
 MAX_PIXELS = 40_000_000
 MAX_PIXELS_IN_ALL = 120_000_000
 
-#: Characters of base64 that are decoded at first: most heads end there. A multiple of four.
+#: Characters of base64 to decode first, because most heads are shorter. A multiple of four.
 _HEAD = 4096
 
-#: JPEG's markers that a size follows (SOF0 to SOF15), and those that stand alone.
+#: JPEG's markers before a size (SOF0 to SOF15), and its markers without content.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -62,7 +62,7 @@ class Pictures:
 
 
 def _size_of(field: str, picture: Any) -> Size:
-    """Return width and height; both are 0 for sound, which Ollama takes in the same place."""
+    """Return width and height; both are 0 for sound, which Ollama accepts in the same field."""
     if not isinstance(picture, str):
         raise RefusedFieldError(field, "must be a list of pictures in base64")
     try:
@@ -77,7 +77,7 @@ def _size_of(field: str, picture: Any) -> Size:
 
 
 def size_of(data: bytes) -> Optional[Size]:
-    """Return width and height of a picture; (0, 0) for sound in WAV, None when the data does not say."""
+    """Return width and height of a picture; (0, 0) for sound in WAV, None when the data has no size."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return (_number(data, 16, 4, "big"), _number(data, 20, 4, "big")) if data[12:16] == b"IHDR" else None
     if data.startswith(b"\xff\xd8"):
@@ -90,7 +90,7 @@ def size_of(data: bytes) -> Optional[Size]:
         return _number(data, 6, 2), _number(data, 8, 2)
     if data.startswith(b"BM") and len(data) >= 26:
         width, height = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
-        return abs(width), abs(height)  # the sign of the height tells which row comes first
+        return abs(width), abs(height)  # the sign of the height gives the order of the rows
     return None
 
 
@@ -104,7 +104,7 @@ def _jpeg_size(data: bytes) -> Optional[Size]:
         if data[at] != 0xFF:
             return None
         marker = data[at + 1]
-        if marker == 0xFF:  # a byte that fills
+        if marker == 0xFF:  # a fill byte
             at += 1
         elif marker in _ALONE:
             at += 2
@@ -116,7 +116,7 @@ def _jpeg_size(data: bytes) -> Optional[Size]:
 
 
 def _webp_size(data: bytes) -> Optional[Size]:
-    """Return the size of the picture itself: what is drawn on may say that it is smaller."""
+    """Return the size of the picture itself, because the declared size of the canvas may be smaller."""
     for kind, at in _webp_chunks(data):
         if kind == b"VP8 " and at + 10 <= len(data):
             return _number(data, at + 6, 2) & 0x3FFF, _number(data, at + 8, 2) & 0x3FFF

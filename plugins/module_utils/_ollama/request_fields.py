@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The fields of Ollama's inference API: those that a request passes on, and those that it must not have.
+"""The fields of Ollama's inference API: those that are passed on, and those that are refused.
 
-Each field of the API of v0.5.5 to v0.32.5 (api/types.go) is in exactly one of the tables here. So none vanishes: it
-reaches Ollama, or the request is refused by the field's name.
+Each field of the API of v0.5.5 to v0.32.5 (api/types.go) is in exactly one of the tables here. So no field gets lost:
+it reaches Ollama, or the error names it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .schema_limits import checked_format
 
 #: The most texts of one embedding request.
 MAX_INPUTS = 2048
-#: As Ollama has it (server/routes.go).
+#: Ollama's own limit (server/routes.go).
 MAX_TOP_LOGPROBS = 20
 MAX_DIMENSIONS = 65536
 
@@ -72,7 +72,7 @@ REFUSED: Mapping[str, str] = {
     "steps": "is not passed on: answers with a generated picture are not served",
 }
 
-#: Fields of another call. A requester that sends one expects an effect that it would not get.
+#: Fields of other calls. They would have no effect, so a request that has one is refused.
 _FOREIGN: Mapping[str, tuple[str, ...]] = {
     call: tuple(sorted({name for names in PASSED.values() for name in names} - set(own)))
     for call, own in PASSED.items()
@@ -94,7 +94,7 @@ def passed_on(
     :param call: ``chat``, ``generate`` or ``embed``.
     :param document: the body of the request.
     :param others: names of fields that are not for Ollama.
-    :raises RefusedFieldError: for a field that is not passed on, or has a value that is not.
+    :raises RefusedFieldError: for a field or a value that is not passed on.
     """
     left_out: list[str] = []
     lenient = _LEFT_OUT.get(call, frozenset())
@@ -182,7 +182,7 @@ def _input(name: str, value: Any) -> Any:
 
 
 def _as_it_is(_name: str, value: Any) -> Any:
-    """The lane decides about it, and knows the types."""
+    """Return a value unchecked: the lane decides about it, and knows the types."""
     return value
 
 
