@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Argument specs that compose: an option group travels with the constraints between its options."""
+"""Argument specs that can be merged: option groups, with the constraints between their options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ArgumentSpec:
-    """What ``AnsibleModule`` takes: the options, and the constraints between them."""
+    """The arguments of ``AnsibleModule``: the options, and the constraints between them."""
 
     argument_spec: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     mutually_exclusive: Sequence[Sequence[str]] = ()
@@ -25,7 +25,7 @@ class ArgumentSpec:
     def merge(self, *others: ArgumentSpec) -> ArgumentSpec:
         """Return the union of this spec and the others.
 
-        :raises ValueError: when two of them define the same option; a name belongs to one group.
+        :raises ValueError: if two of them define the same option, because a name belongs to one group.
         """
         merged = self
         for other in others:

@@ -12,30 +12,30 @@ from typing import Any, Optional
 from .._fleet.broker import TLS_PORT, Address, BrokerSettings, BrokerTlsSettings
 from .._fleet.errors import InvalidBrokerError
 
-#: Options that say what is part of a URL, too.
+#: Options whose values can also be in the URL.
 WITHIN_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
 
 
 def require_one_broker(params: Mapping[str, Any], remedy: str = "Set broker_host or broker_url") -> None:
-    """Check for a plugin what the argument spec checks for a module: that the broker is named in one way.
+    """Check that exactly one way of naming the broker is used. For modules, the argument spec checks this.
 
     :param params: options that are not set are missing or None.
-    :param remedy: where a broker can be given.
-    :raises InvalidBrokerError: without a broker, or for a URL beside options that the URL has in it.
+    :param remedy: the remedy if no broker is given.
+    :raises InvalidBrokerError: without a broker, or for a URL together with options that belong into the URL.
     """
     beside = [name for name in WITHIN_URL if params.get(name) is not None]
     if params.get("broker_url") and beside:
         raise InvalidBrokerError(
-            f"broker_url excludes {', '.join(beside)}", remedy="Put all of it into the URL, or leave the URL out"
+            f"broker_url excludes {', '.join(beside)}", remedy="Put these values into the URL, or omit broker_url"
         )
     if not params.get("broker_url") and not params.get("broker_host"):
         raise InvalidBrokerError("No broker is given", remedy=remedy)
 
 
 def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
-    """Return the settings of the broker that a module was given.
+    """Return the settings of the broker from a module's parameters.
 
-    :raises InvalidBrokerError: when the address cannot be read.
+    :raises InvalidBrokerError: if an address is invalid.
     """
     tls = BrokerTlsSettings(
         validate=params["broker_validate_certs"],

@@ -19,7 +19,7 @@ SHOWN_BLOBS = 50
 def plan_diff(plan: Plan, where: str) -> dict[str, str]:
     """Return the diff of a plan for a store or mirror.
 
-    :param where: its path or URL.
+    :param where: the path or URL of the store or mirror.
     """
     pairs = [
         *_models(plan),

@@ -44,7 +44,7 @@ BROADCAST = ArgumentSpec(
 
 
 class BroadcastFailedError(FleetError):
-    """Some nodes did not do what the broadcast asked for."""
+    """Some nodes did not import the model."""
 
     code = "broadcast_failed"
 
@@ -62,7 +62,7 @@ class _Reports:
 
     def add(self, report: NodeReport) -> None:
         known = self.latest.get(report.node)
-        # The report on a copy that somebody has sent says nothing of the broadcast that the node has taken.
+        # A node reports this about a copy that somebody else has sent. It says nothing about the original broadcast.
         if known is not None and report.error.get("code") == BroadcastRepeatedError.code:
             return
         # A node that gets the message again repeats its first report.
@@ -80,7 +80,7 @@ class _Reports:
 
 
 def broadcast(module: AnsibleModule) -> dict[str, Any]:
-    """Make every node import a model; in check mode, make the nodes report what they would do."""
+    """Make every node import a model; in check mode, make the nodes report their plans."""
     params = module.params
     ModelName.parse(params["name"])
     for option in ("timeout", "discovery"):
@@ -128,7 +128,7 @@ def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> di
     if not results and not reports.unfinished:
         nobody = BroadcastFailedError(
             f"No node has taken the broadcast within {module.params['discovery']:g} seconds",
-            remedy="Check that the nodes' updates run and reach the broker; a node that is back in time still imports",
+            remedy="Check that the nodes' updates run and reach the broker; a node that is back in time imports it",
         )
         nobody.result = found
         raise nobody
@@ -136,7 +136,7 @@ def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> di
     if failed or reports.unfinished:
         complaints = [*sorted(failed), *(f"{node}: no report in time" for node in reports.unfinished)]
         error = BroadcastFailedError(
-            f"{len(complaints)} of {len({*reports.latest, *reports.unfinished})} nodes did not do it:"
+            f"{len(complaints)} of {len({*reports.latest, *reports.unfinished})} nodes did not import the model:"
             f" {'; '.join(complaints)}",
             remedy="Read the log of the updates on these nodes; their running imports continue",
         )

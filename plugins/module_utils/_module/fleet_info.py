@@ -39,7 +39,7 @@ INFO = ArgumentSpec(
     }
 )
 
-#: Fields of the broker's own description that the result has.
+#: The fields of the broker's own description in the result.
 _BROKER = ("product", "version", "cluster_name")
 
 
@@ -48,7 +48,7 @@ def info(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     if params["listen"] < 0:
         raise InvalidQuestionError(
-            f"listen is {params['listen']:g}", remedy="Give the seconds to listen to the nodes, 0 for not at all"
+            f"listen is {params['listen']:g}", remedy="Give the seconds to listen to the nodes, or 0 to not listen"
         )
     asked = {entry.queue: entry for entry in map(_lane, params["lanes"])}
     register = Register()

@@ -114,13 +114,13 @@ def request(module: AnsibleModule) -> dict[str, Any]:
 def _dialect(params: Mapping[str, Any]) -> Dialect:
     """Return the dialect to ask in.
 
-    :raises InvalidQuestionError: when something is to be encrypted without a secret, or outside of the protocol.
-    :raises MissingDependencyError: when a needed package is missing.
+    :raises InvalidQuestionError: if ``encrypt`` is set without ``cluster_secret`` or ``protocol``.
+    :raises MissingDependencyError: if a needed package is missing.
     """
     version, secret = params["protocol"], params["cluster_secret"]
     if params["encrypt"] and (version is None or not secret):
         raise InvalidQuestionError(
-            "encrypt is set without protocol or cluster_secret", remedy="Set both of them, or encrypt to false"
+            "encrypt is set without protocol or cluster_secret", remedy="Set both of them, or set encrypt to false"
         )
     if version is None:
         return dialect_named(params["dialect"])

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The option groups that modules share, and what each group means to the packages below.
+"""The option groups that modules share, and their translation into settings.
 
-A name belongs to one group, so that groups combine and ``module_defaults: group/legionio.ollama.<group>`` works.
-Documentation of the same options: the fragment of the same name in plugins/doc_fragments.
+A name belongs to one group, so that groups can be merged and ``module_defaults: group/legionio.ollama.<group>`` works.
+The fragment of the same name in plugins/doc_fragments documents a group.
 
-Credentials have no environment fallback here on purpose: left unset, the SDK reads environment, profile and instance
-role by itself, and keeps the parts of one credential together. A fallback for each option would mix a key of the play
-with a session token of the environment.
+Credentials have no environment fallback here on purpose: without these options, the SDK reads environment, profile and
+instance role itself, and keeps the parts of one credential together. A fallback for each option could mix a key of the
+play with a session token of the environment.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ BROKER = ArgumentSpec(
 
 
 def s3_settings(params: Mapping[str, Any]) -> S3Settings:
-    """Return the settings of the mirror that a module was given."""
+    """Return the settings of the mirror from a module's parameters."""
     return S3Settings(
         bucket=params["bucket"],
         prefix=params["prefix"],
@@ -141,7 +141,7 @@ def s3_settings(params: Mapping[str, Any]) -> S3Settings:
 
 
 def store_settings(params: Mapping[str, Any]) -> StoreSettings:
-    """Return the settings of the store that a module was given."""
+    """Return the settings of the store from a module's parameters."""
     return StoreSettings(
         path=params["models_path"],
         owner=params["owner"] or None,
@@ -151,9 +151,9 @@ def store_settings(params: Mapping[str, Any]) -> StoreSettings:
 
 
 def signature_policy(params: Mapping[str, Any]) -> SignaturePolicy:
-    """Return which models must be signed.
+    """Return the policy for signatures of models.
 
-    :raises CollectionError: for a pattern, a key or a policy that cannot be meant so.
+    :raises CollectionError: for an invalid pattern, key or policy.
     """
     return SignaturePolicy(
         params["signature_policy"],

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The work of ollama_blob: a file becomes a blob of a server."""
+"""The work of ollama_blob: upload a file to a server as a blob."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .server_options import connect
 
 
 def blob(module: AnsibleModule) -> dict[str, Any]:
-    """Make the server have a file as a blob."""
+    """Make a file present on the server as a blob."""
     path = module.params["path"]
     announced = module.params["digest"]
     expected = parse_digest(announced) if announced else None
     digest, size = digest_and_size(path)
     if expected and expected != digest:
         raise UnexpectedFileError(
-            f"The digest of {path} is {digest}, expected was {expected}",
-            remedy="The file is the wrong one, or damaged: fetch it again, or correct the digest",
+            f"The digest of {path} is {digest}, but {expected} was expected",
+            remedy="The file is wrong or damaged: fetch it again, or correct the digest",
             path=path,
             digest=digest,
             expected=expected,
         )
     with connect(module) as client:
-        client.version()  # to whoever answers every HEAD alike, no blob would ever be missing
+        client.version()  # another server may answer every HEAD with success, so that no blob would seem to be missing
         if module.check_mode:
             changed = not client.has_blob(digest)
         else:

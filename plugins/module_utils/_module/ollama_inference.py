@@ -44,7 +44,7 @@ def inference(module: AnsibleModule) -> dict[str, Any]:
         if "input" in body:
             answer = client.embed(call=call, **body)
             return {"changed": False, "model": name, "embeddings": answer["embeddings"], "usage": usage_of(answer)}
-        # In a stream, so that the timeout is that of silence and not of the whole answer.
+        # In a stream, so that the timeout limits the silence, not the whole answer.
         stream = client.chat_stream if "messages" in body else client.generate_stream
         *_deltas, done = stream(call=call, **body)
     return {"changed": False, "model": name, **_answer(done.data, name, structured="format" in body)}
@@ -77,7 +77,7 @@ def _question(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _format(value: Any) -> Any:
-    # A schema that went through a template without native types comes as its text.
+    # A template without native types turns a schema into text.
     if isinstance(value, str) and value not in ("", "json"):
         with contextlib.suppress(ValueError):
             value = read_json(value)
@@ -100,12 +100,12 @@ def _answer(response: Mapping[str, Any], name: str, *, structured: bool) -> dict
         "done_reason": response.get("done_reason"),
         "usage": usage_of(response),
     }
-    # A model that was offered tools may call one instead of answering; its text is empty then, whatever the format.
+    # A model with tools may call one instead of answering. Then its text is empty, even if a format was set.
     if structured and (answer["text"] or not answer["tool_calls"]):
         try:
             answer["data"] = read_json(answer["text"])
         except ValueError as error:
-            reason = "it was cut off at its greatest length" if answer["done_reason"] == "length" else str(error)
+            reason = "it was cut off at its maximum length" if answer["done_reason"] == "length" else str(error)
             failure = IncompleteResponseError(
                 f"The answer of {name} is not the JSON that was asked for: {reason}",
                 partial=dict(response),

@@ -44,10 +44,10 @@ _SHOWN_WITHIN = 10.0
 
 @dataclass
 class ServerPlan:
-    """The state before, the state after, and the steps between.
+    """The state before, the state after, and the steps between them.
 
-    :ivar changed: whether the steps change something, as far as the plan can know.
-    :ivar after: the state after; None for a value that only the server knows.
+    :ivar changed: whether the steps change something, as far as the plan can predict.
+    :ivar after: the state after the steps; None for a value that only the server knows.
     """
 
     before: dict[str, Any]
@@ -209,7 +209,7 @@ class _ModelTask:
         return result
 
     def _seen(self, planned: Mapping[str, Any], model: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the state on the server, in place of the planned one."""
+        """Return the state on the server, in the form of the planned state."""
         seen = dict(planned)
         if model and "digest" in planned:
             seen.update({key: model[key] for key in ("name", "digest", "size")})
@@ -316,7 +316,7 @@ class _ModelTask:
 
     def _plan_absent(self) -> ServerPlan:
         plan = ServerPlan(self._identity(self._found), {})
-        # Names may differ in case only. The server accepts any of the spellings, and deletes one model at a time.
+        # Names may differ only in case. The server accepts any of the spellings, and deletes one model at a time.
         found = spellings(self._name, [model.name for model in self._models])
         for model in self._models:
             if model.name in found:

@@ -16,7 +16,7 @@ from .server_options import connect
 
 
 def info(module: AnsibleModule) -> dict[str, Any]:
-    """Look at a server: its version, its models, those that are loaded."""
+    """Read the version of a server, its models, and the models in memory."""
     with connect(module) as client:
         version = client.version()["version"]
         running = {model.name: model for model in listed(client.ps())}
@@ -39,7 +39,7 @@ def info(module: AnsibleModule) -> dict[str, Any]:
 
 
 def described_model(model: ListedModel, running: Optional[ListedModel]) -> dict[str, Any]:
-    """Return what the results of modules say about a model in the store of a server."""
+    """Return a model in the store of a server, as the results of modules show it."""
     details = model.document.get("details") or {}
     return {
         "name": model.shown,
@@ -56,7 +56,7 @@ def described_model(model: ListedModel, running: Optional[ListedModel]) -> dict[
 
 
 def loaded(model: ListedModel) -> dict[str, Any]:
-    """Return what the results of modules say about a model in memory."""
+    """Return a model in memory, as the results of modules show it."""
     return {
         "name": model.shown,
         "digest": model.digest,
@@ -68,7 +68,7 @@ def loaded(model: ListedModel) -> dict[str, Any]:
 
 
 def details_of(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of an answer to ``show`` that is meant for people and playbooks."""
+    """Return the part of an answer to ``show`` that is useful for people and playbooks."""
     return {
         "parent_model": (shown.get("details") or {}).get("parent_model") or None,
         "capabilities": shown.get("capabilities") or [],

@@ -28,9 +28,9 @@ from .s3_options import endpoint_in_failures, server_remarks
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What a task asks for.
+    """The options of a task.
 
-    :ivar published: the file is to be in the bucket, not the object on disk.
+    :ivar published: whether to upload the file, instead of downloading the object.
     :ivar digest: the digest that the content must have; None for any.
     """
 
@@ -44,7 +44,7 @@ class FileOptions:
     def from_params(cls, params: Mapping[str, Any]) -> FileOptions:
         """Read the parameters of the module.
 
-        :raises CollectionError: for a checksum or a key that cannot be one.
+        :raises CollectionError: for an invalid checksum or key.
         """
         digest = _digest(params["checksum"])
         key = params["key"].lstrip("/")

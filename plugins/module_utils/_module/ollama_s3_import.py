@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The work of ollama_s3_import: models of the mirror in a store on disk."""
+"""The work of ollama_s3_import: copy models from the mirror to a store on disk, or remove them from the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .s3_results import from_peers, imported, partial_import, removed
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a task asks for.
+    """The options of a task.
 
     :ivar lock_timeout: seconds to wait for another importer.
     """
@@ -44,7 +44,7 @@ class ImportOptions:
     def from_params(cls, params: Mapping[str, Any]) -> ImportOptions:
         """Read the parameters of the module.
 
-        :raises CollectionError: for a value that makes no sense.
+        :raises CollectionError: for an invalid value.
         """
         return cls(
             declared=DeclaredModels.from_params(params),
@@ -99,7 +99,7 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
 
 def _remove_from_store(module: AnsibleModule, store: Store, options: ImportOptions) -> dict[str, Any]:
     present = store.names()
-    # Ollama takes all spellings for the same model, and would go on serving one that stays.
+    # For Ollama, all spellings are the same model, and it would continue to serve a spelling that stays.
     names = [found for name in options.declared.names for found in spellings(name, present) or [name]]
     plan = plan_removal(store, names)
     removal = Removal()

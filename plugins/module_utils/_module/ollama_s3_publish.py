@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The work of ollama_s3_publish: models of a store in the mirror."""
+"""The work of ollama_s3_publish: copy models from a store to the mirror, or remove them from the mirror."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .s3_results import average_rate, removed
 
 @dataclass(frozen=True)
 class PublishOptions:
-    """What a task asks for.
+    """The options of a task.
 
     :ivar max_bandwidth: bytes a second; None for no limit.
     :ivar signer: signs the models; None leaves them unsigned.
@@ -42,7 +42,7 @@ class PublishOptions:
     def from_params(cls, params: Mapping[str, Any]) -> PublishOptions:
         """Read the parameters of the module.
 
-        :raises CollectionError: for a value that makes no sense.
+        :raises CollectionError: for an invalid value.
         """
         return cls(
             declared=DeclaredModels.from_params(params),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The work of ollama_s3_sync: models of the mirror on a running server, through its API."""
+"""The work of ollama_s3_sync: copy models from the mirror to a running server, through its API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .server_options import connect
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """What a task asks for."""
+    """The options of a task."""
 
     declared: DeclaredModels
     models_path: str
@@ -45,7 +45,7 @@ class SyncOptions:
     def from_params(cls, params: Mapping[str, Any]) -> SyncOptions:
         """Read the parameters of the module.
 
-        :raises CollectionError: for a value that makes no sense.
+        :raises CollectionError: for an invalid value.
         """
         return cls(
             declared=DeclaredModels.from_params(params),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The options about neighbours, and what they mean to a transfer."""
+"""The options for neighbours, and their translation into settings of a transfer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PEERS: dict[str, dict[str, Any]] = {
 def neighbours(params: Mapping[str, Any]) -> NeighbourOptions:
     """Return the neighbours that a task names; none for a module without the option.
 
-    :raises NeighbourSettingsError: if they cannot be right.
+    :raises NeighbourSettingsError: if they are invalid.
     """
     if not params.get("peers"):
         return NeighbourOptions()

@@ -4,9 +4,10 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The target's half of live progress: a small file with the current progress of the module.
 
-A module returns nothing before it ends, so the controller's half (plugins/plugin_utils/_progress.py) names a file that
-nobody can guess, and reads it now and then over a connection of its own. The name comes in the environment, since it is
-not an option that a task may set. Only a controller that shows progress names a file; without it nothing is written.
+A module returns nothing before it ends, so the controller's half (plugins/plugin_utils/_progress.py) chooses a file
+name that nobody can guess, and reads the file from time to time over a second connection. The name comes in the
+environment, because tasks must not set it. If the controller shows no progress, it gives no name, and the module writes
+no file.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from .._ollama.byte_counter import ByteCounter, Reading
 from .._ollama.errors import CollectionError
 from .._ollama.json_text import read_json
 
-#: The variable of the environment with the paths where the file may be made, as in ``PATH``.
+#: The environment variable with the possible paths of the file, separated as in ``PATH``.
 FILES_VARIABLE = "LEGIONIO_OLLAMA_PROGRESS_FILES"
-#: Bytes of the file: always the same, and few, so that one write replaces all of it.
+#: Bytes of the file: always the same number, and few, so that one write replaces the whole content.
 SIZE = 512
-#: Characters of a name or step; names of models may be long.
+#: The most characters of a name or step, because names of models may be long.
 LONGEST_TEXT = 120
-#: Seconds between two writes, and over how many the rate is taken.
+#: Seconds between two writes, and the seconds over which the rate is averaged.
 WRITE_EVERY = 1.0
 RATE_OVER = 15.0
-#: Seconds of a transfer before what is left of it can be guessed; small blobs come first, and are slow.
+#: Seconds of a transfer before the remaining time is estimated; the small blobs at the start are slow.
 FORESEEABLE_AFTER = 3.0
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -76,7 +77,7 @@ class _Gauge:
         reading, now = self._counter.read(), time.monotonic()
         moved = reading.done - reading.kept
         if self._seen and (moved == 0 or moved < self._seen[-1][1]):
-            self._seen.clear()  # nothing moves yet, or what moved has to come again
+            self._seen.clear()  # nothing moves yet, or bytes were lost and must come again
         self._seen.append((now, moved))
         while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER:
             self._seen.popleft()
@@ -102,10 +103,10 @@ def _state(reading: Reading, rate: float, *, foreseeable: bool) -> dict[str, Any
 
 @contextlib.contextmanager
 def _file(candidates: Sequence[str]) -> Iterator[Optional[str]]:
-    """Create the file at the first of some paths where that is possible; remove it in the end."""
+    """Create the file at the first possible path; remove it at the end."""
     for path in filter(os.path.isabs, candidates):
         try:
-            # A stranger's link or file at this path is not followed, read or replaced.
+            # Never follows, reads or replaces another user's link or file at this path.
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         except OSError:
             continue
@@ -142,11 +143,11 @@ def _remove(path: str) -> None:
 
 @contextlib.contextmanager
 def _kept_current(path: str, gauge: _Gauge) -> Iterator[None]:
-    """Write what the gauge says into the file, once a second, from a thread of its own."""
+    """Write the reading of the gauge into the file once a second, in a thread."""
     over = threading.Event()
 
     def write() -> None:
-        # A full disk, for example, ends the reports and nothing else.
+        # An error, such as a full disk, only ends the reports.
         with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
             while not over.wait(WRITE_EVERY):
                 os.pwrite(file.fileno(), encoded(gauge.look()), 0)
@@ -161,17 +162,17 @@ def _kept_current(path: str, gauge: _Gauge) -> Iterator[None]:
 
 
 def encoded(state: dict[str, Any]) -> bytes:
-    """Return the content of the file: a checksum, so that a reader notices a write under way, and the state as JSON."""
+    """Return the content of the file: a checksum, by which a reader notices a partial write, and the state as JSON."""
     text = json.dumps(state).encode("ascii")
-    if len(text) > SIZE - 10:  # many characters of a name that take six bytes each
+    if len(text) > SIZE - 10:  # a name with many characters that take six bytes each
         text = json.dumps({**state, "model": "", "step": ""}).encode("ascii")
     return (b"%08x " % zlib.crc32(text) + text).ljust(SIZE - 1) + b"\n"
 
 
 def decoded(text: str) -> Optional[dict[str, Any]]:
-    """Return the state in a file; ``None`` without a valid one.
+    """Return the state in a file; ``None`` without a valid state.
 
-    :param text: its content, as a connection brings it: a terminal in between adds what it likes.
+    :param text: the content of the file as the connection delivers it; a terminal in between may add characters.
     """
     found = re.search(r"([0-9a-f]{8}) (\{.*\})", text)
     if found is None or int(found.group(1), 16) != zlib.crc32(found.group(2).encode()):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The one place where a module's work becomes a result or a failure."""
+"""The run of a module, from its options to its result or failure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
 class Module(AnsibleModule):  # type: ignore[misc]
-    """A module that hides passwords in URLs: in its result, in a failure, and in the journal of the host."""
+    """A module that hides the passwords of URLs in its result, in a failure, and in the journal of the host."""
 
     def _log_invocation(self) -> None:
         self.hide_passwords()
@@ -38,7 +38,7 @@ class Module(AnsibleModule):  # type: ignore[misc]
         super().fail_json(msg, **others)
 
     def hide_passwords(self) -> None:
-        """Have Ansible replace the passwords of all addresses and URLs among the parameters."""
+        """Make Ansible replace the passwords of all addresses and URLs among the parameters."""
         for name, text in _texts("", self.params):
             if name in _ADDRESSES or _URL.fullmatch(text):
                 self.no_log_values.update(secrets_in(text))
@@ -57,11 +57,10 @@ def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> None:
-    """Build the module, do its work, and leave with its result.
+    """Build the module, do its work, and exit with its result.
 
-    :param work: gets the module, returns what ``exit_json`` takes. It raises
-        :class:`CollectionError` for everything a user can meet; anything else is a defect of the collection, and the
-        message says so.
+    :param work: takes the module, and returns the arguments of ``exit_json``. It raises :class:`CollectionError` for
+        every failure that a user can meet. Any other exception is a defect of the collection, and the message says so.
     """
     module = Module(supports_check_mode=supports_check_mode, **spec.to_kwargs())
     module.hide_passwords()
@@ -69,7 +68,7 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
         result = work(module)
     except CollectionError as error:
         module.fail_json(**failure(error))
-    except Exception as error:  # noqa: BLE001 - the last resort: no traceback is a task's output
+    except Exception as error:  # noqa: BLE001 - the last resort: a task must not end with a traceback
         limit = exhausted(error)
         if limit is not None:
             module.fail_json(**failure(limit))
@@ -83,9 +82,9 @@ def run(spec: ArgumentSpec, work: Work, *, supports_check_mode: bool = True) -> 
 
 
 def failure(error: CollectionError) -> dict[str, Any]:
-    """Return what ``fail_json`` takes for a typed error, to be called while the error is being handled.
+    """Return the arguments of ``fail_json`` for a typed error. Call this in the error's ``except`` block.
 
-    The results before the failure come first, so that the error's own keys win.
+    The results before the failure come first, so that the error's details override them.
     """
     return {
         "changed": False,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The options that the modules of the mirror share, checked beyond their types."""
+"""The options that the modules of the mirror share, with checks of their values."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from .._ollama.names import ModelName
 from .groups import s3_settings
 from .peer_options import neighbours
 
-#: Bytes. Below the first, requests cost more than what they bring; above the second, a broken one costs too much.
+#: The fewest and the most bytes. With fewer, requests cost too much; with more, each failed request costs too much.
 CHUNK_SIZES = (1024 * 1024, 64 * 1024 * 1024)
 
-#: Bytes a second. Below it servers take the connection for dead; 10 is what "10M" becomes when its unit is forgotten.
+#: Bytes a second. With less, servers close the connection as dead. It also catches a missing unit: 10 instead of 10M.
 LEAST_BANDWIDTH = 64 * 1024
 
 
 class OptionError(CollectionError):
-    """Options with valid types and invalid values, alone or together."""
+    """An option, or a combination of options, has an invalid value."""
 
     code = "invalid_option"
 
 
 @dataclass(frozen=True)
 class DeclaredModels:
-    """The models that a task of the mirror is about.
+    """The models of a task, and their mirror.
 
-    :ivar names: each once.
-    :ivar absent: whether they are to be removed.
-    :ivar prune_scope: patterns of the models besides them that may be removed.
-    :ivar mirror: where the mirror is.
+    :ivar names: the models, each once.
+    :ivar absent: whether the task removes them.
+    :ivar prune_scope: patterns of the other models that the task may remove.
+    :ivar mirror: the settings of the mirror.
     """
 
     names: list[ModelName]
@@ -53,7 +53,7 @@ class DeclaredModels:
     def from_params(cls, params: Mapping[str, Any]) -> DeclaredModels:
         """Read the parameters of a module, which need not have ``state`` and ``prune``.
 
-        :raises CollectionError: for a value that makes no sense.
+        :raises CollectionError: for an invalid value.
         """
         absent = params.get("state") == "absent"
         scope = [] if absent or not params.get("prune") else prune_scope(params)
@@ -70,13 +70,13 @@ def model_names(params: Mapping[str, Any]) -> list[ModelName]:
 
 
 def prune_scope(params: Mapping[str, Any]) -> list[str]:
-    """Return the patterns of the models that a task that prunes may remove.
+    """Return the patterns of the models that a task with ``prune`` may remove.
 
     :raises OptionError: if pruning would leave no model.
     """
     if not params["models"]:
         raise OptionError(
-            "prune would remove every model, since models is empty",
+            "prune would remove every model, because models is empty",
             remedy="List the models that stay, or remove models by name with state=absent",
         )
     scope: list[str] = params["prune_scope"]
@@ -84,7 +84,7 @@ def prune_scope(params: Mapping[str, Any]) -> list[str]:
 
 
 def transfer_options(params: Mapping[str, Any]) -> TransferOptions:
-    """Return how an import or a sync uses the network.
+    """Return the network options of an import or a sync.
 
     :raises OptionError: if a value is out of its range.
     """
@@ -123,7 +123,7 @@ def endpoint_in_failures(settings: S3Settings) -> Iterator[None]:
 
 
 def server_remarks(module: AnsibleModule, mirror: Mirror) -> dict[str, str]:
-    """Warn of the peculiarities of a mirror's server; return the part that belongs into the result."""
+    """Warn of the peculiarities of a mirror's server; return them for the result."""
     for remark in mirror.remarks:
         module.warn(remark)
     return {"msg": ". ".join(mirror.remarks)} if mirror.remarks else {}

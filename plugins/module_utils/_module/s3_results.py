@@ -17,7 +17,7 @@ from .diffs import plan_diff
 
 
 def removed(module: AnsibleModule, plan: Plan, where: str, removal: Removal) -> dict[str, Any]:
-    """Return what a removal did, or in check mode would do."""
+    """Return the result of a removal; in check mode, the predicted result."""
     blobs = [blob for blob in plan.of(REMOVE) if module.check_mode or blob.digest in removal.digests]
     for warning in removal.warnings:
         module.warn(warning)
@@ -29,7 +29,7 @@ def removed(module: AnsibleModule, plan: Plan, where: str, removal: Removal) -> 
 
 
 def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[ImportReport]) -> dict[str, Any]:
-    """Return what an import or a sync did, or without a report would do."""
+    """Return the result of an import or a sync; without a report, the predicted result."""
     done = report or ImportReport(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
         removed=[blob.digest for blob in plan.of(REMOVE)],
@@ -47,7 +47,7 @@ def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[Imp
 
 
 def partial_import(report: ImportReport) -> dict[str, Any]:
-    """Return what a failed import did."""
+    """Return the result of an import until its failure."""
     return {
         "changed": bool(report.models or report.downloaded or report.removed),
         **_progress(report),
@@ -57,12 +57,12 @@ def partial_import(report: ImportReport) -> dict[str, Any]:
 
 
 def from_peers(report: ImportReport) -> dict[str, Any]:
-    """Return what an import got from other nodes."""
+    """Return the part of an import's result about other nodes."""
     return {"bytes_from_peers": report.bytes_from_neighbours, "peers": report.neighbours}
 
 
 def average_rate(count: int, seconds: float) -> int:
-    """Return bytes a second."""
+    """Return the average rate in bytes a second; 0 for no time."""
     return int(count / seconds) if seconds else 0
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The options of group ``server``, and the client that they describe."""
+"""The client for the options of group ``server``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._ollama.transport import TlsSettings
 
 
 def connect(module: AnsibleModule, *, retries: Optional[int] = None) -> OllamaClient:
-    """Return a client of the server that the module was given, with the options of group ``server``.
+    """Return a client for the server in the module's options of group ``server``.
 
     :param retries: number of retries that replaces the option.
     """

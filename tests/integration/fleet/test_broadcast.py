@@ -151,7 +151,7 @@ def test_broadcast_without_the_report_of_a_named_node_fails(
     result = task(clean_broker, nodes=["gpu-01", "gpu-09"], timeout=8)
     assert result["error_code"] == "broadcast_failed"
     assert (result["changed"], result["missing"]) == (True, ["gpu-09"])
-    assert "1 of 2 nodes did not do it: gpu-09: no report in time" in result["msg"]
+    assert "1 of 2 nodes did not import the model: gpu-09: no report in time" in result["msg"]
 
 
 def test_broadcast_of_a_forbidden_model_is_refused(
