@@ -97,7 +97,7 @@ class CallCancelledError(OllamaError):
 class ApiError(OllamaError):
     """The server answered with an error.
 
-    :ivar status: the HTTP status; 200 when the error came as a line of a stream that had begun.
+    :ivar status: the HTTP status; 200 for an error in a line of a stream.
     :ivar server_message: the server's own text.
     """
 
@@ -162,6 +162,6 @@ class IncompleteResponseError(OllamaError):
 
 
 class UploadSourceError(OllamaError):
-    """The file or iterator behind an upload vanished, cannot be read, or has another length than was announced."""
+    """The source of an upload vanished, cannot be read, or does not have the announced length."""
 
     code = "upload_source"

@@ -71,7 +71,7 @@ class ByteCounter:
             if digest and isinstance(total, int):
                 completed = min(int(document.get("completed") or 0), total)
                 if digest not in self._layers:
-                    # The first report of a layer counts bytes that were there before.
+                    # The first report of a layer includes the bytes of earlier runs.
                     before = before._replace(kept=before.kept + completed)
                 self._layers[str(digest)] = completed, total
                 done, whole = (sum(numbers) for numbers in zip(*self._layers.values()))

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from .json_text import read_json
 from .usage import counted
 
-#: Bytes to keep of the end of an answer. The last line of a stream, which has the counts, can be long.
+#: Bytes to keep from the end of an answer. The last line of a stream, which has the counts, can be long.
 _KEPT = 65536
 
 #: Bytes at the end of a large answer to search for the counts, and the pattern of a count.

@@ -53,6 +53,6 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-# Created once, since its creation takes longer than its use on most documents.
+# Created once, because creating one takes longer than reading or writing most documents.
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -54,7 +54,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is on this machine. Ollama's own client, like any of Go, uses no proxy for it."""
+        """Whether the server is on this machine. Clients in Go, such as Ollama's, use no proxy for such a server."""
         try:
             return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:

@@ -45,9 +45,9 @@ def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, mo
     """Return the value of a JSON text from outside.
 
     :param content: the text, or its bytes in UTF-8, UTF-16 or UTF-32.
-    :param most: levels that it may have.
-    :raises NestedTooDeeplyError: when it has more levels.
-    :raises ValueError: when it is not JSON, or the decoder refuses it.
+    :param most: the most levels of the text.
+    :raises NestedTooDeeplyError: when the text has more levels.
+    :raises ValueError: when the text is not JSON, or the decoder refuses it.
     """
     text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
     if has_more_levels(text, most):
@@ -58,7 +58,7 @@ def read_json(content: Union[str, bytes], decoder: json.JSONDecoder = _PLAIN, mo
 def read_json_closely(content: Union[str, bytes], **options: Any) -> Any:
     """Return the value of a JSON text like :func:`read_json`, but an :class:`AmbiguousObject` if it repeats a name.
 
-    :param options: of the decoder.
+    :param options: options of the decoder.
     """
     is_ambiguous = False
 

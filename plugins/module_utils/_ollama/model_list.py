@@ -75,7 +75,7 @@ def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel
 def matches(pattern: str, name: ModelName) -> bool:
     """Return whether a name matches a shell pattern (``*``, ``?``, ``[...]``), or equals a name in any of its forms.
 
-    A pattern is compared with the short and the full form of the name. Like for the server, case does not count.
+    A pattern is compared with the short and the full form of the name. As in the server, case does not count.
 
     :raises InvalidNameError: for a text that is neither a pattern nor a name.
     """

@@ -6,7 +6,7 @@
 
 Ollama itself accepts any number, and all requests of a model share its runner. There a ``repeat_last_n`` of 500,000,000
 allocates several gigabytes, a ``repeat_penalty`` of 0 divides by zero, and thousands of ``stop`` texts are searched for
-after each token. The ranges include all values in use, and some more.
+after each token. The ranges include all usual values, with a margin.
 
 The options are those of Ollama v0.5.5 to v0.32.5 (api/types.go, Options and Runner). Newer servers ignore the options
 that only older ones have.
@@ -48,7 +48,8 @@ class Option:
     """One option.
 
     :ivar kind: its type.
-    :ivar least: and ``most``: the range of a number, both ends included.
+    :ivar least: the smallest allowed number.
+    :ivar most: the largest allowed number.
     :ivar runner: whether Ollama reloads the model if the option differs from what the model was loaded with
         (server/sched.go, needsReload).
     """

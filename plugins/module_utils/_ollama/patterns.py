@@ -57,7 +57,7 @@ class NamePattern:
     def matches(self, name: ModelName, *, ignore_case: bool = False) -> bool:
         """Return whether a name matches.
 
-        :param ignore_case: as Ollama does when it looks up a model; the keys of a mirror differ by case.
+        :param ignore_case: whether to ignore case, as Ollama does in look-ups. The keys of a mirror are case-sensitive.
         """
         pairs = (
             (name.host, self.host),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The size of a request's pictures in the memory of the runner.
+"""Limits of a request's pictures: their number, and their pixels, which the runner unpacks into memory.
 
 A PNG of some kilobytes can be 60,000 pixels wide and high, for which the runner takes 14 GB. The head of each format
 has the size, so no picture is unpacked here.

@@ -239,7 +239,7 @@ class Ownership:
         return self._wanted(state, self.file_mode) != _access(state)
 
     def described(self, state: os.stat_result) -> tuple[str, str]:
-        """Return the current and the wanted access of a file, for people."""
+        """Return the current and the wanted access of a file, as texts."""
         return _described(*_access(state)), _described(*self._wanted(state, self.file_mode))
 
     def apply(self, descriptor: int, path: str, *, directory: bool = False) -> None:

@@ -75,7 +75,7 @@ class Store:
         self._manifests = self._root.find(MANIFESTS) if self._root else None
         self._workspace: Optional[Directory] = None
         self._partials: Optional[Directory] = None
-        #: Why the directory cannot be read; empty if it can.
+        #: The reason why the directory cannot be read; else empty.
         self.obstacle = ""
 
     @classmethod

@@ -26,7 +26,7 @@ MAX_LINE = 16 * 1000 * 1000
 def decode_lines(chunks: Iterable[bytes], url: str) -> Iterator[dict[str, Any]]:
     """Yield the document of each line.
 
-    :param url: of the server, for messages.
+    :param url: the address of the server, for messages.
     :raises UnexpectedAnswerError: for a line that is not a JSON object, or longer than :data:`MAX_LINE` bytes.
     """
     rest = b""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Text from outside, made safe to show to a person: in a log line, a status, an error message."""
+"""Safe display of texts from outside, in log lines, states and error messages."""
 
 from __future__ import annotations
 
