@@ -1,29 +1,29 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that compares what a RabbitMQ has with what it should have."""
+"""Filter that compares a RabbitMQ broker with its wanted state."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: broker_changes
-short_description: What has to change at a RabbitMQ
+short_description: Plan the changes of a RabbitMQ broker
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Compares definitions, as C(rabbitmqctl export_definitions) writes them, with what one virtual host should have, and returns what has to
-    change, as definitions for C(rabbitmqctl import_definitions).
-  - A password is compared with the hash that the broker keeps, so that the same password is not a change.
+  - Compares definitions from C(rabbitmqctl export_definitions) with the wanted state of one virtual host, and returns the changes as
+    definitions for C(rabbitmqctl import_definitions).
+  - Compares passwords with the hashes of the broker, so that the same password is not a change.
 positional: wanted
 options:
   _input:
-    description: The definitions of the broker. Empty for a broker that is not there yet.
+    description: The definitions of the broker. Empty for a broker that does not exist yet.
     type: dict
     required: true
   wanted:
     description:
-      - "What should be there, with the keys C(vhost), C(users) (name to C(password), C(configure), C(write) and C(read)), C(exchanges) (name to
+      - "The wanted state, with the keys C(vhost), C(users) (name to C(password), C(configure), C(write) and C(read)), C(exchanges) (name to
         type), C(queues) (name to type), C(bindings) (C(source), C(destination), C(routing_key)), C(policies) (name to C(pattern), C(definition)
         and optionally C(apply_to) and C(priority)) and C(absent_users)."
     type: dict
@@ -47,11 +47,11 @@ _value:
       elements: str
       sample: ["the user fleet-worker: its password"]
     problems:
-      description: What no import can change.
+      description: Differences that no import can change.
       type: list
       elements: str
     definitions:
-      description: What to import. It has hashes of passwords.
+      description: The definitions to import. They contain hashes of passwords.
       type: dict
     absent_users:
       description: Users to delete.
@@ -66,7 +66,7 @@ from ansible_collections.legionio.ollama.plugins.plugin_utils._broker_definition
 
 
 def broker_changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has to change."""
+    """Return the plan of the changes."""
     return Plan(current, wanted).as_dict()
 
 

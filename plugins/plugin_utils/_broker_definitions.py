@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""What a RabbitMQ has, as its definitions tell, compared with what it should have.
+"""A comparison of a broker's definitions with the wanted state.
 
 Definitions are the format of ``rabbitmqctl export_definitions`` and ``import_definitions``. An import adds and
 replaces; it removes nothing.
@@ -21,7 +21,7 @@ from typing import Any
 HASHING = "rabbit_password_hashing_sha256"
 SALT = 4
 
-#: What of an exchange never changes.
+#: The properties of an exchange that cannot be changed.
 KIND_OF_EXCHANGE = ("type", "durable", "auto_delete", "internal")
 
 #: The rights of a user in a virtual host.
@@ -29,7 +29,7 @@ RIGHTS = ("configure", "write", "read")
 
 
 class Plan:
-    """What has to change: a sentence part for each change, what stands in the way, and the definitions to import."""
+    """The plan: a text for each change, the problems that an import cannot solve, and the definitions to import."""
 
     def __init__(self, current: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         self.changes: list[str] = []
@@ -53,7 +53,7 @@ class Plan:
         self.changes += [f"the user {name}: removed" for name in self.absent_users]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plan as Ansible passes values on."""
+        """Return the plan as a dictionary for Ansible."""
         return {
             "changes": self.changes,
             "problems": self.problems,
@@ -94,7 +94,7 @@ class Plan:
         # rabbitmqctl does not export whether an exchange is internal; the management plugin does.
         elif any(found[0].get(key, definition[key]) != definition[key] for key in KIND_OF_EXCHANGE):
             self.problems.append(
-                f"The exchange {name} is there as {found[0].get('type')} and should be {kind}, durable, neither"
+                f"The exchange {name} exists as {found[0].get('type')}, and must be {kind}, durable, neither"
                 " internal nor deleted automatically; delete it when nobody uses it, and run again"
             )
 
@@ -140,7 +140,7 @@ class Plan:
 
 
 def password_hash(password: str) -> str:
-    """Return a hash of a password as RabbitMQ keeps it; an empty one lets nobody in by password."""
+    """Return the hash of a password in RabbitMQ's format. An empty hash, for no password, disables such logins."""
     if not password:
         return ""
     salt = os.urandom(SALT)

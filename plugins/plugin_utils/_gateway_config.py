@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A configuration of the gateway, and its keys, judged on the controller before anything on a host changes.
+"""Checks of the gateway's configuration and keys on the controller, before anything on a host changes.
 
-Their form is that of schemas which the gateway's own classes have written; what is here is their meaning.
+The schemas of the gateway's own classes describe the form. This module checks the meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors imp
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.patterns import NamePattern
 from ansible_collections.legionio.ollama.plugins.plugin_utils._json_schema import Problem
 
-#: Where the gateway listens when its configuration does not say.
+#: The gateway's default for ``listen``.
 USUAL_LISTEN = "127.0.0.1:11435"
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
 
 
 def gateway_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with a configuration whose form is right."""
+    """Yield the problems of a configuration with a valid form."""
     listen = config.get("listen", USUAL_LISTEN)
     match = _ADDRESS.fullmatch(listen)
     if match is None or not 0 < int(match[2]) < 65536:
@@ -38,7 +38,7 @@ def gateway_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def keys_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with a file of keys whose form is right."""
+    """Yield the problems of a file of keys with a valid form."""
     keys = config.get("keys", [])
     for place, key in enumerate(keys):
         if key.get("expires") is not None and not _is_day(key["expires"]):

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A value compared with a JSON schema, as pydantic writes schemas, and with the same leniency as pydantic.
+"""Validation of a value by a JSON schema of pydantic, as lenient as pydantic itself.
 
-A controller has no pydantic and no jsonschema: ansible-core needs neither.
+A controller may have neither pydantic nor jsonschema, because ansible-core does not need them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-#: Bytes. AMQP 0-9-1 carries names as short strings.
+#: The most bytes of a name: AMQP 0-9-1 sends names as short strings.
 MAX_NAME = 255
 
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"})
@@ -22,7 +22,7 @@ Problem = tuple[str, str]
 
 
 def schema_problems(value: Any, schema: Mapping[str, Any]) -> list[Problem]:
-    """Return the keys of a value that do not fit a schema, each with what is wrong."""
+    """Return the problems of a value, each as a key and a description."""
     return list(_problems(value, schema, "", schema.get("$defs", {})))
 
 
@@ -32,7 +32,7 @@ def _problems(value: Any, schema: Mapping[str, Any], key: str, named: Mapping[st
     if "anyOf" in schema:
         found = [list(_problems(value, one, key, named)) for one in schema["anyOf"]]
         if all(found):
-            # The one that says most is that of the kind which the value has.
+            # The schema of the value's kind has the problem with the longest key.
             yield from max(found, key=lambda problems: max(len(place) for place, _what in problems))
         return
     if not _is(value, schema.get("type")):
@@ -85,7 +85,7 @@ def _text_problems(value: str, schema: Mapping[str, Any], key: str) -> Iterator[
     if len(value) < schema.get("minLength", 0):
         yield key, "is empty"
     elif "minLength" in schema and (len(value.encode("utf-8", "replace")) > MAX_NAME or not value.isprintable()):
-        # A name in AMQP, which every text with a least length is.
+        # Each text with a minimum length is a name in AMQP.
         yield key, f"must be a name of at most {MAX_NAME} bytes that can be shown"
     elif len(value) > schema.get("maxLength", len(value)):
         yield key, f"has {len(value)} characters, and may have {schema['maxLength']}"

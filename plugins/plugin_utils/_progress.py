@@ -4,10 +4,10 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The controller's half of live progress: runs a module, and shows its progress meanwhile.
 
-The module runs in the foreground, so that everything about it is as without this plugin: forks, check mode, timeouts,
-failures. A thread reads the file that the module writes (plugins/module_utils/_module/progress.py), over a connection
-of its own, and prints one whole line an interval. An error of the reading ends the reading, and nothing
-else. With C(async) nothing is shown: the task is over for the controller before the work has begun.
+The module runs in the foreground, so forks, check mode, timeouts and failures work as without this plugin. A thread
+reads the module's progress file (plugins/module_utils/_module/progress.py) over a second connection, and prints one
+line in each interval. An error of the thread only ends the progress lines. With C(async) there are no lines, because
+the task ends on the controller before the work begins.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ansible.utils.vars import merge_hash
 from ..module_utils._mirror.support.format import in_bytes
 from ..module_utils._module.progress import FILES_VARIABLE, SIZE, decoded
 
-#: Seconds until the first look, and until the next one while there is nothing to see: most tasks are over before.
+#: Seconds until the first read, and between reads while there is nothing to show. Most tasks end before the first.
 FIRST_LOOK = 2.0
-#: Seconds between two lines, if the task does not say otherwise; and the fewest that it may say.
+#: Seconds between two lines: the default of the option, and its minimum.
 INTERVAL = 10.0
 SHORTEST_INTERVAL = 1.0
 
@@ -52,7 +52,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         watch = None
         if not wrap_async:
-            with contextlib.suppress(Exception):  # a kind of connection that is unlike all others, for example
+            with contextlib.suppress(Exception):  # for example, an unusual connection plugin
                 watch = self._watch(arguments, task_vars or {})
         if watch:
             watch.start()
@@ -72,12 +72,12 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         return result
 
     def _watch(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Optional[Watch]:
-        """Return what shows the progress of this task, unless it should not be shown."""
+        """Return the watch of this task; None if the task must not show progress."""
         try:
             wanted = boolean(arguments.get("progress", True))
             interval = float(arguments.get("progress_interval", INTERVAL))
         except (TypeError, ValueError):
-            return None  # the module says what is wrong with them
+            return None  # the module reports the invalid option
         if not wanted or self._task.no_log or getattr(self._connection._shell, "_IS_WINDOWS", False):
             return None
         host = str(task_vars["inventory_hostname"])
@@ -90,7 +90,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _in_environment(self, variables: dict[str, str]) -> Iterator[None]:
-        """Give the module further variables of the environment. A task cannot set them as options."""
+        """Add variables to the module's environment. A task cannot set them as options."""
         before = self._task.environment
         listed = before if isinstance(before, list) else [before]
         self._task.environment = [*listed, variables]
@@ -100,32 +100,33 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
             self._task.environment = before
 
     def _settle(self, done: dict[str, Any], watch: Watch) -> None:
-        """Do what the module does at its end, if something killed the module before."""
+        """Finish the module's own work if the module could not finish it."""
         if "invocation" in done:
             return
-        # Something killed the module, or kept it from saying anything that can be read.
+        # The module was killed, or its output is not readable.
         if watch.last:
             done.setdefault("progress", watch.last)
         with contextlib.suppress(Exception):
             self._low_level_execute_command("rm -f " + watch.quoted)
 
     def twin(self) -> ProgressAction:
-        """Return an action that does the same over another connection, with the same options and privileges."""
+        """Return a copy of this action with another connection, and with the same options and privileges."""
         first, twin = self._connection, copy.copy(self)
         twin._play_context = copy.copy(self._play_context)
         second = connection_loader.get(first.ansible_name or first._load_name, twin._play_context, new_stdin=None)
-        # The values, not where they came from: resolving them again could give others.
+        # The values themselves, because resolving the options again could give other values.
         second._options = dict(first._options)
-        # Both remember things between two calls, such as the prompt that they wait for.
+        # Both keep state between calls, such as the prompt that they expect.
         second._shell = copy.copy(first._shell)
         second.set_become_plugin(copy.copy(first.become))
         twin._connection = second
         return twin
 
     def read(self, quoted: list[str]) -> str:
-        """Return what the first of some files that exists begins with; empty without such a file.
+        """Return the start of the first file that exists; an empty text without a file.
 
-        Other users of the target can see the environment of a command, and so the names. A file of theirs is not read.
+        Other users of the target can see the environment of a command, and so the names. The files of other users are
+        not read.
         """
         command = " || ".join(f"{{ [ -O {path} ] && head -c {SIZE} {path} 2>/dev/null; }}" for path in quoted)
         return str(self._low_level_execute_command(command).get("stdout", ""))
@@ -141,17 +142,18 @@ class Watch:
         self._host = host
         self._interval = interval
         self._over = threading.Event()
-        # Display hands lines to the main process through a queue with a lock that all workers share: a thread that dies
-        # with it would stop them all, and the worker does not wait for this thread. So it has to be outside by then.
+        # Display passes lines to the main process through a queue with a lock that all workers share. A thread that
+        # dies with the lock would stop all workers, and a worker does not wait for this thread. So stop() waits until
+        # the thread is outside of Display.
         self._showing = threading.Lock()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._work,), name="progress", daemon=True).start()
 
     def stop(self, say: str = "") -> None:
-        """Show nothing more, but for how far it was if there is something to say about that."""
+        """Show no more progress. With ``say``, show the last progress once more, with this remark."""
         with self._showing:
             self._over.set()
         if say and self.last:
@@ -185,8 +187,7 @@ class Watch:
         with self._showing:
             if text and not self._over.is_set():
                 self.last = state
-                # The error stream, because that is never held back in a pipe, and programs that read results read the
-                # other one.
+                # The error stream, because it is not buffered in a pipe, and programs read results from the other one.
                 display.display(text, stderr=True)
         return bool(text)
 
@@ -212,17 +213,17 @@ def line(host: str, state: dict[str, Any]) -> str:
 
 
 def printable(value: object) -> str:
-    """Return a text without what a terminal would obey."""
+    """Return a text without control characters for a terminal."""
     return "".join(character for character in str(value or "") if character.isprintable())
 
 
 def number(value: object) -> int:
-    """Return a count."""
+    """Return a count; 0 for any other value."""
     return max(0, value) if isinstance(value, int) else 0
 
 
 def duration(seconds: int) -> str:
-    """Return a time in the two units that matter."""
+    """Return a time in at most two units."""
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:

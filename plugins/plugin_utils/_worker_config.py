@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A configuration of the worker, or of its updates, judged on the controller before anything on a node changes.
+"""Checks of the configuration of the worker, or of its updates, on the controller, before anything on a node changes.
 
-Its form is that of a schema which the worker's own classes have written; its meaning is judged by the shared code that
-the worker uses too. A test holds this against the worker's own judgement.
+The schema of the worker's own classes describes the form. The code that the worker itself uses checks the meaning. A
+test compares the results with those of the worker.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.patterns i
 from ansible_collections.legionio.ollama.plugins.plugin_utils._gateway_config import gateway_problems, keys_problems
 from ansible_collections.legionio.ollama.plugins.plugin_utils._json_schema import Problem, schema_problems
 
-#: Stands for the name of a node that its configuration leaves to the node.
+#: A stand-in for the name of a node, if the configuration does not set one.
 SOME_NODE = "node"
-#: Seconds that a deadline must leave before the broker takes a request back.
+#: The fewest seconds between a deadline and the time when the broker takes a request back.
 MARGIN = 10
 
 
@@ -52,7 +52,7 @@ def config_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> lis
 
 
 def _meaning(schema: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Iterator[Problem]]:
-    """Return what judges the meaning of a document that has a schema."""
+    """Return the function that checks the meaning of documents with this schema."""
     known = schema["properties"]
     if "mirror" in known:
         return updates_problems

@@ -97,7 +97,7 @@ def test_exchange_of_another_kind_is_a_problem_and_not_imported(whole: dict[str,
     whole["exchanges"][0]["type"] = "direct"
     plan = broker_changes(whole, WANTED)
     assert (len(plan["problems"]), plan["definitions"]) == (1, {})
-    assert "llm.request is there as direct" in plan["problems"][0]
+    assert "llm.request exists as direct" in plan["problems"][0]
 
 
 def test_unwanted_user_is_removed_when_it_is_there(whole: dict[str, Any]) -> None:
