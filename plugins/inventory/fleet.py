@@ -12,17 +12,17 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Listens to the registry events of the workers, and makes a host of each node that is heard, with its models and lanes as variables.
-  - A node that is off, or whose worker does not run, is not heard and not in the inventory.
-  - The host has the name of the node, which is the inventory name that P(legionio.ollama.fleet_worker#role) had when it set the node up
-    (C(fleet_worker_node)). Beside an inventory with the same names, the variables of both come together, and groups and patterns select the hosts that live.
-  - The file has a name that ends in C(fleet.yml) or C(fleet.yaml).
+  - Listens to the registry events of the workers, and creates a host for each node that sends one, with its models and lanes as variables.
+  - A node that is off, or whose worker does not run, sends no events, so it is not in the inventory.
+  - The host has the name of the node, which is C(fleet_worker_node) of P(legionio.ollama.fleet_worker#role), by default the machine's host name. With a
+    second inventory that has the same names, the hosts have the variables of both, and groups and patterns can select the live hosts.
+  - The name of the inventory file must end in C(fleet.yml) or C(fleet.yaml).
 notes:
   - The plugin needs pika for the Python that runs Ansible.
   - The user at the broker needs the permission to read C(llm.registry), and to configure, write and read queues named C(llm.fleet.reply.*).
-  - Whoever may write to C(llm.registry) decides which hosts there are. Names that no host can have are left out with a warning; texts of events are
-    never taken for templates.
-  - Other plays may use the hosts at once, so O(cache) saves each of them the time to listen. The cache plugin V(memory) lasts one run only.
+  - Everybody who may write to C(llm.registry) can invent hosts. The plugin leaves out names that no host can have, with a warning, and never treats texts
+    of events as templates.
+  - With O(cache), later runs do not listen again. The cache plugin V(memory) lasts only one run.
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -36,15 +36,15 @@ options:
   listen:
     description:
       - Seconds to listen to the nodes.
-      - A worker reports each of its lanes every 30 seconds (the default of its role). With 35 seconds every node is heard that is there.
+      - A worker reports each of its lanes every 30 seconds (the default of its role). In 35 seconds, the plugin hears every running node.
     type: float
     default: 35
   group:
-    description: The group of all nodes that are heard.
+    description: The group of all nodes that the plugin hears.
     type: str
     default: fleet
   keyed_groups:
-    description: Groups made from variables. By default a group for each model, each state, and each version of the worker.
+    description: Groups made from variables. By default, one group for each model, each state, and each version of the worker.
     type: list
     elements: dict
     default:
@@ -75,13 +75,13 @@ cache: true
 cache_plugin: ansible.builtin.jsonfile
 cache_connection: ~/.cache/fleet-inventory
 cache_timeout: 300
-# Who has the model:
+# List the nodes with the model:
 #   ansible-inventory -i fleet.yml --graph model_llama3
-# Which hosts of another inventory live, and cannot serve all of their lanes:
+# List the live hosts of another inventory that cannot serve all of their lanes:
 #   ansible -i hosts.yml -i fleet.yml state_degraded --list-hosts
 
 ---
-# Addresses made from names, and a group of one's own. A host has these variables:
+# Addresses made from names, and an additional group. A host has these variables:
 #   fleet_state: available
 #   fleet_models: [llama3]
 #   fleet_concurrency: 2
@@ -113,7 +113,7 @@ from ..module_utils._ollama.text import printable
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
-    """Makes hosts of nodes."""
+    """Creates a host for each node."""
 
     NAME = "legionio.ollama.fleet"
 
@@ -124,7 +124,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill the inventory.
 
-        :raises AnsibleParserError: when the file is wrong, or the nodes cannot be heard.
+        :raises AnsibleParserError: if the file is invalid, or the plugin cannot listen to the nodes.
         """
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
@@ -145,7 +145,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         seconds = self.get_option("listen")
         if seconds <= 0:
             raise AnsibleParserError(
-                f"listen is {seconds:g}. Give the seconds to listen to the nodes, 35 to hear all of them."
+                f"listen is {seconds:g}. Give the seconds to listen to the nodes, for example 35 to hear all of them."
             )
         register = Register()
         try:
@@ -176,7 +176,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         for name, variables in found.items():
             if not is_host_name(name):
                 self.display.warning(
-                    f"The registry has a node named {printable(name, 80)!r}, which no host can be. It is left out."
+                    f"The inventory leaves out the node {printable(name, 80)!r}, because no host can have this name."
                 )
                 continue
             self.inventory.add_host(name, group=group)

@@ -13,11 +13,10 @@ author:
   - The legionio.ollama authors (@legionio)
 description:
   - Reads a directory on the controller, follows its symbolic links, and returns a digest over the names, the execute bits and the
-    contents of all files, and the path of a C(.tar.gz) that holds them.
-  - The same files give the same digest and the same bytes on every controller, whatever their dates, owners and links.
-  - The archive lies in the temporary directory of the running Ansible process, which Ansible removes when it ends. So it is made
-    to be transferred by a task of the same run, for example M(ansible.builtin.unarchive), which moves a tree of many
-    files in one transfer.
+    contents of all files, and the path of a C(.tar.gz) that contains them.
+  - The same files give the same digest and the same archive on every controller. Dates, owners and links do not matter.
+  - The archive is in the temporary directory of the running Ansible process, which Ansible removes when it ends. So a task of the same
+    run must transfer it, for example M(ansible.builtin.unarchive), which moves a tree of many files in one transfer.
   - Hidden files, C(__pycache__) directories and C(*.pyc) files are left out.
 options:
   _terms:
@@ -86,9 +85,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 
 
 def packed(root: Path, directory: Path) -> dict[str, Any]:
-    """Return digest, archive and files of the tree at ``root``; the archive is made in ``directory``.
+    """Return digest, archive and files of the tree at ``root``; create the archive in ``directory``.
 
-    :raises OSError: when ``root`` is not a directory, or a file in it cannot be read.
+    :raises OSError: if ``root`` is not a directory, or a file in it cannot be read.
     """
     members = sorted(tree_files(root))
     digest = hashlib.sha256()
@@ -113,12 +112,12 @@ def tree_files(root: Path) -> Iterator[str]:
 
 
 def file_mode(path: Path) -> int:
-    """Return 0755 for what its owner may execute, else 0644: the umask of a checkout is not a property of the tree."""
+    """Return 0755 for a file that its owner may execute, else 0644, so that the umask of a checkout does not matter."""
     return 0o755 if path.stat().st_mode & 0o100 else 0o644
 
 
 def write_archive(root: Path, members: list[str], archive: Path) -> None:
-    """Write the archive under a name of its own first: several hosts' lookups may run at once."""
+    """Write the archive under a temporary name first, because the lookups of several hosts may run at once."""
     handle, scratch = tempfile.mkstemp(dir=archive.parent, prefix=f"{archive.name}.")
     with (
         os.fdopen(handle, "wb") as raw,
