@@ -1,20 +1,20 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that judges a configuration of the worker on the controller."""
+"""Filter that checks a configuration of worker or gateway on the controller."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: config_problems
-short_description: What the fleet worker would refuse of a configuration
+short_description: Find the problems of a configuration of worker or gateway
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Judges a configuration of the fleet worker, of its updates, or of the gateway, and the keys of the gateway, as deeply as they do themselves, and
+  - Checks a configuration of the fleet worker, of its updates, or of the gateway, or the keys of the gateway, as thoroughly as the services do, but
     without their packages.
-  - The role P(legionio.ollama.fleet_worker#role) refuses with it what the worker would refuse, before anything on a node changes.
+  - With this filter, the role P(legionio.ollama.fleet_worker#role) refuses a configuration that the worker would refuse, before anything on a node changes.
 positional: schema, variables
 options:
   _input:
@@ -22,13 +22,13 @@ options:
     type: dict
     required: true
   schema:
-    description: The JSON schema that the worker's own classes have written.
+    description: The JSON schema that the service's own classes have generated.
     type: dict
     required: true
   variables:
     description:
-      - Keys of the configuration, with dots between levels, and the variable that a key's value comes from.
-      - The longest key counts; V(*) is for all others.
+      - The variable that a key's value comes from, for each key of the configuration, with dots between levels.
+      - The longest matching key applies, and V(*) to all other keys.
     type: dict
     default: {}
 """
@@ -55,14 +55,14 @@ from typing import Any, Callable, Optional
 
 from ansible_collections.legionio.ollama.plugins.plugin_utils._worker_config import config_problems as problems_of
 
-#: Problems that one run reports.
+#: The most problems that one run reports.
 MOST = 20
 
 
 def config_problems(
     config: Mapping[str, Any], schema: Mapping[str, Any], variables: Optional[Mapping[str, str]] = None
 ) -> list[str]:
-    """Return a sentence for each thing that the worker would refuse."""
+    """Return a sentence for each problem."""
     found = problems_of(config, schema)
     return [f"{source_of(key, variables or {})} {what}" for key, what in found[:MOST]]
 

@@ -1,19 +1,19 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that says of each lane who has answered, and which lane nobody has answered."""
+"""Filter that reports which node answered on each lane."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: lane_answers
-short_description: Say who has answered on each lane
+short_description: Report which node answered on each lane
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Turns the results of a loop of M(legionio.ollama.fleet_request) over lanes into a table and sentences. The playbook
-    C(legionio.ollama.verify_fleet) is made with it.
+  - Turns the results of a loop of M(legionio.ollama.fleet_request) over lanes into a table and sentences, for the playbook
+    C(legionio.ollama.verify_fleet).
 positional: host, node
 options:
   _input:
@@ -22,11 +22,11 @@ options:
     elements: dict
     required: true
   host:
-    description: The name of the node that has asked.
+    description: The name of the node that sent the requests.
     type: str
     required: true
   node:
-    description: The node that must have answered. Empty for any.
+    description: The node that must have answered. Empty for any node.
     type: str
     default: ""
 """
@@ -41,7 +41,7 @@ RETURN = r"""
 _value:
   description:
     - C(lanes) has C(type), C(model), C(style), C(answered_by), C(milliseconds), C(attempts), C(problem) and C(text) of each lane.
-    - C(problems) has the problems of all lanes, each a sentence.
+    - C(problems) has a sentence for each problem of a lane.
   type: dict
   sample: {lanes: [], problems: []}
 """
@@ -51,21 +51,21 @@ from typing import Any, Callable
 
 
 def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = "") -> dict[str, Any]:
-    """Say who has answered on each lane.
+    """Return the lanes, each with the node that answered, and the problems.
 
-    :param results: of a loop over lanes.
-    :param host: who has asked.
-    :param node: who must have answered; empty for any node.
+    :param results: the results of a loop over lanes.
+    :param host: the node that sent the requests.
+    :param node: the node that must have answered; empty for any node.
     """
     lanes = [lane_answer(result, host, node) for result in results]
     return {"lanes": lanes, "problems": [lane["problem"] for lane in lanes if lane["problem"]]}
 
 
 def lane_answer(result: Mapping[str, Any], host: str, node: str) -> dict[str, Any]:
-    """Say who has answered on one lane."""
+    """Return a lane with the node that answered."""
     item = result["item"]
     name = f"{item['type']} {item['model']}"
-    # A result without an error has its seconds; failed_when has taken the mark of failure away.
+    # failed_when removes the mark of a failure, so a result counts as an answer if it has seconds and no error code.
     answered = result.get("seconds") is not None and result.get("error_code") is None
     who, attempts = result.get("node"), int(result.get("attempts") or 1)
     milliseconds = round(result["seconds"] * 1000) if answered else None
@@ -91,7 +91,7 @@ def lane_answer(result: Mapping[str, Any], host: str, node: str) -> dict[str, An
 
 
 def said(result: Mapping[str, Any]) -> str:
-    """Return what an answer says, for people."""
+    """Return the content of an answer, for people."""
     if result.get("content"):
         return f": {str(result['content']).strip()}"
     if result.get("embeddings"):

@@ -1,22 +1,22 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that compares what a node has and runs with what is asked for and with what the mirror has."""
+"""Filter that compares a node with its wanted state and with the mirror."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: node_comparison
-short_description: Compare a node with what is asked for
+short_description: Compare a node with its wanted state
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Compares the releases and versions of Ollama and of the worker with those that are asked for, and the digests of the models with those of
-    the mirror. The playbook C(legionio.ollama.verify_fleet) is made with it.
+  - Compares the releases and versions of Ollama and of the worker with the wanted ones, and the digests of the models with those of the mirror,
+    for the playbook C(legionio.ollama.verify_fleet).
 options:
   _input:
-    description: What was looked at.
+    description: The state of the node, and the wanted state.
     type: dict
     required: true
     suboptions:
@@ -29,14 +29,14 @@ options:
         type: str
         required: true
       server_state:
-        description: The releases of Ollama, C(asked), C(current), C(running) and C(version). Without them they are not compared.
+        description: The releases of Ollama, C(asked), C(current), C(running) and C(version). If not set, they are not compared.
         type: dict
       worker_state:
         description: The releases of the worker, C(asked), C(current) and C(running).
         type: dict
         required: true
       status:
-        description: The status document of the worker as JSON; empty when it has none.
+        description: The status document of the worker as JSON; empty if there is none.
         type: str
         required: true
       server:
@@ -44,12 +44,12 @@ options:
         type: dict
         required: true
       names:
-        description: The models that the node is to have.
+        description: The models that the node must have.
         type: list
         elements: str
         required: true
       mirror:
-        description: The result of M(legionio.ollama.ollama_s3_info). Without it no model is compared.
+        description: The result of M(legionio.ollama.ollama_s3_info). If not set, no model is compared.
         type: dict
 """
 
@@ -70,8 +70,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(problems) is a list of sentences, each with what differs and what to do; an empty one means that all is as asked for.
-    - C(seen) has the dictionaries C(ollama) and C(worker) and the list C(models), as they stand in the report of verify_fleet.
+    - C(problems) has a sentence for each difference, with its remedy. If it is empty, the node is in its wanted state.
+    - C(seen) has the dictionaries C(ollama) and C(worker) and the list C(models) for the report of verify_fleet.
   type: dict
   sample: {problems: [], seen: {models: [], ollama: {}, worker: {}}}
 """
@@ -84,16 +84,16 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors imp
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.json_text import read_json
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
-#: What a build of Ollama answers that was not told its version.
+#: The version that a build of Ollama without a version reports.
 NO_VERSION = "0.0.0"
 
 
 def node_comparison(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare a node with what is asked for.
+    """Compare a node with its wanted state.
 
-    :param found: what DOCUMENTATION describes.
+    :param found: the input, as in DOCUMENTATION.
     :return: ``problems`` and ``seen``.
-    :raises AnsibleFilterError: for a name that no model can have.
+    :raises AnsibleFilterError: for an invalid model name.
     """
     try:
         models = compared_models(found)
@@ -117,7 +117,7 @@ def node_comparison(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def releases(state: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the report has of the releases of one program."""
+    """Return the releases of one program for the report."""
     state = state or {}
     return {
         "release_asked": state.get("asked"),
@@ -127,7 +127,7 @@ def releases(state: Optional[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def worker_status(text: str) -> dict[str, Any]:
-    """Return the status document of a worker; an empty one without a worker."""
+    """Return the status document of a worker; an empty dictionary without one."""
     try:
         status = read_json(text)
     except ValueError:
@@ -136,7 +136,7 @@ def worker_status(text: str) -> dict[str, Any]:
 
 
 def server_problems(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the releases and the version of Ollama."""
+    """Yield the problems of the releases and the version of Ollama."""
     host, state, server = found["host"], found.get("server_state"), found["server"]
     if server.get("version") is None:
         yield f"Ollama on {host} does not answer: {server.get('msg', 'no reason given')}. See systemctl status ollama there"
@@ -152,7 +152,7 @@ def server_problems(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def worker_problems(found: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the release and the state of the worker."""
+    """Yield the problems of the release and the state of the worker."""
     host, name = found["host"], found["worker_name"]
     yield from release_problems(host, "the worker", name, found["worker_state"])
     if not status:
@@ -162,7 +162,7 @@ def worker_problems(found: Mapping[str, Any], status: Mapping[str, Any]) -> Iter
 
 
 def release_problems(host: str, program: str, unit: str, state: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how the releases of one program differ from the one that is asked for; at most one sentence."""
+    """Yield the difference between the releases of one program and the wanted one; at most one sentence."""
     asked, current, running = (str(state.get(part) or "") for part in ("asked", "current", "running"))
     if current != asked:
         yield (
@@ -177,9 +177,9 @@ def release_problems(host: str, program: str, unit: str, state: Mapping[str, Any
 
 
 def compared_models(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return each model that the node is to have, with its digests on the node and in the mirror, and what is wrong.
+    """Return each model that the node must have, with its digests on the node and in the mirror, and its problem.
 
-    :raises InvalidNameError: for a name that no model can have.
+    :raises InvalidNameError: for an invalid model name.
     """
     mirror = found.get("mirror")
     if mirror is None or found["server"].get("version") is None:
@@ -203,9 +203,9 @@ def compared_models(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def model_problem(host: str, name: ModelName, own: Optional[str], wanted: Optional[str], why: Optional[str]) -> str:
-    """Return what is wrong with one model of a node; an empty text when it is that of the mirror.
+    """Return the problem of one model of a node; an empty text if the model is that of the mirror.
 
-    :param why: why the mirror could not say which digest it has, if it is known.
+    :param why: why the digest in the mirror is unknown, if the reason is known.
     """
     remedy = f"Run update_models with --limit {host}"
     if wanted is None:

@@ -1,20 +1,20 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that tells whether two addresses mean one Ollama server."""
+"""Filter that returns the identity of an Ollama server for its address."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: server_identity
-short_description: What two spellings of the address of one Ollama server have in common
+short_description: Reduce an address of an Ollama server to its identity
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Returns a text that is equal for two addresses when they mean the same Ollama server, seen from one machine. All names of the
-    machine's loopback are one, ports that are left out are filled in, and the scheme does not count.
-  - The worker tells its rivals by the same rule when it starts.
+  - Returns the same text for two addresses if they mean the same Ollama server, seen from one machine. All names of the machine's loopback
+    are one, a missing port is filled in, and the scheme does not count.
+  - A starting worker uses the same rule to find another worker for its server.
 options:
   _input:
     description: The address, in any form of C(OLLAMA_HOST).
@@ -42,7 +42,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.hosts impo
 
 
 def server_identity(address: str) -> str:
-    """Return what tells one Ollama server from another."""
+    """Return the identity of an Ollama server."""
     try:
         return parse_host(address).identity
     except CollectionError:

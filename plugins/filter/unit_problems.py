@@ -1,19 +1,19 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that finds what of a dictionary cannot be written as a systemd unit file."""
+"""Filter that finds the problems of a dictionary as a systemd unit file."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: unit_problems
-short_description: What of a dictionary cannot be written as a systemd unit file
+short_description: Find the problems of a dictionary as a systemd unit file
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
   - Returns a sentence for each section and directive that P(legionio.ollama.unit_text#filter) could not write, or that systemd would
-    read as another one.
+    read as another section or directive.
 options:
   _input:
     description: Sections, each a dictionary of directives.
@@ -46,7 +46,7 @@ def unit_problems(sections: Mapping[str, Any]) -> list[str]:
 
 
 def problems(sections: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sentences."""
+    """Yield a sentence for each problem."""
     for section, directives in sections.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", str(section)):
             yield f"{str(section)[:60]!r} is not the name of a section"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: unit_text
-short_description: Text of a systemd unit file or drop-in
+short_description: Write a systemd unit file or drop-in
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
   - Writes sections and their directives as systemd reads them.
-  - A list gives a directive once for each element; booleans become C(yes) and C(no). An empty string resets what the unit has set before.
+  - A list writes a directive once for each element. Booleans become C(yes) and C(no). An empty string resets earlier values of the unit.
 options:
   _input:
     description: Sections, each a dictionary of directives.
@@ -50,7 +50,7 @@ from ansible.errors import AnsibleFilterError
 def unit_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the text of a unit file.
 
-    :raises AnsibleFilterError: when a section is not a dictionary, or a value has a line break, which would start another directive.
+    :raises AnsibleFilterError: if a section is not a dictionary, or a value has a line break, which would start another directive.
     """
     lines: list[str] = []
     for section, directives in sections.items():

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: unknown_names
-short_description: Names that are not among the known ones, with the nearest known name
+short_description: Find unknown names, with the nearest known name
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Returns the names of a list that are not among the known ones, each with the known name it was probably meant to be.
-  - The roles of this collection refuse misspelt variables with it before they change anything.
+  - Returns the names of a list that are not among the known ones, each with the most similar known name.
+  - With this filter, the roles of this collection refuse misspelt variables before they change anything.
 positional: known
 options:
   _input:
-    description: The names to judge.
+    description: The names to check.
     type: list
     elements: str
     required: true
   known:
-    description: The names that exist. Of a dictionary, its keys.
+    description: The known names, as a list or as the keys of a dictionary.
     type: list
     elements: str
     required: true
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The unknown names, sorted; each with a suggestion where one is near enough.
+  description: The unknown names, sorted, each with a suggestion if a known name is similar enough.
   type: list
   elements: str
   sample: ["web_ports (did you mean web_port?)"]
@@ -51,13 +51,13 @@ from typing import Any, Callable
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return what of ``names`` is not in ``known``, each with the nearest known name."""
+    """Return the names that are not in ``known``, each with the nearest known name."""
     known = list(known)
     return [described(name, known) for name in sorted(set(names) - set(known))]
 
 
 def described(name: str, known: list[str]) -> str:
-    """Return the name, with a suggestion if one is near enough to be more than noise."""
+    """Return the name, with a suggestion if a known name is similar enough."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"{name} (did you mean {near[0]}?)" if near else name
 

@@ -1,21 +1,21 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that holds the values of a role's options against what they are declared as."""
+"""Filter that compares the values of a role's options with their declarations."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: value_problems
-short_description: What is wrong with the kinds of a role's values
+short_description: Find values of a role with a wrong type
 version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Compares the values of options with their declarations in an argument spec, and returns a sentence for each that does not fit.
-  - Ansible's own validation of a role converts before it judges, and the role does not get what was converted. So a text is not a list
-    here, nothing is not a value, and a text has no line breaks and no other control characters.
-  - The values are not part of the sentences, since they may be secrets.
+  - Compares the values of options with their declarations in an argument spec, and returns a sentence for each value that does not fit.
+  - Ansible's own validation of a role converts the values before it checks them, but the role gets the unconverted values. So this filter accepts no text
+    as a list, no empty value, and no text with line breaks or other control characters.
+  - The values are not part of the sentences, because they may be secrets.
 positional: options
 options:
   _input:
@@ -29,7 +29,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Refuse values of the wrong kind
+- name: Refuse values of the wrong type
   vars:
     values: {web_ports: "80,443"}
     options: {web_ports: {type: list, elements: int}}
@@ -49,7 +49,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
-#: What Ansible takes for a boolean.
+#: The texts that Ansible accepts as booleans.
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"})
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 NAMES = {
@@ -74,7 +74,7 @@ def value_problems(values: Mapping[str, Any], options: Mapping[str, Mapping[str,
 
 
 def problems_of(value: Any, option: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the value of one option; at most one sentence."""
+    """Yield the problem of one option's value; at most one sentence."""
     kind = option.get("type", "str")
     if not fits(value, kind):
         yield f"must be {NAMES.get(kind, kind)}, but is {shown(value)}"
@@ -95,7 +95,7 @@ def problems_of(value: Any, option: Mapping[str, Any]) -> Iterator[str]:
 
 
 def fits(value: Any, kind: str) -> bool:
-    """Return whether a value is of a kind of Ansible's argument specs."""
+    """Return whether a value has a type of Ansible's argument specs."""
     if kind == "bool":
         return isinstance(value, bool) or (isinstance(value, (int, str)) and str(value).lower() in BOOLEANS)
     if kind in ("int", "float"):
@@ -115,7 +115,7 @@ def fits(value: Any, kind: str) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return what a value is, and not the value."""
+    """Return the type of a value for people, without the value."""
     if value is None:
         return "empty"
     for kind, name in ((bool, "true or false"), (str, "a text"), ((int, float), "a number"), (Mapping, "a dictionary")):

@@ -12,8 +12,8 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Returns a copy of a dictionary without some keys, at any level. A path that leads nowhere changes nothing.
-  - The role P(legionio.ollama.fleet_worker#role) goes back with it to a release that does not know every key of today.
+  - Returns a copy of a dictionary without some keys, at any level. A path that does not exist changes nothing.
+  - The role P(legionio.ollama.fleet_worker#role) uses it to go back to a release that does not know all of the present keys.
 positional: paths
 options:
   _input:
@@ -21,7 +21,7 @@ options:
     type: dict
     required: true
   paths:
-    description: The keys, each with the keys above it and the positions in lists, joined by dots, as V(lanes.0.deadline).
+    description: The keys, each with the keys above it and the positions in lists, joined by dots, such as V(lanes.0.deadline).
     type: list
     elements: str
     required: true
@@ -47,7 +47,7 @@ from typing import Any, Callable
 def without_keys(config: Any, paths: Sequence[str]) -> Any:
     """Return a copy of a configuration without some keys.
 
-    :param paths: keys with those above them, joined by dots.
+    :param paths: the keys, each with the keys above it, joined by dots.
     """
     gone = {path for path in paths if "." not in path}
     below = [path.partition(".")[::2] for path in paths if "." in path]
