@@ -13,16 +13,16 @@ class ModuleDocFragment:
 options:
   signature_policy:
     description:
-      - What happens to a model of the mirror that is not signed, is signed with a key that is not in O(signature_keys), or was changed after it was
+      - The treatment of a model of the mirror that is not signed, is signed with a key that is not in O(signature_keys), or was changed after it was
         signed.
-      - V(off) looks at no signature. V(warn) warns. V(enforce) fails, before anything of the model is fetched, also if the model is there already.
+      - V(off) checks no signatures. V(warn) warns. V(enforce) fails before the module fetches anything of the model, even if the model is there already.
       - Signatures need the package cryptography for the interpreter that runs the module.
     type: str
     choices: ["off", warn, enforce]
     default: "off"
   signature_rules:
     description:
-      - Other policies for some models. The first rule that matches a model counts for it, and O(signature_policy) for all others.
+      - Other policies for some models. The first rule that matches a model applies to it, and O(signature_policy) to all other models.
     type: list
     elements: dict
     default: []
@@ -38,15 +38,15 @@ options:
         required: true
   signature_keys:
     description:
-      - Public keys in PEM, each a text that begins with C(-----BEGIN PUBLIC KEY-----). A signature by any of them counts.
-      - Curves are P-256, P-384 and P-521.
+      - Public keys in PEM, each a text that begins with C(-----BEGIN PUBLIC KEY-----). A signature of any of these keys is accepted.
+      - The curve of a key is P-256, P-384 or P-521.
     type: list
     elements: str
     default: []
   allow_rollback:
     description:
-      - Whether a model may have been signed before the one that was last imported under its name. Otherwise that is a failure or a warning, as the
-        policy says, because whoever can write to the bucket could bring an old version back.
+      - Whether to accept a model that was signed earlier than the model that was last imported under its name. Otherwise the module fails or warns,
+        according to the policy, because anybody who can write to the bucket could bring an old version back.
     type: bool
     default: false
 """
