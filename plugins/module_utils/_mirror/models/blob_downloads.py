@@ -29,7 +29,7 @@ from .wanted_models import WantedModels
 class BlobDownloads:
     """Downloads the blobs of some models, and counts their bytes.
 
-    :param options: how to use the network; one bandwidth limit holds for all downloads together.
+    :param options: the use of the network. The bandwidth limit holds for all downloads together.
     :param counter: counts the bytes for the progress display.
     """
 
@@ -50,9 +50,9 @@ class BlobDownloads:
         self._users: Mapping[str, str] = {}
 
     def expect(self, blobs: Sequence[BlobChange], users: Mapping[str, str]) -> None:
-        """Announce the blobs that will come to the byte counter.
+        """Announce the coming blobs to the byte counter.
 
-        :param users: the name of a model that uses a blob, by the blob's digest.
+        :param users: for the digest of each blob, the name of a model that uses it.
         """
         self._users = users
         if blobs:
@@ -61,21 +61,21 @@ class BlobDownloads:
             self._counter.expect(users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
 
     def transfer(self, blob: BlobChange) -> Transfer:
-        """Return the transfer of a blob from the mirror into the store by way of a partial file."""
+        """Return the transfer of a blob from the mirror into the store, through a partial file."""
         name = blob_file_name(blob.digest)
         store = self._store
         target = PartialFile(store.partials, name, blob.size, store.ownership, store.blobs, name)
         return Transfer(blob.digest, blob.size, self._wanted.source(blob), target)
 
     def run(self, transfers: Sequence[Transfer], arrived: Callable[[Transfer], None]) -> None:
-        """Carry some transfers out. A failure that concerns one blob is left in the ``error`` of its transfer.
+        """Carry out some transfers. An error that concerns only one blob is stored in the ``error`` of its transfer.
 
         :param arrived: receives each transfer whose blob is in place, on several threads.
-        :raises CollectionError: if no transfer can go on.
+        :raises CollectionError: any other error.
         """
         lists = self._neighbours.lists(transfers)
         try:
-            # The small ones first: they are few bytes, and whoever waits for a model sees how far the large ones are.
+            # The small blobs come first, because they are few bytes, and the progress then shows only the large ones.
             self._run_alone([transfer for transfer in transfers if transfer.digest not in lists], arrived)
             shared = [transfer for transfer in transfers if transfer.digest in lists]
             rest = self._neighbours.run(shared, lists, self._users.__getitem__, self._count, arrived)
@@ -90,7 +90,7 @@ class BlobDownloads:
                 transfer.source.name_damage(transfer.error)
 
     def _run_alone(self, transfers: Sequence[Transfer], arrived: Callable[[Transfer], None]) -> None:
-        """Carry out transfers from the mirror alone."""
+        """Carry out transfers without neighbours."""
         if transfers:
             Engine(
                 concurrency=self._concurrency,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Inspection of the blobs of a store: which are present and sound, with as little reading as possible."""
+"""Inspection of the blobs of a store: which blobs are present and intact, with as few reads as possible."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ..state.verification_records import VerificationRecords
 from ..support.parallel import each
 from ..transfer.hashing import digest_of_file
 
-#: Blobs that are hashed at the same time. With more, the disk is the limit.
+#: The number of blobs that are hashed at the same time. With more, the disk is the limit.
 HASHERS = 4
 
-#: The outcome of a glance: only the content can tell.
+#: The result of a look at a file's state if only its content can show whether the blob is intact.
 _UNKNOWN = "its content is not known"
 
 
 class BlobInspector:
-    """Inspects the blobs of one store, and records which it has verified. Safe for use by several threads.
+    """Inspects the blobs of one store, and records the verified ones. Safe for use by several threads.
 
-    A problem is a text: why a blob must be replaced, or empty if the blob is missing. ``None`` means a sound blob.
+    A problem is a text with the reason to replace a blob, empty if the blob is missing. ``None`` means an intact blob.
     """
 
     def __init__(self, store: Store, records: VerificationRecords) -> None:
@@ -40,8 +40,8 @@ class BlobInspector:
         self._lock = threading.Lock()
 
     def problems(self, blobs: Sequence[Layer]) -> list[Optional[str]]:
-        """Return the problem of each blob, in their order."""
-        # Most blobs need only a look at their state, and a thousand of these are not worth a thread.
+        """Return the problem of each blob, in the order of the blobs."""
+        # Most blobs need only a look at the state of their file. A thousand of these looks are not worth a thread.
         found = [self._glance(blob) for blob in blobs]
         unknown = [number for number, problem in enumerate(found) if problem is _UNKNOWN]
         for number, problem in zip(unknown, each(self._hash, [blobs[number] for number in unknown], HASHERS)):
@@ -57,7 +57,7 @@ class BlobInspector:
         return self._hash(blob) if found is _UNKNOWN else found
 
     def _glance(self, blob: Layer) -> Optional[str]:
-        """Return the problem of a blob as far as its state shows it, else ``_UNKNOWN``."""
+        """Return the problem of a blob by the state of its file; ``_UNKNOWN`` if only the content can show it."""
         state = self._store.blob_state(blob.digest)
         if state is None:
             return ""
@@ -73,7 +73,7 @@ class BlobInspector:
         if descriptor is None:
             return ""
         try:
-            # The state before hashing: a change meanwhile must not count as verified.
+            # Take the state before hashing: a change during the hashing must not count as verified.
             state = os.fstat(descriptor)
             with explained("read", self._store.blob_path(blob.digest)):
                 found = digest_of_file(descriptor)
@@ -86,19 +86,19 @@ class BlobInspector:
         return None
 
     def distrust(self, digest: str) -> None:
-        """Have :meth:`note` ignore a blob that another process brought: only hashing shows whether it is sound."""
+        """Make :meth:`note` ignore a blob from another process: only hashing shows whether it is intact."""
         with self._lock:
             self._distrusted.add(digest)
 
     def note(self, digest: str) -> None:
-        """Record that a blob is sound, as its file is now."""
+        """Record that a blob with the current state of its file is intact."""
         state = self._store.blob_state(digest)
         with self._lock:
             if state and digest not in self._distrusted:
                 self._records.note(digest, state)
 
     def remember(self) -> None:
-        """Save which blobs are verified, so that the next run need not hash them; a read-only store is skipped."""
+        """Save the records of verified blobs, so that the next run need not hash them. Skip a read-only store."""
         if self._records.outdated:
             with contextlib.suppress(DirectoryError):
                 self._records.save(self._store.workspace, self._store.blobs.names(), self._store.ownership)

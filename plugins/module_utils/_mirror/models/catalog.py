@@ -23,7 +23,7 @@ from ..s3.objects import ObjectState
 #: With more blobs than this, one list is cheaper than a request for each blob: a page of a list has 1,000 objects.
 _LISTED_FROM = 32
 
-#: The least likeness, from 0 to 1, of a name that is worth a mention.
+#: The least similarity, from 0 to 1, of a name that a message suggests.
 _ALIKE = 0.6
 
 
@@ -31,7 +31,8 @@ class Listed(NamedTuple):
     """A model of a mirror.
 
     :param modified: when the manifest was written; ``None`` if the server does not report it.
-    :param manifest: ``None`` if the manifest cannot be read; then ``problem`` says why.
+    :param manifest: ``None`` if the manifest cannot be read.
+    :param problem: why the manifest cannot be read; else empty.
     """
 
     name: ModelName
@@ -43,7 +44,7 @@ class Listed(NamedTuple):
 def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
     """Return the models whose names match any of the patterns, or all models, sorted by name.
 
-    A model whose manifest cannot be read is in the list, with its problem.
+    A model whose manifest cannot be read is in the list with its problem.
     """
     found = {mirror.layout.name_of(entry.key): entry.modified for entry in mirror.entries(mirror.layout.manifests)}
     wanted = [(name, found[name]) for name in sorted(filter(None, found)) if matches(name, patterns)]
@@ -54,12 +55,12 @@ def models(mirror: Mirror, patterns: Sequence[str] = ()) -> list[Listed]:
 def blobs(mirror: Mirror, digests: Sequence[str]) -> dict[str, ObjectState]:
     """Return the states of the blobs that the mirror has, by digest.
 
-    A blob that the list lacks, or describes too briefly, is requested by itself.
+    A blob that is not in the list, or has no size there, gets its own request.
     """
     keys = {mirror.layout.blob_key(digest): digest for digest in digests}
     found: dict[str, ObjectState] = {}
     if len(keys) > _LISTED_FROM:
-        # A key may lack the right to list, and the lists of some servers are not whole.
+        # A key may lack the right to list, and the lists of some servers are incomplete.
         with contextlib.suppress(MirrorAccessError, ListError):
             for entry in mirror.entries(mirror.layout.blobs):
                 if entry.key in keys and entry.size is not None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The plan of an import: which blobs and manifests must come, go, stay or change, and whether that is possible."""
+"""The plan of an import: which blobs and manifests to add, replace, keep or remove, and whether this is possible."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .wanted_models import WantedModels, distinct_blobs
 
 
 class Destination(Protocol):
-    """What an import makes models present in: a store alone, or a store and the server that uses it."""
+    """The destination of an import: a store, or a store and the server that uses it."""
 
     def look(self) -> None:
-        """Look at the models that are present now. Every plan begins with it."""
+        """Look which models are present now. Every plan begins with this call."""
 
     def names(self) -> Collection[ModelName]:
         """Return the names of the models that are present."""
@@ -39,17 +39,17 @@ class Destination(Protocol):
         """Return the problem of each blob, as :class:`BlobInspector` defines it."""
 
     def must_be_possible(self, plan: Plan, manifests: Mapping[ModelName, Manifest]) -> None:
-        """Make sure that a plan can be carried out from here.
+        """Make sure that this process can carry out a plan.
 
-        :param manifests: of the models that the plan makes present.
-        :raises CollectionError: if it cannot.
+        :param manifests: the manifests of the models that the plan makes present.
+        :raises CollectionError: if the plan is not possible.
         """
 
 
 class ImportPlanner:
-    """Plans one import of some models. A model is imported under the name by which Ollama finds it.
+    """Plans one import of some models, each by the spelling of its name that the store has, if any.
 
-    :ivar manifests: of the models that the last plan makes present, by their names in the store.
+    :ivar manifests: the manifests of the models that the last plan makes present, by their names in the store.
     :ivar prune: remove other models of the store whose names match any of these patterns (:func:`catalog.matches`).
     """
 
@@ -61,11 +61,11 @@ class ImportPlanner:
         self._destination = destination
 
     def plan(self) -> Plan:
-        """Decide what to do. The mirror is asked once; the destination is looked at each time.
+        """Return the plan. Each call asks the destination; the mirror is asked only once for each object.
 
         :raises ModelMissingError: if the mirror lacks a model.
-        :raises MirrorIncompleteError: if the mirror lacks a blob that is needed, or has it with another size.
-        :raises DiskFullError: if there is too little room for the blobs that are needed.
+        :raises MirrorIncompleteError: if the mirror lacks a needed blob, or has it in another size.
+        :raises DiskFullError: if there is too little room for the needed blobs.
         :raises CollectionError: if the destination cannot be reached or changed.
         """
         self._destination.look()
@@ -112,9 +112,9 @@ class ImportPlanner:
                     yield name, raw
 
     def _going(self, models: Sequence[ModelChange]) -> dict[ModelName, bytes]:
-        """Return the manifests that are replaced or removed.
+        """Return the present manifests that are replaced or removed.
 
-        As in Ollama's own pull, the blobs that only an old manifest names are removed with the manifest.
+        As in Ollama's pull, the blobs that only an old manifest names are removed together with it.
         """
         going = {}
         for model in models:
@@ -124,7 +124,7 @@ class ImportPlanner:
         return going
 
     def _access_changes(self, models: Sequence[ModelChange], blobs: Sequence[BlobChange]) -> Iterator[AccessChange]:
-        """Yield the files that stay with another owner, group or mode than the user asked for."""
+        """Yield the kept files that have another owner, group or mode than the user asked for."""
         asked = self._store.asked_ownership
         if asked is None:
             return
@@ -147,7 +147,7 @@ class ImportPlanner:
             )
 
     def _prune_warnings(self) -> Iterator[str]:
-        """Yield why the store may have models that prune should remove and cannot see."""
+        """Yield the reasons why the store may have models that prune should remove but cannot see."""
         for doubt in self._store.unseen() if self.prune else ():
             yield f"prune may leave models: {doubt}"
 
@@ -166,7 +166,7 @@ class ImportPlanner:
 
 
 def _blob_change(blob: Layer, problem: Optional[str]) -> BlobChange:
-    """Return what to do about a blob with a problem, as :class:`BlobInspector` defines it."""
+    """Return the change for a blob with a problem, as :class:`BlobInspector` defines it."""
     if problem is None:
         return BlobChange(blob.digest, blob.size, KEEP)
     return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)

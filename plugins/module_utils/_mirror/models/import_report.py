@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The progress of an import: what it has done when it ends or fails."""
+"""The reports of imports: what an import has done when it ends or fails."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..._ollama.names import ModelName
 
 @dataclass
 class ImportReport:
-    """What an import has done so far.
+    """The work of an import so far.
 
-    :ivar models: the models whose manifests it wrote, or whose blobs it repaired.
-    :ivar downloaded: the digests of the blobs that it put in place.
-    :ivar resumed: those of the downloaded blobs that an earlier run had begun.
-    :ivar removed: the digests of the blobs that it removed, since no manifest names them any more.
-    :ivar bytes_received: bytes that came over the network.
-    :ivar bytes_resumed: bytes that an earlier run had left on the disk.
-    :ivar bytes_from_neighbours: the part of them that neighbours sent.
-    :ivar neighbours: the verdict on each neighbour that sent something or failed (``peers/neighbourhood.py``).
-    :ivar seconds: how long the import took.
-    :ivar failures: why blobs could not be brought.
-    :ivar warnings: what the import left undone.
+    :ivar models: the models whose manifests were written, or whose blobs were repaired.
+    :ivar downloaded: the digests of the blobs that were put in place.
+    :ivar resumed: the digests of downloaded blobs that an earlier run had begun.
+    :ivar removed: the digests of the blobs that were removed because no manifest names them any more.
+    :ivar bytes_received: bytes from the network.
+    :ivar bytes_resumed: bytes from an earlier run that were on the disk.
+    :ivar bytes_from_neighbours: the part of ``bytes_received`` that neighbours sent.
+    :ivar neighbours: the verdict on each neighbour that sent bytes or failed (``peers/neighbourhood.py``).
+    :ivar seconds: the duration of the import.
+    :ivar failures: the errors of blobs that could not be downloaded.
+    :ivar warnings: messages on work that was not done.
     """
 
     models: list[ModelName] = field(default_factory=list)
@@ -44,10 +44,10 @@ class ImportReport:
 
 @dataclass
 class SyncReport(ImportReport):
-    """What a sync has done so far.
+    """The work of a sync so far.
 
     :ivar pushed: the digests of the blobs that the server took from this sync.
-    :ivar unverified: the digests of blobs that the server has and whose content this process cannot read.
+    :ivar unverified: the digests of blobs on the server whose content this process cannot read.
     """
 
     pushed: list[str] = field(default_factory=list)

@@ -4,9 +4,9 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The execution of an import's plan.
 
-The order keeps the store sound whenever the power fails or Ollama prunes: blobs before the manifest that names them,
-each synced and renamed into place as a whole, and after the manifests another plan, which shows whether all blobs are
-still present.
+The order of the steps keeps the store consistent if the power fails or Ollama prunes. Blobs are synced and renamed into
+place, each as a whole, before the manifest that names them. After the manifests, another plan shows whether all blobs
+are still present.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .model_removal import carry_out_removal
 from .plan import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
 from .wanted_models import digests
 
-#: How often blobs that vanish during their import are fetched again. Ollama prunes when it starts and when a model is
-#: removed; more prunings than this in one import are not an accident.
+#: The most rounds of an import while blobs vanish. Ollama prunes when it starts and when a model is removed, which does
+#: not happen more often during one import.
 ROUNDS = 3
 
 
@@ -44,24 +44,24 @@ class StoreRaceError(CollectionError):
 
 
 class Delivery(Protocol):
-    """The way by which blobs get from the mirror into the store."""
+    """The delivery of blobs from the mirror into the store."""
 
     def deliver(
         self, blobs: Sequence[BlobChange], users: Mapping[str, str], arrived: Callable[[Transfer], None]
     ) -> None:
-        """Bring some blobs. A blob that cannot be brought becomes a failure of the report.
+        """Deliver some blobs. The error of a blob that cannot be delivered becomes a failure of the report.
 
-        :param users: the name of a model that uses a blob, by the blob's digest.
+        :param users: for the digest of each blob, the name of a model that uses it.
         :param arrived: receives the transfer of each blob that is in place, on several threads.
-        :raises CollectionError: if no blob can be brought any more.
+        :raises CollectionError: an error that concerns all blobs.
         """
 
     def is_complete(self, model: ModelChange) -> bool:
-        """Return whether the store has all blobs of a model: each was present before or has arrived."""
+        """Return whether the store still has all blobs of a model, after all of them were present or have arrived."""
 
 
 class ImportRun:
-    """Carries out what a planner plans."""
+    """The execution of an import: plans under the lock of the store, and carries out the plans."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class ImportRun:
         self._lock = threading.Lock()
 
     def apply(self) -> Plan:
-        """Plan once more, alone with the store, and carry the plan out. Return that plan.
+        """Plan once more under the lock of the store, and carry out the plan. Return that plan.
 
-        :raises CollectionError: the first failure, after everything was done that the failures do not concern.
+        :raises CollectionError: the first failure, after all work that the failures do not concern.
         """
         start = time.monotonic()
         try:
@@ -98,7 +98,7 @@ class ImportRun:
         return plan
 
     def _apply_until_stable(self) -> Plan:
-        """Carry plans out until a new plan has nothing to do; return the first plan."""
+        """Carry out plans until a new plan changes nothing; return the first plan."""
         plan = todo = self._planner.plan()
         for _round in range(ROUNDS):
             self._carry_out(todo)
@@ -120,7 +120,7 @@ class ImportRun:
         """Remove the partial files that earlier runs left, except those of the models of this run."""
         manifests = self._planner.manifests.values()
         mine = {blob_file_name(blob.digest) for manifest in manifests for blob in manifest.blobs}
-        # With an exact set of models, no later run needs other partial files. A failed removal is harmless.
+        # If prune removes other models, no later run needs other partial files. A failed removal is harmless.
         with contextlib.suppress(DirectoryError):
             for directory in dict.fromkeys((self._store.workspace, self._store.partials)):
                 remove_abandoned(directory, mine, 0.0 if self._planner.prune else ABANDONED_AFTER)
@@ -132,7 +132,7 @@ class ImportRun:
             self._change_access(plan)
         blobs = plan.of(ADD, REPLACE)
         coming = {blob.digest for blob in blobs}
-        # A model is complete as soon as its own blobs are; the blobs of other models do not concern it.
+        # A model is complete as soon as its own blobs have arrived, regardless of the blobs of other models.
         lacking = {model: coming & digests(model.after) for model in plan.models if model.after}
         for model, lacked in lacking.items():
             if not lacked:
@@ -161,11 +161,11 @@ class ImportRun:
         return {blob.digest: name.short for name, manifest in manifests for blob in manifest.blobs}
 
     def _complete(self, model: ModelChange) -> None:
-        """Write the manifest of a model whose blobs have arrived, unless some vanished: the next round brings them."""
+        """Write the manifest of a model whose blobs have arrived. If some vanished, the next round delivers them."""
         if not self._delivery.is_complete(model):
             return
         if model.after and model.action != KEEP:
-            # The disk must know the names of all blobs before that of the manifest.
+            # The names of all blobs must be on the disk before that of the manifest.
             self._store.sync_blobs()
             self._store.write_manifest(model.name, model.after.raw)
         if model.name not in self._report.models:
@@ -183,7 +183,7 @@ class ImportRun:
                 self._store.set_manifest_access(model.name, asked)
 
     def _keep_from_pruning(self, plan: Plan) -> None:
-        """Touch the blobs that no manifest names yet: Ollama spares blobs younger than an hour (v0.21)."""
+        """Touch the blobs that no manifest names yet: Ollama does not prune blobs younger than an hour (v0.21)."""
         users = self._store.references().users
         for blob in plan.of(KEEP):
             if blob.digest not in users:

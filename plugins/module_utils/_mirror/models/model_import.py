@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Import: make models of the mirror present in a store on disk, whether an Ollama runs there or not."""
+"""Import: make models of the mirror present in a store on disk, with or without a running Ollama."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .wanted_models import WantedModels
 
 
 class ModelImport:
-    """One import of some models into one store, put together from its parts.
+    """One import of some models into one store.
 
-    :ivar report: what the import has done so far.
+    :ivar report: the work of the import so far.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class ModelImport:
     ) -> None:
         """
         :param prune: remove other models of the store whose names match any of these patterns.
-        :param verify_always: hash blobs also if they look as they did when they were last verified.
-        :param options: how to use the network.
-        :param wait: how to wait for another importer.
+        :param verify_always: hash all blobs, also those that are unchanged since they were last verified.
+        :param options: the use of the network.
+        :param wait: the settings of the wait for another importer.
         :param counter: counts the bytes for the progress display.
         """
         self.report = ImportReport()
@@ -65,21 +65,21 @@ class ModelImport:
         self._run = ImportRun(store, self._planner, self._inspector, delivery, self.report, wait or LockWait())
 
     def demand_signatures(self, policy: SignaturePolicy) -> None:
-        """Have each model checked by a policy. To be called before the first plan."""
+        """Check the signature of each model by a policy. Must be called before the first plan."""
         self._wanted.signatures = SignatureCheck(self._mirror, self._store, policy)
 
     def plan(self) -> Plan:
-        """Decide what to do, as :meth:`ImportPlanner.plan` does."""
+        """Return the plan, as :meth:`ImportPlanner.plan` does."""
         return self._planner.plan()
 
     def apply(self) -> Plan:
-        """Plan once more, alone with the store, and carry the plan out, as :meth:`ImportRun.apply` does."""
+        """Plan once more under the lock of the store, and carry out the plan, as :meth:`ImportRun.apply` does."""
         try:
             return self._run.apply()
         finally:
             self._wanted.remember_signatures(self.report.models)
 
     def remember(self) -> None:
-        """Save what a plan has verified: blobs, so that the next run need not hash them, and signatures."""
+        """Save the records of verified blobs, so that the next run need not hash them, and of verified signatures."""
         self._inspector.remember()
         self._wanted.remember_signatures(self._wanted.names)

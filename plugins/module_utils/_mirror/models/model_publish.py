@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """Publish: make models of a store present in the mirror, blobs first and the manifest last.
 
-An object is skipped if this collection wrote it with its digest beside it, or if it has the ETag that the blob would
-have. Any other object is written again: only reading the whole object would show whether it is right.
+An object is skipped if this collection recorded the digest with it, or if it has the ETag that the blob would have. Any
+other object is written again, because only a read of the whole object could show whether it is right.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class NotInStoreError(CollectionError):
 
 @dataclass
 class PublishReport:
-    """The progress of a publication: what it has done when it ends or fails."""
+    """The work of a publication so far."""
 
     models: list[ModelName] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
@@ -62,10 +62,10 @@ class ModelPublisher:
     :param prune: remove other models of the mirror whose names match any of these patterns, and the blobs that only
         the replaced manifests name.
     :param max_bandwidth: bytes per second; ``None`` for no limit.
-    :param pieces: write the lists of pieces that nodes need to hand blobs to each other.
+    :param pieces: write the lists of pieces that nodes need to pass blobs to each other.
     :param counter: counts the bytes for the progress display.
-    :param signer: signs the models; ``None`` leaves them unsigned.
-    :ivar report: what the publication has done so far.
+    :param signer: signs the models; ``None`` for no signatures.
+    :ivar report: the work of the publication so far.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class ModelPublisher:
         self.report = PublishReport()
 
     def plan(self) -> Plan:
-        """Decide what to send.
+        """Return the plan.
 
         :raises NotInStoreError: if the store lacks a model or a blob.
         """
         manifests = {name: self._manifest(name) for name in self._names}
         blobs = {blob.digest: blob for manifest in manifests.values() for blob in manifest.blobs}
         with ThreadPoolExecutor(READERS) as pool:
-            # The manifests first: an answer to GET explains what is wrong with key or bucket, one to HEAD does not.
+            # Manifests come first, because an answer to GET explains an error with the key or the bucket, unlike HEAD.
             published = list(pool.map(self._mirror.manifest, manifests))
             changes = tuple(pool.map(self._blob_change, blobs.values()))
             unlisted = tuple(filter(None, pool.map(self._unlisted, blobs.values())))
@@ -115,7 +115,7 @@ class ModelPublisher:
             ]
         going: dict[ModelName, bytes] = {}
         if self._prune:
-            # Without prune nothing is removed: a node may be importing the previous version of a model.
+            # Without prune, nothing is removed: a node may be importing the previous version of a model.
             going = {model.name: raw for model, raw in zip(models, published) if raw and model.action == REPLACE}
             others = [name for name in self._mirror.names() if name not in manifests and matches(name, self._prune)]
             for name in others:
@@ -138,7 +138,7 @@ class ModelPublisher:
         return blob.digest if self._pieces and lacks_pieces(self._mirror, blob.digest, blob.size) else None
 
     def _doubles(self, models: Sequence[ModelChange]) -> Iterator[str]:
-        """Yield a warning for each new model that Ollama takes for another model of the mirror."""
+        """Yield a warning for each new model whose name differs only in case from another model of the mirror."""
         new = [model.name for model in models if model.action == ADD]
         if new:
             with contextlib.suppress(MirrorAccessError, ListError):  # a key may lack the right to list
@@ -146,12 +146,12 @@ class ModelPublisher:
                 for name in new:
                     for other in spellings(name, present):
                         yield (
-                            f"The mirror has {other}, and Ollama takes it for the same model as {name}, since it looks"
-                            " names up without regard to case; a node can have one of them only"
+                            f"The mirror has {other}, which is the same model as {name} for Ollama, because Ollama"
+                            " ignores the case of names; a node can have only one of them"
                         )
 
     def apply(self, plan: Plan) -> None:
-        """Carry a plan out; :attr:`report` has the progress."""
+        """Carry out a plan; :attr:`report` has the progress."""
         start = time.monotonic()
         try:
             # One model after the other, so that a failure leaves the earlier models complete.
@@ -179,11 +179,11 @@ class ModelPublisher:
             self.report.seconds = time.monotonic() - start
 
     def _needs_signature(self, model: ModelChange) -> bool:
-        """Return whether a model must be signed: a new manifest always, another one if its signature is not sound."""
+        """Return whether a model must be signed: always with a new manifest, else if it has no valid signature."""
         if self._signer is None or model.after is None:
             return False
         if model.action != KEEP:
-            # Also a manifest that was signed before, so that an older model counts again.
+            # This includes a manifest that was signed before: nodes refuse an older model unless it is signed again.
             return True
         content = self._mirror.signature(model.name, model.after.digest, MAX_SIGNATURE + 1)
         try:
@@ -192,7 +192,7 @@ class ModelPublisher:
             return True
 
     def _sign(self, name: ModelName, manifest: Manifest) -> None:
-        """Write the signature of a model before its manifest: nodes find both, or the manifest before with its own."""
+        """Write the signature of a model. This comes before the manifest, so that a node finds each manifest signed."""
         if self._signer is not None:
             content = sign(name, manifest, self._signer)
             self._mirror.write(self._mirror.layout.signature_key(name, manifest.digest), content, digest_of(content))
@@ -230,7 +230,7 @@ class ModelPublisher:
             )
 
     def _must_be_readable(self, digest: str) -> None:
-        """Make sure that a blob can be read, before any blob is sent.
+        """Make sure that this process can read a blob.
 
         :raises DirectoryError: if this process may not read the blob, or it is not a regular file.
         """
@@ -245,7 +245,7 @@ class ModelPublisher:
         return BlobChange(blob.digest, blob.size, REPLACE if problem else ADD, problem)
 
     def _problem(self, blob: Layer) -> Optional[str]:
-        """Return why a blob must be sent: empty if the mirror lacks it; ``None`` if the mirror has a sound one."""
+        """Return why a blob must be sent: empty if the mirror lacks it; ``None`` if it need not be sent."""
         state = self._mirror.state(self._mirror.layout.blob_key(blob.digest))
         if state is None:
             return ""

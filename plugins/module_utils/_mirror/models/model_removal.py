@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Removal of models, from a store or from a mirror: manifests first, then the blobs that no manifest names any more.
+"""Removal of models from a store or from a mirror: manifests first, then the blobs that no manifest names any more.
 
-Blobs are removed only if the list of the remaining models is whole: the list holds every model that was read a moment
-before, and each of its manifests can be read. Otherwise all blobs stay, and a warning says why: disk space is cheaper
-than a model.
+Blobs are removed only if the list of the remaining models seems complete: it has every model that was read a moment
+before, and each of its manifests can be read. Otherwise all blobs stay, and a warning says why.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ class NotRemovedError(CollectionError):
 
 
 class Shelf(Protocol):
-    """A store or a mirror, which holds models."""
+    """A store or a mirror."""
 
     @property
     def where(self) -> str:
-        """Return the name of the shelf in messages."""
+        """Return the name of the store or mirror in messages."""
 
     def manifest(self, name: ModelName) -> Optional[bytes]:
-        """Return the bytes of a manifest, sound or not; ``None`` if there is none."""
+        """Return the bytes of a manifest, valid or not; ``None`` if there is none."""
 
     def references(self, *, without: Collection[ModelName] = ()) -> References:
-        """Return which models name which blobs, and every reason why the answer may be incomplete."""
+        """Return the blobs that each model names, with every reason why this may be incomplete."""
 
     def remove_manifest(self, name: ModelName) -> bool:
-        """Remove a manifest; return whether it may have been there."""
+        """Remove a manifest; return whether it may have existed."""
 
     def remove_blob(self, digest: str) -> bool:
-        """Remove a blob; return whether it may have been there."""
+        """Remove a blob; return whether it may have existed."""
 
 
 class Unused(NamedTuple):
@@ -67,8 +66,8 @@ class Unused(NamedTuple):
 class Removal(NamedTuple):
     """The result of a removal.
 
-    :param digests: the digests of the blobs that were removed.
-    :param warnings: why some blobs that should have been removed are kept.
+    :param digests: the digests of the removed blobs.
+    :param warnings: why some blobs are kept that should have been removed.
     """
 
     digests: tuple[str, ...] = ()
@@ -93,8 +92,8 @@ def plan_removal(shelf: Shelf, names: Collection[ModelName]) -> Plan:
 def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping[ModelName, Manifest]) -> Unused:
     """Return the changes to the blobs of manifests that are removed or replaced.
 
-    :param going: the present bytes of these manifests.
-    :param coming: the manifests that will be present.
+    :param going: the present bytes of the manifests that are removed or replaced.
+    :param coming: the manifests that the plan makes present.
     """
     candidates: dict[str, Layer] = {}
     unknown = []
@@ -108,7 +107,7 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
             candidates.pop(blob.digest, None)
     if not candidates:
         return Unused(warnings=tuple(unknown))
-    # These manifests were read a moment ago, so that a list without them is not whole.
+    # These manifests were read a moment ago, so a list without them is incomplete.
     found = _references(shelf, known=set(going), without=set(going) | set(coming))
     unused = [blob for blob in candidates.values() if blob.digest not in found.users]
     if unused and found.doubts:
@@ -124,17 +123,17 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
 def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
     """Carry out the removals of a plan.
 
-    A blob stays if another model has begun to name it meanwhile, or if a manifest that cannot be read may name it.
+    A blob stays if another model names it by now, or if a manifest that cannot be read may name it.
 
-    :raises NotRemovedError: if a manifest is still there although the server confirmed its removal.
+    :raises NotRemovedError: if a manifest still exists although the server confirmed its removal.
     """
     removed = {model.name for model in plan.models if model.action == REMOVE}
     for name in sorted(removed):
         shelf.remove_manifest(name)
-        # S3 confirms the removal of anything, and so does a proxy that has not asked the server.
+        # S3 confirms every removal, and so does a proxy that has not asked the server.
         if shelf.manifest(name) is not None:
             raise NotRemovedError(
-                f"{shelf.where} said that the manifest of {name} is removed, and the manifest is still there",
+                f"{shelf.where} confirmed the removal of the manifest of {name}, but the manifest is still there",
                 remedy="Run again: another task may have restored it. If this persists, a proxy in front of the S3"
                 " server, or a lock on the bucket, keeps objects from being removed",
                 name=name.full,
@@ -151,7 +150,7 @@ def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
 
 
 def _references(shelf: Shelf, *, known: Collection[ModelName], without: Collection[ModelName] = ()) -> References:
-    """Return the references of a shelf, with a doubt if its list lacks a model that is there.
+    """Return the references of a shelf, with a doubt for each present model that its list lacks.
 
     :param known: models that were present a moment ago.
     """
@@ -160,10 +159,10 @@ def _references(shelf: Shelf, *, known: Collection[ModelName], without: Collecti
         unlisted = References() if name in without else found
         if unlisted.add(name, partial(shelf.manifest, name), f"the manifest of {name}"):
             found.names.add(name)
-            found.doubts.append(f"The list of the models that are there lacks {name}, which is there: it is not whole")
+            found.doubts.append(f"The list of models is incomplete: it lacks {name}, which exists")
     return found
 
 
 def _kept(count: int, doubts: Sequence[str]) -> str:
     more = f" ({len(doubts) - 1} more such places)" if len(doubts) > 1 else ""
-    return f"{count} blobs are kept, since a manifest that cannot be read may name them: {doubts[0]}{more}"
+    return f"{count} blobs are kept, because a manifest that cannot be read may name them: {doubts[0]}{more}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Sync: make models of the mirror present on a running server: blobs through its API, manifests in its store."""
+"""Sync: make models of the mirror present on a running server, blobs through its API and manifests in its store."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from .wanted_models import WantedModels
 
 @dataclass(frozen=True)
 class ServerAccess:
-    """How a sync talks to its server.
+    """The access of a sync to its server.
 
     :param client: a client of the server.
-    :param pusher: a client of the same server that makes no request twice: an upload cannot be read again.
-    :param policy: the retries of an upload that broke off.
+    :param pusher: a client of the same server without retries, because the content of an upload cannot be read again.
+    :param policy: the retries of a failed upload.
     """
 
     client: OllamaClient
@@ -47,9 +47,9 @@ class ServerAccess:
 
 
 class ModelSync:
-    """One sync of some models to one server, put together from its parts.
+    """One sync of some models to one server.
 
-    :ivar report: what the sync has done so far.
+    :ivar report: the work of the sync so far.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class ModelSync:
     ) -> None:
         """
         :param store: the store of the server, as far as this process can reach it.
-        :param verify_always: hash blobs also if they look as they did when they were last verified.
-        :param options: how to use the network.
-        :param wait: how to wait for another importer.
+        :param verify_always: hash all blobs, also those that are unchanged since they were last verified.
+        :param options: the use of the network.
+        :param wait: the settings of the wait for another importer.
         :param counter: counts the bytes for the progress display.
         """
         self.report = SyncReport()
@@ -91,20 +91,20 @@ class ModelSync:
         return self._destination.where
 
     def demand_signatures(self, policy: SignaturePolicy) -> None:
-        """Have each model checked by a policy. To be called before the first plan."""
+        """Check the signature of each model by a policy. Must be called before the first plan."""
         self._wanted.signatures = SignatureCheck(self._mirror, self._store, policy)
 
     def plan(self) -> Plan:
-        """Decide what to do, and whether it can be done from here, as :meth:`ImportPlanner.plan` does.
+        """Return the plan, as :meth:`ImportPlanner.plan` does.
 
         :raises OllamaError: if the server does not answer.
         :raises NotItsStoreError: if the directory is not the server's store.
-        :raises StoreOutOfReachError: if something must be written there and cannot be.
+        :raises StoreOutOfReachError: if the plan changes the store, and this process cannot write to it.
         """
         return self._planner.plan()
 
     def apply(self) -> Plan:
-        """Plan once more, alone with the store, and carry the plan out; then the server must list the models."""
+        """Plan once more under the lock of the store, carry out the plan, and make sure the server lists the models."""
         try:
             plan = self._run.apply()
             self._destination.must_list(self._planner.manifests)
@@ -113,6 +113,6 @@ class ModelSync:
         return plan
 
     def remember(self) -> None:
-        """Save what a plan has verified: blobs, so that the next run need not hash them, and signatures."""
+        """Save the records of verified blobs, so that the next run need not hash them, and of verified signatures."""
         self._inspector.remember()
         self._wanted.remember_signatures(self._wanted.names)

@@ -30,9 +30,9 @@ _OF_ONE_BLOB = (ObjectChangedError, ObjectMissingError)
 
 
 class NeighbourDownloads:
-    """Downloads blobs whose lists of pieces the mirror has, one after the other.
+    """Downloads blobs with a list of pieces, one after the other.
 
-    :param concurrency: requests that run at the same time.
+    :param concurrency: the number of requests at the same time.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class NeighbourDownloads:
         self._files: list[PieceFile] = []
 
     def lists(self, transfers: Sequence[Transfer]) -> dict[str, PieceList]:
-        """Return the lists of pieces of those blobs that can come from neighbours, by digest.
+        """Return the lists of pieces of the blobs that can come from neighbours, by digest.
 
-        A warning names the blobs without a list that are large enough for one.
+        The report gets a warning for each blob that is large enough for a list but has no usable one.
         """
         found = {}
         for transfer in transfers:
@@ -70,7 +70,7 @@ class NeighbourDownloads:
                 continue
             if pieces is None:
                 self._report.warnings.append(
-                    f"{transfer.digest} comes from the mirror alone, since the mirror has no list of its pieces."
+                    f"{transfer.digest} comes from the mirror alone, because the mirror has no list of its pieces."
                     " Publish the model again with ollama_s3_publish, which adds the list"
                 )
             else:
@@ -85,12 +85,12 @@ class NeighbourDownloads:
         on_bytes: Callable[[Transfer, int, bool], None],
         arrived: Callable[[Transfer], None],
     ) -> list[Transfer]:
-        """Carry transfers out; return those that must come from the mirror alone, since their lists are wrong.
+        """Carry out transfers; return those that must come from the mirror alone, because their lists are wrong.
 
-        :param model_of: returns the model that a digest comes for.
+        :param model_of: returns the name of a model that uses the blob with a digest.
         :param on_bytes: receives a transfer, a number of bytes, and whether a neighbour sent them; on several threads.
         :param arrived: receives each transfer whose blob is in place.
-        :raises CollectionError: if no transfer can go on.
+        :raises CollectionError: an error that concerns all transfers.
         """
         try:
             return [
@@ -103,7 +103,7 @@ class NeighbourDownloads:
             self._report.warnings += self._accusations()
 
     def end(self) -> None:
-        """Remove the marks of all files that were brought, once manifests name them."""
+        """Remove the marks of all downloaded files. Must be called when manifests name the blobs."""
         for file in self._files:
             file.end()
         self._files.clear()
@@ -116,7 +116,7 @@ class NeighbourDownloads:
         on_bytes: Callable[[Transfer, int, bool], None],
         arrived: Callable[[Transfer], None],
     ) -> bool:
-        """Carry one transfer out; return false if its list of pieces is wrong."""
+        """Carry out one transfer; return false if its list of pieces is wrong."""
         store, name = self._store, blob_file_name(transfer.digest)
         file = PieceFile(store.partials, name, pieces, store.ownership, store.blobs)
         transfer.resumed = file.begin([ModelName.parse(model).full])
@@ -157,7 +157,7 @@ class NeighbourDownloads:
         return True
 
     def _must_come_alone(self, error: Optional[CollectionError], digest: str = "") -> bool:
-        why = str(error) if error else f"The list of pieces of {digest} in the mirror belongs to other bytes"
+        why = str(error) if error else f"The list of pieces of {digest} in the mirror belongs to other content"
         self._report.warnings.append(f"{why}. The blob was read from the mirror alone")
         return False
 
@@ -165,6 +165,6 @@ class NeighbourDownloads:
         for neighbour in self._neighbourhood.neighbours:
             if neighbour.verdict == LIED:
                 yield (
-                    f"The neighbour {neighbour.name} {neighbour.trouble}; it was left alone. Look at the disk of that"
-                    " node: ollama_s3_import with verify=always finds and replaces a damaged blob there"
+                    f"The neighbour {neighbour.name} {neighbour.trouble}, and was not asked again. Check the disk of"
+                    " that node: ollama_s3_import with verify=always finds and replaces a damaged blob there"
                 )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The publication of lists of pieces, by which nodes can hand blobs to each other."""
+"""The publication of lists of pieces, with which nodes can pass blobs to each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import WrongDigestError
 from ..peers.piece_list import PieceHasher, has_pieces
 from ..s3.mirror import Mirror
 
-#: Bytes read at once.
+#: Bytes of one read.
 _BLOCK = 1024 * 1024
 
 
@@ -25,14 +25,14 @@ def lacks_pieces(mirror: Mirror, digest: str, size: int) -> bool:
 
 
 def publish_pieces(mirror: Mirror, store: Store, digest: str, size: int) -> None:
-    """Write the list of the pieces of a blob that the store has.
+    """Write the list of pieces of a blob of the store to the mirror.
 
-    :raises WrongDigestError: if the blob of the store has other content.
+    :raises WrongDigestError: if the content of the blob has another digest.
     """
     hasher = PieceHasher(digest, size)
     descriptor = store.open_blob(digest)
     if descriptor is None:
-        return  # it was removed while its model was published; the next publication knows more
+        return  # the blob was removed while its model was published; the next publication reports this
     with os.fdopen(descriptor, "rb", buffering=0) as file, explained("read", store.blob_path(digest)):
         view = memoryview(bytearray(_BLOCK))
         while True:

@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """The names under which models of a mirror are written to a store.
 
-Ollama ignores case when it looks a name up, and a mirror does not. With two manifests whose names differ in case only,
-Ollama would serve either of them.
+Ollama ignores the case of names, and a mirror does not. If a store had two manifests whose names differ only in case,
+Ollama could serve either of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dic
     """Return the requested name of each model by its name in the store, which may be another spelling.
 
     :param present: the models of the store.
-    :raises InvalidNameError: if Ollama takes two of the requested names for one model.
+    :raises InvalidNameError: if two of the requested names differ only in case.
     """
     places: dict[ModelName, ModelName] = {}
     for name in names:
@@ -39,7 +39,7 @@ def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dic
 def warnings_of(
     models: Iterable[ModelChange], places: Mapping[ModelName, ModelName], present: Collection[ModelName]
 ) -> Iterator[str]:
-    """Yield a warning for each model whose name differs from another one in case only.
+    """Yield a warning for each model whose name differs only in case from another name.
 
     :param places: the result of :func:`places_of`.
     :param present: the models of the store.
@@ -48,12 +48,12 @@ def warnings_of(
     for place, name in places.items():
         if place != name and place in changed:
             yield (
-                f"{name} is imported as {place}: Ollama looks names up without regard to case, and the store has it in"
-                " this spelling"
+                f"{name} is imported as {place}: Ollama ignores the case of names, and the store has the model in this"
+                " spelling"
             )
         for other in spellings(place, present):
             if other != place:
                 yield (
-                    f"The store has {place} and {other}, and Ollama takes both for the same model: it serves the one or"
-                    " the other. Remove the model (state=absent removes all spellings) and import it again"
+                    f"The store has {place} and {other}, which are the same model for Ollama: it serves one or the"
+                    " other. Remove the model (state=absent removes all spellings) and import it again"
                 )

@@ -59,7 +59,7 @@ class ModelChange:
 
 @dataclass(frozen=True)
 class AccessChange:
-    """The change to owner, group and mode of one file; ``before`` and ``after`` are texts for people."""
+    """The change to owner, group and mode of one file. ``before`` and ``after`` describe them as text."""
 
     path: str
     before: str
@@ -68,12 +68,12 @@ class AccessChange:
 
 @dataclass(frozen=True)
 class Plan:
-    """All changes, each blob and each model once.
+    """The changes of a run, with each blob and each model once.
 
     :param signed: the models whose signatures are written.
-    :param warnings: facts that a user should know, and that the plan does not change.
-    :param pieces: digests of the blobs whose lists of pieces the mirror gets.
-    :param listed: the models that were present when the plan decided which blobs go.
+    :param warnings: messages to the user on problems that the plan does not solve.
+    :param pieces: digests of the blobs whose lists of pieces are written to the mirror.
+    :param listed: the models that were present when the plan decided which blobs to remove.
     """
 
     models: tuple[ModelChange, ...] = ()
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def bytes_to_transfer(self) -> int:
-        """Bytes of the blobs that the network carries."""
+        """Bytes of the blobs that are added or replaced."""
         return sum(blob.size for blob in self.of(ADD, REPLACE))
 
     @property

@@ -28,8 +28,8 @@ from .server_destination import ServerDestination
 class ServerDelivery:
     """Uploads of blobs from the mirror to a server: the :class:`Delivery` of a sync.
 
-    :param pusher: a client of the server that makes no request twice.
-    :param policy: the retries of an upload that broke off.
+    :param pusher: a client of the server without retries.
+    :param policy: the retries of a failed upload.
     """
 
     def __init__(
@@ -54,17 +54,17 @@ class ServerDelivery:
     def deliver(
         self, blobs: Sequence[BlobChange], users: Mapping[str, str], arrived: Callable[[Transfer], None]
     ) -> None:
-        """Bring some blobs, and again those whose upload broke off."""
+        """Deliver some blobs, with retries of failed uploads."""
         self._downloads.expect(blobs, users)
         todo = sorted(blobs, key=lambda blob: blob.size)
         while todo and not self._destination.agreed:
-            # The smallest alone: nobody wants to learn after 40 GB that the directory is another server's.
+            # The smallest blob comes first and alone, to learn early whether the directory belongs to another server.
             self._deliver_with_retries(todo[:1], arrived)
             todo = todo[1:]
         self._deliver_with_retries(todo, arrived)
 
     def is_complete(self, model: ModelChange) -> bool:
-        """Return whether the store has all blobs of a model: Ollama may have pruned those that came before."""
+        """Return whether the store has all blobs of a model. Ollama may have pruned blobs that arrived earlier."""
         return model.after is not None and all(self._store.blob_state(blob.digest) for blob in model.after.blobs)
 
     def _deliver_with_retries(self, blobs: Sequence[BlobChange], arrived: Callable[[Transfer], None]) -> None:
@@ -90,7 +90,7 @@ class ServerDelivery:
     def _deliver_once(
         self, transfers: Sequence[Transfer], arrived: Callable[[Transfer], None]
     ) -> tuple[set[str], Optional[OllamaError]]:
-        """Return the digests of the blobs that arrived, and the error that broke all transfers off, if one did."""
+        """Return the digests of the blobs that arrived, and the error that ended all transfers, if there was one."""
         came: set[str] = set()
 
         def note(transfer: Transfer) -> None:
@@ -106,8 +106,8 @@ class ServerDelivery:
     def _transfer(self, blob: BlobChange) -> Transfer:
         transfer = self._downloads.transfer(blob)
         if blob.action == REPLACE:
-            # The API would say that it has the blob and take nothing. On disk it is replaced without a moment in which
-            # it is missing.
+            # The API would not take the blob, because the server already has one with this digest. So the blob is
+            # replaced on disk, by a rename.
             return transfer
 
         def kept(brought: bool) -> None:

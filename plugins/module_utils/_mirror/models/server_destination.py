@@ -4,8 +4,8 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """A running server, and the directory that should be its store, as the destination of a sync.
 
-Ollama's API takes blobs and cannot take a manifest, so that the store must be within reach as a directory. Whether the
-directory is this server's store is not believed but seen: in what both have, or else in the first and smallest blob.
+Ollama's API accepts blobs but no manifests, so this process must also reach the store as a directory. The sync checks
+that the directory belongs to the server: by the models and blobs that both have, or else by the first uploaded blob.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ from .import_report import SyncReport
 from .plan import REPLACE, Plan
 from .store_destination import StoreDestination
 
-#: Seconds until a blob that the server has must be seen in its store. Network file systems remember for a while that a
-#: file was not there: NFS up to 60 s for a directory that does not change, and this one just did (nfs(5), acdirmin).
+#: Seconds after which the directory must have a blob that the server has. Network file systems may report a new file
+#: late: NFS caches an unchanged directory for up to 60 s, and a directory that has just changed for 30 s (nfs(5),
+#: acdirmin).
 SEEN_WITHIN = 30.0
 
-#: Seconds between two looks for such a blob.
+#: Seconds between two checks for such a blob.
 _LOOK_EVERY = 0.5
 
 
 class NotItsStoreError(CollectionError):
-    """The directory that was named is not the store of the server that was named."""
+    """The given directory is not the store of the given server."""
 
     code = "not_its_store"
 
 
 class StoreOutOfReachError(CollectionError):
-    """The manifests of the server cannot be written from here."""
+    """This process cannot write the manifests of the server."""
 
     code = "store_out_of_reach"
 
@@ -53,7 +54,7 @@ class StoreOutOfReachError(CollectionError):
 class ServerDestination:
     """A server and its store: the :class:`Destination` of a sync. Safe for use by several threads.
 
-    :ivar agreed: whether the server and the directory were seen to have something in common.
+    :ivar agreed: whether a common model or blob has shown that the directory belongs to the server.
     """
 
     def __init__(self, client: OllamaClient, store: Store, inspector: BlobInspector, report: SyncReport) -> None:
@@ -82,20 +83,21 @@ class ServerDestination:
         self._report.unverified = []
 
     def names(self) -> Collection[ModelName]:
-        """Return the names of the models of the store, or those that the server lists where the store is hidden."""
+        """Return the names of the models of the store, or those that the server lists if the store cannot be seen."""
         return self._directory.names() if self._store.exists else self._listed
 
     def manifest_digest(self, name: ModelName) -> Optional[str]:
-        """Return the digest of a model's manifest; a server that lists another one contradicts the directory."""
+        """Return the digest of a model's manifest. If the server lists another digest, record a contradiction."""
         server_digest = self._listed.get(name)
         if not self._store.exists:
             return server_digest
         found = self._directory.manifest_digest(name)
-        # A model that is there and not listed may just lack its configuration, so that the server hides it.
+        # A model in the store that the server does not list is no contradiction: the server hides a model without a
+        # configuration.
         if server_digest and server_digest != found:
             what = f"the digest {found}" if found else "no manifest"
             self._contradict(
-                f"the server lists {name} with the digest {server_digest}, and the directory has {what} for it"
+                f"the server lists {name} with the digest {server_digest}, but the directory has {what} for it"
             )
         self.agreed = self.agreed or bool(server_digest and server_digest == found)
         return found
@@ -115,7 +117,7 @@ class ServerDestination:
             return self._inspector.problem(blob)
         if there != (state is not None):
             lacks, has = ("the directory", "the server") if there else ("the server", "the directory")
-            self._contradict(f"{has} has the blob {blob.digest}, and {lacks} has not")
+            self._contradict(f"{has} has the blob {blob.digest}, but {lacks} does not have it")
             return ""
         if not there:
             return ""
@@ -135,10 +137,10 @@ class ServerDestination:
             self._contradictions.append(what)
 
     def must_be_possible(self, plan: Plan, manifests: Mapping[ModelName, Manifest]) -> None:
-        """Make sure that the directory is the server's store, and can be written to if the plan changes it.
+        """Make sure that the directory is the server's store, and that this process can carry out the plan.
 
         :raises NotItsStoreError: if the directory is not the server's store.
-        :raises StoreOutOfReachError: if something must be written there and cannot be.
+        :raises StoreOutOfReachError: if the plan changes the store, and this process cannot write to it.
         """
         if self._contradictions:
             raise self._not_its_store(self._contradictions[0])
@@ -154,17 +156,17 @@ class ServerDestination:
         writes += [os.path.dirname(store.blob_path(blob.digest)) for blob in plan.of(REPLACE)][:1]
         me = user_name(os.geteuid())
         if not store.exists:
-            why = store.obstacle or f"where the task runs, {store.path} is not there, or is not a models directory"
+            why = store.obstacle or f"where the task runs, {store.path} does not exist or is not a models directory"
         else:
             barred = [path for path in writes if os.path.exists(path) and not os.access(path, os.W_OK | os.X_OK)]
             if not barred:
                 return
-            if os.geteuid() == 0:  # root's failure is not a matter of the user
+            if os.geteuid() == 0:  # for root, the reason is another one, which this raises
                 with Directory.deepest(barred[0]) as directory:
                     directory.must_be_writable()
             why = f"user {me} may not write to {barred[0]}"
         raise StoreOutOfReachError(
-            f"Models cannot be put on {self._client.url} from here: {why}, "
+            f"This task cannot sync models to {self._client.url}: {why}, "
             "and Ollama takes manifests only as files in its models directory",
             remedy="Run the task on the server's machine as root or as the owner of its models directory (delegate_to, "
             "become, become_user), correct models_path, or use ollama_s3_import there, which needs no server",
@@ -175,7 +177,7 @@ class ServerDestination:
     def must_list(self, manifests: Mapping[ModelName, Manifest]) -> None:
         """Make sure that the server lists some models whose manifests were just written.
 
-        :raises NotItsStoreError: if the server does not, or lists other digests.
+        :raises NotItsStoreError: if the server does not list a model, or lists another digest.
         """
         self._listed = {model.name: model.digest for model in listed(self._client.tags())}
         self._must_be_listed(manifests)
@@ -186,7 +188,7 @@ class ServerDestination:
             if server_digest != manifest.digest:
                 instead = f"lists it with {server_digest}" if server_digest else "does not list it"
                 raise self._not_its_store(
-                    f"{name} is there with the digest {manifest.digest}, and the server {instead}"
+                    f"the directory has {name} with the digest {manifest.digest}, but the server {instead}"
                 )
 
     def must_be_seen(self, digest: str) -> None:
@@ -197,16 +199,16 @@ class ServerDestination:
         deadline = time.monotonic() + SEEN_WITHIN
         while self._store.blob_state(digest) is None:
             if not self._client.has_blob(digest):
-                return  # pruned already; the next round brings it again
+                return  # Ollama has already pruned the blob; the next round delivers it again
             if time.monotonic() > deadline:
-                raise self._not_its_store(f"the server has got the blob {digest}, and the directory has not")
+                raise self._not_its_store(f"the server has received the blob {digest}, but the directory lacks it")
             time.sleep(_LOOK_EVERY)
         self.agreed = True
 
     def _not_its_store(self, evidence: str) -> NotItsStoreError:
         return NotItsStoreError(
             f"{self._store.path} is not the models directory of {self._client.url}: {evidence}",
-            remedy="Set models_path to what the server was started with (OLLAMA_MODELS; for the usual service "
+            remedy="Set models_path to the models directory of the server (OLLAMA_MODELS; for the usual service "
             "/usr/share/ollama/.ollama/models), or correct host; if something changed the models meanwhile, run again",
             path=self._store.path,
             host=self._client.url,

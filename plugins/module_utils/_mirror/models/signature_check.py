@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The signatures of the models that an import brings, checked by a policy before anything else happens."""
+"""The check of models' signatures by a policy, before an import changes anything."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ..state.signed_models import read_signed, write_signed
 
 
 class ModelUnsignedError(SignatureError):
-    """A model has no signature, and its policy wants one."""
+    """A model has no signature, but the policy requires one."""
 
     code = "model_unsigned"
 
 
 class ModelRollbackError(SignatureError):
-    """A model was signed before the one that was last imported under its name."""
+    """The signature of a model is older than that of the model that was last imported under its name."""
 
     code = "model_rollback"
 
 
 class SignatureCheck:
-    """Checks the signatures of some models of a mirror for one store. For several threads.
+    """Checks the signatures of some models of a mirror for one store. Safe for use by several threads.
 
-    :ivar warnings: what is wrong with models whose policy is to warn.
+    :ivar warnings: the errors of models with the mode warn.
     """
 
     def __init__(self, mirror: Mirror, store: Store, policy: SignaturePolicy) -> None:
@@ -45,10 +45,10 @@ class SignatureCheck:
         self.warnings: list[str] = []
 
     def check(self, name: ModelName, manifest: Manifest) -> None:
-        """Check a model as its policy demands.
+        """Check the signature of a model in the mode of its rule.
 
-        :raises SignatureError: if the policy is to enforce, and the model is not signed as it should be.
-        :raises MirrorError: if the policy is to enforce, and the signature cannot be read.
+        :raises SignatureError: if the mode is enforce, and the signature is missing, invalid or too old.
+        :raises MirrorError: if the mode is enforce, and the signature cannot be read, or if the mirror is unreachable.
         """
         rule = self._policy.rule_of(name)
         if rule.mode == OFF:
@@ -70,29 +70,29 @@ class SignatureCheck:
         if content is None:
             url = self._mirror.settings.url(self._mirror.layout.signature_key(name, manifest.digest))
             raise ModelUnsignedError(
-                f"it has no signature of the known keys ({self._policy.keys}) at {url}",
+                f"it has no signature at {url} (known keys: {self._policy.keys})",
                 remedy="Publish it again with signing_key",
             )
         found = verify(content, name, manifest, self._policy.keys)
         digest, moment = self._known.get(name.key, ("", 0.0))
         if found.moment < moment and digest != manifest.digest and not self._policy.allow_rollback:
             raise ModelRollbackError(
-                f"it was signed at {found.at}, and the one that was imported last, {digest}, at"
+                f"it was signed at {found.at}, but the last imported model of this name, {digest}, was signed at"
                 f" {ModelSignature(digest, '', moment).at}",
-                remedy="Publish it again, which signs it anew, or set allow_rollback",
+                remedy="Publish it again, which signs it again, or set allow_rollback",
                 previous_digest=digest,
             )
         return found
 
     @property
     def found(self) -> dict[ModelName, ModelSignature]:
-        """What the signatures have shown, by the models."""
+        """The verified signatures, by model."""
         return dict(self._found)
 
     def remember(self, names: Iterable[ModelName]) -> None:
-        """Record when some models were signed, once the store has them.
+        """Record when some models were signed. Must be called when the store has the models.
 
-        :param names: in the spelling of the store, or in that of the mirror.
+        :param names: the names of the models in any spelling.
         """
         keys = {name.key for name in names}
         signed = {name: (found.digest, found.moment) for name, found in self._found.items() if name.key in keys}

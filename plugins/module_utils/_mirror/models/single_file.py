@@ -58,7 +58,7 @@ class FilePlan:
 
 
 class Fetch:
-    """One object, to be present on this machine as a file."""
+    """The download of one object to a file."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Fetch:
         counter: Optional[ByteCounter] = None,
     ) -> None:
         """
-        :param digest: the digest that the content must have; without it, the one recorded with the object.
-        :param on_wait: receives a message if another process that brings the same file has to be waited for.
+        :param digest: the expected digest of the content; by default, the digest recorded with the object.
+        :param on_wait: receives a message if this process must wait for another one that downloads the same file.
         :param counter: counts the bytes for the progress display.
         """
         self._on_wait = on_wait
@@ -85,11 +85,11 @@ class Fetch:
         self._object: Optional[ObjectState] = None
 
     def plan(self) -> FilePlan:
-        """Decide what to do. With a digest, the mirror is asked only if the file has other content.
+        """Return the plan. With an expected digest, the mirror is asked only if the file has another digest.
 
-        :raises ObjectMissingError: if there is no such object.
+        :raises ObjectMissingError: if the object does not exist.
         :raises UnverifiableError: if no source says which digest the object should have.
-        :raises WrongDigestError: if another digest is recorded with the object.
+        :raises WrongDigestError: if the digest recorded with the object is not the expected one.
         :raises DiskFullError: if there is too little room.
         """
         with self._directory() as directory:
@@ -120,12 +120,12 @@ class Fetch:
             return FilePlan(present, wanted, state.size)
 
     def apply(self, plan: FilePlan, ownership: Ownership) -> int:
-        """Bring the object; return how many bytes came over the network."""
+        """Download the object; return the number of bytes from the network."""
         with self._directory() as directory:
             stem = self._stem(directory, plan.after)
             with claimed(directory, stem, ownership, self._on_wait):
                 if _digest_in(directory, self._name)[0] == plan.after:
-                    return 0  # another process has brought it meanwhile
+                    return 0  # another process has downloaded it meanwhile
                 target = PartialFile(directory, stem, plan.size, ownership, directory, self._name)
                 source = ObjectSource(self._mirror, self._ask())
                 transfer = Transfer(plan.after, plan.size, source, target)
@@ -147,7 +147,7 @@ class Fetch:
         return directory
 
     def _must_be_replaceable(self, directory: Directory) -> None:
-        """Make sure that a file can be put at the path, before anything is transferred.
+        """Make sure that the path can name a regular file.
 
         :raises UnsafePathError: if the path names a directory or a special file.
         """
@@ -161,13 +161,13 @@ class Fetch:
             )
         if state and not (stat.S_ISREG(state.st_mode) or stat.S_ISLNK(state.st_mode)):
             raise UnsafePathError(
-                f"{directory.join(self._name)} is not a regular file, and is not replaced by one",
+                f"{directory.join(self._name)} is not a regular file, and will not be replaced",
                 remedy="Correct path, or remove the existing file or directory",
                 path=self._path,
             )
 
     def _stem(self, directory: Directory, digest: str) -> str:
-        """Return the beginning of the names of partial file and journal, short enough for their endings."""
+        """Return the beginning of the names of the partial file and its journal, short enough for their endings."""
         stem = f".{self._name}.{digest.split(':')[1][:16]}"
         longest = _NAME_MAX
         with contextlib.suppress(OSError):  # a directory that may not be read does not report its limit
@@ -204,13 +204,13 @@ class Fetch:
 
 
 class Deposit:
-    """One file of this machine, to be present in the bucket as an object."""
+    """The upload of one file to an object."""
 
     def __init__(
         self, mirror: Mirror, key: str, path: str, digest: Optional[str], *, counter: Optional[ByteCounter] = None
     ) -> None:
         """
-        :param digest: the digest that the file must have, if it is known.
+        :param digest: the expected digest of the file; ``None`` for any.
         :param counter: counts the bytes for the progress display.
         """
         self._counter = counter or ByteCounter()
@@ -220,9 +220,9 @@ class Deposit:
         self._digest = digest
 
     def plan(self) -> FilePlan:
-        """Decide what to do.
+        """Return the plan.
 
-        :raises WrongDigestError: if the file has another digest than it must have.
+        :raises WrongDigestError: if the file does not have the expected digest.
         """
         descriptor, size = self._open()
         try:
@@ -243,7 +243,7 @@ class Deposit:
             return FilePlan(None, found, size)
         if state.size != size:
             return FilePlan("unknown", found, size)
-        # An object whose metadata and ETag say nothing is written again: only reading the whole object would show more.
+        # An object without a useful digest or ETag is written again: only a read of the whole object would show more.
         before = state.digest or (found if self._has_etag_of(state.etag, found) else "unknown")
         return FilePlan(before, found, size)
 
@@ -256,12 +256,12 @@ class Deposit:
             os.close(descriptor)
 
     def apply(self, plan: FilePlan) -> int:
-        """Send the file; return how many bytes went over the network."""
+        """Send the file; return the number of bytes sent."""
         descriptor, size = self._open()
         try:
             self._counter.expect(self._key, size)
             upload(self._mirror, self._key, descriptor, size, plan.after, self._path, on_bytes=self._counter.add)
-        except WrongDigestError as error:  # a moment ago the file had the right digest
+        except WrongDigestError as error:  # plan() has found the right digest
             error.remedy = "The file changed during the upload; run again when no process writes to it"
             raise
         finally:

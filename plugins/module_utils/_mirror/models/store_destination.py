@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""A store on disk as the destination of an import, whether an Ollama uses it or not."""
+"""A store on disk as the destination of an import, with or without a running Ollama."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class StoreDestination:
     def must_be_possible(self, plan: Plan, manifests: Mapping[ModelName, Manifest]) -> None:
         """Make sure that the store can be written to, if the plan changes it.
 
-        :raises NotPermittedError: if it cannot; the message names the directory.
+        :raises NotPermittedError: if this process may not write. The message names the directory.
         """
         if plan.changed:
             self._store.must_be_writable()
@@ -62,12 +62,12 @@ class StoreDelivery:
     def deliver(
         self, blobs: Sequence[BlobChange], users: Mapping[str, str], arrived: Callable[[Transfer], None]
     ) -> None:
-        """Bring some blobs, each once; a repetition of requests is for the engine."""
+        """Download some blobs. The engine makes the retries."""
         self._downloads.expect(blobs, users)
         transfers = [self._downloads.transfer(blob) for blob in blobs]
         self._downloads.run(transfers, arrived)
         self._report.failures += [transfer.error for transfer in transfers if transfer.error]
 
     def is_complete(self, model: ModelChange) -> bool:
-        """Return true: each blob was renamed into place."""
+        """Return true: each blob that has arrived was renamed into place."""
         return True

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""The models that an import asks a mirror for: their manifests, and the objects that hold their blobs."""
+"""The models that an import wants from a mirror: their manifests, and the objects with their blobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .signature_check import SignatureCheck
 class WantedModels:
     """Some models of a mirror. Each manifest and each object's state is requested once.
 
-    :ivar signatures: checks the signature of each manifest; ``None`` if nobody does.
+    :ivar signatures: checks the signature of each manifest; ``None`` for no check.
     """
 
     def __init__(self, mirror: Mirror, names: Sequence[ModelName]) -> None:
@@ -40,7 +40,7 @@ class WantedModels:
 
         :raises ModelMissingError: if the mirror lacks a model.
         :raises ManifestError: if a manifest is damaged.
-        :raises SignatureError: if a model is not signed as it must be.
+        :raises SignatureError: if the policy refuses the signature of a model.
         """
         if not self._manifests:
             with ThreadPoolExecutor(READERS) as pool:
@@ -65,11 +65,11 @@ class WantedModels:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is wrong with the models that are wanted, and does not keep them from coming."""
+        """The warnings about the signatures of the models."""
         return () if self.signatures is None else self.signatures.warnings
 
     def remember_signatures(self, names: Iterable[ModelName]) -> None:
-        """Record when some of the models were signed, once the store has them."""
+        """Record when some of the models were signed. Must be called when the store has the models."""
         if self.signatures is not None:
             self.signatures.remember(names)
 
@@ -77,7 +77,7 @@ class WantedModels:
         """Find the objects of some blobs. An empty blob needs no object.
 
         :param manifests: the manifests that name the blobs, for the message.
-        :raises MirrorIncompleteError: if the mirror lacks a blob, or has it with another size.
+        :raises MirrorIncompleteError: if the mirror lacks a blob, or has it in another size.
         """
         unknown = [blob.digest for blob in blobs if blob.digest not in self._objects and blob.size]
         self._objects.update(catalog.blobs(self._mirror, unknown))
@@ -89,7 +89,7 @@ class WantedModels:
                 url = self._mirror.settings.url(self._mirror.layout.blob_key(blob.digest))
                 raise MirrorIncompleteError(
                     f"Model {users[0]} needs {url} of {blob.size} bytes, and the mirror {there}",
-                    remedy="Publish the model again from a sound store",
+                    remedy="Publish the model again from a store that has the whole model",
                     digest=blob.digest,
                     name=users[0],
                 )
@@ -107,7 +107,7 @@ class WantedModels:
 
     def source(self, blob: BlobChange) -> ObjectSource:
         """Return the object that holds a blob, which :meth:`find_blobs` has found, as a source of the engine."""
-        # The engine requests nothing of an empty blob, so that its object need not exist.
+        # The engine sends no request for an empty blob, so its object need not exist.
         empty = ObjectState(self._mirror.layout.blob_key(blob.digest), 0, "", None)
         return ObjectSource(self._mirror, self._objects[blob.digest] if blob.size else empty)
 
@@ -127,7 +127,7 @@ def distinct_blobs(manifests: Mapping[ModelName, Manifest]) -> list[Layer]:
         for blob in manifest.blobs:
             if found.setdefault(blob.digest, blob).size != blob.size:
                 raise ManifestError(
-                    f"The manifest of {name} gives {blob.digest} {blob.size} bytes, and that of another model "
+                    f"The manifest of {name} says that {blob.digest} has {blob.size} bytes, and that of another model "
                     f"{found[blob.digest].size}",
                     remedy="Publish both models again",
                     digest=blob.digest,

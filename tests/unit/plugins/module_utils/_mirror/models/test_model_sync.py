@@ -111,7 +111,7 @@ def test_sync_directory_of_another_server_is_refused_after_the_smallest_blob(
     for part in ("blobs", "manifests"):
         (other / part).mkdir(parents=True)
     made = sync(path=other)
-    with pytest.raises(NotItsStoreError, match="the server has got the blob") as caught:
+    with pytest.raises(NotItsStoreError, match="the server has received the blob") as caught:
         made.apply()
     assert str(other) in caught.value.message
     assert [file.name for file in (memory_server.path / "blobs").iterdir()] == [digest_of(b"small").replace(":", "-")]
