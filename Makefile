@@ -1,4 +1,4 @@
-# Every command a person needs. `make help` lists them; each does all of its own set-up.
+# The commands of this repository. `make help` lists them. Each target does its own set-up.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # Where downloads, builds and virtual environments are kept between runs.
 export LEGIONIO_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/legionio-ollama
-# Where the tree is staged; everything in it can be thrown away.
+# Directory of the staged tree; it can be deleted at any time.
 export LEGIONIO_BUILD ?= $(CURDIR)/build
 
 STAGED := $(LEGIONIO_BUILD)/ansible_collections/legionio/ollama
@@ -14,19 +14,19 @@ STAGED := $(LEGIONIO_BUILD)/ansible_collections/legionio/ollama
 IN_STAGE := tests/tools/in-stage.sh
 REPORTS := $(LEGIONIO_BUILD)/reports
 PYTEST_ARGS ?=
-# Free text, which reaches the recipe through the environment.
+# Free text, so the recipe reads it from the environment.
 export QUESTION ?=
 CHECKS ?=
-# Set, the unit tests count the lines that they run; `make test` sets it.
+# If set, the unit tests measure line coverage. `make test` sets it.
 COVERAGE ?=
 STEPS ?=
 SCENARIO ?= default
-# Simulated fleets: how many seeds, the first of them, or one alone; and times as many requests as usually.
+# Simulated fleets: the number of seeds and the first one, or a single seed; CROWD multiplies the number of requests.
 SEEDS ?= 1000
 FIRST ?= 0
 SEED ?=
 CROWD ?= 1
-# Names of benchmarks, and options of theirs (tests/bench --help), with which nothing is written.
+# Names of benchmarks, and their options (tests/bench --help). With options, no document is written.
 BENCH ?=
 BENCH_ARGS ?=
 # Options of a simulation (tests/bench/simulate_fleet.py --help, tests/bench/simulate_neighbours.py --help).
@@ -34,16 +34,16 @@ SIMULATE_ARGS ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-## The two that matter
+## Main targets
 
 .PHONY: demo
-demo: stage ## a lab of real hosts, provisioned by the playbook, answers one chat and one embedding through the queue
+demo: stage ## build a lab of three hosts, provision it, and answer a chat and an embedding request through the queue
 	@$(IN_STAGE) tests/lab/demo.sh up
 
 .PHONY: ask
-ask: stage ## one more question to the demo's fleet: make ask QUESTION='What is the capital of Norway?'
+ask: stage ## send another question to the demo's fleet: make ask QUESTION='What is the capital of Norway?'
 	@$(IN_STAGE) tests/lab/demo.sh ask $(if $(QUESTION),"$$QUESTION")
 
 .PHONY: demo-down
@@ -51,13 +51,13 @@ demo-down: ## remove what `make demo` started
 	@tests/lab/demo.sh down
 
 .PHONY: test
-test: ## everything below that checks, two at a time; STEPS='lint unit' chooses
+test: ## run all checks below, two at a time; STEPS='lint unit' chooses
 	@python3 tests/tools/link_rooms.py --check
 	@python3 tests/lab/abandoned.py
 	@python3 tests/tools/run_steps.py $(STEPS)
 
 .PHONY: test-deep
-test-deep: ## the same on every supported version of each server, with every drill and 100 rounds of each fault: hours
+test-deep: ## run all checks on every supported version of each server, with every drill and 100 rounds of each fault: hours
 	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 
 ## Checks
@@ -68,21 +68,21 @@ lint: stage ## yamllint, ansible-lint, ruff, mypy, shellcheck, changelog, docs, 
 	@$(IN_STAGE) tests/tools/lint.sh $(CHECKS)
 
 .PHONY: format
-format: ## let ruff format and mend the Python files of this tree
+format: ## let ruff format and fix the Python files of this tree
 	@venv=$$(tests/tools/venv.sh tests/requirements.txt) && "$$venv/bin/ruff" format --quiet . && "$$venv/bin/ruff" check --fix --quiet .
 
 .PHONY: sanity
 sanity: sanity-2.19 sanity-2.21 ## ansible-test sanity, without ignores, on ansible-core 2.19 and 2.21
 
 .PHONY: sanity-2.19
-sanity-2.19: stage ## the same on the oldest supported ansible-core alone
+sanity-2.19: stage ## ansible-test sanity on the oldest supported ansible-core
 	@tests/tools/sanity.sh 2.19
 
 .PHONY: sanity-2.21
-sanity-2.21: stage ## the same on the newest ansible-core alone; needs Python 3.12 or newer
+sanity-2.21: stage ## ansible-test sanity on the newest ansible-core; needs Python 3.12 or newer
 	@tests/tools/sanity.sh 2.21
 
-# Processes that run unit tests at a time. `make test` runs another step beside them, and sets 0: none but pytest's own.
+# Number of processes for the unit tests. `make test` runs another step at the same time, and sets 0: only pytest's own process.
 UNIT_PROCESSES ?= $(if $(PYTEST_ARGS),0,auto)
 
 .PHONY: unit
@@ -91,70 +91,70 @@ unit: stage ## unit and architecture tests; PYTEST_ARGS='-k name' chooses, here 
 	@$(if $(COVERAGE),python3 tests/tools/coverage_report.py $(REPORTS)/coverage.json)
 
 .PHONY: coverage
-coverage: ## the unit tests, and how many lines of each room they run; fails below 85 %
+coverage: ## unit tests with the line coverage of each room; fails below 85 %
 	@$(MAKE) --no-print-directory unit COVERAGE=1
 
 .PHONY: integration
 integration: stage parts parts-ollama parts-clients ## tests against real RabbitMQ, S3 server and Ollama
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
-# The parts of them that `make test` runs side by side.
+# Parts of the integration tests, which `make test` runs in parallel.
 .PHONY: integration-fleet
-integration-fleet: stage parts parts-ollama ## of these, those of the worker and of its messages
+integration-fleet: stage parts parts-ollama ## integration tests of the worker and of its messages
 	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-gateway
-integration-gateway: stage parts parts-clients ## of these, those of the gateway: its clients, and its page in a browser
+integration-gateway: stage parts parts-clients ## integration tests of the gateway: its clients, and its page in a browser
 	@$(IN_STAGE) pytest tests/integration/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-mirror
-integration-mirror: stage parts parts-ollama ## of these, those of the mirror
+integration-mirror: stage parts parts-ollama ## integration tests of the mirror
 	@$(IN_STAGE) pytest tests/integration/mirror --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-servers
-integration-servers: stage parts parts-ollama ## of these, those of Ollama servers and their client
+integration-servers: stage parts parts-ollama ## integration tests of Ollama servers and their client
 	@$(IN_STAGE) pytest tests/integration/client tests/integration/server tests/integration/test_lab_services.py --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-progress
-integration-progress: stage parts ## of these, those of live progress
+integration-progress: stage parts ## integration tests of live progress
 	@$(IN_STAGE) pytest tests/integration/progress --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 # minio, s3proxy, or moto.
 S3_SERVER ?= minio
 
 .PHONY: integration-s3
-integration-s3: stage ## of these, those of the mirror over another S3 server: S3_SERVER=minio chooses it
+integration-s3: stage ## integration tests of the mirror over another S3 server: S3_SERVER=minio chooses it
 	@tests/lab/setup.sh
 	@$(if $(filter moto,$(S3_SERVER)),,tests/lab/parts.sh $(S3_SERVER))
 	@S3_SERVER=$(S3_SERVER) $(IN_STAGE) pytest tests/integration/mirror --junitxml=$(REPORTS)/integration-s3-$(S3_SERVER).xml $(PYTEST_ARGS)
 
-# What a deep run does of these.
+# The S3 servers of a deep run.
 OTHER_S3 := integration-s3-minio integration-s3-moto
 .PHONY: $(OTHER_S3)
 $(OTHER_S3):
 	@$(MAKE) --no-print-directory integration-s3 S3_SERVER=$(@:integration-s3-%=%)
 
 .PHONY: faults
-faults: stage parts ## tests that kill, cut, corrupt and fill; FAULT_ROUNDS=100 for more rounds
+faults: stage parts ## tests that kill processes, cut connections, corrupt files and fill disks; FAULT_ROUNDS=100 for more rounds
 	@$(IN_STAGE) pytest tests/faults --junitxml=$(REPORTS)/faults.xml $(PYTEST_ARGS)
 
 .PHONY: faults-fleet
-faults-fleet: stage parts ## of these, those of the worker
+faults-fleet: stage parts ## fault tests of the worker
 	@$(IN_STAGE) pytest tests/faults/fleet --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: faults-gateway
-faults-gateway: stage parts ## of these, those of the gateway
+faults-gateway: stage parts ## fault tests of the gateway
 	@$(IN_STAGE) pytest tests/faults/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: faults-mirror
-faults-mirror: stage parts ## of these, those of the mirror
+faults-mirror: stage parts ## fault tests of the mirror
 	@$(IN_STAGE) pytest tests/faults/mirror --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: faults-client
-faults-client: stage parts parts-ollama ## of these, those of the client of Ollama
+faults-client: stage parts parts-ollama ## fault tests of the client of Ollama
 	@$(IN_STAGE) pytest tests/faults/client --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
-# Names of the only faults to make, as a regular expression; and anything, for RabbitMQ's own settings of a cluster.
+# DRILL_FAULTS: a regular expression of the faults to cause. DRILL_DEFAULTS: any value tests RabbitMQ's default settings of a cluster.
 export DRILL_FAULTS ?=
 export DRILL_DEFAULTS ?=
 
@@ -163,36 +163,36 @@ drill-cluster: stage parts ## every fault of a cluster of brokers on each series
 	@TEST_DEPTH=deep $(IN_STAGE) pytest tests/faults/fleet/test_cluster.py -s --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: stage parts ## 20,000 odd messages beside honest ones on each series of RabbitMQ; FUZZ_SEED=1 FUZZ_MESSAGES=500 chooses
+fuzz: stage parts ## 20,000 malformed messages beside valid ones on each series of RabbitMQ; FUZZ_SEED=1 FUZZ_MESSAGES=500 chooses
 	@FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} FUZZ_MESSAGES=$${FUZZ_MESSAGES:-20000} $(IN_STAGE) \
 		pytest tests/faults/fleet/test_fuzz.py -rP --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: simulate
-simulate: stage ## fleets in virtual time, one a seed, with the faults that the seed draws; SEEDS=1000 FIRST=0; SEED=7 shows one
+simulate: stage ## fleets in virtual time, one for each seed, with random faults; SEEDS=1000 FIRST=0; SEED=7 shows one
 	@$(IN_STAGE) python tests/simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) --crowd $(CROWD)
 
 .PHONY: molecule
-molecule: stage parts ## the whole fleet on real-systemd hosts; SCENARIO=name for another than default
+molecule: stage parts ## the whole fleet on hosts with real systemd; SCENARIO=name for another scenario than default
 	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)
 
-# What a deep run does of the other scenarios.
+# The other scenarios of a deep run.
 OTHER_SCENARIOS := molecule-gateway molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-upgrade
 .PHONY: $(OTHER_SCENARIOS)
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
-# It upgrades to an Ollama that cannot run models.
-molecule-upgrade: parts-ollama ## a fleet that is upgraded and rolled back while it is asked; about an hour
+# The scenario upgrades to an Ollama that cannot run models.
+molecule-upgrade: parts-ollama ## upgrade and roll back a fleet under load; about an hour
 
 .PHONY: killed-run
-killed-run: parts ## kill `make test` at random moments, and see that nothing of it stops the next run
+killed-run: parts ## kill `make test` at random moments, and check that the next run works
 	@python3 tests/lab/killed_run.py
 
 .PHONY: build-check
-build-check: build docs ## the archive passes galaxy-importer, and can be released, verified and installed; the site has no warning
+build-check: build docs ## check the archive with galaxy-importer, release, verify and install it, and build the site without warnings
 	@$(IN_STAGE) tests/tools/import_archive.sh
 	@$(IN_STAGE) tests/tools/try_release.sh
 
-## Making things
+## Builds
 
 .PHONY: parts
 parts: ## build or find the heavy parts of the lab: host images, Ollama, models, S3 server
@@ -200,48 +200,48 @@ parts: ## build or find the heavy parts of the lab: host images, Ollama, models,
 	@tests/lab/parts.sh
 
 .PHONY: parts-ollama
-parts-ollama: ## the oldest and the newest Ollama, which serve their API to tests of compatibility
+parts-ollama: ## build the oldest and the newest Ollama for the tests of compatibility
 	@tests/lab/setup.sh
 	@tests/lab/parts.sh ollama-oldest ollama-newest
 
 .PHONY: parts-clients
-parts-clients: ## a browser, Node.js, and the npm packages that the gateway is tested with
+parts-clients: ## install a browser, Node.js, and the npm packages for the tests of the gateway
 	@tests/lab/setup.sh --clients
 	@tests/lab/parts.sh node-clients
 
 .PHONY: build
-build: stage ## the archive for `ansible-galaxy collection install`, in build/dist
+build: stage ## build the archive for `ansible-galaxy collection install`, in build/dist
 	@$(IN_STAGE) ansible-galaxy collection build --force --output-path $(LEGIONIO_BUILD)/dist
 
 # Fingerprint of the secret key that signs a release.
 RELEASE_KEY ?=
 
 .PHONY: release
-release: build ## archive, bills of materials, checksums and signature, in build/release; RELEASE_KEY=fingerprint signs
+release: build ## build archive, bills of materials, checksums and signature, in build/release; RELEASE_KEY=fingerprint signs
 	@RELEASE_KEY='$(RELEASE_KEY)' $(IN_STAGE) tests/tools/release.sh
 
 .PHONY: docs
-docs: stage ## the guides and the reference as a site, in build/docs/html
+docs: stage ## build the guides and the reference as a site, in build/docs/html
 	@$(IN_STAGE) tests/tools/docs.sh
 
 .PHONY: bench
-bench: stage ## measure beside peers, and write docs/performance.md; BENCH='download resume' chooses
+bench: stage ## measure the collection and its alternatives, and write docs/performance.md; BENCH='download resume' chooses
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench $(BENCH) $(or $(BENCH_ARGS),--document $(CURDIR)/docs/performance.md)
 
 # Options of the benchmark of neighbours (tests/bench/neighbour_bench.py --help).
 PEERS_ARGS ?=
 .PHONY: bench-peers
-bench-peers: stage ## imports from neighbours beside single ones, on 20 nodes in network namespaces; needs root
+bench-peers: stage ## measure imports with and without neighbours, on 20 nodes in network namespaces; needs root
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench/neighbour_bench.py $(PEERS_ARGS)
 
 .PHONY: simulate-neighbours
-simulate-neighbours: stage ## compute imports from neighbours: SIMULATE_ARGS='--nodes 40 --rate 1000 --mirror 10000 --blob 8G'
+simulate-neighbours: stage ## simulate imports from neighbours: SIMULATE_ARGS='--nodes 40 --rate 1000 --mirror 10000 --blob 8G'
 	@$(IN_STAGE) python tests/bench/simulate_neighbours.py $(SIMULATE_ARGS)
 
 .PHONY: simulate-fleet
-simulate-fleet: stage ## load one real broker with 1,000 worker connections, and print what it takes
+simulate-fleet: stage ## load one real broker with 1,000 worker connections, and print the cost
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench/simulate_fleet.py $(SIMULATE_ARGS)
 
@@ -249,7 +249,7 @@ simulate-fleet: stage ## load one real broker with 1,000 worker connections, and
 CROWD_ARGS ?=
 
 .PHONY: provision-crowd
-provision-crowd: stage parts ## provision 20 light nodes in one run, and print what it takes; CROWD_ARGS='--nodes 10'
+provision-crowd: stage parts ## provision 20 light nodes in one run, and print time and memory; CROWD_ARGS='--nodes 10'
 	@$(IN_STAGE) python tests/bench/provision_crowd.py $(CROWD_ARGS)
 
 .PHONY: venv
@@ -261,7 +261,7 @@ stage: ## copy the tree to build/ansible_collections/legionio/ollama, where Ansi
 	@python3 tests/tools/stage.py $(STAGED)
 
 .PHONY: links
-links: ## make the daemon's links to plugins/module_utils complete (`make stage` does it too)
+links: ## add missing links of the daemons to plugins/module_utils (`make stage` does it, too)
 	@python3 tests/tools/link_rooms.py
 
 .PHONY: clean
@@ -269,5 +269,5 @@ clean: ## remove build/; the cache stays
 	rm -rf $(LEGIONIO_BUILD)
 
 .PHONY: clean-cache
-clean-cache: clean ## remove the cache too: environments, host images, builds, models
+clean-cache: clean ## remove build/ and the cache: environments, host images, builds, models
 	@tests/tools/clean_cache.sh
