@@ -55,19 +55,21 @@ description:
   - C(node_joined) has C(node) and C(worker_version). Each node that is there when the source starts counts as joined.
   - C(node_gone) has C(node), the C(lanes) that it had, and C(left), which is false for a node that fell silent.
   - C(node_degraded) has C(node), C(lane), C(model), C(request_type), C(error_class) and C(error). It is sent for each lane that the node
-    cannot serve, and again when the reason is another.
+    cannot serve, and again when the reason changes.
   - C(node_recovered) has C(node), which serves all of its lanes again.
-  - C(lane_unserved) has C(lane), C(model), C(request_type) and C(nodes), those that have the lane and cannot serve it. C(lane_served) takes it back.
-  - C(model_announced) has C(model) and C(nodes), which is null when all nodes are to import it.
+  - C(lane_unserved) has C(lane), C(model), C(request_type) and C(nodes), the nodes that have the lane but cannot serve it. C(lane_served) follows when a node
+    serves the lane again.
+  - C(model_announced) has C(model) and C(nodes), which is null for a broadcast to all nodes.
   - C(model_imported) has C(node), C(model) and C(changed). C(model_import_failed) has C(node), C(model), C(error_class) and C(error).
-  - C(broker_lost) has C(error). C(broker_found) follows when the source listens again; nodes are not gone because nothing was heard of them meanwhile.
-  - Whoever may write to C(llm.registry) can invent events. Names are those that hosts, lanes and models can have; other texts have no braces, so that
-    they are not templates in a playbook that gets them.
+  - C(broker_lost) has C(error). C(broker_found) follows when the source is connected again; nodes do not count as gone because of this gap.
+  - Everybody with write permission for C(llm.registry) can forge events. Names in events are valid names of hosts, lanes and models. Other texts have
+    no braces, so a playbook does not evaluate them as templates.
 requirements:
   - pika >= 1.2 for the Python that runs ansible-rulebook
 options:
   broker_url:
-    description: The broker as a URL, C(amqps://user:password@hub.example.com:5671/vhost). Excludes the five options after it.
+    description: The broker as a URL, C(amqps://user:password@hub.example.com:5671/vhost). Excludes O(broker_host), O(broker_port), O(broker_vhost),
+      O(broker_username) and O(broker_password).
     type: str
   broker_host:
     description: Host name or address of the broker, or a list of them. Either this or O(broker_url) is needed.
@@ -81,7 +83,7 @@ options:
     type: str
     default: /
   broker_username:
-    description: User name. Without one, the certificate of O(broker_client_cert) says who listens.
+    description: User name. Without it, O(broker_client_cert) authenticates the event source.
     type: str
   broker_password:
     description: Password of O(broker_username).
@@ -94,7 +96,7 @@ options:
     description: File with the certificates of the authorities that may have signed the broker's certificate. Switches TLS on.
     type: path
   broker_client_cert:
-    description: File with the certificate that proves who listens. Switches TLS on.
+    description: File with the client certificate of the event source. Switches TLS on.
     type: path
   broker_client_key:
     description: File with the private key that belongs to O(broker_client_cert).
@@ -108,7 +110,7 @@ options:
     type: float
     default: 35
   announcements:
-    description: Whether to hear broadcasts too, which takes the right to read C(lex.ollama).
+    description: Whether to receive broadcasts, too. Needs read permission for C(lex.ollama).
     type: bool
     default: true
 """
@@ -125,13 +127,13 @@ _PATHS = ("broker_ca_path", "broker_client_cert", "broker_client_key")
 _SECONDS = {"node_timeout": 75.0, "lane_timeout": 35.0}
 _SWITCHES = {"broker_validate_certs": True, "announcements": True}
 
-#: Messages that wait for a rulebook that is slow. The oldest go first: a node says again what it is.
+#: Most messages that wait for a slow rulebook. The oldest are dropped first: a node repeats its state.
 _WAITING = 10_000
 
-#: Seconds until the next try to reach a broker that was lost: the first, and at most.
+#: Seconds before the next attempt to reach a lost broker: the first pause, and the longest.
 _RETRY = (1.0, 30.0)
 
-#: Seconds between two looks for nodes that are silent.
+#: Seconds between two checks for silent nodes.
 _CHECK = 1.0
 
 
@@ -147,7 +149,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     :raises InvalidArgumentError: naming the argument and what it may be.
     :raises InvalidBrokerError: when the broker is not named in one way.
     """
-    # ansible-rulebook adds this one for sources that want feedback on their events.
+    # ansible-rulebook adds this argument for sources that want feedback on their events.
     given = {name: value for name, value in given.items() if name != "eda_feedback_queue" and value is not None}
     names = (*_TEXTS, *_PATHS, *_SECONDS, *_SWITCHES, "broker_host", "broker_port")
     unknown = sorted(set(given) - set(names))
@@ -180,10 +182,10 @@ def _require(name: str, value: object, usable: bool, wanted: str) -> None:
 
 
 class _Ear:
-    """Listens in a thread of its own, and hands what it hears to the event loop.
+    """Receives messages in a separate thread, and passes them to the event loop.
 
-    :param arrived: set in the loop when something is to be taken from ``heard``.
-    :ivar heard: messages; True for a connection that stands, and an error for one that is lost.
+    :ivar arrived: set in the loop when ``heard`` has something new.
+    :ivar heard: messages; True for a new connection, and an error for a lost one.
     """
 
     def __init__(self, settings: BrokerSettings, bindings: list[tuple[str, str]]) -> None:
@@ -199,7 +201,7 @@ class _Ear:
         self._thread.start()
 
     def stop(self) -> None:
-        """Have the thread end; it looks twice a second."""
+        """Ask the thread to end. It checks this twice a second."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -223,14 +225,14 @@ class _Ear:
         self.heard.append(what)
         try:
             self._loop.call_soon_threadsafe(self.arrived.set)
-        except RuntimeError:  # the loop has ended, and with it the rulebook
+        except RuntimeError:  # the loop has ended, and the rulebook with it
             self._stopping.set()
 
 
 class _Reporter:
     """Puts an event into the rulebook's queue for each change.
 
-    :param queue: takes the events, one at a time; a rulebook that is busy makes the reporter wait.
+    :param queue: takes the events, one at a time; the reporter waits for a busy rulebook.
     """
 
     def __init__(self, queue: asyncio.Queue[Any], ear: _Ear, watch: FleetWatch) -> None:
@@ -262,7 +264,7 @@ class _Reporter:
             self._started, self._lost = True, False
 
     async def _lose(self, error: BaseException) -> None:
-        # A broker that is not there may come back. A refusal at the start is for a person, and so is a defect.
+        # An unreachable broker may come back. A refusal at the start needs a person, and so does a defect.
         if not isinstance(error, BrokerError) or not (self._started or isinstance(error, BrokerUnreachableError)):
             raise error
         if not self._lost:
