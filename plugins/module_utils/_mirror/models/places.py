@@ -28,7 +28,7 @@ def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dic
         place = as_present(name, present)
         for other in spellings(place, places):
             raise InvalidNameError(
-                f"Ollama takes {name} and {places[other]} for the same model",
+                f"{name} and {places[other]} are the same model for Ollama",
                 remedy="Name only one of them; Ollama ignores the case of names",
                 name=name.full,
             )
