@@ -371,7 +371,7 @@ class Swarm:
 
 
 def _some(pieces: int, most: int = SAMPLE) -> list[int]:
-    """Return the numbers of some random pieces from bits, of which at least one must be set."""
+    """Return the numbers of some random pieces from bits. At least one bit must be set."""
     found = set()
     for _time in range(most):
         start = random.randrange(pieces.bit_length())  # noqa: S311

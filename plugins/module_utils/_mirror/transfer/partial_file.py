@@ -30,7 +30,7 @@ from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
 from ..._ollama.store import TEMPORARY
 from .blob_transfer import Hash
 
-#: Bytes between two lines of the journal. A resumed download repeats at most so many, and the ranges in flight.
+#: Bytes between two lines of the journal. A resumed download repeats no more than these and the ranges in flight.
 INTERVAL = 16 * 1024 * 1024
 
 #: The alignment of direct output in bytes, for addresses and lengths. No disk in use has larger blocks.
