@@ -12,11 +12,10 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Publishes one message that every node gets whose updates run, has each of them import a model from its own mirror into its own store,
-    and collects what each did.
-  - A node imports from the mirror that it is configured with, and only models whose names match its own patterns. The message names a
-    model, and nothing else.
-  - A node that is switched off gets the message when it is back, if that is within O(timeout).
+  - Publishes a message to the updates of all nodes. Each node imports the model from its own mirror into its own store, and the module collects the
+    nodes' reports.
+  - A node imports from the mirror in its configuration, and only models whose names match its own patterns. The message names only the model.
+  - A node that is switched off gets the message when it returns within O(timeout).
 notes:
   - The module needs pika for the interpreter that runs it, and cryptography for O(signing_key). A host that the role
     P(legionio.ollama.fleet_worker#role) has set up has pika in the worker's own environment.
@@ -29,11 +28,11 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode the nodes are asked what they would do, and do nothing. They look at the mirror and at their stores for that.
+      - In check mode, the nodes compare the mirror with their stores, and report what they would do, without changes.
   diff_mode:
     support: full
     details:
-      - The digest of the model's manifest on each node.
+      - Shows the digest of the model's manifest on each node.
   idempotent:
     support: full
   platform:
@@ -47,7 +46,7 @@ options:
   nodes:
     description:
       - Names of the addressed nodes. Each of them must report, or the task fails.
-      - By default every node is addressed; the module waits for the nodes that take the message within O(discovery) seconds.
+      - By default, all nodes are addressed, and the module waits for the nodes that take the message within O(discovery) seconds.
     type: list
     elements: str
   exchange:
@@ -55,19 +54,19 @@ options:
     type: str
     default: lex.ollama
   discovery:
-    description: Seconds for a node to report that it has the message. Not used with O(nodes).
+    description: Seconds in which a node must report that it has the message. Not used with O(nodes).
     type: float
     default: 5
   timeout:
-    description: Seconds to wait for the last report. A node finishes an import that it has begun.
+    description: Seconds to wait for the last report. After that, a node still finishes an import that it has started.
     type: float
     default: 3600
   signing_key:
     description:
       - File with a private key in PEM, on the host that the module runs on, which signs the broadcast. Nodes that have the public key
-        (C(fleet_worker_updates_broadcast_keys)) refuse broadcasts without its signature, altered, old and repeated ones.
-      - The curve is P-256, P-384 or P-521, as for O(legionio.ollama.ollama_s3_publish#module:signing_key), and it may be the same key.
-      - A signed broadcast is valid for O(timeout), and for a day at most. The clocks of this host and of a node may differ by 15 minutes.
+        (C(fleet_worker_updates_broadcast_keys)) refuse broadcasts that are unsigned, altered, too old or repeated.
+      - The curve is P-256, P-384 or P-521, as for O(legionio.ollama.ollama_s3_publish#module:signing_key), which may be the same key.
+      - A signed broadcast is valid for O(timeout), but for a day at most. The clocks of this host and of a node may differ by 15 minutes.
     type: path
   signing_key_passphrase:
     description: Passphrase of O(signing_key), if it has one.
@@ -75,17 +74,17 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Have every node import a model
+- name: Import a model on all nodes
   legionio.ollama.fleet_broadcast:
     broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
     name: smollm2:135m
   register: imported
 
-- name: Show who did what
+- name: Show the reports of the nodes
   ansible.builtin.debug:
     msg: "{{ imported.nodes }}"
 
-- name: Have two nodes import it, and fail when one of them does not
+- name: Import the model on two nodes, and fail if one of them does not report
   legionio.ollama.fleet_broadcast:
     broker_host: hub.example.com
     broker_username: requester
@@ -96,7 +95,7 @@ EXAMPLES = r"""
       - gpu-02
     timeout: 600
 
-- name: Have every node import it, also those that demand a signature
+- name: Import the model on all nodes, including those that demand a signature
   legionio.ollama.fleet_broadcast:
     broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
     name: smollm2:135m
@@ -106,11 +105,11 @@ EXAMPLES = r"""
 RETURN = r"""
 nodes:
   description:
-    - What each node reported, by its name. C(state) is V(done), V(failed) or, when it was still at work, V(accepted).
-    - With V(done) there are C(changed), C(model), C(before) and C(after) (digests of the manifest), C(blobs_downloaded), C(blobs_skipped) and C(bytes), in
-      check mode as they would be; with V(failed) there is C(error) with C(code) and C(message).
-    - A node that imports from its neighbours adds C(bytes_from_peers), and C(peers), a list of at most 20 with C(peer), C(bytes), C(state) and C(problem) of
-      each; first those that went wrong, then those that sent most.
+    - The report of each node, by its name. C(state) is V(done), V(failed) or, if the node was still importing, V(accepted).
+    - A report with V(done) has C(changed), C(model), C(before) and C(after) (digests of the manifest), C(blobs_downloaded), C(blobs_skipped) and C(bytes);
+      in check mode, these are predictions. A report with V(failed) has C(error) with C(code) and C(message).
+    - A node that imports from its neighbours adds C(bytes_from_peers), and C(peers), a list of at most 20 neighbours with C(peer), C(bytes), C(state) and
+      C(problem); first the neighbours with problems, then those that sent most.
   returned: when the message was published
   type: dict
   sample:
@@ -124,19 +123,19 @@ nodes:
       blobs_skipped: 0
       bytes: 270898672
 missing:
-  description: Nodes that did not report in time how it ended.
+  description: Nodes without a final report in time.
   returned: when the message was published
   type: list
   elements: str
   sample: []
 correlation_id:
-  description: What the broadcast is called in messages.
+  description: The correlation id of the broadcast's messages.
   returned: when the message was published
   type: str
   sample: bcast_0f7b2c1e-6a5d-4c3b-8f9e-1a2b3c4d5e6f
 error_code:
   description:
-    - What kind of failure it is, for example V(broadcast_failed) (a node failed or did not report, or none has taken it),
+    - A stable name of the failure, for example V(broadcast_failed) (a node failed or did not report, or no node took the broadcast),
       V(no_fleet_queue) (no node has a queue), V(broker_unreachable) or V(broker_forbidden).
   returned: failure
   type: str

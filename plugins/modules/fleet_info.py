@@ -12,16 +12,16 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Looks at the queues of lanes at the broker, passively, and returns the number of waiting requests and of consuming workers.
-  - Listens to the registry events of the nodes for some seconds, and returns which lanes they serve, and why they do not serve others.
-  - Without O(lanes) and O(listen) it only logs in, and returns which broker it found.
+  - Reads the state of lanes' queues at the broker without changing them, and returns the numbers of waiting requests and of consuming workers.
+  - Listens to the registry events of the nodes for some seconds, and returns the lanes that they serve, and the reasons why they do not serve others.
+  - Without O(lanes) and O(listen), the module only logs in, and returns the broker's description of itself.
 notes:
-  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has one in
-    the worker's own environment, as the examples show.
-  - To look at a queue takes no permission beyond entering the virtual host; RabbitMQ 4.3 wants the one to configure the queue.
-  - To listen takes the permission to read C(llm.registry), and to configure, write and read queues named C(llm.fleet.reply.*).
-  - A node with more to do than it can run at once asks its lanes for requests instead of consuming them, and is then not among
-    RV(lanes[].consumers). RV(lanes[].nodes) tells who serves a lane.
+  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has such an interpreter
+    in the worker's own environment, as the examples show.
+  - Reading the state of a queue needs no permission beyond access to the virtual host. RabbitMQ 4.3 requires the permission to configure the queue.
+  - Listening needs the permissions to read C(llm.registry), and to configure, write and read queues named C(llm.fleet.reply.*).
+  - A node with more work than it can run at once fetches requests from its lanes instead of consuming them. Then RV(lanes[].consumers) does not count
+    it, but RV(lanes[].nodes) lists it.
 extends_documentation_fragment:
   - legionio.ollama._attributes
   - legionio.ollama._attributes.actiongroup_fleet
@@ -30,20 +30,20 @@ attributes:
   check_mode:
     support: full
     details:
-      - A look changes nothing.
+      - This module changes nothing.
   diff_mode:
     support: N/A
     details:
-      - A look changes nothing.
+      - This module changes nothing.
   idempotent:
     support: full
     details:
-      - A look changes nothing.
+      - This module changes nothing.
   platform:
     support: full
 options:
   lanes:
-    description: Lanes to look at, in addition to those that the nodes report.
+    description: Lanes to return, in addition to those that the nodes report.
     type: list
     elements: dict
     default: []
@@ -54,7 +54,7 @@ options:
         required: true
         choices: [chat, generate, embed]
       model:
-        description: The model, in the spelling that the lane has.
+        description: The model, in the spelling of the lane.
         type: str
         required: true
       style:
@@ -66,19 +66,19 @@ options:
         description: Context window in tokens, part of the lane's name with O(lanes[].style=shared).
         type: int
       node:
-        description: The node whose lane it is. Needed when O(lanes[].style=offering).
+        description: The node of the lane. Required if O(lanes[].style=offering).
         type: str
   listen:
     description:
       - Seconds to listen to the nodes.
-      - A worker reports each of its lanes every 30 seconds (the default of its role), and at once when something changes. With 35 seconds every
-        node is heard that is there.
+      - A worker reports each of its lanes every 30 seconds (the default of its role), and at once when something changes. In 35 seconds, the module hears
+        every running node.
     type: float
     default: 0
 """
 
 EXAMPLES = r"""
-- name: See whether anything waits for a model
+- name: Read the state of two lanes
   legionio.ollama.fleet_info:
     broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
     lanes:
@@ -86,11 +86,11 @@ EXAMPLES = r"""
       - {type: embed, model: all-minilm, style: shared}
   register: fleet
 
-- name: Show what waits
+- name: Show the number of waiting requests of each lane
   ansible.builtin.debug:
     msg: "{{ fleet.lanes | items2dict(key_name='queue', value_name='messages') }}"
 
-- name: Hear every node, on a node that has nothing but its worker
+- name: Hear every node, on a node with the interpreter of its worker
   legionio.ollama.fleet_info:
     broker_host: hub.example.com
     broker_username: requester
@@ -100,7 +100,7 @@ EXAMPLES = r"""
     ansible_python_interpreter: /opt/legionio/fleet-worker/current/venv/bin/python
   register: fleet
 
-- name: Stop when a lane of a node is not served
+- name: Fail if a node does not serve one of its lanes
   ansible.builtin.assert:
     that: fleet.nodes | map(attribute='lanes') | flatten | rejectattr('status', 'equalto', 'available') | length == 0
     fail_msg: "{{ fleet.nodes | map(attribute='lanes') | flatten | map(attribute='error') | select | join('; ') }}"
@@ -108,12 +108,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 broker:
-  description: What the broker says of itself.
+  description: The broker's description of itself.
   returned: success
   type: dict
   sample: {"cluster_name": "rabbit@hub", "product": "RabbitMQ", "version": "4.0.5"}
 lanes:
-  description: Those of O(lanes), and those that the nodes have told of.
+  description: The lanes of O(lanes), and those that the nodes have reported.
   returned: success
   type: list
   elements: dict
@@ -124,7 +124,7 @@ lanes:
       returned: success
       sample: llm.request.ollama.chat.llama3
     type:
-      description: What is asked for in the lane; null when a node does not say.
+      description: The type of the lane's requests; null if a node does not report it.
       type: str
       returned: success
       sample: chat
@@ -139,28 +139,28 @@ lanes:
       returned: success
       sample: model
     exists:
-      description: Whether there is such a queue.
+      description: Whether the queue exists.
       type: bool
       returned: success
       sample: true
     messages:
-      description: Requests that wait in it. Those that a worker has taken and not answered yet are not among them.
+      description: Requests that wait in the queue, without those that a worker has taken.
       type: int
       returned: success
       sample: 3
     consumers:
-      description: Workers that wait for requests at this moment.
+      description: Workers that are consuming the queue at this moment.
       type: int
       returned: success
       sample: 2
     nodes:
-      description: The nodes that say that they serve it; empty with O(listen=0).
+      description: The nodes that report that they serve the lane; empty with O(listen=0).
       type: list
       elements: str
       returned: success
       sample: [gpu-01, gpu-02]
 nodes:
-  description: The nodes that were heard.
+  description: The nodes that the module heard.
   returned: success
   type: list
   elements: dict
@@ -171,7 +171,7 @@ nodes:
       returned: success
       sample: gpu-01
     state:
-      description: V(available) when it serves all of its lanes, V(degraded) when it cannot serve one of them, V(unavailable) when it has left.
+      description: V(available) if the node serves all of its lanes, V(degraded) if it cannot serve one of them, V(unavailable) if it has left.
       type: str
       returned: success
       sample: available
@@ -182,18 +182,18 @@ nodes:
       returned: success
       sample: [all-minilm:latest, llama3]
     worker_version:
-      description: The version of its worker; null when it does not say.
+      description: The version of its worker; null if the worker does not report it.
       type: str
       returned: success
       sample: 1.0.0
     concurrency:
-      description: Requests that it runs at the same time; null when it does not say.
+      description: Requests that the node runs at the same time; null if it does not report the number.
       type: int
       returned: success
       sample: 2
     lanes:
       description: Its lanes, each with C(queue), C(type), C(model), C(style), C(context_window), C(status) (V(available), V(degraded) or V(unavailable)),
-        C(error_class) and C(error) when it is degraded, and C(at), the time by the node's clock.
+        C(error_class) and C(error) if it is degraded, and C(at), the time by the node's clock.
       type: list
       elements: dict
       returned: success
@@ -208,7 +208,7 @@ nodes:
           error: null
           at: "2026-11-22T10:00:00.123456Z"
 error_code:
-  description: What kind of failure it is, for example V(broker_unreachable), V(broker_login_refused), V(broker_forbidden) or V(exchange_missing).
+  description: A stable name of the failure, for example V(broker_unreachable), V(broker_login_refused), V(broker_forbidden) or V(exchange_missing).
   returned: failure
   type: str
   sample: exchange_missing

@@ -12,15 +12,14 @@ version_added: 1.0.0
 author:
   - The legionio.ollama authors (@legionio)
 description:
-  - Publishes one chat, generate or embed request to a lane of the fleet, waits for the answer, and returns it with the node that gave it.
-  - The request is published as mandatory and with a publisher confirm, so that a lane that nobody has declared, or one that is full,
-    is an error at once instead of a timeout.
-  - It speaks as a LegionIO requester does, in either dialect that lex-ollama 0.3 knows, so it can ask fleets of both kinds.
+  - Publishes one chat, generate or embed request to a lane of the fleet, waits for the answer, and returns the answer with the node that sent it.
+  - The request is published as mandatory and with a publisher confirm, so that a missing or full queue is an error at once instead of a timeout.
+  - The request has the format of LegionIO's requesters, in one of the two dialects of lex-ollama 0.3 or in a newer protocol.
 notes:
-  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has one in
-    the worker's own environment, as the example shows; no package of the distribution is needed there.
-  - The user needs the permission to write to O(exchange). With O(reply_queue=own), also to configure, write and read queues named
-    C(llm.fleet.reply.*).
+  - The module needs pika for the interpreter that runs it. A host that the role P(legionio.ollama.fleet_worker#role) has set up has such an interpreter
+    in the worker's own environment, as the example shows, and needs no package of the distribution.
+  - The user needs the permission to write to O(exchange). With O(reply_queue=own), the user also needs the permissions to configure, write and read
+    queues named C(llm.fleet.reply.*).
 extends_documentation_fragment:
   - legionio.ollama._attributes
   - legionio.ollama._attributes.actiongroup_fleet
@@ -29,8 +28,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode nothing is sent. The options are checked, the broker is logged into, and the lane's queue is looked at
-        passively; a queue that does not exist is the error that the request would end with.
+      - Check mode sends nothing. It checks the options, logs in to the broker, and reads the state of the lane's queue. Without such a queue, it fails
+        with the error of a request.
   diff_mode:
     support: N/A
     details:
@@ -49,26 +48,26 @@ options:
     choices: [chat, generate, embed]
   model:
     description:
-      - The model, in the spelling that its lane has. With O(style=model), V(llama3) and V(llama3:latest) are two lanes.
+      - The model, in the spelling of its lane. With O(style=model), V(llama3) and V(llama3:latest) are two lanes.
     type: str
     required: true
     aliases: [name]
   messages:
-    description: The conversation, each entry with C(role) and C(content). Needed when O(type=chat).
+    description: The conversation, each entry with C(role) and C(content). Required if O(type=chat).
     type: list
     elements: dict
   prompt:
-    description: The text to continue. Needed when O(type=generate).
+    description: The text to continue. Required if O(type=generate).
     type: str
   input:
-    description: The texts to embed. Needed when O(type=embed).
+    description: The texts to embed. Required if O(type=embed).
     type: list
     elements: str
   system:
-    description: The system message. Workers pass it on when O(type=generate) only; in a chat it is a message with C(role=system).
+    description: The system message for O(type=generate). In a chat, use a message with C(role=system) instead.
     type: str
   images:
-    description: Image files on the host that the module runs on. In a chat they belong to the last message.
+    description: Image files on the host that the module runs on. In a chat, they belong to the last message.
     type: list
     elements: path
   tools:
@@ -76,45 +75,45 @@ options:
     type: list
     elements: dict
   format:
-    description: V(json), or a JSON schema as a dictionary that the answer must fit.
+    description: V(json), or a JSON schema for the answer, as a dictionary.
     type: raw
   options:
     description:
       - Options of the model, for example C(temperature) or C(seed).
-      - Workers drop options that make Ollama reload the model, such as C(num_ctx), unless they are set up to allow them.
-      - Workers refuse values out of the range that the lane has for an option, and say which option it was.
+      - Workers drop options that make Ollama reload the model, such as C(num_ctx), unless their configuration allows these options.
+      - Workers refuse a value outside the lane's range for an option. The error names the option.
     type: dict
   keep_alive:
     description:
       - How long Ollama keeps the model loaded afterwards, for example V(10m).
-      - Workers pass on from five minutes to an hour, and drop anything else. They drop it always where the lane has a time of its own.
+      - Workers pass on times from five minutes to an hour, and drop others. If the lane has its own time, they drop this option.
     type: str
   think:
-    description: Whether, or how much, the model thinks first; a boolean or V(low), V(medium), V(high).
+    description: Whether the model thinks before it answers, as a boolean, or how much, as V(low), V(medium) or V(high).
     type: raw
   truncate:
-    description: Whether an input that is too long is cut instead of refused.
+    description: Whether to cut an input that is too long, instead of refusing it.
     type: bool
   dimensions:
-    description: Length of the embeddings, for models that can choose. Used when O(type=embed).
+    description: Length of the embeddings, for models that offer several. Used if O(type=embed).
     type: int
   style:
     description:
-      - Which lane the request goes to.
+      - The style of the lane that gets the request.
       - V(model) is C(llm.request.ollama.<type>.<model>).
       - V(shared) is C(llm.fleet.embed.<model>) or C(llm.fleet.inference.<model>), which the workers of other providers may serve too.
-      - V(offering) is the lane of one node alone, see O(node).
+      - V(offering) is the lane of one node, see O(node).
     type: str
     choices: [model, shared, offering]
     default: model
   context_window:
-    description: Context window in tokens, part of the lane's name with O(style=shared). It must be the one that the workers have configured.
+    description: Context window in tokens, part of the lane's name with O(style=shared). It must be the same as in the workers' configuration.
     type: int
   node:
-    description: The node to ask. Needed when O(style=offering).
+    description: The node to ask. Required if O(style=offering).
     type: str
   exchange:
-    description: The exchange that the lanes are bound to. C(llm.fleet) is what legion-llm uses from 0.8.36 on.
+    description: The exchange that the lanes are bound to. legion-llm 0.8.36 and newer use C(llm.fleet).
     type: str
     default: llm.request
   dialect:
@@ -126,20 +125,20 @@ options:
     default: typed
   protocol:
     description:
-      - Version of LegionIO's newer protocol to ask in, instead of O(dialect). V(3) is not released by LegionIO, and workers serve it only where they are
-        set up to.
-      - It has no O(type=generate) and no O(stream). Its requesters publish to O(exchange=llm.fleet), to lanes of O(style=shared).
-      - A worker that serves no such version answers with an error that says so.
+      - Version of LegionIO's newer protocol, instead of O(dialect). LegionIO has not released V(3), and workers serve it only if their configuration
+        says so.
+      - The protocol has no O(type=generate) and no O(stream). LegionIO's requesters publish to O(exchange=llm.fleet), to lanes of O(style=shared).
+      - A worker that does not serve the version answers with an error that says so.
     type: int
     choices: [2, 3]
   provider_instance:
-    description: The name that the worker goes by, used with O(protocol).
+    description: The name of the worker's instance, used with O(protocol).
     type: str
     default: default
   cluster_secret:
     description:
-      - The cluster secret of LegionIO, used with O(protocol). With it the request is signed, which needs the package PyJWT for the interpreter that
-        runs the module.
+      - The cluster secret of LegionIO, used with O(protocol). It signs the request, which needs the package PyJWT for the interpreter that runs the
+        module.
     type: str
   token_issuer:
     description: Issuer of the token that signs the request.
@@ -151,27 +150,27 @@ options:
     default: lex-llm-fleet-worker
   encrypt:
     description:
-      - Whether the request is encrypted with O(cluster_secret), used with O(protocol). It needs the package cryptography. The answer comes in clear.
+      - Whether to encrypt the request with O(cluster_secret), used with O(protocol). This needs the package cryptography. The answer is not encrypted.
     type: bool
     default: false
   reply_queue:
     description:
-      - Where the answer comes to.
+      - The queue for the answer.
       - V(own) declares an exclusive queue C(llm.fleet.reply.<random>).
-      - V(direct) uses RabbitMQ's direct reply-to, which takes no right to declare queues. Workers of lex-ollama cannot answer to it.
+      - V(direct) uses RabbitMQ's direct reply-to, which needs no permission to declare queues. Workers of lex-ollama cannot answer to it.
     type: str
     choices: [own, direct]
     default: own
   stream:
     description:
-      - Whether the worker sends the answer in pieces while the model is still at work, before it sends the whole.
-      - The result is the same, with RV(stream) beside it, which tells when the first piece came. Workers of lex-ollama, and requests with
-        O(type=embed), have no pieces.
-      - It needs O(dialect=typed).
+      - Whether the worker sends pieces of the answer while the model works, before the complete answer.
+      - The result is the same, and also has RV(stream) with the time of the first piece. Workers of lex-ollama, and requests with O(type=embed), have
+        no pieces.
+      - Needs O(dialect=typed).
     type: bool
     default: false
   timeout:
-    description: Seconds to wait for the answer. A worker does not begin a request that is older.
+    description: Seconds to wait for the answer. A worker does not start a request that is older.
     type: float
     default: 300
 """
@@ -187,11 +186,11 @@ EXAMPLES = r"""
         content: What is the capital of France?
   register: answer
 
-- name: Show what it said, and who said it
+- name: Show the answer and its node
   ansible.builtin.debug:
     msg: "{{ answer.node }} after {{ answer.seconds }} s: {{ answer.content }}"
 
-- name: Measure how long the first word takes
+- name: Measure the time to the first piece
   legionio.ollama.fleet_request:
     broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
     type: generate
@@ -200,11 +199,11 @@ EXAMPLES = r"""
     stream: true
   register: story
 
-- name: Show it
+- name: Show the times
   ansible.builtin.debug:
     msg: "{{ story.stream.first_seconds }} of {{ story.seconds }} s, {{ story.stream.deltas }} pieces"
 
-- name: Embed two texts, on a node that has nothing but its worker
+- name: Embed two texts, on a node with the interpreter of its worker
   legionio.ollama.fleet_request:
     broker_host: hub.example.com
     broker_username: requester
@@ -231,7 +230,7 @@ EXAMPLES = r"""
       - role: user
         content: What is the capital of France?
 
-- name: Ask one node alone for data of a given shape
+- name: Ask one node for data of a given shape
   legionio.ollama.fleet_request:
     broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
     type: generate
@@ -250,18 +249,18 @@ EXAMPLES = r"""
 RETURN = r"""
 stream:
   description:
-    - What came before the answer. C(deltas) is the number of pieces, C(missing) of those that were lost on the way, C(attempts) how often the
-      work was begun, C(first_seconds) the time from publishing the request to the first piece, null without pieces.
+    - The pieces before the answer. C(deltas) is the number of pieces, C(missing) the number of lost pieces, C(attempts) how often a worker started the
+      request, and C(first_seconds) the time from publishing the request to the first piece, null without pieces.
   returned: success, not in check mode, with O(stream=true)
   type: dict
   sample: {"attempts": 1, "deltas": 12, "first_seconds": 0.2114, "missing": 0}
 content:
-  description: What the model said; null for embeddings.
+  description: The text of the answer; null for embeddings.
   returned: success, not in check mode
   type: str
   sample: The capital of France is Paris.
 message:
-  description: The model's whole message, with C(tool_calls) and C(thinking) where there are any; null for embeddings.
+  description: The model's whole message, with C(tool_calls) and C(thinking) if there are any; null for embeddings.
   returned: success, not in check mode
   type: dict
   sample: {"role": "assistant", "content": "The capital of France is Paris."}
@@ -277,12 +276,12 @@ model:
   type: str
   sample: llama3
 node:
-  description: The node that answered; null when its worker does not say, as those of lex-ollama do not.
+  description: The node that answered; null if its worker does not name it, as with lex-ollama.
   returned: success, not in check mode
   type: str
   sample: gpu-01
 usage:
-  description: Tokens.
+  description: The numbers of tokens.
   returned: success, not in check mode
   type: dict
   sample: {"input_tokens": 31, "output_tokens": 8}
@@ -292,7 +291,7 @@ seconds:
   type: float
   sample: 0.4132
 correlation_id:
-  description: What the request is called in the logs of the workers.
+  description: The id of the request in the logs of the workers.
   returned: success, not in check mode
   type: str
   sample: req_0f7b2c1e-6a5d-4c3b-8f9e-1a2b3c4d5e6f
@@ -302,7 +301,7 @@ body:
   type: dict
   sample: {"request_type": "chat", "stop": {"reason": "stop"}, "tokens": {"input": 31, "output": 8, "total": 39}}
 lane:
-  description: The lane, that is the routing key of the request and the name of its queue.
+  description: The lane, which is the routing key of the request and the name of its queue.
   returned: success
   type: str
   sample: llm.request.ollama.chat.llama3
@@ -312,24 +311,24 @@ exchange:
   type: str
   sample: llm.request
 queue:
-  description: What waits in the lane (C(messages)) and how many workers consume it (C(consumers)).
+  description: The numbers of waiting requests (C(messages)) and of consuming workers (C(consumers)).
   returned: success, in check mode
   type: dict
   sample: {"messages": 0, "consumers": 2}
 error_code:
   description:
-    - What kind of failure it is, for example V(no_fleet_queue), V(fleet_backpressure), V(fleet_timeout), V(fleet_answer),
+    - A stable name of the failure, for example V(no_fleet_queue), V(fleet_backpressure), V(fleet_timeout), V(fleet_answer),
       V(broker_unreachable), V(broker_login_refused), V(broker_forbidden) or V(missing_dependency).
   returned: failure
   type: str
   sample: no_fleet_queue
 fleet_code:
-  description: The code that the worker answered with, when RV(error_code) is V(fleet_answer).
+  description: The code in the worker's answer, if RV(error_code) is V(fleet_answer).
   returned: failure
   type: str
   sample: ollama_unavailable
 retriable:
-  description: Whether the worker holds that the same request may succeed later, when RV(error_code) is V(fleet_answer).
+  description: Whether the same request may succeed later, according to the worker, if RV(error_code) is V(fleet_answer).
   returned: failure
   type: bool
   sample: true

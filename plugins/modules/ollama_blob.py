@@ -11,8 +11,8 @@ short_description: Make a file present on an Ollama server as a blob
 version_added: 1.0.0
 author: legionio.ollama authors (@LegionIO)
 description:
-  - Uploads a file to an Ollama server as a blob, which is what models are made of, unless the server has it already.
-  - The file is on the machine that runs the module, which need not be the one that runs the server.
+  - Uploads a file to an Ollama server as a blob, a part of models, unless the server has it already.
+  - The file is on the machine that runs the module. The server may run on another machine.
 extends_documentation_fragment:
   - legionio.ollama._server
   - legionio.ollama._attributes
@@ -25,7 +25,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - A server forgets a blob that no model uses, at its next start. Ollama 0.21.0 and newer keep it for an hour at least.
+      - When a server starts, it deletes blobs that no model uses. Ollama 0.21.0 and newer keep them for an hour at least.
   platform:
     support: full
 options:
@@ -36,29 +36,29 @@ options:
     aliases: [src]
   digest:
     description:
-      - The SHA-256 digest that the file must have, as V(sha256:) and 64 hexadecimal digits.
+      - The SHA-256 digest that the file must have, V(sha256:) and 64 hexadecimal digits.
       - If the file has another digest, the module fails and uploads nothing.
     type: str
 notes:
-  - The file is read once to know its digest, and once more to upload it.
-  - Whether a server has a blob is decided by the file's name in its store. The server does not look at the content, so a blob that was damaged there
-    is not repaired; M(legionio.ollama.ollama_s3_import) does that.
+  - The module reads the file once for its digest, and once more to upload it.
+  - The server finds a blob by its file name in the store, and does not check the content. So this module does not repair a damaged blob;
+    M(legionio.ollama.ollama_s3_import) does.
 seealso:
   - module: legionio.ollama.ollama_model
-    description: Makes models from blobs. It uploads the files of O(legionio.ollama.ollama_model#module:create) by itself.
+    description: Creates models from blobs. It uploads the files of O(legionio.ollama.ollama_model#module:create) itself.
 """
 
 EXAMPLES = r"""
-- name: The weights are on the server
+- name: Upload a file with weights
   legionio.ollama.ollama_blob:
     path: /srv/weights/tiny.gguf
 
-- name: The same, if the file is what it should be
+- name: Upload the file only if it has the right digest
   legionio.ollama.ollama_blob:
     path: /srv/weights/tiny.gguf
     digest: "{{ tiny_digest }}"
 
-- name: On a server behind a proxy that wants a token
+- name: Upload the file to a server behind a proxy that requires a token
   legionio.ollama.ollama_blob:
     host: https://ollama.example.com
     headers:
@@ -66,7 +66,7 @@ EXAMPLES = r"""
     path: /srv/weights/tiny.gguf
   register: blob
 
-- name: What to refer to it by
+- name: Show the digest, which names the blob
   ansible.builtin.debug:
     var: blob.digest
 """

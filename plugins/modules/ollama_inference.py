@@ -11,8 +11,8 @@ short_description: Ask a model on an Ollama server once
 version_added: 1.0.0
 author: legionio.ollama authors (@LegionIO)
 description:
-  - Has a model continue a prompt (O(prompt)), answer a chat (O(messages)) or turn texts into vectors (O(input)).
-  - Good for warming a server up, for proving that a model answers, and for structured output in a playbook.
+  - Makes a model continue a prompt (O(prompt)), answer a chat (O(messages)) or turn texts into vectors (O(input)).
+  - Use it to load a model in advance, to check that a model answers, or to get structured data in a playbook.
 extends_documentation_fragment:
   - legionio.ollama._server
   - legionio.ollama._attributes
@@ -21,7 +21,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode nothing is asked of the model. The options are validated, and the model must be there.
+      - Check mode does not ask the model. It validates the options, and fails if the server does not have the model.
   diff_mode:
     support: N/A
     details:
@@ -29,7 +29,7 @@ attributes:
   idempotent:
     support: N/A
     details:
-      - This module changes nothing. Whether the same question gets the same answer is up to the model; a C(temperature) of 0 in O(options) helps.
+      - This module changes nothing. A model may answer the same question differently, less so with a C(temperature) of 0 in O(options).
   platform:
     support: full
 options:
@@ -45,7 +45,7 @@ options:
     description:
       - The chat to answer. Each message has a C(role) (V(system), V(user), V(assistant) or V(tool)) and a C(content).
       - C(images) of a message is a list of files on the machine that runs the module.
-      - Further keys, such as C(tool_calls), are passed on as they are.
+      - Further keys, such as C(tool_calls), are passed on unchanged.
     type: list
     elements: dict
   input:
@@ -53,44 +53,44 @@ options:
     type: list
     elements: str
   system:
-    description: A system prompt, in the place of the model's own. Before O(messages) it is a message of its own.
+    description: A system prompt, instead of the model's own. With O(messages), it becomes the first message.
     type: str
   suffix:
-    description: The text that comes after what the model inserts. For O(prompt), with a model that can do this.
+    description: The text after the place where the model inserts text. For O(prompt), with a model that supports insertion.
     type: str
   raw:
-    description: Whether O(prompt) is given to the model as it is, without the model's template.
+    description: Whether to pass O(prompt) to the model unchanged, without the model's template.
     type: bool
   images:
-    description: Files on the machine that runs the module that belong to O(prompt), or to the last of O(messages).
+    description: Image files for O(prompt), or for the last of O(messages), on the machine that runs the module.
     type: list
     elements: path
   format:
     description:
-      - V(json), or a JSON schema as a dictionary, that the answer has to follow.
-      - The answer is returned decoded, as RV(data).
+      - The format of the answer, as V(json) or as a dictionary with a JSON schema.
+      - RV(data) is the decoded answer.
     type: raw
   tools:
-    description: The tools that the model may ask for, as Ollama's API describes them. For O(messages).
+    description: The tools that the model may call, in the format of Ollama's API. For O(messages).
     type: list
     elements: dict
   think:
     description:
-      - Whether a model that can think before it answers does so. Some know V(low), V(medium) and V(high).
+      - Whether a model that can think does so before it answers. Some models accept V(low), V(medium) and V(high).
       - Needs Ollama 0.9.0 or newer.
     type: raw
   options:
     description:
       - Runner options such as C(temperature), C(seed), C(num_ctx) or C(num_predict).
-      - Other values than those a model is loaded with for C(num_ctx), C(num_batch), C(num_gpu), C(num_thread) and C(use_mmap) make the server reload it.
+      - The server reloads a model that is loaded with other values of C(num_ctx), C(num_batch), C(num_gpu), C(num_thread) or C(use_mmap).
     type: dict
   keep_alive:
     description:
-      - How long the model stays in memory afterwards, as seconds or as a time with units such as V(10m).
-      - V(0) unloads it, a negative time keeps it for good. If not set, the server decides.
+      - How long the model stays in memory afterwards, in seconds or with units such as V(10m).
+      - V(0) unloads the model. A negative time keeps it for ever. If not set, the server decides.
     type: raw
   truncate:
-    description: Whether a text of O(input) that is too long for the model is cut off, instead of being an error. The server does so by default.
+    description: Whether the server cuts off a text of O(input) that is too long for the model, instead of failing. By default it does.
     type: bool
   dimensions:
     description:
@@ -99,18 +99,18 @@ options:
     type: int
   total_timeout:
     description:
-      - How long the whole answer may take, in seconds, retries included.
-      - If not set, there is no limit but O(timeout), which is that of silence. A chat is silent until its first word, an embedding until its end.
+      - How long the whole answer may take, in seconds, including retries.
+      - If not set, only O(timeout) applies, which limits the time without data. A chat sends data from its first word on, an embedding only at its end.
     type: float
 notes:
   - Question and answer are in the output of the task. Set C(no_log=true) if they are confidential.
 seealso:
   - module: legionio.ollama.ollama_model
-    description: With O(legionio.ollama.ollama_model#module:state=loaded) a model is loaded without a question.
+    description: With O(legionio.ollama.ollama_model#module:state=loaded), it loads a model without a question.
 """
 
 EXAMPLES = r"""
-- name: Does the model answer?
+- name: Check that the model answers
   legionio.ollama.ollama_inference:
     name: smollm2:135m
     messages:
@@ -119,7 +119,7 @@ EXAMPLES = r"""
   register: answer
   failed_when: "'Paris' not in answer.text"
 
-- name: Extract data as a schema says
+- name: Extract data in the form of a schema
   legionio.ollama.ollama_inference:
     name: smollm2:135m
     prompt: "The server gpu-01 has 4 cards. Describe it as JSON."
@@ -134,9 +134,9 @@ EXAMPLES = r"""
       num_predict: 100
   register: server
 
-- name: Use it
+- name: Use the data
   ansible.builtin.debug:
-    msg: "{{ server.data.name }} has {{ server.data.cards }}, told in {{ server.usage.output_tokens }} tokens"
+    msg: "{{ server.data.name }} has {{ server.data.cards }} cards ({{ server.usage.output_tokens }} tokens)"
 
 - name: Turn texts into vectors
   legionio.ollama.ollama_inference:
@@ -146,7 +146,7 @@ EXAMPLES = r"""
       - a theorem
   register: vectors
 
-- name: Warm the model up and keep it in memory for an hour
+- name: Load the model, and keep it in memory for an hour
   legionio.ollama.ollama_inference:
     name: smollm2:135m
     prompt: Hello
@@ -172,12 +172,12 @@ data:
   returned: success, with O(format), not in check mode, unless the model asks for a tool instead of answering
   sample: {name: gpu-01, cards: 4}
 thinking:
-  description: What the model thought before it answered.
+  description: The model's thinking before the answer.
   type: str
   returned: success, for O(prompt) and O(messages), not in check mode
   sample: The user asks for a capital.
 tool_calls:
-  description: The tools that the model wants to be called.
+  description: The tool calls of the model.
   type: list
   elements: dict
   returned: success, for O(prompt) and O(messages), not in check mode
@@ -194,12 +194,12 @@ embeddings:
   returned: success, for O(input), not in check mode
   sample: [[0.0093, -0.0211, 0.0442]]
 usage:
-  description: What the answer has used.
+  description: The tokens and times of the answer.
   type: dict
   returned: success, not in check mode
   contains:
     input_tokens:
-      description: Tokens of the question. Those that the server had kept from an earlier one may be missing.
+      description: Tokens of the question. Tokens that the server had kept from an earlier question may be missing.
       type: int
       sample: 31
     output_tokens:
@@ -207,19 +207,19 @@ usage:
       type: int
       sample: 8
     total_duration:
-      description: The time it took in all, in nanoseconds.
+      description: The total time, in nanoseconds.
       type: int
       sample: 884790000
     load_duration:
-      description: The time it took to load the model, in nanoseconds.
+      description: The time to load the model, in nanoseconds.
       type: int
       sample: 412000000
     prompt_eval_duration:
-      description: The time it took to read the question, in nanoseconds.
+      description: The time to read the question, in nanoseconds.
       type: int
       sample: 120000000
     eval_duration:
-      description: The time it took to write the answer, in nanoseconds.
+      description: The time to write the answer, in nanoseconds.
       type: int
       sample: 210000000
 error_code:

@@ -39,13 +39,13 @@ attributes:
   idempotent:
     support: partial
     details:
-      - O(push=true) always counts as a change, since the server does not report whether the registry had the model already.
+      - O(push=true) always counts as a change, because the server does not report whether the registry had the model already.
       - Everything else is idempotent.
   platform:
     support: full
 options:
   name:
-    description: The model, in any form of its name, so that V(llama3) means V(registry.ollama.ai/library/llama3:latest).
+    description: The model, in any form of its name. V(llama3) means V(registry.ollama.ai/library/llama3:latest).
     type: str
     required: true
     aliases: [model]
@@ -60,7 +60,7 @@ options:
     default: present
   pull:
     description:
-      - When to pull the model from the registry in its name. With O(source) or O(create), this applies to the model that they start from.
+      - When to pull the model from the registry in its name. With O(source) or O(create), this option applies to the model that they start from.
       - V(not_present) pulls a missing model, V(always) also updates a model that is there, and V(never) fails if the model is missing.
     type: str
     choices: [not_present, always, never]
@@ -70,7 +70,7 @@ options:
     type: str
   create:
     description:
-      - How to create the model, with the terms of a Modelfile.
+      - The parts of the model to create, as in a Modelfile.
       - The module creates the model again only if a part differs from the model on the server. Parts that are not set come from O(create.from).
       - If the server makes new weights, by O(create.quantize) or from files that are not in GGUF format, the module compares only their
         family, size and quantization. Use O(create.force) after you change such files.
@@ -126,7 +126,7 @@ options:
           - Quantize weights of 16 or 32 bits to this level, such as V(q8_0) or V(q4_K_M).
         type: str
       force:
-        description: Whether to create the model even if no difference is seen.
+        description: Whether to create the model even if the module sees no difference.
         type: bool
         default: false
   push:
@@ -153,7 +153,7 @@ options:
     description:
       - How many seconds a pull, push or creation may go without progress before the module gives up.
       - Progress means that bytes arrive or that a new step begins. The whole call has no time limit.
-      - The verification of a pulled model is one step. It took a minute for 50 GB on the machine where it was measured.
+      - The verification of a pulled model is one step. In our measurement, it took a minute for 50 GB.
     type: float
     default: 300
 notes:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ollama_model_info
-short_description: Look at an Ollama server and its models
+short_description: Show an Ollama server and its models
 version_added: 1.0.0
 author: legionio.ollama authors (@LegionIO)
 description:
   - Returns the version of an Ollama server, the models in its store, and the models in its memory with their expiry.
-  - With O(details=true), also what each of the models says about itself.
+  - With O(details=true), also returns details of each model.
 extends_documentation_fragment:
   - legionio.ollama._server
   - legionio.ollama._attributes
@@ -24,32 +24,32 @@ attributes:
 options:
   name:
     description:
-      - Return only the models meant by at least one of these.
-      - Each is a name in any of its forms, so that V(llama3) means V(registry.ollama.ai/library/llama3:latest), or a
-        pattern with V(*), V(?) and V([...]), which is compared with the short and with the full form of each name.
-      - Case does not count, as it does not for the server.
-      - A name that the server does not have is not an error; RV(models) lacks it.
+      - Names and patterns. The module returns only models that match at least one of them.
+      - A name may have any form. V(llama3) means V(registry.ollama.ai/library/llama3:latest). A pattern has V(*), V(?) or V([...]), and is compared
+        with the short and the full form of each name.
+      - Case does not matter, as on the server.
+      - A name that the server does not have is not an error.
     type: list
     elements: str
     aliases: [model, names]
   details:
-    description: Whether to return also what each model says about itself, at the cost of one request a model.
+    description: Whether to return details of each model, which takes one request for each model.
     type: bool
     default: false
   verbose:
     description:
-      - Whether RV(models[].model_info) has everything that the weights tell about themselves, vocabulary included, which can be megabytes.
-      - Counts only with O(details=true).
+      - Whether RV(models[].model_info) has all metadata of the weights, including the vocabulary, which can be megabytes.
+      - Used only with O(details=true).
     type: bool
     default: false
 notes:
-  - RV(running) is not filtered by O(name), since it tells how full the server's memory is.
+  - O(name) does not filter RV(running), because the list shows how full the server's memory is.
 seealso:
   - module: legionio.ollama.ollama_model
 """
 
 EXAMPLES = r"""
-- name: What does the server have?
+- name: List the models of the server on this machine
   legionio.ollama.ollama_model_info:
   register: server
 
@@ -57,25 +57,25 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: server.version is version('0.9.0', '>=')
 
-- name: Look at one model of another server
+- name: Get the details of one model of another server
   legionio.ollama.ollama_model_info:
     host: http://gpu-01.example.com:11434
     name: smollm2:135m
     details: true
   register: smollm2
 
-- name: Its context length and parameters
+- name: Show its context length and parameters
   ansible.builtin.debug:
     msg: "{{ smollm2.models[0].model_info['llama.context_length'] }}, {{ smollm2.models[0].parameters }}"
 
-- name: Every model of one family, by pattern
+- name: List the models of one family, by a pattern
   legionio.ollama.ollama_model_info:
     name: "smollm*"
 """
 
 RETURN = r"""
 version:
-  description: The version of the server. A build from source may say V(0.0.0).
+  description: The version of the server. A build from source may report V(0.0.0).
   type: str
   returned: success
   sample: 0.24.0
@@ -102,7 +102,7 @@ models:
       type: int
       sample: 98309382
     modified_at:
-      description: When the model was made or changed in this store.
+      description: When the model was created or changed on this server.
       type: str
       sample: "2026-11-22T16:54:11.123456789Z"
     format:
@@ -114,7 +114,7 @@ models:
       type: str
       sample: llama
     parameter_size:
-      description: The number of weights, for people.
+      description: The number of weights, rounded.
       type: str
       sample: 134.52M
     quantization_level:
@@ -126,54 +126,54 @@ models:
       type: bool
       sample: true
     parent_model:
-      description: The model that it was made from, if the server knows.
+      description: The model that this model was created from, if the server knows it.
       type: str
       returned: O(details=true)
       sample: smollm2:135m
     capabilities:
-      description: What the model can do. Empty before Ollama 0.6.4.
+      description: The capabilities of the model. Empty before Ollama 0.6.4.
       type: list
       elements: str
       returned: O(details=true)
       sample: [completion, tools]
     template:
-      description: The template of its prompts.
+      description: The prompt template.
       type: str
       returned: O(details=true)
       sample: "{{ .Prompt }}"
     system:
-      description: Its system prompt.
+      description: The system prompt.
       type: str
       returned: O(details=true)
       sample: You are a helpful assistant.
     parameters:
-      description: Its parameters. One that is set several times, such as C(stop), has a list.
+      description: The parameters. The value of a parameter that is set several times, such as C(stop), is a list.
       type: dict
       returned: O(details=true)
       sample: {stop: "<|im_end|>", temperature: 0}
     messages:
-      description: The messages that every chat begins with.
+      description: The messages at the start of every chat.
       type: list
       elements: dict
       returned: O(details=true)
       sample: [{role: user, content: Hello}]
     license:
-      description: Its licenses, one after the other.
+      description: The licenses, one after the other.
       type: str
       returned: O(details=true)
       sample: Apache License 2.0
     modelfile:
-      description: The Modelfile that describes it.
+      description: The Modelfile of the model.
       type: str
       returned: O(details=true)
       sample: FROM /usr/share/ollama/.ollama/models/blobs/sha256-...
     model_info:
-      description: What the weights tell about themselves.
+      description: The metadata of the weights.
       type: dict
       returned: O(details=true)
       sample: {general.architecture: llama, llama.context_length: 2048}
     requires:
-      description: The version of Ollama that the model asks for.
+      description: The version of Ollama that the model requires.
       type: str
       returned: O(details=true)
       sample: 0.14.0
@@ -192,7 +192,7 @@ running:
       type: str
       sample: sha256:9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907
     size:
-      description: The memory it takes in all, in bytes.
+      description: The memory that the model uses, in bytes.
       type: int
       sample: 214028288
     size_vram:
@@ -200,11 +200,11 @@ running:
       type: int
       sample: 0
     context_length:
-      description: The context length that it was loaded with, in tokens. Not known to older servers.
+      description: The context length that the model was loaded with, in tokens. Older servers do not report it.
       type: int
       sample: 4096
     expires_at:
-      description: When the server unloads it, unless it is used again.
+      description: When the server unloads the model if it is not used again. A year after 2300 means never.
       type: str
       sample: "2026-11-22T17:46:17.622403859Z"
 error_code:

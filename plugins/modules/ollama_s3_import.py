@@ -15,8 +15,8 @@ description:
   - The module verifies the SHA-256 of every blob while it downloads. It renames a blob into place when the blob is complete, verified and on
     the disk, and writes the manifest after all of its blobs.
   - An interrupted import resumes when it is run again. The module downloads several blobs, and several parts of a large blob, at once.
-  - An import that changes something also removes partial files of interrupted imports that no model of the task needs; without O(prune) only
-    those older than a week, since another task may need them.
+  - An import that changes something also removes partial files of interrupted imports that no model of the task needs. Without O(prune), it removes only
+    those older than a week, because another task may need them.
   - One import works on a models directory at a time. A second import waits for the first, and reports that it waits.
 extends_documentation_fragment:
   - legionio.ollama._s3
@@ -105,26 +105,26 @@ options:
     default: 21600
   peers:
     description:
-      - Other nodes that may have the blobs, each as V(host), V(host:port) or V([IPv6]:port); the port is V(11480) if none is given. The node itself
-        may be among them.
-      - Blobs of more than 4 MiB come from those that have them or are getting them, by pieces, and from the mirror for what nobody has. Each
-        piece is verified by the list of pieces that M(legionio.ollama.ollama_s3_publish) has put into the mirror, and the whole by its digest.
-      - A node hands blobs on with the service that the role P(legionio.ollama.ollama_models#role) installs (C(ollama_models_peers)).
-      - A node that cannot be reached costs some seconds. One that sends wrong bytes is named in RV(peers) and in a warning, and not asked again.
+      - Other nodes that may have the blobs, each as V(host), V(host:port) or V([IPv6]:port). The default port is V(11480). The list may contain the node
+        itself.
+      - The module gets the pieces of blobs of more than 4 MiB from nodes that have the blob or are importing it, and from the mirror if no node has the
+        piece. It verifies each piece by the list of pieces from M(legionio.ollama.ollama_s3_publish), and the whole blob by its digest.
+      - A node sends blobs to others with the service that the role P(legionio.ollama.ollama_models#role) installs (C(ollama_models_peers)).
+      - A node that cannot be reached costs some seconds. A node that sends wrong bytes is named in RV(peers) and in a warning, and is not asked again.
     type: list
     elements: str
     default: []
   peers_secret:
-    description: What all nodes of the fleet know, and nobody else, of 32 characters or more. Needed with O(peers).
+    description: The secret that only the nodes of the fleet know, of 32 characters or more. Required with O(peers).
     type: str
   peers_ca_path:
-    description: File on the node with the authorities that may have signed the certificates of O(peers). With it, all is encrypted.
+    description: File on the node with the certificates of the authorities that may have signed the certificates of O(peers). It switches TLS on.
     type: path
   peers_client_cert:
-    description: File on the node with its own certificate, which the others demand if they have one.
+    description: File on the node with its own certificate, which the other nodes demand if they have one.
     type: path
   peers_client_key:
-    description: File on the node with the key of O(peers_client_cert), if that file does not hold it.
+    description: File on the node with the private key of O(peers_client_cert), if the key is not in that file.
     type: path
 seealso:
   - module: legionio.ollama.ollama_s3_publish
@@ -227,17 +227,17 @@ bytes_from_peers:
   type: int
   sample: 4294967296
 peers:
-  description: The O(peers) that sent something, lied, or failed again and again.
+  description: The O(peers) that sent bytes, sent wrong bytes, or failed several times in a row.
   returned: success or failure, with O(state=present)
   type: list
   elements: dict
   contains:
     peer:
-      description: Its address, as in O(peers).
+      description: The address, as in O(peers).
       type: str
       sample: node-07:11480
     bytes:
-      description: Bytes of right pieces that came from it.
+      description: Bytes of the correct pieces that this node sent.
       type: int
       sample: 268435456
     state:
@@ -245,7 +245,7 @@ peers:
       type: str
       sample: good
     problem:
-      description: The last thing that went wrong with it, or V(null).
+      description: The node's last problem, or V(null).
       type: str
       sample: null
 bytes_resumed:

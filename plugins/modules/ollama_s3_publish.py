@@ -79,15 +79,15 @@ options:
     type: bytes
   pieces:
     description:
-      - Whether the mirror gets the list of pieces of each blob of more than 4 MiB, if it lacks one. Nodes need the lists to hand blobs to each
-        other (O(legionio.ollama.ollama_s3_import#module:peers)).
-      - For a blob that is in the mirror already, its file is read once.
+      - Whether to add missing lists of pieces to the mirror, for blobs of more than 4 MiB. Nodes need the lists to send blobs to each other
+        (O(legionio.ollama.ollama_s3_import#module:peers)).
+      - For the list of a blob that is in the mirror already, the module reads the blob's file once.
     type: bool
     default: true
   signing_key:
     description:
-      - File with a private key in PEM, on the host that the module runs on, which signs what the task publishes, in the layout of OpenSSF Model Signing.
-      - Models that are in the mirror already are signed too, if they have no signature of this key.
+      - File with a private key in PEM, on the host that the module runs on, which signs the published models in the layout of OpenSSF Model Signing.
+      - The module also signs named models that are in the mirror already and have no signature of this key.
       - The curve is P-256, P-384 or P-521. Signing needs the package cryptography for the interpreter that runs the module.
     type: path
   signing_key_passphrase:
@@ -181,7 +181,7 @@ bytes_uploaded:
   type: int
   sample: 4661224676
 piece_lists:
-  description: Number of lists of pieces that were written; in check mode, that would be.
+  description: Number of lists of pieces that were written; in check mode, the number to write.
   returned: success, with O(state=present)
   type: int
   sample: 1

@@ -168,7 +168,7 @@ blobs_downloaded:
 blobs_uploaded:
   description:
     - Number of blobs that the server accepted; in check mode, the number to send.
-    - Replaced blobs do not count, since the module writes them to O(models_path).
+    - Replaced blobs do not count, because the module writes them to O(models_path).
   returned: success or failure
   type: int
   sample: 5
