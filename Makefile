@@ -176,7 +176,8 @@ molecule: stage parts ## the whole fleet on hosts with real systemd; SCENARIO=na
 	@$(IN_STAGE) tests/lab/molecule.sh test --scenario-name $(SCENARIO)
 
 # The other scenarios of a deep run.
-OTHER_SCENARIOS := molecule-gateway molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-upgrade
+OTHER_SCENARIOS := molecule-gateway molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-peers molecule-cluster \
+	molecule-situations molecule-upgrade
 .PHONY: $(OTHER_SCENARIOS)
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)

@@ -110,6 +110,9 @@ if DEEP:
             ("airgap", 6.0),
             ("distros", 8.0),
             ("tags", 40.0),
+            ("peers", 8.0),
+            ("cluster", 40.0),
+            ("situations", 25.0),
         )
     )
     STEPS += (Step("killed-run", 15.0, needs=("molecule-airgap",)),)  # which it kills, too
