@@ -28,7 +28,8 @@ from services import podman
 from upgrade_parts import NEXT, VERSION, pack
 
 ROOT = Path(__file__).resolve().parents[2]
-PREPARE = ROOT / "extensions/molecule/situations/prepare.yml"
+SCENARIO = ROOT / "extensions/molecule/situations"
+PREPARE, BROADCAST = str(SCENARIO / "prepare.yml"), str(SCENARIO / "broadcast.yml")
 PROVISION = "legionio.ollama.provision_fleet"
 
 #: Roles in a play of one's own, for what provision_fleet does not offer.
@@ -184,15 +185,15 @@ def unreachable_host(fleet: Fleet, _directory: Path) -> None:
 def rotated_s3_keys(fleet: Fleet, _directory: Path) -> None:
     """The mirror takes another key, then the fleet gets it, and the mirror takes the old one again."""
     new = {"lab_s3_secret_key": "another" * 5}
-    expect(fleet.run("the mirror has a new key", playbook=str(PREPARE), **new).code == 0, "the hub was not prepared")
+    expect(fleet.run("the mirror has a new key", playbook=PREPARE, **new).code == 0, "the hub was not prepared")
     on("node1", "ollama rm all-minilm:latest")
     run = fleet.refuses("the fleet with the old key", "error_code")
     expect("secret" in run.message.lower() or "key" in run.message.lower(), "the message names no key", run)
     fleet.changes("the fleet with the new key", **new)
     on("node1", "ollama rm all-minilm:latest")
-    run = fleet.run("an update with the new key", playbook="legionio.ollama.update_models", **new)
-    expect(run.code == 0 and "all-minilm" in on("node1", "ollama list"), "the updates did not import the model", run)
-    expect(fleet.run("the mirror has its old key", playbook=str(PREPARE)).code == 0, "the hub was not prepared")
+    run = fleet.run("an update with the new key", playbook=BROADCAST, **new)
+    expect(run.changed == 1 and "all-minilm" in on("node1", "ollama list"), "the updates did not import the model", run)
+    expect(fleet.run("the mirror has its old key", playbook=PREPARE).code == 0, "the hub was not prepared")
     fleet.changes("the fleet with its old key")
 
 
