@@ -190,7 +190,7 @@ def compared_models(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     compared = []
     for text in found["names"]:
         name = ModelName.parse(str(text))
-        own, wanted = here.get(name.full.lower()), there.get(name.full)
+        own, wanted = here.get(name.key), there.get(name.full)
         compared.append(
             {
                 "name": name.short,

@@ -115,7 +115,7 @@ def _is_model(asked: Any, served: str) -> bool:
     if asked == served:
         return True
     try:
-        return ModelName.parse(asked).full.lower() == ModelName.parse(served).full.lower()
+        return ModelName.parse(asked).key == ModelName.parse(served).key
     except InvalidNameError:
         return False
 

@@ -67,7 +67,7 @@ def find(models: Iterable[ListedModel], name: ModelName) -> Optional[ListedModel
     for model in models:
         if model.name == name:
             return model
-        if model.name.full.casefold() == name.full.casefold():
+        if model.name.key == name.key:
             folded = model
     return folded
 
@@ -80,7 +80,7 @@ def matches(pattern: str, name: ModelName) -> bool:
     :raises InvalidNameError: for a text that is neither a pattern nor a name.
     """
     if not re.search(r"[*?[]", pattern):
-        return ModelName.parse(pattern).full.casefold() == name.full.casefold()
+        return ModelName.parse(pattern).key == name.key
     folded = pattern.casefold()
     return any(fnmatch.fnmatchcase(form.casefold(), folded) for form in (name.short, name.full))
 

@@ -245,7 +245,7 @@ def _slots(entries: Iterable[RegistryEntry]) -> int:
 
 def _full(model: str) -> str:
     try:
-        return ModelName.parse(model).full.lower()
+        return ModelName.parse(model).key
     except InvalidNameError:
         return model
 
