@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Event source for Event-Driven Ansible: what changes in a fleet."""
+"""Event source for Event-Driven Ansible: the changes of a fleet."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._module.broker_opt
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 
 DOCUMENTATION = r"""
-short_description: Receive what changes in a fleet
+short_description: Receive the changes of a fleet
 description:
   - Listens to the registry events of the workers, and to the broadcasts to the nodes, and sends an event for each change.
   - The C(type) of an event says what has happened. An event is a flat dictionary.
@@ -72,11 +72,11 @@ options:
       O(broker_username) and O(broker_password).
     type: str
   broker_host:
-    description: Host name or address of the broker, or a list of them. Either this or O(broker_url) is needed.
+    description: Host name or address of the broker, or a list of them. Either O(broker_host) or O(broker_url) is required.
     type: list
     elements: str
   broker_port:
-    description: Port of the broker; 5671 with TLS and 5672 without if not set.
+    description: Port of the broker. If not set, the port is 5671 with TLS and 5672 without.
     type: int
   broker_vhost:
     description: Virtual host.
@@ -146,8 +146,8 @@ class InvalidArgumentError(CollectionError):
 def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all arguments of the source, checked, with their defaults.
 
-    :raises InvalidArgumentError: naming the argument and what it may be.
-    :raises InvalidBrokerError: when the broker is not named in one way.
+    :raises InvalidArgumentError: for an invalid or unknown argument.
+    :raises InvalidBrokerError: if the broker is not named, or named twice.
     """
     # ansible-rulebook adds this argument for sources that want feedback on their events.
     given = {name: value for name, value in given.items() if name != "eda_feedback_queue" and value is not None}
@@ -281,7 +281,7 @@ async def main(queue: asyncio.Queue[Any], args: dict[str, Any]) -> None:
 
     :param queue: takes the events.
     :param args: the options of the documentation.
-    :raises CollectionError: when an argument is wrong, or the broker refuses the source from the start.
+    :raises CollectionError: if an argument is invalid, or the broker refuses the source at the start.
     """
     params = arguments(args)
     bindings = [(EXCHANGE, EVERYTHING)]

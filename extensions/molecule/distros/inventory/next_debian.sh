@@ -1,5 +1,5 @@
 #!/bin/sh
-# The next Debian as a host of the inventory, where it boots: its systemd wants the cgroup tree of version 2 alone.
+# The next Debian as a host of the inventory, if it boots: its systemd needs a cgroup tree of version 2 only.
 set -eu
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
   # shellcheck disable=SC2016 # a template of Ansible's
