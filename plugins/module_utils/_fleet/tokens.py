@@ -37,7 +37,7 @@ UNSIGNED = "unsigned"
 #: The fewest seconds for which our tokens are valid, the same as legion-llm's (dispatch.token_ttl_seconds).
 LIFE = 180.0
 
-#: Seconds by which the clocks of two machines may differ. Our tokens are valid from so many seconds ago (``nbf``),
+#: Seconds by which the clocks of two machines may differ. The ``nbf`` of our tokens is earlier by this difference,
 #: because the library of LegionIO's workers allows no difference.
 LEEWAY = 30.0
 
