@@ -76,7 +76,7 @@ def _ask(version: Version, settings: Asking, question: Question, correlation_id:
     if question.call not in ("chat", "embed"):
         raise InvalidQuestionError(
             f"Protocol version {version.number} has no {question.call}",
-            remedy="Ask with the type chat, or in a dialect",
+            remedy="Set type to chat, or use dialect instead of protocol",
         )
     now = time.time()
     document: dict[str, Any] = {
