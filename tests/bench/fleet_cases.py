@@ -92,7 +92,7 @@ def single(fleet: Fleet) -> Finding:
     return Finding(
         "single",
         f"One request at a time, {LANES} lanes",
-        f"{_STUB} Each request goes to the next of the lanes. Processor time is that of the worker, a request.",
+        f"{_STUB} Each request goes to the next lane. Processor time is that of the worker for one request.",
         contestants,
         [_over_floor(mine, echoed, called), *(_at_least(_NOT_SLOWER, other, mine) for other in others)],
         [
@@ -136,7 +136,7 @@ def _in_flight(fleet: Fleet, case: str, busy: int, flight: int = 32, slots: int 
     return Finding(
         case,
         f"{flight} requests in flight on {'one of ' if busy == 1 else ''}{LANES} lanes, {slots} slots",
-        f"{_STUB} Bursts of {burst} requests to {where}; a new one is sent when one is answered.",
+        f"{_STUB} Bursts of {burst} requests to {where}; each answer triggers the next request.",
         contestants,
         [_at_least(_OVER_LOOP, loop, mine), _at_least(_OVER_CELERY, task, mine)],
         [f"{contestant.name}: {burst / contestant.median():.0f} requests a second" for contestant in contestants],
@@ -257,7 +257,7 @@ def swaps(fleet: Fleet) -> Finding:
         "swaps",
         "Two models alternating, one fits",
         f"OLLAMA_MAX_LOADED_MODELS=1, {CHAT_MODEL} and {EMBED_MODEL}, {half} requesters each, runs of {seconds:g} s,"
-        " one slot. The times are seconds a request.",
+        " one slot. The times are seconds for one request.",
         [mine, fifo],
         [
             _at_least(_OVER_FIFO, fifo, mine),

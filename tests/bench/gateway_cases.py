@@ -61,9 +61,12 @@ _START = 180.0
 
 _OURS, _LITELLM, _DIRECT = "gateway, queue and worker", "LiteLLM's proxy", "direct call"
 
+_QUEUE = (
+    "An instant stub in place of Ollama. The gateway's requests go through a quorum lane on RabbitMQ 4.0 and a worker."
+)
 _ABOUT = (
-    "An instant stub in place of Ollama. The gateway's requests go by a quorum lane on RabbitMQ 4.0 and a worker;"
-    " LiteLLM's proxy (1.106.12, one process, as the gateway is one) asks the stub by itself, and has no queue."
+    f"{_QUEUE} LiteLLM's proxy (1.106.12, one process, like the gateway) sends requests to the stub directly, without"
+    " a queue."
 )
 
 
@@ -222,14 +225,14 @@ def single(fleet: Fleet) -> Finding:
     return Finding(
         "gateway-single",
         "The gateway, one request at a time",
-        f"{_ABOUT} Processor time is that of the gateway or of the proxy, a request.",
+        f"{_ABOUT} Processor time is that of the gateway or of the proxy for one request.",
         contestants,
         [Goal(f"adds at most {1000 * _ADDED:g} ms to {asked.name}", f"{1000 * added:+.2f} ms", added <= _ADDED)],
         [
-            f"To {bare.name} the gateway adds {1000 * beside:.2f} ms.",
+            f"The gateway adds {1000 * beside:.2f} ms to {bare.name}.",
             (
                 f"LiteLLM's proxy adds {1000 * (litellm.median() - direct.median()):.2f} ms to {direct.name}; Olla,"
-                " which cannot be had here, says that it adds 0.30 ms. Neither has a queue."
+                " which was not measured, adds 0.30 ms according to its authors. Neither has a queue."
             ),
         ],
     )
@@ -264,7 +267,7 @@ def inflight(fleet: Fleet) -> Finding:
     return Finding(
         "gateway-inflight",
         f"The gateway, {flight} requests in flight, 16 slots",
-        f"{_ABOUT} Bursts of {number} requests; a new one is sent when one is answered.",
+        f"{_ABOUT} Bursts of {number} requests; each answer triggers the next request.",
         contestants,
         [
             Goal(
@@ -340,7 +343,7 @@ def memory(fleet: Fleet) -> Finding:
     return Finding(
         "gateway-memory",
         f"The gateway's memory over {_REQUESTS:,} requests",
-        f"{_ABOUT.partition(';')[0]}. 32 requests in flight.",
+        f"{_QUEUE} 32 requests in flight.",
         [contestant],
         [
             Goal(f"idle: at most {_IDLE_MEMORY / 1e6:.0f} MB", f"{idle / 1e6:.0f} MB", idle <= _IDLE_MEMORY),

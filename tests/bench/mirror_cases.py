@@ -236,9 +236,10 @@ def _download(bench: Bench, case: str, where: str) -> Finding:
     return Finding(
         case,
         f"One blob of {in_gib(bench.given.blob)}, verified{where}",
-        "From an S3 server on the same machine into an empty store, whole processes from start to end, until the file "
-        "is on the disk: ours is synced before it gets its name, and for those who leave that to the system it is done "
-        "afterwards. Ours is written to the disk while it comes, so that less is left for fsync.",
+        "From an S3 server on the same machine into an empty store: whole processes from start to end, until the file "
+        "is on the disk. The import syncs the file before it gives the file its name. For alternatives that do not "
+        "sync, the benchmark syncs the file afterwards. The import writes the blob to the disk during the download, so "
+        "less is left for fsync.",
         [mine, *(peer for peer, _least in peers)],
         [
             *(faster(peer, mine, least) for peer, least in peers),
@@ -251,9 +252,9 @@ def _download(bench: Bench, case: str, where: str) -> Finding:
         ],
         [
             f"One core hashes {rate / 1e6:.0f} MB/s with SHA-256.",
-            f"The S3 server used {mine.median('server'):.2f} s of processor time for one of our runs.",
+            f"The S3 server used {mine.median('server'):.2f} s of processor time for one run of ollama_s3_import.",
             *(
-                f"If nobody waited for fsync, {peer.name} would take {_unsynced(peer, mine):.2f} times as long as ours."
+                f"Without fsync, {peer.name} takes {_unsynced(peer, mine):.2f} times as long as {mine.name}."
                 for peer, _least in peers
             ),
         ],
@@ -338,14 +339,14 @@ def layers(bench: Bench) -> Finding:
     return Finding(
         "layers",
         f"{count:,} layers of {in_gib(_LAYER)}",
-        "As models of many tensors have. Ours are synced to the disk, each before it gets its name; so is one of the "
-        "others, and the rest leave that to the system.",
+        "Models of many tensors have such layers. The import, and the alternative with sync, sync each file to the "
+        "disk before they give the file its name. The other alternatives leave this to the system.",
         contestants,
         [faster(one_by_one, mine, _MANY_LAYERS), faster(unsynced, mine, _MANY_LAYERS)],
         [
             f"Waiting for fsync, summed over all threads: {mine.median('fsync'):.2f} s.",
-            "Server and disk share the two cores with us, so that doing several things at once gains little.",
-            "To create a file takes 0.25 to 0.65 ms of processor time here, whoever does it.",
+            "Server, disk and import share the two cores, so parallel work gains little.",
+            "On this machine, the creation of a file takes 0.25 to 0.65 ms of processor time.",
         ],
     )
 
@@ -415,7 +416,7 @@ def unchanged(bench: Bench) -> Finding:
                 over <= _OVER_PING,
             )
         ],
-        [f"The first run over files that it did not write hashed them all, in {first:.1f} s."],
+        [f"The first run hashed all files in {first:.1f} s, because another program had written them."],
     )
 
 
@@ -475,7 +476,7 @@ def resume(bench: Bench) -> Finding:
     return Finding(
         "resume",
         "Resume after a kill at 90 %",
-        f"The module is killed (SIGKILL) when 90 % of a blob of {in_gib(size)} are in its file, and run again.",
+        f"The module is killed (SIGKILL) when 90 % of a blob of {in_gib(size)} are in its file, and runs again.",
         [mine],
         [
             Goal(
@@ -484,7 +485,7 @@ def resume(bench: Bench) -> Finding:
                 share <= _COMES_AGAIN,
             )
         ],
-        [f"The most of all runs: {mine.largest('share'):.1%}."],
+        [f"The largest share of all runs: {mine.largest('share'):.1%}."],
     )
 
 
@@ -563,7 +564,7 @@ def sync(bench: Bench) -> Finding:
     return Finding(
         "sync",
         f"Sync of {in_gib(bench.given.blob)} to a running Ollama",
-        "From an S3 server to an Ollama 0.32.5 on the same machine, which hashes and writes what comes.",
+        "From an S3 server to an Ollama 0.32.5 on the same machine, which hashes and writes the data.",
         [mine, *alone],
         [Goal(f"at most {_OVER_SLOWER:g}x {slower.name}", f"{found:.2f}x", found <= _OVER_SLOWER)],
     )
