@@ -68,7 +68,7 @@ def _object_problems(value: Any, schema: Mapping[str, Any], key: str, named: Map
         if name in properties:
             yield from _problems(one, properties[name], _below(key, name), named)
         elif more is False:
-            yield _below(key, name), "is not a key that the worker knows"
+            yield _below(key, name), "is not a known key"
         elif isinstance(more, Mapping):
             yield from _problems(one, more, _below(key, name), named)
 

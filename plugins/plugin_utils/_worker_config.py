@@ -68,7 +68,7 @@ def broker_problems(broker: Mapping[str, Any]) -> Iterator[Problem]:
     if tls.get("client_key_credential") and not tls.get("client_cert"):
         yield "broker.tls", "client_key_credential needs client_cert"
     if broker.get("username", "") is None and not tls.get("client_cert"):
-        yield "broker", "username is empty and there is no tls.client_cert"
+        yield "broker", "has neither a username nor tls.client_cert"
 
 
 def worker_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -80,23 +80,23 @@ def worker_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _refused("model_concurrency", ModelName.parse, name)
     exchanges = config.get("exchanges", [])
     if len(set(exchanges)) != len(exchanges):
-        yield "exchanges", "an exchange is listed twice"
+        yield "exchanges", "lists an exchange twice"
     listen = (config.get("metrics") or {}).get("listen")
     match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})?", listen or "x:1")
     if match is None or not 0 < int(match[1] or 0) < 65536:
         yield "metrics.listen", "must be host:port"
     protocol = config.get("protocol") or {}
     if protocol.get("decrypt") in (True, "true") and protocol.get("secret_credential") is None:
-        yield "protocol", "decrypt is set and there is no secret_credential"
+        yield "protocol", "has decrypt without secret_credential"
     if protocol.get("tokens") in ("optional", "required") and protocol.get("secret_credential") is None:
-        yield "protocol", f"tokens is {protocol['tokens']} and there is no secret_credential"
+        yield "protocol", f"has tokens: {protocol['tokens']} without secret_credential"
     yield from _lane_problems(config)
 
 
 def _lane_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     auto = config.get("auto_lanes")
     if not config["lanes"] and auto is None:
-        yield "lanes", "there is none; list at least one, or set lanes to auto"
+        yield "lanes", "is empty; list at least one lane, or set lanes to auto"
     node = config.get("node", SOME_NODE)
     lanes, entries = [], [(f"lanes.{place}", entry) for place, entry in enumerate(config["lanes"])]
     for key, entry in [*entries, *([("auto_lanes", auto)] if auto is not None else [])]:

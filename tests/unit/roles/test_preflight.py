@@ -100,7 +100,7 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         (
             "fleet_worker",
             {"fleet_worker_auto_lanes": True, "fleet_worker_auto_lanes_settings": {"model": "x"}},
-            "(auto_lanes.model) is not a key",
+            "(auto_lanes.model) is not a known key",
         ),
         ("fleet_worker", {"fleet_worker_model_concurrency": {"a": 0}}, "(model_concurrency.a) must be 1 or more"),
         ("fleet_worker", {"fleet_worker_embed_batch_count": 0}, "fleet_worker_embed_batch_count must be"),

@@ -191,10 +191,10 @@ class ProtocolConfig(Section):
     @model_validator(mode="after")
     def _secret_is_there(self) -> ProtocolConfig:
         if self.decrypt and self.secret_credential is None:
-            raise ValueError("decrypt is set and there is no secret_credential; add it, or set decrypt to false")
+            raise ValueError("has decrypt without secret_credential; add it, or set decrypt to false")
         if self.tokens in ("optional", "required") and self.secret_credential is None:
             raise ValueError(
-                f"tokens is {self.tokens} and there is no secret_credential; add it, or set tokens to ignored"
+                f"has tokens: {self.tokens} without secret_credential; add it, or set tokens to ignored"
             )
         return self
 
@@ -294,7 +294,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _something_is_served(self) -> Config:
         if not self.lanes and self.auto_lanes is None:
-            raise ValueError("there is none; list at least one, or set lanes to auto")
+            raise ValueError("is empty; list at least one lane, or set lanes to auto")
         return self
 
     @field_validator("model_concurrency")
@@ -308,7 +308,7 @@ class Config(Section):
     @classmethod
     def _exchanges_differ(cls, value: list[str]) -> list[str]:
         if len(set(value)) != len(value):
-            raise ValueError("an exchange is listed twice; remove one")
+            raise ValueError("lists an exchange twice; remove one")
         return value
 
     @model_validator(mode="after")

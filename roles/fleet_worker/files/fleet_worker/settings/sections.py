@@ -84,7 +84,7 @@ class BrokerConfig(Section):
     @model_validator(mode="after")
     def _somebody_logs_in(self) -> BrokerConfig:
         if self.username is None and not (self.tls and self.tls.client_cert):
-            raise ValueError("username is null and there is no tls.client_cert; set one of them, or nobody can log in")
+            raise ValueError("has neither a username nor tls.client_cert; set one of them, or nobody can log in")
         return self
 
 
@@ -129,7 +129,7 @@ def _problem(error: Any) -> str:
     if kind == "missing":
         return f"{key}: is missing; add it"
     if kind == "extra_forbidden":
-        return f"{key}: is not a key that the worker knows; correct its name or remove it"
+        return f"{key}: is not a known key; correct its name or remove it"
     if kind == "value_error":
         # A message of this collection, which has a remedy.
         return f"{key}: {message.removeprefix('Value error, ')}"

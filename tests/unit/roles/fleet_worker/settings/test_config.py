@@ -106,7 +106,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path, value, problem",
     [
-        ("concurency", 3, "concurency: is not a key that the worker knows; correct its name or remove it"),
+        ("concurency", 3, "concurency: is not a known key; correct its name or remove it"),
         ("concurrency", 0, "concurrency: input should be greater than or equal to 1, and it is 0; correct it"),
         ("broker.addresses", [], "broker.addresses: list should have at least 1 item"),
         (
@@ -115,12 +115,12 @@ def test_everything_at_once(tmp_path: Path) -> None:
             "broker.addresses: 'hub:x' is not the address of a broker; Write it as host[:port]",
         ),
         ("broker.heartbeat", 1, "broker.heartbeat: input should be greater than or equal to 5"),
-        ("broker.username", None, "broker: username is null and there is no tls.client_cert; set one of them"),
-        ("broker.password", "s3cret", "broker.password: is not a key that the worker knows"),
+        ("broker.username", None, "broker: has neither a username nor tls.client_cert; set one of them"),
+        ("broker.password", "s3cret", "broker.password: is not a known key"),
         ("broker.tls.client_key_credential", "k", "broker.tls: client_key_credential needs client_cert; add"),
         ("broker.tls.client_key_credential", "../k", "broker.tls.client_key_credential: string should match pattern"),
         ("ollama.host", "ftp://x", "ollama.host: 'x' is not the address of an Ollama server"),
-        ("lanes", [], "lanes: there is none; list at least one, or set lanes to auto"),
+        ("lanes", [], "lanes: is empty; list at least one lane, or set lanes to auto"),
         ("lanes", "all", "lanes: input should be a valid list"),
         ("auto_lanes", {"styles": []}, "auto_lanes.styles: list should have at least 1 item"),
         ("model_concurrency", {"a/b/c/d": 1}, "model_concurrency: 'a/b/c/d' is not a model name; Write it as"),
@@ -135,7 +135,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
         ("lanes.0.option_ranges", {"seed": [2, 1]}, "lanes.0.option_ranges: the range of seed begins with 2, above"),
         ("lanes.0.option_ranges", {"seed": [1]}, "lanes.0.option_ranges.seed: list should have at least 2 items"),
         ("lanes.0.option_ranges", {"seed": [1, float("inf")]}, "lanes.0.option_ranges.seed.1"),
-        ("exchanges", ["a", "a"], "exchanges: an exchange is listed twice; remove one"),
+        ("exchanges", ["a", "a"], "exchanges: lists an exchange twice; remove one"),
         ("status_socket", "status", "status_socket: string should match pattern"),
         ("metrics.listen", "9469", "metrics.listen: '9469' is not host:port; write it like 127.0.0.1:9469, or null"),
         ("registry.heartbeat_interval", 0, "registry.heartbeat_interval: input should be greater than or equal to 1"),
