@@ -167,7 +167,8 @@ def verified(message: Message, keys: KnownKeys) -> SignedBroadcast:
         )
     if not key.verifies(signature, _signed_bytes(message.body)):
         raise BroadcastSignatureError(
-            f"its signature is not one of the key {found[1][:_SHOWN]} that it names; it was changed after it was signed"
+            f"its signature was not made with the key {found[1][:_SHOWN]} that it names,"
+            " or somebody has changed the broadcast"
         )
     return _read(message.body)
 

@@ -245,7 +245,7 @@ def test_altered_broadcast_is_refused(
     message = order_message(Order(IMPORT, SMALL, ("gpu-01", "gpu-02")), "c-1", "llm.fleet.reply.x", 600, key)
     send(clean_broker, {**json.loads(message.body), field: value}, headers=message.headers)
     node.wait_log("event=broadcast_refused")
-    assert "it was changed after it was signed" in node.log
+    assert "somebody has changed the broadcast" in node.log
     assert not (node.store / "manifests").exists()
 
 
