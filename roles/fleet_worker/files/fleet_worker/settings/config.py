@@ -193,9 +193,7 @@ class ProtocolConfig(Section):
         if self.decrypt and self.secret_credential is None:
             raise ValueError("has decrypt without secret_credential; add it, or set decrypt to false")
         if self.tokens in ("optional", "required") and self.secret_credential is None:
-            raise ValueError(
-                f"has tokens: {self.tokens} without secret_credential; add it, or set tokens to ignored"
-            )
+            raise ValueError(f"has tokens: {self.tokens} without secret_credential; add it, or set tokens to ignored")
         return self
 
 
