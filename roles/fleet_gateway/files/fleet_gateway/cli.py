@@ -55,7 +55,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fleet-gateway", description="An HTTP front on the queues of the fleet, for clients of Ollama and OpenAI."
+        prog="fleet-gateway",
+        description="An HTTP server in front of the queues of the fleet, for clients of Ollama, OpenAI and Anthropic.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
