@@ -53,6 +53,13 @@ def secrets_of(role: str) -> set[str]:
     return {name for name, option in options.items() if option.get("no_log")}
 
 
+@pytest.mark.parametrize("path", sorted(ROLES.glob("*/meta/argument_specs.yml")), ids=lambda path: path.parts[-3])
+def test_variable_that_can_have_a_password_is_declared_as_a_secret(path: Path) -> None:
+    options = load(path)["argument_specs"]["main"]["options"]
+    secret = re.compile(r".*_(password|secret|secret_key|session_token|find_links|index_url)")
+    assert [name for name, option in options.items() if secret.fullmatch(name) and not option.get("no_log")] == []
+
+
 def mentions(text: str, names: set[str]) -> set[str]:
     """Return which of the names a text uses as values, not only by their length and the like."""
     found = set()
