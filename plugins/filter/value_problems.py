@@ -14,7 +14,7 @@ author:
 description:
   - Compares the values of options with their declarations in an argument spec, and returns a sentence for each value that does not fit.
   - Ansible's own validation of a role converts the values before it checks them, but the role gets the unconverted values. So this filter accepts no text
-    as a list, no empty value, and no text with line breaks or other control characters.
+    as a list, no empty value, and no text with line breaks or other control characters. In a list, a text may be a public key in PEM, which has line breaks.
   - The values are not part of the sentences, because they may be secrets.
 positional: options
 options:
@@ -52,6 +52,8 @@ from typing import Any, Callable
 #: The texts that Ansible accepts as booleans.
 BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "1", "0"})
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+#: A public key in PEM (RFC 7468): the only text of an option that needs line breaks.
+PUBLIC_KEY = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\r?\n[A-Za-z0-9+/=\r\n]+-----END PUBLIC KEY-----\s*")
 NAMES = {
     "bool": "true or false",
     "dict": "a dictionary",
@@ -85,13 +87,18 @@ def problems_of(value: Any, option: Mapping[str, Any]) -> Iterator[str]:
             if not fits(one, elements):
                 yield f"must have {NAMES.get(elements, elements)} in each entry, but entry {place} is {shown(one)}"
                 return
-    texts = value if kind == "list" else [value]
+    texts = [one for one in value if not is_public_key(one)] if kind == "list" else [value]
     if any(isinstance(one, str) and CONTROL.search(one) for one in texts):
         yield "has a line break or another control character; remove it (what was read from a file may need the filter trim)"
         return
     choices = option.get("choices")
     if choices and any(one not in choices for one in texts):
         yield f"must be one of {', '.join(map(str, choices))}"
+
+
+def is_public_key(value: Any) -> bool:
+    """Return whether a value is a public key in PEM."""
+    return isinstance(value, str) and PUBLIC_KEY.fullmatch(value) is not None
 
 
 def fits(value: Any, kind: str) -> bool:

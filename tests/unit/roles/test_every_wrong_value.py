@@ -20,6 +20,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.legionio.ollama.plugins.filter.value_problems import value_problems
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sound_values import CHECKSUM, SOUND
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -184,6 +186,23 @@ def test_every_wrong_value_is_refused_by_a_message_that_names_the_variable(evalu
 @pytest.mark.parametrize("role", ROLE_NAMES)
 def test_values_of_the_sweep_are_sound_but_for_the_wrong_one(evaluate: Any, role: str) -> None:
     assert evaluate(role, f"__{role}_problems", **IN_USE[role]) == []
+
+
+@pytest.mark.parametrize(
+    "role, name",
+    [
+        ("ollama_models", "ollama_models_signature_keys"),
+        ("fleet_worker", "fleet_worker_updates_signature_keys"),
+        ("fleet_worker", "fleet_worker_updates_broadcast_keys"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_public_key_in_pem_passes_with_its_line_breaks(evaluate: Any, role: str, name: str, end: str) -> None:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    key = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip() + end
+    assert value_problems({name: [key]}, options_of(role)) == []
+    assert evaluate(role, f"__{role}_problems", **{**IN_USE[role], name: [key]}) == []
+    assert value_problems({name: [f"{key}\nExecStartPre=/bin/true"]}, options_of(role)) != []
 
 
 CHOSEN = [
