@@ -188,6 +188,11 @@ molecule-upgrade: parts-ollama ## upgrade and roll back a fleet under load; abou
 killed-run: parts ## kill `make test` at random moments, and check that the next run works
 	@python3 tests/lab/killed_run.py
 
+.PHONY: execution-environment
+execution-environment: build parts ## build an execution environment with ansible-builder, and run a playbook in it twice
+	@tests/lab/parts.sh execution-environment
+	@$(IN_STAGE) tests/tools/execution_environment.sh
+
 .PHONY: build-check
 build-check: build docs ## check the archive with galaxy-importer, release, verify and install it, and build the site without warnings
 	@$(IN_STAGE) tests/tools/import_archive.sh

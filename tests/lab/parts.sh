@@ -11,7 +11,7 @@ set -euo pipefail
 
 all=(ollama models versitygw node-bookworm node-trixie rabbitmq4 rabbitmq3 wheelhouse)
 # What only some tests need, and what other parts need: made when named.
-others=(ollama-oldest ollama-newest podman-connection go minio s3proxy garage node-clients node-forky)
+others=(ollama-oldest ollama-newest podman-connection go minio s3proxy garage node-clients node-forky execution-environment)
 
 recipe() { printf '%s/parts/%s.sh' "$LAB" "$1"; }
 

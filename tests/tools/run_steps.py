@@ -115,6 +115,7 @@ if DEEP:
             ("situations", 25.0),
         )
     )
+    STEPS += (Step("execution-environment", 4.0, needs=("parts",)),)
     STEPS += (Step("killed-run", 15.0, needs=("molecule-airgap",)),)  # which it kills, too
     STEPS += (Step("molecule-upgrade", 90.0, needs=("parts", "parts-ollama")),)
 
