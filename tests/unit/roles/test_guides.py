@@ -85,7 +85,7 @@ def write_files(folder: Path, page: str) -> None:
 def commands(page: str, program: str) -> Iterator[list[str]]:
     """Yield the arguments of each command of a program that a page shows."""
     for _indent, text in CONSOLE.findall((ROOT / page).read_text()):
-        for line in text.splitlines():
+        for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == [program]:
                 yield words

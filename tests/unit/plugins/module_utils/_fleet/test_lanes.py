@@ -100,7 +100,7 @@ def test_limits_follow_from_the_arguments() -> None:
         ("chat", "a", {"style": "other"}, "'other'"),
         ("chat", "a", {"context_window": 4096}, "context window"),
         ("embed", "a", {"style": "shared", "context_window": 4096}, "context window"),
-        ("chat", "___", {"style": "shared"}, "is left"),
+        ("chat", "___", {"style": "shared"}, "has no letter or digit"),
         ("chat", "a", {"style": "offering"}, "node name"),
         ("chat", "a", {"style": "node"}, "node name"),
         ("chat", "a", {"style": "node", "node": "n", "context_window": 4096}, "context window"),

@@ -28,7 +28,7 @@ def test_an_iterator_is_read_once() -> None:
 
 
 def test_an_iterator_without_a_size_is_refused() -> None:
-    with pytest.raises(UploadSourceError, match="length"):
+    with pytest.raises(UploadSourceError, match="size"):
         Upload([b"x"])
 
 

@@ -104,7 +104,7 @@ def test_state_404_that_is_not_of_s3_is_no_missing_object(mirror):
 def test_state_without_any_size_names_the_headers(mirror):
     made, _client = mirror(head_object=[({}, b"")], get_object=[({"server": "odd"}, b"x")])
     with pytest.raises(
-        errors.MirrorError, match=r"neither with Content-Length nor with Content-Range .*\(Server: odd\)"
+        errors.MirrorError, match=r"neither in Content-Length nor in Content-Range .*\(Server: odd\)"
     ):
         made.state("key")
 
@@ -178,7 +178,7 @@ def test_source_server_that_refuses_its_own_etag_is_read_without(mirror):
     ObjectSource(made, state).open(20, 30)
     assert [given.get("IfMatch") for name, given in client.asked if name == "get_object"] == ['"e"', None, None]
     assert len(made.remarks) == 1
-    assert "http://127.0.0.1:9 answers 412 to the ETag" in made.remarks[0]
+    assert "http://127.0.0.1:9 answers 412 to its own ETag" in made.remarks[0]
 
 
 def test_source_object_that_was_replaced_is_a_changed_one(mirror):

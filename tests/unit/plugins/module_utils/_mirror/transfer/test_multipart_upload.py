@@ -189,7 +189,7 @@ def test_upload_server_that_hangs_up_on_a_body_is_asked_before_it_is_sent(sendin
 def test_upload_part_without_etag_names_the_header(sending):
     client = Client()
     client.answers = {**Client.answers, "upload_part": {}}
-    with pytest.raises(errors.MirrorError, match="without ETag"):
+    with pytest.raises(errors.MirrorError, match="without an ETag"):
         sending(client)
     assert client.names()[-1] == "abort_multipart_upload"
 
