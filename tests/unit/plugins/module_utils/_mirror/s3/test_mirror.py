@@ -103,9 +103,7 @@ def test_state_404_that_is_not_of_s3_is_no_missing_object(mirror):
 
 def test_state_without_any_size_names_the_headers(mirror):
     made, _client = mirror(head_object=[({}, b"")], get_object=[({"server": "odd"}, b"x")])
-    with pytest.raises(
-        errors.MirrorError, match=r"neither in Content-Length nor in Content-Range .*\(Server: odd\)"
-    ):
+    with pytest.raises(errors.MirrorError, match=r"neither in Content-Length nor in Content-Range .*\(Server: odd\)"):
         made.state("key")
 
 
