@@ -242,6 +242,11 @@ bench-peers: stage ## measure imports with and without neighbours, on 20 nodes i
 	@tests/lab/setup.sh
 	@$(IN_STAGE) python tests/bench/neighbour_bench.py $(PEERS_ARGS)
 
+.PHONY: bench-upload
+bench-upload: stage ## measure the tokens a second of a node that sends blobs to a neighbour; PEERS_ARGS='--rounds 3'
+	@tests/lab/setup.sh
+	@$(IN_STAGE) python tests/bench/upload_bench.py $(PEERS_ARGS)
+
 .PHONY: simulate-neighbours
 simulate-neighbours: stage ## simulate imports from neighbours: SIMULATE_ARGS='--nodes 40 --rate 1000 --mirror 10000 --blob 8G'
 	@$(IN_STAGE) python tests/bench/simulate_neighbours.py $(SIMULATE_ARGS)
