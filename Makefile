@@ -42,6 +42,12 @@ help: ## list the targets
 demo: stage ## build a lab of three hosts, provision it, and answer a chat and an embedding request through the queue
 	@$(IN_STAGE) tests/lab/demo.sh up
 
+.PHONY: demo-picture
+demo-picture: stage ## record `make demo`, and draw docs/demo.svg from the record
+	@mkdir -p $(LEGIONIO_BUILD)
+	@script --quiet --return --command 'stty cols 118; make --no-print-directory demo' $(LEGIONIO_BUILD)/demo.log
+	@$(IN_STAGE) python tests/tools/terminal_picture.py $(LEGIONIO_BUILD)/demo.log $(CURDIR)/docs/demo.svg
+
 .PHONY: ask
 ask: stage ## send another question to the demo's fleet: make ask QUESTION='What is the capital of Norway?'
 	@$(IN_STAGE) tests/lab/demo.sh ask $(if $(QUESTION),"$$QUESTION")
