@@ -124,6 +124,11 @@ class Run:
         return "refused" if self.changed == 0 else "failed"
 
 
+def plain(text: str) -> str:
+    """Return a text without colours, which Molecule makes Ansible print."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 class Drill:
     """Runs playbooks against the hosts of an inventory."""
 
@@ -138,7 +143,7 @@ class Drill:
         began = time.monotonic()
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.runs += 1
-        return Run(done.returncode, done.stdout, time.monotonic() - began)
+        return Run(done.returncode, plain(done.stdout), time.monotonic() - began)
 
     def tags_of(self, playbook: str) -> list[str]:
         """Return the tags that Ansible lists; they must be those of the roles' pages."""
