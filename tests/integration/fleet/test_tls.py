@@ -281,7 +281,7 @@ def refusal_of(settings: BrokerSettings) -> BrokerTlsError:
     [
         (wrong_authority, "is not signed by an authority in {ca_path}", "Set ca_path"),
         (no_authority, "is not signed by an authority in the certificates of the system", "Set ca_path"),
-        (wrong_host, "is not for 127.0.0.1", "a name that is in it"),
+        (wrong_host, "is not for 127.0.0.1", "in the certificate"),
         (no_certificate, "requires a client certificate, and none was sent", "Set client_cert and client_key"),
         (strange_certificate, "refuses the client certificate {client_cert}", "signed by an authority that the broker"),
         (old_certificate, "says that the client certificate {client_cert} has expired", "Renew it"),
