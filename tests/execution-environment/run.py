@@ -98,7 +98,7 @@ def main() -> int:
             environment.run("ansible-galaxy", "collection", "list")
             environment.run("ansible-doc", "legionio.ollama.ollama_s3_import")
             playbook = ("ansible-playbook", "-e", "@/lab/variables.json", "playbook.yml")
-            changes = [changed(environment.run(*playbook)) for _ in range(2)]
+            changes = [changed(environment.run(*playbook)) for _round in range(2)]
     print(f"changes of the first run: {changes[0]}, of the second: {changes[1]}")
     if changes != [2, 0]:
         print("error: the first run must publish and import, and the second must change nothing", file=sys.stderr)

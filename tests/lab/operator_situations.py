@@ -174,7 +174,7 @@ def unreachable_host(fleet: Fleet, _directory: Path) -> None:
         if "TASK" in line and "Write the environment" in line:
             on("node2", "systemctl stop ssh.socket ssh.service; pkill -x sshd || pkill sshd", check=False)
             break
-    rest, _ = process.communicate()
+    rest, _errors = process.communicate()
     run = Run(process.returncode, plain(output + rest), 0.0)
     on("node2", "systemctl start ssh.service")
     expect(run.code != 0 and "node2" in run.output and "unreachable=1" in run.output, "node2 was not missed", run)
