@@ -28,6 +28,7 @@ from fleet_worker._ollama.client import OllamaClient
 from fleet_worker._ollama.hosts import parse_host
 from fleet_worker.inference.http_client import HttpClient
 from fleet_worker.runtime.event_loop import EventLoop
+from machine import processor_seconds
 
 HERE = Path(__file__).resolve().parent
 
@@ -40,7 +41,6 @@ LANES = 30
 #: Seconds for a contestant to start in.
 _START = 120.0
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -145,8 +145,7 @@ class Running:
 
     def cpu(self) -> float:
         """Seconds of processor time used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return processor_seconds(self.pid)
 
     def memory(self) -> int:
         """Resident bytes."""

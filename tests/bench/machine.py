@@ -119,6 +119,12 @@ def sha256_rate() -> float:
     return _HASHED / (time.perf_counter() - start)
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the seconds of processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -108,8 +108,7 @@ class Bench:
     def server_cpu(self) -> float:
         """Return the seconds of processor time that the S3 server has used so far."""
         assert self.s3.process is not None
-        fields = Path(f"/proc/{self.s3.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return machine.processor_seconds(self.s3.process.pid)
 
 
 class Stored:

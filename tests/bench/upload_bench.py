@@ -17,12 +17,9 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
-import secrets
+import multiprocessing
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -33,13 +30,15 @@ ROOT = BENCH.parents[1]
 FILES = ROOT / "roles/ollama_models/files"
 sys.path[:0] = [str(BENCH), str(BENCH.parent / "lab"), str(BENCH.parent / "integration" / "mirror"), str(FILES)]
 
+import blob_servers  # noqa: E402
 import services  # noqa: E402
 from blob_server._mirror.peers.signature import RequestSigner  # noqa: E402
+from machine import processor_seconds  # noqa: E402
 from mirror_cases import Stored  # noqa: E402
 from sizes import size  # noqa: E402
 
 #: Niceness of the unit (ollama-blobs.service.j2).
-NICE = 10
+NICE = "10"
 MODEL = "smollm2:135m"
 TOKENS = 256
 BLOCK, RANGE = 1 << 20, 16 << 20
@@ -59,10 +58,10 @@ def tokens_a_second(url: str) -> float:
     return float(told["eval_count"]) / (told["eval_duration"] / 1e9)
 
 
-def receive(address: str, digest: str, secret: str, blob: int) -> None:
+def receive(address: str, digest: str, blob: int) -> None:
     """Receive a blob again and again, range by range, and drop it, until the process is ended."""
     target = f"/v1/blobs/{digest.replace(':', '-')}"
-    signer = RequestSigner(secret)
+    signer = RequestSigner(blob_servers.SECRET)
     for start in itertools.cycle(range(0, blob, RANGE)):
         asked = {"host": address, "range": f"bytes={start}-{min(start + RANGE, blob) - 1}"}
         request = urllib.request.Request(f"http://{address}{target}", headers=signer.signed(target, asked))
@@ -72,37 +71,20 @@ def receive(address: str, digest: str, secret: str, blob: int) -> None:
 
 
 @contextlib.contextmanager
-def blob_server(place: Path, model: Stored, rate: int, secret: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Serve the blobs of a store; yield the address and the process."""
-    port = services.free_port()
-    (place / "secret").write_text(secret)
-    config = {
-        "listen": "127.0.0.1",
-        "port": port,
-        "models_path": str(model.path),
-        "models": [model.name],
-        "secret_file": str(place / "secret"),
-        "max_uploads": 8,
-        "max_upload_rate": rate,
-    }
-    (place / "config.json").write_text(json.dumps(config))
-    process = subprocess.Popen(
-        ["nice", "-n", str(NICE), sys.executable, "-m", "blob_server", str(place / "config.json")],
-        env={**os.environ, "PYTHONPATH": str(FILES)},
-        stderr=subprocess.DEVNULL,
-    )
+def receiving(address: str, digest: str, blob: int) -> Iterator[int]:
+    """Receive a blob in another process; yield its number.
+
+    :raises RuntimeError: if the process ended by itself.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=receive, args=(address, digest, blob))
+    process.start()
     try:
-        time.sleep(1.0)
-        yield f"127.0.0.1:{port}", process
+        yield process.pid or 0
+        if not process.is_alive():
+            raise RuntimeError(f"the receiver has ended with {process.exitcode}")
     finally:
         process.kill()
-        process.wait()
-
-
-def processor_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        process.join()
 
 
 def main() -> int:
@@ -110,35 +92,22 @@ def main() -> int:
     parser.add_argument("--rate", type=size, default=size("50M"), help="bytes a second that the node may send")
     parser.add_argument("--blob", type=size, default=size("512M"), help="bytes of the blob")
     parser.add_argument("--rounds", type=int, default=9, help="chats alone, and as many beside an upload")
-    parser.add_argument("--receive", nargs=3, metavar=("ADDRESS", "DIGEST", "SECRET"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.receive:
-        receive(*options.receive, options.blob)
-    secret = secrets.token_hex(32)
     alone, beside, sender, receiver = [], [], [], []
-    with (
-        tempfile.TemporaryDirectory(prefix="upload-") as directory,
-        services.ollama_server(services.model_store()) as ollama,
-    ):
-        place = Path(directory)
+    with services.scratch("upload") as place, services.ollama_server(services.model_store()) as ollama:
         model = Stored(place / "store", "large", [options.blob])
-        with blob_server(place, model, options.rate, secret) as (address, server):
+        serving = blob_servers.running(model.path, [model.name], ("nice", "-n", NICE), max_upload_rate=options.rate)
+        with serving as (address, server):
             tokens_a_second(ollama.url)
             for _round in range(options.rounds):
                 alone.append(tokens_a_second(ollama.url))
-                reader = subprocess.Popen(
-                    [sys.executable, __file__, "--receive", address, model.weights, secret, f"--blob={options.blob}"]
-                )
-                time.sleep(1.0)
-                began, sent, got = time.monotonic(), processor_seconds(server), processor_seconds(reader)
-                beside.append(tokens_a_second(ollama.url))
-                seconds = time.monotonic() - began
-                sender.append((processor_seconds(server) - sent) / seconds)
-                receiver.append((processor_seconds(reader) - got) / seconds)
-                if reader.poll() is not None:
-                    raise RuntimeError(f"the receiver has ended with {reader.returncode}")
-                reader.kill()
-                reader.wait()
+                with receiving(address, model.weights, options.blob) as reader:
+                    time.sleep(1.0)
+                    began, sent, got = time.monotonic(), processor_seconds(server.pid), processor_seconds(reader)
+                    beside.append(tokens_a_second(ollama.url))
+                    seconds = time.monotonic() - began
+                    sender.append((processor_seconds(server.pid) - sent) / seconds)
+                    receiver.append((processor_seconds(reader) - got) / seconds)
     ratios = [1 - one / other for one, other in zip(beside, alone)]
     print(f"tokens a second alone       {statistics.median(alone):8.1f}  ({min(alone):.1f} to {max(alone):.1f})")
     print(f"beside an upload            {statistics.median(beside):8.1f}  ({min(beside):.1f} to {max(beside):.1f})")

@@ -137,13 +137,19 @@ class Drill:
         self.runs = 0
         self.wrong: list[str] = []
 
-    def play(self, playbook: str, *options: str, variables: Optional[dict[str, Any]] = None) -> Run:
+    def begin(self, playbook: str, *options: str, variables: Optional[dict[str, Any]] = None) -> subprocess.Popen[str]:
+        """Start a run of a playbook; its output and its errors come from one pipe."""
         known = {**PLAYBOOKS.get(playbook, ((), {}))[1], **(variables or {})}
         command = ["ansible-playbook", playbook, *self._inventory, *options, f"--extra-vars={json.dumps(known)}"]
-        began = time.monotonic()
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.runs += 1
-        return Run(done.returncode, plain(done.stdout), time.monotonic() - began)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def play(self, playbook: str, *options: str, variables: Optional[dict[str, Any]] = None) -> Run:
+        """Run a playbook to its end."""
+        began = time.monotonic()
+        with self.begin(playbook, *options, variables=variables) as process:
+            output, _errors = process.communicate()
+        return Run(process.returncode, plain(output), time.monotonic() - began)
 
     def tags_of(self, playbook: str) -> list[str]:
         """Return the tags that Ansible lists; they must be those of the roles' pages."""

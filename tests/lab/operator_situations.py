@@ -61,7 +61,6 @@ class Fleet:
     """The hosts of the scenario, and the playbooks that are run on them."""
 
     def __init__(self, inventory: list[str]) -> None:
-        self._inventory = inventory
         self.drill = Drill(inventory)
 
     def run(self, what: str, *options: str, playbook: str = PROVISION, **variables: Any) -> Run:
@@ -88,23 +87,13 @@ class Fleet:
         expect(run.code != 0 and words in " ".join(run.output.split()), f"{what} did not fail with '{words}'", run)
         return run
 
-    def own_play(self, directory: Path, *roles: str, hosts: str = "fleet", serial: int = 10, **variables: Any) -> str:
-        """Write a playbook with roles of the collection; return its path."""
-        path = directory / "own_play.yml"
-        names = json.dumps([f"legionio.ollama.{role}" for role in roles])
-        path.write_text(OWN_PLAY.format(hosts=hosts, serial=serial, roles=names, variables=json.dumps(variables)))
-        return str(path)
 
-    def begin(self, *options: str, **variables: Any) -> subprocess.Popen[str]:
-        """Start provision_fleet, and return the running process."""
-        command = ["ansible-playbook", PROVISION, *(f"--inventory={one}" for one in self._inventory), *options]
-        self.drill.runs += 1
-        return subprocess.Popen(
-            [*command, f"--extra-vars={json.dumps(variables)}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+def own_play(directory: Path, *roles: str, hosts: str = "fleet", serial: int = 10, **variables: Any) -> str:
+    """Write a playbook with roles of the collection; return its path."""
+    path = directory / "own_play.yml"
+    names = json.dumps([f"legionio.ollama.{role}" for role in roles])
+    path.write_text(OWN_PLAY.format(hosts=hosts, serial=serial, roles=names, variables=json.dumps(variables)))
+    return str(path)
 
 
 def expect(holds: bool, what: str, run: Optional[Run] = None) -> None:
@@ -140,7 +129,7 @@ def bare_hosts_with_strategy_free(fleet: Fleet, directory: Path) -> None:
 
 def serial_batches(fleet: Fleet, directory: Path) -> None:
     """The roles in a play of one's own, one host after the other."""
-    play = fleet.own_play(directory, "ollama_server", "ollama_models", "fleet_worker", serial=1)
+    play = own_play(directory, "ollama_server", "ollama_models", "fleet_worker", serial=1)
     fleet.changes_nothing("serial: 1", BOTH, playbook=play)
     fleet.changes("serial: 1 with another value", BOTH, playbook=play, fleet_worker_drain_timeout=200)
     fleet.changes("the value of the inventory", BOTH)
@@ -167,7 +156,8 @@ def start_at_a_task(fleet: Fleet, _directory: Path) -> None:
 
 def unreachable_host(fleet: Fleet, _directory: Path) -> None:
     """A host that can no longer be reached in the middle of a run; the other one is provisioned."""
-    process = fleet.begin(fleet_worker_drain_timeout=200, ollama_server_environment={"OLLAMA_KEEP_ALIVE": "7m"})
+    other = {"fleet_worker_drain_timeout": 200, "ollama_server_environment": {"OLLAMA_KEEP_ALIVE": "7m"}}
+    process = fleet.drill.begin(PROVISION, variables=other)
     output = ""
     for line in process.stdout or ():
         output += line
@@ -179,7 +169,6 @@ def unreachable_host(fleet: Fleet, _directory: Path) -> None:
     on("node2", "systemctl start ssh.service")
     expect(run.code != 0 and "node2" in run.output and "unreachable=1" in run.output, "node2 was not missed", run)
     expect("OLLAMA_KEEP_ALIVE=7m" in on("node1", "cat /etc/ollama/server.env").replace('"', ""), "node1 waited", run)
-    other = {"fleet_worker_drain_timeout": 200, "ollama_server_environment": {"OLLAMA_KEEP_ALIVE": "7m"}}
     fleet.changes("the next run", BOTH, **other)
     fleet.changes("the values of the inventory", BOTH)
 
@@ -265,7 +254,7 @@ def two_ollamas(fleet: Fleet, directory: Path) -> None:
         "fleet_worker_lanes": [{"type": "embed", "model": "all-minilm:latest"}],
         "fleet_worker_updates": False,
     }
-    play = fleet.own_play(directory, "fleet_worker", hosts="node1", **second)
+    play = own_play(directory, "fleet_worker", hosts="node1", **second)
     check = fleet.run("a second worker in check mode", "--check", "--diff", playbook=play)
     expect(check.code == 0 and check.changed > 0, "the check mode failed", check)
     expect(on("node1", "systemctl is-active second || true") == "inactive", "the check mode changed the host")

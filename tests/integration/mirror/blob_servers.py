@@ -28,15 +28,20 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(path: Path, models: Sequence[str] = ("*",), **changes: Any) -> Iterator[str]:
-    """A blob server over a store; yields its address."""
+def running(
+    path: Path, models: Sequence[str] = ("*",), prefix: Sequence[str] = (), **changes: Any
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A blob server over a store; yields its address and its process.
+
+    :param prefix: the beginning of its command line, such as that of nice(1).
+    """
     port = free_port()
     secret, config = path.parent / f"{path.name}.secret", path.parent / f"{path.name}.json"
     secret.write_text(SECRET + "\n")
     given = {"listen": "127.0.0.1", "port": port, "models_path": str(path), "models": list(models)}
     config.write_text(json.dumps({**given, "secret_file": str(secret), "max_uploads": 8, **changes}))
     process = subprocess.Popen(
-        [sys.executable, "-m", "blob_server", str(config)], env={**os.environ, "PYTHONPATH": str(SERVER)}
+        [*prefix, sys.executable, "-m", "blob_server", str(config)], env={**os.environ, "PYTHONPATH": str(SERVER)}
     )
     try:
         deadline = time.monotonic() + 30
@@ -46,7 +51,14 @@ def serving(path: Path, models: Sequence[str] = ("*",), **changes: Any) -> Itera
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", process
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+
+@contextlib.contextmanager
+def serving(path: Path, models: Sequence[str] = ("*",), **changes: Any) -> Iterator[str]:
+    """A blob server over a store; yields its address."""
+    with running(path, models, **changes) as (address, _process):
+        yield address
