@@ -29,7 +29,7 @@ from upgrade_parts import NEXT, VERSION, pack
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = ROOT / "extensions/molecule/situations"
-PREPARE, BROADCAST = str(SCENARIO / "prepare.yml"), str(SCENARIO / "broadcast.yml")
+PREPARE, BROADCAST = str(ROOT / "extensions/molecule/shared/publish.yml"), str(SCENARIO / "broadcast.yml")
 PROVISION = "legionio.ollama.provision_fleet"
 
 #: Which nodes a playbook runs on. One node is enough for most situations.
