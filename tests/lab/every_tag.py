@@ -64,7 +64,9 @@ LEFT = {
     r"fleet_broker_(cluster|config|certificate_users|install|port|erlang_cookie|policies)": "another broker",
     r"ollama_models_(names|prune)|fleet_worker_(lanes|updates_models|cluster_secret|tokens|decrypt)": "needs others",
     r".*_start_timeout": "is short here",
-    r"fleet_worker_legacy_reply_exchange": "an exchange that the broker of the lab does not have",
+    r"fleet_worker_(legacy_reply|updates)_exchange": "an exchange that the broker of the lab does not have",
+    r".*_signature_(policy|rules|keys)|.*_broadcast_(policy|keys)": "the scenario peers",
+    r".*_peers|.*_peers_(hosts|addresses|models|cert|key)": "the scenario peers",
 }
 
 #: Other values of variables whose kind does not tell one.
@@ -86,7 +88,11 @@ OTHER: dict[str, Any] = {
     "fleet_worker_ollama_headers": {"X-Drill": "another"},
     "fleet_worker_token_issuer": "another-issuer",
     "fleet_worker_token_audience": "another-audience",
-    "fleet_worker_updates_exchange": "lex.ollama",
+    "fleet_worker_updates_peers_max_download_bandwidth": "40M",
+    "ollama_models_peers_listen": "127.0.0.1",
+    "ollama_models_peers_max_upload_bandwidth": "40M",
+    "ollama_models_peers_max_download_bandwidth": "40M",
+    "ollama_models_peers_unit_overrides": {"Service": {"Nice": 1}},
     "ollama_server_environment": {"OLLAMA_NUM_PARALLEL": "2"},
     "ollama_server_unit_overrides": {"Service": {"Nice": 1}},
     "ollama_server_device_groups": ["video"],
@@ -220,14 +226,20 @@ def other_value(name: str, spec: dict[str, Any], current: Any) -> Any:
     raise LookupError(f"every_tag.py knows no other value of {name}: name one in OTHER, or why there is none in LEFT")
 
 
+def variables_of(role: str) -> dict[str, dict[str, Any]]:
+    """Return the specification of each variable of a role."""
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())
+    found: dict[str, dict[str, Any]] = specs["argument_specs"]["main"]["options"]
+    return found
+
+
 def try_variables(drill: Drill, inventory: list[str]) -> None:
     """Each variable changed, and changed back."""
     asked = ["ansible-inventory", *(f"--inventory={one}" for one in inventory), "--host", NODE]
     known = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout)
     planned = []
-    for role in ("ollama_server", "ollama_models", "fleet_worker"):
-        specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())
-        for name, spec in specs["argument_specs"]["main"]["options"].items():
+    for role in PLAYBOOKS["legionio.ollama.provision_fleet"][0]:
+        for name, spec in variables_of(role).items():
             value = other_value(name, spec, known.get(name, spec.get("default")))
             if value is not None:
                 planned.append((role, name, value))
