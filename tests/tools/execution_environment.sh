@@ -13,11 +13,9 @@ definition=$here/../execution-environment
 base=localhost/legionio-lab/execution-environment-base:latest
 image=localhost/legionio-lab/execution-environment:latest
 work=$LEGIONIO_BUILD/execution-environment
-dist=$LEGIONIO_BUILD/dist
 
-archive=$(find "$dist" -name '*.tar.gz' -printf '%T@ %p\n' 2> /dev/null | sort -n | tail -n 1 | cut -d' ' -f2-)
-[ -n "$archive" ] || die "there is no archive of the collection in $dist" "run 'make build'"
-# The whole path, since sudo has a PATH of its own. It comes with galaxy-importer.
+archive=$("$here/newest_archive.sh")
+# The whole path, since sudo has a PATH of its own.
 builder=$(command -v ansible-builder) || die "the environment of the tests has no ansible-builder" "run 'make execution-environment'"
 part=$("$LAB/parts.sh" path execution-environment)
 

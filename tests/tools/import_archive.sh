@@ -4,9 +4,7 @@
 # usage: in-stage.sh tests/tools/import_archive.sh
 set -euo pipefail
 
-dist=$LEGIONIO_BUILD/dist
-archive=$(find "$dist" -name '*.tar.gz' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
-[[ -n $archive ]] || { echo "No archive in $dist. Make one: make build" >&2; exit 1; }
+archive=$("$(dirname "${BASH_SOURCE[0]}")/newest_archive.sh")
 
 # It writes its result beside itself, and works on a copy of its own.
 work=$LEGIONIO_BUILD/importer
