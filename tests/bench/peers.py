@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people do without this collection, each a process of its own.
+"""What people do without this collection, and what a disk does alone, each a process of its own.
 
 usage: peers.py boto3 ENDPOINT BUCKET KEY FILE DIGEST     boto3's download_file, then hash the file
        peers.py get ENDPOINT BUCKET KEY FILE DIGEST       lex-ollama's flow: one GET into a file, then hash the file
@@ -9,6 +9,7 @@ usage: peers.py boto3 ENDPOINT BUCKET KEY FILE DIGEST     boto3's download_file,
                                                           LIST is a file with a digest a line
        peers.py each-synced ...                           the same, each synced to the disk before it gets its name
        peers.py rehash FOLDER                             lex-ollama's second run: hash what is there
+       peers.py write FOLDER COUNT SIZE                   write so many files of so many bytes each, and sync each
 Credentials come from the environment.
 """
 
@@ -18,10 +19,14 @@ import hashlib
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 _BLOCK = 1024 * 1024
+
+#: Not zeros, which a disk could store in another way.
+_BYTES = memoryview(bytes(range(256)) * (_BLOCK // 256))
 
 
 def client(endpoint: str) -> Any:
@@ -51,11 +56,24 @@ def get(s3: Any, bucket: str, key: str, path: Path, digest: str) -> None:
     check(path, digest)
 
 
+def write(path: Path, size: int) -> None:
+    with path.open("wb", buffering=0) as file:
+        for offset in range(0, size, _BLOCK):
+            file.write(_BYTES[: min(_BLOCK, size - offset)])
+        os.fsync(file.fileno())
+
+
 def main() -> None:
     what, *arguments = sys.argv[1:]
     if what == "rehash":
         for path in sorted(Path(arguments[0]).iterdir()):
             check(path, path.name.replace("-", ":"))
+        return
+    if what == "write":
+        folder, count, size = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+        # As many threads as an import has. Other threads write while one waits for the disk.
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: write(folder / str(number), size), range(count)))
         return
     endpoint, bucket, key, place, wanted = arguments
     s3 = client(endpoint)

@@ -217,6 +217,11 @@ class Campaign:
             if arrival.queue in odd and odd[arrival.queue].served and not self._is_right_end(arrival)
         ]
         problems += [
+            f"{odd[arrival.queue]} was carried out: {arrival.body[:300]!r}"
+            for arrival in arrivals
+            if arrival.queue in odd and odd[arrival.queue].forbidden and self._subject.is_right(arrival)
+        ]
+        problems += [
             f"The honest message {name} was answered {answer.body[:300]!r}"
             for name, answer in answers.items()
             if not self._subject.is_right(answer)

@@ -24,6 +24,7 @@ class Draft:
     :ivar fields: of the body, each as JSON; without use when there is another ``body``.
     :ivar answered: whether its receiver owes it an answer.
     :ivar served: whether that is the answer to an honest message: nothing that decides about it is odd.
+    :ivar forbidden: whether its receiver must not carry it out.
     :ivar refusable: whether the broker itself may refuse it.
     :ivar expires: whether the broker may drop it before anybody sees it.
     :ivar copies: how often it is sent.
@@ -35,6 +36,7 @@ class Draft:
     body: Optional[bytes] = None
     answered: bool = True
     served: bool = True
+    forbidden: bool = False
     refusable: bool = False
     expires: bool = False
     forged_deaths: bool = False
@@ -49,6 +51,7 @@ class OddMessage:
     :ivar oddities: names of what is odd about it.
     :ivar answered: whether its receiver owes it an answer in the reply queue that it was given.
     :ivar served: whether that is the answer to an honest message.
+    :ivar forbidden: whether its receiver must not carry it out.
     """
 
     oddities: tuple[str, ...]
@@ -56,6 +59,7 @@ class OddMessage:
     answered: bool
     served: bool
     refusable: bool
+    forbidden: bool = False
     copies: int = 1
 
     def __str__(self) -> str:
@@ -109,5 +113,6 @@ def finished(draft: Draft, exchange: str, routing_key: str) -> OddMessage:
         answered=draft.answered and not draft.expires,
         served=draft.answered and draft.served and not draft.expires,
         refusable=draft.refusable,
+        forbidden=draft.forbidden,
         copies=draft.copies,
     )

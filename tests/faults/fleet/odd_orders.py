@@ -15,8 +15,8 @@ from .odd_json import odd_depth, odd_text, odd_value, plain
 #: The model that the mirror of the test has.
 MODEL = "smollm2:135m"
 
-_EXCHANGE = "lex.ollama"
-_KEY = "lex.ollama.runners.s3_models.import_from_s3"
+EXCHANGE = "lex.ollama"
+KEY = "lex.ollama.runners.s3_models.import_from_s3"
 
 _NAMES = (
     MODEL,
@@ -36,21 +36,22 @@ _NAMES = (
 
 def honest_order(reply_to: str, correlation_id: str) -> OddMessage:
     """Return a valid broadcast, which asks for the plan of an import."""
-    return finished(_draft(reply_to.encode(), correlation_id.encode()), _EXCHANGE, _KEY)
+    return finished(draft_of(reply_to, correlation_id), EXCHANGE, KEY)
 
 
 def odd_order(random: Random, reply_to: str, correlation_id: str) -> OddMessage:
     """Return a broadcast with one to three oddities."""
-    draft = _draft(reply_to.encode(), correlation_id.encode())
-    return finished(changed(random, draft, ODDITIES), _EXCHANGE, _KEY)
+    draft = draft_of(reply_to, correlation_id)
+    return finished(changed(random, draft, ODDITIES), EXCHANGE, KEY)
 
 
-def _draft(reply_to: bytes, correlation_id: bytes) -> Draft:
+def draft_of(reply_to: str, correlation_id: str) -> Draft:
+    """Return a valid broadcast to change."""
     properties = {
         "content_type": short_string(b"application/json"),
-        "correlation_id": short_string(correlation_id),
-        "message_id": short_string(b"bcast_" + correlation_id),
-        "reply_to": short_string(reply_to),
+        "correlation_id": short_string(correlation_id.encode()),
+        "message_id": short_string(b"bcast_" + correlation_id.encode()),
+        "reply_to": short_string(reply_to.encode()),
     }
     return Draft(properties, [], {"function": b'"plan_import_from_s3"', "model": plain(MODEL)})
 

@@ -23,7 +23,7 @@ from fleet_parts import ScriptedOllama, channel_to, delete_queues
 from mirror_lab import Model, new_bucket
 
 from .campaign import HONEST_EVERY, ROUND, Campaign, Subject
-from .fuzzed_updater import FuzzedUpdater
+from .fuzzed_updater import FuzzedUpdater, SignedUpdater
 from .fuzzed_worker import FuzzedWorker
 from .odd_orders import MODEL
 
@@ -93,11 +93,14 @@ def test_worker_with_malformed_messages_answers_every_valid_one(
 
 
 @pytest.mark.every_version
-def test_updates_with_malformed_broadcasts_report_every_valid_one(shared_broker: Any, s3: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", [FuzzedUpdater, SignedUpdater], ids=["any", "signed"])
+def test_updates_with_malformed_broadcasts_report_every_valid_one(
+    target: type[FuzzedUpdater], shared_broker: Any, s3: Any, tmp_path: Path
+) -> None:
     print(f"FUZZ_SEED={SEED}")
     mirror = new_bucket(s3)
     Model(MODEL, [b"weights", b"template"]).publish(Mirror(mirror))
-    subject = FuzzedUpdater(shared_broker, mirror, tmp_path)
+    subject = target(shared_broker, mirror, tmp_path)
     campaign = Campaign(shared_broker, subject, SEED)
     try:
         subject.start()

@@ -28,14 +28,12 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror 
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 from blob_servers import SECRET, serving
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_parts import ODD_TABLE, channel_to, delete_queues, eventually, raw_tables
 from fleet_worker._fleet.broadcasts import IMPORT, Order, order_message
 from fleet_worker._fleet.topology import updates_permissions
 from fleet_worker._mirror.signing.keys import PrivateKey
 from mirror_lab import Model, assert_sound, digest_of, new_bucket
-from updater_parts import Updater, updates_configuration
+from updater_parts import Signer, Updater, updates_configuration
 
 SMALL = "smollm2:135m"
 LOGIN = ("broker_host", "broker_port", "broker_username", "broker_password")
@@ -168,33 +166,18 @@ def test_broadcast_of_a_forbidden_model_is_refused(
     assert not (node.store / "manifests").exists()
 
 
-def test_unsigned_model_is_refused_by_a_node_that_demands_signatures(
-    clean_broker: Any, updater: Callable[..., Updater], model: Model, tmp_path: Path
-) -> None:
-    made = ec.generate_private_key(ec.SECP256R1()).public_key()
-    pem = made.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-    updater("gpu-01", signatures={"policy": "enforce", "keys": [pem]})
-    error = task(clean_broker)["nodes"]["gpu-01"]["error"]
-    assert error["code"] == "model_unsigned" and "enforce of *" in error["message"]
-    assert not (tmp_path / "models-gpu-01" / "manifests").exists()
-
-
-class Signer:
-    """A key of the fleet's operators, in a file, and the configuration of nodes that know it."""
-
-    def __init__(self, directory: Path, name: str = "signing") -> None:
-        directory.mkdir(exist_ok=True)
-        key = ec.generate_private_key(ec.SECP256R1())
-        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-        self.path = directory / f"{name}.pem"
-        self.path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-        public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-        self.broadcasts = {"keys": [public], "record": str(directory / "broadcasts.json")}
-
-
 @pytest.fixture
 def signer(tmp_path: Path) -> Signer:
     return Signer(tmp_path / "signer")
+
+
+def test_unsigned_model_is_refused_by_a_node_that_demands_signatures(
+    clean_broker: Any, updater: Callable[..., Updater], model: Model, signer: Signer, tmp_path: Path
+) -> None:
+    updater("gpu-01", signatures={"policy": "enforce", "keys": signer.broadcasts["keys"]})
+    error = task(clean_broker)["nodes"]["gpu-01"]["error"]
+    assert error["code"] == "model_unsigned" and "enforce of *" in error["message"]
+    assert not (tmp_path / "models-gpu-01" / "manifests").exists()
 
 
 @contextlib.contextmanager

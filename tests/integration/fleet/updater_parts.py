@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_parts import SOURCES, eventually
 
 
@@ -73,3 +75,16 @@ def updates_configuration(
         "s3-secret-key": mirror.secret_key or "",
     }
     return configuration, secrets
+
+
+class Signer:
+    """A key of the fleet's operators, in a file, and the configuration of nodes that know it."""
+
+    def __init__(self, directory: Path, name: str = "signing") -> None:
+        directory.mkdir(exist_ok=True)
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        self.path = directory / f"{name}.pem"
+        self.path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+        public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+        self.broadcasts = {"keys": [public], "record": str(directory / "broadcasts.json")}
