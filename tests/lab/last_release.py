@@ -66,7 +66,7 @@ def install(root: Path, commit: str, target: Path) -> None:
         subprocess.run([*galaxy, "build", "--output-path", scratch, str(tree)], check=True, stdout=sys.stderr)
         (built,) = Path(scratch).glob("*.tar.gz")
         # Without the staged tree, which is an installed collection to Ansible.
-        alone = {name: value for name, value in os.environ.items() if name != "ANSIBLE_COLLECTIONS_PATH"}
+        alone = {k: v for k, v in os.environ.items() if k not in ("ANSIBLE_COLLECTIONS_PATH", "PYTHONPATH")}
         subprocess.run(
             [*galaxy, "install", "--no-deps", "--collections-path", str(target), str(built)],
             check=True,
