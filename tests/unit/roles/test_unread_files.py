@@ -78,6 +78,16 @@ def test_file_moved_into_place_with_an_old_date_is_printed(tmp_path: Path, tools
     assert unread(tools, renewed, started=started) == [str(renewed)]
 
 
+def test_reloaded_file_alone_is_compared_with_the_reload(tmp_path: Path, tools: Path) -> None:
+    config = tmp_path / "config"
+    started = microseconds()
+    time.sleep(0.02)
+    config.write_text("")
+    assert unread(tools, started=started, RELOADED=str(config)) == [str(config)]
+    time.sleep(0.02)
+    assert unread(tools, started=started, changed=microseconds(), RELOADED=str(config)) == []
+
+
 def test_directory_that_lost_a_file_is_printed(tmp_path: Path, tools: Path) -> None:
     folder = tmp_path / "unit.d"
     folder.mkdir()
@@ -145,3 +155,11 @@ def test_role_and_worker_agree_on_what_a_reload_takes_over(evaluate: Any) -> Non
     source = (SCRIPT.parents[2] / "fleet_worker/files/fleet_worker/process/service.py").read_text()
     (listed,) = re.findall(r"^RELOADED = (\(.*\))$", source, re.MULTILINE)
     assert sorted(evaluate("fleet_worker", "__fleet_worker_reloaded_keys")) == sorted(ast.literal_eval(listed))
+
+
+def test_staged_release_notifies_no_handler() -> None:
+    """upgrade_fleet stages while the workers serve; a handler would restart all of them at once."""
+    tasks = SCRIPT.parents[2] / "fleet_worker/tasks"
+    for name in ("install.yml", "release.yml", "venv.yml", "interpreter.yml"):
+        assert "notify" not in (tasks / name).read_text(), name
+    assert "notify" not in (SCRIPT.parents[1] / "tasks/stage.yml").read_text()
