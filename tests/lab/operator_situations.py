@@ -253,6 +253,9 @@ def two_ollamas(fleet: Fleet, directory: Path) -> None:
         "fleet_worker_metrics_listen": "127.0.0.1:9470",
         "fleet_worker_lanes": [{"type": "embed", "model": "all-minilm:latest"}],
         "fleet_worker_updates": False,
+        # Its requirements are those of the first worker and some more, in the same root.
+        "fleet_worker_cluster_secret": "a secret of the cluster" * 2,
+        "fleet_worker_decrypt": True,
     }
     play = own_play(directory, "fleet_worker", hosts="node1", **second)
     check = fleet.run("a second worker in check mode", "--check", "--diff", playbook=play)
@@ -262,12 +265,13 @@ def two_ollamas(fleet: Fleet, directory: Path) -> None:
     expect(
         on("node1", "systemctl is-active second fleet-worker fleet-worker-updates").split() == ["active"] * 3, "units"
     )
-    fleet.changes_nothing("the first worker beside it")
+    fleet.changes("the first worker with the environment of both")
+    fleet.changes_nothing("the second worker beside it", playbook=play)
     remove = {"fleet_worker_name": "second", "fleet_worker_updates": False}
     fleet.changes("the second worker is removed", playbook="legionio.ollama.remove_fleet", **remove)
     expect(not on("node1", "ls -d /etc/systemd/system/second* /etc/legionio/second* || true"), "something is left")
     on("node1", "systemctl disable --now -q ollama-second; rm /etc/systemd/system/ollama-second.service")
-    fleet.changes_nothing("the first worker after it")
+    fleet.changes("the first worker with its own environment")
 
 
 SITUATIONS: tuple[Callable[[Fleet, Path], None], ...] = (
