@@ -19,6 +19,7 @@ moment() { # moment INTERFACE PROPERTY
 }
 
 newer() { # newer MICROSECONDS PATH...
+    [ $# -gt 1 ] || return 0
     since=$(printf '@%d.%06d' "$(($1 / 1000000))" "$(($1 % 1000000))")
     shift
     find "$@" -newerct "$since" 2>/dev/null
