@@ -26,7 +26,12 @@ class RangeStream(Protocol):
 
 
 class Source(Protocol):
-    """The source of the bytes of one blob. Several threads use a source at the same time."""
+    """The source of the bytes of one blob. Several threads use a source at the same time.
+
+    :ivar version: how often another object has taken the place of the first one.
+    """
+
+    version: int
 
     def open(self, start: int, stop: int) -> RangeStream:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive.
@@ -34,8 +39,11 @@ class Source(Protocol):
         :raises ObjectChangedError: if the object is no longer the one that was opened first.
         """
 
-    def refresh(self) -> None:
-        """Read from the object that has replaced the first one, if it can be the same blob."""
+    def refresh(self, version: int) -> bool:
+        """Read from the object that has replaced the one of a version, if it can be the same blob.
+
+        :return: whether this call has looked for the new object; false if another thread has done so.
+        """
 
 
 class Hash(Protocol):

@@ -215,6 +215,7 @@ class Engine:
         """Receive a piece, with as many requests as needed. Stop early if the run or the transfer fails."""
         source, start, view, failures = run.transfer.source, piece.start, piece.view, 0
         while piece.got < len(view) and self._error is None and run.transfer.error is None:
+            version = source.version
             try:
                 with contextlib.closing(source.open(start + piece.got, start + len(view))) as stream:
                     while piece.got < len(view) and not self._is_over():
@@ -227,11 +228,11 @@ class Engine:
                             self._wait(debt)
             except ObjectChangedError:
                 # The name of a blob is the digest of its content, so the new object should have the same content.
-                with self._changed:
-                    run.replaced += 1
-                if run.replaced > REPLACEMENTS:
+                if version == source.version and run.replaced >= REPLACEMENTS:
                     raise
-                source.refresh()
+                if source.refresh(version):
+                    with self._changed:
+                        run.replaced += 1
             except CollectionError as error:
                 failures += 1
                 if not self._retry.covers(error) or self._retry.is_final(failures):

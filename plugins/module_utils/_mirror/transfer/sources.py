@@ -15,9 +15,13 @@ from ..s3.objects import ObjectState
 
 
 class ObjectSource:
-    """The content of one object, as its state describes it."""
+    """The content of one object, as its state describes it.
+
+    :ivar version: how often another object has taken its place.
+    """
 
     def __init__(self, mirror: Mirror, state: ObjectState) -> None:
+        self.version = 0
         self._mirror = mirror
         self._state = state
         self._lock = threading.Lock()
@@ -52,13 +56,19 @@ class ObjectSource:
                 "The object is damaged, or a proxy changes it: remove the object from the bucket and publish it again"
             )
 
-    def refresh(self) -> None:
-        """Read from the object that has replaced the first one, if it can have the same content.
+    def refresh(self, version: int) -> bool:
+        """Read from the object that has replaced the one of a version, if it can have the same content.
 
+        All running requests fail when an object is replaced. The first of them looks for the new object.
+
+        :param version: the version when the failed request began.
+        :return: whether this call has looked for the new object.
         :raises ObjectMissingError: if the object was removed.
         :raises ObjectChangedError: if the object has another size.
         """
         with self._lock:
+            if version != self.version:
+                return False
             url = self._mirror.settings.url(self._state.key)
             state = self._mirror.find(self._state.key)
             if state is None:
@@ -72,3 +82,5 @@ class ObjectSource:
                     key=self._state.key,
                 )
             self._state = state
+            self.version += 1
+            return True

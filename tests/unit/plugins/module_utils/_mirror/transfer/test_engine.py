@@ -70,6 +70,7 @@ class Source:
         self.asked = []
         self.streams = []
         self.refreshed = 0
+        self.version = 0
         self.lock = threading.Lock()
 
     def open(self, start, stop):
@@ -84,8 +85,13 @@ class Source:
         self.streams.append(stream)
         return stream
 
-    def refresh(self):
-        self.refreshed += 1
+    def refresh(self, version):
+        with self.lock:
+            if version != self.version:
+                return False
+            self.version += 1
+            self.refreshed += 1
+            return True
 
 
 class Target:
@@ -377,6 +383,22 @@ def test_run_object_replaced_by_the_same_bytes_is_read_on():
     assert each.source.refreshed == 1
     assert each.target.state == "committed"
     assert each.received == 5000
+
+
+def test_run_object_replaced_once_fails_all_running_requests_and_is_read_on():
+    each = transfer(os.urandom(8000))
+    source, opened, stale = each.source, each.source.open, threading.Barrier(6)
+
+    def replaced_once(start, stop):
+        if source.version == 0:
+            stale.wait(10)
+            raise ObjectChangedError("changed")
+        return opened(start, stop)
+
+    source.open = replaced_once
+    engine(concurrency=6).run([each])
+    assert each.target.state == "committed"
+    assert source.refreshed == 1
 
 
 def test_run_object_that_is_replaced_all_the_time_is_a_failure():

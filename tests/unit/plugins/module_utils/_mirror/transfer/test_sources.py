@@ -37,7 +37,7 @@ def test_open_replaced_object_is_changed_until_it_is_refreshed(source, memory_mi
     memory_mirror.objects[KEY] = b"abcdefghij"
     with pytest.raises(ObjectChangedError):
         source.open(3, 7)
-    source.refresh()
+    source.refresh(source.version)
     assert read(source.open(3, 7), 4) == b"defg"
 
 
@@ -59,13 +59,13 @@ def test_open_server_that_refuses_its_own_etag_is_asked_without(source, memory_m
 def test_refresh_removed_object_is_missing(source, memory_mirror):
     del memory_mirror.objects[KEY]
     with pytest.raises(ObjectMissingError, match="was removed during the read"):
-        source.refresh()
+        source.refresh(source.version)
 
 
 def test_refresh_object_of_another_size_cannot_be_the_same(source, memory_mirror):
     memory_mirror.objects[KEY] = b"short"
     with pytest.raises(ObjectChangedError, match="had 10 bytes and was replaced by 5"):
-        source.refresh()
+        source.refresh(source.version)
 
 
 @pytest.mark.parametrize(
