@@ -37,6 +37,9 @@ FAILURES = 4
 BUSY_REST = 0.5
 LONGEST_REST = 15.0
 
+#: The busy answers in a row, several seconds, after which an import no longer waits for this neighbour.
+BUSY_IN_A_ROW = 12
+
 #: The verdicts on a neighbour.
 GOOD, LIED, FAILED = "good", "lied", "failed"
 
@@ -93,7 +96,13 @@ class Neighbour:
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._endpoint = Endpoint(host, port, connect_timeout=CONNECT_TIMEOUT, silence=SILENCE, tls=tls)
         self._failures = 0
+        self._busy = 0  # answers in a row that it is busy
         self._rests_until = 0.0
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the neighbour has been busy for so long that its pieces count as missing."""
+        return self._busy >= BUSY_IN_A_ROW
 
     @property
     def usable(self) -> bool:
@@ -137,12 +146,13 @@ class Neighbour:
 
     def worked(self, count: int) -> None:
         """Count right bytes from this neighbour, which also ends a row of failures."""
-        self._failures = 0
+        self._failures = self._busy = 0
         self.received += count
 
     def failed(self, error: OSError) -> None:
         """Record a failure. The neighbour is not asked for a while, and not at all after several failures in a row."""
         if isinstance(error, NeighbourBusyError):
+            self._busy += 1
             self._rests_until = time.monotonic() + BUSY_REST * random.uniform(0.5, 1.5)  # noqa: S311
             return
         if isinstance(error, NeighbourLacksError):

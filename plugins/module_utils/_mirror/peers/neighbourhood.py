@@ -112,12 +112,14 @@ class Watch:
 
     @property
     def alone(self) -> bool:
-        """Whether no neighbour has or imports the blob."""
-        return not any(one.view for one in self._neighbours)
+        """Whether no neighbour has or imports the blob, except neighbours that have been busy for long."""
+        return not any(one.view and not one.overloaded for one in self._neighbours)
 
     def spread(self, number: int) -> int:
         """Return the number of neighbours that have a piece, or are reading it from the mirror."""
-        return sum(1 for one in self._neighbours if one.view and one.view.marks[number] in (PRESENT, CLAIMED))
+        return sum(
+            one.view.marks[number] in (PRESENT, CLAIMED) for one in self._neighbours if one.view and not one.overloaded
+        )
 
     def owner(self, number: int) -> str:
         """Return the reader that a piece belongs to."""

@@ -170,7 +170,6 @@ class Swarm:
             number, neighbour = mirror, None
         if number is None:
             return self._second_try(now, sources)
-        self._starved_since = None
         self._needed &= ~(1 << number)
         return self._begin(number, neighbour, now)
 
@@ -304,6 +303,7 @@ class Swarm:
     def _read_mirror(self, number: int, buffer: memoryview) -> None:
         start, stop = self._file.pieces.bounds(number)
         view = buffer[: stop - start]
+        version = self._transfer.source.version
         try:
             with contextlib.closing(self._transfer.source.open(start, stop)) as stream:
                 whole = self._receive(number, stream, view, False)
@@ -318,20 +318,20 @@ class Swarm:
         except CollectionError as error:
             if not PIECE_READS.covers(error):
                 raise
-            self._mirror_failed(error)
+            self._mirror_failed(error, version)
         finally:
             with self._woken:
                 self._mirror_requests -= 1
                 self._file.release(number)
                 self._end(number, None)
 
-    def _mirror_failed(self, error: CollectionError) -> None:
+    def _mirror_failed(self, error: CollectionError, version: int) -> None:
         with self._lock:
             self._mirror_failures += 1
             failures = self._mirror_failures
             self._mirror_rests_until = time.monotonic() + PIECE_READS.pause(failures)
         if isinstance(error, ObjectChangedError):
-            self._transfer.source.refresh()
+            self._transfer.source.refresh(version)
         if PIECE_READS.is_final(failures, requests=self._concurrency):
             raise error
 
@@ -343,6 +343,9 @@ class Swarm:
             del self._under_way[number]
             if not self._file.present[number]:
                 self._needed |= 1 << number
+        if self._file.present[number]:
+            # An attempt alone does not count: a neighbour that is always busy would keep the node from the mirror.
+            self._starved_since = None
         if not self._file.lacking:
             self._woken.notify_all()
         else:

@@ -10,13 +10,16 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorUnreachableError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
     LIED,
     Neighbour,
+    NeighbourBusyError,
     NeighbourError,
     View,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Watch
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import (
     PieceHasher,
@@ -60,6 +63,7 @@ class MirrorSource:
     """The blob in the mirror."""
 
     def __init__(self, content=CONTENT, broken=0):
+        self.version = 0
         self.content = content
         self.broken = broken
         self.opened = []
@@ -71,8 +75,9 @@ class MirrorSource:
             return Bytes(self.content[start:stop], breaks_after=10)
         return Bytes(self.content[start:stop])
 
-    def refresh(self):
-        pass
+    def refresh(self, version):
+        self.version += 1
+        return True
 
 
 class ScriptedNeighbour(Neighbour):
@@ -214,6 +219,23 @@ def test_run_neighbour_that_hangs_up_costs_its_pieces_nothing(file, monkeypatch)
     monkeypatch.setattr(swarm_file, "STARVATION", 0.2)
     finished(swarm_of(file, MirrorSource(), [ScriptedNeighbour("broken", content=None)]))
     assert file.digest() == DIGEST
+
+
+def test_run_neighbour_that_is_always_busy_does_not_keep_the_node_from_the_mirror(file, monkeypatch):
+    """Its worker serves without a pause, or all its uploads are taken."""
+    monkeypatch.setattr(neighbour_file, "BUSY_REST", 0.005)
+    busy = ScriptedNeighbour("busy")
+
+    def refused(*_arguments):
+        raise NeighbourBusyError("it is busy")
+
+    busy.open = refused
+    source = MirrorSource()
+    swarm = swarm_of(file, source, [busy])
+    swarm._watch = Watch([busy], file.pieces, file.importer)
+    finished(swarm)
+    assert file.digest() == DIGEST
+    assert sorted(source.opened) == list(range(PIECES))
 
 
 def test_run_mirror_breaks_off_pieces_come_again(file):
