@@ -99,6 +99,14 @@ class ImportPlanner:
             self._need_room(plan)
         return plan
 
+    def forget(self) -> None:
+        """Let the next plan ask the mirror again."""
+        self._wanted.forget()
+
+    def remember_signature(self, name: ModelName) -> None:
+        """Record when a model was signed, whose blobs are all in place."""
+        self._wanted.remember_signatures([name])
+
     def _blob_changes(self) -> list[BlobChange]:
         blobs = distinct_blobs(self.manifests)
         return [_blob_change(blob, problem) for blob, problem in zip(blobs, self._destination.problems(blobs))]

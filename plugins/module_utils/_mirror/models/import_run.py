@@ -90,6 +90,8 @@ class ImportRun:
             self._store.prepare()
             workspace, ownership = self._store.workspace, self._store.ownership
             with exclusive(workspace, ownership, self._wait.on_wait, within=self._wait.within):
+                # Another run may have imported a newer model during the wait for the lock.
+                self._planner.forget()
                 plan = self._apply_until_stable()
         finally:
             self._report.seconds = time.monotonic() - start
@@ -164,6 +166,8 @@ class ImportRun:
         """Write the manifest of a model whose blobs have arrived. If some vanished, the next round delivers them."""
         if not self._delivery.is_complete(model):
             return
+        # Before the manifest: after a kill between the two, no older signature can replace the new model.
+        self._planner.remember_signature(model.name)
         if model.after and model.action != KEEP:
             # The names of all blobs must be on the disk before that of the manifest.
             self._store.sync_blobs()
@@ -175,9 +179,12 @@ class ImportRun:
         asked = self._store.asked_ownership
         if asked is None:
             return
+        users = self._users()
         for blob in plan.of(KEEP):
-            self._store.blobs.set_access(blob_file_name(blob.digest), asked)
-            self._inspector.note(blob.digest)
+            # A plan also keeps blobs that no model of the plan uses. Nobody has inspected these.
+            if blob.digest in users:
+                self._store.blobs.set_access(blob_file_name(blob.digest), asked)
+                self._inspector.note(blob.digest)
         for model in plan.models:
             if model.action == KEEP:
                 self._store.set_manifest_access(model.name, asked)

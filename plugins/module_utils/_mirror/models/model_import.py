@@ -74,12 +74,9 @@ class ModelImport:
 
     def apply(self) -> Plan:
         """Plan once more under the lock of the store, and carry out the plan, as :meth:`ImportRun.apply` does."""
-        try:
-            return self._run.apply()
-        finally:
-            self._wanted.remember_signatures(self.report.models)
+        return self._run.apply()
 
     def remember(self) -> None:
         """Save the records of verified blobs, so that the next run need not hash them, and of verified signatures."""
         self._inspector.remember()
-        self._wanted.remember_signatures(self._wanted.names)
+        self._wanted.remember_kept_signatures()

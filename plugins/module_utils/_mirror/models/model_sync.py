@@ -105,14 +105,11 @@ class ModelSync:
 
     def apply(self) -> Plan:
         """Plan once more under the lock of the store, carry out the plan, and make sure the server lists the models."""
-        try:
-            plan = self._run.apply()
-            self._destination.must_list(self._planner.manifests)
-        finally:
-            self._wanted.remember_signatures(self.report.models)
+        plan = self._run.apply()
+        self._destination.must_list(self._planner.manifests)
         return plan
 
     def remember(self) -> None:
         """Save the records of verified blobs, so that the next run need not hash them, and of verified signatures."""
         self._inspector.remember()
-        self._wanted.remember_signatures(self._wanted.names)
+        self._wanted.remember_kept_signatures()

@@ -40,7 +40,11 @@ class SignatureCheck:
         self._mirror = mirror
         self._store = store
         self._policy = policy
-        self._known = read_signed(store.find_workspace()) if policy.demands else {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all checks, and read the records of the store again."""
+        self._known = read_signed(self._store.find_workspace()) if self._policy.demands else {}
         self._found: dict[ModelName, ModelSignature] = {}
         self.warnings: list[str] = []
 
@@ -90,11 +94,14 @@ class SignatureCheck:
         return dict(self._found)
 
     def remember(self, names: Iterable[ModelName]) -> None:
-        """Record when some models were signed. Must be called when the store has the models.
+        """Record when some models were signed. Must be called when the store has the models, or all their blobs.
 
         :param names: the names of the models in any spelling.
+        :raises DirectoryError: if the records cannot be written.
         """
         keys = {name.key for name in names}
         signed = {name: (found.digest, found.moment) for name, found in self._found.items() if name.key in keys}
         if signed and self._store.exists:
-            write_signed(self._store.workspace, signed, self._store.ownership)
+            write_signed(
+                self._store.workspace, signed, self._store.ownership, allow_rollback=self._policy.allow_rollback
+            )

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Optional
 
 from ..._ollama.manifests import Layer, Manifest, ManifestError
 from ..._ollama.names import ModelName
+from ..._ollama.safe_fs import DirectoryError
 from ..errors import MirrorIncompleteError, ObjectMissingError
 from ..peers.piece_list import MAX_LIST, PieceList
 from ..s3.mirror import READERS, Mirror
@@ -23,7 +25,7 @@ from .signature_check import SignatureCheck
 
 
 class WantedModels:
-    """Some models of a mirror. Each manifest and each object's state is requested once.
+    """Some models of a mirror. Each manifest and each object's state is requested once, until :meth:`forget`.
 
     :ivar signatures: checks the signature of each manifest; ``None`` for no check.
     """
@@ -47,6 +49,12 @@ class WantedModels:
                 self._manifests = dict(zip(self.names, pool.map(self._manifest, self.names)))
         return self._manifests
 
+    def forget(self) -> None:
+        """Forget the answers of the mirror, for example after a wait in which a model may have been published."""
+        self._manifests, self._objects = {}, {}
+        if self.signatures is not None:
+            self.signatures.forget()
+
     def _manifest(self, name: ModelName) -> Manifest:
         raw = self._mirror.manifest(name)
         if raw is None:
@@ -69,9 +77,17 @@ class WantedModels:
         return () if self.signatures is None else self.signatures.warnings
 
     def remember_signatures(self, names: Iterable[ModelName]) -> None:
-        """Record when some of the models were signed. Must be called when the store has the models."""
+        """Record when some of the models were signed, as :meth:`SignatureCheck.remember` does."""
         if self.signatures is not None:
             self.signatures.remember(names)
+
+    def remember_kept_signatures(self) -> None:
+        """Record when the models were signed, if an import has nothing to change.
+
+        A user who may only read the store cannot record it, and needs no record: he cannot import a model.
+        """
+        with contextlib.suppress(DirectoryError):
+            self.remember_signatures(self.names)
 
     def find_blobs(self, blobs: Sequence[BlobChange], manifests: Mapping[ModelName, Manifest]) -> None:
         """Find the objects of some blobs. An empty blob needs no object.

@@ -36,9 +36,19 @@ def read_signed(workspace: Optional[Directory]) -> dict[str, SignedModel]:
         return {}
 
 
-def write_signed(workspace: Directory, models: Mapping[ModelName, SignedModel], ownership: Ownership) -> None:
-    """Add models to the records. Records that other processes wrote meanwhile stay."""
+def write_signed(
+    workspace: Directory, models: Mapping[ModelName, SignedModel], ownership: Ownership, *, allow_rollback: bool
+) -> None:
+    """Add models to the records. Records that other processes wrote meanwhile stay.
+
+    :param allow_rollback: whether an earlier signature may replace a later one. Otherwise the later time stays, also
+        for the same model: somebody who can write to the mirror can put back every signature that it ever had.
+    """
     known = read_signed(workspace)
-    added = {name.key: signed for name, signed in models.items()}
+    added = {
+        name.key: signed
+        for name, signed in models.items()
+        if allow_rollback or signed[1] >= known.get(name.key, signed)[1]
+    }
     if any(known.get(key) != signed for key, signed in added.items()):
         write_records(workspace, _FILE, _KIND, {**known, **added}, ownership)

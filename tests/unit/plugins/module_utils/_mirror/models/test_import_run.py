@@ -10,7 +10,7 @@ import os
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import ObjectMissingError, WrongDigestError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models import import_run
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.import_run import StoreRaceError
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.import_run import ImportRun, StoreRaceError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.lock import LockWait, exclusive
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import partial_file
@@ -133,11 +133,27 @@ def test_apply_kept_blob_that_no_manifest_names_is_touched(memory_mirror, store)
     assert os.stat(path).st_mtime > 1
 
 
+def test_apply_newer_model_that_was_published_during_the_wait_is_imported(memory_mirror, store):
+    memory_mirror.put(A.full, b"one")
+    made = ModelImport(memory_mirror, store, [A])
+    assert made.plan().changed
+    newer = memory_mirror.put(A.full, b"two")
+    ModelImport(memory_mirror, store, [A]).apply()
+    made.apply()
+    assert store.manifest(A) == newer
+    assert made.report.downloaded == []
+
+
 def test_apply_object_that_vanishes_is_named(memory_mirror, store, monkeypatch):
     memory_mirror.put(A.full, b"one")
     made = ModelImport(memory_mirror, store, [A])
-    made.plan()
-    del memory_mirror.objects[memory_mirror.layout.blob_key(digest_of(b"one"))]
+    keep = ImportRun._keep_from_pruning
+
+    def vanish(run, plan):
+        del memory_mirror.objects[memory_mirror.layout.blob_key(digest_of(b"one"))]
+        keep(run, plan)
+
+    monkeypatch.setattr(ImportRun, "_keep_from_pruning", vanish)
     with pytest.raises(ObjectMissingError) as caught:
         made.apply()
     assert caught.value.details["digest"] == digest_of(b"one")

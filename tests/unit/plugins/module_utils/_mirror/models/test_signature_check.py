@@ -10,6 +10,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     MirrorAccessError,
     MirrorUnreachableError,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models import signature_check
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_import import ModelImport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_publish import ModelPublisher
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.model_sync import ModelSync, ServerAccess
@@ -26,6 +27,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.po
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Manifest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import NotPermittedError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 from ..signing.signed_models import OTHER, RING, SIGNER
@@ -116,6 +118,53 @@ def test_import_of_an_older_model_is_refused_unless_a_rollback_is_allowed(memory
     importer(memory_mirror, store, allowed).apply()
     assert store.manifest(NAME) == old.raw
     assert not importer(memory_mirror, store, ENFORCE).plan().changed, "it is the one that was imported last"
+
+
+def test_older_signature_of_the_same_model_does_not_lower_the_record(memory_mirror, store):
+    """Somebody who can write to the mirror puts back the old signatures of a model, one after the other."""
+    put(memory_mirror, b"good", moment=1_700_000_000.0)
+    old = dict(memory_mirror.objects)
+    put(memory_mirror, b"bad", moment=1_700_000_001.0)
+    withdrawn = dict(memory_mirror.objects)
+    put(memory_mirror, b"good", moment=1_700_000_002.0)
+    importer(memory_mirror, store, ENFORCE).apply()
+    memory_mirror.objects.update(old)
+    kept = importer(memory_mirror, store, ENFORCE)
+    assert not kept.plan().changed
+    kept.remember()
+    memory_mirror.objects.update(withdrawn)
+    with pytest.raises(ModelRollbackError):
+        importer(memory_mirror, store, ENFORCE).plan()
+
+
+def test_record_of_a_signature_is_written_before_the_manifest(memory_mirror, store, monkeypatch):
+    put(memory_mirror, b"old", moment=1_700_000_000.0)
+    old = dict(memory_mirror.objects)
+    put(memory_mirror, b"new", moment=1_700_000_001.0)
+
+    def killed(name, raw):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            importer(memory_mirror, store, ENFORCE).apply()
+    memory_mirror.objects.update(old)
+    with pytest.raises(ModelRollbackError):
+        importer(memory_mirror, store, ENFORCE).plan()
+
+
+def test_unchanged_import_by_a_reader_of_the_store_succeeds_without_a_record(memory_mirror, store, monkeypatch):
+    put(memory_mirror, b"weights")
+    importer(memory_mirror, store, SignaturePolicy()).apply()
+    reader = importer(memory_mirror, store, ENFORCE)
+    assert not reader.plan().changed
+
+    def refused(*_arguments, **_options):
+        raise NotPermittedError("no permission", remedy="none")
+
+    monkeypatch.setattr(signature_check, "write_signed", refused)
+    reader.remember()
 
 
 def test_import_of_an_older_model_in_another_spelling_is_refused(memory_mirror, store):
