@@ -26,7 +26,7 @@ from ..._ollama.manifests import Layer, Manifest, ManifestError
 from ..._ollama.names import ModelName, spellings
 from ..._ollama.safe_fs import explained
 from ..._ollama.store import Store
-from ..errors import ListError, MirrorAccessError
+from ..errors import ListError, MirrorAccessError, MirrorIncompleteError
 from ..s3 import etags
 from ..s3.mirror import READERS, Mirror
 from ..signing.bundle import MAX_SIGNATURE, SignatureError, sign, verify
@@ -37,6 +37,9 @@ from .catalog import matches, nearest
 from .model_removal import Removal, carry_out_removal, unused_blobs
 from .piece_publish import lacks_pieces, publish_pieces
 from .plan import ADD, KEEP, REPLACE, BlobChange, ModelChange, Plan
+
+#: How often a publication uploads blobs again that another publication removes.
+ROUNDS = 3
 
 
 class NotInStoreError(CollectionError):
@@ -170,13 +173,42 @@ class ModelPublisher:
                     self._sign(model.name, model.after)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
+                    kept = [blob for blob in model.after.blobs if blob.digest not in self.report.uploaded]
+                    self._keep(kept, model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)
                     self._mirror.look_at_written(key, model.after.digest)
+                    self._keep(kept, model.name)
                 if model.after:
                     self.report.models.append(model.name)
             self.report.removal = carry_out_removal(self._mirror, plan)
         finally:
             self.report.seconds = time.monotonic() - start
+
+    def _keep(self, blobs: Sequence[Layer], name: ModelName) -> None:
+        """Upload blobs again that the mirror had, and that somebody has removed since.
+
+        Another publication may remove blobs that no manifest names, also those of this model until its manifest is
+        there. So this is called before and after the manifest is written.
+
+        :raises MirrorIncompleteError: if the blobs are removed again and again.
+        """
+        for _round in range(ROUNDS):
+            with ThreadPoolExecutor(READERS) as pool:
+                keys = [self._mirror.layout.blob_key(blob.digest) for blob in blobs]
+                gone = [blob for blob, state in zip(blobs, pool.map(self._mirror.state, keys)) if state is None]
+            if not gone:
+                return
+            for blob in gone:
+                self._upload(BlobChange(blob.digest, blob.size, ADD), name)
+                if self._unlisted(blob):
+                    publish_pieces(self._mirror, self._store, blob.digest, blob.size)
+        raise MirrorIncompleteError(
+            f"Blobs of {name} were removed from {self._mirror.settings.where} while the model was published,"
+            f" {ROUNDS} times in a row",
+            remedy="Find the task that removes models from this mirror, and publish again",
+            name=name.full,
+            digest=gone[0].digest,
+        )
 
     def _needs_signature(self, model: ModelChange) -> bool:
         """Return whether a model must be signed: always with a new manifest, else if it has no valid signature."""

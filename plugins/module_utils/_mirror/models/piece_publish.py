@@ -11,8 +11,8 @@ import os
 from ..._ollama.digests import digest_of
 from ..._ollama.safe_fs import explained
 from ..._ollama.store import Store
-from ..errors import WrongDigestError
-from ..peers.piece_list import PieceHasher, has_pieces
+from ..errors import ObjectMissingError, WrongDigestError
+from ..peers.piece_list import MAX_LIST, PieceHasher, PieceList, PieceListError, has_pieces
 from ..s3.mirror import Mirror
 
 #: Bytes of one read.
@@ -20,8 +20,20 @@ _BLOCK = 1024 * 1024
 
 
 def lacks_pieces(mirror: Mirror, digest: str, size: int) -> bool:
-    """Return whether the mirror lacks the list of a blob that is large enough for one."""
-    return has_pieces(size) and mirror.state(mirror.layout.pieces_key(digest)) is None
+    """Return whether the mirror lacks the list of a blob that is large enough for one, or has a damaged list."""
+    if not has_pieces(size):
+        return False
+    key = mirror.layout.pieces_key(digest)
+    state = mirror.state(key)
+    if state is None:
+        return True
+    try:
+        content = mirror.read(key, MAX_LIST)
+        PieceList.parse(content, digest, size)
+    except (ObjectMissingError, PieceListError):
+        return True
+    # Without a recorded digest, only a read of the whole blob could show whether the digests of the pieces are right.
+    return state.digest is not None and state.digest != digest_of(content)
 
 
 def publish_pieces(mirror: Mirror, store: Store, digest: str, size: int) -> None:

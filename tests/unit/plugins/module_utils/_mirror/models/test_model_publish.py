@@ -13,6 +13,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.mod
     NotInStoreError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.plan import ADD, KEEP, REMOVE, REPLACE
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import LEAST_BLOB
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.byte_counter import ByteCounter
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import ManifestError
@@ -52,6 +53,31 @@ def key_of(mirror, content):
 
 def puts(mirror):
     return [key for name, key in mirror.store.requests if name == "put"]
+
+
+def test_apply_kept_blob_that_another_publication_removes_is_uploaded_again(memory_mirror, store):
+    memory_mirror.objects[key_of(memory_mirror, WEIGHTS)] = WEIGHTS
+    publisher = ModelPublisher(memory_mirror, store, [NAME])
+    plan = publisher.plan()
+    assert [blob.digest for blob in plan.of(KEEP)] == [digest_of(WEIGHTS)]
+    del memory_mirror.objects[key_of(memory_mirror, WEIGHTS)]
+    publisher.apply(plan)
+    assert memory_mirror.objects[key_of(memory_mirror, WEIGHTS)] == WEIGHTS
+
+
+def test_plan_damaged_list_of_pieces_is_written_again(publish, memory_mirror, store, tmp_path):
+    large = bytes(LEAST_BLOB)
+    memory_mirror.put(OTHER.full, large)
+    ModelImport(memory_mirror, store, [OTHER]).apply()
+    memory_mirror.objects.clear()
+    publish(OTHER)
+    key = memory_mirror.layout.pieces_key(digest_of(large))
+    right = memory_mirror.objects[key]
+    assert not ModelPublisher(memory_mirror, store, [OTHER]).plan().changed
+    memory_mirror.objects[key] = right[:-10] + b"0000000000"
+    plan, _report = publish(OTHER)
+    assert plan.pieces == (digest_of(large),)
+    assert memory_mirror.objects[key] == right
 
 
 def test_apply_empty_mirror_gets_blobs_before_the_manifest(publish, memory_mirror, store):
