@@ -158,9 +158,11 @@ class Store:
 
     def find_partials(self) -> Optional[Directory]:
         """Return the directory for partial files if it exists."""
-        if self._partials is None and self._blobs and self._blobs.device != self.root.device:
+        if self._partials is None and self._blobs:
+            # Only a trial shows whether files can be moved between two mounts of one file system (``partials``).
             self._partials = self._blobs.find(WORKSPACE)
-            return self._partials
+        if self._partials is None and self._blobs and self._blobs.device != self.root.device:
+            return None
         return self._partials or self.find_workspace()
 
     def room(self) -> tuple[str, Optional[int]]:

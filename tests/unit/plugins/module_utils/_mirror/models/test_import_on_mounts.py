@@ -75,8 +75,11 @@ def test_import_blobs_on_their_own_file_system_arrive(mounted, bring, tmp_path):
 def test_import_blobs_in_a_bind_mount_of_the_same_file_system_arrive(mounted, bring, tmp_path):
     (tmp_path / "data").mkdir()
     mounted(tmp_path / "models/blobs", "--bind", tmp_path / "data")
-    bring()
+    path = bring()
     assert (tmp_path / "data" / WORKSPACE).is_dir()
+    with Store(StoreSettings(str(path))) as store:
+        # A run that comes after an interrupted one must find the bytes that it has left.
+        assert store.find_partials().path == str(path / "blobs" / WORKSPACE)
 
 
 def test_import_blobs_behind_a_link_to_another_disk_arrive(mounted, bring, tmp_path):
