@@ -68,7 +68,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
             fetch = Fetch(mirror, options.key, path, options.digest, on_wait=module.warn, counter=counter)
             plan = fetch.plan()
             if plan.changed and not module.check_mode:
-                transferred = fetch.apply(plan, _ownership_of(path))
+                transferred = fetch.apply(plan, _ownership_of(path, asked=module.params["mode"] is not None))
     changed = plan.changed
     if not options.published and os.path.exists(path):
         changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
@@ -91,15 +91,19 @@ def _digest(checksum: Optional[str]) -> Optional[str]:
     return parse_digest(checksum if checksum.startswith("sha256") else f"sha256:{checksum}")
 
 
-def _ownership_of(path: str) -> Ownership:
-    """Return the owner and mode of the file that will be replaced, or of a new file by default."""
+def _ownership_of(path: str, *, asked: bool) -> Ownership:
+    """Return the owner and mode of the file that will be replaced, or of a new file by default.
+
+    :param asked: whether the task has a mode. The module sets that mode at the end, and until then nobody else may read
+        the file.
+    """
+    private = 0o600 if asked else 0o777
     try:
         state = os.stat(path)
     except OSError:
         mask = os.umask(0)
         os.umask(mask)
-        return Ownership(None, None, 0o666 & ~mask, None)
+        return Ownership(None, None, 0o666 & ~mask & private, None)
     root = os.geteuid() == 0
-    return Ownership(
-        state.st_uid if root else None, state.st_gid if root else None, stat.S_IMODE(state.st_mode) & 0o777, None
-    )
+    mode = stat.S_IMODE(state.st_mode) & private
+    return Ownership(state.st_uid if root else None, state.st_gid if root else None, mode, None)
