@@ -61,7 +61,7 @@ class ImportPlanner:
         self._destination = destination
 
     def plan(self) -> Plan:
-        """Return the plan. Each call asks the destination; the mirror is asked only once for each object.
+        """Return the plan. Each call asks the destination; the mirror is asked once for each object.
 
         :raises ModelMissingError: if the mirror lacks a model.
         :raises MirrorIncompleteError: if the mirror lacks a needed blob, or has it in another size.
