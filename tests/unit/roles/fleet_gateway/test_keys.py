@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fleet_gateway.domain.allowance import Allowances
 from fleet_gateway.domain.errors import GatewayError
+from fleet_gateway.http.body import model_of
 from fleet_gateway.http.keyholder import keyholder
 from fleet_gateway.settings.keys import PREFIX, KeyConfig, KeyRing, hash_of, new_key
 from fleet_gateway.settings.sections import ConfigError
@@ -165,3 +166,17 @@ def test_request_beyond_the_tokens_of_a_day_waits_for_midnight() -> None:
         with allowances.request(key(tokens_per_day=100)):
             pass
     assert refused.value.retry_after is not None and 1 <= refused.value.retry_after <= 86400
+
+
+def test_ring_is_read_again_when_the_permissions_of_the_file_change(tmp_path: Path) -> None:
+    """A file that the gateway could not read has the same content, size and time afterwards."""
+    keys = ring(tmp_path, "keys: []")
+    (tmp_path / "keys.yml").chmod(0o640)
+    assert keys.refresh()
+
+
+def test_allows_keeps_no_long_name_in_memory() -> None:
+    with pytest.raises(GatewayError) as caught:
+        model_of({"model": "x" * 2000})
+    assert caught.value.status == 404
+    assert len(caught.value.message) < 300

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleet_gateway.domain.errors import GatewayError
+from fleet_gateway.http.body import document_of
 from fleet_gateway.settings.keys import KeyRing, hash_of
 
 from .memory_front import CHAT, MODEL, Client, Front, run
@@ -111,3 +113,21 @@ def test_version_is_for_everybody_but_not_with_a_wrong_key(tmp_path: Path) -> No
         assert (await got(front, "/api/version", authorization="Bearer flg_wrong")).status == 401
 
     run(test())
+
+
+def test_show_without_a_key_is_refused_before_its_body(tmp_path: Path) -> None:
+    async def test() -> None:
+        path = tmp_path / "keys.yml"
+        path.write_text(f"keys: [{{name: alice, hash: '{hash_of('flg_right')}'}}]")
+        front = Front(tmp_path, keys=KeyRing(str(path)))
+        large = {"model": MODEL, "more": "x" * 100_000}
+        assert (await got(front, "/api/show", "POST", large)).status == 401
+        assert (await got(front, "/api/show", "POST", large, authorization="Bearer flg_right")).status == 413
+
+    run(test())
+
+
+def test_body_with_too_many_values_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GatewayError) as caught:
+        document_of(b'{"a": [' + b",".join([b"{}"] * 150_000) + b"]}")
+    assert caught.value.status == 413

@@ -10,10 +10,14 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
+from .._fleet.json_size import MAX_VALUES, has_more_values
 from .._ollama.json_text import NestedTooDeeplyError, read_json
 from ..domain.errors import GatewayError
 from ..runtime.interrupts import within
 from ..settings.config import LimitsConfig
+
+#: The most characters of a model's name. Names are kept in caches.
+LONGEST_MODEL = 1000
 
 
 class ClientGoneError(Exception):
@@ -61,8 +65,10 @@ def _too_large(limits: LimitsConfig) -> GatewayError:
 def document_of(body: bytes) -> dict[str, Any]:
     """Parse a body as a JSON object.
 
-    :raises GatewayError: 400 if the body is anything else.
+    :raises GatewayError: 400 if the body is anything else, 413 if it has too many values.
     """
+    if has_more_values(body.decode("utf-8", "replace"), MAX_VALUES):
+        raise GatewayError(413, "request_too_large", f"The body has more than the {MAX_VALUES} values allowed")
     try:
         found = read_json(body)
     except NestedTooDeeplyError as error:
@@ -77,10 +83,12 @@ def document_of(body: bytes) -> dict[str, Any]:
 def model_of(document: dict[str, Any]) -> str:
     """Return the model that a request names.
 
-    :raises GatewayError: 400 if the request names no model.
+    :raises GatewayError: 400 if the request names no model, 404 if no model can have such a long name.
     """
     # When Ollama's command line asks for the capabilities of a model, it sends an empty "model" and the name in "name".
     model = document.get("model") or document.get("name")
     if not isinstance(model, str) or not model.strip():
         raise GatewayError(400, "model_missing", "model is required, as a text")
+    if len(model) > LONGEST_MODEL:
+        raise GatewayError(404, "model_not_found", f"no node serves the model {model[:200]!r}, and more characters")
     return model

@@ -27,6 +27,10 @@ _CAPABILITIES = {"chat": "completion", "generate": "completion", "embed": "embed
 NO_DIGEST = "0" * 64
 
 
+#: The most bytes of a question about one model.
+SHOW_BYTES = 64 * 1024
+
+
 class Listing:
     """Lists the models of the fleet in the formats of the interfaces."""
 
@@ -45,7 +49,9 @@ class Listing:
 
     async def show(self, request: Request) -> Response:
         """``POST /api/show``."""
-        wanted = model_of(document_of(await received(request.scope, request.receive, self._limits)))
+        keyholder(request.scope, self._keys)  # before the body, which a stranger may make as large as he likes
+        limits = self._limits.model_copy(update={"body_bytes": min(self._limits.body_bytes, SHOW_BYTES)})
+        wanted = model_of(document_of(await received(request.scope, request.receive, limits)))
         model = self._found(request, wanted)
         return JSONResponse({**_as_ollama(model), "capabilities": _capabilities(model), "model_info": {}})
 

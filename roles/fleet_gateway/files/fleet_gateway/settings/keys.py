@@ -151,4 +151,5 @@ def _signature(path: str) -> tuple[int, ...]:
         found = os.stat(path)
     except OSError:
         return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    # The time of the last change of the permissions, too: a file that could not be read may be readable now.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
