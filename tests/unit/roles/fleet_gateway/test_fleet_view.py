@@ -157,3 +157,16 @@ def test_slots_of_a_lane_follow_what_nodes_say(fleet: Fleet) -> None:
     assert fleet.view.slots_of(queue) == 5
     fleet.say("a", HEARTBEAT)
     assert fleet.view.slots_of(queue) == 7
+
+
+def test_lane_of_a_node_whose_clock_steps_back_stays_served(fleet: Fleet) -> None:
+    """An older event soon after a newer one was overtaken; later, the clock of the node is another."""
+    newer = Offering(lane("chat", "m:1"), "a", 2).event(HEARTBEAT, None).message
+    body, _problem = decode(newer, 10_000)
+    assert isinstance(body, dict)
+    earlier = replace(newer, body=encode({**body, "occurred_at": "2020-01-01T00:00:00Z"}))
+    fleet.view.add(newer)
+    fleet.now += 60
+    fleet.view.add(earlier)
+    fleet.now += 60
+    assert fleet.queue() is not None

@@ -24,6 +24,9 @@ MAX_ENTRIES = 20_000
 #: Seconds during which the gateway expects a lost model back: its node, or the Ollama there, may have restarted.
 RECENT = 600.0
 
+#: Seconds for which an event may be under way while a later event of the same node arrives.
+OVERTAKEN = 5.0
+
 #: The most slots of a lane that the gateway believes.
 MOST_SLOTS = 1_000_000
 
@@ -109,13 +112,14 @@ class FleetView:
             return False
         key = (entry.node, entry.queue)
         heard, known = self._entries.get(key, (-math.inf, None))
-        if known is not None and entry.at < known.at:
+        now = self._clock()
+        # An older event soon after a newer one was overtaken. Later, the clock of the node has stepped back.
+        if known is not None and entry.at < known.at and now - heard < OVERTAKEN:
             return False
         if known is None and len(self._entries) >= MAX_ENTRIES:
             self._drop_old()
             if len(self._entries) >= MAX_ENTRIES:
                 return False
-        now = self._clock()
         self._entries[key] = (now, entry)
         if heard < now - self._timeout or known is None or replace(known, at=entry.at, event=entry.event) != entry:
             self._holds_until = -math.inf
