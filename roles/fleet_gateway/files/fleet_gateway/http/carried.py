@@ -77,7 +77,7 @@ class CarriedEndpoint:
             status = error.status
             with suppress(OSError, asyncio.TimeoutError):
                 await response.refuse(error, partial(_take_rest, scope, receive) if error.status == 413 else None)
-        except (ClientGoneError, asyncio.CancelledError, OSError):
+        except (ClientGoneError, asyncio.CancelledError, asyncio.TimeoutError, OSError):
             pass
         except Exception:
             LOG.exception("defect", path=response.path)

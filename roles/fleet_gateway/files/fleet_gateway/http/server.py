@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""uvicorn, with a limit that it lacks: the time in which a client has to send the head of a request."""
+"""uvicorn, with limits that it lacks: the time in which a client has to send the head of a request, and to read."""
 
 from __future__ import annotations
 
@@ -22,43 +22,74 @@ from .listener import BACKLOG
 KEEP_ALIVE = 75
 
 
-def protocol(head_seconds: float) -> type[H11Protocol]:
-    """Return uvicorn's protocol with a limit for the time of a request's head."""
+class BoundedProtocol(H11Protocol):
+    """uvicorn's protocol with limits for the client.
 
-    class BoundedProtocol(H11Protocol):
-        _alarm: Optional[asyncio.TimerHandle] = None
+    A transport that is closed waits for a client that does not read, without a limit, and so would a drain.
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+    :cvar head_seconds: the longest time of a request's head.
+    :cvar unread_seconds: the longest time for which the client reads nothing.
+    """
+
+    head_seconds: float
+    unread_seconds: float
+    _alarm: Optional[asyncio.TimerHandle] = None
+    _unread: Optional[asyncio.TimerHandle] = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._rest()
+        elif self._alarm is None:
             self._watch()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            cycle = self.cycle
-            if cycle is not None and not cycle.response_complete:
-                self._rest()
-            elif self._alarm is None:
-                self._watch()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.unread_seconds, self.transport.abort)
 
-        def connection_lost(self, exc: Optional[Exception]) -> None:
-            self._rest()
-            super().connection_lost(exc)
+    def resume_writing(self) -> None:
+        self._has_read()
+        super().resume_writing()
 
-        def _watch(self) -> None:
-            self._alarm = self.loop.call_later(head_seconds, self._too_slow)
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.unread_seconds, self.transport.abort)
 
-        def _rest(self) -> None:
-            if self._alarm is not None:
-                self._alarm.cancel()
-                self._alarm = None
+    def _has_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
-        def _too_slow(self) -> None:
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._rest()
+        self._has_read()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        self._alarm = self.loop.call_later(self.head_seconds, self._too_slow)
+
+    def _rest(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
             self._alarm = None
-            cycle = self.cycle
-            if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
-                self.transport.abort()
 
-    return BoundedProtocol
+    def _too_slow(self) -> None:
+        self._alarm = None
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+            self.transport.abort()
+
+
+def protocol(head_seconds: float, unread_seconds: float) -> type[BoundedProtocol]:
+    """Return the protocol with these limits."""
+    return type("Protocol", (BoundedProtocol,), {"head_seconds": head_seconds, "unread_seconds": unread_seconds})
 
 
 class Server(uvicorn.Server):
@@ -84,7 +115,7 @@ def server(config: Config, app: Any) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http=protocol(config.limits.head_seconds),
+            http=protocol(config.limits.head_seconds, config.limits.unread_seconds),
             ws="none",
             lifespan="off",
             log_config=None,
