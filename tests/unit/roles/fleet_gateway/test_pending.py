@@ -60,6 +60,8 @@ def taken(arriving: list[Union[Piece, Ending, int]], most: int = 1000) -> Union[
         ([piece(0, b"1"), 1, piece(0, b"2", "b"), end(1, "b")], "answer_lost"),
         ([piece(0, b"1"), WHOLE], [b"all"]),
         ([piece(0, b"1"), 1, WHOLE], "answer_lost"),
+        # A piece that was published again because its confirm was late.
+        ([piece(0, b"1"), 1, piece(1, b"2"), piece(0, b"1"), piece(1, b"2"), end(2, "a")], [b"1", b"2", b""]),
         # Pieces that are lost.
         ([piece(1), end(2, "a")], "answer_lost"),
         ([piece(0), piece(2)], "answer_lost"),

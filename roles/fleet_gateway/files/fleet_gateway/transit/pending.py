@@ -75,7 +75,9 @@ class PendingAnswer:
             self._parts.clear()
             self._size = 0
             self._attempt, self._expected = piece.attempt, 0
-        if piece.sequence != self._expected:
+        if piece.sequence < self._expected:
+            return  # a worker publishes a piece again if the broker does not confirm it
+        if piece.sequence > self._expected:
             self.fail(_broken("a piece of the answer was lost"))
             return
         self._expected += 1

@@ -278,6 +278,8 @@ class ConfirmingPublisher:
             return
         interrupted, self._unconfirmed = list(self._unconfirmed.values()), {}
         culprit = interrupted.pop() if len(interrupted) == 1 else None
+        for answer in interrupted:  # the broker may have delivered it before it closed the channel
+            answer.reply = marked(answer.reply, 1)
         self._queue.extendleft(reversed(interrupted))
         self._one_at_a_time = True
         if self._link.is_open:

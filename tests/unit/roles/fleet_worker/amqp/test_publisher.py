@@ -313,3 +313,11 @@ def test_confirm_during_an_alarm_is_waited_for_until_the_alarm_is_over(timed: Wi
     assert len(timed.connection.channels) == 1
     timed.loop.turn(CONFIRM_PATIENCE)
     assert len(timed.connection.channels) == 2
+
+
+def test_answers_beside_one_that_closes_the_channel_are_marked_when_they_are_published_again(wire: Wire) -> None:
+    wire.publish("a", "large")
+    wire.close_channel()
+    wire.open()
+    again = [answer.reply for answer in wire.publisher._unconfirmed.values()]
+    assert again and all("x-legion-fleet-redelivered" in reply.message.headers for reply in again)
