@@ -148,14 +148,17 @@ class Worker:
         """Replace the set of lanes. Running requests continue; held requests of removed lanes are returned."""
         if {lane.queue: lane for lane in lanes} == self._board.lanes:
             return
+        before = self._board.lanes
+        # The queue of such a lane is there, but the broker does not know the new routing keys yet.
+        bound_anew = [lane for lane in lanes if lane.queue in before and before[lane.queue].lane.keys != lane.lane.keys]
         added, removed = self._board.assign(lanes)
         named = {"added": added, "removed": removed}
         LOG.info("lanes_changed", lanes=len(lanes), **{name: _queues(which) for name, which in named.items()})
         self._dispatcher.assign(lanes)
         if not self._session.is_connected:
             self._board.disconnected(added, "no connection")
-        elif added:
-            self._declare_lanes(added)
+        elif added or bound_anew:
+            self._declare_lanes([*added, *bound_anew])
         self._review_lanes()
 
     def status(self) -> WorkerStatus:

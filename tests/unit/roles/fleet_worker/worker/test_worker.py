@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Optional
 
 import pytest
@@ -138,6 +139,15 @@ def test_worker_with_a_lane_more_declares_it(house: House) -> None:
     new = lane_settings("generate")
     house.worker.set_lanes([LANE, new])
     assert house.lanes()[new.queue].reason == "being declared" and OTHER.queue not in house.lanes()
+    house.open_channels()
+    assert {lane.reason for lane in house.worker.status().lanes} == {""}
+
+
+def test_worker_with_more_routing_keys_of_a_lane_binds_its_queue_again(house: House) -> None:
+    house.come_up()
+    changed = replace(LANE, lane=replace(LANE.lane, more_keys=("llm.fleet.inference.another",)))
+    house.worker.set_lanes([changed, OTHER])
+    assert house.lanes()[LANE.queue].reason == "being declared" and house.lanes()[OTHER.queue].reason == ""
     house.open_channels()
     assert {lane.reason for lane in house.worker.status().lanes} == {""}
 
