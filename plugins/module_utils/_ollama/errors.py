@@ -10,6 +10,7 @@ are for a playbook that reacts to the failure.
 
 from __future__ import annotations
 
+import sys
 from typing import ClassVar, Union
 
 Detail = Union[str, int, float, bool, None]
@@ -46,9 +47,8 @@ class MissingDependencyError(CollectionError):
     def __init__(self, package: str, reason: str) -> None:
         """:param package: its name on PyPI. :param reason: completes "needed to", as in "talk to the S3 mirror"."""
         super().__init__(
-            f"The Python package {package} is not installed, and it is needed to {reason}",
-            remedy="Install it for the interpreter that runs the module, "
-            f"as python3-{package} of the distribution or with pip",
+            f"The Python package {package} is not installed for {sys.executable}, and it is needed to {reason}",
+            remedy=f"Install it for this interpreter, as python3-{package} of the distribution or with pip",
             package=package,
         )
 
