@@ -7,7 +7,7 @@ usage: last_release.py DIRECTORY
 
 Installs the archive in DIRECTORY/ansible_collections, and prints the version and the commit. The last release is the
 newest version of changelogs/changelog.yaml. Its tree is that of the tag with its name; in a clone without tags, that of
-the commit that wrote the version into the changelog.
+the commit that wrote the version into the changelog. Before the first release, the latest commit takes its place.
 """
 
 from __future__ import annotations
@@ -79,12 +79,10 @@ def main() -> None:
     target = Path(sys.argv[1])
     root = Path(os.environ["LEGIONIO_BUILD"]).parent
     version = last_version(root)
-    if version is None:
-        sys.exit("There is no release yet, so nothing to upgrade from: changelogs/changelog.yaml names no version")
-    commit = commit_of(root, version)
+    commit = commit_of(root, version) if version else git(root, "rev-parse", "HEAD")
     shutil.rmtree(target, ignore_errors=True)
     install(root, commit, target)
-    print(f"{version} ({commit[:12]})")
+    print(f"{version or 'no release yet, the latest commit'} ({commit[:12]})")
 
 
 if __name__ == "__main__":
