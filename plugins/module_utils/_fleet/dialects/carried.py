@@ -66,6 +66,11 @@ def recognises(properties: Properties, _headers: Headers, _document: Document) -
     return properties.type == CARRIED_REQUEST
 
 
+def is_carried(message: Message) -> bool:
+    """Return whether a message is a carried request, whose body no worker changes or shares with others."""
+    return message.properties.type == CARRIED_REQUEST
+
+
 def read(message: Message, document: Document, lane: Lane) -> Request:
     """Read a request. Only the properties name the sender, because the body is the client's."""
     path = message.headers.get(PATH)

@@ -36,19 +36,19 @@ class Batches:
 
     def filling(self, lane: LaneEntry) -> bool:
         """Whether the broker still sends requests of a batch, about one in a millisecond."""
-        return lane.getting > 0 and 1 < lane.rule.batch > len(self._held.of_lane(lane))
+        return lane.getting > 0 and 1 < lane.rule.batch > len(self._held.batch_of(lane))
 
     def fill(self, lane: LaneEntry, more: int) -> list[Action]:
         """Get the rest of a batch from the queue.
 
         :param more: the number of requests in the queue.
         """
-        number = min(more, lane.rule.batch - len(self._held.of_lane(lane)))
+        number = min(more, lane.rule.batch - len(self._held.batch_of(lane)))
         lane.getting += max(0, number)
         return [Get(lane.rule.queue) for _number in range(number)]
 
     def _until(self, lane: LaneEntry) -> Optional[float]:
         if not self._slots.running(lane.rule.model) or self._slots.full(lane):
             return None
-        held = self._held.of_lane(lane)
+        held = self._held.batch_of(lane)
         return held[0].since + GATHER if 0 < len(held) < lane.rule.batch else None

@@ -19,12 +19,14 @@ class HeldRequest:
     :ivar since: the time when the worker took the request.
     :ivar alone_until: the time until which the request starts only while no other request of its model runs; 0 if the
         request need not run alone.
+    :ivar shares: whether the request may start in a batch.
     """
 
     lane: LaneEntry
     item: Any
     since: float
     alone_until: float = 0.0
+    shares: bool = True
 
 
 class HeldRequests:
@@ -43,9 +45,9 @@ class HeldRequests:
         """Add a request."""
         self._held.append(held)
 
-    def of_lane(self, lane: LaneEntry) -> list[HeldRequest]:
-        """Return the held requests of a lane, the oldest first."""
-        return [held for held in self._held if held.lane is lane]
+    def batch_of(self, lane: LaneEntry) -> list[HeldRequest]:
+        """Return the held requests of a lane that may start together, the oldest first."""
+        return [held for held in self._held if held.lane is lane and held.shares]
 
     def remove(self, requests: Iterable[HeldRequest]) -> None:
         """Remove requests."""

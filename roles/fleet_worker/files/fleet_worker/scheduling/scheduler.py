@@ -117,8 +117,11 @@ class Scheduler:
         """A request is settled, so the broker may send another request of its lane."""
         self._lanes.count_settled(queue)
 
-    def delivered(self, queue: str, item: Any, now: float) -> list[Action]:
-        """A consumer has received a request."""
+    def delivered(self, queue: str, item: Any, now: float, *, shares: bool = True) -> list[Action]:
+        """A consumer has received a request.
+
+        :param shares: whether the request may start in a batch.
+        """
         lane = self._lanes.get(queue)
         if lane is None:
             return [GiveBack(item)]
@@ -126,14 +129,15 @@ class Scheduler:
         actions: list[Action] = []
         if self.mode is Mode.PUSH and lane.consumed and self._consumers.deserves_heat(lane):
             actions += self._consumers.heat(lane)
-        self._held.add(HeldRequest(lane, item, now))
+        self._held.add(HeldRequest(lane, item, now, shares=shares))
         return actions + self._next(now)
 
-    def got(self, queue: str, item: Optional[Any], now: float, *, more: int = 0) -> list[Action]:
+    def got(self, queue: str, item: Optional[Any], now: float, *, more: int = 0, shares: bool = True) -> list[Action]:
         """A get was answered.
 
         :param item: the request; None if the lane was empty.
         :param more: the number of requests in the queue.
+        :param shares: whether the request may start in a batch.
         """
         lane = self._lanes.get(queue)
         if lane is None:
@@ -145,9 +149,10 @@ class Scheduler:
             lane.empty = True
         else:
             self._begin_sweep()
-            self._held.add(HeldRequest(lane, item, now))
+            self._held.add(HeldRequest(lane, item, now, shares=shares))
             has_room = self._slots.free > 0 and not self._slots.full(lane)
-            if self.mode is Mode.PULL and lane.open and not lane.getting and has_room:
+            # The others may be of the same kind; those that cannot share a call stay in the queue, for other nodes.
+            if self.mode is Mode.PULL and lane.open and not lane.getting and has_room and shares:
                 actions += self._batches.fill(lane, more)
         return actions + self._next(now)
 
@@ -303,14 +308,13 @@ class Scheduler:
                 for held in self._held
                 if not self._ends(held.lane)
                 and self._slots.may_start(held)
-                and not self._batches.filling(held.lane)
-                and held.lane not in gathering
+                and not (held.shares and (held.lane in gathering or self._batches.filling(held.lane)))
             ]
             if not ready:
                 break
             best = min(ready, key=lambda held: self._rank(held.lane, held.since, now))
-            batch = self._held.of_lane(best.lane)[: best.lane.rule.batch]
-            if best.lane.rule.batch == 1 or best.alone_until:
+            batch = self._held.batch_of(best.lane)[: best.lane.rule.batch]
+            if best.lane.rule.batch == 1 or best.alone_until or not best.shares:
                 batch = [best]
             self._held.remove(batch)
             self._slots.start(best, now)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
+from .._fleet.dialects.carried import is_carried
 from ..amqp.consumers import Consumers
 from ..domain.delivery import Delivery, LaneSettings
 from ..inference.in_flight import InFlightRequest
@@ -85,11 +86,13 @@ class Dispatcher:
 
     def delivered(self, delivery: Delivery) -> None:
         """Note a new request of a consumer."""
-        self._apply_actions(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic()))
+        shares = not is_carried(delivery.message)
+        self._apply_actions(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic(), shares=shares))
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         """Note the answer to a get: a new request, or ``None``."""
-        self._apply_actions(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more))
+        shares = delivery is None or not is_carried(delivery.message)
+        self._apply_actions(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more, shares=shares))
 
     def answered(self, lane: LaneSettings) -> None:
         """Note the answer to a get: a request that needs no slot."""

@@ -301,6 +301,27 @@ def test_what_is_waiting_together_starts_together_when_a_slot_is_free() -> None:
     assert all(request.started >= 0 for request in requests)
 
 
+def test_request_that_shares_no_call_starts_at_once_and_leaves_the_others_to_other_nodes() -> None:
+    scheduler = Scheduler([LaneRule("e", "m1", batch=4)], 2)
+    scheduler.open("e", 0.0)
+    actions = scheduler.got("e", "carried", 0.1, more=8, shares=False)
+    assert Start("m1", ("carried",)) in actions
+    assert actions.count(Get("e")) == 1, "one for the other slot, and none for a batch"
+    assert Start("m1", ("another",)) in scheduler.got("e", "another", 0.2, more=7, shares=False)
+    assert scheduler.got("e", None, 0.3) == []
+
+
+def test_request_that_shares_no_call_is_not_part_of_a_batch() -> None:
+    scheduler = Scheduler([LaneRule("e", "m1", batch=4)], 1)
+    scheduler.open("e", 0.0)
+    scheduler.got("e", "first", 0.1)
+    for item, shares in (("a", True), ("carried", False), ("b", True)):
+        scheduler.delivered("e", item, 0.2, shares=shares)
+    started = [action for action in scheduler.finished("m1", 1.0) if isinstance(action, Start)]
+    started += [action for action in scheduler.finished("m1", 2.0) if isinstance(action, Start)]
+    assert sorted(started, key=str) == sorted([Start("m1", ("a", "b")), Start("m1", ("carried",))], key=str)
+
+
 def test_nobody_waits_for_a_batch_while_there_is_nothing_to_do() -> None:
     simulation = pushing([LaneRule("e", "m1", batch=4)], slots=1, work=lambda _request: 0.04)
     first = simulation.publish("e")
