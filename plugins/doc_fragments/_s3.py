@@ -19,7 +19,8 @@ options:
     description:
       - The prefix of all keys of the mirror. Below it are C(manifests/) and C(blobs/), as in a models directory of Ollama.
       - With the empty string, the mirror is at the root of the bucket.
-      - Leading and trailing slashes do not count, and several slashes in a row count as one. The parts C(.) and C(..) are not allowed.
+      - Leading and trailing slashes do not count, and several slashes in a row count as one. The parts C(.) and C(..) are not allowed,
+        nor are unprintable characters.
     type: str
     default: ollama/models
   endpoint_url:

@@ -52,7 +52,7 @@ options:
   state:
     description:
       - V(present) makes sure that the server has the model. A missing model comes from its registry, from O(source) or from O(create).
-      - V(absent) deletes the model, and the blobs that no other model uses.
+      - V(absent) deletes the model, and the blobs that no other model uses. It also deletes models whose names differ from O(name) only in case.
       - V(loaded) loads the model into memory. The server must have the model.
       - V(unloaded) removes the model from memory. The task waits up to O(timeout) for requests that the model is answering.
     type: str
