@@ -11,10 +11,14 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from ansible.template import trust_as_template
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles/ollama_server/files/mounted_directories.sh"
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "roles/ollama_server/files/mounted_directories.sh"
 
 
 def mounted(tools: Path, *paths: str, mounts: list[str]) -> list[str]:
@@ -56,3 +60,54 @@ def test_link_to_a_mount_is_not_printed_because_it_can_be_removed(tmp_path: Path
 def test_nothing_is_printed_of_directories_without_a_mount(tools: Path) -> None:
     assert mounted(tools, "/srv/models", "/models", mounts=["/", "/srv", "/srv/model"]) == []
     assert mounted(tools, mounts=["/"]) == []
+
+
+def tasks(path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((ROOT / path).read_text())
+    return found
+
+
+def includes(play: dict[str, Any], part: str) -> dict[str, Any]:
+    """Return variables and condition of each include of a role's tasks of that name, by the role."""
+    return {
+        task["ansible.builtin.include_role"]["name"]: (task.get("vars"), task.get("when"))
+        for task in play["tasks"]
+        if task.get("ansible.builtin.include_role", {}).get("tasks_from") == part
+    }
+
+
+def test_every_refusal_comes_before_the_drain_and_knows_what_will_be_removed() -> None:
+    checks, drain, removal = tasks("playbooks/remove_fleet.yml")
+    assert drain["ansible.builtin.import_playbook"] == "drain_fleet.yml"
+    modules = {key for task in checks["tasks"] for key in task if key.startswith("ansible.builtin.")}
+    assert modules == {"ansible.builtin.assert", "ansible.builtin.include_role"}
+    assert len(includes(removal, "absent")) == 2
+    assert includes(checks, "absent_preflight") == includes(removal, "absent")
+    assert len(checks["tasks"]) == 3
+
+
+@pytest.mark.parametrize("role", ["ollama_server", "fleet_worker"])
+def test_refusals_of_a_removal_change_nothing_and_are_all_in_the_preflight(role: str) -> None:
+    preflight, removal = (tasks(f"roles/{role}/tasks/{name}.yml") for name in ("absent_preflight", "absent"))
+    modules = {key.rpartition(".")[2] for task in preflight for key in task if key.startswith("ansible.builtin.")}
+    assert modules <= {"assert", "command", "stat"}
+    assert all(task["changed_when"] is False for task in preflight if "ansible.builtin.command" in task)
+    assert removal[0]["ansible.builtin.import_tasks"] == "absent_preflight.yml"
+    assert not [task["name"] for task in removal if "ansible.builtin.assert" in task or "ansible.builtin.fail" in task]
+
+
+@pytest.mark.parametrize(
+    "options, short",
+    [
+        ({"ollama_server_models_path": "/models"}, []),
+        ({"ollama_server_models_path": "/models", "__ollama_server_with_models": True}, ["/models"]),
+        ({"ollama_server_home": "/home", "__ollama_server_with_models": True}, ["/home"]),
+        ({"ollama_server_root": "/opt"}, ["/opt"]),
+        ({"__ollama_server_with_models": True}, []),
+    ],
+)
+def test_short_path_is_refused_when_it_would_be_removed(
+    evaluate: Any, options: dict[str, Any], short: list[str]
+) -> None:
+    expression = tasks("roles/ollama_server/tasks/absent_preflight.yml")[0]["vars"]["__ollama_server_short"]
+    assert evaluate("ollama_server", "short", short=trust_as_template(expression), **options) == short
