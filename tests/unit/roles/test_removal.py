@@ -111,3 +111,10 @@ def test_short_path_is_refused_when_it_would_be_removed(
 ) -> None:
     expression = tasks("roles/ollama_server/tasks/absent_preflight.yml")[0]["vars"]["__ollama_server_short"]
     assert evaluate("ollama_server", "short", short=trust_as_template(expression), **options) == short
+
+
+def test_interrupted_removal_of_the_blob_service_is_repaired() -> None:
+    """The unit may be gone already, but the secret is not: what removes the files asks for no unit."""
+    (removal,) = (task for task in tasks("roles/ollama_models/tasks/no_peers.yml") if "ansible.builtin.file" in task)
+    assert "when" not in removal
+    assert {"{{ __ollama_models_peers_secrets_path }}", "{{ __ollama_models_peers_root }}"} < set(removal["loop"])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 SCRIPT = Path(__file__).resolve().parents[3] / "roles/ollama_server/files/unread_files.sh"
 WORKER = {
@@ -136,6 +137,31 @@ def test_every_file_that_a_unit_reads_is_looked_at(
     wanted |= {path.split("/bin/")[0] for path in re.findall(r"^ExecStart=(\S+)", text, re.MULTILINE)}
     assert len(wanted) > 3
     assert [path for path in sorted(wanted) if not any(f"{path}/".startswith(f"{one}/") for one in listed)] == []
+
+
+@pytest.mark.parametrize("tls", [{}, {"ca_path": "/tls/ca", "cert": "/tls/cert", "key": "/tls/key"}])
+def test_every_file_that_the_blob_service_reads_is_looked_at(render: Any, evaluate: Any, tls: dict[str, str]) -> None:
+    options: dict[str, Any] = {f"ollama_models_peers_{name}": path for name, path in tls.items()}
+    options["__ollama_models_peers_release"] = "/opt/legionio/ollama-blobs/0123456789ab"
+    text = render("ollama_models", "ollama-blobs.service.j2", **options)
+    read = re.findall(r"^LoadCredential=[^:]+:(\S+)|^ExecStart=\S+ -B -m blob_server (\S+)", text, re.MULTILINE)
+    wanted = {name for names in read for name in names if name} | {"/etc/systemd/system/ollama-blobs.service"}
+    settings = evaluate("ollama_models", "__ollama_models_peers_config", **options)["tls"] or {}
+    wanted |= {path for path in settings.values() if path.startswith("/")}
+    assert len(wanted) == 3 + len(tls)
+    assert sorted(evaluate("ollama_models", "__ollama_models_peers_files", **options)) == sorted(wanted)
+
+
+def test_blob_service_is_restarted_after_a_run_that_was_interrupted() -> None:
+    tasks = yaml.safe_load((SCRIPT.parents[2] / "ollama_models/tasks/peers.yml").read_text())
+    (run,) = (task["ansible.builtin.systemd_service"] for task in tasks if "ansible.builtin.systemd_service" in task)
+    registered = [task["register"] for task in tasks if "register" in task]
+    assert run["daemon_reload"] is True
+    wanted = {name for name in registered if name.endswith("_file")} | {"__ollama_models_peers_unread"}
+    assert set(re.findall(r"(\w+) is changed", run["state"])) == wanted
+    # The process may still run from an older release until then.
+    names = [task["name"] for task in tasks]
+    assert names.index("Run the service") < names.index("Remove older releases of the service")
 
 
 def test_worker_is_reloaded_when_lanes_and_limits_alone_have_changed(evaluate: Any) -> None:
