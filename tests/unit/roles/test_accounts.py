@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -52,6 +52,23 @@ def conditions(task: dict[str, Any]) -> list[str]:
     return [when] if isinstance(when, str) else list(when)
 
 
+def is_run(evaluate: Any, role: str, state: str, comment: Optional[str], units: Iterable[str] = ()) -> bool:
+    """Return whether the role creates or removes a user that has a comment (none: no such user) and units."""
+    name, entry = CREATORS[role]
+    own = ACCOUNTS[role, "present"]["ansible.builtin.user"]["comment"]
+    known = None if comment is None else ["x", "999", "999", comment.format(own=own), "/", "/bin/sh"]
+    options = {
+        name: "svc-llm",
+        entry: {"ansible_facts": {"getent_passwd": {"svc-llm": known}}},
+        "__fleet_worker_user_units": {"stdout_lines": list(units)},
+        "__ollama_server_with_models": True,
+    }
+    return all(
+        evaluate(role, "met", met=trust_as_template("{{ (" + condition + ") | bool }}"), **options)
+        for condition in conditions(ACCOUNTS[role, state])
+    )
+
+
 @pytest.mark.parametrize("role", sorted(CREATORS))
 @pytest.mark.parametrize(
     "state, comment, runs",
@@ -67,16 +84,14 @@ def conditions(task: dict[str, Any]) -> list[str]:
 def test_only_a_missing_user_is_created_and_only_the_role_s_own_removed(
     evaluate: Any, role: str, state: str, comment: Optional[str], runs: bool
 ) -> None:
-    name, entry = CREATORS[role]
-    own = ACCOUNTS[role, "present"]["ansible.builtin.user"]["comment"]
-    known = None if comment is None else ["x", "999", "999", comment.format(own=own), "/", "/bin/sh"]
-    options = {name: "svc-llm", entry: {"ansible_facts": {"getent_passwd": {"svc-llm": known}}}}
-    options["__ollama_server_with_models"] = True
-    met = [
-        evaluate(role, "met", met=trust_as_template("{{ (" + condition + ") | bool }}"), **options)
-        for condition in conditions(ACCOUNTS[role, state])
-    ]
-    assert all(met) is runs
+    assert is_run(evaluate, role, state, comment) is runs
+
+
+def test_worker_s_user_stays_if_another_unit_has_it(evaluate: Any) -> None:
+    own = ["/etc/systemd/system/fleet-worker.service", "/etc/systemd/system/fleet-worker-updates.service"]
+    assert is_run(evaluate, "fleet_worker", "absent", "{own}", units=own)
+    for other in ("/usr/lib/systemd/system/ollama.service", "/etc/systemd/system/fleet-worker-2.service"):
+        assert not is_run(evaluate, "fleet_worker", "absent", "{own}", units=[*own, other])
 
 
 def test_worker_looks_for_its_user_after_other_roles_have_created_theirs() -> None:
