@@ -31,7 +31,7 @@ def status(members: tuple[str, ...]) -> dict[str, str]:
 def options_of(
     host: str, known: Mapping[str, tuple[str, ...]], run: tuple[str, ...], check: bool, answering: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return what Ansible knows on a host when the hosts ``run`` are part of the run, of which some have answered."""
+    """Return the variables of a host in a run with the hosts ``run``; the hosts ``answering`` have answered."""
     hosts: dict[str, Any] = {name: {} for name in HOSTS}
     for name in run:
         hosts[name] = {"ansible_facts": {"hostname": name}}
