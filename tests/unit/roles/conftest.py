@@ -126,3 +126,11 @@ def options_of_a_host(role: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def render() -> Render:
     """Return the text of a role's template (:func:`render_template`)."""
     return render_template
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A directory for programs that a script calls, in place of those of the machine."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    return folder

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 import yaml
 from ansible.template import trust_as_template
+from task_files import ROOT, tasks_of
 
-ROLES = Path(__file__).resolve().parents[3] / "roles"
 #: Roles that create a user, the variable with its name, and the one with what the host knows of it.
 CREATORS = {
     "fleet_worker": ("fleet_worker_user", "__fleet_worker_user_entry"),
@@ -21,17 +20,9 @@ CREATORS = {
 }
 
 
-def tasks_of(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield the tasks of a file, those in blocks too."""
-    for task in document or []:
-        yield task
-        for part in ("block", "rescue", "always"):
-            yield from tasks_of(task.get(part))
-
-
 def accounts() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield each task that creates or removes a user: its role, the state of the user, and the task."""
-    for path in sorted(ROLES.glob("*/tasks/*.yml")):
+    for path in sorted(ROOT.glob("roles/*/tasks/*.yml")):
         for task in tasks_of(yaml.safe_load(path.read_text())):
             user = task.get("ansible.builtin.user")
             # A task with the groups alone needs a user that is there.
@@ -96,7 +87,7 @@ def test_worker_s_user_stays_if_another_unit_has_it(evaluate: Any) -> None:
 
 def test_worker_looks_for_its_user_after_other_roles_have_created_theirs() -> None:
     """provision_fleet runs the checks of all roles first, and the worker may have the user of Ollama."""
-    configure = yaml.safe_load((ROLES / "fleet_worker/tasks/configure.yml").read_text())
+    configure = yaml.safe_load((ROOT / "roles/fleet_worker/tasks/configure.yml").read_text())
     assert configure[0]["register"] == CREATORS["fleet_worker"][1]
     assert "ansible.builtin.getent" in configure[0]
     assert "ansible.builtin.user" in configure[1]

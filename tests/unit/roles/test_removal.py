@@ -30,13 +30,6 @@ def mounted(tools: Path, *paths: str, mounts: list[str]) -> list[str]:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout.splitlines()
 
 
-@pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    return folder
-
-
 @pytest.mark.parametrize("mount", ["{home}/models", "{home}/models/blobs"])
 def test_directory_with_a_mount_is_printed_and_so_is_the_one_above(tmp_path: Path, tools: Path, mount: str) -> None:
     home = f"{tmp_path}/home"

@@ -5,28 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 import yaml
-
-ROOT = Path(__file__).resolve().parents[3]
-FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
-
-
-def tasks_of(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every task in a file, in blocks and plays too."""
-    if isinstance(value, dict):
-        if "name" in value:
-            yield value
-        for inner in value.values():
-            yield from tasks_of(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from tasks_of(inner)
-
+from task_files import FILES, ROOT, tasks_of
 
 DELEGATED = {
     f"{path.relative_to(ROOT)}: {task['name']}": task

@@ -5,35 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from task_files import FILES, ROOT, tasks_of
 
-ROOT = Path(__file__).resolve().parents[3]
-FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
 MODULES = ("legionio.ollama.ollama_s3_import", "legionio.ollama.ollama_s3_sync")
 NEEDED = {"signature_policy", "signature_rules", "signature_keys"}
 
 
-def tasks_of(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every task in a file, in blocks and plays too."""
-    if isinstance(value, dict):
-        if any(module in value for module in MODULES):
-            yield value
-        for inner in value.values():
-            yield from tasks_of(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from tasks_of(inner)
-
-
 IMPORTS = [
-    (path.relative_to(ROOT), task["name"], next(task[module] for module in MODULES if module in task))
+    (path.relative_to(ROOT), task["name"], task[module])
     for path in FILES
     for task in tasks_of(yaml.safe_load(path.read_text()))
+    for module in MODULES
+    if module in task
 ]
 
 

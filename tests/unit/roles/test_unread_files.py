@@ -48,13 +48,6 @@ def unread(tools: Path, *paths: Path, started: int, changed: int = 0, state: str
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout.splitlines()
 
 
-@pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    return folder
-
-
 def microseconds() -> int:
     return time.time_ns() // 1000
 
