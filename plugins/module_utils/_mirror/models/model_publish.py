@@ -33,6 +33,7 @@ from ..signing.bundle import MAX_SIGNATURE, SignatureError, sign, verify
 from ..signing.keys import PrivateKey
 from ..transfer.bandwidth import Bandwidth
 from ..transfer.multipart_upload import part_sizes, upload
+from . import catalog
 from .catalog import matches, nearest
 from .model_removal import Removal, carry_out_removal, unused_blobs
 from .piece_publish import lacks_pieces, publish_pieces
@@ -160,6 +161,7 @@ class ModelPublisher:
             # One model after the other, so that a failure leaves the earlier models complete.
             todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
             unlisted = set(plan.pieces)
+            there = {blob.digest for blob in plan.of(KEEP)}
             self._counter.expect(plan.models[0].name.short, plan.bytes_to_transfer)
             for model in plan.models:
                 for blob in model.after.blobs if model.after else ():
@@ -173,7 +175,7 @@ class ModelPublisher:
                     self._sign(model.name, model.after)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
-                    kept = [blob for blob in model.after.blobs if blob.digest not in self.report.uploaded]
+                    kept = [blob for blob in model.after.blobs if blob.digest in there]
                     self._keep(kept, model.name)
                     self._mirror.write(key, model.after.raw, model.after.digest)
                     self._mirror.look_at_written(key, model.after.digest)
@@ -193,9 +195,8 @@ class ModelPublisher:
         :raises MirrorIncompleteError: if the blobs are removed again and again.
         """
         for _round in range(ROUNDS):
-            with ThreadPoolExecutor(READERS) as pool:
-                keys = [self._mirror.layout.blob_key(blob.digest) for blob in blobs]
-                gone = [blob for blob, state in zip(blobs, pool.map(self._mirror.state, keys)) if state is None]
+            found = catalog.blobs(self._mirror, [blob.digest for blob in blobs])
+            gone = [blob for blob in blobs if blob.digest not in found]
             if not gone:
                 return
             for blob in gone:

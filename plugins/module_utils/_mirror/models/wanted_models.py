@@ -50,8 +50,11 @@ class WantedModels:
         return self._manifests
 
     def forget(self) -> None:
-        """Forget the answers of the mirror, for example after a wait in which a model may have been published."""
-        self._manifests, self._objects = {}, {}
+        """Forget the manifests, for example after a wait in which a model may have been published.
+
+        The objects of the blobs stay known: the name of a blob is its content, and a read notices a replaced object.
+        """
+        self._manifests = {}
         if self.signatures is not None:
             self.signatures.forget()
 
