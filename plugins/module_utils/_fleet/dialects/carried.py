@@ -63,12 +63,12 @@ _MAX_CONTENT_TYPE = 200
 
 def recognises(properties: Properties, _headers: Headers, _document: Document) -> bool:
     """Return whether a message has the type of a carried request."""
-    return properties.type == CARRIED_REQUEST
+    return is_carried(properties)
 
 
-def is_carried(message: Message) -> bool:
+def is_carried(properties: Properties) -> bool:
     """Return whether a message is a carried request, whose body no worker changes or shares with others."""
-    return message.properties.type == CARRIED_REQUEST
+    return properties.type == CARRIED_REQUEST
 
 
 def read(message: Message, document: Document, lane: Lane) -> Request:

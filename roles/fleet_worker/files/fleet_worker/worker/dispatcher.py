@@ -86,12 +86,12 @@ class Dispatcher:
 
     def delivered(self, delivery: Delivery) -> None:
         """Note a new request of a consumer."""
-        shares = not is_carried(delivery.message)
+        shares = not is_carried(delivery.message.properties)
         self._apply_actions(self._scheduler.delivered(delivery.lane.queue, delivery, time.monotonic(), shares=shares))
 
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         """Note the answer to a get: a new request, or ``None``."""
-        shares = delivery is None or not is_carried(delivery.message)
+        shares = delivery is None or not is_carried(delivery.message.properties)
         self._apply_actions(self._scheduler.got(lane.queue, delivery, time.monotonic(), more=more, shares=shares))
 
     def answered(self, lane: LaneSettings) -> None:
