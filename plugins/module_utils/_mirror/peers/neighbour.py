@@ -163,6 +163,7 @@ class Neighbour:
         self._rests_until = time.monotonic() + min(2.0**self._failures, LONGEST_REST)
         if self._failures >= FAILURES:
             self.verdict = FAILED
+            self.view = None  # or its pieces would count as spread, and the node would leave them to it
 
     def lied(self, piece: int, digest: str) -> None:
         """Record a piece with a wrong digest. The neighbour is not asked again."""

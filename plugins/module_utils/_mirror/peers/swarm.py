@@ -73,6 +73,11 @@ STARVATION = 60.0
 SECOND_TRY = 5.0
 SECOND_TRY_OF_MIRROR = 20.0
 
+#: The seconds that a request to a neighbour waits for bytes before its rate counts, and the least bytes per second.
+#: Bytes that come more slowly hold a thread, and other sources have nearly always more to give.
+SLOW_AFTER = 10.0
+LEAST_RATE = 16 * 1024
+
 #: Seconds after which an idle thread looks for work again.
 _IDLE = 0.2
 
@@ -354,14 +359,19 @@ class Swarm:
     def _receive(self, number: int, stream: RangeStream, view: memoryview, from_neighbour: bool) -> bool:
         """Receive a piece; return false if it is not needed any more before it is complete."""
         got = 0
+        waited = 0.0  # without the time that the node's own limit takes
         part = LIMITED_PART if self._bandwidth.limited else PART
         while got < len(view):
             if self._error is not None or self._file.present[number]:
                 return False
+            begun = time.monotonic()
             count = stream.readinto(view[got : got + part])
+            waited += time.monotonic() - begun
             if not count:
                 raise NeighbourError(f"its answer ended {len(view) - got} bytes early")
             got += count
+            if from_neighbour and waited > SLOW_AFTER and got < LEAST_RATE * waited:
+                raise NeighbourError(f"it sent {got} bytes in {waited:.0f} s, less than {LEAST_RATE // 1024} KiB/s")
             if not from_neighbour:
                 with self._lock:
                     self.from_mirror += count

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
+    FAILED,
     LIED,
     Neighbour,
     NeighbourBusyError,
@@ -221,6 +223,19 @@ def test_run_neighbour_that_hangs_up_costs_its_pieces_nothing(file, monkeypatch)
     assert file.digest() == DIGEST
 
 
+def test_run_neighbour_that_died_with_the_whole_blob_leaves_the_pieces_to_the_mirror(file, monkeypatch):
+    """A neighbour with the whole blob is never asked again which pieces it has."""
+    monkeypatch.setattr(neighbour_file, "LONGEST_REST", 0.05)
+    dead = ScriptedNeighbour("dead", content=None)
+    source = MirrorSource()
+    swarm = swarm_of(file, source, [dead])
+    swarm._watch = Watch([dead], file.pieces, file.importer)
+    finished(swarm)
+    assert file.digest() == DIGEST
+    assert dead.verdict == FAILED
+    assert sorted(source.opened) == list(range(PIECES))
+
+
 def test_run_neighbour_that_is_always_busy_does_not_keep_the_node_from_the_mirror(file, monkeypatch):
     """Its worker serves without a pause, or all its uploads are taken."""
     monkeypatch.setattr(neighbour_file, "BUSY_REST", 0.005)
@@ -235,6 +250,28 @@ def test_run_neighbour_that_is_always_busy_does_not_keep_the_node_from_the_mirro
     swarm._watch = Watch([busy], file.pieces, file.importer)
     finished(swarm)
     assert file.digest() == DIGEST
+    assert sorted(source.opened) == list(range(PIECES))
+
+
+def test_run_neighbour_that_sends_byte_by_byte_is_left_alone_and_named(file, monkeypatch):
+    """No silence is long enough to end its requests, and they would hold all threads for days."""
+    monkeypatch.setattr(swarm_file, "SLOW_AFTER", 0.05)
+    monkeypatch.setattr(neighbour_file, "LONGEST_REST", 0.05)
+    slow = ScriptedNeighbour("slow")
+
+    class Trickle(Bytes):
+        def readinto(self, view):
+            time.sleep(0.01)
+            return super().readinto(view[:1])
+
+    slow.open = lambda _pieces, start, stop: Trickle(CONTENT[start:stop])
+    source = MirrorSource()
+    swarm = swarm_of(file, source, [slow])
+    swarm._watch = Watch([slow], file.pieces, file.importer)
+    finished(swarm)
+    assert file.digest() == DIGEST
+    assert (slow.verdict, slow.received) == (FAILED, 0)
+    assert "less than 16 KiB/s" in slow.trouble
     assert sorted(source.opened) == list(range(PIECES))
 
 
