@@ -14,8 +14,9 @@ STAGED := $(LEGIONIO_BUILD)/ansible_collections/legionio/ollama
 IN_STAGE := tests/tools/in-stage.sh
 REPORTS := $(LEGIONIO_BUILD)/reports
 PYTEST_ARGS ?=
-# Free text, so the recipe reads it from the environment.
-export QUESTION ?=
+# Free text, so make must not expand its $ signs, and the recipe reads it from the environment.
+QUESTION ?=
+override export QUESTION := $(value QUESTION)
 CHECKS ?=
 # If set, the unit tests measure line coverage. `make test` sets it.
 COVERAGE ?=

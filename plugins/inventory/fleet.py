@@ -44,13 +44,14 @@ options:
     type: str
     default: fleet
   keyed_groups:
-    description: Groups made from variables. By default, one group for each model, each state, and each version of the worker.
+    description: Groups made from variables. By default, one group for each model, each state, and each version of the worker. A worker of lex-ollama does
+      not tell its version, so its node is in C(worker_unknown).
     type: list
     elements: dict
     default:
       - {key: fleet_models, prefix: model}
       - {key: fleet_state, prefix: state}
-      - {key: fleet_worker_version, prefix: worker}
+      - {key: fleet_worker_version or 'unknown', prefix: worker}
   broker_url:
     description:
       - The broker as a URL, for example C(amqps://user:password@hub.example.com:5671/vhost). The scheme C(amqps) means TLS.
@@ -96,6 +97,7 @@ groups:
   large: fleet_concurrency >= 4
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,7 +145,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         """Listen; return the variables of each node."""
         params = {name: self._broker_option(name) for name in BROKER.argument_spec}
         seconds = self.get_option("listen")
-        if seconds <= 0:
+        if not 0 < seconds < math.inf:
             raise AnsibleParserError(
                 f"listen is {seconds:g}. Give the seconds to listen to the nodes, for example 35 to hear all of them."
             )

@@ -87,7 +87,7 @@ case $verb in
     [ -f "$state/activate" ] || die "no demo is up" "run 'make demo' first"
     # shellcheck source=/dev/null
     . "$state/activate"
-    answers ${1:+--extra-vars "$(python3 -c 'import json, sys; print(json.dumps({"lab_question": sys.argv[1]}))' "$1")"}
+    DEMO_QUESTION=${1:-} answers
     ;;
   down)
     as_root true || die "the hosts belong to root, and sudo asks for a password" "run 'sudo -v' first, or be root"

@@ -101,8 +101,9 @@ class BrokerSettings:
     def from_url(cls, url: str, tls: BrokerTlsSettings = BrokerTlsSettings(), **others: Any) -> BrokerSettings:
         """Read ``amqp[s]://[user:password@]host[:port][/vhost]``, percent-encoded where needed.
 
-        :param tls: used when the scheme is ``amqps``.
-        :raises InvalidBrokerError: for any other text. The message never repeats the password.
+        :param tls: used when the scheme is ``amqps``. Its client certificate logs in unless the URL names a user.
+        :raises InvalidBrokerError: for any other text, and for TLS files beside ``amqp``. The message never repeats the
+            password.
         """
         try:
             parts = urlsplit(url)
@@ -114,9 +115,16 @@ class BrokerSettings:
                 "The URL of the broker cannot be read", remedy="Write it as amqp[s]://user:password@host[:port][/vhost]"
             )
         encrypted = parts.scheme == "amqps"
+        if not encrypted and (tls.ca_path or tls.client_cert):
+            raise InvalidBrokerError(
+                "There are TLS files for the broker, but the scheme of its URL is amqp, which is not encrypted",
+                remedy="Write the URL with amqps, or omit the TLS files",
+            )
         credentials: dict[str, Any] = {}
         if parts.username is not None:
             credentials = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
+        elif tls.client_cert:
+            credentials = {"username": None}
         return cls(
             addresses=(Address(host, port or (TLS_PORT if encrypted else PORT)),),
             # "amqp://host/" formally names the virtual host without a name, which nobody has: read it as the default.
@@ -163,11 +171,13 @@ def _ssl_context(tls: BrokerTlsSettings) -> ssl.SSLContext:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if tls.client_cert:
-            context.load_cert_chain(tls.client_cert, tls.client_key)
-    except (OSError, ssl.SSLError) as error:
+            # Without a password, OpenSSL asks the terminal for that of an encrypted key, and waits.
+            context.load_cert_chain(tls.client_cert, tls.client_key, password="")
+    except (OSError, ValueError) as error:
         raise InvalidBrokerError(
             f"The TLS files for the broker cannot be used: {error}",
-            remedy="Check that they exist, that this user may read them, and that key and certificate belong together",
+            remedy="Check that they exist, that this user may read them, that the key is not encrypted, and that key and"
+            " certificate belong together",
         ) from error
     return context
 

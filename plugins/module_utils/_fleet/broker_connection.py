@@ -23,6 +23,10 @@ from .pika_messages import TolerantFrames
 #: The most seconds for one step of the set-up: a channel, a queue, a consumer.
 STEP_TIMEOUT = 15.0
 
+#: Reply codes with which a broker refuses to tell the state of a queue (AMQP 0-9-1, 1.2). They end only the channel.
+_NOT_FOUND = 404
+_CHANNEL_ERRORS = (403, _NOT_FOUND, 405)
+
 
 @dataclass(frozen=True)
 class QueueState:
@@ -90,7 +94,8 @@ class BrokerConnection:
     def queue_state(self, queue: str) -> Optional[QueueState]:
         """Read the state of a queue without changing it; None for an unknown queue.
 
-        :raises BrokerError: if the broker refuses to tell the state.
+        :raises BrokerError: if the broker refuses to tell the state. The connection is still usable if it has only
+            closed the channel.
         """
         found: list[Any] = []
         channel = self.open_channel()
@@ -98,8 +103,10 @@ class BrokerConnection:
         try:
             self.require_step(lambda: bool(found), f"look at the queue {queue}")
         except BrokerError as error:
-            if error.details.get("amqp_code") == 404:
-                self.gone = None  # only this channel is gone
+            code = error.details.get("amqp_code")
+            if code in _CHANNEL_ERRORS:
+                self.gone = None
+            if code == _NOT_FOUND:
                 return None
             raise
         channel.close()

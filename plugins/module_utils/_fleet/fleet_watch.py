@@ -9,7 +9,6 @@ Knows no broker and no clock: the caller hands in messages and times.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -23,9 +22,6 @@ from .registry import TYPE as REGISTRY_TYPE
 
 #: The most remembered lanes of nodes, so that invented events cannot fill the memory.
 MAX_ENTRIES = 20_000
-
-#: Names of queues, which workers make from types, models and nodes.
-_LANE = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
 
 _BRACES = str.maketrans("{}", "()")
 
@@ -66,6 +62,14 @@ class _Lane:
     reported: bool = False
 
 
+def rule_text(value: Any) -> Optional[str]:
+    """Return a text without the braces of a template, because rules pass texts to playbooks as variables.
+
+    :return: None for a value that is not a text.
+    """
+    return printable(value, 500).translate(_BRACES) if isinstance(value, str) else None
+
+
 class FleetWatch:
     """Remembers the nodes and lanes of a fleet, and returns what changes.
 
@@ -88,8 +92,7 @@ class FleetWatch:
         """
         if message.properties.type == REGISTRY_TYPE:
             entry = read(message)
-            usable = entry is not None and is_host_name(entry.node) and _LANE.fullmatch(entry.queue)
-            return self._take(entry, now) if entry is not None and usable else []
+            return self._take(entry, now) if entry is not None and is_host_name(entry.node) else []
         if message.properties.type == OUTCOME_TYPE:
             return _imported(message)
         return _announced(message)
@@ -122,12 +125,14 @@ class FleetWatch:
             return []
         if entry.status == "unavailable":
             return [] if node is None or known is None else self._drop(entry, node, now)
-        if known is None and (self._entries >= MAX_ENTRIES or self._is_unknown_too_many(entry)):
+        if known is None and (self._entries >= MAX_ENTRIES or not self._has_room_for(entry)):
             return []
         changes: list[Change] = []
         if node is None:
             node = self._nodes[entry.node] = _Node(now)
-            changes.append({"type": "node_joined", "node": entry.node, "worker_version": _text(entry.worker_version)})
+            changes.append(
+                {"type": "node_joined", "node": entry.node, "worker_version": rule_text(entry.worker_version)}
+            )
         self._entries += known is None
         was_degraded, node.heard = node.degraded, now
         node.lanes[entry.queue] = entry
@@ -136,7 +141,7 @@ class FleetWatch:
             changes.append(
                 {"type": "node_degraded", "node": entry.node}
                 | _lane_facts(entry)
-                | {"error_class": _text(entry.error_class), "error": _text(entry.error)}
+                | {"error_class": rule_text(entry.error_class), "error": rule_text(entry.error)}
             )
         elif was_degraded and not node.degraded:
             changes.append({"type": "node_recovered", "node": entry.node})
@@ -180,9 +185,11 @@ class FleetWatch:
             lane.since = now
         return []
 
-    def _is_unknown_too_many(self, entry: RegistryEntry) -> bool:
-        """Return whether the lane is new, and the most lanes are known already."""
-        return entry.queue not in self._lanes and len(self._lanes) >= MAX_ENTRIES
+    def _has_room_for(self, entry: RegistryEntry) -> bool:
+        """Return whether the lane is known, or can be remembered; forget lanes that no node announces if it must."""
+        if entry.queue not in self._lanes and len(self._lanes) >= MAX_ENTRIES:
+            self._lanes = {queue: lane for queue, lane in self._lanes.items() if lane.announced}
+        return entry.queue in self._lanes or len(self._lanes) < MAX_ENTRIES
 
 
 def _announced(message: Message) -> list[Change]:
@@ -205,7 +212,7 @@ def _imported(message: Message) -> list[Change]:
     about: Change = {"node": report.node, "model": _model(outcome.model)}
     if report.state == DONE:
         return [{"type": "model_imported"} | about | {"changed": report.result.get("changed") is True}]
-    error = {"error_class": _text(report.error.get("code")), "error": _text(report.error.get("message"))}
+    error = {"error_class": rule_text(report.error.get("code")), "error": rule_text(report.error.get("message"))}
     return [{"type": "model_import_failed"} | about | error]
 
 
@@ -218,17 +225,12 @@ def _model(name: Optional[str]) -> Optional[str]:
     return name
 
 
-def _text(value: Any) -> Optional[str]:
-    """Return a text without the braces of a template, because rules pass texts to playbooks as variables."""
-    return printable(value, 500).translate(_BRACES) if isinstance(value, str) else None
-
-
 def _trouble(entry: RegistryEntry) -> tuple[Optional[str], Optional[str]]:
     return entry.status, entry.error_class
 
 
 def _lane_facts(entry: RegistryEntry) -> Change:
-    return {"lane": entry.queue, "model": _model(entry.model), "request_type": _text(entry.request_type)}
+    return {"lane": entry.queue, "model": _model(entry.model), "request_type": rule_text(entry.request_type)}
 
 
 def _lane_change(kind: str, lane: _Lane) -> Change:

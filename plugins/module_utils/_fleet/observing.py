@@ -21,11 +21,15 @@ from .registry import TYPE
 #: Names that both DNS and Ansible's patterns allow for a host. The length is that of RFC 1035, 2.3.4.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
-#: Names that have another meaning for Ansible.
-_RESERVED = ("all", "ungrouped", "localhost")
+#: Names that have another meaning for Ansible. A host of an inventory that is called 127.0.0.1 replaces the machine that
+#: runs Ansible (``C.LOCALHOST``).
+_RESERVED = ("all", "ungrouped", "localhost", "127.0.0.1")
 
-#: The state of a node that cannot serve one of its lanes, or reports an unknown status for one.
-DEGRADED = "degraded"
+#: Names of queues, which workers make from types, models and nodes.
+_LANE = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
+
+#: The states of a node. It is degraded if it cannot serve one of its lanes, or reports an unknown status for one.
+AVAILABLE, DEGRADED, UNAVAILABLE = "available", "degraded", "unavailable"
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,14 @@ class RegistryEntry:
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
-    """Read a registry event; return None for any other message, and for an event without lane or node."""
+    """Read a registry event; return None for any other message, and for an event without a valid lane or a node."""
     document, problem = decode(message, limit=len(message.body))
     if problem is not None or message.properties.type != TYPE:
         return None
     offering, health = _object(document.get("offering")), _object(document.get("health"))
     node = _text(_object(document.get("runtime")).get("node")) or _text(offering.get("provider_instance"))
     queue = _text(document.get("lane"))
-    if node is None or queue is None:
+    if node is None or queue is None or not _LANE.fullmatch(queue):
         return None
     return RegistryEntry(
         node=node,
@@ -111,7 +115,7 @@ class NodeState:
     """The state of a node, according to its own registry events.
 
     :ivar state: ``available`` when it serves all of its lanes, ``degraded`` when it cannot serve one of them, and
-        ``unavailable`` when it has left all of them.
+        ``unavailable`` when it has left all of them. A lane that it has left counts only then.
     :ivar models: the models of the lanes that it serves, sorted.
     :ivar concurrency: requests that it runs at the same time; None if unknown.
     :ivar worker_version: the version of its worker; None if unknown.
@@ -134,12 +138,13 @@ def nodes(entries: Iterable[RegistryEntry]) -> list[NodeState]:
 
 
 def _node(name: str, lanes: tuple[RegistryEntry, ...]) -> NodeState:
-    statuses = {lane.status or DEGRADED for lane in lanes}
+    # A lane that the node has left is not one of its lanes any more, for example after the removal of a model.
+    statuses = {lane.status or DEGRADED for lane in lanes} - {UNAVAILABLE} or {UNAVAILABLE}
     latest = max(lanes, key=lambda lane: lane.at)
     return NodeState(
         name=name,
-        state=statuses.pop() if len(statuses) == 1 and statuses <= {"available", "unavailable"} else DEGRADED,
-        models=tuple(sorted({lane.model for lane in lanes if lane.model and lane.status == "available"})),
+        state=statuses.pop() if statuses in ({AVAILABLE}, {UNAVAILABLE}) else DEGRADED,
+        models=tuple(sorted({lane.model for lane in lanes if lane.model and lane.status == AVAILABLE})),
         concurrency=max((lane.concurrency for lane in lanes if lane.concurrency is not None), default=None),
         worker_version=latest.worker_version,
         lanes=lanes,

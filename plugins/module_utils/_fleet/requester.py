@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -16,7 +17,7 @@ from .arrivals import Arrivals, StreamSummary
 from .broker_connection import BrokerConnection
 from .dialects.base import Dialect
 from .dialects.headers import ATTEMPT, DELTAS
-from .errors import FleetTimeoutError, InvalidQuestionError, UnreadableAnswerError
+from .errors import BrokerError, FleetTimeoutError, InvalidQuestionError, UnreadableAnswerError
 from .messages import Answer, Delta, Message, Question
 from .reply_channel import PublishedMessage, ReplyChannel
 
@@ -143,8 +144,10 @@ class Requester:
     def _no_answer(self, queue: str, seconds: float) -> Exception:
         if self._connection.gone is not None:
             return self._connection.gone
-        state = self._connection.queue_state(queue)
         about = ""
+        state = None
+        with suppress(BrokerError):  # RabbitMQ from 4.3 on tells the state only to users that may configure the queue
+            state = self._connection.queue_state(queue)
         if state is not None:
             about = f"; its queue has {state.consumers} consumers and {state.messages} requests waiting"
         return FleetTimeoutError(

@@ -15,13 +15,23 @@ from .._fleet.errors import InvalidBrokerError
 #: Options whose values can also be in the URL.
 WITHIN_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
 
+#: Options that need another one.
+_TOGETHER = (
+    ("broker_username", "broker_password"),
+    ("broker_password", "broker_username"),
+    ("broker_client_key", "broker_client_cert"),
+)
+
 
 def require_one_broker(params: Mapping[str, Any], remedy: str = "Set broker_host or broker_url") -> None:
-    """Check that exactly one way of naming the broker is used. For modules, the argument spec checks this.
+    """Check that exactly one way of naming the broker is used, and that no option lacks the one that belongs to it.
+
+    For modules, the argument spec checks this.
 
     :param params: options that are not set are missing or None.
     :param remedy: the remedy if no broker is given.
-    :raises InvalidBrokerError: without a broker, or for a URL together with options that belong into the URL.
+    :raises InvalidBrokerError: without a broker, for a URL together with options that belong into the URL, or for an
+        incomplete pair of options.
     """
     beside = [name for name in WITHIN_URL if params.get(name) is not None]
     if params.get("broker_url") and beside:
@@ -30,6 +40,9 @@ def require_one_broker(params: Mapping[str, Any], remedy: str = "Set broker_host
         )
     if not params.get("broker_url") and not params.get("broker_host"):
         raise InvalidBrokerError("No broker is given", remedy=remedy)
+    for name, other in _TOGETHER:
+        if params.get(name) is not None and params.get(other) is None:
+            raise InvalidBrokerError(f"{name} is set without {other}", remedy=f"Set {other} too, or omit {name}")
 
 
 def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
@@ -46,8 +59,10 @@ def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
     if params["broker_url"]:
         return BrokerSettings.from_url(params["broker_url"], tls)
     port = params["broker_port"]
-    encrypted = bool(port == TLS_PORT or tls.ca_path or tls.client_cert)
-    addresses = tuple(_address(host, port, encrypted) for host in params["broker_host"])
+    encrypted = bool(tls.ca_path or tls.client_cert) or any(
+        _address(host, port, encrypted=False).port == TLS_PORT for host in params["broker_host"]
+    )
+    addresses = tuple(_address(host, port, encrypted=encrypted) for host in params["broker_host"])
     if not addresses:
         raise InvalidBrokerError("No broker is given", remedy="Set broker_host to at least one host")
     credentials: dict[str, Any] = {}
@@ -58,7 +73,7 @@ def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
     return BrokerSettings(addresses, vhost=params["broker_vhost"] or "/", tls=tls if encrypted else None, **credentials)
 
 
-def _address(host: str, port: Optional[int], encrypted: bool) -> Address:
+def _address(host: str, port: Optional[int], *, encrypted: bool) -> Address:
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"
-    return Address.parse(f"{host}:{port}" if port else host, tls=encrypted)
+    return Address.parse(host if port is None else f"{host}:{port}", tls=encrypted)

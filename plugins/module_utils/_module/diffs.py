@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Optional
 
 from .._mirror.models.plan import ADD, KEEP, REMOVE, Plan
@@ -35,14 +35,24 @@ def plan_diff(plan: Plan, where: str) -> dict[str, str]:
     }
 
 
-def file_diff(what: str, before: Optional[str], after: Optional[str], size: int) -> dict[str, str]:
-    """Return the diff of one file or object."""
-    return {
-        "before_header": what,
-        "after_header": what,
+def file_diff(
+    what: str,
+    before: Optional[str],
+    after: Optional[str],
+    size: int,
+    attributes: Mapping[str, Mapping[str, object]],
+) -> dict[str, str]:
+    """Return the diff of one file or object.
+
+    :param attributes: the changed attributes of the file, ``before`` and ``after``, such as its mode.
+    """
+    lines = {
         "before": f"{before}\n" if before else "",
         "after": f"{after} ({in_bytes(size)})\n" if after and before != after else f"{after}\n" if after else "",
     }
+    for moment, values in attributes.items():
+        lines[moment] += "".join(f"{name}: {value}\n" for name, value in values.items() if name != "path")
+    return {"before_header": what, "after_header": what, **lines}
 
 
 def _models(plan: Plan) -> Iterable[tuple[str, str, str]]:

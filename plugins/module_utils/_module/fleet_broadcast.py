@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Optional
 
@@ -57,7 +58,8 @@ class _Reports:
 
     def __init__(self, expected: Optional[list[str]], discovery: float) -> None:
         self._expected = expected
-        self._until = time.monotonic() + discovery
+        self._discovery = discovery
+        self._until: Optional[float] = None
         self.latest: dict[str, NodeReport] = {}
 
     def add(self, report: NodeReport) -> None:
@@ -76,6 +78,9 @@ class _Reports:
         return sorted({*(self._expected or ()), *self.latest} - ended)
 
     def complete(self) -> bool:
+        """Return whether all reports have come. The time of the discovery begins with the first call."""
+        if self._until is None:
+            self._until = time.monotonic() + self._discovery
         return not self.unfinished and (self._expected is not None or time.monotonic() >= self._until)
 
 
@@ -84,7 +89,7 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     ModelName.parse(params["name"])
     for option in ("timeout", "discovery"):
-        if params[option] <= 0:
+        if not 0 < params[option] < math.inf:
             raise InvalidQuestionError(f"{option} is {params[option]:g}", remedy="Give seconds, more than 0")
     nodes = params["nodes"]
     if nodes is not None and not nodes:

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._fleet.broker_connection import BrokerConnection
-from .._fleet.errors import InvalidQuestionError
+from .._fleet.errors import BrokerError, InvalidQuestionError
 from .._fleet.exchange_listener import listen
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
 from .._fleet.observing import Register, lane_facts, nodes
@@ -46,7 +47,7 @@ _BROKER = ("product", "version", "cluster_name")
 def info(module: AnsibleModule) -> dict[str, Any]:
     """Read the state of lanes, and listen to nodes."""
     params = module.params
-    if params["listen"] < 0:
+    if not 0 <= params["listen"] < math.inf:
         raise InvalidQuestionError(
             f"listen is {params['listen']:g}", remedy="Give the seconds to listen to the nodes, or 0 to not listen"
         )
@@ -77,7 +78,7 @@ def _lane(options: Mapping[str, Any]) -> Lane:
 def _described(
     connection: BrokerConnection, queue: str, asked: Mapping[str, Lane], register: Register
 ) -> dict[str, Any]:
-    state = connection.queue_state(queue)
+    state = _state(connection, queue, required=queue in asked)
     entries = [one for one in register.latest if one.queue == queue]
     known = asked.get(queue)
     return {
@@ -85,10 +86,26 @@ def _described(
         "type": known.type if known else entries[0].request_type,
         "model": known.model if known else entries[0].model,
         "style": known.style if known else entries[0].style,
+        **state,
+        "nodes": [one.node for one in entries if one.status == "available"],
+    }
+
+
+def _state(connection: BrokerConnection, queue: str, *, required: bool) -> dict[str, Any]:
+    """Return whether a queue exists, its messages and consumers; None for each if the broker does not tell.
+
+    :param required: whether an error of the broker is raised. Anybody may announce any queue as a lane.
+    """
+    try:
+        state = connection.queue_state(queue)
+    except BrokerError:
+        if required or connection.gone is not None:
+            raise
+        return dict.fromkeys(("exists", "messages", "consumers"))
+    return {
         "exists": state is not None,
         "messages": state.messages if state else 0,
         "consumers": state.consumers if state else 0,
-        "nodes": [one.node for one in entries if one.status == "available"],
     }
 
 

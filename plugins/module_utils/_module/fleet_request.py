@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,7 +92,7 @@ def request(module: AnsibleModule) -> dict[str, Any]:
         context_window=params["context_window"],
         node=params["node"],
     )
-    if params["timeout"] <= 0:
+    if not 0 < params["timeout"] < math.inf:
         raise InvalidQuestionError(
             f"The timeout is {params['timeout']:g}", remedy="Give the seconds that an answer may take, more than 0"
         )
@@ -134,6 +135,10 @@ def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     if params["images"]:
         images = [encoded_image(path) for path in params["images"]]
         if params["type"] == "chat":
+            if not arguments["messages"]:
+                raise InvalidQuestionError(
+                    "messages is empty, so there is no message for the images", remedy="Give at least one message"
+                )
             *earlier, last = arguments["messages"]
             arguments["messages"] = [*earlier, {**last, "images": [*last.get("images", []), *images]}]
         else:

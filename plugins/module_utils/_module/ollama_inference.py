@@ -63,10 +63,9 @@ def _question(params: Mapping[str, Any]) -> dict[str, Any]:
             "raw": params["raw"],
             "images": images or None,
         }
-    messages = [
-        {**message, "images": [encoded_image(path) for path in message.get("images") or []]}
-        for message in params["messages"]
-    ]
+    if not params["messages"]:
+        raise InvalidOptionError("messages is empty", remedy="Give at least one message", option="messages")
+    messages = [{**message, "images": _images_of(message)} for message in params["messages"]]
     if params["system"]:
         messages.insert(0, {"role": "system", "content": params["system"], "images": []})
     messages[-1]["images"] += images
@@ -74,6 +73,11 @@ def _question(params: Mapping[str, Any]) -> dict[str, Any]:
         "messages": [{key: value for key, value in message.items() if value} for message in messages],
         "tools": params["tools"],
     }
+
+
+def _images_of(message: Mapping[str, Any]) -> list[str]:
+    paths = message.get("images") or []
+    return [encoded_image(path) for path in ([paths] if isinstance(paths, str) else paths)]
 
 
 def _format(value: Any) -> Any:

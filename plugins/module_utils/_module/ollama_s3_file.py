@@ -70,8 +70,10 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
             if plan.changed and not module.check_mode:
                 transferred = fetch.apply(plan, _ownership_of(path, asked=module.params["mode"] is not None))
     changed = plan.changed
+    attributes: dict[str, dict[str, object]] = {}
     if not options.published and os.path.exists(path):
-        changed = module.set_fs_attributes_if_different(module.load_file_common_arguments(module.params), changed)
+        wanted = module.load_file_common_arguments(module.params)
+        changed = module.set_fs_attributes_if_different(wanted, changed, attributes)
     where = mirror.settings.url(options.key) if options.published else path
     return {
         "changed": changed,
@@ -81,7 +83,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
         "size": plan.size,
         "bytes_transferred": transferred,
         **server_remarks(module, mirror),
-        **({"diff": file_diff(where, plan.before, plan.after, plan.size)} if module._diff else {}),
+        **({"diff": file_diff(where, plan.before, plan.after, plan.size, attributes)} if module._diff else {}),
     }
 
 

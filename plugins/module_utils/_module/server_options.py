@@ -6,20 +6,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .._ollama.client import OllamaClient
+from .._ollama.options import InvalidOptionError
 from .._ollama.transport import TlsSettings
+
+#: The options that limit a wait.
+_TIMEOUTS = ("timeout", "stall_timeout", "total_timeout")
 
 
 def connect(module: AnsibleModule, *, retries: Optional[int] = None) -> OllamaClient:
     """Return a client for the server in the module's options of group ``server``.
 
     :param retries: number of retries that replaces the option.
+    :raises InvalidOptionError: for a timeout that is not a number of seconds above 0.
     """
     params = module.params
+    for name in _TIMEOUTS:
+        seconds = params.get(name)
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise InvalidOptionError(f"{name} is {seconds:g}", remedy="Give seconds, more than 0", option=name)
     return OllamaClient(
         params["host"],
         read_timeout=params["timeout"],

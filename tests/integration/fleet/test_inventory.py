@@ -110,6 +110,15 @@ def test_inventory_of_live_nodes_has_their_variables_and_groups(
     assert [entry["status"] for entry in variables["fleet_lanes"]] == ["available", "degraded"]
 
 
+def test_inventory_node_without_a_version_is_in_a_group_of_its_own_in_strict_mode_too(
+    clean_broker: Any, tmp_path: Path
+) -> None:
+    """A worker of lex-ollama does not tell its version."""
+    with announced(clean_broker, **{"gpu-01": AVAILABLE}):
+        found = listed(source(tmp_path, clean_broker, strict=True))
+    assert found["worker_unknown"]["hosts"] == ["gpu-01"]
+
+
 def test_inventory_from_the_cache_needs_no_broker(clean_broker: Any, tmp_path: Path) -> None:
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
     path = source(tmp_path, clean_broker, **cache)
@@ -122,7 +131,7 @@ def test_inventory_from_the_cache_needs_no_broker(clean_broker: Any, tmp_path: P
 
 
 def test_inventory_of_hostile_events_has_no_hostile_hosts_and_no_templates(clean_broker: Any, tmp_path: Path) -> None:
-    odd = ("localhost", "all", "-oProxyCommand=x", "a b", "{{ 1 }}", "x" * 300, "a/../b", "gpu-03\n")
+    odd = ("localhost", "127.0.0.1", "all", "-oProxyCommand=x", "a b", "{{ 1 }}", "x" * 300, "a/../b", "gpu-03\n")
     with announced(clean_broker, **{"gpu-01": AVAILABLE, "gpu-02": UNAVAILABLE}, **dict.fromkeys(odd, AVAILABLE)):
         path = source(tmp_path, clean_broker, compose={"shown": "fleet_lanes[0].model"})
         done = ansible_inventory(path)

@@ -38,7 +38,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors impo
     BrokerUnreachableError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.exchange_listener import listen
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.fleet_watch import FleetWatch
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.fleet_watch import FleetWatch, rule_text
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import EVERYTHING, EXCHANGE
 from ansible_collections.legionio.ollama.plugins.module_utils._module.broker_options import (
@@ -268,7 +268,7 @@ class _Reporter:
         if not isinstance(error, BrokerError) or not (self._started or isinstance(error, BrokerUnreachableError)):
             raise error
         if not self._lost:
-            await self._put([{"type": "broker_lost", "error": str(error)}])
+            await self._put([{"type": "broker_lost", "error": rule_text(str(error))}])
         self._lost = True
 
     async def _put(self, changes: list[dict[str, Any]]) -> None:

@@ -54,10 +54,11 @@ def neighbour_options(
         try:
             context = ssl.create_default_context(cafile=ca_path)
             if client_cert:
-                context.load_cert_chain(client_cert, client_key)
-        except OSError as error:
+                # Without a password, OpenSSL asks the terminal for that of an encrypted key, and waits.
+                context.load_cert_chain(client_cert, client_key, password="")
+        except (OSError, ValueError) as error:
             raise NeighbourSettingsError(
                 f"The certificates for the peers cannot be read: {error}",
-                remedy="Correct the paths of the authorities, the certificate and its key",
+                remedy="Correct the paths of the authorities, the certificate and its key, which must not be encrypted",
             ) from error
     return NeighbourOptions(tuple(addresses), secret, context)

@@ -57,7 +57,7 @@ def _tls(config: Optional[dict[str, str]]) -> Optional[ssl.SSLContext]:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config["cert"], _path(config["key"]))
+    context.load_cert_chain(config["cert"], _path(config["key"]), password="")  # or OpenSSL would ask a terminal
     context.load_verify_locations(config["ca"])
     context.verify_mode = ssl.CERT_REQUIRED
     return context

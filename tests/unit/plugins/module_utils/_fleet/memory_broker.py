@@ -27,7 +27,8 @@ class MemoryBroker:
     :ivar answers: what the other side says to a message.
     :ivar takes: ``confirm``, ``refuse``, ``return`` or ``silence``: the outcome of a message.
     :ivar unreachable: hosts that take no connection.
-    :ivar refuses_to: the operations that the broker never answers.
+    :ivar refuses_to: the operations that the broker never answers; it cancels a consumer with ``consume``.
+    :ivar hidden: the queues whose state the broker does not tell this user, and the code of its refusal.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class MemoryBroker:
         self.takes = "confirm"
         self.unreachable: set[str] = set()
         self.refuses_to: set[str] = set()
+        self.hidden: dict[str, int] = {}
         self.published: list[tuple[str, str, Message]] = []
         self.connection: Any = None
 
@@ -99,10 +101,14 @@ class _Channel:
         self.confirmed: Callable[..., None]
         self.returned: Callable[..., None]
         self.closed: list[Callable[..., None]] = []
+        self.cancelled: list[Callable[..., None]] = []
         self.consumers: dict[str, Callable[..., None]] = {}
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
         self.closed.append(callback)
+
+    def add_on_cancel_callback(self, callback: Callable[..., None]) -> None:
+        self.cancelled.append(callback)
 
     def add_on_return_callback(self, callback: Callable[..., None]) -> None:
         self.returned = callback
@@ -112,6 +118,9 @@ class _Channel:
         self.connection.soon(callback, None)
 
     def queue_declare(self, queue: str, callback: Callable[..., None], passive: bool = False, **_options: Any) -> None:
+        if passive and queue in self.broker.hidden:
+            self.close_by_broker(self.broker.hidden[queue], f"access to queue '{queue}' refused")
+            return
         if passive and queue not in self.broker.queues:
             self.close_by_broker(404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")
             return
@@ -129,6 +138,9 @@ class _Channel:
         self, queue: str, on_message: Callable[..., None], auto_ack: bool, callback: Callable[..., None]
     ) -> None:
         self.consumers[queue] = on_message
+        if "consume" in self.broker.refuses_to:
+            for cancelled in self.cancelled:
+                self.connection.soon(cancelled, None)
         self.connection.soon(callback, None)
         if queue.startswith("llm.fleet.reply."):
             for message in self.broker.answers(Message(from_pika(pika.BasicProperties(), b"").properties, {}, b"")):

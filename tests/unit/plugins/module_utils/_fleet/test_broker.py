@@ -8,9 +8,11 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
+from typing import Any, Optional
 
 import pika.exceptions
 import pytest
+import trustme
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broker import (
     Address,
     BrokerSettings,
@@ -29,6 +31,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors impo
     ExchangeMissingError,
     InvalidBrokerError,
 )
+from cryptography.hazmat.primitives import serialization
 
 HUB = Address("hub", 5672)
 SETTINGS = BrokerSettings((HUB,), username="worker", password="s3cret")
@@ -79,6 +82,19 @@ def test_what_is_no_url_is_refused_without_repeating_the_password(url: str) -> N
     assert "hush" not in str(caught.value)
 
 
+def test_a_url_beside_a_client_certificate_logs_in_by_it() -> None:
+    tls = BrokerTlsSettings(client_cert="c.pem", client_key="c.key")
+    assert BrokerSettings.from_url("amqps://hub", tls).username is None
+    assert BrokerSettings.from_url("amqps://u:p@hub", tls).username == "u"
+
+
+@pytest.mark.parametrize("tls", [BrokerTlsSettings(ca_path="ca.pem"), BrokerTlsSettings(client_cert="c.pem")])
+def test_a_url_without_tls_beside_tls_files_is_refused(tls: BrokerTlsSettings) -> None:
+    """The password would go over the network in clear text, although the user wanted TLS."""
+    with pytest.raises(InvalidBrokerError, match="amqps"):
+        BrokerSettings.from_url("amqp://u:p@hub", tls)
+
+
 def test_no_representation_has_the_password() -> None:
     assert "s3cret" not in repr(SETTINGS)
 
@@ -89,6 +105,33 @@ def test_parameters_say_who_we_are() -> None:
     assert made.credentials == pika.PlainCredentials("worker", "s3cret")
     external = parameters(BrokerSettings((HUB,), username=None), HUB)
     assert type(external.credentials).__name__ == "ExternalCredentials"
+
+
+def test_a_key_with_a_passphrase_is_refused_without_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL would ask the terminal for the passphrase, and wait."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("hub")
+    path = tmp_path / "client.pem"
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
+    key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "client.key").write_bytes(locked)
+    tls = BrokerTlsSettings(client_cert=str(path), client_key=str(tmp_path / "client.key"))
+    passwords = []
+    original = ssl.SSLContext.load_cert_chain
+
+    def load(context: ssl.SSLContext, *files: Any, password: Optional[str] = None) -> None:
+        passwords.append(password)
+        original(context, *files, password=password or "")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
+    with pytest.raises(InvalidBrokerError, match="not encrypted"):
+        parameters(BrokerSettings((HUB,), tls=tls), HUB)
+    assert passwords == [""]
 
 
 def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Path) -> None:

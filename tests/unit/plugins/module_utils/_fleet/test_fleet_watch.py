@@ -130,7 +130,7 @@ def test_watch_broadcast_and_outcomes_are_reported(watch: FleetWatch) -> None:
     assert watch.hear(outcome_message(plan, NodeReport("gpu-01", DONE)).message, 0) == []
 
 
-@pytest.mark.parametrize("node", ["{{ 1 }}", "localhost", "all", "a b", "-x", "x" * 300, "gpu\n"])
+@pytest.mark.parametrize("node", ["{{ 1 }}", "localhost", "127.0.0.1", "all", "a b", "-x", "x" * 300, "gpu\n"])
 def test_watch_name_that_no_host_has_is_ignored(watch: FleetWatch, node: str) -> None:
     assert watch.hear(event(node, AVAILABLE), 0) == []
 
@@ -154,3 +154,4 @@ def test_watch_memory_is_bounded(watch: FleetWatch, monkeypatch: pytest.MonkeyPa
     joined = [watch.hear(event(f"gpu-{number}", AVAILABLE, f"m{number}"), 0) for number in range(5)]
     assert [len(changes) for changes in joined] == [1, 1, 1, 0, 0]
     assert len(watch.check(NODE_TIMEOUT)) == 3
+    assert types(watch.hear(event("gpu-9", AVAILABLE, "m9"), NODE_TIMEOUT)) == ["node_joined"]

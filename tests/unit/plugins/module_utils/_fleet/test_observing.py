@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Optional
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.observing import Register, RegistryEntry, nodes
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import AVAILABLE, UNAVAILABLE, Offering
 
@@ -23,7 +25,8 @@ def entry(queue: str, status: Optional[str], at: str = "1", **others: object) ->
         (["available", "available"], "available"),
         (["available", "degraded"], "degraded"),
         (["unavailable", "unavailable"], "unavailable"),
-        (["available", "unavailable"], "degraded"),
+        (["available", "unavailable"], "available"),
+        (["degraded", "unavailable"], "degraded"),
         ([None], "degraded"),
         (["odd"], "degraded"),
     ],
@@ -43,6 +46,15 @@ def test_nodes_have_the_version_of_the_latest_event() -> None:
         [entry("a", "available", "2", worker_version="2.0"), entry("b", "available", "1", worker_version="1.0")]
     )
     assert node.worker_version == "2.0"
+
+
+@pytest.mark.parametrize("queue", ["x" * 256, "\ud800", "a b", "{{ 1 }}"])
+def test_register_lane_that_no_queue_can_have_is_left_out(queue: str) -> None:
+    register = Register()
+    message = Offering(lane("chat", "m"), "gpu-01", 2).event(AVAILABLE).message
+    body = json.dumps({**json.loads(message.body), "lane": queue}).encode()
+    register.add(Message(message.properties, message.headers, body))
+    assert register.latest == []
 
 
 def test_register_keeps_the_latest_event_and_the_version_in_it() -> None:

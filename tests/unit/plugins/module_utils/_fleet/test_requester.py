@@ -111,6 +111,13 @@ def test_ask_without_an_answer_tells_how_the_queue_is(memory_broker: MemoryBroke
         ask(seconds=0.05)
 
 
+def test_ask_without_an_answer_is_a_timeout_if_the_state_of_the_queue_is_secret(memory_broker: MemoryBroker) -> None:
+    """RabbitMQ 4.3 tells the state of a queue only to users that may configure the queue."""
+    memory_broker.hidden = {LANE.queue: 403}
+    with pytest.raises(FleetTimeoutError, match="No answer came"):
+        ask(seconds=0.05)
+
+
 def test_ask_connection_lost_meanwhile_is_the_error(memory_broker: MemoryBroker) -> None:
     def lose(message: Message) -> Iterator[Message]:
         if message.properties.reply_to is not None:
@@ -165,6 +172,23 @@ def test_queue_state_missing_queue_leaves_the_connection_usable(memory_broker: M
     with BrokerConnection(SETTINGS) as connection:
         assert connection.queue_state("llm.unseen") is None
         assert connection.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
+
+
+@pytest.mark.parametrize("code", [403, 405])
+def test_queue_state_refused_leaves_the_connection_usable(memory_broker: MemoryBroker, code: int) -> None:
+    memory_broker.hidden = {"llm.secret": code}
+    memory_broker.queues["llm.seen"] = (1, 0)
+    with BrokerConnection(SETTINGS) as connection:
+        with pytest.raises(BrokerError):
+            connection.queue_state("llm.secret")
+        assert connection.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
+
+
+def test_listen_cancelled_by_the_broker_is_an_error(memory_broker: MemoryBroker) -> None:
+    """Without its queue, a listener would hear nothing any more, and take the whole fleet for gone."""
+    memory_broker.refuses_to = {"consume"}
+    with BrokerConnection(SETTINGS) as connection, pytest.raises(BrokerError, match="cancelled the consumer"):
+        listen(connection, [("llm.registry", "#")], 5.0, lambda _message: None)
 
 
 def test_listen_takes_what_comes_and_names_a_missing_exchange(memory_broker: MemoryBroker) -> None:

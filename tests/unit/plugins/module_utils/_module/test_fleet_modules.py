@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcast_signatures import verified
@@ -21,8 +22,16 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.broadcasts 
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects import dialect_named
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.base import ReplyIdentity
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors import InvalidBrokerError
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message, Success
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import AVAILABLE, Offering
+from ansible_collections.legionio.ollama.plugins.module_utils._module import fleet_broadcast
+from ansible_collections.legionio.ollama.plugins.module_utils._module.broker_options import (
+    broker_settings,
+    require_one_broker,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._module.groups import BROKER
 from module_run import Run, run_module
 
 from .._fleet.memory_broker import MemoryBroker
@@ -67,7 +76,17 @@ def test_request_in_check_mode_only_looks_at_the_queue(memory_broker: MemoryBrok
 
 @pytest.mark.parametrize(
     "options",
-    [{"timeout": 0}, {"model": ""}, {"images": ["/gone.png"]}, {"broker_host": []}, {"broker_host": ["http://hub"]}],
+    [
+        {"timeout": 0},
+        {"timeout": "nan"},
+        {"timeout": "inf"},
+        {"model": ""},
+        {"images": ["/gone.png"]},
+        {"messages": [], "images": [__file__]},
+        {"broker_host": []},
+        {"broker_host": ["http://hub"]},
+        {"broker_port": 0},
+    ],
 )
 def test_request_options_that_make_no_sense_are_refused(memory_broker: MemoryBroker, options: dict[str, Any]) -> None:
     assert run("fleet_request", **{**CHAT, **options}).typed
@@ -90,6 +109,43 @@ def test_request_reaches_the_broker_however_it_is_named(memory_broker: MemoryBro
     assert run_module("fleet_request", arguments).result.get("content") == "Good morning."
 
 
+@pytest.mark.parametrize(
+    "options, encrypted, username",
+    [
+        ({"broker_host": ["hub:5671", "hub-2"]}, True, "guest"),
+        ({"broker_host": ["hub:5672"]}, False, "guest"),
+        ({"broker_host": ["hub"], "broker_client_cert": "c.pem"}, True, None),
+        ({"broker_host": None, "broker_url": "amqps://hub", "broker_client_cert": "c.pem"}, True, None),
+    ],
+)
+def test_settings_of_the_broker_have_tls_and_the_user_as_documented(
+    options: dict[str, Any], encrypted: bool, username: Optional[str]
+) -> None:
+    params = {name: option.get("default") for name, option in BROKER.argument_spec.items()}
+    settings = broker_settings({**params, **options})
+    assert (settings.tls is not None, settings.username) == (encrypted, username)
+    if encrypted:
+        assert {address.port for address in settings.addresses} == {5671}
+
+
+@pytest.mark.parametrize("params", [{"broker_username": "u"}, {"broker_password": "p"}, {"broker_client_key": "k.pem"}])
+def test_broker_option_without_the_one_that_belongs_to_it_is_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(InvalidBrokerError, match="is set without broker_"):
+        require_one_broker({"broker_host": ["hub"], **params})
+
+
+@pytest.mark.parametrize("code", [403, 405])
+def test_info_lane_that_the_broker_hides_is_unknown(memory_broker: MemoryBroker, code: int) -> None:
+    """Anybody may announce any queue as a lane, the private queue of another connection too."""
+    memory_broker.hidden = {LANE.queue: code}
+    event = Offering(LANE, "gpu-01", 2).event(AVAILABLE).message
+    memory_broker.answers = lambda message: iter([] if message.properties.reply_to else [event])
+    result = run("fleet_info", listen=0.1).result
+    assert [(entry["exists"], entry["consumers"]) for entry in result["lanes"]] == [(None, None)]
+    assert [node["name"] for node in result["nodes"]] == ["gpu-01"]
+    assert run("fleet_info", lanes=[{"type": "chat", "model": "m:1"}]).typed
+
+
 def test_info_reports_lanes_that_exist_and_that_do_not(memory_broker: MemoryBroker) -> None:
     memory_broker.queues[LANE.queue] = (3, 2)
     lanes = [{"type": "chat", "model": "m:1"}, {"type": "chat", "model": "n:1"}]
@@ -100,6 +156,7 @@ def test_info_reports_lanes_that_exist_and_that_do_not(memory_broker: MemoryBrok
     ]
     assert result["broker"]["version"] == "4.0.5" and result["nodes"] == []
     assert run("fleet_info", listen=-1).typed
+    assert run("fleet_info", listen="inf").typed
 
 
 def reporting(*reports: NodeReport) -> Any:
@@ -122,6 +179,15 @@ def test_broadcast_reports_each_node(memory_broker: MemoryBroker) -> None:
     assert outcome.changed and outcome.result["missing"] == []
     assert {node: entry["state"] for node, entry in outcome.result["nodes"].items()} == {"gpu-01": DONE, "gpu-02": DONE}
     assert outcome.result["diff"]["before"] == "gpu-01: absent\ngpu-02: sha256:a\n"
+
+
+def test_broadcast_time_of_discovery_begins_when_the_broker_has_the_broadcast() -> None:
+    """The broker's confirmation may take longer than the discovery."""
+    reports = fleet_broadcast._Reports(None, 0.02)
+    time.sleep(0.03)
+    assert not reports.complete()
+    time.sleep(0.03)
+    assert reports.complete()
 
 
 def test_broadcast_in_check_mode_asks_for_the_plan(memory_broker: MemoryBroker) -> None:
@@ -180,7 +246,10 @@ def test_broadcast_that_every_node_refuses_as_repeated_fails(memory_broker: Memo
     assert "taken before" in run("fleet_broadcast", name="a:1", nodes=["gpu-01"]).result["msg"]
 
 
-@pytest.mark.parametrize("options", [{"name": "a b"}, {"timeout": 0}, {"discovery": 0}, {"nodes": []}])
+@pytest.mark.parametrize(
+    "options",
+    [{"name": "a b"}, {"timeout": 0}, {"timeout": "nan"}, {"timeout": "inf"}, {"discovery": 0}, {"nodes": []}],
+)
 def test_broadcast_options_that_make_no_sense_are_refused(memory_broker: MemoryBroker, options: dict[str, Any]) -> None:
     assert run("fleet_broadcast", **{"name": "a:1", **options}).typed
     assert memory_broker.published == []

@@ -119,6 +119,10 @@ def test_inference_format_answers_with_data_or_says_why_not(ollama: MemoryOllama
         ({"prompt": "x", "images": ["/gone.png"]}, "upload_source"),
         ({"prompt": "x", "keep_alive": "soon"}, "invalid_option"),
         ({"name": "a b", "prompt": "x"}, "invalid_name"),
+        ({"messages": []}, "invalid_option"),
+        ({"prompt": "x", "timeout": 0}, "invalid_option"),
+        ({"prompt": "x", "timeout": "nan"}, "invalid_option"),
+        ({"prompt": "x", "total_timeout": -1}, "invalid_option"),
     ],
 )
 def test_inference_options_that_make_no_sense_are_refused(

@@ -118,6 +118,10 @@ def test_file_is_fetched_once_and_replaced_when_it_differs(memory_mirror: Memory
     )
     assert [outcome.changed for outcome in (check, first, second)] == [True, True, False]
     assert path.read_bytes() == WEIGHTS and path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o600)
+    opened = run("ollama_s3_file", key="releases/a.bin", path=str(path), checksum=checksum, mode="0640")
+    assert opened.changed and "mode: 0600" in opened.result["diff"]["before"]
+    assert "mode: 0640" in opened.result["diff"]["after"]
     assert (first.result["checksum"], first.result["bytes_transferred"]) == (digest_of(WEIGHTS), len(WEIGHTS))
     path.write_bytes(b"changed")
     assert run("ollama_s3_file", key="releases/a.bin", path=str(path), checksum=checksum).changed
