@@ -176,8 +176,8 @@ def _ssl_context(tls: BrokerTlsSettings) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         raise InvalidBrokerError(
             f"The TLS files for the broker cannot be used: {error}",
-            remedy="Check that they exist, that this user may read them, that the key is not encrypted, and that key and"
-            " certificate belong together",
+            remedy="Check that they exist, that this user may read them, that the key is not encrypted, and that"
+            " certificate and key belong together",
         ) from error
     return context
 
@@ -192,7 +192,8 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
     text = " ".join(str(cause) or type(cause).__name__ for cause in causes)
     kinds = {type(cause).__name__ for cause in causes}
     details: dict[str, Any] = {"broker": where, "vhost": settings.vhost}
-    if kinds & {"ProbableAuthenticationError", "AuthenticationError"} or "ACCESS_REFUSED - Login was refused" in text:
+    # pika's "Probable" errors only tell when the connection ended. A broker that dies at that moment refuses nothing.
+    if "AuthenticationError" in kinds or "ACCESS_REFUSED" in text:
         if settings.username is None:
             return BrokerLoginRefusedError(
                 f"The broker {where} refuses the login of the client certificate",
@@ -205,7 +206,16 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
             remedy="Correct the user name and the password, or create the user: rabbitmqctl list_users",
             **details,
         )
-    if "ProbableAccessDeniedError" in kinds or "NOT_ALLOWED" in text:
+    closed_by_limit = re.search(r"connection limit \(\d+\) is reached|vhost '[^']*' is down", text)
+    if closed_by_limit:
+        return BrokerUnreachableError(
+            f"The broker {where} takes no connection of {settings.username!r} to the virtual host {settings.vhost!r}:"
+            f" {printable(closed_by_limit[0])}",
+            remedy="Raise the limit (rabbitmqctl list_vhost_limits, list_user_limits), or start the virtual host again"
+            " (rabbitmqctl restart_vhost)",
+            **details,
+        )
+    if "NOT_ALLOWED" in text:
         if "not found" in text:
             message = f"The broker {where} has no virtual host {settings.vhost!r}"
             remedy = f"Correct its name, or create it: rabbitmqctl add_vhost {settings.vhost}"
@@ -217,8 +227,9 @@ def connection_error(error: BaseException, settings: BrokerSettings, address: Ad
     if trouble is not None:
         message, remedy = trouble
         return BrokerTlsError(message, remedy=remedy, **details)
-    if "IncompatibleProtocolError" in kinds and "StreamLostError" in text:
-        # A starting broker does this, a proxy without a broker, and a TLS port that gets plain AMQP.
+    early = {"IncompatibleProtocolError", "ProbableAuthenticationError", "ProbableAccessDeniedError"}
+    if kinds & early and "StreamLostError" in text:
+        # A starting or dying broker does this, a proxy without a broker, and a TLS port that gets plain AMQP.
         return BrokerUnreachableError(
             f"The broker {where} closes the connection before it answers",
             remedy=f"Wait if it is starting; else correct the port: RabbitMQ speaks AMQP at {PORT} and AMQP over TLS at"

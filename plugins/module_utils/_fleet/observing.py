@@ -21,8 +21,8 @@ from .registry import TYPE
 #: Names that both DNS and Ansible's patterns allow for a host. The length is that of RFC 1035, 2.3.4.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 
-#: Names that have another meaning for Ansible. A host of an inventory that is called 127.0.0.1 replaces the machine that
-#: runs Ansible (``C.LOCALHOST``).
+#: Names that have another meaning for Ansible. A host with the name 127.0.0.1 replaces the machine that runs Ansible
+#: (``C.LOCALHOST``).
 _RESERVED = ("all", "ungrouped", "localhost", "127.0.0.1")
 
 #: Names of queues, which workers make from types, models and nodes.

@@ -22,7 +22,8 @@ newer() { # newer MICROSECONDS PATH...
     [ $# -gt 1 ] || return 0
     since=$(printf '@%d.%06d' "$(($1 / 1000000))" "$(($1 % 1000000))")
     shift
-    find "$@" -newerct "$since" 2>/dev/null
+    # Of a link, the link itself and the file that it leads to.
+    { find "$@" -newerct "$since"; find -H "$@" -newerct "$since"; } 2>/dev/null | sort -u
 }
 
 case $(systemctl is-active "$unit") in active | reloading | activating | deactivating) ;; *) exit 0 ;; esac
@@ -30,8 +31,11 @@ started=$(moment Service ExecMainStartTimestamp)
 [ "${started:-0}" -gt 0 ] || exit 0
 newer "$started" "$@"
 if [ -n "${RELOADED:-}" ]; then
-    # A reload changes the state of the unit, and so does a start.
+    # A reload changes the state of the unit. So does the end of a start, and a process that is slow to get ready may have read
+    # its files long before; only a reload comes after the unit has become active.
     changed=$(moment Unit StateChangeTimestamp)
-    newer "${changed:-$started}" "$RELOADED"
+    active=$(moment Unit ActiveEnterTimestamp)
+    [ "${changed:-0}" -gt "${active:-0}" ] && [ "${active:-0}" -ge "$started" ] || changed=$started
+    newer "$changed" "$RELOADED"
 fi
 exit 0

@@ -106,6 +106,32 @@ def test_short_path_is_refused_when_it_would_be_removed(
     assert evaluate("ollama_server", "short", short=trust_as_template(expression), **options) == short
 
 
+@pytest.mark.parametrize("kept, removed", [(2, ["a"]), (1, ["back", "a"])])
+def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
+    evaluate: Any, kept: int, removed: list[str]
+) -> None:
+    """``upgrade_fleet`` has staged the wanted release, and then only the configuration is asked for."""
+    task = tasks("roles/ollama_server/tasks/start.yml")[-1]
+    releases = ["wanted", "runs", "back", "a"]
+    variables = {name: trusted(value) for name, value in task["vars"].items()} | {
+        "ollama_server_releases_kept": kept,
+        "__ollama_server_release_path": "/root/releases/wanted",
+        "__ollama_server_running": {"stat": {"lnk_target": "releases/runs"}},
+        "__ollama_server_previous": {"stat": {"lnk_target": "releases/back"}},
+        "__ollama_server_releases": {
+            "files": [{"path": f"/root/releases/{name}", "mtime": -age} for age, name in enumerate(releases)]
+        },
+    }
+    gone = evaluate(
+        "ollama_server", "gone", gone=trust_as_template(task["loop"]), ollama_server_root="/root", **variables
+    )
+    assert gone == [f"/root/releases/{name}" for name in removed]
+
+
+def trusted(value: Any) -> Any:
+    return [trust_as_template(one) for one in value] if isinstance(value, list) else trust_as_template(value)
+
+
 def test_interrupted_removal_of_the_blob_service_is_repaired() -> None:
     """The unit may be gone already, but the secret is not: what removes the files asks for no unit."""
     (removal,) = (task for task in tasks("roles/ollama_models/tasks/no_peers.yml") if "ansible.builtin.file" in task)

@@ -35,11 +35,14 @@ WORKER = {
 }
 
 
-def unread(tools: Path, *paths: Path, started: int, changed: int = 0, state: str = "active", **env: str) -> list[str]:
-    """Ask the script about a unit that was started, and that changed its state, so many microseconds after 1970."""
+def unread(
+    tools: Path, *paths: Path, started: int, active: int = 0, changed: int = 0, state: str = "active", **env: str
+) -> list[str]:
+    """Ask the script about a unit that was started, became active, and changed its state, in microseconds since 1970."""
     for name, text in {
         "systemctl": f"echo {state}",
-        "busctl": f'case "$*" in *ExecMainStartTimestamp*) echo t {started};; *) echo t {changed or started};; esac',
+        "busctl": f'case "$*" in *ExecMainStartTimestamp*) echo t {started};; *ActiveEnterTimestamp*) echo t'
+        f" {active or started};; *) echo t {changed or active or started};; esac",
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(0o755)
@@ -72,6 +75,21 @@ def test_file_moved_into_place_with_an_old_date_is_printed(tmp_path: Path, tools
     assert unread(tools, renewed, started=started) == [str(renewed)]
 
 
+def test_link_is_printed_when_it_or_its_file_changed(tmp_path: Path, tools: Path) -> None:
+    """A renewal of a certificate replaces the link, or writes the file behind the link."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_text("")
+    rewritten, replaced, same = (tmp_path / name for name in ("rewritten", "replaced", "same"))
+    rewritten.symlink_to("new")
+    same.symlink_to("old")
+    time.sleep(0.02)
+    started = microseconds()
+    time.sleep(0.02)
+    (tmp_path / "new").write_text("x")
+    replaced.symlink_to("old")
+    assert unread(tools, rewritten, replaced, same, started=started) == [str(replaced), str(rewritten)]
+
+
 def test_reloaded_file_alone_is_compared_with_the_reload(tmp_path: Path, tools: Path) -> None:
     config = tmp_path / "config"
     started = microseconds()
@@ -80,6 +98,17 @@ def test_reloaded_file_alone_is_compared_with_the_reload(tmp_path: Path, tools: 
     assert unread(tools, started=started, RELOADED=str(config)) == [str(config)]
     time.sleep(0.02)
     assert unread(tools, started=started, changed=microseconds(), RELOADED=str(config)) == []
+
+
+def test_file_written_while_the_unit_gets_ready_is_printed(tmp_path: Path, tools: Path) -> None:
+    """The process has read its files at once, and waits for a server before it reports that it is ready."""
+    config = tmp_path / "config"
+    started = microseconds()
+    time.sleep(0.02)
+    config.write_text("")
+    time.sleep(0.02)
+    assert unread(tools, started=started, active=microseconds(), RELOADED=str(config)) == [str(config)]
+    assert unread(tools, started=started, state="activating", active=1, RELOADED=str(config)) == [str(config)]
 
 
 def test_directory_that_lost_a_file_is_printed(tmp_path: Path, tools: Path) -> None:
@@ -105,7 +134,7 @@ def test_file_read_by_a_reload_is_printed_only_when_it_is_newer_than_that(tmp_pa
     time.sleep(0.02)
     after = microseconds()
     assert unread(tools, tools / "missing", started=1, changed=after, RELOADED=str(config)) == []
-    assert unread(tools, tools / "missing", started=1, changed=1, RELOADED=str(config)) == [str(config)]
+    assert unread(tools, tools / "missing", started=1, changed=2, RELOADED=str(config)) == [str(config)]
 
 
 @pytest.mark.parametrize(

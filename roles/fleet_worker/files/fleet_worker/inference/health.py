@@ -116,8 +116,13 @@ class Health:
         self._look_wanted.set()
 
     def ask_abilities(self) -> None:
-        """Ask for the abilities of each model in all checks from now on, and begin a check at once."""
-        self._with_abilities = True
+        """Ask for the abilities of each model in all checks from now on, and begin a check at once.
+
+        The check reports its state, also if the abilities were known before, because the caller waits for them.
+        """
+        with self._lock:
+            self._with_abilities = True
+            self._state = None
         self._look_wanted.set()
 
     def wait(self, seconds: float) -> bool:

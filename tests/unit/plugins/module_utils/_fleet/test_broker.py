@@ -190,6 +190,40 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
             BrokerUnreachableError,
             "before it answers",
         ),
+        # A broker that dies during the login refuses nothing.
+        (
+            pika.exceptions.ProbableAuthenticationError("StreamLostError: ('Transport indicated EOF',)"),
+            BrokerUnreachableError,
+            "before it answers",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError("StreamLostError: ('Transport indicated EOF',)"),
+            BrokerUnreachableError,
+            "before it answers",
+        ),
+        (
+            pika.exceptions.ProbableAuthenticationError(
+                "ConnectionClosedByBroker: (320) 'CONNECTION_FORCED - broker forced connection closure with reason'"
+            ),
+            BrokerUnreachableError,
+            "CONNECTION_FORCED",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(
+                "ConnectionClosedByBroker: (530) \"NOT_ALLOWED - access to vhost '/' refused for user 'worker': connection"
+                ' limit (1) is reached"'
+            ),
+            BrokerUnreachableError,
+            "connection limit (1) is reached",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(
+                "ConnectionClosedByBroker: (541) \"INTERNAL_ERROR - access to vhost '/' refused for user 'worker':"
+                " vhost '/' is down\""
+            ),
+            BrokerUnreachableError,
+            "vhost '/' is down",
+        ),
         # TLS 1.3 refuses a certificate late, and pika tells of it in words.
         (
             pika.exceptions.IncompatibleProtocolError(

@@ -177,6 +177,11 @@ def test_health_looks_at_once_and_again_when_a_request_suspects(monkeypatch: pyt
     watched.ask_abilities()
     wait_until(lambda: states[-1].abilities)
     assert states[-1].abilities == (("a:1", ("completion",)),)
+    # A worker that had automatic lanes before needs the same abilities again.
+    known = len(states)
+    watched.ask_abilities()
+    wait_until(lambda: len(states) > known)
+    assert states[-1].abilities == (("a:1", ("completion",)),)
     watched.stop()
 
 
