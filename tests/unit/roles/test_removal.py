@@ -115,17 +115,17 @@ def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
     releases = ["wanted", "runs", "back", "a"]
     variables = {name: trusted(value) for name, value in task["vars"].items()} | {
         "ollama_server_releases_kept": kept,
-        "__ollama_server_release_path": "/root/releases/wanted",
+        "__ollama_server_release_path": "/opt/x/releases/wanted",
         "__ollama_server_running": {"stat": {"lnk_target": "releases/runs"}},
         "__ollama_server_previous": {"stat": {"lnk_target": "releases/back"}},
         "__ollama_server_releases": {
-            "files": [{"path": f"/root/releases/{name}", "mtime": -age} for age, name in enumerate(releases)]
+            "files": [{"path": f"/opt/x/releases/{name}", "mtime": -age} for age, name in enumerate(releases)]
         },
     }
     gone = evaluate(
-        "ollama_server", "gone", gone=trust_as_template(task["loop"]), ollama_server_root="/root", **variables
+        "ollama_server", "gone", gone=trust_as_template(task["loop"]), ollama_server_root="/opt/x", **variables
     )
-    assert gone == [f"/root/releases/{name}" for name in removed]
+    assert gone == [f"/opt/x/releases/{name}" for name in removed]
 
 
 def trusted(value: Any) -> Any:
