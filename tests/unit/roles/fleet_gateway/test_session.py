@@ -16,7 +16,12 @@ from fleet_gateway._fleet.messages import Message, Properties
 from fleet_gateway.amqp import open_connection
 from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
 from fleet_gateway.amqp.session import BrokerSession
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ChannelWrongStateError,
+    ConnectionWrongStateError,
+    MethodNotImplemented,
+)
 
 from .memory_front import run
 
@@ -35,10 +40,18 @@ class BrokerChannel:
         self.published: list[tuple[str, str]] = []
 
     def _later(self, what: str, callback: Callable[[Any], None]) -> None:
+        if not self.is_open:
+            raise ChannelWrongStateError("Channel is closed.")
+
+        def answer() -> None:
+            callback(None)
+            if what in self._broker.last:
+                self._broker.connections[-1].lose()
+
         loop = asyncio.get_running_loop()
         if what in self._broker.silent:
             return
-        loop.call_soon(self.end) if what in self._broker.refused else loop.call_soon(callback, None)
+        loop.call_soon(self.end) if what in self._broker.refused else loop.call_soon(answer)
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
         self.closed.append(callback)
@@ -47,6 +60,8 @@ class BrokerChannel:
         self.returned.append(callback)
 
     def confirm_delivery(self, confirmed: Any, callback: Callable[[Any], None]) -> None:
+        if not self._broker.has_confirms:
+            raise MethodNotImplemented("Confirm.Select not Supported by Server")
         self.confirmed = confirmed
         self._later("confirms", callback)
 
@@ -76,11 +91,14 @@ class MemoryBroker:
 
     :ivar refused: what it refuses: ``connect``, ``confirms``, ``declare``, ``consume`` or an exchange to bind to.
     :ivar silent: what it never answers.
+    :ivar last: what it answers with its last words before it closes the connection.
     """
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
         self.silent: set[str] = set()
+        self.last: set[str] = set()
+        self.has_confirms = True
         self.consumers: list[tuple[str, Any]] = []
         self.connections: list[BrokerConnection] = []
 
@@ -107,6 +125,8 @@ class BrokerConnection:
         self._callbacks["on_open_callback"](self)
 
     def channel(self, on_open_callback: Callable[[Any], None]) -> BrokerChannel:
+        if not self.is_open:
+            raise ConnectionWrongStateError("Channel allocation requires an open connection")
         channel = BrokerChannel(self._broker)
         self.channels.append(channel)
         channel._later("channel", lambda _frame: on_open_callback(channel))
@@ -219,6 +239,38 @@ def test_run_refused_step_is_reported_and_retried(broker: MemoryBroker, refused:
         assert running.session.trouble == ""
         await running.close()
         assert not any(connection.is_open for connection in broker.connections)
+
+    run(test())
+
+
+@pytest.mark.parametrize("last", ["channel", "declare", "llm.registry", "consume", "confirms"])
+def test_run_connection_closed_together_with_an_answer_is_retried(broker: MemoryBroker, last: str) -> None:
+    async def test() -> None:
+        broker.last.add(last)
+        running = RunningSession()
+        await running.until(lambda: len(broker.connections) >= 3)
+        assert "gone" in running.session.trouble and not running.changes
+        broker.last.clear()
+        await running.up()
+        await running.close()
+
+    run(test())
+
+
+def test_run_broker_without_confirms_is_reported_and_retried(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        broker.has_confirms = False
+        running = RunningSession()
+        await running.until(lambda: len(broker.connections) >= 3)
+        assert "Confirm.Select not Supported" in running.session.trouble
+        broker.has_confirms = True
+        await running.up()
+        broker.has_confirms = False
+        broker.publishing.end()
+        await running.until(lambda: len(broker.connections) >= 5)
+        broker.has_confirms = True
+        await running.until(lambda: running.session.is_up)
+        await running.close()
 
     run(test())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Callable
 
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from .._fleet.broker import Address, BrokerSettings, channel_error, connection_error, parameters
 from .._fleet.errors import FleetError
@@ -41,12 +41,14 @@ class OpenConnection:
     async def channel(self) -> Any:
         """Return a new channel.
 
-        :raises FleetError: if the broker opens no channel.
+        :raises FleetError: if the broker opens no channel, or the connection is lost.
         :raises asyncio.TimeoutError: if the broker does not answer.
         """
         opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        channel = self._connection.channel(
-            on_open_callback=lambda made: None if opened.done() else opened.set_result(made)
+        channel = self._sent(
+            lambda: self._connection.channel(
+                on_open_callback=lambda made: None if opened.done() else opened.set_result(made)
+            )
         )
         self._fail_with(channel, opened)
         return await asyncio.wait_for(opened, STEP_TIMEOUT)
@@ -55,12 +57,12 @@ class OpenConnection:
         """Run a command on a channel, and return the broker's answer.
 
         :param begin: sends the command; receives the callback for the answer.
-        :raises FleetError: if the broker refuses the command.
+        :raises FleetError: if the broker refuses the command, or the channel is lost.
         :raises asyncio.TimeoutError: if the broker does not answer.
         """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._sent(lambda: begin(lambda frame: None if done.done() else done.set_result(frame)))
         self._fail_with(channel, done)
-        begin(lambda frame: None if done.done() else done.set_result(frame))
         return await asyncio.wait_for(done, STEP_TIMEOUT)
 
     def error_of(self, error: BaseException) -> FleetError:
@@ -68,6 +70,18 @@ class OpenConnection:
         if isinstance(error, ChannelClosedByBroker):
             return channel_error(error.reply_code, error.reply_text, self._settings)
         return FleetError(f"The connection to the broker was lost: {error}")
+
+    def _sent(self, send: Callable[[], Any]) -> Any:
+        """Send a command, and return pika's result.
+
+        pika raises an error if the broker has closed the connection or the channel together with its last answer, or
+        if the broker does not have the command.
+        """
+        try:
+            return send()
+        except AMQPError as error:
+            reason = self.lost.result() if self.lost.done() else f"The broker cannot get a command: {error}"
+            raise FleetError(reason) from error
 
     def _fail_with(self, channel: Any, waits: asyncio.Future[Any]) -> None:
         def closed(_channel: Any, error: BaseException) -> None:
