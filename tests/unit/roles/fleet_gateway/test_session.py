@@ -35,6 +35,7 @@ class BrokerChannel:
         self._broker = broker
         self.is_open = True
         self.closed: list[Callable[..., None]] = []
+        self.cancelled: list[Callable[..., None]] = []
         self.returned: list[Callable[..., None]] = []
         self.confirmed: Any = None
         self.published: list[tuple[str, str]] = []
@@ -55,6 +56,9 @@ class BrokerChannel:
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
         self.closed.append(callback)
+
+    def add_on_cancel_callback(self, callback: Callable[..., None]) -> None:
+        self.cancelled.append(callback)
 
     def add_on_return_callback(self, callback: Callable[..., None]) -> None:
         self.returned.append(callback)
@@ -355,10 +359,17 @@ def test_publish_channel_that_cannot_be_opened_again_ends_the_connection(broker:
     run(test())
 
 
-def test_run_deleted_queue_ends_the_connection(broker: MemoryBroker) -> None:
+@pytest.mark.parametrize("number", [0, 1], ids=["replies", "registry"])
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["closed", "cancelled"])
+def test_run_lost_queue_ends_the_connection(broker: MemoryBroker, number: int, is_cancelled: bool) -> None:
     async def test() -> None:
         running = await RunningSession().up()
-        broker.connections[0].channels[0].end()
+        channel = broker.connections[0].channels[number]
+        if is_cancelled:
+            for callback in channel.cancelled:
+                callback(SimpleNamespace(method=pika.spec.Basic.Cancel("tag")))
+        else:
+            channel.end()
         await running.until(lambda: running.changes == [True, False, True])
         await running.close()
 

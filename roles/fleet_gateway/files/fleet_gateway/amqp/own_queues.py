@@ -62,6 +62,11 @@ async def _consume(connection: OpenConnection, channel: Any, queue: str, on_mess
         except Exception:
             LOG.exception("defect", queue=queue)
 
-    await connection.do(channel, lambda done: channel.basic_consume(queue, deliver, auto_ack=True, callback=done))
+    def cancelled(_frame: Any) -> None:
+        LOG.warning("queue_lost", queue=queue)  # somebody has deleted the queue
+        connection.close()
+
     # A connection without its queues is useless; closing it makes the gateway reconnect, and declare them again.
     channel.add_on_close_callback(lambda _channel, _error: connection.close())
+    channel.add_on_cancel_callback(cancelled)
+    await connection.do(channel, lambda done: channel.basic_consume(queue, deliver, auto_ack=True, callback=done))
