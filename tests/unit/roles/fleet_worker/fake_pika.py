@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -19,9 +20,17 @@ class FakeChannel:
     def __init__(self) -> None:
         self.is_open = True
         self.closed: list[Callable[..., None]] = []
+        self.cancelled: list[Callable[..., None]] = []
+        self.consumers: dict[str, Callable[..., None]] = {}
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
         self.closed.append(callback)
+
+    def add_on_cancel_callback(self, callback: Callable[..., None]) -> None:
+        self.cancelled.append(callback)
+
+    def basic_consume(self, queue: str, arrived: Callable[..., None], **_options: Any) -> None:
+        self.consumers[queue] = arrived
 
     def confirm_delivery(self, _confirmed: Any, callback: Callable[[Any], None]) -> None:
         callback(None)
@@ -35,6 +44,9 @@ class FakeChannel:
     def queue_bind(self, *_names: str, callback: Callable[[Any], None]) -> None:
         callback(None)
 
+    def close(self) -> None:
+        self.is_open = False
+
     def __getattr__(self, name: str) -> Any:
         return lambda *_arguments, **_options: None
 
@@ -43,6 +55,11 @@ class FakeChannel:
         self.is_open = False
         for callback in self.closed:
             callback(self, REFUSAL)
+
+    def end_consumer(self, cancel: Any) -> None:
+        """End the consumer as a broker does whose queue is deleted."""
+        for callback in self.cancelled:
+            callback(SimpleNamespace(method=cancel))
 
 
 class FakeConnection:

@@ -28,6 +28,8 @@ LOG = Log()
 #: Seconds until the worker declares a refused queue again. The broker also refuses the queue while it has not noticed
 #: the end of the worker's last connection.
 RETRY = 30.0
+#: Seconds until the worker declares a deleted queue again. Meanwhile the worker misses cancellations.
+RETRY_DELETED = 1.0
 
 #: The seconds and the number of remembered cancelled ids, for requests that still wait in their lanes.
 REMEMBERED = 900.0
@@ -62,6 +64,7 @@ class ControlQueue:
 
         channel = self._link.channel(on_open_callback=opened)
         channel.add_on_close_callback(self._on_closed)
+        channel.add_on_cancel_callback(lambda _frame: self._on_deleted(channel))
 
     def is_cancelled(self, correlation_id: object) -> bool:
         """Return whether the request with this id was cancelled recently."""
@@ -84,6 +87,12 @@ class ControlQueue:
             if len(self._cancelled) > MAX_REMEMBERED:
                 self._cancelled.popitem(last=False)
             self._cancel(correlation_id)
+
+    def _on_deleted(self, channel: Any) -> None:
+        """Declare the queue again after the broker has ended its consumer, because the queue was deleted."""
+        LOG.warning("control_queue_lost", queue=self._queue)
+        channel.close()
+        self._link.call_later(RETRY_DELETED, self.open)
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):
