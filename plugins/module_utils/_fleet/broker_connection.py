@@ -40,7 +40,7 @@ class BrokerConnection:
     """A connection to the first broker that accepts one, as a context manager. For one thread.
 
     :param settings: the addresses are tried in order.
-    :ivar gone: the reason why the connection or one of its channels is lost.
+    :ivar gone: the reason why the connection, one of its channels or one of its consumers is lost.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
@@ -111,6 +111,23 @@ class BrokerConnection:
             raise
         channel.close()
         return QueueState(found[0].method.message_count, found[0].method.consumer_count)
+
+    def consume(self, channel: Any, queue: str, arrived: Callable[..., None], consuming: Callable[[Any], None]) -> None:
+        """Consume a queue without acknowledgements. If the broker ends the consumer, this connection is ``gone``.
+
+        :param arrived: called with each message, as pika delivers it.
+        :param consuming: called when the broker has begun.
+        """
+
+        def cancelled(_frame: Any) -> None:
+            if self.gone is None:
+                self.gone = BrokerError(
+                    f"The broker has cancelled the consumer of the queue {queue}",
+                    remedy="Read its log: somebody has deleted the queue",
+                )
+
+        channel.add_on_cancel_callback(self.noticing(cancelled))
+        channel.basic_consume(queue, self.noticing(arrived), auto_ack=True, callback=self.noticing(consuming))
 
     def close(self) -> None:
         """Close the connection. The broker removes its exclusive queues."""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 from .broker_connection import BrokerConnection
-from .errors import BrokerError
 from .messages import Message
 from .pika_messages import from_pika
 from .reply_channel import reply_queue_name
@@ -53,14 +52,7 @@ def listen(
     def arrived(_channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         received.append(from_pika(properties, body))
 
-    def cancelled(_frame: Any) -> None:
-        connection.gone = BrokerError(
-            f"The broker has cancelled the consumer of the queue {queue}",
-            remedy="Read its log: somebody has deleted the queue",
-        )
-
-    channel.add_on_cancel_callback(connection.noticing(cancelled))
-    channel.basic_consume(queue, connection.noticing(arrived), auto_ack=True, callback=noticed)
+    connection.consume(channel, queue, arrived, done.append)
     names = ", ".join(sorted({exchange for exchange, _key in bindings}))
     connection.require_step(lambda: len(done) == steps, f"listen to {names}")
     listening()

@@ -86,12 +86,7 @@ class ReplyChannel:
             )
             connection.require_step(lambda: len(done) == 2, f"declare the reply queue {self.reply_to}")
         consuming: list[Any] = []
-        channel.basic_consume(
-            self.reply_to,
-            connection.noticing(self._arrived),
-            auto_ack=True,
-            callback=connection.noticing(consuming.append),
-        )
+        connection.consume(channel, self.reply_to, self._arrived, consuming.append)
         connection.require_step(lambda: bool(consuming), f"consume the reply queue {self.reply_to}")
         self._channel = channel
 

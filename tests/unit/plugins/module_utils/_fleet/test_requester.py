@@ -184,6 +184,12 @@ def test_queue_state_refused_leaves_the_connection_usable(memory_broker: MemoryB
         assert connection.queue_state("llm.seen") == QueueState(messages=1, consumers=0)
 
 
+def test_ask_reply_queue_deleted_meanwhile_is_the_error(memory_broker: MemoryBroker) -> None:
+    memory_broker.refuses_to = {"consume"}
+    with pytest.raises(BrokerError, match="cancelled the consumer of the queue llm"):
+        ask()
+
+
 def test_listen_cancelled_by_the_broker_is_an_error(memory_broker: MemoryBroker) -> None:
     """Without its queue, a listener would hear nothing any more, and take the whole fleet for gone."""
     memory_broker.refuses_to = {"consume"}
