@@ -191,6 +191,23 @@ def test_run_that_meets_a_defect_is_broken(settings: dict[str, Any], monkeypatch
     assert service.run(Config.model_validate(settings)) == EXIT_BROKEN
 
 
+def test_run_builds_the_service_in_its_loop(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Python 3.10, a service that was built earlier could not wait for the first node."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    class Built:
+        def __init__(self, _config: Config) -> None:
+            loops.append(asyncio.get_running_loop())
+
+        async def run(self) -> int:
+            loops.append(asyncio.get_running_loop())
+            return 0
+
+    monkeypatch.setattr(service, "Service", Built)
+    assert service.run(Config.model_validate(settings)) == 0
+    assert loops[0] is loops[1]
+
+
 def test_head_that_comes_slowly_ends_the_connection(settings: dict[str, Any]) -> None:
     async def test(_made: service.Service, config: Config) -> None:
         assert await exchanged(config, b"") == b""

@@ -51,8 +51,18 @@ def run(config: Config) -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     LOG.info("starting", version=__version__, node=config.node, listen=config.listen)
     try:
+        return asyncio.run(_serve(config))
+    except Exception:
+        LOG.exception("broken")
+        return EXIT_BROKEN
+
+
+async def _serve(config: Config) -> int:
+    """Build the service, and run it; return the exit status."""
+    try:
         Path(config.state_directory).mkdir(parents=True, exist_ok=True)
-        return asyncio.run(Service(config).run())
+        # In the loop: before Python 3.10, an asyncio.Event belongs to the loop in which it is created.
+        service = Service(config)
     except CollectionError as error:
         LOG.error("gave_up", error=str(error), code=error.code)
         return EXIT_CONFIG
@@ -62,9 +72,7 @@ def run(config: Config) -> int:
     except CannotListenError as error:
         LOG.error("gave_up", error=str(error))
         return EXIT_BROKEN  # the previous gateway may still drain and listen there
-    except Exception:
-        LOG.exception("broken")
-        return EXIT_BROKEN
+    return await service.run()
 
 
 class Service:
