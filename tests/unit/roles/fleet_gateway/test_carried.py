@@ -46,6 +46,21 @@ def test_whole_answer_comes_back_as_it_was_and_is_counted(tmp_path: Path) -> Non
     run(test())
 
 
+def test_answer_whose_tokens_cannot_be_written_comes_back(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        front.usage._database.close()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        front.answer(await front.published())
+        await asked
+        assert (client.status, client.body) == (200, b"{}")
+        assert front.usage.tokens_today("anybody") == 5
+
+    run(test())
+
+
 def test_stream_comes_back_piece_by_piece(tmp_path: Path) -> None:
     async def test() -> None:
         front = Front(tmp_path)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from fleet_gateway._fleet.lanes import lane
 from fleet_gateway._fleet.registry import AVAILABLE, Offering
 from fleet_gateway.cli import main
 from fleet_gateway.exit_codes import EXIT_BROKEN, EXIT_CONFIG
-from fleet_gateway.observe.usage_store import UsageStore
+from fleet_gateway.observe.usage_store import FILE, UsageStore
 from fleet_gateway.process import service
 from fleet_gateway.settings.config import Config
 from fleet_gateway.settings.keys import new_key
@@ -186,6 +187,33 @@ def test_run_without_a_state_directory_or_a_password_gives_up(settings: dict[str
     assert service.run(Config.model_validate(settings)) == EXIT_CONFIG
 
 
+@pytest.mark.parametrize(
+    "error, status",
+    [
+        (sqlite3.OperationalError("database or disk is full"), EXIT_BROKEN),
+        (sqlite3.OperationalError("database is locked"), EXIT_BROKEN),
+        (sqlite3.OperationalError("disk I/O error"), EXIT_BROKEN),
+        (OSError(errno.ENOSPC, "No space left on device"), EXIT_BROKEN),
+        (sqlite3.OperationalError("attempt to write a readonly database"), EXIT_CONFIG),
+        (PermissionError(errno.EACCES, "Permission denied"), EXIT_CONFIG),
+    ],
+)
+def test_run_tries_again_what_passes(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    def fail(_directory: str) -> None:
+        raise error
+
+    monkeypatch.setattr(service, "UsageStore", fail)
+    assert service.run(Config.model_validate(settings)) == status
+
+
+def test_run_with_a_file_that_is_no_database_gives_up(settings: dict[str, Any]) -> None:
+    Path(settings["state_directory"]).mkdir()
+    (Path(settings["state_directory"]) / FILE).write_text("x" * 5000)
+    assert service.run(Config.model_validate(settings)) == EXIT_CONFIG
+
+
 def test_run_that_meets_a_defect_is_broken(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "Service", lambda _config: 1 / 0)
     assert service.run(Config.model_validate(settings)) == EXIT_BROKEN
@@ -265,8 +293,3 @@ def test_run_of_the_command_line_serves_with_its_configuration(
     path.write_text("broker: 7\n")
     assert main(["run", "--config", str(path)]) == EXIT_CONFIG
     assert main(["version"]) == 0
-
-
-def test_usage_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.Error):
-        UsageStore(str(tmp_path / "nowhere"))

@@ -5,16 +5,29 @@
 
 The gateway writes a row before the client has the end of its answer. The kernel has the row then, so a killed gateway
 loses nothing. A machine without power may lose the last moments.
+
+If a row cannot be written, for example because the disk is full, the client has its answer nevertheless, and the row
+waits in memory for the next one. A gateway that ends before loses the row.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import tempfile
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
+from ..logs.log import Log
+
+LOG = Log()
+
 FILE = "usage.sqlite3"
+
+#: Seconds to wait for another process that locks the file: at the start, and later, when all clients wait, too.
+PATIENCE = 5.0
+SHORT_PATIENCE = 0.1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
@@ -25,9 +38,9 @@ CREATE TABLE IF NOT EXISTS usage (
 ) WITHOUT ROWID
 """
 _ADD = """
-INSERT INTO usage VALUES (?, ?, ?, 1, ?, ?, ?)
+INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, key, model) DO UPDATE SET
-    requests = requests + 1, input_tokens = input_tokens + excluded.input_tokens,
+    requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
     output_tokens = output_tokens + excluded.output_tokens, estimated = estimated + excluded.estimated
 """
 _COLUMNS = ("day", "key", "model", "requests", "input_tokens", "output_tokens", "estimated")
@@ -37,22 +50,36 @@ class UsageStore:
     """Writes the file. For one thread.
 
     :param directory: the folder of the file.
+    :raises OSError: if the folder takes no file.
     :raises sqlite3.Error: if the file cannot be used.
     """
 
     def __init__(self, directory: str) -> None:
-        self._database = sqlite3.connect(Path(directory) / FILE, isolation_level=None, timeout=5)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.execute(_SCHEMA)
-        self._day = ""
-        self._today: dict[str, int] = {}
+        #: The numbers of the rows that are not in the file yet, by day, key and model.
+        self._unwritten: dict[tuple[str, str, str], list[int]] = {}
+        self._is_failing = False
+        self._day = _day()
+        try:
+            self._database = sqlite3.connect(Path(directory) / FILE, isolation_level=None, timeout=PATIENCE)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute(_SCHEMA)
+            self._today = self._used_on(self._day)
+            self._database.execute(f"PRAGMA busy_timeout={SHORT_PATIENCE * 1000:.0f}")
+        except sqlite3.Error:
+            # SQLite does not say why it cannot create a file. The system does.
+            with tempfile.TemporaryFile(dir=directory):
+                raise
 
     def add(self, key: str, model: str, input_tokens: int, output_tokens: int, *, estimated: bool) -> None:
         """Count an answered request."""
         self._begin_new_day()
-        self._database.execute(_ADD, (self._day, key, model, input_tokens, output_tokens, int(estimated)))
         self._today[key] = self._today.get(key, 0) + input_tokens + output_tokens
+        row = (self._day, key, model)
+        known = self._unwritten.get(row, [0, 0, 0, 0])
+        new = (1, input_tokens, output_tokens, int(estimated))
+        self._unwritten[row] = [before + more for before, more in zip(known, new)]
+        self._write()
 
     def tokens_today(self, key: str) -> int:
         """Return the tokens that a key has used since midnight UTC, input and output."""
@@ -60,16 +87,47 @@ class UsageStore:
         return self._today.get(key, 0)
 
     def close(self) -> None:
-        self._database.close()
+        self._write()
+        with suppress(sqlite3.Error):
+            self._database.close()
+
+    def _write(self) -> None:
+        try:
+            while self._unwritten:
+                row, numbers = next(iter(self._unwritten.items()))
+                self._database.execute(_ADD, (*row, *numbers))
+                del self._unwritten[row]
+        except sqlite3.Error as error:
+            self._fail(error)
+            return
+        if self._is_failing:
+            self._is_failing = False
+            LOG.info("usage_written")
+
+    def _fail(self, error: sqlite3.Error) -> None:
+        if not self._is_failing:  # log an outage once, and not with every request
+            self._is_failing = True
+            LOG.warning("usage_not_written", error=str(error), remedy="free space on the disk of the state directory")
 
     def _begin_new_day(self) -> None:
-        day = datetime.now(timezone.utc).date().isoformat()
-        if day != self._day:
-            self._day = day
-            rows = self._database.execute(
-                "SELECT key, SUM(input_tokens + output_tokens) FROM usage WHERE day = ? GROUP BY key", (day,)
-            )
-            self._today = dict(rows.fetchall())
+        day = _day()
+        if day == self._day:
+            return
+        self._day, self._today = day, {}
+        try:
+            self._today = self._used_on(day)  # the clock may have been wrong before
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def _used_on(self, day: str) -> dict[str, int]:
+        rows = self._database.execute(
+            "SELECT key, SUM(input_tokens + output_tokens) FROM usage WHERE day = ? GROUP BY key", (day,)
+        )
+        return dict(rows.fetchall())
+
+
+def _day() -> str:
+    return datetime.now(timezone.utc).date().isoformat()
 
 
 def read_usage(directory: str, since: Optional[str] = None) -> list[dict[str, Any]]:

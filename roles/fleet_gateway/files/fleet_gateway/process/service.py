@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import sqlite3
@@ -44,6 +45,10 @@ LOG = Log()
 #: Seconds between two checks of the file of keys, and between two notifications of systemd's watchdog.
 LOOK = 2.0
 
+#: Errors of the system and of SQLite at the start that pass without another configuration: a full, broken or busy disk.
+PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+PASSING_IN_SQLITE = ("database or disk is full", "database is locked", "disk I/O error", "locking protocol")
+
 
 def run(config: Config) -> int:
     """Run until a signal; return the exit status."""
@@ -68,11 +73,17 @@ async def _serve(config: Config) -> int:
         return EXIT_CONFIG
     except (OSError, sqlite3.Error) as error:
         LOG.error("gave_up", error=str(error))
-        return EXIT_CONFIG
+        return EXIT_BROKEN if _passes(error) else EXIT_CONFIG
     except CannotListenError as error:
         LOG.error("gave_up", error=str(error))
         return EXIT_BROKEN  # the previous gateway may still drain and listen there
     return await service.run()
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in PASSING
+    return str(error).startswith(PASSING_IN_SQLITE)  # before Python 3.11, an error of SQLite has no code
 
 
 class Service:
@@ -80,7 +91,8 @@ class Service:
 
     :raises CollectionError: if a credential, an address, a file of keys or a TLS file cannot be used.
     :raises CannotListenError: if the gateway cannot listen at the configured address.
-    :raises sqlite3.Error: if the state directory cannot be used.
+    :raises OSError: if the state directory cannot be used.
+    :raises sqlite3.Error: if the file of the usage cannot be used.
     """
 
     def __init__(self, config: Config) -> None:
