@@ -87,11 +87,26 @@ class ReplyProbe:
     def _ended(self, reply: Reply, probed: Probed, taken: Optional[bool]) -> None:
         self._current = None
         if taken is not None:
-            self._known[reply_node(reply.routing_key) or ""] = taken
+            node = reply_node(reply.routing_key) or ""
+            self._known[node] = taken
             if len(self._known) > MEMORY:
                 self._known.popitem(last=False)
+            # First, because the callback may publish the next piece of an answer whose earlier pieces wait here.
+            self._hand_over(node, taken)
         probed(taken)
         self._next()
+
+    def _hand_over(self, node: str, known: bool) -> None:
+        """End the wait of all answers to a node that is known now."""
+        waiting, self._waiting = self._waiting, deque()
+        ready: list[Probed] = []
+        for parameters, reply, probed in waiting:
+            if reply_node(reply.routing_key) == node:
+                ready.append(probed)
+            else:
+                self._waiting.append((parameters, reply, probed))
+        for probed in ready:
+            probed(None if known else False)
 
 
 class _Attempt:

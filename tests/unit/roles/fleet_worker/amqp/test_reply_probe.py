@@ -101,10 +101,32 @@ def test_node_that_takes_an_answer_needs_no_further_probe(wire: Wire) -> None:
     wire.connections[0].open()
     assert wire.connections[0].made_channel.sent == [direct(1).routing_key]
     wire.connections[0].confirm()
-    assert wire.told == [True, None], "the second one has its node known, and goes the usual way"
+    assert wire.told == [None, True], "the second one has its node known, and goes the usual way"
     assert wire.connections[0].closed
     assert not wire.probe.is_needed(direct(1, key=2))
     assert len(wire.connections) == 2, "the third one is for another node"
+
+
+def test_pieces_that_wait_for_their_node_go_out_before_the_piece_that_follows_the_first(wire: Wire) -> None:
+    """The confirm of the first piece makes room for another one, which needs no probe any more."""
+    order: list[int] = []
+
+    def publish(number: int) -> None:
+        if wire.probe.is_needed(direct(1)):
+            wire.probe.publish(None, direct(1), lambda taken: arrived(number, taken))
+        else:
+            order.append(number)
+
+    def arrived(number: int, taken: Optional[bool]) -> None:
+        order.append(number)
+        if taken:
+            publish(3)
+
+    for number in range(3):
+        publish(number)
+    wire.connections[0].open()
+    wire.connections[0].confirm()
+    assert order == [1, 2, 0, 3], "the broker has the first one, and gets the others in their order"
 
 
 def test_node_that_costs_the_connection_costs_no_other(wire: Wire) -> None:
