@@ -97,7 +97,7 @@ class RequestFlow:
         admitted = self._requests.admit(delivery)
         if admitted.result is not None:
             self._recorder.count(CountedEvent.ANSWERED_AGAIN)
-            self._settler.answer([delivery], admitted.result)
+            self._settler.answer(delivery, [delivery], admitted.result)
         elif admitted.admission is not Admission.NEW:
             self._recorder.count(CountedEvent.JOINED)
             if admitted.admission is Admission.COPY:
@@ -140,10 +140,10 @@ class RequestFlow:
         contained(partial(self._learn_from, request, result), lambda _error: None, lane=queue)
         live = [delivery for delivery in request.deliveries if delivery.is_live]
         if live:
-            self._settler.answer(live, result)
+            self._settler.answer(request.delivery, live, result)
         elif result.outcome == "answered" and result.repeatable and self._session.is_connected:
             # The broker has requeued the request, and will redeliver it. Answer now, so that the requester waits less.
-            self._settler.answer(request.deliveries[-1:], result)
+            self._settler.answer(request.delivery, request.deliveries[-1:], result)
         else:
             self._recorder.abandoned(request.deliveries[-1], result)
 

@@ -43,31 +43,41 @@ class ReplySettler:
         self._settled = settled
         self._done = done
 
-    def answer(self, deliveries: Sequence[Delivery], result: Result) -> None:
-        """Publish the answer of a result, if it has one, and settle the deliveries after the confirm."""
+    def answer(self, request: Delivery, deliveries: Sequence[Delivery], result: Result) -> None:
+        """Publish the answer of a result, if it has one, and settle the deliveries after the confirm.
+
+        :param request: the delivery with the body of the request, also if it cannot be settled any more.
+        """
         if result.reply is None:
-            self._conclude(deliveries, result, None)
+            self.conclude(deliveries, result)
             return
         count = max(delivery.count for delivery in deliveries)
-        self._publish(marked(result.reply, count), partial(self._conclude, deliveries, result))
+        self._publish(marked(result.reply, count), partial(self._on_published, request, deliveries, result))
 
-    def conclude(self, deliveries: Sequence[Delivery], result: Result) -> None:
-        """Settle the deliveries of a request without an answer."""
-        self._conclude(deliveries, result, None)
+    def conclude(
+        self, deliveries: Sequence[Delivery], result: Result, publication: Optional[Publication] = None
+    ) -> None:
+        """Settle the deliveries of a request.
+
+        :param publication: the result of publishing the answer; None without an answer.
+        """
+        if publication is not Publication.LOST:
+            for delivery in deliveries:
+                self.settle(delivery, result.verdict)
+        self._recorder.settled(deliveries[-1], result, publication)
+        self._done()
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Settle a single delivery, such as a copy, without an end of its request."""
         if delivery.settle(verdict):
             self._settled(delivery)
 
-    def _conclude(self, deliveries: Sequence[Delivery], result: Result, publication: Optional[Publication]) -> None:
+    def _on_published(
+        self, request: Delivery, deliveries: Sequence[Delivery], result: Result, publication: Publication
+    ) -> None:
         if publication is Publication.UNACCEPTABLE and result.outcome == "answered":
             # The broker may accept a short reply with an error.
             self._recorder.count_reply(publication)
-            self.answer(deliveries, self._unacceptable(deliveries[0]))
+            self.answer(request, deliveries, self._unacceptable(request))
             return
-        if publication is not Publication.LOST:
-            for delivery in deliveries:
-                self.settle(delivery, result.verdict)
-        self._recorder.settled(deliveries[-1], result, publication)
-        self._done()
+        self.conclude(deliveries, result, publication)

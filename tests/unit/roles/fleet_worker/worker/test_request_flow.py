@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fleet_worker._fleet.messages import Message, Properties, Reply
+from fleet_worker.domain.publication import Publication
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.scheduling.actions import Start
 from fleet_worker.worker.worker import Worker
@@ -17,6 +19,8 @@ from ..turning import turn_until
 from .test_worker_guards import LANE, worker
 
 __all__ = ["worker"]
+
+REPLY = Reply("", "llm.fleet.reply.a", Message(Properties(), {}, b"{}"))
 
 
 def request(channel: Channel, tag: int = 1, **options: Any) -> Any:
@@ -94,3 +98,25 @@ def test_result_of_a_request_that_is_over_already_settles_nothing(worker: Worker
     worker._flow.finish_request(over, Result(Verdict.ACK, "inference_timeout"))
     worker._flow.finish_request(over, Result(Verdict.REJECT, "answered"))
     assert channel.settled == [("ack", 1)]
+
+
+def test_answer_that_no_broker_takes_becomes_an_error_from_the_delivery_with_the_body(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The channel of the first delivery is lost, and the redelivery has joined the work, without its body."""
+    told = [Publication.UNACCEPTABLE, Publication.CONFIRMED]
+    monkeypatch.setattr(worker._session.publisher, "publish", lambda _reply, done: done(told.pop(0)))
+    read: list[bytes] = []
+
+    def unacceptable(delivery: Any) -> Result:
+        read.append(delivery.message.body)
+        return Result(Verdict.ACK, "payload_too_large", REPLY)
+
+    monkeypatch.setattr(worker._flow._settler, "_unacceptable", unacceptable)
+    lost, channel = Channel(), Channel()
+    running = worker._requests.begin(request(lost))
+    lost.is_open = False
+    worker.delivered(request(channel, 2, count=1))
+    worker._flow.finish_request(running, Result(Verdict.ACK, "answered", REPLY))
+    assert read == [running.delivery.message.body] != [b""]
+    assert channel.settled == [("ack", 2)] and told == []

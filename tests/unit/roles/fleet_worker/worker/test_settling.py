@@ -33,15 +33,20 @@ class Desk:
         self.published: list[tuple[Reply, Done]] = []
         self.settled: list[Delivery] = []
         self.done = 0
+        self.unacceptable: list[Delivery] = []
         self.channel = Channel()
         self.recorder = RequestRecorder(Metrics("gpu-01"))
         self.settler = ReplySettler(
             lambda reply, done: self.published.append((reply, done)),
             self.recorder,
-            lambda _delivery: TOO_LARGE,
+            self._too_large,
             self.settled.append,
             self._count,
         )
+
+    def _too_large(self, request: Delivery) -> Result:
+        self.unacceptable.append(request)
+        return TOO_LARGE
 
     def _count(self) -> None:
         self.done += 1
@@ -67,7 +72,7 @@ def test_answer_settles_the_request_when_the_broker_has_said_what_became_of_it(
     desk: Desk, publication: Publication
 ) -> None:
     one = desk.delivery()
-    desk.settler.answer([one], ANSWERED)
+    desk.settler.answer(one, [one], ANSWERED)
     assert desk.channel.settled == [] and desk.done == 0
     desk.tell(publication)
     assert desk.channel.settled == [("ack", 1)] and desk.settled == [one] and desk.done == 1
@@ -75,15 +80,17 @@ def test_answer_settles_the_request_when_the_broker_has_said_what_became_of_it(
 
 
 def test_answer_whose_confirm_is_lost_leaves_the_request_unsettled(desk: Desk) -> None:
-    desk.settler.answer([desk.delivery()], ANSWERED)
+    desk.settler.answer(desk.delivery(), [desk.delivery()], ANSWERED)
     desk.tell(Publication.LOST)
     assert desk.channel.settled == [] and desk.settled == [] and desk.done == 1
     assert desk.counts() == {"outcome:answered": 1, "reply:lost": 1}
 
 
 def test_answer_that_no_broker_takes_is_followed_by_an_error_and_settled_once(desk: Desk) -> None:
-    desk.settler.answer([desk.delivery()], ANSWERED)
+    lost, redelivery = desk.delivery(tag=7), desk.delivery().without_body()
+    desk.settler.answer(lost, [redelivery], ANSWERED)
     desk.tell(Publication.UNACCEPTABLE)
+    assert desk.unacceptable == [lost], "the error needs the body, which a redelivery does not keep"
     assert [reply for reply, _done in desk.published] == [SHORT] and desk.channel.settled == []
     desk.tell(Publication.UNACCEPTABLE)
     assert desk.channel.settled == [("ack", 1)] and desk.done == 1
@@ -91,7 +98,8 @@ def test_answer_that_no_broker_takes_is_followed_by_an_error_and_settled_once(de
 
 
 def test_answer_to_a_redelivery_is_marked_with_the_largest_count(desk: Desk) -> None:
-    desk.settler.answer([desk.delivery(), desk.delivery(tag=2, count=3)], ANSWERED)
+    first = desk.delivery()
+    desk.settler.answer(first, [first, desk.delivery(tag=2, count=3)], ANSWERED)
     ((reply, _done),) = desk.published
     assert reply.message.headers[REDELIVERED] == 3
     desk.tell(Publication.CONFIRMED)
@@ -102,7 +110,7 @@ def test_answer_to_a_redelivery_is_marked_with_the_largest_count(desk: Desk) -> 
     "verdict, settled", [(Verdict.REJECT, ("reject", 1, False)), (Verdict.REQUEUE, ("nack", 1, True))]
 )
 def test_answer_without_a_reply_settles_at_once(desk: Desk, verdict: Verdict, settled: Any) -> None:
-    desk.settler.answer([desk.delivery()], Result(verdict, "word"))
+    desk.settler.answer(desk.delivery(), [desk.delivery()], Result(verdict, "word"))
     assert desk.channel.settled == [settled] and desk.published == [] and desk.done == 1
 
 
