@@ -12,6 +12,13 @@ from typing import Any, Optional
 from .._fleet.dialects.headers import REDELIVERED
 from .._fleet.messages import Reply
 
+#: The outcomes of answered requests: the first time, and from the result cache.
+ANSWERED = "answered"
+ANSWERED_AGAIN = "answered_again"
+
+#: The log fields about the work of Ollama.
+_WORK = ("seconds", "input_tokens", "output_tokens")
+
 
 class Verdict(enum.Enum):
     """The settlement of a delivery, after the confirm of its reply (if any)."""
@@ -38,6 +45,16 @@ class Result:
     broken: str = ""
     #: Whether a redelivery may get the same reply. False after pieces, because the reply lacks most of the answer.
     repeatable: bool = True
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the request was answered without an error."""
+        return self.outcome in (ANSWERED, ANSWERED_AGAIN)
+
+    def again(self) -> Result:
+        """Return the result of a request that gets this answer again, without any work of Ollama."""
+        fields = {name: value for name, value in self.fields.items() if name not in _WORK}
+        return replace(self, outcome=ANSWERED_AGAIN, fields=fields)
 
 
 def marked(reply: Reply, count: int) -> Reply:

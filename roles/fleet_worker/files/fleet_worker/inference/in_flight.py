@@ -133,7 +133,7 @@ class InFlightRequests:
         """Classify a delivery. A redelivery of a request in flight joins the request."""
         result = self._cache.get(delivery.identity)
         if result is not None:
-            return Admitted(Admission.CACHED, result)
+            return Admitted(Admission.CACHED, result.again())
         request = self._by_identity.get(delivery.identity or "")
         if request is None:
             return _NEW
@@ -155,7 +155,7 @@ class InFlightRequests:
         self.remove(request)
         queue = request.lane.queue
         whole = contained(partial(_with_deltas, request, result), lambda _error: result, lane=queue)
-        if whole.outcome == "answered" and whole.repeatable:
+        if whole.is_answer and whole.repeatable:
             contained(partial(self._cache.put, request.delivery.identity, whole), lambda _error: None, lane=queue)
         return whole
 

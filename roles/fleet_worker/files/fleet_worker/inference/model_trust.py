@@ -58,7 +58,7 @@ class ModelTrust:
     def judge(self, lane: LaneSettings, result: Result) -> None:
         """Learn from the result of a lane's request."""
         model = lane.model_key
-        if result.outcome == "answered":
+        if result.is_answer:
             if self._breaker.succeeded(model):
                 LOG.info("model_recovered", model=lane.lane.model)
         elif result.broken and self._breaker.failed(model, result.broken, time.monotonic()):

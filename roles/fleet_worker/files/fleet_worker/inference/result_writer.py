@@ -11,7 +11,7 @@ from .._fleet.carried import CarriedAnswer
 from .._fleet.dialects.headers import ignored_fields
 from .._fleet.messages import Delta, Failure, Outcome, Reply, Request, Success
 from .._ollama.usage import tokens_of
-from ..domain.verdicts import Result, Verdict
+from ..domain.verdicts import ANSWERED, Result, Verdict
 from .cancel_token import CancelToken
 from .fault_table import ModelFailure
 from .replies import Replies, WriteDelta
@@ -69,6 +69,6 @@ class ResultWriter:
 def _outcome_word(outcome: Outcome) -> str:
     """Return the name of an outcome for counters and the log."""
     if isinstance(outcome, Success):
-        return "answered"
+        return ANSWERED
     # A request that expired before its turn is not a fault of the model.
     return "expired" if outcome.code == "inference_timeout" and not outcome.started else outcome.code

@@ -39,7 +39,7 @@ _EVENTS = {
     CountedEvent.CONNECTIONS: "Connections to the broker that were opened; all but the first are reconnects",
     CountedEvent.DELIVERIES: "Requests taken from the broker, redeliveries included",
     CountedEvent.REDELIVERIES: "Requests that the broker had given out before",
-    CountedEvent.ANSWERED_AGAIN: "Redelivered requests whose answer was still there and was sent again",
+    CountedEvent.ANSWERED_AGAIN: "Redelivered or repeated requests whose answer was still there and was sent again",
     CountedEvent.JOINED: "Redelivered requests whose first delivery was still being worked on",
     CountedEvent.MODEL_SWITCHES: "Requests that ran after one for another model, which Ollama may have had to load",
     CountedEvent.BUSY: "Times that a request gave its slot up because Ollama was too busy for it",

@@ -23,8 +23,8 @@ from .rates import Rates
 
 LOG = Log()
 
-#: Publications that leave the requester without an answer.
-_NOT_TAKEN = (Publication.REFUSED, Publication.UNACCEPTABLE)
+#: Publications that leave the requester without an answer. After a lost one, a redelivery gets the answer again.
+_NOT_TAKEN = (Publication.REFUSED, Publication.UNACCEPTABLE, Publication.LOST)
 
 
 class RequestRecorder:
@@ -101,7 +101,7 @@ class RequestRecorder:
     def _log_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
         queue = delivery.lane.queue
         fields = {"waited": delivery.waited, "here": self._clock() - delivery.received_monotonic, **result.fields}
-        answered = result.outcome == "answered" and publication not in _NOT_TAKEN
+        answered = result.is_answer and publication not in _NOT_TAKEN
         log = LOG.info if answered else LOG.warning
         reply = None if publication is None else publication.value
         log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)

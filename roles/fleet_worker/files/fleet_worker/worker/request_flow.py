@@ -141,7 +141,7 @@ class RequestFlow:
         live = [delivery for delivery in request.deliveries if delivery.is_live]
         if live:
             self._settler.answer(request.delivery, live, result)
-        elif result.outcome == "answered" and result.repeatable and self._session.is_connected:
+        elif result.is_answer and result.repeatable and self._session.is_connected:
             # The broker has requeued the request, and will redeliver it. Answer now, so that the requester waits less.
             self._settler.answer(request.delivery, request.deliveries[-1:], result)
         else:

@@ -75,7 +75,7 @@ class ReplySettler:
     def _on_published(
         self, request: Delivery, deliveries: Sequence[Delivery], result: Result, publication: Publication
     ) -> None:
-        if publication is Publication.UNACCEPTABLE and result.outcome == "answered":
+        if publication is Publication.UNACCEPTABLE and result.is_answer:
             # The broker may accept a short reply with an error.
             self._recorder.count_reply(publication)
             self.answer(request, deliveries, self._unacceptable(request))

@@ -52,6 +52,7 @@ def book(monkeypatch: pytest.MonkeyPatch) -> Book:
         (Publication.CONFIRMED, "info", 0.0),
         (Publication.REFUSED, "warning", 1.0),
         (Publication.UNACCEPTABLE, "warning", 1.0),
+        (Publication.LOST, "warning", 1.0),
     ],
 )
 def test_settled_by_what_became_of_the_answer_is_a_success_or_a_failure(
@@ -61,7 +62,7 @@ def test_settled_by_what_became_of_the_answer_is_a_success_or_a_failure(
     ((logged, event, fields),) = book.lines
     assert (logged, event, fields["outcome"], fields["seconds"]) == (level, "request", "answered", 2.0)
     assert fields["reply"] == (publication.value if publication else None)
-    assert book.requests("answered") == 1
+    assert book.requests("connection_lost" if publication is Publication.LOST else "answered") == 1
     rate = book.recorder.rates()["1m"]
     assert (rate["requests_per_second"], rate["failures_per_second"]) == (1.0, failures)
 
@@ -70,6 +71,23 @@ def test_settled_with_a_lost_answer_is_a_lost_connection_for_the_metrics(book: B
     book.recorder.settled(delivery(), ANSWERED, Publication.LOST)
     assert (book.requests("connection_lost"), book.requests("answered")) == (1, None)
     assert book.counts() == {"outcome:answered": 1, "registry_events:refused": 1, "reply:lost": 1}
+
+
+def test_answer_from_the_cache_counts_the_request_and_no_work_of_ollama(book: Book) -> None:
+    """The confirm of the first publication was lost, and the broker has redelivered the request."""
+    whole = Result(Verdict.ACK, "answered", fields={"seconds": 2.0, "input_tokens": 3, "output_tokens": 5, "id": "c"})
+    book.recorder.settled(delivery(), whole, Publication.LOST)
+    book.recorder.settled(delivery(count=1), whole.again(), Publication.CONFIRMED)
+    assert (book.requests("connection_lost"), book.requests("answered_again")) == (1, 1)
+    lane = {"lane": delivery().lane.queue}
+    value = book.metrics.registry.get_sample_value
+    assert value("fleet_worker_tokens_total", {**lane, "direction": "input"}) == 3
+    assert value("fleet_worker_tokens_total", {**lane, "direction": "output"}) == 5
+    assert value("fleet_worker_inference_seconds_count", lane) == 1
+    rate = book.recorder.rates()["1m"]
+    assert (rate["output_tokens_per_second"], rate["failures_per_second"]) == (5.0, 1.0)
+    (_first, (level, _event, line)) = book.lines
+    assert (level, line["outcome"], line["id"]) == ("info", "answered_again", "c") and "output_tokens" not in line
 
 
 def test_abandoned_is_logged_and_not_counted_as_an_outcome(book: Book) -> None:

@@ -52,7 +52,9 @@ def test_request_that_was_answered_gets_the_same_answer_without_a_slot(worker: W
     turn_until(worker._loop, lambda: idle(worker))
     worker.got(LANE, request(channel, 2, count=1), 0)
     assert channel.settled == [("ack", 1), ("ack", 2)]
-    assert counters(worker)["answered_again"] == 1 and idle(worker)
+    counted = counters(worker)
+    assert (counted["answered_again"], counted["outcome:answered"], counted["outcome:answered_again"]) == (1, 1, 1)
+    assert idle(worker)
 
 
 def test_request_in_flight_that_is_cancelled_ends_its_work_for_good(worker: Worker) -> None:

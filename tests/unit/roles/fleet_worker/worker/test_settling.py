@@ -86,9 +86,10 @@ def test_answer_whose_confirm_is_lost_leaves_the_request_unsettled(desk: Desk) -
     assert desk.counts() == {"outcome:answered": 1, "reply:lost": 1}
 
 
-def test_answer_that_no_broker_takes_is_followed_by_an_error_and_settled_once(desk: Desk) -> None:
+@pytest.mark.parametrize("answer", [ANSWERED, ANSWERED.again()])
+def test_answer_that_no_broker_takes_is_followed_by_an_error_and_settled_once(desk: Desk, answer: Result) -> None:
     lost, redelivery = desk.delivery(tag=7), desk.delivery().without_body()
-    desk.settler.answer(lost, [redelivery], ANSWERED)
+    desk.settler.answer(lost, [redelivery], answer)
     desk.tell(Publication.UNACCEPTABLE)
     assert desk.unacceptable == [lost], "the error needs the body, which a redelivery does not keep"
     assert [reply for reply, _done in desk.published] == [SHORT] and desk.channel.settled == []
