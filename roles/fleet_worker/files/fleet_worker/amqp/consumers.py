@@ -152,6 +152,8 @@ class Consumers:
             self._delivered(delivery)
 
     def _consume(self, lane: LaneSettings, prefetch: int, hot: bool) -> None:
+        if not self.is_open:
+            return  # the connection closes, and the scheduler forgets all consumers
         # The limit is not global: it applies to each later consumer. Quorum queues support no other limit.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
         arguments = {} if lane.consumer_priority is None else {"x-priority": lane.consumer_priority}
@@ -189,6 +191,8 @@ class Consumers:
 
     def cancel(self, queue: str, *, hot: bool) -> None:
         """Stop consuming a lane. Deliveries may arrive until the call of ``cancelled``."""
+        if not self.is_open:
+            return  # as in _consume
         waiting = self._unproven.pop((queue, hot), None)
         if waiting is not None:
             # The consumer has never started. The callback still runs later, as for other consumers.

@@ -72,6 +72,8 @@ class Declaration:
         self._open()
 
     def _open(self) -> None:
+        if not self._link.is_open:
+            return  # the worker closes the connection, and the next connection declares all lanes
         channel = self._link.channel(on_open_callback=self._on_open)
         channel.add_on_close_callback(self._on_closed)
 

@@ -95,6 +95,8 @@ class Getters:
         self._ask()
 
     def _open(self) -> None:
+        if not self._link.is_open:
+            return  # pika still passes on answers while the worker closes the connection
         getter = _Getter()
 
         def opened(channel: Any) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Callable, Optional
 
 from .._fleet.dialects.carried import is_carried
 from ..amqp.consumers import Consumers
 from ..domain.delivery import Delivery, LaneSettings
 from ..inference.in_flight import InFlightRequest
+from ..logs.defects import contained
 from ..runtime.alarm import Alarm
 from ..scheduling.actions import Action, Cancel, Consume, Get, Start
 from ..scheduling.scheduler import Scheduler
@@ -49,7 +51,7 @@ class Dispatcher:
     ) -> None:
         """Set the functions that carry out actions on requests. To be called once, before the first event.
 
-        :param start: starts requests.
+        :param start: starts requests, and frees their slot in any case, also if it raises.
         :param give_back: returns a delivery, or a request that has given its slot up, to its queue.
         :param freed: called when a slot becomes free.
         """
@@ -139,14 +141,18 @@ class Dispatcher:
     def _apply_actions(self, actions: Iterable[Action]) -> None:
         """Carry out actions, and set the next wake-up of the scheduler."""
         for action in actions:
-            if isinstance(action, Start):
-                self._start(action)
-            elif isinstance(action, Get):
-                self._consumers.get(self._lanes[action.queue])
-            elif isinstance(action, Consume):
-                self._consumers.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
-            elif isinstance(action, Cancel):
-                self._consumers.cancel(action.queue, hot=action.hot)
-            else:
-                self._give_back(action.item)
+            # The scheduler counts on each action, so a defect in one action must not lose the others.
+            contained(partial(self._apply, action), lambda _error: None)
         self._alarm.set(self._scheduler.wake_at())
+
+    def _apply(self, action: Action) -> None:
+        if isinstance(action, Start):
+            self._start(action)
+        elif isinstance(action, Get):
+            self._consumers.get(self._lanes[action.queue])
+        elif isinstance(action, Consume):
+            self._consumers.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
+        elif isinstance(action, Cancel):
+            self._consumers.cancel(action.queue, hot=action.hot)
+        else:
+            self._give_back(action.item)

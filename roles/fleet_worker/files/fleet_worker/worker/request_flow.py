@@ -111,10 +111,12 @@ class RequestFlow:
         contained(lambda: self._begin_requests(action), partial(self._reject_all, action), model=action.model)
 
     def _reject_all(self, action: Start, _error: Exception) -> None:
-        self._requests.remove_all_of(action.items)
-        for item in action.items:
-            self._settler.conclude(item.deliveries if isinstance(item, InFlightRequest) else [item], DEFECT)
-        self._runner.run([], self.finish_request, partial(self._dispatcher.finished, action.model))
+        try:
+            self._requests.remove_all_of(action.items)
+            for item in action.items:
+                self._settler.conclude(item.deliveries if isinstance(item, InFlightRequest) else [item], DEFECT)
+        finally:
+            self._runner.run([], self.finish_request, partial(self._dispatcher.finished, action.model))
 
     def _begin_requests(self, action: Start) -> None:
         requests = [item for item in action.items if isinstance(item, InFlightRequest)]

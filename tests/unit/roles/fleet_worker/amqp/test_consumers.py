@@ -14,7 +14,7 @@ from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker.amqp.consumers import Consumers
 from fleet_worker.amqp.getters import PATIENCE
 from pika import spec
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError, ConnectionWrongStateError
 
 from ..deliveries import lane_settings
 
@@ -42,6 +42,7 @@ class Channel:
             self.empty = callback
 
     def basic_qos(self, prefetch_count: int, callback: Callable[..., None]) -> None:
+        self.raise_unless_open()
         self.steps.append(callback)
 
     def basic_consume(self, queue: str, received: Any, arguments: Any, callback: Callable[..., None]) -> str:
@@ -64,6 +65,10 @@ class Channel:
         self.asked, self.answered = "", True
         method = spec.Basic.GetOk(delivery_tag=tag, redelivered=False, message_count=more)
         self.received(self, method, pika.BasicProperties(headers=headers, message_id="m"), b"{}")
+
+    def raise_unless_open(self) -> None:
+        if not self.is_open:
+            raise ChannelWrongStateError("Channel is closing.")
 
     def end(self) -> None:
         """Close the channel as a broker does that refuses what was asked."""
@@ -94,7 +99,15 @@ class Broker:
         self.intake.open(lambda: None)
         self.open()
 
+    def close(self) -> None:
+        """Begin to close the connection, as pika does."""
+        self.is_open = False
+        for channel in self.channels:
+            channel.is_open = False
+
     def channel(self, on_open_callback: Callable[[Any], None]) -> Channel:
+        if not self.is_open:
+            raise ConnectionWrongStateError("Channel allocation requires an open connection")
         channel = Channel()
         self.channels.append(channel)
         self._opening.append((on_open_callback, channel))
@@ -255,3 +268,17 @@ def test_consumer_that_does_not_begin_is_told_once(broker: Broker, monkeypatch: 
         broker.wait(monkeypatch)
     assert broker.said == [("silent", GOOD, False)]
     assert broker.consumers.consumed == [GOOD.queue]
+
+
+def test_connection_that_closes_still_delivers_and_takes_no_command(broker: Broker) -> None:
+    """pika passes on the messages that are on their way, and raises for each command."""
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.asking(GOOD.queue).empty(None)
+    broker.intake.consume(OTHER, 1, hot=False)
+    asking = broker.asking(OTHER.queue)
+    broker.close()
+    broker.intake.consume(GOOD, 3, hot=True)
+    broker.intake.cancel(GOOD.queue, hot=False)
+    assert broker.consumers.consumed == [GOOD.queue]
+    asking.answer()
+    assert broker.consumers.consumed == [GOOD.queue] and broker.said == [("delivered", OTHER)]

@@ -73,6 +73,17 @@ def started() -> Broker:
     return broker
 
 
+def test_declaration_over_a_connection_that_closes_opens_no_channel() -> None:
+    """pika would raise. Meanwhile the broker may still refuse a queue, or a reload may add a lane."""
+    broker = started()
+    broker.is_open = False
+    broker.timers.clear()
+    broker.refuse()
+    Declaration(broker, LANES, ["llm.request"], BrokerSettings(addresses=()), broker.told.append).start()  # type: ignore[arg-type]
+    assert len(broker.timers) == 1, "only its patience, which the link does not let run out"
+    assert broker.asked == [("declare", FIRST)] and broker.told == []
+
+
 def test_declaration_of_a_broker_in_order_tells_once_of_all_lanes() -> None:
     broker = started()
     broker.answer(4)

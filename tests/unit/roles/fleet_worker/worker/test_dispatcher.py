@@ -25,6 +25,7 @@ class Script:
         self.loop = ManualLoop()
         self.actions: list[Any] = []
         self.wakes: float | None = None
+        self.broken = False
         self.events: list[tuple[Any, ...]] = []
         self.done: list[tuple[Any, ...]] = []
         self.dispatcher = Dispatcher(self.loop, self, self, [LANE])  # type: ignore[arg-type]
@@ -49,6 +50,8 @@ class Script:
         self.done.append(("get", lane))
 
     def consume(self, lane: Any, prefetch: int, *, hot: bool) -> None:
+        if self.broken:
+            raise RuntimeError("the channel is closing")
         self.done.append(("consume", lane, prefetch, hot))
 
     def cancel(self, queue: str, *, hot: bool) -> None:
@@ -79,6 +82,13 @@ def test_dispatcher_carries_out_each_action_in_its_order(script: Script) -> None
         ("cancel", LANE.queue, False),
         ("give back", "held"),
     ]
+
+
+def test_dispatcher_whose_action_fails_carries_out_the_others_and_sets_the_alarm(script: Script) -> None:
+    script.broken, script.wakes = True, 0.0
+    script.actions = [Consume(LANE.queue, 3, hot=True), Get("unknown"), Start("m", ("item",))]
+    script.dispatcher.delivered(delivery(lane=LANE))
+    assert script.done == [("start", Start("m", ("item",)))] and len(script.loop.later) == 1
 
 
 def test_dispatcher_with_other_lanes_asks_those(script: Script) -> None:

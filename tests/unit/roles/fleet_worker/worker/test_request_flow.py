@@ -82,6 +82,20 @@ def test_start_of_a_delivery_whose_channel_is_gone_frees_the_slot(worker: Worker
     assert freed == ["m"] and channel.settled == [] and not worker._requests
 
 
+@pytest.mark.parametrize("part, name", [("_requests", "remove_all_of"), ("_settler", "conclude")])
+def test_start_that_fails_even_at_the_rejection_frees_the_slot(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str, name: str
+) -> None:
+    def raises(*_arguments: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(worker._requests, "begin", raises)
+    monkeypatch.setattr(getattr(worker._flow, part), name, raises)
+    worker.delivered(request(Channel()))
+    assert worker._scheduler.running == 1
+    turn_until(worker._loop, lambda: worker._scheduler.running == 0)
+
+
 def test_request_that_is_given_back_before_it_began_returns_to_its_queue(worker: Worker) -> None:
     channel = Channel()
     worker._flow.give_back(request(channel))
