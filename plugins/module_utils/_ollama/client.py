@@ -199,15 +199,12 @@ class OllamaClient:
     @contextmanager
     def post(self, request: HttpRequest, call: Call) -> Iterator[HttpResponse]:
         """Send a request once, without a retry; return the response of any status."""
-        begun = self._begin(call)
-        try:
+        with self._begun(call) as begun:
             response = self._transport.send(request, begun)
             try:
                 yield response
             finally:
                 response.close()
-        finally:
-            self._finish(begun)
 
     def error_of(self, response: ResponseHead, content: bytes, model: str) -> OllamaError:
         """Return the error for a response with a status of 300 or more."""
@@ -250,14 +247,17 @@ class OllamaClient:
     def has_blob(self, digest: str, *, call: Optional[Call] = None) -> bool:
         """Return whether the server has a blob of this digest. The server checks only that the file exists."""
 
+        with self._begun(call) as begun:
+            return self._has_blob(parse_digest(digest), begun)
+
+    def _has_blob(self, digest: str, call: Call) -> bool:
         def existing(response: HttpResponse, body: bytes) -> bool:
             if response.status == 404:
                 return False
             self._raise_for(response, body, None)
             return True
 
-        request = HttpRequest("HEAD", f"/api/blobs/{parse_digest(digest)}", None, self._headers)
-        return self._exchange(request, existing, True, call)
+        return self._send(HttpRequest("HEAD", f"/api/blobs/{digest}", None, self._headers), existing, True, call)
 
     def push_blob(
         self,
@@ -276,32 +276,33 @@ class OllamaClient:
         :raises UploadSourceError: when the source cannot be read, or its length changes.
         """
         digest = parse_digest(digest)
-        if self.has_blob(digest):
-            return False
-        upload = Upload(source, size, on_bytes=on_bytes)
-        request = HttpRequest(
-            "POST", f"/api/blobs/{digest}", upload, {**self._headers, "Content-Type": "application/octet-stream"}
-        )
+        headers = {**self._headers, "Content-Type": "application/octet-stream"}
 
         def created(response: HttpResponse, body: bytes) -> bool:
             self._raise_for(response, body, None)
             return response.status == 201
 
-        try:
-            return self._exchange(request, created, upload.repeatable, call)
-        except ConnectionLostError:
-            # If the server has the blob by now, it responds without reading the body, and resets the connection. The
-            # response may get lost, so check again.
-            if self.has_blob(digest):
+        with self._begun(call) as begun:
+            if self._has_blob(digest, begun):
                 return False
-            raise
+            upload = Upload(source, size, on_bytes=on_bytes)
+            request = HttpRequest("POST", f"/api/blobs/{digest}", upload, headers)
+            try:
+                return self._send(request, created, upload.repeatable, begun)
+            except ConnectionLostError:
+                # If the server has the blob by now, it responds without reading the body, and resets the connection.
+                # The response may get lost, so check again.
+                if self._has_blob(digest, begun):
+                    return False
+                raise
 
     # HTTP calls
 
     def _infer(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> dict[str, Any]:
-        self._require_features(kind, body)
-        inference = self._inference(kind, body)
-        return self._exchange(inference.request, inference.result_of, True, call)
+        with self._begun(call) as begun:
+            self._require_features(kind, body, begun)
+            inference = self._inference(kind, body)
+            return self._send(inference.request, inference.result_of, True, begun)
 
     def _inference(self, kind: str, body: Mapping[str, Any]) -> Inference:
         def result_of(response: ResponseHead, received: bytes) -> dict[str, Any]:
@@ -341,17 +342,20 @@ class OllamaClient:
             self._raise_for(response, received, body)
             return received
 
-        return self._exchange(self._json_request(method, path, body), content, repeatable or method == "GET", call)
+        with self._begun(call) as begun:
+            return self._send(self._json_request(method, path, body), content, repeatable or method == "GET", begun)
 
-    def _exchange(
+    def _send(
         self,
         request: HttpRequest,
         result_of: Callable[[HttpResponse, bytes], _Result],
         repeatable: bool,
-        call: Optional[Call],
+        call: Call,
     ) -> _Result:
-        """Send a request, read the whole response, and return the result; repeat as the retry policy allows."""
-        call = self._begin(call)
+        """Send a request, read the whole response, and return the result; repeat as the retry policy allows.
+
+        :param call: a begun call; it can send several requests, one after the other.
+        """
 
         def once() -> _Result:
             response = self._transport.send(request, call)
@@ -360,14 +364,13 @@ class OllamaClient:
             finally:
                 response.close()
 
-        try:
-            return self._with_retries(once, repeatable, call)
-        finally:
-            self._finish(call)
+        return self._with_retries(once, repeatable, call)
 
     def _generation(self, kind: str, body: dict[str, Any], call: Optional[Call]) -> GenerationStream:
-        self._require_features(kind, body)
-        lines, finish = self._open(f"/api/{kind}", {**body, "stream": True}, call, repeatable=True)
+        def check(begun: Call) -> None:
+            self._require_features(kind, body, begun)
+
+        lines, finish = self._open(f"/api/{kind}", {**body, "stream": True}, call, repeatable=True, check=check)
         return GenerationStream(
             lines, finish, lambda text: response_errors.late_error(text, self.url, body.get("model"))
         )
@@ -379,11 +382,19 @@ class OllamaClient:
         return ProgressStream(lines, finish, lambda text: response_errors.late_error(text, self.url, model))
 
     def _open(
-        self, path: str, body: Mapping[str, Any], call: Optional[Call], *, repeatable: bool
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        call: Optional[Call],
+        *,
+        repeatable: bool,
+        check: Callable[[Call], None] = lambda call: None,
     ) -> tuple[Iterator[dict[str, Any]], Callable[[], None]]:
         """Send a request; return the documents of the stream, and the function that releases the stream.
 
         Retries end with the head of the response.
+
+        :param check: called first, within the limits of the call; raises an error if the request must not be sent.
         """
         begun = self._begin(call)
         request = self._json_request("POST", path, body)
@@ -399,6 +410,7 @@ class OllamaClient:
             raise UnexpectedAnswerError(f"{self.url} answered {response.status} {response.reason} to {path}")
 
         try:
+            check(begun)
             response = self._with_retries(once, repeatable, begun)
         except BaseException:
             self._finish(begun)
@@ -423,6 +435,14 @@ class OllamaClient:
                 if not self._policy.retries_after(error, failures=failures, repeatable=repeatable):
                     raise
                 call.wait(self._policy.delay(failures))
+
+    @contextmanager
+    def _begun(self, call: Optional[Call]) -> Iterator[Call]:
+        begun = self._begin(call)
+        try:
+            yield begun
+        finally:
+            self._finish(begun)
 
     def _begin(self, call: Optional[Call]) -> Call:
         call = call or Call()
@@ -449,13 +469,21 @@ class OllamaClient:
         if response.status >= 300:
             raise response_errors.error(response, content, self.url, body or {})
 
-    def _require_features(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Refuse fields that the server would ignore. Read its version once, and again before a refusal."""
+    def _require_features(self, kind: str, body: Mapping[str, Any], call: Call) -> None:
+        """Refuse fields that the server would ignore. Read its version once, and again before a refusal.
+
+        :param call: the begun call of the request, whose deadline and cancellation also apply here.
+        """
+
+        def version_of(response: HttpResponse, received: bytes) -> str:
+            self._raise_for(response, received, None)
+            return str(response_errors.document(received, self.url).get("version", ""))
+
         needs = features.needed_by(kind, body)
         if not needs:
             return
         if self._version is None or features.lacking(self._version, needs):
-            self._version = str(self.version().get("version", ""))
+            self._version = self._send(self._json_request("GET", "/api/version", None), version_of, True, call)
         name = features.lacking(self._version, needs)
         if name:
             raise features.unsupported(name, needs[name], self._version)

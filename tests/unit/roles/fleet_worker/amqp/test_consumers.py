@@ -182,7 +182,20 @@ def test_lane_that_may_not_be_read_costs_no_channel_with_a_delivery(broker: Brok
 def test_lane_that_is_asked_and_may_not_be_read_is_answered_and_lost(broker: Broker) -> None:
     broker.intake.get(BAD)
     broker.asking(BAD.queue).end()
-    assert [said[:2] for said in broker.said] == [("got", BAD), ("lost", BAD)]
+    assert [said[:2] for said in broker.said] == [("lost", BAD), ("got", BAD)]
+
+
+def test_lane_that_is_refused_to_the_last_get_of_a_sweep_is_not_consumed_unproven(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue was deleted since the last get. The broker would close the channel of all consumers."""
+    broker.intake.get(BAD)
+    broker.asking(BAD.queue).answer()
+    broker.open()
+    monkeypatch.setattr(broker.intake, "_got", lambda lane, *_answer: broker.intake.consume(lane, 1, hot=False))
+    broker.intake.get(BAD)
+    broker.asking(BAD.queue).end()
+    assert broker.consumers.consumed == []
 
 
 def test_lane_that_closes_the_channel_of_the_consumers_is_named(broker: Broker) -> None:
