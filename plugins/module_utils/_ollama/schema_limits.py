@@ -18,6 +18,8 @@ hostile schema:
 - A reference to a reference to itself, a pattern such as ``^*$``, or a very long name crashes the server itself.
 - A part of a pattern that may be empty and is repeated has exponentially many ways to be empty.
 - The runner follows all alternatives with the same beginning at once, and these numbers multiply with each level.
+- A reference in ``allOf`` is not a rule: the server writes its target out at each place, and these numbers multiply
+  with each level, too. A target that contains such a reference to itself crashes the server.
 
 So a schema is measured before it is sent: the rules and repetitions of its grammar, and the alternatives that the
 runner would follow at once.
@@ -26,16 +28,18 @@ runner would follow at once.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .numbers import digits, finite, whole
 from .option_ranges import RefusedFieldError
-from .schema_grammar import GrammarText
+from .schema_grammar import GrammarText, GrammarTooLongError, components
 from .schema_patterns import InvalidPatternError, repetitions
 
-#: Values of a schema (itself and all nested ones), and its levels; a nested object takes two levels.
+#: Values of a schema (itself and all nested ones), and its levels; a nested object takes two levels. The values of the
+#: target of a reference in ``allOf`` count at each place.
 MAX_NODES = 5000
 MAX_DEPTH = 64
 #: Properties of one object, and values of one enum.
@@ -92,14 +96,6 @@ class _Beginning:
     kind: str
     detail: str = ""
 
-    def is_like(self, other: _Beginning) -> bool:
-        """Return whether the runner would follow both alternatives at once."""
-        if _SCALAR in (self.kind, other.kind):
-            return False
-        if _ANY in (self.kind, other.kind):
-            return True
-        return self.kind == other.kind and (not self.detail or not other.detail or self.detail == other.detail)
-
 
 class Measure:
     """Measures one schema."""
@@ -110,6 +106,10 @@ class Measure:
         self._text = 0
         self._weight = 0
         self._references: set[str] = set()
+        #: The references in ``allOf`` whose targets are being visited.
+        self._written_out: list[str] = []
+        #: The beginnings of options by the identity of the option: many references can have one target.
+        self._beginnings: dict[int, _Beginning] = {}
 
     def take(self) -> int:
         """Return the weight of the schema.
@@ -119,8 +119,12 @@ class Measure:
         self._visit(self._schema, 1, 1)
         self._follow_alternatives()
         self._check_circles()
-        if GrammarText(self._target).length(self._schema) > MAX_GRAMMAR:
-            raise _too_large(f"would become a grammar of more than {MAX_GRAMMAR} bytes; use fewer and shorter names")
+        try:
+            GrammarText(self._target, MAX_GRAMMAR).length(self._schema)
+        except GrammarTooLongError:
+            raise _too_large(
+                f"would become a grammar of more than {MAX_GRAMMAR} bytes; use fewer and shorter names"
+            ) from None
         return self._weight
 
     def _visit(self, node: Any, depth: int, times: int) -> None:
@@ -171,6 +175,20 @@ class Measure:
                 raise _too_large(f"has a name of {len(name)} characters, and {MAX_NAME} are allowed")
             self._add_text(name)
             self._visit(value, depth + 1, times)
+        if isinstance(node.get("allOf"), list):
+            self._visit_targets(node["allOf"], depth + 1, times)
+
+    def _visit_targets(self, parts: list[Any], depth: int, times: int) -> None:
+        """Measure the targets of the references in an ``allOf`` again, because the server writes them out again."""
+        for component in components(parts):
+            reference = component.get("$ref") if isinstance(component, dict) else None
+            if not isinstance(reference, str):
+                continue
+            if reference in self._written_out:
+                raise _invalid("has an allOf with a $ref that leads back to itself")
+            self._written_out.append(reference)
+            self._visit(self._target(reference), depth, times)
+            self._written_out.pop()
 
     def _check_reference(self, reference: Any) -> None:
         """Refuse a reference that leads out of this schema, or to another reference."""
@@ -191,11 +209,13 @@ class Measure:
         for part in reference.split("/")[1:]:
             if isinstance(target, dict):
                 target = target.get(part)
-            else:
+            elif isinstance(target, list):
                 index = digits(part)
-                target = (
-                    target[index] if isinstance(target, list) and index is not None and index < len(target) else None
-                )
+                # Only one spelling of a number, so that a schema cannot have many references to one target.
+                valid = index is not None and index < len(target) and part == str(index)
+                target = target[index] if valid else None
+            else:
+                return None
         return target
 
     def _check_circles(self) -> None:
@@ -253,11 +273,8 @@ class Measure:
                     ahead.append((self._target(reference), alike))
                 for name, value in node.items():
                     if name in ("anyOf", "oneOf") and isinstance(value, list):
-                        beginnings = [self._beginning(option) for option in value]
-                        ahead += [
-                            (option, alike * max(1, sum(map(beginning.is_like, beginnings))))
-                            for option, beginning in zip(value, beginnings)
-                        ]
+                        numbers = _alike([self._beginning(option) for option in value])
+                        ahead += [(option, alike * number) for option, number in zip(value, numbers)]
                     elif name not in _NO_SCHEMAS:
                         ahead.append((value, alike))
 
@@ -265,21 +282,9 @@ class Measure:
         """Return the beginning of an alternative's texts, as far as it distinguishes the alternative from others."""
         if isinstance(option, dict) and isinstance(option.get("$ref"), str):
             option = self._target(option["$ref"])
-        if not isinstance(option, dict) or any(name in option for name in ("anyOf", "oneOf", "allOf")):
-            return _Beginning(_ANY)
-        kind = option.get("type")
-        if "const" in option or "enum" in option or kind in _SCALARS:
-            return _Beginning(_SCALAR)
-        properties, required = option.get("properties"), option.get("required")
-        if kind == "array" or not (kind == "object" or isinstance(properties, dict)):
-            return _Beginning("[" if kind == "array" else _ANY)
-        if not isinstance(properties, dict) or not properties or not isinstance(required, list):
-            return _Beginning("{")
-        first, described = next(iter(properties.items()))
-        if first not in required:
-            return _Beginning("{")
-        value = described.get("const", described.get("enum")) if isinstance(described, dict) else None
-        return _Beginning("{", f"{first!r}: {value!r}")
+        if id(option) not in self._beginnings:
+            self._beginnings[id(option)] = _beginning_of(option)
+        return self._beginnings[id(option)]
 
     def _add(self, weight: int) -> None:
         self._weight += weight
@@ -289,16 +294,66 @@ class Measure:
             )
 
     def _add_text(self, text: str) -> None:
+        if self._written_out:
+            return  # counted where it is
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _invalid("has a text with half of a surrogate pair") from None
         self._text += len(text)
         if self._text > MAX_TEXT:
             raise _too_large(f"has texts of more than {MAX_TEXT} characters")
+
+
+def _beginning_of(option: Any) -> _Beginning:
+    if not isinstance(option, dict) or any(name in option for name in ("anyOf", "oneOf", "allOf")):
+        return _Beginning(_ANY)
+    kind = option.get("type")
+    if "const" in option or "enum" in option or kind in _SCALARS:
+        return _Beginning(_SCALAR)
+    properties, required = option.get("properties"), option.get("required")
+    if kind == "array" or not (kind == "object" or isinstance(properties, dict)):
+        return _Beginning("[" if kind == "array" else _ANY)
+    if not isinstance(properties, dict) or not properties or not isinstance(required, list):
+        return _Beginning("{")
+    first, described = next(iter(properties.items()))
+    if first not in required:
+        return _Beginning("{")
+    value = described.get("const", described.get("enum")) if isinstance(described, dict) else None
+    return _Beginning("{", f"{first!r}: {value!r}")
+
+
+def _alike(beginnings: list[_Beginning]) -> list[int]:
+    """Return for each alternative how many of the alternatives the runner would follow at once, at least 1.
+
+    The text of a scalar differs from all others. An unknown beginning is like all others but scalars. Beginnings with
+    the same bracket are alike, unless both have details that differ.
+    """
+    every = Counter(beginnings)
+    kinds = Counter(beginning.kind for beginning in beginnings)
+
+    def number(beginning: _Beginning) -> int:
+        kind = beginning.kind
+        if kind == _SCALAR:
+            return 1
+        if kind == _ANY:
+            return len(beginnings) - kinds[_SCALAR]
+        if not beginning.detail:
+            return kinds[kind] + kinds[_ANY]
+        return every[beginning] + every[_Beginning(kind)] + kinds[_ANY]
+
+    return [number(beginning) for beginning in beginnings]
 
 
 def _check_choices(node: Mapping[str, Any]) -> None:
     if any(node.get(name) == [] for name in ("anyOf", "oneOf", "type")):
         raise _invalid("has an empty choice")
     types = node.get("type")
-    if isinstance(types, list) and len({str(name) for name in types}) < len(types):
+    if not isinstance(types, list):
+        return
+    if any(isinstance(name, (list, dict)) for name in types):
+        raise _invalid("has a list of types with a value that is not a type")
+    if len({str(name) for name in types}) < len(types):
         raise _invalid("has a list of types with a repeated type")
 
 

@@ -28,6 +28,19 @@ def reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/$defs/{name}"}
 
 
+def all_of(*names: str) -> dict[str, Any]:
+    return {"allOf": [reference(name) for name in names]}
+
+
+def chained(levels: int, width: int) -> dict[str, Any]:
+    """A schema whose definitions have the next one several times."""
+    names = [f"d{number}" for number in range(levels)]
+    definitions: dict[str, Any] = {
+        name: {"properties": {"x": all_of(*[following] * width)}} for name, following in zip(names, names[1:])
+    }
+    return {"$defs": {**definitions, names[-1]: record({"x": TEXT})}, **all_of(names[0])}
+
+
 def nested(levels: int, innermost: Any = None) -> Any:
     schema = TEXT if innermost is None else innermost
     for _level in range(levels):
@@ -65,6 +78,11 @@ GOOD = {
     ),
     "records that begin differently": {"anyOf": [record({f"p{number}": TEXT}) for number in range(100)]},
     "further properties": {**record({"a_1": TEXT}), "additionalProperties": TEXT},
+    # As older versions of Pydantic write a reference with a description.
+    "reference in allOf": {**chained(15, 1), "description": "an answer"},
+    "node with an allOf to itself behind a reference": defined(
+        Node=record({"next": {"anyOf": [reference("Next"), {"type": "null"}]}}, False), Next=all_of("Node")
+    ),
 }
 
 
@@ -101,6 +119,16 @@ BAD: dict[str, tuple[Any, str]] = {
     "pattern": ({**TEXT, "pattern": "^(a{100}){100}$"}, "pattern"),
     "pattern that would hang": ({**TEXT, "pattern": "^]$"}, "pattern"),
     # What the server would work on for ever.
+    "allOf that doubles with each level": (chained(30, 2), "values|levels"),
+    "allOf that doubles with some levels": (chained(12, 2), "5000 values"),
+    "lengths behind many allOf": (
+        {
+            "$defs": {"Text": record({"text": {**TEXT, "maxLength": 2000}})},
+            **record({f"p{number}": all_of("Text") for number in range(11)}),
+        },
+        "parts",
+    ),
+    "types in a list of types": ({"type": [["object", "array"], ["string", "null"]]}, "not a type"),
     "300 properties": (record({f"p{number}": TEXT for number in range(300)}, required=False), "300 keys"),
     "types in types": (
         {"type": ["object", "array", "string", "null"], "properties": {"a": {"type": ["object"] * 2}}},
@@ -136,6 +164,16 @@ BAD: dict[str, tuple[Any, str]] = {
         {"$defs": {"a": reference("a")}, "allOf": [reference("a")]},
         "not a schema in it",
     ),
+    "an allOf that is in its own target": (
+        {"$defs": {"A": {"properties": {"x": all_of("A")}}}, **all_of("A")},
+        "allOf .* leads back to itself",
+    ),
+    "an allOf that leads back to itself": (
+        {"$defs": {"A": {"items": {"anyOf": [{"allOf": [{"anyOf": [reference("B")]}]}]}}, "B": all_of("A")}},
+        "allOf .* leads back to itself",
+    ),
+    "half of a surrogate pair": (defined(**{"\ud800": TEXT}), "surrogate"),
+    "an index with a zero before it": ({"anyOf": [TEXT, {"$ref": "#/anyOf/00"}]}, "not a schema in it"),
     "long reference": ({"$ref": "#/" + "x" * 298}, "300 characters"),
     # What the runner would follow all at once.
     "alternatives alike within themselves": (defined(E={"anyOf": ALIKE}), "begin alike"),
@@ -166,10 +204,12 @@ def test_checked_format_of_types_within_types_is_refused() -> None:
         checked_format(schema)
 
 
+DEFINED = ("a", "b", "c")
 KEYS = st.sampled_from(
     ["type", "properties", "items", "anyOf", "oneOf", "allOf", "$ref", "$defs", "required", "pattern", "minLength"]
-    + ["maxLength", "minItems", "maxItems", "minimum", "maximum", "enum", "const", "a", "format"]
+    + ["maxLength", "minItems", "maxItems", "minimum", "maximum", "enum", "const", "format", *DEFINED]
 )
+REFERENCES = st.sampled_from(DEFINED).map(reference)
 LEAVES = st.one_of(
     st.none(),
     st.booleans(),
@@ -177,6 +217,7 @@ LEAVES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=8),
     st.sampled_from(["object", "array", "string", "#/$defs/a", "#/properties/a", "#/anyOf/0", "^a{2}$", "^(a|b)$"]),
+    REFERENCES,
 )
 SCHEMAS = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=30
@@ -187,3 +228,25 @@ SCHEMAS = st.recursive(
 def test_checked_format_of_anything_is_taken_or_refused(schema: dict[str, Any]) -> None:
     with suppress(RefusedFieldError):
         assert checked_format(schema) is schema
+
+
+# Schemas whose references chain: all of them lead to a definition, and all definitions are schemas.
+LINKED = st.recursive(
+    REFERENCES | st.just(TEXT),
+    lambda inner: st.one_of(
+        st.fixed_dictionaries({"allOf": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"items": inner}),
+        st.dictionaries(st.sampled_from(DEFINED), inner, max_size=3).map(record),
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(DEFINED, LINKED)), LINKED)
+def test_checked_format_of_references_to_references_is_taken_or_refused(
+    definitions: dict[str, Any], schema: dict[str, Any]
+) -> None:
+    whole = {"$defs": definitions, **schema}
+    with suppress(RefusedFieldError):
+        assert checked_format(whole) is whole
