@@ -14,7 +14,7 @@ author:
 description:
   - Turns the results of a loop of M(legionio.ollama.fleet_request) over lanes into a table and sentences, for the playbook
     C(legionio.ollama.verify_fleet).
-positional: host, node
+positional: host, node, status
 options:
   _input:
     description: The results of the loop, whose items are lanes.
@@ -27,6 +27,10 @@ options:
     required: true
   node:
     description: The node that must have answered. Empty for any node.
+    type: str
+    default: ""
+  status:
+    description: The status document of this node after the requests. A lane of which the node has answered other requests is not a problem.
     type: str
     default: ""
 """
@@ -46,32 +50,50 @@ _value:
   sample: {lanes: [], problems: []}
 """
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 
-def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = "") -> dict[str, Any]:
+def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = "", status: str = "") -> dict[str, Any]:
     """Return the lanes, each with the node that answered, and the problems.
 
     :param results: the results of a loop over lanes.
     :param host: the node that sent the requests.
     :param node: the node that must have answered; empty for any node.
+    :param status: the status document of this node after the requests.
     """
-    lanes = [lane_answer(result, host, node) for result in results]
+    answered = answered_by_node(status)
+    lanes = [lane_answer(result, host, node, answered[str(result.get("lane"))]) for result in results]
     return {"lanes": lanes, "problems": [lane["problem"] for lane in lanes if lane["problem"]]}
 
 
-def lane_answer(result: Mapping[str, Any], host: str, node: str) -> dict[str, Any]:
-    """Return a lane with the node that answered."""
+def answered_by_node(status: str) -> Counter[str]:
+    """Return the number of answers of each lane, from a status document. An older worker does not count them."""
+    try:
+        lanes = json.loads(status)["lanes"]
+        return Counter({lane["queue"]: int(lane.get("answered", 0)) for lane in lanes})
+    except (ValueError, KeyError, TypeError):
+        return Counter()
+
+
+def lane_answer(result: Mapping[str, Any], host: str, node: str, answers: int) -> dict[str, Any]:
+    """Return a lane with the node that answered.
+
+    :param answers: the number of requests of this lane that the node has answered, also those of others.
+    """
     item = result["item"]
     name = f"{item['type']} {item['model']}"
     # failed_when removes the mark of a failure, so a result counts as an answer if it has seconds and no error code.
     answered = result.get("seconds") is not None and result.get("error_code") is None
     who, attempts = result.get("node"), int(result.get("attempts") or 1)
     milliseconds = round(result["seconds"] * 1000) if answered else None
-    problem = ""
+    problem, beside = "", ""
     if not answered:
         problem = f"The lane {name}, asked from {host}, gave no answer: {result.get('msg', 'no reason given')}"
+    elif node and who != node and answers:
+        beside = f" ({node} has answered {answers} other requests of the lane)"
     elif node and who != node:
         problem = (
             f"The lane {name} was answered {attempts} times by other nodes, last by {who}, and never by {node}. Look at fleet-worker status there; where "
@@ -86,7 +108,7 @@ def lane_answer(result: Mapping[str, Any], host: str, node: str) -> dict[str, An
         "attempts": attempts,
         "problem": problem,
         "text": problem
-        or f"{name}: answered by {who or 'a node that does not say its name'} in {milliseconds} ms{said(result)}",
+        or f"{name}: answered by {who or 'a node that does not say its name'} in {milliseconds} ms{beside}{said(result)}",
     }
 
 

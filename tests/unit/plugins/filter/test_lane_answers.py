@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
 from ansible_collections.legionio.ollama.plugins.filter.lane_answers import lane_answers
 
 CHAT = {"type": "chat", "model": "smollm2:135m"}
@@ -54,6 +56,20 @@ def test_lane_answers_of_another_node_names_both_and_a_remedy() -> None:
     (problem,) = lane_answers([answer(attempts=19)], "gpu-01", node="gpu-01")["problems"]
     for word in ("19 times", "gpu-02", "never by gpu-01", "offering"):
         assert word in problem
+
+
+def test_lane_answers_of_another_node_are_enough_if_the_node_has_answered_others() -> None:
+    """With other requesters on the lane, chance decides who answers the requests of the playbook."""
+    status = json.dumps({"lanes": [{"queue": "llm.request.chat", "answered": 7}, {"queue": "other", "answered": 0}]})
+    results = [answer(attempts=3, lane="llm.request.chat"), answer(attempts=3, lane="other")]
+    asked = lane_answers(results, "gpu-01", "gpu-01", status)
+    assert "gpu-01 has answered 7 other requests" in asked["lanes"][0]["text"]
+    assert len(asked["problems"]) == 1
+
+
+@pytest.mark.parametrize("status", ["", "{", "[]", '{"lanes": [{"queue": "q"}]}', '{"lanes": null}'])
+def test_lane_answers_with_a_status_that_counts_nothing_ask_for_the_node(status: str) -> None:
+    assert len(lane_answers([answer(attempts=3, lane="q")], "gpu-01", "gpu-01", status)["problems"]) == 1
 
 
 def test_lane_answers_of_the_node_itself_is_no_problem() -> None:

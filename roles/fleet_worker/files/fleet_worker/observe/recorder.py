@@ -39,6 +39,7 @@ class RequestRecorder:
         self._clock = clock
         self._rates = Rates(clock)
         self._counts = Counts()
+        self._answered: Counter[str] = Counter()
         self._last_model = ""
 
     def count(self, event: CountedEvent, number: int = 1) -> None:
@@ -86,6 +87,10 @@ class RequestRecorder:
             registry_events=registry_events.copy(),
         )
 
+    def answered(self, queue: str) -> int:
+        """Return the number of requests of a lane whose answers the broker has taken."""
+        return self._answered[queue]
+
     def rates(self, spans: Sequence[tuple[str, int]] = (("1m", 60), ("5m", 300))) -> dict[str, dict[str, Any]]:
         """Return the recent throughput.
 
@@ -102,6 +107,7 @@ class RequestRecorder:
         queue = delivery.lane.queue
         fields = {"waited": delivery.waited, "here": self._clock() - delivery.received_monotonic, **result.fields}
         answered = result.is_answer and publication not in _NOT_TAKEN
+        self._answered[queue] += answered
         log = LOG.info if answered else LOG.warning
         reply = None if publication is None else publication.value
         log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)

@@ -92,9 +92,10 @@ def table(state: dict[str, Any]) -> str:
         f"broker {state['broker']} ({'connected' if state['connected'] else 'not connected'}), up {up:.0f} s",
         "",
     ]
-    rows: list[tuple[object, ...]] = [("LANE", "STATE", "RUNNING", "MODEL", "REASON")]
+    rows: list[tuple[object, ...]] = [("LANE", "STATE", "RUNNING", "ANSWERED", "MODEL", "REASON")]
     rows += [
-        (lane["queue"], lane["state"], lane["running"], lane["model"], lane["reason"] or "-") for lane in state["lanes"]
+        (lane["queue"], lane["state"], lane["running"], lane["answered"], lane["model"], lane["reason"] or "-")
+        for lane in state["lanes"]
     ]
     lines += _columns(rows)
     if state["in_flight"]:

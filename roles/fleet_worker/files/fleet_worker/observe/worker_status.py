@@ -18,6 +18,7 @@ class LaneReport:
     :ivar state: ``push``, ``pull``, ``paused`` or ``degraded``.
     :ivar reason: the reason why the worker takes no requests from the lane; empty if it does.
     :ivar running: the number of the lane's requests in flight.
+    :ivar answered: the number of requests that the worker has answered since its start.
     """
 
     queue: str
@@ -28,6 +29,7 @@ class LaneReport:
     state: str
     reason: str
     running: int
+    answered: int
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,9 @@ def test_status_table_escapes_what_others_have_written() -> None:
         "since": 0.0,
         "broker": "b",
         "connected": True,
-        "lanes": [{"queue": hostile, "state": "push", "running": 0, "model": hostile, "reason": hostile}],
+        "lanes": [
+            {"queue": hostile, "state": "push", "running": 0, "answered": 0, "model": hostile, "reason": hostile}
+        ],
         "in_flight": [{"correlation_id": hostile, "lane": "l", "seconds": 1.0}],
         "rates": {},
         "counters": {hostile: 1},

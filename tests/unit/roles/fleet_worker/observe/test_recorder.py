@@ -65,6 +65,8 @@ def test_settled_by_what_became_of_the_answer_is_a_success_or_a_failure(
     assert book.requests("connection_lost" if publication is Publication.LOST else "answered") == 1
     rate = book.recorder.rates()["1m"]
     assert (rate["requests_per_second"], rate["failures_per_second"]) == (1.0, failures)
+    assert book.recorder.answered(delivery().lane.queue) == 1 - failures
+    assert book.recorder.answered("another") == 0
 
 
 def test_settled_with_a_lost_answer_is_a_lost_connection_for_the_metrics(book: Book) -> None:

@@ -202,5 +202,6 @@ def test_status_document_is_json_with_its_fields_in_order(house: House) -> None:
         "state": "pull",
         "reason": "",
         "running": 0,
+        "answered": 0,
     }
     assert document["counters"] == {"connections": 1} and set(document["rates"]) == {"1m", "5m"}
