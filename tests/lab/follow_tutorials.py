@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 import boto3
+import pexpect
 from upgrade_parts import NEXT, VERSION, pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,8 +45,8 @@ MIRROR_PAGE = "docs/mirror.md"
 ADMIN = ("admin", "a-long-secret")
 
 #: The password of the vault, and the prompts at which a person types it.
-VAULT_PASSWORD = "the password of the vault"  # noqa: S105
-PROMPT = re.compile(rb"[Vv]ault password[^:\n]*: ?$")
+VAULT_PASSWORD = "the password of the vault"
+PROMPT = r"[Vv]ault password[^:\n]*: ?$"
 
 #: Hosts without internet, whose kernel allows no user namespaces in containers.
 LAB = """
@@ -127,33 +127,22 @@ class Tutorial:
         return done.stdout
 
 
-def in_terminal(command: str, cwd: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Run a command in a terminal, and type the password of the vault at each prompt."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(cwd)
-        os.execvpe("/bin/sh", ["sh", "-ec", command], environment)
-    shown = bytearray()
-    answered = 0
-    ends = time.monotonic() + PATIENCE
-    while time.monotonic() < ends:
-        if not select.select([terminal], [], [], 1.0)[0]:
-            continue
-        try:
-            read = os.read(terminal, 65536)
-        except OSError:  # the terminal of an ended process
-            break
-        if not read:
-            break
-        shown += read
-        if PROMPT.search(shown[answered:]):
-            answered = len(shown)
-            os.write(terminal, VAULT_PASSWORD.encode() + b"\n")
-    else:
-        os.kill(pid, 9)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.close(terminal)
-    return code, shown.decode(errors="replace").replace("\r\n", "\n")
+def in_terminal(command: str, cwd: Path, environment: dict[str, str]) -> tuple[Optional[int], str]:
+    """Run a command in a terminal, and type the password of the vault at each prompt.
+
+    :return: the exit status, None for a command that was too slow, and what the terminal shows.
+    """
+    shown, code = pexpect.run(
+        f"/bin/sh -ec {shlex.quote(command)}",
+        timeout=PATIENCE,
+        withexitstatus=True,
+        events={PROMPT: f"{VAULT_PASSWORD}\n"},
+        cwd=str(cwd),
+        env=environment,
+        encoding="utf-8",
+        codec_errors="replace",
+    )
+    return code, shown.replace("\r\n", "\n")
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:

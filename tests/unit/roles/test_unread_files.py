@@ -38,7 +38,7 @@ WORKER = {
 def unread(
     tools: Path, *paths: Path, started: int, active: int = 0, changed: int = 0, state: str = "active", **env: str
 ) -> list[str]:
-    """Ask the script about a unit that was started, became active, and changed its state, in microseconds since 1970."""
+    """Ask the script about a unit that was started, became active and changed its state, in microseconds since 1970."""
     for name, text in {
         "systemctl": f"echo {state}",
         "busctl": f'case "$*" in *ExecMainStartTimestamp*) echo t {started};; *ActiveEnterTimestamp*) echo t'

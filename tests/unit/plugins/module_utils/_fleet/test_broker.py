@@ -210,8 +210,8 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
         ),
         (
             pika.exceptions.ProbableAccessDeniedError(
-                "ConnectionClosedByBroker: (530) \"NOT_ALLOWED - access to vhost '/' refused for user 'worker': connection"
-                ' limit (1) is reached"'
+                "ConnectionClosedByBroker: (530) \"NOT_ALLOWED - access to vhost '/' refused for user 'worker':"
+                ' connection limit (1) is reached"'
             ),
             BrokerUnreachableError,
             "connection limit (1) is reached",
