@@ -184,7 +184,7 @@ molecule: stage parts ## the whole fleet on hosts with real systemd; SCENARIO=na
 
 # The other scenarios of a deep run.
 OTHER_SCENARIOS := molecule-gateway molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-peers molecule-cluster \
-	molecule-situations molecule-upgrade
+	molecule-situations molecule-tutorials molecule-upgrade
 .PHONY: $(OTHER_SCENARIOS)
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)

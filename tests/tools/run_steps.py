@@ -113,6 +113,7 @@ if DEEP:
             ("peers", 8.0),
             ("cluster", 40.0),
             ("situations", 25.0),
+            ("tutorials", 12.0),
         )
     )
     STEPS += (Step("execution-environment", 4.0, needs=("parts",)),)
