@@ -23,6 +23,9 @@ _KEPT = 65536
 _TAIL = 1000
 _COUNT = re.compile(rb'"([a-z_]+)": ?([0-9]{1,15})\b')
 
+#: The beginning of an event, with the end of the line before.
+_EVENT = b"\ndata:"
+
 #: Names of the counts, input before output.
 _NAMES = (
     ("prompt_eval_count", "eval_count"),
@@ -36,12 +39,17 @@ class TokenCounter:
 
     def __init__(self) -> None:
         self._end = bytearray()
-        self._events = 0
+        self._events = self._lines = 0
+        #: The last bytes, because a piece may end within "data:". The first line begins an event, too.
+        self._rest = b"\n"
         self._size = 0
 
     def add(self, piece: bytes) -> None:
         """Take the next piece of the answer."""
-        self._events += piece.count(b"\ndata:") + piece.startswith(b"data:")
+        text = self._rest + piece
+        self._rest = text[1 - len(_EVENT) :]
+        self._events += text.count(_EVENT)
+        self._lines += piece.count(b"\n")
         self._size += len(piece)
         self._end += piece
         if len(self._end) > 2 * _KEPT:
@@ -56,16 +64,33 @@ class TokenCounter:
             whole = _object(bytes(self._end))
             if whole is not None:
                 return (*_counts(whole), False)
-        for line in reversed(bytes(self._end).splitlines()):
-            found = _object(line[5:] if line.startswith(b"data:") else line)
-            counts = (0, 0) if found is None else _counts(found)
-            if any(counts):
-                return (*counts, False)
+        counts = self._counts_of_lines()
+        if any(counts):
+            return (*counts, False)
         if self._events:
             return 0, max(0, self._events - 1), True
         # A large answer: the counts are at its end.
         named = {name.decode(): int(count) for name, count in _COUNT.findall(bytes(self._end[-_TAIL:]))}
         return (*_counts({**named, "usage": named}), not named)
+
+    def tokens_so_far(self) -> tuple[int, int, bool]:
+        """Return the same for a stream that has broken off.
+
+        Without counts, each event or line counts as an output token, and the input tokens are 0.
+        """
+        counts = self._counts_of_lines()
+        if any(counts):
+            return (*counts, False)
+        return 0, self._events or self._lines, True
+
+    def _counts_of_lines(self) -> tuple[int, int]:
+        """Return the counts of the last line that has some."""
+        for line in reversed(bytes(self._end).splitlines()):
+            found = _object(line[5:] if line.startswith(b"data:") else line)
+            counts = (0, 0) if found is None else _counts(found)
+            if any(counts):
+                return counts
+        return 0, 0
 
 
 def _object(text: bytes) -> Optional[dict[str, Any]]:

@@ -15,6 +15,7 @@ from fleet_gateway._fleet.lanes import lane
 from fleet_gateway._fleet.messages import Failure
 from fleet_gateway._fleet.registry import UNAVAILABLE, Offering
 from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
+from fleet_gateway.observe.usage_store import read_usage
 from fleet_gateway.settings.keys import KeyRing, new_key
 
 from .memory_front import CHAT, MODEL, Client, Front, run
@@ -76,6 +77,66 @@ def test_stream_comes_back_piece_by_piece(tmp_path: Path) -> None:
         await asked
         assert client.body == b"one\ntwo\n"
         assert "content-length" not in client.headers
+
+    run(test())
+
+
+EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+LINE = b'{"message":{"content":"a"}}\n'
+LAST = b'{"done":true,"prompt_eval_count":3,"eval_count":2}\n'
+
+
+@pytest.mark.parametrize(
+    "pieces, tokens, estimated",
+    [
+        ([], 0, None),
+        ([EVENT * 2, EVENT], 3, 1),
+        ([LINE, LINE + LINE[:9]], 2, 1),
+        ([LINE, LAST], 5, 0),  # the stream has told its counts, but has not ended
+    ],
+)
+@pytest.mark.parametrize("end", ["hang up", "other node", "failure", "deadline"])
+def test_answer_that_ends_early_is_counted_as_far_as_it_came(
+    tmp_path: Path, pieces: list[bytes], tokens: int, estimated: Any, end: str
+) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, deadline=0.1 if end == "deadline" else 60)
+        front.serve()
+        client = Client("/v1/chat/completions", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        for number, piece in enumerate(pieces):
+            front.piece(message, number, piece)
+        await asyncio.sleep(0.01)
+        if end == "hang up":
+            client.gone.set()
+        elif end == "other node" and pieces:
+            front.piece(message, 0, b"again", attempt="b")
+        elif end != "deadline":
+            front.fail(message, Failure("ollama_unavailable", "down"))
+        await asked
+        assert front.usage.tokens_today("anybody") == tokens
+        assert [row["estimated"] for row in read_usage(str(tmp_path))] == ([] if estimated is None else [estimated])
+        counted = f'direction="output",key="anybody",model="{MODEL}"}} {float(2 if pieces[-1:] == [LAST] else tokens)}'
+        assert (counted in front.metrics.text().decode()) is bool(pieces)
+
+    run(test())
+
+
+def test_stream_whose_end_no_client_takes_is_counted_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path, limits={"unread_seconds": 0.05, "unread_bytes": 65536})
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        front.piece(message, 0, LINE)
+        await asyncio.sleep(0.01)
+        client.stuck = True
+        front.end(message, 1)
+        await asked
+        assert front.usage.tokens_today("anybody") == 5
+        assert [row["requests"] for row in read_usage(str(tmp_path))] == [1]
 
     run(test())
 

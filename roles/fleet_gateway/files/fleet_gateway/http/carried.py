@@ -18,11 +18,12 @@ from starlette.types import Receive, Scope, Send
 
 from .._fleet.dialects.carried import Ending
 from .._ollama.carried_paths import CARRIED_PATHS
+from .._ollama.carried_tokens import TokenCounter
 from ..domain.allowance import Allowances
 from ..domain.conversations import conversation_of
 from ..domain.errors import GatewayError, event, of_failure
 from ..domain.errors import document as error_document
-from ..domain.fleet_view import short_name
+from ..domain.fleet_view import ServedLane, short_name
 from ..domain.traffic import ANSWERING, SENT, WAITING, Passage, Traffic
 from ..logs.log import Log
 from ..observe.metrics import Metrics
@@ -31,6 +32,7 @@ from ..runtime.interrupts import Interrupt, within
 from ..settings.config import Config
 from ..settings.keys import KeyRing
 from ..transit.exchange import CarriedCall, Exchange
+from ..transit.pending import PendingAnswer
 from .body import ClientGoneError, document_of, model_of, received
 from .keyholder import keyholder
 
@@ -127,37 +129,59 @@ class CarriedEndpoint:
         passage.lane, passage.model = lane.queue, short_name(lane.model)
         async with self._exchange.answer(call, lane) as pending:
             passage.stage = SENT
-            while True:
-                try:
-                    with within(call.until - time.monotonic()):
-                        part = await pending.next()
-                except asyncio.TimeoutError:
-                    raise GatewayError(504, "deadline_exceeded", "The answer did not come in time") from None
-                passage.node, passage.stage = part.node or "", ANSWERING
-                if not response.status:
-                    self._metrics.first_byte(call.path, time.monotonic() - begun)
-                if not isinstance(part, Ending):
-                    await response.begin(part.status, part.content_type)
-                    await response.more(part.body)
-                    continue
+            try:
+                ending = await self._pass_on(call, pending, response, passage, begun)
+            except BaseException:
+                # A client that hangs up before the end must not use a node for nothing.
+                input_tokens, output_tokens, estimated = response.passed.tokens_so_far()
+                if input_tokens or output_tokens:
+                    self._count(call, lane, passage, input_tokens, output_tokens, estimated=estimated)
+                raise
+            # Count the tokens before the client has the end, so that no client gets an answer that is not counted.
+            self._count(call, lane, passage, ending.input_tokens, ending.output_tokens, estimated=ending.estimated)
+            if pending.place is not None:
+                self._metrics.turn(pending.place.kept_by(ending.node))
+            await response.finish(ending)
+        return {
+            "node": ending.node,
+            "lane": lane.queue,
+            "input_tokens": ending.input_tokens,
+            "output_tokens": ending.output_tokens,
+        }
+
+    async def _pass_on(
+        self, call: CarriedCall, pending: PendingAnswer, response: _Response, passage: Passage, begun: float
+    ) -> Ending:
+        """Pass the pieces of an answer on; return its end."""
+        while True:
+            try:
+                with within(call.until - time.monotonic()):
+                    part = await pending.next()
+            except asyncio.TimeoutError:
+                raise GatewayError(504, "deadline_exceeded", "The answer did not come in time") from None
+            passage.node, passage.stage = part.node or "", ANSWERING
+            if not response.status:
+                self._metrics.first_byte(call.path, time.monotonic() - begun)
+            if isinstance(part, Ending):
                 if part.failure is not None:
                     raise of_failure(part.failure)
-                passage.input_tokens, passage.output_tokens = part.input_tokens, part.output_tokens
-                # Count the tokens before the client has the end, so that no client gets an answer that is not counted.
-                self._usage.add(
-                    call.key.name, lane.model, part.input_tokens, part.output_tokens, estimated=part.estimated
-                )
-                self._metrics.used(call.key.name, lane.model, part.input_tokens, part.output_tokens)
-                if pending.place is not None:
-                    self._metrics.turn(pending.place.kept_by(part.node))
-                await response.finish(part)
-                break
-        return {
-            "node": part.node,
-            "lane": lane.queue,
-            "input_tokens": part.input_tokens,
-            "output_tokens": part.output_tokens,
-        }
+                return part
+            await response.begin(part.status, part.content_type)
+            await response.more(part.body)
+
+    def _count(
+        self,
+        call: CarriedCall,
+        lane: ServedLane,
+        passage: Passage,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        estimated: bool,
+    ) -> None:
+        passage.input_tokens, passage.output_tokens = input_tokens, output_tokens
+        self._usage.add(call.key.name, lane.model, input_tokens, output_tokens, estimated=estimated)
+        self._metrics.used(call.key.name, lane.model, input_tokens, output_tokens)
 
 
 async def _hang_up(receive: Receive) -> None:
@@ -183,6 +207,7 @@ class _Response:
     """The response to one request. It begins at most once, and an error has the format of its interface.
 
     :ivar status: the status of the response; 0 before it begins.
+    :ivar passed: has the parts of the body but the last one.
     """
 
     def __init__(self, path: str, send: Send, seconds: float) -> None:
@@ -191,6 +216,7 @@ class _Response:
         self._seconds = seconds
         self._content_type = ""
         self.status = 0
+        self.passed = TokenCounter()
 
     async def begin(self, status: int, content_type: str, headers: Optional[dict[str, str]] = None) -> None:
         """Send the head, unless it has been sent."""
@@ -208,6 +234,7 @@ class _Response:
     async def more(self, body: bytes) -> None:
         """Send a part of the body."""
         if body:
+            self.passed.add(body)
             await self._put({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, ending: Ending) -> None:

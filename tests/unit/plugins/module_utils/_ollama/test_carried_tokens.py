@@ -31,12 +31,33 @@ EVENTS = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     ],
 )
 def test_tokens_of_an_answer_in_any_pieces_are_the_same(answer: bytes, tokens: tuple[int, int, bool]) -> None:
-    whole, bytewise = TokenCounter(), TokenCounter()
+    whole, linewise, bytewise = TokenCounter(), TokenCounter(), TokenCounter()
     whole.add(answer)
     for line in answer.splitlines(keepends=True):
-        bytewise.add(line)
-    assert whole.tokens() == tokens
-    assert bytewise.tokens() == tokens
+        linewise.add(line)
+    for number in range(len(answer)):
+        bytewise.add(answer[number : number + 1])
+    assert whole.tokens() == linewise.tokens() == bytewise.tokens() == tokens
+
+
+@pytest.mark.parametrize(
+    "begun, tokens",
+    [
+        (b"", (0, 0, True)),
+        (EVENTS * 4, (0, 4, True)),
+        (b'event: message_start\ndata: {"message":{"usage":{"input_tokens":3}}}\n\nevent: ping\ndata: {', (0, 2, True)),
+        (b'{"message":{"content":"data:"}}\n' * 3 + b'{"mess', (0, 3, True)),
+        (b'{"message":{"content":"x"}}\n{"done":true,"prompt_eval_count":3,"eval_count":2}\n', (3, 2, False)),
+        (EVENTS + b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}\n\n', (3, 2, False)),
+        (b'{"model":"m","embeddings":[[0.5,', (0, 0, True)),
+    ],
+)
+def test_tokens_so_far_are_those_of_the_events_or_lines(begun: bytes, tokens: tuple[int, int, bool]) -> None:
+    whole, bytewise = TokenCounter(), TokenCounter()
+    whole.add(begun)
+    for number in range(len(begun)):
+        bytewise.add(begun[number : number + 1])
+    assert whole.tokens_so_far() == bytewise.tokens_so_far() == tokens
 
 
 def test_tokens_of_a_large_answer_are_found_at_its_end() -> None:
