@@ -210,8 +210,9 @@ class Consumers:
             self._got(lane, delivery, more)
 
         def refused(error: ChannelClosedByBroker) -> None:
-            self._got(lane, None, 0)
+            # First, because the worker may consume all of its lanes after an empty get.
             self._refused(lane, error)
+            self._got(lane, None, 0)
 
         def late(delivery: Optional[Delivery]) -> None:
             self._may_be_read(lane)
