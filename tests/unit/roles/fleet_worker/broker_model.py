@@ -68,6 +68,7 @@ class Simulation:
         self.running: Counter[str] = Counter()
         self.alone: set[str] = set()
         self.expired: list[str] = []
+        self.opened: set[str] = set()
         self.actions: list[Any] = []
         self.max_held = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -79,7 +80,8 @@ class Simulation:
     # Events for the worker
 
     def open(self, queues: Any = None) -> None:
-        self.perform(self.scheduler.open(self.queues if queues is None else queues, self.now))
+        self.opened = set(self.queues if queues is None else queues)
+        self.perform(self.scheduler.open(self.opened, self.now))
 
     def assign(self, queues: Any) -> None:
         """Have the worker serve these lanes only; the broker keeps all queues."""
@@ -90,6 +92,19 @@ class Simulation:
         self.queues[queue].append(request)
         self._deliver(queue)
         return request
+
+    def end_consumer(self, queue: str) -> None:
+        """Have the broker end the latest consumer of a lane by itself, as RabbitMQ 4.3 does after its timeout."""
+        keys = [key for key in self._consumers if key[0] == queue]
+        if keys:
+            self._consumers.pop(keys[-1]).cancelled = True
+            self.at(self.now + self.latency, lambda: self._lose(queue))
+
+    def _lose(self, queue: str) -> None:
+        self.perform(self.scheduler.lost(queue, self.now))
+        # The worker closes the lane, declares its queue again, and opens the lane.
+        for opened in (self.opened - {queue}, self.opened):
+            self.perform(self.scheduler.open(opened, self.now))
 
     def drain(self) -> None:
         self.perform(self.scheduler.drain(self.now))
@@ -200,7 +215,9 @@ class Simulation:
         self._deliver(action.queue)
 
     def _cancel(self, action: Cancel) -> None:
-        self._consumers.pop((action.queue, action.hot)).cancelled = True
+        consumer = self._consumers.pop((action.queue, action.hot), None)
+        if consumer is not None:  # otherwise the broker has ended the consumer before
+            consumer.cancelled = True
         self._touch(action.queue)
         # The answer comes after what was on its way.
         self.at(

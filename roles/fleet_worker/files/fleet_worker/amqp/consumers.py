@@ -50,9 +50,11 @@ class Consumers:
     :param link: the connection to the broker.
     :param delivered: called with each request of a consumer.
     :param got: called after a get with the lane, its request or ``None``, and the number of requests in the queue.
-    :param cancelled: called after the confirmed end of a consumer with the lane, and whether it was the second one.
+    :param cancelled: called once for each call of :meth:`cancel`, when the consumer brings no more requests, with the
+        queue, and whether the consumer was the second one.
     :param lane_lost: called with a lane, the reason, and the seconds until the next attempt, if the queue is deleted or
-        unreadable, or if the broker has ended the consumer: RabbitMQ 4.3 does so after its consumer timeout.
+        unreadable, or if the broker has ended a consumer: RabbitMQ 4.3 does so after its consumer timeout. The lane may
+        have another consumer.
     :param silent: called with a lane for which the broker does not answer, and whether the worker waits for a get
         instead of a consumer.
     :param closed: called with the reason if the broker closes the channel of the consumers; not after a lost
@@ -66,7 +68,7 @@ class Consumers:
         *,
         delivered: Callable[[Delivery], None],
         got: Callable[[LaneSettings, Optional[Delivery], int], None],
-        cancelled: Callable[[LaneSettings, bool], None],
+        cancelled: Callable[[str, bool], None],
         lane_lost: Callable[[LaneSettings, str, float], None],
         silent: Callable[[LaneSettings, bool], None],
         closed: Callable[[BrokerError], None],
@@ -81,6 +83,8 @@ class Consumers:
         self._closed = closed
         self._channel: Any = None
         self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
+        #: The tags of cancelled consumers, until the broker confirms the cancellation.
+        self._ending: set[str] = set()
         #: The lanes whose consumer the broker has not confirmed, with the time of the command.
         self._beginning: deque[tuple[LaneSettings, float]] = deque()
         self._checking = self._reported_silent = False
@@ -193,12 +197,15 @@ class Consumers:
         """Stop consuming a lane. Deliveries may arrive until the call of ``cancelled``."""
         if not self.is_open:
             return  # as in _consume
-        waiting = self._unproven.pop((queue, hot), None)
-        if waiting is not None:
-            # The consumer has never started. The callback still runs later, as for other consumers.
-            self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(waiting[0], hot))
-        for tag in [tag for tag, (lane, second) in self._consumers.items() if (lane.queue, second) == (queue, hot)]:
+        self._unproven.pop((queue, hot), None)
+        started = [tag for tag, (lane, second) in self._consumers.items() if (lane.queue, second) == (queue, hot)]
+        tags = [tag for tag in started if tag not in self._ending]
+        for tag in tags:
+            self._ending.add(tag)
             self._channel.basic_cancel(tag, callback=_ignored)
+        if not tags:
+            # The consumer has never started, or the broker has ended it. The callback runs later, as for the others.
+            self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._cancelled(queue, hot))
 
     # Getting
 
@@ -260,16 +267,23 @@ class Consumers:
         self._check_later()
 
     def _on_cancel_ok(self, frame: Any) -> None:
+        self._ending.discard(frame.method.consumer_tag)
         consumer = self._consumers.pop(frame.method.consumer_tag, None)
         if consumer is not None:
-            self._cancelled(*consumer)
+            lane, hot = consumer
+            self._cancelled(lane.queue, hot)
 
     def _on_cancelled_by_broker(self, frame: Any) -> None:
-        consumer = self._consumers.pop(frame.method.consumer_tag, None)
+        tag = frame.method.consumer_tag
+        consumer = self._consumers.get(tag)
         if consumer is not None:
-            self._readable.discard(consumer[0].queue)
+            # If the worker has cancelled the consumer meanwhile, the broker still confirms the worker's cancellation.
+            if tag not in self._ending:
+                del self._consumers[tag]
+            lane, _hot = consumer
+            self._readable.discard(lane.queue)
             self._lane_lost(
-                consumer[0],
+                lane,
                 "the broker has ended its consumer; if the queue was deleted, what waited in it is gone",
                 RETRY_GONE,
             )
@@ -286,7 +300,7 @@ class Consumers:
     def _forget_consumers(self) -> None:
         self._channel = None
         self._checking = self._reported_silent = False
-        for kept in (self._consumers, self._beginning, self._unproven):
+        for kept in (self._consumers, self._ending, self._beginning, self._unproven):
             kept.clear()
 
 

@@ -79,8 +79,8 @@ class SessionEvents(Protocol):
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         """A get was answered, with a request or ``None``; ``more`` requests are left in the queue."""
 
-    def consumer_cancelled(self, lane: LaneSettings, hot: bool) -> None:
-        """The broker has confirmed the end of a consumer."""
+    def consumer_cancelled(self, queue: str, hot: bool) -> None:
+        """A cancelled consumer of a lane brings no more requests."""
 
     def request_cancelled(self, correlation_id: str) -> None:
         """A requester has cancelled a request."""

@@ -21,7 +21,7 @@ class Consume:
 
 @dataclass(frozen=True)
 class Cancel:
-    """Stop consuming; answered by :meth:`Scheduler.cancelled`."""
+    """Stop consuming; answered by :meth:`Scheduler.cancelled`, also if the broker has ended the consumer before."""
 
     queue: str
     hot: bool = False

@@ -72,17 +72,11 @@ class ConsumerPlan:
         return slots.free > 1 and slots.taken == 0
 
     def note_cancelled(self, queue: str, hot: bool) -> Optional[LaneEntry]:
-        """Note that the broker has ended a consumer; return the lane that waits for the second consumer, if any."""
+        """Note that a cancelled consumer has ended; return the lane that waits for the second consumer, if any."""
         self._cancelling[(queue, hot)] -= 1
         self._cancelling += Counter()  # drop zero counts
         waiting = self._next_hot
         return waiting if hot and waiting is not None and waiting.consumed else None
-
-    def note_lost(self, lane: LaneEntry) -> None:
-        """Note that the broker has ended the consumers of a lane."""
-        lane.consumed = False
-        if self.hot is lane:
-            self.hot = None
 
     def may_still_bring(self, lane: LaneEntry) -> bool:
         """Whether the broker may still send requests of a lane.

@@ -184,7 +184,7 @@ class Scheduler:
         return actions + self._next(now)
 
     def cancelled(self, queue: str, hot: bool, now: float) -> list[Action]:
-        """The broker has confirmed the end of a consumer, and sends it no more requests."""
+        """A cancelled consumer has ended, and brings no more requests."""
         waiting = self._consumers.note_cancelled(queue, hot)
         actions: list[Action] = []
         # Only if a slot is free: otherwise the prefetched requests of the two hot consumers would add up.
@@ -220,11 +220,13 @@ class Scheduler:
         return self._next(now)
 
     def lost(self, queue: str, now: float) -> list[Action]:
-        """The broker has ended the consumers of a lane."""
+        """The broker has ended a consumer of a lane, or refuses to read its queue.
+
+        The other consumer must end, too: the lane gets new ones when it is opened again.
+        """
         lane = self._lanes.get(queue)
-        if lane is not None:
-            self._consumers.note_lost(lane)
-        return self._next(now)
+        actions = [] if lane is None else self._consumers.cancel(lane, now)
+        return actions + self._next(now)
 
     def declared(self, queues: Iterable[str], now: float) -> None:
         """The queues of these lanes are declared, and expire without use."""

@@ -73,16 +73,16 @@ class Dispatcher:
         self._scheduler.declared(queues, time.monotonic())
 
     def lost(self, lane: LaneSettings) -> None:
-        """Note that the broker has ended the consumers of a lane."""
+        """Note that the broker has ended a consumer of a lane, or refuses to read its queue."""
         self._apply_actions(self._scheduler.lost(lane.queue, time.monotonic()))
 
     def silent(self, lane: LaneSettings, asked: bool) -> None:
         """Note that the broker does not answer for a lane."""
         self._apply_actions(self._scheduler.silent(lane.queue, time.monotonic(), asked=asked))
 
-    def cancelled(self, lane: LaneSettings, hot: bool) -> None:
-        """Note that the broker has confirmed the end of a consumer."""
-        self._apply_actions(self._scheduler.cancelled(lane.queue, hot, time.monotonic()))
+    def cancelled(self, queue: str, hot: bool) -> None:
+        """Note that a cancelled consumer brings no more requests."""
+        self._apply_actions(self._scheduler.cancelled(queue, hot, time.monotonic()))
 
     # Requests
 

@@ -266,8 +266,8 @@ class Worker:
     def got(self, lane: LaneSettings, delivery: Optional[Delivery], more: int) -> None:
         self._flow.got(lane, delivery, more)
 
-    def consumer_cancelled(self, lane: LaneSettings, hot: bool) -> None:
-        self._dispatcher.cancelled(lane, hot)
+    def consumer_cancelled(self, queue: str, hot: bool) -> None:
+        self._dispatcher.cancelled(queue, hot)
 
     def request_cancelled(self, correlation_id: str) -> None:
         self._flow.cancel_request(correlation_id)

@@ -28,6 +28,7 @@ class Channel:
         self.asked = ""
         self.answered = False
         self.consumed: list[str] = []
+        self.cancelled: list[str] = []
         self.settled: list[tuple[str, int]] = []
         self.steps: list[Callable[..., None]] = []
 
@@ -40,6 +41,8 @@ class Channel:
     def add_callback(self, callback: Callable[..., None], replies: list[Any], one_shot: bool) -> None:
         if replies == [spec.Basic.GetEmpty]:
             self.empty = callback
+        else:
+            self.cancel_ok = callback
 
     def basic_qos(self, prefetch_count: int, callback: Callable[..., None]) -> None:
         self.raise_unless_open()
@@ -49,7 +52,11 @@ class Channel:
         self.consumed.append(queue)
         self.received = received
         self.steps.append(callback)
-        return f"tag-{queue}"
+        return f"tag-{queue}-{len(self.consumed)}"
+
+    def basic_cancel(self, tag: str, callback: Callable[..., None]) -> None:
+        self.raise_unless_open()
+        self.cancelled.append(tag)
 
     def basic_get(self, queue: str, received: Any) -> None:
         self.asked, self.received = queue, received
@@ -89,7 +96,7 @@ class Broker:
             BrokerSettings(addresses=()),
             delivered=lambda delivery: self.said.append(("delivered", delivery.lane)),
             got=lambda lane, delivery, more: self.said.append(("got", lane, delivery is not None, more)),
-            cancelled=lambda lane, hot: self.said.append(("cancelled", lane, hot)),
+            cancelled=lambda queue, hot: self.said.append(("cancelled", queue, hot)),
             lane_lost=lambda lane, _reason, pause: self.said.append(("lost", lane, pause)),
             silent=lambda lane, asked: self.said.append(("silent", lane, asked)),
             closed=lambda _error: self.said.append(("closed",)),
@@ -215,9 +222,53 @@ def test_consumer_that_is_cancelled_before_it_began_is_told_later(broker: Broker
     broker.intake.cancel(GOOD.queue, hot=False)
     assert broker.said == []
     broker.consumers.steps.pop()(None)
-    assert broker.said == [("cancelled", GOOD, False)]
+    assert broker.said == [("cancelled", GOOD.queue, False)]
     broker.asking(GOOD.queue).empty(None)
     assert broker.consumers.consumed == []
+
+
+def consumed_twice(broker: Broker) -> tuple[str, str]:
+    """Give a lane both of its consumers, and return their tags."""
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.asking(GOOD.queue).empty(None)
+    broker.intake.consume(GOOD, 3, hot=True)
+    first, second = broker.intake._consumers
+    return first, second
+
+
+def frame(tag: str) -> Any:
+    return type("Frame", (), {"method": type("Method", (), {"consumer_tag": tag})()})()
+
+
+@pytest.mark.parametrize("order", ["cancel first", "end first"])
+def test_consumer_that_the_broker_ends_while_it_is_cancelled_is_told_once(broker: Broker, order: str) -> None:
+    first, _second = consumed_twice(broker)
+    if order == "cancel first":
+        broker.intake.cancel(GOOD.queue, hot=False)
+        broker.consumers.cancelled_by_broker(frame(first))
+        assert [said[:2] for said in broker.said] == [("lost", GOOD)] and broker.consumers.cancelled == [first]
+        broker.consumers.cancel_ok(frame(first))
+    else:
+        broker.consumers.cancelled_by_broker(frame(first))
+        broker.intake.cancel(GOOD.queue, hot=False)
+        assert [said[:2] for said in broker.said] == [("lost", GOOD)] and broker.consumers.cancelled == []
+        broker.consumers.steps.pop()(None)
+    assert [said for said in broker.said if said[0] == "cancelled"] == [("cancelled", GOOD.queue, False)]
+    assert first not in broker.intake._consumers
+
+
+def test_consumer_that_is_cancelled_again_after_it_began_anew_is_told_twice(broker: Broker) -> None:
+    """The lane was closed and opened again before the broker had confirmed the first cancellation."""
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.asking(GOOD.queue).empty(None)
+    broker.intake.cancel(GOOD.queue, hot=False)
+    broker.intake.consume(GOOD, 1, hot=False)
+    first, second = broker.intake._consumers
+    broker.intake.cancel(GOOD.queue, hot=False)
+    assert broker.consumers.cancelled == [first, second]
+    for tag in (first, second):
+        broker.consumers.cancel_ok(frame(tag))
+    assert broker.said == [("cancelled", GOOD.queue, False)] * 2
 
 
 def test_message_that_cannot_be_a_delivery_is_rejected_alone(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

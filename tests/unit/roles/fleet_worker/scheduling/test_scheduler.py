@@ -493,9 +493,23 @@ def test_nothing_is_begun_while_answers_cannot_be_sent() -> None:
 def test_a_lane_that_the_broker_has_cancelled_is_consumed_again_when_it_is_opened_again() -> None:
     simulation = pushing([A, B], slots=1)
     scheduler = simulation.scheduler
-    assert scheduler.lost("a", 1.0) == []
+    assert scheduler.lost("a", 1.0) == [Cancel("a")]
     scheduler.open("b", 1.0)
     assert scheduler.open("ab", 1.1) == [Consume("a", 1)]
+
+
+def test_a_lane_that_loses_one_of_its_consumers_loses_the_other_one_too() -> None:
+    simulation = pushing([A, B], slots=4, work=lambda _request: 0.04)
+    simulation.publish("a")
+    simulation.run(until=1.5)
+    assert consuming(simulation) == [Consume("a", 7, hot=True)]
+    scheduler = simulation.scheduler
+    assert scheduler.lost("a", 1.5) == [Cancel("a", hot=True), Cancel("a")]
+    assert scheduler.lost("a", 1.5) == [], "the second one had gone, too"
+    scheduler.open("b", 1.5)
+    for hot in (True, False):
+        scheduler.cancelled("a", hot, 1.51)
+    assert scheduler.open("ab", 2.5) == [Consume("a", 1)]
 
 
 # A request that has given its slot up.
@@ -557,7 +571,7 @@ LIMITS = st.dictionaries(st.sampled_from(["m1", "m2", "m3"]), st.integers(1, 2),
 STEPS = st.lists(
     st.tuples(
         st.floats(0, 3),  # how long after the last step
-        st.sampled_from(["publish"] * 8 + ["pause", "resume", "block", "unblock", "withdraw", "return"]),
+        st.sampled_from(["publish"] * 8 + ["pause", "resume", "block", "unblock", "withdraw", "return", "end"]),
         st.integers(0, 5),  # which lane
         st.integers(1, 12),  # how many
     ),
@@ -615,6 +629,9 @@ def test_whatever_happens(
         elif what in ("block", "unblock"):
             unkind = unkind or what == "block"
             simulation.perform(simulation.scheduler.block(what == "block", moment))
+        elif what == "end":
+            unkind = True
+            simulation.end_consumer(queue)
         elif what in ("withdraw", "return"):
             withdrawn = withdrawn or what == "withdraw"
             assigned = assigned - {queue} if what == "withdraw" else assigned | {queue}
