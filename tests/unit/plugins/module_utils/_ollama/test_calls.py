@@ -293,6 +293,37 @@ def test_the_total_deadline_includes_retries_and_streams(lab: Any) -> None:
     assert ended_after(lambda: list(client.generate_stream(model="m")), DeadlineExceededError) < PATIENCE
 
 
+#: Calls that first send another request: for the server's version, or for the blob.
+WITH_A_REQUEST_BEFORE = (
+    lambda client, call: client.chat(model="m", think=True, call=call),
+    lambda client, call: client.chat_stream(model="m", think=True, call=call),
+    lambda client, call: client.push_blob("sha256:" + "0" * 64, [b""], size=0, call=call),
+)
+
+
+@pytest.mark.parametrize("act", WITH_A_REQUEST_BEFORE)
+@pytest.mark.parametrize("error", [DeadlineExceededError, CallCancelledError])
+def test_the_request_before_a_call_has_the_limits_of_the_call(lab: Any, act: Any, error: type[Exception]) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def script(connection: Any) -> None:
+        assert connection.request()[1] in ("/api/version", "/api/blobs/sha256:" + "0" * 64)
+        asked.set()
+        if connection.wait_for_end():
+            ended.set()
+
+    client = lab.client(lab.server(script), read_timeout=10.0, retries=0)
+    call = Call(total_timeout=SOON) if error is DeadlineExceededError else Call()
+    with ThreadPoolExecutor(1) as threads:
+        acting = threads.submit(act, client, call)
+        assert asked.wait(PATIENCE)
+        if error is CallCancelledError:
+            call.cancel()
+        with pytest.raises(error):
+            acting.result(PATIENCE)
+    assert ended.wait(PATIENCE)
+
+
 def test_deadlines_end_calls_in_their_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[Any] = []
     over = threading.Event()
