@@ -22,6 +22,10 @@ from .text import printable
 #: Bytes of a line; twice the limit of Ollama's own client (api/client.go, maxBufferSize).
 MAX_LINE = 16 * 1000 * 1000
 
+#: Characters to keep of an error's message. Ollama quotes the model's text in some of them, and the searches for known
+#: words take time in proportion to the square of the length.
+MAX_ERROR_TEXT = 2000
+
 
 def decode_lines(chunks: Iterable[bytes], url: str) -> Iterator[dict[str, Any]]:
     """Yield the document of each line.
@@ -94,11 +98,14 @@ class LineStream:
 
 
 def error_text(error: object) -> str:
-    """Return the message of an ``error`` value: Ollama sends a text, OpenAI-compatible paths and proxies an object."""
+    """Return the beginning of the message of an ``error`` value, at most :data:`MAX_ERROR_TEXT` characters.
+
+    Ollama sends a text, OpenAI-compatible paths and proxies an object.
+    """
     if isinstance(error, Mapping) and "message" in error:
         error = error["message"]
     try:
-        return str(error)
+        return str(error)[:MAX_ERROR_TEXT]
     except RecursionError:
         return "an error that is nested too deeply to be shown"
 

@@ -28,6 +28,7 @@ from .._ollama.api_errors import (
     ReadTimeoutError,
     UnsendableRequestError,
 )
+from .._ollama.streams import MAX_ERROR_TEXT
 
 
 class Fault(enum.Enum):
@@ -107,8 +108,9 @@ def fault_of(error: OllamaError) -> Fault:
         return Fault.MODEL
     if not isinstance(error, ApiError) or isinstance(error, AccessDeniedError):
         return Fault.NODE
+    text = error.server_message[:MAX_ERROR_TEXT]
     for pattern, fault in _TEXTS:
-        if pattern.search(error.server_message):
+        if pattern.search(text):
             return fault
     known = _STATUSES.get(error.status)
     return known or (Fault.REQUEST if 400 <= error.status < 500 else Fault.MODEL)

@@ -183,6 +183,20 @@ def test_an_error_line_of_a_pull(lab: Any, text: str, kind: Any) -> None:
     assert (caught.value.status, caught.value.server_message) == (200, text)
 
 
+def test_an_error_that_quotes_a_long_text_is_kept_in_part(lab: Any) -> None:
+    text = "error parsing tool call: raw='" + "model " * 200_000
+
+    def script(connection: Any) -> None:
+        connection.request()
+        connection.stream({"error": text})
+
+    with pytest.raises(errors.ApiError) as caught:
+        list(lab.client(lab.server(script)).chat_stream(model="m", messages=[]))
+    assert caught.value.code == "ollama_error"
+    assert text.startswith(caught.value.server_message)
+    assert len(caught.value.server_message) == 2000
+
+
 @pytest.mark.parametrize(
     "answer, complaint",
     [

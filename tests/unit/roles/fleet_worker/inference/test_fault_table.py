@@ -68,6 +68,12 @@ def test_fault_of_an_error_of_the_api(status: int, text: str, fault: Fault) -> N
     assert isinstance(failure, ModelFailure) is (fault in (Fault.MODEL, Fault.RUNNER))
 
 
+def test_fault_of_a_long_text_is_that_of_its_beginning() -> None:
+    text = "error parsing tool call: raw='" + 'option "' * 200_000
+    assert fault_of(error(500, text)) is Fault.CHANCE
+    assert fault_of(error(500, 'option "' * 200_000)) is Fault.MODEL, "an unknown text"
+
+
 @pytest.mark.parametrize(
     "found, fault, code, retriable",
     [
