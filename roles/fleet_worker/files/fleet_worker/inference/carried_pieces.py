@@ -130,3 +130,14 @@ class CarriedPieces:
             self._lost = True
             self._waiting.clear()
             self._changed.notify_all()
+
+
+class UnreceivedPieces:
+    """The pieces of a request without a reply queue. Nobody receives them, so nothing is sent."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def add(self, _data: bytes, _status: int, _content_type: str, _check: Callable[[], None]) -> None:
+        """Drop a part of the answer."""
+        self.begun = True

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .._fleet.carried import CarriedAnswer, CarriedRequest
 from .._fleet.messages import Failure, Request
@@ -16,7 +16,7 @@ from .._ollama.carried_tokens import TokenCounter
 from .._ollama.client import Inference, OllamaClient
 from .._ollama.response_errors import read
 from .._ollama.transport import ResponseHead
-from .carried_pieces import CarriedPieces
+from .carried_pieces import CarriedPieces, UnreceivedPieces
 from .tries import Conclusion
 
 #: The most bytes of an answer without a stream in one message. Larger answers are sent in pieces.
@@ -27,6 +27,8 @@ FEW_TEXTS = 16
 
 #: The content types of streams.
 _STREAMS = ("text/event-stream", "application/x-ndjson")
+
+AnyPieces = Union[CarriedPieces, UnreceivedPieces]
 
 
 class Carrier:
@@ -43,7 +45,7 @@ class Carrier:
 
         return Inference(self._client.post_request(request.path, request.body), result_of)
 
-    def run(self, request: CarriedRequest, model: str, call: Call, pieces: CarriedPieces) -> CarriedAnswer:
+    def run(self, request: CarriedRequest, model: str, call: Call, pieces: AnyPieces) -> CarriedAnswer:
         """Let Ollama answer; send a stream or a large answer in pieces.
 
         :raises OllamaError: any error of the client.

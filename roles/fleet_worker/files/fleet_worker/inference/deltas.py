@@ -13,13 +13,13 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from .._fleet.messages import Delta, Reply
 from .._ollama.streams import Event
 from ..domain.publication import Done, Publication
 from ..logs.defects import contained
-from .carried_pieces import CarriedPieces, WritePiece
+from .carried_pieces import CarriedPieces, UnreceivedPieces, WritePiece
 from .paced_publisher import PacedPublisher, with_count
 
 #: Seconds between two deltas of one answer. Nobody reads faster, and each message costs broker and requester about as
@@ -70,11 +70,9 @@ class DeltaPublisher:
         self._pieces = CarriedPieces(self._loop, self._publish, self._gone, write)
 
     @property
-    def pieces(self) -> CarriedPieces:
+    def pieces(self) -> Union[CarriedPieces, UnreceivedPieces]:
         """The pieces of a carried request."""
-        if self._pieces is None:
-            raise RuntimeError("The request is not carried")
-        return self._pieces
+        return self._pieces or UnreceivedPieces()
 
     @property
     def wanted(self) -> bool:

@@ -29,6 +29,7 @@ from fleet_worker.inference.handler import HandlerSettings, RequestHandler
 from fleet_worker.inference.tries import Later
 
 from ..deliveries import delivery, lane_settings
+from .scripted import Answer, Script
 from .tasks import task_of
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -152,6 +153,23 @@ def test_begin_asks_ollama_and_answers(desk: Desk) -> None:
     assert (served.verdict, served.outcome) == (Verdict.ACK, "answered")
     assert served.fields["output_tokens"] == 2
     assert reply(served)["message"]["content"] == "Good morning."
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+def test_handler_with_a_carried_request_without_a_reply_queue_acknowledges_it(on_loop: bool, stream: bool) -> None:
+    events = b'data: {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}\n\ndata: [DONE]\n\n'
+    script = Script(Answer(events, content_type="text/event-stream" if stream else "application/json"))
+    desk = Desk()
+    handler = RequestHandler(desk.settings, script.client, desk.health, desk.http)  # type: ignore[arg-type]
+    body = {"model": "m:1", **CHAT, "stream": stream}
+    path = {"x-legion-carried-path": "/v1/chat/completions"}
+    task = task_of(delivery(body, type="legionio.carried.request", reply_to=None, headers=path))
+    began = on_loop and handler.begin(task, desk.ended.append)
+    served = desk.hear(events) if began else handler.serve(task)
+    assert (served.verdict, served.outcome, served.reply) == (Verdict.ACK, "answered", None)
+    assert served.fields["unanswered"] == "no reply_to"
+    assert (served.fields["input_tokens"], served.fields["output_tokens"]) == (3, 4)
 
 
 @pytest.mark.parametrize(
