@@ -59,8 +59,7 @@ class ModelTrust:
         """Learn from the result of a lane's request."""
         model = lane.model_key
         if result.is_answer:
-            if self._breaker.succeeded(model):
-                LOG.info("model_recovered", model=lane.lane.model)
+            self._reset(lane)
         elif result.broken and self._breaker.failed(model, result.broken, time.monotonic()):
             self._count(CountedEvent.PROBES)
             LOG.info("model_probed", model=lane.lane.model, error=printable(result.broken))
@@ -68,6 +67,12 @@ class ModelTrust:
                 threading.Thread(target=self._run_probe, args=(lane,), name="probe", daemon=True).start()
             except RuntimeError as error:  # no more threads
                 self._record_finding(lane, Probed(Finding.UNKNOWN, str(error)))
+
+    def _reset(self, lane: LaneSettings) -> None:
+        """Reset a model that Ollama runs, and end its pause."""
+        if self._breaker.succeeded(lane.model_key):
+            LOG.info("model_recovered", model=lane.lane.model)
+            self._changed()
 
     def _run_probe(self, lane: LaneSettings) -> None:
         """Run a probe, in a separate thread."""
@@ -82,7 +87,7 @@ class ModelTrust:
         model, name = lane.model_key, lane.lane.model
         if probed.finding is not Finding.FAILS:
             if probed.finding is Finding.RUNS:
-                self._breaker.succeeded(model)
+                self._reset(lane)
             else:
                 self._breaker.unconfirmed(model)
             LOG.info("model_not_given_up", model=name, probe=probed.finding.value, error=printable(probed.reason))

@@ -62,6 +62,21 @@ def test_model_trust_with_a_probe_that_fails_pauses_the_model(monkeypatch: pytes
     assert court.changes == 1
     court.judge("answered")
     assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
+    assert court.changes == 2, "the pause has ended"
+    court.judge("answered")
+    assert court.changes == 2
+
+
+def test_model_trust_with_a_probe_that_is_answered_after_a_pause_resets_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    court = Court(monkeypatch, Probed(Finding.FAILS))
+    court.judge("inference_failed", "odd", times=3)
+    monkeypatch.setattr("fleet_worker.inference.model_trust.time.monotonic", lambda: 10.0**9)
+    court.trust._probe = lambda _lane: Probed(Finding.RUNS)
+    court.judge("inference_failed", "odd")
+    assert court.counts[CountedEvent.PROBES] == 2, "after a pause, one failure is enough"
+    assert court.changes == 2
 
 
 def test_model_trust_with_failures_that_are_the_requests_own_probes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
