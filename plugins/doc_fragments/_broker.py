@@ -14,7 +14,7 @@ options:
   broker_url:
     description:
       - The broker as a URL, for example C(amqps://user:password@hub.example.com:5671/vhost). The scheme C(amqps) means TLS.
-      - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username) and O(broker_password).
+      - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username), O(broker_password) and O(broker_tls).
     type: str
   broker_host:
     description:
@@ -26,7 +26,6 @@ options:
     description:
       - Port of the broker.
       - If not set, the port is C(5671) with TLS and C(5672) without.
-      - Without O(broker_url), the module uses TLS if the port is C(5671), or if O(broker_ca_path) or O(broker_client_cert) is set.
     type: int
   broker_vhost:
     description: Virtual host. If not set, the virtual host is C(/).
@@ -38,6 +37,11 @@ options:
   broker_password:
     description: Password of O(broker_username).
     type: str
+  broker_tls:
+    description:
+      - Whether to use TLS.
+      - If not set, the module uses TLS if a port is C(5671), or if O(broker_ca_path) or O(broker_client_cert) is set.
+    type: bool
   broker_validate_certs:
     description: Whether the certificate of the broker must be valid.
     type: bool

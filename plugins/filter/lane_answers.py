@@ -50,10 +50,11 @@ _value:
   sample: {lanes: [], problems: []}
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
+
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.json_text import read_json
 
 
 def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = "", status: str = "") -> dict[str, Any]:
@@ -72,7 +73,7 @@ def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = ""
 def answered_by_node(status: str) -> Counter[str]:
     """Return the number of answers of each lane, from a status document. An older worker does not count them."""
     try:
-        lanes = json.loads(status)["lanes"]
+        lanes = read_json(status)["lanes"]
         return Counter({lane["queue"]: int(lane.get("answered", 0)) for lane in lanes})
     except (ValueError, KeyError, TypeError):
         return Counter()

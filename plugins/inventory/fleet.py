@@ -55,7 +55,7 @@ options:
   broker_url:
     description:
       - The broker as a URL, for example C(amqps://user:password@hub.example.com:5671/vhost). The scheme C(amqps) means TLS.
-      - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username) and O(broker_password).
+      - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username), O(broker_password) and O(broker_tls).
     type: str
     env:
       - name: FLEET_BROKER_URL

@@ -26,7 +26,7 @@ export ANSIBLE_INVENTORY=$scenario/inventory
 play() { ansible-playbook "$@" || die "the playbook $1 failed" "its message is above; what it did so far stays, and 'make demo' goes on from there"; }
 
 answers() {
-  play "$scenario/ask.yml" "$@" > "$state/ask.log" 2>&1 || { cat "$state/ask.log" >&2; exit 1; }
+  play "$scenario/ask.yml" > "$state/ask.log" 2>&1 || { cat "$state/ask.log" >&2; exit 1; }
   cat "$state/answers.txt"
 }
 

@@ -13,7 +13,7 @@ from .._fleet.broker import TLS_PORT, Address, BrokerSettings, BrokerTlsSettings
 from .._fleet.errors import InvalidBrokerError
 
 #: Options whose values can also be in the URL.
-WITHIN_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password")
+WITHIN_URL = ("broker_host", "broker_port", "broker_vhost", "broker_username", "broker_password", "broker_tls")
 
 #: Options that need another one.
 _TOGETHER = (
@@ -59,9 +59,14 @@ def broker_settings(params: Mapping[str, Any]) -> BrokerSettings:
     if params["broker_url"]:
         return BrokerSettings.from_url(params["broker_url"], tls)
     port = params["broker_port"]
-    encrypted = bool(tls.ca_path or tls.client_cert) or any(
-        _address(host, port, encrypted=False).port == TLS_PORT for host in params["broker_host"]
-    )
+    encrypted = params["broker_tls"]
+    if encrypted is None:
+        ports = {_address(host, port, encrypted=False).port for host in params["broker_host"]}
+        encrypted = bool(tls.ca_path or tls.client_cert) or TLS_PORT in ports
+    elif not encrypted and (tls.ca_path or tls.client_cert):
+        raise InvalidBrokerError(
+            "There are TLS files for the broker, but broker_tls is false", remedy="Omit broker_tls, or the files"
+        )
     addresses = tuple(_address(host, port, encrypted=encrypted) for host in params["broker_host"])
     if not addresses:
         raise InvalidBrokerError("No broker is given", remedy="Set broker_host to at least one host")

@@ -111,6 +111,7 @@ BROKER = ArgumentSpec(
         "broker_vhost": {"type": "str"},
         "broker_username": {"type": "str"},
         "broker_password": {"type": "str", "no_log": True},
+        "broker_tls": {"type": "bool"},
         "broker_validate_certs": {"type": "bool", "default": True},
         "broker_ca_path": {"type": "path"},
         "broker_client_cert": {"type": "path"},

@@ -69,7 +69,7 @@ requirements:
 options:
   broker_url:
     description: The broker as a URL, C(amqps://user:password@hub.example.com:5671/vhost). Excludes O(broker_host), O(broker_port), O(broker_vhost),
-      O(broker_username) and O(broker_password).
+      O(broker_username), O(broker_password) and O(broker_tls).
     type: str
   broker_host:
     description: Host name or address of the broker, or a list of them. Either O(broker_host) or O(broker_url) is required.
@@ -88,15 +88,18 @@ options:
   broker_password:
     description: Password of O(broker_username).
     type: str
+  broker_tls:
+    description: Whether to use TLS. If not set, the source uses TLS if a port is 5671, or if O(broker_ca_path) or O(broker_client_cert) is set.
+    type: bool
   broker_validate_certs:
     description: Whether the certificate of the broker must be valid.
     type: bool
     default: true
   broker_ca_path:
-    description: File with the certificates of the authorities that may have signed the broker's certificate. Switches TLS on.
+    description: File with the certificates of the authorities that may have signed the broker's certificate.
     type: path
   broker_client_cert:
-    description: File with the client certificate of the event source. Switches TLS on.
+    description: File with the client certificate of the event source.
     type: path
   broker_client_key:
     description: File with the private key that belongs to O(broker_client_cert).
@@ -126,6 +129,7 @@ _TEXTS = ("broker_url", "broker_vhost", "broker_username", "broker_password")
 _PATHS = ("broker_ca_path", "broker_client_cert", "broker_client_key")
 _SECONDS = {"node_timeout": 75.0, "lane_timeout": 35.0}
 _SWITCHES = {"broker_validate_certs": True, "announcements": True}
+_CHOICE = "broker_tls"
 
 #: Most messages that wait for a slow rulebook. The oldest are dropped first: a node repeats its state.
 _WAITING = 10_000
@@ -151,7 +155,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     # ansible-rulebook adds this argument for sources that want feedback on their events.
     given = {name: value for name, value in given.items() if name != "eda_feedback_queue" and value is not None}
-    names = (*_TEXTS, *_PATHS, *_SECONDS, *_SWITCHES, "broker_host", "broker_port")
+    names = (*_TEXTS, *_PATHS, *_SECONDS, *_SWITCHES, _CHOICE, "broker_host", "broker_port")
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise InvalidArgumentError(
@@ -163,7 +167,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         value = given.get(name, seconds)
         usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
         _require(name, value, usable, "a number of seconds above 0")
-    for name in _SWITCHES:
+    for name in (*_SWITCHES, _CHOICE):
         _require(name, given.get(name, True), isinstance(given.get(name, True), bool), "true or false")
     port = given.get("broker_port", 1)
     _require("broker_port", port, isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536, "a port")

@@ -86,6 +86,7 @@ def test_request_in_check_mode_only_looks_at_the_queue(memory_broker: MemoryBrok
         {"broker_host": []},
         {"broker_host": ["http://hub"]},
         {"broker_port": 0},
+        {"broker_tls": False, "broker_ca_path": "/ca.pem"},
     ],
 )
 def test_request_options_that_make_no_sense_are_refused(memory_broker: MemoryBroker, options: dict[str, Any]) -> None:
@@ -114,6 +115,8 @@ def test_request_reaches_the_broker_however_it_is_named(memory_broker: MemoryBro
     [
         ({"broker_host": ["hub:5671", "hub-2"]}, True, "guest"),
         ({"broker_host": ["hub:5672"]}, False, "guest"),
+        ({"broker_host": ["hub"], "broker_tls": True}, True, "guest"),
+        ({"broker_host": ["hub:5671"], "broker_tls": False}, False, "guest"),
         ({"broker_host": ["hub"], "broker_client_cert": "c.pem"}, True, None),
         ({"broker_host": None, "broker_url": "amqps://hub", "broker_client_cert": "c.pem"}, True, None),
     ],
