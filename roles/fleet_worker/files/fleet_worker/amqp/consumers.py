@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Callable, Optional
 
@@ -82,6 +83,8 @@ class Consumers:
         self._silent = silent
         self._closed = closed
         self._channel: Any = None
+        #: The settings since the last reload, by queue. A consumer and an unanswered get may be older.
+        self._lanes: Mapping[str, LaneSettings] = {}
         self._consumers: dict[str, tuple[LaneSettings, bool]] = {}
         #: The tags of cancelled consumers, until the broker confirms the cancellation.
         self._ending: set[str] = set()
@@ -122,6 +125,10 @@ class Consumers:
         channel.add_on_cancel_callback(self._on_cancelled_by_broker)
         channel.add_callback(self._on_cancel_ok, [spec.Basic.CancelOk], one_shot=False)
 
+    def update(self, lanes: Mapping[str, LaneSettings]) -> None:
+        """Use new settings of lanes, by queue, for each delivery from now on, also of a running consumer."""
+        self._lanes = lanes
+
     # Consuming
 
     def consume(self, lane: LaneSettings, prefetch: int, *, hot: bool) -> None:
@@ -160,7 +167,8 @@ class Consumers:
             return  # the connection closes, and the scheduler forgets all consumers
         # The limit is not global: it applies to each later consumer. Quorum queues support no other limit.
         self._channel.basic_qos(prefetch_count=prefetch, callback=_ignored)
-        arguments = {} if lane.consumer_priority is None else {"x-priority": lane.consumer_priority}
+        priority = self._current(lane).consumer_priority
+        arguments = {} if priority is None else {"x-priority": priority}
 
         def received(channel: Any, method: Any, properties: Any, body: bytes) -> None:
             delivery = self._received(lane, channel, method, properties, body)
@@ -245,9 +253,12 @@ class Consumers:
 
     # Callbacks of pika
 
-    @staticmethod
-    def _received(lane: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes) -> Optional[Delivery]:
+    def _received(
+        self, asked: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes
+    ) -> Optional[Delivery]:
         """Return the delivery of a message; ``None`` if the message was rejected because of a defect."""
+
+        lane = self._current(asked)
 
         def read() -> Delivery:
             count = delivery_count(properties.headers, method.redelivered)
@@ -260,6 +271,10 @@ class Consumers:
             channel.basic_reject(method.delivery_tag, requeue=False)
 
         return contained(read, reject, lane=lane.queue)
+
+    def _current(self, lane: LaneSettings) -> LaneSettings:
+        """Return the settings of a lane since the last reload; a removed lane keeps its last ones."""
+        return self._lanes.get(lane.queue, lane)
 
     def _on_consume_ok(self, _frame: Any) -> None:
         self._beginning.popleft()

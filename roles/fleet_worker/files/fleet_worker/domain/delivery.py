@@ -69,6 +69,7 @@ class LaneSettings:
             expires=None if expires is None else expires / 1000,
             batch=self.batch,
             limit=self.limit,
+            consumer_priority=self.consumer_priority,
         )
 
 

@@ -25,6 +25,7 @@ class LaneRule:
     :ivar expires: the seconds without a get or a consumer after which the broker deletes the queue.
     :ivar batch: the most requests of one batch.
     :ivar limit: the most slots of all lanes of the model together; None for all slots.
+    :ivar consumer_priority: the priority among the consumers of the queue; None for the broker's default.
     """
 
     queue: str
@@ -33,3 +34,9 @@ class LaneRule:
     expires: Optional[float] = None
     batch: int = 1
     limit: Optional[int] = None
+    consumer_priority: Optional[int] = None
+
+    @property
+    def of_consumers(self) -> tuple[Optional[int], ...]:
+        """The part of the rule that decides about priority and prefetch, which a running consumer keeps."""
+        return (self.consumer_priority, self.limit, self.batch)

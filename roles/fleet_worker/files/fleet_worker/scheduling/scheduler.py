@@ -48,7 +48,8 @@ class Scheduler:
         self._slots = Slots(slots)
         self._consumers = ConsumerPlan(self._slots)
         self._batches = Batches(self._lanes, self._held, self._slots)
-        #: Whether lanes without a limit may be throttled, because a request of their model must run alone.
+        #: Whether lanes without a limit may be throttled: a request of their model must run alone, or their consumers
+        #: must begin again.
         self._any_throttled = False
         self._pull_began = 0.0
         self._next_sweep = 0.0
@@ -83,14 +84,19 @@ class Scheduler:
     def assign(self, rules: Iterable[LaneRule], now: float) -> list[Action]:
         """Replace the set of lanes. New lanes start closed; existing lanes keep their state.
 
+        If a lane has a new priority or prefetch, its consumers end, and begin again like those of a throttled lane.
         The held requests of a removed lane return to the queue, because another node may still serve the lane.
         """
         wanted = {rule.queue: rule for rule in rules}
         actions: list[Action] = []
         for lane in self._lanes:
-            if lane.rule.queue not in wanted:
+            rule = wanted.get(lane.rule.queue)
+            if rule is None:
                 actions += self._consumers.cancel(lane, now)
-                lane.leaving, lane.open, lane.touched = True, False, None
+                lane.leaving, lane.open, lane.throttled, lane.touched = True, False, False, None
+            elif lane.consumed and rule.of_consumers != lane.rule.of_consumers:
+                actions += self._consumers.cancel(lane, now)
+                lane.throttled = self._any_throttled = True
         self._lanes.replace(wanted.values())
         return actions + self._next(now)
 

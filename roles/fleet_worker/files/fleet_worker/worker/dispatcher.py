@@ -62,6 +62,7 @@ class Dispatcher:
     def assign(self, lanes: Iterable[LaneSettings]) -> None:
         """Replace the set of lanes."""
         self._lanes = {lane.queue: lane for lane in lanes}
+        self._consumers.update(self._lanes)
         self._apply_actions(self._scheduler.assign([lane.rule for lane in self._lanes.values()], time.monotonic()))
 
     def open(self, queues: Iterable[str]) -> None:

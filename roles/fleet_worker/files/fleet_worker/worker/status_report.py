@@ -102,7 +102,7 @@ class StatusReport:
             lane.context_window,
             state="degraded" if self._board.is_degraded(queue) else self._scheduler.mode_of(queue),
             reason=self._board.status(queue).reason or (SILENT if self._scheduler.is_silent(queue) else ""),
-            running=sum(request.lane is settings for request in self._requests),
+            running=sum(request.lane.queue == queue for request in self._requests),
             answered=self._recorder.answered(queue),
         )
 

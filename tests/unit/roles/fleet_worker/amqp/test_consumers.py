@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import pika
@@ -28,6 +29,7 @@ class Channel:
         self.asked = ""
         self.answered = False
         self.consumed: list[str] = []
+        self.priorities: list[Optional[int]] = []
         self.cancelled: list[str] = []
         self.settled: list[tuple[str, int]] = []
         self.steps: list[Callable[..., None]] = []
@@ -50,6 +52,7 @@ class Channel:
 
     def basic_consume(self, queue: str, received: Any, arguments: Any, callback: Callable[..., None]) -> str:
         self.consumed.append(queue)
+        self.priorities.append(arguments.get("x-priority"))
         self.received = received
         self.steps.append(callback)
         return f"tag-{queue}-{len(self.consumed)}"
@@ -95,7 +98,9 @@ class Broker:
             self,  # type: ignore[arg-type]
             BrokerSettings(addresses=()),
             delivered=lambda delivery: self.said.append(("delivered", delivery.lane)),
-            got=lambda lane, delivery, more: self.said.append(("got", lane, delivery is not None, more)),
+            got=lambda lane, delivery, more: self.said.append(
+                ("got", delivery.lane if delivery else lane, delivery is not None, more)
+            ),
             cancelled=lambda queue, hot: self.said.append(("cancelled", queue, hot)),
             lane_lost=lambda lane, _reason, pause: self.said.append(("lost", lane, pause)),
             silent=lambda lane, asked: self.said.append(("silent", lane, asked)),
@@ -269,6 +274,29 @@ def test_consumer_that_is_cancelled_again_after_it_began_anew_is_told_twice(brok
     for tag in (first, second):
         broker.consumers.cancel_ok(frame(tag))
     assert broker.said == [("cancelled", GOOD.queue, False)] * 2
+
+
+def test_delivery_after_a_reload_has_the_new_settings_of_its_lane(broker: Broker) -> None:
+    """Whether a consumer that began before brings the request, or a get that was asked before."""
+    new = replace(GOOD, deadline=5.0, consumer_priority=7)
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.asking(GOOD.queue).empty(None)
+    broker.asking(GOOD.queue).asked = ""
+    broker.intake.get(GOOD)
+    broker.intake.update({new.queue: new})
+    broker.consumers.answer()
+    broker.asking(GOOD.queue).answer()
+    assert [(said[0], said[1]) for said in broker.said] == [("delivered", new), ("got", new)]
+    broker.intake.update({})
+    broker.consumers.answer()
+    assert broker.said[-1] == ("delivered", GOOD), "a removed lane still gets what is on its way"
+
+
+def test_consumer_that_waits_for_its_first_get_begins_with_the_new_priority(broker: Broker) -> None:
+    broker.intake.consume(GOOD, 1, hot=False)
+    broker.intake.update({GOOD.queue: replace(GOOD, consumer_priority=7)})
+    broker.asking(GOOD.queue).empty(None)
+    assert broker.consumers.priorities == [7]
 
 
 def test_message_that_cannot_be_a_delivery_is_rejected_alone(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -437,6 +438,48 @@ def test_a_lane_that_is_withdrawn_gives_back_what_is_held_and_takes_nothing_any_
     assert len(simulation.finished) == 3
 
 
+@pytest.mark.parametrize("change", [{"consumer_priority": 5}, {"limit": 3}])
+def test_a_lane_whose_consumers_have_other_settings_is_consumed_anew(change: Any) -> None:
+    """A running consumer keeps its priority and its prefetch."""
+    simulation = pushing([A, B], slots=4, work=lambda _request: 0.04)
+    simulation.publish("a")
+    simulation.run(until=1.5)
+    assert consuming(simulation) == [Consume("a", 7, hot=True)]
+    simulation.rules["a"] = replace(A, **change)
+    simulation.assign("ab")
+    assert consuming(simulation) == [Cancel("a", hot=True), Cancel("a")]
+    simulation.run(until=1.6)
+    assert consuming(simulation) == [Consume("a", 1)]
+    request = simulation.publish("a")
+    simulation.run(until=1.7)
+    assert request.started >= 1.6 and simulation.scheduler.mode is Mode.PUSH
+
+
+def test_a_lane_with_another_priority_among_lanes_keeps_its_consumer() -> None:
+    simulation = pushing([A, B], slots=1)
+    simulation.rules["a"] = replace(A, priority=5, expires=60.0)
+    simulation.assign("ab")
+    assert consuming(simulation) == []
+
+
+def test_a_throttled_lane_that_is_withdrawn_while_it_is_asked_gets_no_consumer() -> None:
+    one, other = LaneRule("a", "m1", limit=1, expires=60.0), LaneRule("b", "m1", limit=1)
+    scheduler = Scheduler([one, other], 2)
+    scheduler.open("ab", 0.0)
+    for queue in "ab":
+        scheduler.got(queue, None, 0.0)
+    assert Consume("a", 1) in scheduler.tick(DWELL)
+    for queue in "ab":
+        scheduler.delivered(queue, f"of {queue}", 1.0)
+    assert scheduler.tick(1.0 + HOLD) == [Cancel("a"), Cancel("b")], "their model is full"
+    for queue in "ab":
+        scheduler.cancelled(queue, False, 1.1)
+    assert scheduler.tick(1.0 + HOLD + 20.0) == [Get("a")], "its queue would expire"
+    scheduler.assign([other], 22.0)
+    assert scheduler.finished("m1", 23.0) == [Start("m1", ("of b",))]
+    assert scheduler.finished("m1", 24.0) == [Consume("b", 1)]
+
+
 # Leaving, and losing the channel.
 
 
@@ -571,7 +614,9 @@ LIMITS = st.dictionaries(st.sampled_from(["m1", "m2", "m3"]), st.integers(1, 2),
 STEPS = st.lists(
     st.tuples(
         st.floats(0, 3),  # how long after the last step
-        st.sampled_from(["publish"] * 8 + ["pause", "resume", "block", "unblock", "withdraw", "return", "end"]),
+        st.sampled_from(
+            ["publish"] * 8 + ["pause", "resume", "block", "unblock", "withdraw", "return", "end", "reload"]
+        ),
         st.integers(0, 5),  # which lane
         st.integers(1, 12),  # how many
     ),
@@ -632,6 +677,10 @@ def test_whatever_happens(
         elif what == "end":
             unkind = True
             simulation.end_consumer(queue)
+        elif what == "reload":
+            unkind = True
+            simulation.rules[queue] = replace(simulation.rules[queue], consumer_priority=number)
+            simulation.assign(assigned)
         elif what in ("withdraw", "return"):
             withdrawn = withdrawn or what == "withdraw"
             assigned = assigned - {queue} if what == "withdraw" else assigned | {queue}

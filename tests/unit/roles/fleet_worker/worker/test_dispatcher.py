@@ -46,6 +46,9 @@ class Script:
 
         return happens
 
+    def update(self, lanes: Any) -> None:
+        self.done.append(("update", list(lanes.values())))
+
     def get(self, lane: Any) -> None:
         self.done.append(("get", lane))
 
@@ -96,7 +99,7 @@ def test_dispatcher_with_other_lanes_asks_those(script: Script) -> None:
     script.dispatcher.assign([OTHER])
     ((event, rules),) = script.events
     assert event == "assign" and [rule for rule in rules if isinstance(rule, LaneRule)] == [OTHER.rule]
-    assert script.done == [("get", OTHER)]
+    assert script.done == [("update", [OTHER]), ("get", OTHER)], "the consumers know the settings before any command"
 
 
 def test_dispatcher_whose_slot_becomes_free_says_so_after_the_scheduler_has_used_it(script: Script) -> None:

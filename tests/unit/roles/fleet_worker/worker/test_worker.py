@@ -24,7 +24,7 @@ from fleet_worker.worker.drain import GOODBYE
 from fleet_worker.worker.settings import WorkerSettings
 from fleet_worker.worker.worker import RETRY_LANE, Worker
 
-from ..deliveries import lane_settings
+from ..deliveries import delivery, lane_settings
 from ..fake_pika import FakeConnection, install
 from ..manual_loop import ManualLoop
 
@@ -150,6 +150,14 @@ def test_worker_with_more_routing_keys_of_a_lane_binds_its_queue_again(house: Ho
     assert house.lanes()[LANE.queue].reason == "being declared" and house.lanes()[OTHER.queue].reason == ""
     house.open_channels()
     assert {lane.reason for lane in house.worker.status().lanes} == {""}
+
+
+def test_worker_with_new_settings_of_a_lane_still_counts_its_running_requests(house: House) -> None:
+    house.come_up()
+    house.worker._requests.begin(delivery(lane=LANE))
+    assert house.lanes()[LANE.queue].running == 1
+    house.worker.set_lanes([replace(LANE, deadline=5.0), OTHER])
+    assert (house.lanes()[LANE.queue].running, house.lanes()[OTHER.queue].running) == (1, 0)
 
 
 def test_worker_without_a_connection_says_so_of_a_new_lane(house: House) -> None:
