@@ -5,7 +5,8 @@
 """The object ``params`` of a request of protocol version 2 or 3, translated into fields of Ollama's API.
 
 Options of the model are in ``params`` itself, in ``params.options`` (overridden by ``params``), or in ``params.params``
-(a part of the provider's own request, which overrides the others). All three are read.
+(a part of the provider's own request, which overrides the others). All three are read. Each is translated before they
+are merged, because a later one may have another name for the same field.
 """
 
 from __future__ import annotations
@@ -34,15 +35,11 @@ def ollama_fields(operation: str, params: Mapping[str, Any]) -> Found:
     :param operation: ``chat``, ``embed`` or ``count_tokens``; anything else counts as ``chat``.
     :raises RefusedFieldError: if a value cannot be translated.
     """
-    fields, options = _flattened(params)
+    left_out: list[str] = []
+    fields, options = _flattened(operation, params, left_out)
     for name in _NOT_FOR_OLLAMA:
         fields.pop(name, None)
-    left_out: list[str] = []
-    if operation == "embed":
-        text = fields.pop("text", None)
-        if fields.get("input") is None and text is not None:
-            fields["input"] = text
-    else:
+    if operation != "embed":
         _translate_chat(fields, left_out)
     if operation == "count_tokens":
         # Otherwise Ollama would cut a prompt that is too long, and count only the rest.
@@ -51,26 +48,41 @@ def ollama_fields(operation: str, params: Mapping[str, Any]) -> Found:
         options.update(_COUNTED)
     if options:
         fields["options"] = options
-    return fields, tuple(left_out)
+    return fields, tuple(dict.fromkeys(left_out))
 
 
-def _flattened(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields and the options of the model from all three places. A null counts as absent."""
+def _flattened(operation: str, params: Mapping[str, Any], left_out: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields and the options of the model from all three places, under Ollama's names."""
     raw = _object("params.params", params.get("params"))
     unpacked = _object("params.options", params.get("options"))
     own = {name: value for name, value in params.items() if name not in ("params", "options")}
     raw_options = _object("params.params.options", raw.pop("options", None))
     fields: dict[str, Any] = {}
-    for source in (unpacked, own, raw):
-        fields.update((name, value) for name, value in source.items() if value is not None)
     options: dict[str, Any] = {}
-    for name in list(fields):
-        option = _RENAMED.get(name, name)
-        if option in OPTIONS:
-            value = fields.pop(name)
-            options.setdefault(option, value)
-    options.update(raw_options)
+    for source in (unpacked, own, raw):
+        for name, value in _translated(operation, source, left_out).items():
+            (options if name in OPTIONS else fields)[name] = value
+    options.update((name, value) for name, value in raw_options.items() if value is not None)
     return fields, options
+
+
+def _translated(operation: str, source: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:
+    """Return the fields of one place under Ollama's names. A null counts as absent.
+
+    A format is null in the result if the requester wants any text.
+    """
+    found = {name: value for name, value in source.items() if value is not None}
+    for name, ours in {**_RENAMED, **({"text": "input"} if operation == "embed" else {})}.items():
+        if name in found:
+            found.setdefault(ours, found.pop(name))
+    if operation != "embed":
+        if "thinking" in found:
+            found.setdefault("think", _think(found.pop("thinking"), left_out))
+        schema, response_format = found.pop("schema", None), found.pop("response_format", None)
+        wanted = schema if schema is not None else response_format
+        if wanted is not None:
+            found["format"] = _format(wanted)
+    return found
 
 
 def _object(name: str, value: Any) -> dict[str, Any]:
@@ -87,12 +99,6 @@ def _translate_chat(fields: dict[str, Any], left_out: list[str]) -> None:
     tools = _preferred(tools, _object("tool_prefs", fields.pop("tool_prefs", None)), left_out)
     if tools:
         fields["tools"] = tools
-    if "thinking" in fields:
-        fields.setdefault("think", _think(fields.pop("thinking"), left_out))
-    schema, response_format = fields.pop("schema", None), fields.pop("response_format", None)
-    wanted = _format(schema if schema is not None else response_format)
-    if wanted is not None:
-        fields["format"] = wanted
 
 
 def _preferred(tools: list[dict[str, Any]], wishes: Mapping[str, Any], left_out: list[str]) -> list[dict[str, Any]]:
@@ -114,7 +120,8 @@ def _think(thinking: Any, left_out: list[str]) -> Any:
     left_out += [f"thinking.{name}" for name in ("budget", "budget_tokens") if thinking.get(name) is not None]
     if thinking.get("enabled") is False:
         return False
-    return thinking.get("effort", True)
+    effort = thinking.get("effort")
+    return True if effort is None else effort
 
 
 def _format(wanted: Any) -> Any:

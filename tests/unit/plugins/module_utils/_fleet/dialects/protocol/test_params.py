@@ -42,12 +42,46 @@ def test_options_are_found_in_all_three_places() -> None:
     assert found["options"] == {
         "temperature": 0.5,
         "top_p": 0.8,
-        "num_predict": 50,
+        "num_predict": 100,
         "seed": 8,
         "top_k": 3,
         "repeat_penalty": 1.1,
     }
     assert found["keep_alive"] == "10m"
+
+
+@pytest.mark.parametrize(
+    "given, name, expected",
+    [
+        # The keys of params itself override those of params.options ...
+        ({"options": {"num_predict": 5}, "max_tokens": 100}, "num_predict", 100),
+        ({"options": {"max_tokens": 5}, "num_predict": 100}, "num_predict", 100),
+        ({"options": {"stop": ["b"]}, "stop_sequences": ["a"]}, "stop", ["a"]),
+        ({"options": {"think": False}, "thinking": {"effort": "low"}}, "think", "low"),
+        ({"options": {"schema": SCHEMA}, "response_format": "json_object"}, "format", "json"),
+        ({"options": {"format": "json"}, "response_format": {"type": "text"}}, "format", None),
+        # ... and those of params.params override both.
+        ({"max_tokens": 100, "params": {"num_predict": 7}}, "num_predict", 7),
+        ({"max_tokens": 100, "params": {"options": {"num_predict": 7}}}, "num_predict", 7),
+        ({"stop_sequences": ["a"], "params": {"stop": ["b"]}}, "stop", ["b"]),
+        ({"stop": ["a"], "params": {"stop_sequences": ["b"]}}, "stop", ["b"]),
+        ({"think": False, "params": {"thinking": True}}, "think", True),
+        ({"schema": SCHEMA, "params": {"format": "json"}}, "format", "json"),
+        # A null counts as absent.
+        ({"max_tokens": 100, "params": {"num_predict": None, "options": {"num_predict": None}}}, "num_predict", 100),
+        ({"schema": SCHEMA, "params": {"response_format": None}}, "format", SCHEMA),
+    ],
+)
+def test_a_place_overrides_another_whatever_each_calls_the_field(
+    given: dict[str, Any], name: str, expected: Any
+) -> None:
+    found = chat(**given)
+    assert found.get("options", found).get(name) == expected
+
+
+def test_embed_takes_the_text_of_the_params_before_the_input_of_its_options() -> None:
+    fields, _left_out = ollama_fields("embed", {"options": {"input": "a"}, "text": "b"})
+    assert passed_on("embed", fields) == ({"input": "b"}, ())
 
 
 @pytest.mark.parametrize(
@@ -82,7 +116,7 @@ def test_what_ollama_has_no_field_for_is_named() -> None:
         "chat",
         {"messages": [], "tool_prefs": {"choice": "required", "calls": "one"}, "thinking": {"budget": 9}, "mood": "x"},
     )
-    assert left_out == ("tool_prefs.calls", "tool_prefs.choice", "thinking.budget")
+    assert left_out == ("thinking.budget", "tool_prefs.calls", "tool_prefs.choice")
     assert passed_on("chat", fields)[1] == ("mood",)
 
 
@@ -105,6 +139,7 @@ def test_a_place_that_is_no_object_is_refused(place: str) -> None:
         ({"enabled": True, "budget_tokens": 100}, True),
         ({"enabled": False, "effort": "high"}, False),
         ({"budget": 100}, True),
+        ({"enabled": True, "effort": None}, True),
     ],
 )
 def test_thinking_is_what_ollama_calls_it(thinking: Any, think: Any) -> None:
