@@ -7,7 +7,7 @@ Requests with equal options share one call, and each gets the vectors of its own
 tries each request alone, so that no request fails because of another one.
 
 The call has the time limit of its longest request. The worker answers each request by its own deadline, even if the
-call has not ended.
+call has not ended. The end of the work on some of the requests does not end the call; the end of all of them does.
 
 Everything here runs in the threads of the pool.
 """
@@ -23,8 +23,9 @@ from typing import Any, Optional
 
 from .._fleet.messages import Success
 from .._ollama.api_errors import CallCancelledError, OllamaError, ServerBusyError
+from .._ollama.calls import Call
 from .._ollama.usage import counted
-from ..domain.verdicts import Result, Verdict
+from ..domain.verdicts import Result
 from ..logs.defects import contained
 from .availability import OllamaAvailability, UnavailableError
 from .blocking_inference import BlockingInference
@@ -97,43 +98,57 @@ class EmbedBatches:
         yield from open_batches.values()
 
     def _arguments_of(self, task: Task) -> Optional[dict[str, Any]]:
-        """Return the arguments of the call for an embedding request with texts; ``None`` for other requests."""
-        if task.hopeless():
+        """Return the arguments of the call for an embedding request with texts; ``None`` for other requests.
+
+        Ollama makes no embedding of a request whose input is an empty text, but makes one of an empty text in a list.
+        """
+        if task.stop.stopped or task.hopeless():
             return None
         reading = self._reader.read_once(task)
         if isinstance(reading, Result) or reading.failure:
             return None
         arguments = dict(reading.request.arguments)
-        return arguments if reading.request.call == "embed" and "input" in arguments else None
+        return arguments if reading.request.call == "embed" and arguments.get("input", "") != "" else None
 
     def _embed(self, batch: _Batch) -> dict[Task, Conclusion]:
         """Make the call of a batch."""
         arguments = {**batch.arguments, "input": [text for texts in batch.texts for text in texts]}
-        stop = batch.tasks[0].stop
         begun, started = time.monotonic(), time.time()
 
         def ask() -> dict[str, Any]:
-            call = stop.begin_call(max(task.call_seconds for task in batch.tasks))
-            return self._inference.answer("embed", arguments, call)
+            return self._inference.answer("embed", arguments, _begin_call(batch.tasks))
 
         try:
             result = self._availability.persist(ask, lambda: max(task.seconds_left for task in batch.tasks))
-            return dict(_shares(batch, result, started, time.monotonic() - begun))
+            conclusions: dict[Task, Conclusion] = dict(_shares(batch, result, started, time.monotonic() - begun))
+            return {**conclusions, **{task: task.stop.verdict for task in batch.tasks if task.stop.abandoned}}
         except CallCancelledError:
-            return dict.fromkeys(batch.tasks, Verdict.REQUEUE)
+            return {task: task.stop.verdict for task in batch.tasks}
         except ServerBusyError as error:
             conclude = partial(self._availability.conclude, started=started, seconds=time.monotonic() - begun)
             return {task: conclude(error, task) for task in batch.tasks}
         except UnavailableError as gone:
             if gone.breaks:
                 return {}  # one of the requests may break the connection
-            if stop.stopped:
-                return dict.fromkeys(batch.tasks, Verdict.REQUEUE)
             # The requests have waited together, and must not wait again one after the other.
             give_up = partial(self._availability.give_up, gone, started=started, seconds=time.monotonic() - begun)
-            return {task: give_up(task.delivery) for task in batch.tasks}
+            return {task: task.stop.verdict if task.stop.stopped else give_up(task.delivery) for task in batch.tasks}
         except OllamaError:
             return {}
+
+
+def _begin_call(tasks: Sequence[Task]) -> Call:
+    """Return a call to Ollama that ends when nobody waits for it: each request was stopped, or its deadline passed."""
+    seconds = max(task.call_seconds for task in tasks)
+    call = Call(read_timeout=seconds, total_timeout=seconds)
+
+    def cancel() -> None:
+        if all(task.stop.stopped or task.seconds_left <= 0 for task in tasks):
+            call.cancel()
+
+    for task in tasks:
+        task.stop.cancel_by(cancel)
+    return call
 
 
 def _shares(batch: _Batch, result: Any, started: float, seconds: float) -> Iterator[tuple[Task, Success]]:

@@ -99,6 +99,7 @@ def test_run_with_many_bytes_makes_several_calls() -> None:
         task_of(delivery({"input": "a"}, lane=LANE, type="llm.fleet.response")),
         task_of(delivery({"input": "a"}, lane=LANE, reply_to="somewhere.else")),
         task_of(delivery({"input": 5}, lane=LANE)),
+        embedding(""),  # has no vector
         task_of(delivery({"input": "a"}, lane=LANE, count=1000)),
         task_of(delivery({"input": "a"}, lane=LANE, headers={"x-legion-fleet-deadline": 1})),
         task_of(delivery({"messages": [{"role": "user", "content": "Hello"}]})),
@@ -150,9 +151,70 @@ def test_run_stopped_meanwhile_gives_all_requests_back(error: Exception) -> None
 
     def stopped() -> Answer:
         one.stop.stop()
+        two.stop.stop()
         raise error
 
     assert Desk(stopped).run(one, two) == {one: Verdict.REQUEUE, two: Verdict.REQUEUE}
+
+
+def test_run_without_the_requester_of_one_request_serves_the_others() -> None:
+    tasks = [embedding("a"), embedding("b"), embedding("c")]
+    first, second, third = tasks
+
+    def abandoned() -> Answer:
+        first.stop.abandon()
+        third.stop.abandon()
+        desk.script.calls[0].check()
+        return vectors(3)
+
+    desk = Desk(abandoned)
+    conclusions = desk.run(*tasks)
+    assert (conclusions[first], conclusions[third]) == (Verdict.ACK, Verdict.ACK)
+    assert embeddings(conclusions[second]) == [[1.0]]
+
+
+def test_run_without_any_requester_ends_the_call() -> None:
+    one, two = embedding("a"), embedding("b")
+
+    def abandoned() -> Answer:
+        one.stop.abandon()
+        two.stop.stop()
+        desk.script.calls[0].check()
+        return vectors(2)
+
+    desk = Desk(abandoned)
+    assert desk.run(one, two) == {one: Verdict.ACK, two: Verdict.REQUEUE}
+
+
+def test_run_stopped_after_a_deadline_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    overdue, other = embedding("a"), embedding("b")  # the worker has answered the first, and does not stop its work
+
+    def stopped() -> Answer:
+        monkeypatch.setattr(Task, "seconds_left", property(lambda task: -1.0 if task is overdue else 60.0))
+        other.stop.stop()
+        desk.script.calls[0].check()
+        return vectors(2)
+
+    desk = Desk(stopped)
+    assert desk.run(overdue, other)[other] is Verdict.REQUEUE
+
+
+def test_run_with_an_ollama_that_stays_down_gives_each_request_its_own_verdict() -> None:
+    tasks = [embedding("a"), embedding("b", {"count": 1}), embedding("c")]
+
+    def abandoned() -> Answer:
+        tasks[0].stop.abandon()
+        raise ServerUnreachableError("down")
+
+    conclusions = Desk(abandoned, patience=1.0).run(*tasks)
+    assert (conclusions[tasks[0]], conclusions[tasks[2]]) == (Verdict.ACK, Verdict.REQUEUE)
+    assert isinstance(conclusions[tasks[1]], Failure)
+
+
+def test_run_leaves_out_a_request_whose_requester_is_gone() -> None:
+    tasks = [embedding("a"), embedding("b"), embedding("c")]
+    tasks[0].stop.abandon()
+    assert set(Desk(vectors(2)).run(*tasks)) == set(tasks[1:])
 
 
 def test_run_with_a_defect_costs_nobody_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
