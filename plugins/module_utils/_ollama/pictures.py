@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -25,6 +26,12 @@ MAX_PIXELS_IN_ALL = 120_000_000
 #: Characters of base64 to decode first, because most heads are shorter. A multiple of four.
 _HEAD = 4096
 
+#: The most parts of a picture to search for its size, JPEG's segments or WebP's chunks. A picture with a large profile
+#: and a large description has some hundreds.
+MAX_PARTS = 1000
+
+#: JPEG's fill bytes with the beginning of a marker.
+_FILL = re.compile(rb"\xff+")
 #: JPEG's markers before a size (SOF0 to SOF15), and its markers without content.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -100,13 +107,13 @@ def _number(data: bytes, at: int, size: int, order: Any = "little") -> int:
 
 def _jpeg_size(data: bytes) -> Optional[Size]:
     at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
+    for _part in range(MAX_PARTS):
+        fill = _FILL.match(data, at)
+        if fill is None or fill.end() + 8 > len(data):
             return None
+        at = fill.end() - 1
         marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif marker in _ALONE:
+        if marker in _ALONE:
             at += 2
         elif marker in _FRAMES:
             return _number(data, at + 7, 2, "big"), _number(data, at + 5, 2, "big")
@@ -129,7 +136,9 @@ def _webp_size(data: bytes) -> Optional[Size]:
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
     """Yield the kind of each chunk, and where its content begins."""
     at = 12
-    while at + 8 <= len(data):
+    for _part in range(MAX_PARTS):
+        if at + 8 > len(data):
+            return
         yield data[at : at + 4], at + 8
         size = _number(data, at + 4, 4)
         at += 8 + size + size % 2

@@ -53,7 +53,7 @@ class AsyncInference:
         :return: whether the call has begun. If not, a thread must make the call.
         """
         if task.tries.runner_ended or needs_thread(request):
-            return False  # the request waits before its call, or its pieces may have to wait for the broker
+            return False  # the request waits before its call, or its answer takes long to read or to send
         try:
             inference = (
                 self._client.inference(request.call, request.arguments)

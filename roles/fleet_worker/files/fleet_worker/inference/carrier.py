@@ -95,9 +95,9 @@ def in_ollamas_words(outcome: Conclusion, error: OllamaError) -> Conclusion:
 
 
 def needs_thread(request: Request) -> bool:
-    """Return whether the answer to a carried request may have pieces."""
+    """Return whether a request is too much work for the I/O thread: its answer may be large, or have pieces."""
     carried: Optional[CarriedRequest] = request.carried
-    if carried is None:
-        return False
-    inputs = carried.document.get("input")
-    return carried.stream or (isinstance(inputs, list) and len(inputs) > FEW_TEXTS)
+    if carried is not None and carried.stream:
+        return True
+    inputs = (request.arguments if carried is None else carried.document).get("input")
+    return isinstance(inputs, list) and len(inputs) > FEW_TEXTS

@@ -22,6 +22,7 @@ CANVAS = (b"VP8X", b"\0" * 10)
         png(640, 480),
         jpeg(640, 480),
         jpeg(640, 480, before=200_000),
+        text(b"\xff\xd8" + b"\xff" * 1_000_000 + base64.b64decode(jpeg(640, 480))[2:]),
         webp(b"VP8 ", lossy(640, 480)),
         webp(b"VP8L", lossless(640, 480)),
         # What is drawn on says one pixel.
@@ -70,6 +71,10 @@ def test_add_refuses_a_picture_that_would_fill_the_memory(picture: str) -> None:
         [text(b"\xff\xd8" + b"\xff" * 5000)],
         [text(b"RIFF\0\0\0\0WEBP" + b"\0" * 40)],
         [text(b"BM")],
+        # More parts than a picture has, before its size.
+        [text(b"\xff\xd8" + b"\xff\xd0" * 2000 + base64.b64decode(jpeg(1, 1))[2:])],
+        [text(b"\xff\xd8" + b"\xff\xe1\0\2" * 2000 + base64.b64decode(jpeg(1, 1))[2:])],
+        [webp(b"VP8 ", lossy(1, 1), *[(b"ICCP", b"")] * 2000)],
     ],
 )
 def test_add_refuses_what_is_no_picture(value: Any) -> None:

@@ -97,7 +97,7 @@ def test_in_ollamas_words_adds_the_answer_to_a_failure_and_to_nothing_else() -> 
         (False, "a" * 1000, False),
     ],
 )
-def test_needs_thread_for_an_answer_that_may_come_in_pieces(stream: bool, inputs: Any, needed: bool) -> None:
+def test_needs_thread_for_an_answer_that_may_be_large(stream: bool, inputs: Any, needed: bool) -> None:
     carried = CarriedRequest("/v1/embeddings", b"{}", {"input": inputs}, stream)
     assert needs_thread(Request("embed", "embed", "m", {}, carried=carried)) is needed
-    assert not needs_thread(Request("embed", "embed", "m", {"input": inputs}))
+    assert needs_thread(Request("embed", "embed", "m", {"input": inputs})) is (needed and not stream)
