@@ -19,6 +19,9 @@ from .usage import counted
 #: Bytes to keep from the end of an answer. The last line of a stream, which has the counts, can be long.
 _KEPT = 65536
 
+#: Bytes to keep from the beginning of an answer. The first event of Anthropic's interface has some hundreds.
+_KEPT_FIRST = 4096
+
 #: Bytes at the end of a large answer to search for the counts, and the pattern of a count.
 _TAIL = 1000
 _COUNT = re.compile(rb'"([a-z_]+)": ?([0-9]{1,15})\b')
@@ -38,6 +41,7 @@ class TokenCounter:
     """Finds the counts in the pieces of one answer."""
 
     def __init__(self) -> None:
+        self._beginning = b""
         self._end = bytearray()
         self._events = self._lines = 0
         #: The last bytes, because a piece may end within "data:". The first line begins an event, too.
@@ -51,6 +55,8 @@ class TokenCounter:
         self._events += text.count(_EVENT)
         self._lines += piece.count(b"\n")
         self._size += len(piece)
+        if len(self._beginning) < _KEPT_FIRST:
+            self._beginning += piece[: _KEPT_FIRST - len(self._beginning)]
         self._end += piece
         if len(self._end) > 2 * _KEPT:
             del self._end[: len(self._end) - _KEPT]
@@ -58,15 +64,17 @@ class TokenCounter:
     def tokens(self) -> tuple[int, int, bool]:
         """Return input tokens, output tokens, and whether they are an estimate.
 
-        In a stream without counts, each event but the last counts as an output token, and the input tokens are 0.
+        In a stream without counts, each event but the last counts as an output token, and the input tokens are 0. Early
+        versions of Ollama report the input of Anthropic's interface only at the beginning of a stream, before the model
+        has read it.
         """
         if self._size == len(self._end):
             whole = _object(bytes(self._end))
             if whole is not None:
                 return (*_counts(whole), False)
         counts = self._counts_of_lines()
-        if any(counts):
-            return (*counts, False)
+        if counts is not None:
+            return counts
         if self._events:
             return 0, max(0, self._events - 1), True
         # A large answer: the counts are at its end.
@@ -78,19 +86,26 @@ class TokenCounter:
 
         Without counts, each event or line counts as an output token, and the input tokens are 0.
         """
-        counts = self._counts_of_lines()
-        if any(counts):
-            return (*counts, False)
-        return 0, self._events or self._lines, True
+        return self._counts_of_lines() or (0, self._events or self._lines, True)
 
-    def _counts_of_lines(self) -> tuple[int, int]:
-        """Return the counts of the last line that has some."""
+    def _counts_of_lines(self) -> Optional[tuple[int, int, bool]]:
+        """Return the counts of the last line that has some, and whether they are an estimate; None without counts."""
         for line in reversed(bytes(self._end).splitlines()):
             found = _object(line[5:] if line.startswith(b"data:") else line)
             counts = (0, 0) if found is None else _counts(found)
+            if found is not None and found.get("type") == "message_delta" and not counts[0] and counts[1]:
+                return self._announced_input(), counts[1], True
             if any(counts):
-                return counts
-        return 0, 0
+                return (*counts, False)
+        return None
+
+    def _announced_input(self) -> int:
+        """Return the input tokens in the first event of a stream of Anthropic's interface; 0 if it has none."""
+        for line in self._beginning.splitlines():
+            found = _object(line[5:]) if line.startswith(b"data:") else None
+            if found is not None and found.get("type") == "message_start" and isinstance(found.get("message"), dict):
+                return _counts(found["message"])[0]
+        return 0
 
 
 def _object(text: bytes) -> Optional[dict[str, Any]]:

@@ -9,6 +9,11 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.carried_tokens import TokenCounter
 
 EVENTS = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+START = (
+    b"event: message_start\n"
+    b'data: {"type":"message_start","message":{"role":"assistant","usage":{"input_tokens":9,"output_tokens":0}}}\n\n'
+)
+DELTA = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":2}}\n\n'
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,12 @@ EVENTS = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
             b'event: response.completed\ndata: {"response":{"usage":{"input_tokens":3,"output_tokens":2}}}\n\n',
             (3, 2, False),
         ),
+        # Anthropic's interface of an early version has the input in the first event.
+        (START + DELTA, (9, 2, True)),
+        (START + EVENTS * 3000 + DELTA + b'data: {"type":"message_stop"}\n\n', (9, 2, True)),
+        (START + b'data: {"type":"message_delta","usage":{"input_tokens":8,"output_tokens":2}}\n\n', (8, 2, False)),
+        (DELTA, (0, 2, True)),
+        (b'data: {"type":"message_start","message":[]}\n\n' + DELTA, (0, 2, True)),
         (b'{"embedding":[0.5]}', (0, 0, False)),
         (b'{"usage":{"prompt_tokens":-3,"completion_tokens":true}}', (0, 0, False)),
         (b"\xff\x00 no JSON", (0, 0, True)),
