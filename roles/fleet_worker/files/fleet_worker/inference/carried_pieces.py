@@ -6,6 +6,9 @@
 A thread of the pool adds Ollama's data to a bounded buffer, and the I/O thread publishes the data. A delta can be left
 out, because the whole answer follows. A piece cannot. So a thread that is faster than the broker must wait, and with it
 Ollama.
+
+If a piece is lost before the answer is complete, the request is requeued. Nobody waits for the confirms of the last
+pieces, because this would delay each answer; the requester counts the pieces, and sees such a loss.
 """
 
 from __future__ import annotations
@@ -90,6 +93,11 @@ class CarriedPieces:
     def count(self) -> Optional[int]:
         """The number of sent pieces; ``None`` for an answer without pieces."""
         return self._sequence if self._attempt else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether a piece was lost so far, so that the requester cannot get the whole answer."""
+        return self._lost
 
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send the rest; return the answer with the number of its pieces."""

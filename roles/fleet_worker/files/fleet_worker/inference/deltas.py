@@ -110,6 +110,11 @@ class DeltaPublisher:
             return self._pieces.count
         return self._sequence if self._attempt else None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the requester cannot get the whole answer, because a piece was lost."""
+        return self._pieces is not None and self._pieces.lost
+
     def finish(self, answer: Optional[Reply]) -> Optional[Reply]:
         """Send the rest; return the answer with the number of its deltas."""
         if self._pieces is not None:

@@ -186,8 +186,15 @@ class InFlightRequests:
 
 
 def _with_deltas(request: InFlightRequest, result: Result) -> Result:
-    """Send the remaining deltas; return the result with a reply that has the number of deltas."""
+    """Send the remaining deltas; return the result with a reply that has the number of deltas.
+
+    An answer that has lost a piece looks complete, because its reply counts only the sent pieces. So its request is
+    requeued instead.
+    """
     reply = request.deltas.finish(result.reply)
+    if request.deltas.lost and result.outcome == "answered":
+        outcome = "requester_gone" if request.stop.abandoned else "given_back"
+        return Result(request.stop.verdict, outcome, fields=result.fields)
     if request.deltas.count is None:
         return result
     return replace(result, reply=reply, fields={**result.fields, "deltas": request.deltas.count})

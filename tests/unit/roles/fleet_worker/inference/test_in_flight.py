@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import pytest
+from fleet_worker._fleet.dialects.carried import Piece
+from fleet_worker._fleet.messages import Reply
+from fleet_worker.domain.publication import Publication
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.inference.in_flight import Admission, Admitted, InFlightRequest, InFlightRequests
 from fleet_worker.inference.result_cache import ResultCache
 
 from ..deliveries import Channel, delivery
 from ..manual_loop import ManualLoop
+from .stream_wire import ANSWER
 
 
 def job(channel: Channel) -> InFlightRequest:
@@ -22,6 +26,38 @@ def job(channel: Channel) -> InFlightRequest:
 
 def again(channel: Channel, tag: int, count: int = 1) -> Any:
     return delivery({"a": 1}, channel=channel, message_id="m-1", tag=tag, count=count)
+
+
+def failing(_piece: Piece) -> Optional[Reply]:
+    raise ValueError("a defect")
+
+
+@pytest.mark.parametrize(
+    "write, publication, gone, ended",
+    [
+        (None, Publication.CONFIRMED, False, (Verdict.ACK, "answered")),
+        (None, Publication.LOST, False, (Verdict.REQUEUE, "given_back")),
+        (failing, Publication.CONFIRMED, False, (Verdict.REQUEUE, "given_back")),
+        (None, Publication.RETURNED, True, (Verdict.ACK, "requester_gone")),
+    ],
+)
+def test_finish_after_the_loss_of_a_piece_sends_no_answer(
+    write: Any, publication: Publication, gone: bool, ended: tuple[Verdict, str]
+) -> None:
+    loop, published = ManualLoop(), []
+    requests = InFlightRequests(loop, ResultCache(), lambda reply, done: published.append(done))
+    request = requests.begin(delivery({"a": 1}, message_id="m-1"))
+    request.deltas.carry(write or (lambda _piece: ANSWER))
+    request.deltas.pieces.add(b"one", 200, "text/event-stream", lambda: None)
+    loop.turn(0)
+    if published:
+        request.deltas.pieces.add(b"two", 200, "text/event-stream", lambda: None)  # waits
+    for done in published:
+        done(publication)
+    result = requests.finish(request, Result(Verdict.ACK, "answered", ANSWER, repeatable=False))
+    assert (result.verdict, result.outcome) == ended
+    assert (result.reply is not None) is (result.outcome == "answered")
+    assert request.stop.abandoned is gone
 
 
 def test_join_of_copies_keeps_none_of_them() -> None:
