@@ -212,8 +212,9 @@ class Measure:
             elif isinstance(target, list):
                 index = digits(part)
                 # Only one spelling of a number, so that a schema cannot have many references to one target.
-                valid = index is not None and index < len(target) and part == str(index)
-                target = target[index] if valid else None
+                if index is None or index >= len(target) or part != str(index):
+                    return None
+                target = target[index]
             else:
                 return None
         return target
