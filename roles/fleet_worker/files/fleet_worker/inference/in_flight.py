@@ -192,7 +192,7 @@ def _with_deltas(request: InFlightRequest, result: Result) -> Result:
     requeued instead.
     """
     reply = request.deltas.finish(result.reply)
-    if request.deltas.lost and result.outcome == "answered":
+    if request.deltas.lost and result.is_answer:
         outcome = "requester_gone" if request.stop.abandoned else "given_back"
         return Result(request.stop.verdict, outcome, fields=result.fields)
     if request.deltas.count is None:
