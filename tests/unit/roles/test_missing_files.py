@@ -48,7 +48,14 @@ def test_paths_without_a_file_are_printed(tmp_path: Path) -> None:
         (
             "fleet_worker",
             {"fleet_worker_broker_tls": True, "fleet_worker_updates": True, **WORKER_TLS},
-            ["/pki/ca.pem", "/pki/worker.pem", "/pki/worker.key", "/pki/updates.pem", "/pki/updates.key", "/pki/s3.pem"],
+            [
+                "/pki/ca.pem",
+                "/pki/worker.pem",
+                "/pki/worker.key",
+                "/pki/updates.pem",
+                "/pki/updates.key",
+                "/pki/s3.pem",
+            ],
         ),
         ("fleet_gateway", {"fleet_gateway_tls_cert": "/c", "fleet_gateway_tls_key": "/k"}, ["/c", "/k"]),
         ("fleet_gateway", {"fleet_gateway_broker_tls": True, "fleet_gateway_broker_ca_path": "/ca"}, ["/ca"]),
