@@ -58,7 +58,16 @@ def test_paths_without_a_file_are_printed(tmp_path: Path) -> None:
             ],
         ),
         ("fleet_gateway", {"fleet_gateway_tls_cert": "/c", "fleet_gateway_tls_key": "/k"}, ["/c", "/k"]),
-        ("fleet_gateway", {"fleet_gateway_broker_tls": True, "fleet_gateway_broker_ca_path": "/ca"}, ["/ca"]),
+        (
+            "fleet_gateway",
+            {
+                "fleet_gateway_broker_tls": True,
+                "fleet_gateway_broker_ca_path": "/ca",
+                "fleet_gateway_broker_client_cert": "/c",
+                "fleet_gateway_broker_client_key": "/k",
+            },
+            ["/ca", "/c", "/k"],
+        ),
         ("ollama_models", {"ollama_models_s3_ca_path": "/s3", "ollama_models_peers_ca_path": "/ca"}, ["/s3"]),
         (
             "ollama_models",

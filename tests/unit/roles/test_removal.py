@@ -106,6 +106,14 @@ def test_short_path_is_refused_when_it_would_be_removed(
     assert evaluate("ollama_server", "short", short=trust_as_template(expression), **options) == short
 
 
+def test_removal_of_a_gateway_refuses_before_it_changes_anything() -> None:
+    removal = tasks("roles/fleet_gateway/tasks/absent.yml")
+    stop = next(number for number, task in enumerate(removal) if "ansible.builtin.systemd_service" in task)
+    for task in removal[:stop]:
+        assert "ansible.builtin.assert" in task or task["changed_when"] is False
+    assert not [task["name"] for task in removal[stop:] if "ansible.builtin.assert" in task]
+
+
 @pytest.mark.parametrize("kept, removed", [(2, ["a"]), (1, ["back", "a"])])
 def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
     evaluate: Any, kept: int, removed: list[str]
