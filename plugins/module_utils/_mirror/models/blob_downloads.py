@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Callable
+from typing import Callable, Optional
 
 from ..._ollama.byte_counter import ByteCounter
 from ..._ollama.digests import blob_file_name
@@ -15,7 +15,7 @@ from ..._ollama.store import Store
 from ..errors import WrongDigestError
 from ..peers.neighbourhood import Neighbourhood
 from ..transfer.bandwidth import Bandwidth
-from ..transfer.blob_transfer import Transfer
+from ..transfer.blob_transfer import Target, Transfer
 from ..transfer.engine import Engine
 from ..transfer.options import TransferOptions
 from ..transfer.partial_file import BLOCK, PartialFile, kept_bytes
@@ -56,16 +56,21 @@ class BlobDownloads:
         """
         self._users = users
         if blobs:
-            begun = kept_bytes(self._store.partials)
+            begun = kept_bytes(self._store.find_partials())
             kept = sum(begun.get(blob_file_name(blob.digest), 0) for blob in blobs)
             self._counter.expect(users[blobs[0].digest], sum(blob.size for blob in blobs), kept=kept)
 
-    def transfer(self, blob: BlobChange) -> Transfer:
-        """Return the transfer of a blob from the mirror into the store, through a partial file."""
+    def transfer(self, blob: BlobChange, target: Optional[Target] = None) -> Transfer:
+        """Return the transfer of a blob from the mirror.
+
+        :param target: by default, a partial file in the store, for which this process must be able to write blobs.
+        """
+        return Transfer(blob.digest, blob.size, self._wanted.source(blob), target or self._partial_file(blob))
+
+    def _partial_file(self, blob: BlobChange) -> PartialFile:
         name = blob_file_name(blob.digest)
         store = self._store
-        target = PartialFile(store.partials, name, blob.size, store.ownership, store.blobs, name)
-        return Transfer(blob.digest, blob.size, self._wanted.source(blob), target)
+        return PartialFile(store.partials, name, blob.size, store.ownership, store.blobs, name)
 
     def run(self, transfers: Sequence[Transfer], arrived: Callable[[Transfer], None]) -> None:
         """Carry out some transfers. An error that concerns only one blob is stored in the ``error`` of its transfer.

@@ -124,8 +124,9 @@ class ImportRun:
         mine = {blob_file_name(blob.digest) for manifest in manifests for blob in manifest.blobs}
         # If prune removes other models, no later run needs other partial files. A failed removal is harmless.
         with contextlib.suppress(DirectoryError):
-            for directory in dict.fromkeys((self._store.workspace, self._store.partials)):
-                remove_abandoned(directory, mine, 0.0 if self._planner.prune else ABANDONED_AFTER)
+            for directory in dict.fromkeys((self._store.workspace, self._store.find_partials())):
+                if directory is not None:
+                    remove_abandoned(directory, mine, 0.0 if self._planner.prune else ABANDONED_AFTER)
 
     def _carry_out(self, plan: Plan) -> None:
         if any(model.action in (ADD, REPLACE) for model in plan.models):

@@ -104,11 +104,10 @@ class ServerDelivery:
         return came, None
 
     def _transfer(self, blob: BlobChange) -> Transfer:
-        transfer = self._downloads.transfer(blob)
         if blob.action == REPLACE:
             # The API would not take the blob, because the server already has one with this digest. So the blob is
             # replaced on disk, by a rename.
-            return transfer
+            return self._downloads.transfer(blob)
 
         def kept(brought: bool) -> None:
             self._destination.must_be_seen(blob.digest)
@@ -118,5 +117,4 @@ class ServerDelivery:
             with self._lock:
                 self._report.pushed.append(blob.digest)
 
-        transfer.target = ServerTarget(self._pusher, blob.digest, blob.size, kept)
-        return transfer
+        return self._downloads.transfer(blob, ServerTarget(self._pusher, blob.digest, blob.size, kept))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -51,6 +52,44 @@ def test_sync_empty_server_gets_blobs_by_its_api_and_the_manifest_as_a_file(sync
     assert made.apply().changed
     assert sorted(made.report.pushed) == sorted(digest_of(part) for part in (b"weights", b"template", b""))
     assert memory_server.file(digest_of(b"weights")).read_bytes() == b"weights"
+    assert memory_server.tags() == {"models": [{"name": NAME.short, "digest": digest_of(raw)}]}
+    assert not sync().plan().changed
+
+
+@pytest.fixture
+def barred_blobs(memory_server, monkeypatch):
+    """Let nobody but the server create or remove files in the directory of the blobs."""
+    blobs = os.stat(memory_server.path / "blobs")
+    real_open, replace, unlink = os.open, os.replace, os.unlink
+
+    def refuse(directory):
+        if directory is not None and os.path.samestat(os.fstat(directory), blobs):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def guarded_open(name, flags, *arguments, dir_fd=None, **options):
+        if flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+            refuse(dir_fd)
+        return real_open(name, flags, *arguments, dir_fd=dir_fd, **options)
+
+    def guarded_replace(source, target, *, src_dir_fd=None, dst_dir_fd=None):
+        refuse(src_dir_fd)
+        refuse(dst_dir_fd)
+        replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    def guarded_unlink(name, *, dir_fd=None):
+        refuse(dir_fd)
+        unlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", guarded_open)
+    monkeypatch.setattr(os, "replace", guarded_replace)
+    monkeypatch.setattr(os, "unlink", guarded_unlink)
+
+
+def test_sync_user_who_may_not_write_blobs_gets_them_by_the_api(sync, memory_mirror, memory_server, barred_blobs):
+    raw = memory_mirror.put(NAME.full, b"weights", b"template")
+    made = sync()
+    made.apply()
+    assert len(made.report.pushed) == 2
     assert memory_server.tags() == {"models": [{"name": NAME.short, "digest": digest_of(raw)}]}
     assert not sync().plan().changed
 
