@@ -13,7 +13,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models.model_import import ModelImport
-from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
+from .._mirror.models.model_removal import Removal, plan_removal
 from .._mirror.signing.policy import SignaturePolicy
 from .._mirror.state.lock import LockWait, exclusive
 from .._mirror.transfer.options import TransferOptions
@@ -23,7 +23,7 @@ from .._ollama.store import Store, StoreSettings
 from .groups import signature_policy, store_settings
 from .progress import reported_progress
 from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
-from .s3_results import from_peers, imported, partial_import, removed
+from .s3_results import carried_out, from_peers, imported, partial_import, removed
 
 
 @dataclass(frozen=True)
@@ -108,5 +108,5 @@ def _remove_from_store(module: AnsibleModule, store: Store, options: ImportOptio
     if plan.changed and not module.check_mode:
         with exclusive(store.workspace, store.ownership, module.warn, within=options.lock_timeout):
             plan = plan_removal(store, names)
-            removal = carry_out_removal(store, plan)
+            removal = carried_out(store, plan)
     return removed(module, plan, store.path, removal)

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models import model_publish
-from .._mirror.models.model_removal import Removal, carry_out_removal, plan_removal
+from .._mirror.models.model_removal import Removal, plan_removal
 from .._mirror.models.plan import ADD, KEEP, REPLACE
 from .._mirror.s3.mirror import Mirror
 from .._mirror.signing.keys import PrivateKey
@@ -21,7 +21,7 @@ from .._ollama.errors import CollectionError
 from .._ollama.store import Store, StoreSettings
 from .progress import reported_progress
 from .s3_options import DeclaredModels, endpoint_in_failures, max_bandwidth, server_remarks
-from .s3_results import average_rate, removed
+from .s3_results import average_rate, carried_out, removed
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
     if declared.absent:
         with endpoint_in_failures(declared.mirror):
             plan = plan_removal(mirror, declared.names)
-            removal = Removal() if module.check_mode else carry_out_removal(mirror, plan)
+            removal = Removal() if module.check_mode else carried_out(mirror, plan)
         return removed(module, plan, url, removal)
     with Store(options.store) as store, reported_progress() as counter, endpoint_in_failures(declared.mirror):
         publisher = model_publish.ModelPublisher(
@@ -86,7 +86,7 @@ def publish_models(module: AnsibleModule) -> dict[str, Any]:
                 publisher.apply(plan)
             except CollectionError as error:
                 error.result = {
-                    "changed": bool(publisher.report.uploaded),
+                    "changed": publisher.report.changed,
                     "blobs_uploaded": len(publisher.report.uploaded),
                     "bytes_uploaded": publisher.report.bytes_sent,
                 }

@@ -11,9 +11,20 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from .._mirror.models.import_report import ImportReport
-from .._mirror.models.model_removal import Removal
+from .._mirror.models.model_removal import Removal, Shelf, carry_out_removal
 from .._mirror.models.plan import ADD, KEEP, REMOVE, REPLACE, ModelChange, Plan
+from .._ollama.errors import CollectionError
 from .diffs import plan_diff
+
+
+def carried_out(shelf: Shelf, plan: Plan) -> Removal:
+    """Carry out a removal. If it fails, the result of the error has whether anything was removed before."""
+    removal = Removal()
+    try:
+        return carry_out_removal(shelf, plan, removal)
+    except CollectionError as error:
+        error.result = {"changed": removal.changed}
+        raise
 
 
 def removed(module: AnsibleModule, plan: Plan, where: str, removal: Removal) -> dict[str, Any]:
@@ -32,16 +43,16 @@ def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[Imp
     """Return the result of an import or a sync; without a report, the predicted result."""
     done = report or ImportReport(
         downloaded=[blob.digest for blob in plan.of(ADD, REPLACE)],
-        removed=[blob.digest for blob in plan.of(REMOVE)],
+        removal=Removal(digests=[blob.digest for blob in plan.of(REMOVE)]),
         bytes_received=plan.bytes_to_transfer,
     )
-    for warning in done.warnings:
+    for warning in (*done.warnings, *done.removal.warnings):
         module.warn(warning)
     return {
         **_planned(module, plan, where),
         **_progress(done),
         "blobs_skipped": sum(not blob.reason for blob in plan.of(KEEP)),
-        "bytes_freed": sum(blob.size for blob in plan.of(REMOVE) if blob.digest in done.removed),
+        "bytes_freed": sum(blob.size for blob in plan.of(REMOVE) if blob.digest in done.removal.digests),
         "repaired": [{"digest": blob.digest, "reason": blob.reason} for blob in plan.of(REPLACE)],
     }
 
@@ -49,7 +60,7 @@ def imported(module: AnsibleModule, plan: Plan, where: str, report: Optional[Imp
 def partial_import(report: ImportReport) -> dict[str, Any]:
     """Return the result of an import until its failure."""
     return {
-        "changed": bool(report.models or report.downloaded or report.removed),
+        "changed": report.changed,
         **_progress(report),
         "models_completed": [name.short for name in report.models],
         "errors": [{"error": str(error), "error_code": error.code, **error.details} for error in report.failures],
@@ -79,7 +90,7 @@ def _planned(module: AnsibleModule, plan: Plan, where: str) -> dict[str, Any]:
 def _progress(report: ImportReport) -> dict[str, Any]:
     return {
         "blobs_downloaded": len(report.downloaded),
-        "blobs_removed": len(report.removed),
+        "blobs_removed": len(report.removal.digests),
         "bytes_downloaded": report.bytes_received,
         "bytes_resumed": report.bytes_resumed,
         "resumed": report.resumed,

@@ -463,15 +463,17 @@ class Directory:
         with os.fdopen(descriptor, "rb") as file, explained("read", self.join(name)):
             return file.read(limit)
 
-    def set_access(self, name: str, ownership: Ownership) -> None:
-        """Set owner, group and mode of an existing file."""
+    def set_access(self, name: str, ownership: Ownership) -> bool:
+        """Set owner, group and mode of an existing file; return whether any of them changed."""
         descriptor = self.open_file(name)
         if descriptor is None:
-            return
+            return False
         try:
             if not self.trusts_links and os.fstat(descriptor).st_nlink > 1:
                 raise self._unsafe(name, "a file with another hard link")
+            before = os.fstat(descriptor)
             ownership.apply(descriptor, self.join(name))
+            return _access(os.fstat(descriptor)) != _access(before)
         finally:
             os.close(descriptor)
 

@@ -237,13 +237,14 @@ class Store:
         with directory:
             return directory.stat(tag)
 
-    def set_manifest_access(self, name: ModelName, ownership: Ownership) -> None:
-        """Set owner, group and mode of a manifest's file."""
+    def set_manifest_access(self, name: ModelName, ownership: Ownership) -> bool:
+        """Set owner, group and mode of a manifest's file; return whether any of them changed."""
         *parents, tag = name.manifest_parts
         directory = self._descend(parents)
-        if directory is not None:
-            with directory:
-                directory.set_access(tag, ownership)
+        if directory is None:
+            return False
+        with directory:
+            return directory.set_access(tag, ownership)
 
     def names(self) -> list[ModelName]:
         """Return the names of all manifests, including invalid ones."""

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 
 from ..._ollama.errors import CollectionError
 from ..._ollama.names import ModelName
+from .model_removal import Removal
 
 
 @dataclass
 class ImportReport:
     """The work of an import so far.
 
-    :ivar models: the models whose manifests were written, or whose blobs were repaired.
+    :ivar models: the models that are complete, also those in which nothing had to change.
+    :ivar manifests: the models whose manifests were written.
     :ivar downloaded: the digests of the blobs that were put in place.
     :ivar resumed: the digests of downloaded blobs that an earlier run had begun.
-    :ivar removed: the digests of the blobs that were removed because no manifest names them any more.
+    :ivar removal: the models that prune removed, and the blobs that no manifest names any more.
+    :ivar access_changed: whether a kept file has got another owner, group or mode.
     :ivar bytes_received: bytes from the network.
     :ivar bytes_resumed: bytes from an earlier run that were on the disk.
     :ivar bytes_from_neighbours: the part of ``bytes_received`` that neighbours sent.
@@ -30,9 +33,11 @@ class ImportReport:
     """
 
     models: list[ModelName] = field(default_factory=list)
+    manifests: list[ModelName] = field(default_factory=list)
     downloaded: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
+    removal: Removal = field(default_factory=Removal)
+    access_changed: bool = False
     bytes_received: int = 0
     bytes_resumed: int = 0
     bytes_from_neighbours: int = 0
@@ -40,6 +45,11 @@ class ImportReport:
     seconds: float = 0.0
     failures: list[CollectionError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything in the store was changed."""
+        return bool(self.manifests or self.downloaded or self.removal.changed or self.access_changed)
 
 
 @dataclass
@@ -52,3 +62,8 @@ class SyncReport(ImportReport):
 
     pushed: list[str] = field(default_factory=list)
     unverified: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything in the store or on the server was changed."""
+        return bool(super().changed or self.pushed)

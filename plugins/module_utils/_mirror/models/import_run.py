@@ -155,9 +155,7 @@ class ImportRun:
 
         self._delivery.deliver(blobs, self._users(), arrived)
         if not self._report.failures:
-            removal = carry_out_removal(self._store, plan)
-            self._report.removed += removal.digests
-            self._report.warnings += removal.warnings
+            carry_out_removal(self._store, plan, self._report.removal)
 
     def _users(self) -> dict[str, str]:
         manifests = self._planner.manifests.items()
@@ -173,6 +171,7 @@ class ImportRun:
             # The names of all blobs must be on the disk before that of the manifest.
             self._store.sync_blobs()
             self._store.write_manifest(model.name, model.after.raw)
+            self._report.manifests.append(model.name)
         if model.name not in self._report.models:
             self._report.models.append(model.name)
 
@@ -184,11 +183,12 @@ class ImportRun:
         for blob in plan.of(KEEP):
             # A plan also keeps blobs that no model of the plan uses. Nobody has inspected these.
             if blob.digest in users:
-                self._store.blobs.set_access(blob_file_name(blob.digest), asked)
+                if self._store.blobs.set_access(blob_file_name(blob.digest), asked):
+                    self._report.access_changed = True
                 self._inspector.note(blob.digest)
         for model in plan.models:
-            if model.action == KEEP:
-                self._store.set_manifest_access(model.name, asked)
+            if model.action == KEEP and self._store.set_manifest_access(model.name, asked):
+                self._report.access_changed = True
 
     def _keep_from_pruning(self, plan: Plan) -> None:
         """Touch the blobs that no manifest names yet: Ollama does not prune blobs younger than an hour (v0.21)."""

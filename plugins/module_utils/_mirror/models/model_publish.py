@@ -51,13 +51,24 @@ class NotInStoreError(CollectionError):
 
 @dataclass
 class PublishReport:
-    """The work of a publication so far."""
+    """The work of a publication so far.
+
+    :ivar models: the models that are complete, also those in which nothing had to change.
+    :ivar uploaded: the digests of the uploaded blobs.
+    :ivar written: the keys of the manifests, signatures and lists of pieces that were written.
+    """
 
     models: list[ModelName] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
     removal: Removal = field(default_factory=Removal)
     bytes_sent: int = 0
     seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything in the mirror was changed."""
+        return bool(self.uploaded or self.written or self.removal.changed)
 
 
 class ModelPublisher:
@@ -170,19 +181,19 @@ class ModelPublisher:
                 for layer in model.after.blobs if model.after else ():
                     if layer.digest in unlisted:
                         unlisted.remove(layer.digest)
-                        publish_pieces(self._mirror, self._store, layer.digest, layer.size)
+                        self._publish_pieces(layer)
                 if model.after and model.name in plan.signed:
                     self._sign(model.name, model.after)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
                     kept = [blob for blob in model.after.blobs if blob.digest in there]
                     self._keep(kept, model.name)
-                    self._mirror.write(key, model.after.raw, model.after.digest)
+                    self._write(key, model.after.raw, model.after.digest)
                     self._mirror.look_at_written(key, model.after.digest)
                     self._keep(kept, model.name)
                 if model.after:
                     self.report.models.append(model.name)
-            self.report.removal = carry_out_removal(self._mirror, plan)
+            carry_out_removal(self._mirror, plan, self.report.removal)
         finally:
             self.report.seconds = time.monotonic() - start
 
@@ -202,7 +213,7 @@ class ModelPublisher:
             for blob in gone:
                 self._upload(BlobChange(blob.digest, blob.size, ADD), name)
                 if self._unlisted(blob):
-                    publish_pieces(self._mirror, self._store, blob.digest, blob.size)
+                    self._publish_pieces(blob)
         raise MirrorIncompleteError(
             f"Blobs of {name} were removed from {self._mirror.settings.where} while the model was published,"
             f" {ROUNDS} times in a row",
@@ -228,7 +239,15 @@ class ModelPublisher:
         """Write the signature of a model. This comes before the manifest, so that a node finds each manifest signed."""
         if self._signer is not None:
             content = sign(name, manifest, self._signer)
-            self._mirror.write(self._mirror.layout.signature_key(name, manifest.digest), content, digest_of(content))
+            self._write(self._mirror.layout.signature_key(name, manifest.digest), content, digest_of(content))
+
+    def _publish_pieces(self, blob: Layer) -> None:
+        if publish_pieces(self._mirror, self._store, blob.digest, blob.size):
+            self.report.written.append(self._mirror.layout.pieces_key(blob.digest))
+
+    def _write(self, key: str, content: bytes, digest: str) -> None:
+        self._mirror.write(key, content, digest)
+        self.report.written.append(key)
 
     def _manifest(self, name: ModelName) -> Manifest:
         raw = self._store.manifest(name)

@@ -11,6 +11,7 @@ before, and each of its manifests can be read. Otherwise all blobs stay, and a w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Optional, Protocol
 
@@ -63,15 +64,23 @@ class Unused(NamedTuple):
     listed: frozenset[ModelName] = frozenset()
 
 
-class Removal(NamedTuple):
-    """The result of a removal.
+@dataclass
+class Removal:
+    """The work of a removal so far.
 
-    :param digests: the digests of the removed blobs.
-    :param warnings: why some blobs are kept that should have been removed.
+    :ivar models: the models whose manifests were removed.
+    :ivar digests: the digests of the removed blobs.
+    :ivar warnings: why some blobs are kept that should have been removed.
     """
 
-    digests: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    models: list[ModelName] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was removed."""
+        return bool(self.models or self.digests)
 
 
 def plan_removal(shelf: Shelf, names: Collection[ModelName]) -> Plan:
@@ -120,16 +129,18 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
     return Unused(changes, tuple(unknown), frozenset(found.names))
 
 
-def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
-    """Carry out the removals of a plan.
+def carry_out_removal(shelf: Shelf, plan: Plan, removal: Optional[Removal] = None) -> Removal:
+    """Carry out the removals of a plan, and return the work.
 
     A blob stays if another model names it by now, or if a manifest that cannot be read may name it.
 
+    :param removal: the record to which the work is added step by step; by default, a new one.
     :raises NotRemovedError: if a manifest still exists although the server confirmed its removal.
     """
+    removal = Removal() if removal is None else removal
     removed = {model.name for model in plan.models if model.action == REMOVE}
     for name in sorted(removed):
-        shelf.remove_manifest(name)
+        existed = shelf.remove_manifest(name)
         # S3 confirms every removal, and so does a proxy that has not asked the server.
         if shelf.manifest(name) is not None:
             raise NotRemovedError(
@@ -138,15 +149,21 @@ def carry_out_removal(shelf: Shelf, plan: Plan) -> Removal:
                 " server, or a lock on the bucket, keeps objects from being removed",
                 name=name.full,
             )
+        if existed:
+            removal.models.append(name)
     going = plan.of(REMOVE)
     if not going:
-        return Removal()
+        return removal
     written = {model.name for model in plan.models if model.after}
     found = _references(shelf, known=(plan.listed | written) - removed)
     unused = [blob for blob in going if blob.digest not in found.users]
     if unused and found.doubts:
-        return Removal((), (_kept(len(unused), found.doubts),))
-    return Removal(tuple(blob.digest for blob in unused if shelf.remove_blob(blob.digest)))
+        removal.warnings.append(_kept(len(unused), found.doubts))
+        return removal
+    for blob in unused:
+        if shelf.remove_blob(blob.digest):
+            removal.digests.append(blob.digest)
+    return removal
 
 
 def _references(shelf: Shelf, *, known: Collection[ModelName], without: Collection[ModelName] = ()) -> References:

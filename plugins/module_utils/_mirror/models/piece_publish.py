@@ -36,15 +36,15 @@ def lacks_pieces(mirror: Mirror, digest: str, size: int) -> bool:
     return state.digest is not None and state.digest != digest_of(content)
 
 
-def publish_pieces(mirror: Mirror, store: Store, digest: str, size: int) -> None:
-    """Write the list of pieces of a blob of the store to the mirror.
+def publish_pieces(mirror: Mirror, store: Store, digest: str, size: int) -> bool:
+    """Write the list of pieces of a blob of the store to the mirror; return whether it was written.
 
     :raises WrongDigestError: if the content of the blob has another digest.
     """
     hasher = PieceHasher(digest, size)
     descriptor = store.open_blob(digest)
     if descriptor is None:
-        return  # the blob was removed while its model was published; the next publication reports this
+        return False  # the blob was removed while its model was published; the next publication reports this
     with os.fdopen(descriptor, "rb", buffering=0) as file, explained("read", store.blob_path(digest)):
         view = memoryview(bytearray(_BLOCK))
         while True:
@@ -62,3 +62,4 @@ def publish_pieces(mirror: Mirror, store: Store, digest: str, size: int) -> None
         )
     content = hasher.finish().encoded()
     mirror.write(mirror.layout.pieces_key(digest), content, digest_of(content))
+    return True

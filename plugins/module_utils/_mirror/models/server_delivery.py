@@ -110,11 +110,11 @@ class ServerDelivery:
             return self._downloads.transfer(blob)
 
         def kept(brought: bool) -> None:
-            self._destination.must_be_seen(blob.digest)
-            if not brought:
+            if brought:
+                with self._lock:
+                    self._report.pushed.append(blob.digest)
+            else:
                 self._inspector.distrust(blob.digest)
-                return
-            with self._lock:
-                self._report.pushed.append(blob.digest)
+            self._destination.must_be_seen(blob.digest)
 
         return self._downloads.transfer(blob, ServerTarget(self._pusher, blob.digest, blob.size, kept))

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorAccessError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store
 from module_run import Run, run_module
 
 from ..memory_mirror import MemoryMirror
@@ -49,6 +53,45 @@ def test_import_failure_tells_the_server_and_what_was_done(memory_mirror: Memory
     outcome = run("ollama_s3_import", name="a:1", models_path=models, concurrency=1)
     assert outcome.failed and not outcome.result["models_completed"] and "endpoint" in outcome.result
     assert not list(Path(models).glob("manifests/**/1"))
+
+
+def damage(mirror: MemoryMirror, content: bytes) -> None:
+    mirror.objects[mirror.layout.blob_key(digest_of(content))] = content[::-1]
+
+
+def test_import_failure_that_wrote_nothing_changed_nothing(memory_mirror: MemoryMirror, models: str) -> None:
+    memory_mirror.put("a:1", TEMPLATE)
+    run("ollama_s3_import", name="a:1", models_path=models)
+    memory_mirror.put("b:1", WEIGHTS + b"end")
+    damage(memory_mirror, WEIGHTS + b"end")
+    outcome = run("ollama_s3_import", models=["a:1", "b:1"], models_path=models)
+    assert outcome.failed and not outcome.changed and outcome.result["models_completed"] == ["a:1"]
+
+
+def test_import_failure_after_a_change_of_access_changed_something(memory_mirror: MemoryMirror, models: str) -> None:
+    memory_mirror.put("a:1", TEMPLATE)
+    run("ollama_s3_import", name="a:1", models_path=models)
+    memory_mirror.put("b:1", WEIGHTS + b"end")
+    damage(memory_mirror, WEIGHTS + b"end")
+    arguments = {"models": ["a:1", "b:1"], "models_path": models, "mode": "0640"}
+    assert [run("ollama_s3_import", **arguments).changed for _time in range(2)] == [True, False]
+
+
+def test_import_failure_after_a_removal_changed_something(
+    memory_mirror: MemoryMirror, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a:1", "b:1"):
+        memory_mirror.put(name, name.encode())
+    run("ollama_s3_import", models=["a:1", "b:1"], models_path=models)
+
+    def refuse(_store: Store, _digest: str) -> bool:
+        raise CollectionError("no")
+
+    monkeypatch.setattr(Store, "remove_blob", refuse)
+    pruned = run("ollama_s3_import", models=["a:1"], prune=True, models_path=models)
+    assert pruned.failed and pruned.changed
+    removed = run("ollama_s3_import", name="a:1", state="absent", models_path=models)
+    assert removed.failed and removed.changed
 
 
 def test_import_absent_removes_every_spelling_and_its_blobs(memory_mirror: MemoryMirror, models: str) -> None:
@@ -97,6 +140,40 @@ def test_publish_reports_the_plan_then_the_run_then_nothing(memory_mirror: Memor
     assert (second.result["blobs_uploaded"], second.result["blobs_skipped"]) == (0, 2)
     removed = run("ollama_s3_publish", name="a:1", state="absent", models_path=models)
     assert removed.changed and memory_mirror.objects == {}
+
+
+def test_publish_failure_after_a_write_changed_something(
+    memory_mirror: MemoryMirror, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_mirror.put("a:1", WEIGHTS, TEMPLATE)
+    run("ollama_s3_import", name="a:1", models_path=models)
+    del memory_mirror.objects[memory_mirror.layout.manifest_key(ModelName.parse("a:1"))]
+    memory_mirror.put("b:1", b"other")
+
+    def refuse(_key: str) -> None:
+        raise MirrorAccessError("no")
+
+    monkeypatch.setattr(memory_mirror.store, "delete", refuse)
+    arguments = {"models": ["a:1"], "prune": True, "models_path": models}
+    first, second = (run("ollama_s3_publish", **arguments) for _time in range(2))
+    assert first.failed and first.changed and first.result["blobs_uploaded"] == 0
+    assert second.failed and not second.changed
+
+
+def test_publish_absent_failure_after_a_removal_changed_something(
+    memory_mirror: MemoryMirror, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_mirror.put("a:1", WEIGHTS)
+    delete = memory_mirror.store.delete
+
+    def refuse_blobs(key: str) -> None:
+        if "/blobs/" in key:
+            raise MirrorAccessError("no")
+        delete(key)
+
+    monkeypatch.setattr(memory_mirror.store, "delete", refuse_blobs)
+    outcome = run("ollama_s3_publish", name="a:1", state="absent", models_path=models)
+    assert outcome.failed and outcome.changed
 
 
 def test_info_lists_models_and_names_broken_ones(memory_mirror: MemoryMirror) -> None:

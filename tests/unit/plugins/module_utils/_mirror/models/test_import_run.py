@@ -64,7 +64,7 @@ def test_apply_failure_removes_no_old_blob(memory_mirror, store):
     made = ModelImport(memory_mirror, store, [A])
     with pytest.raises(WrongDigestError):
         made.apply()
-    assert made.report.removed == []
+    assert not made.report.removal.changed
     assert store.blobs.names() == [blob_file_name(digest_of(b"old"))]
 
 

@@ -155,7 +155,7 @@ def test_apply_prune_removes_other_models_and_what_only_they_name(publish, memor
     memory_mirror.put(OTHER.full, TEMPLATE, b"only other")
     plan, report = publish(prune=["*"])
     assert [model.name for model in plan.models if model.action == REMOVE] == [OTHER]
-    assert report.removal.digests == (digest_of(b"only other"),)
+    assert report.removal.digests == [digest_of(b"only other")]
     assert memory_mirror.names() == [NAME]
     assert key_of(memory_mirror, TEMPLATE) in memory_mirror.objects
 

@@ -79,7 +79,7 @@ def test_removal_model_takes_the_blobs_that_only_it_names(shelf):
     plan = plan_removal(shelf, [A])
     assert [blob.digest for blob in plan.of(REMOVE)] == [OWN]
     assert plan.listed == {A, B}
-    assert carry_out_removal(shelf, plan).digests == (OWN,)
+    assert carry_out_removal(shelf, plan).digests == [OWN]
     assert shelf.blobs == {SHARED}
 
 
@@ -108,7 +108,7 @@ def test_removal_list_that_loses_a_model_after_the_plan_keeps_every_blob(shelf):
     plan = plan_removal(shelf, [A])
     shelf.hidden = {B}
     removal = carry_out_removal(shelf, plan)
-    assert removal.digests == ()
+    assert removal.digests == []
     assert "lacks b:latest" in removal.warnings[0]
     assert shelf.blobs == {SHARED, OWN}
 
@@ -123,7 +123,7 @@ def test_removal_list_without_a_model_just_written_keeps_every_blob(shelf):
     )
     shelf.models[C] = coming[C].raw
     shelf.hidden = {C}
-    assert carry_out_removal(shelf, written).digests == ()
+    assert carry_out_removal(shelf, written).digests == []
 
 
 def test_removal_that_is_confirmed_and_not_done_is_an_error(shelf, monkeypatch):
@@ -138,13 +138,14 @@ def test_removal_that_is_confirmed_and_not_done_is_an_error(shelf, monkeypatch):
 def test_removal_model_that_somebody_else_removed_is_no_doubt(shelf):
     plan = plan_removal(shelf, [A])
     del shelf.models[B]
-    assert carry_out_removal(shelf, plan).digests == (OWN,)
+    assert carry_out_removal(shelf, plan).digests == [OWN]
 
 
 def test_removal_blob_that_another_model_began_to_name_stays(shelf):
     plan = plan_removal(shelf, [A])
     shelf.models[C] = manifest(OWN)
-    assert carry_out_removal(shelf, plan) == ((), ())
+    removal = carry_out_removal(shelf, plan)
+    assert (removal.digests, removal.warnings) == ([], [])
     assert OWN in shelf.blobs
 
 
