@@ -178,7 +178,9 @@ blobs_skipped:
   type: int
   sample: 0
 blobs_removed:
-  description: Number of unused blobs that were removed; in check mode, the number to remove.
+  description:
+    - Number of unused blobs that were removed; in check mode, the number to remove.
+    - If only the server may remove blobs, the task warns, and Ollama's next pruning removes them.
   returned: success
   type: int
   sample: 0

@@ -20,6 +20,7 @@ from ..._ollama.errors import CollectionError
 from ..._ollama.manifests import Layer, Manifest, ManifestError
 from ..._ollama.names import ModelName
 from ..._ollama.references import References
+from ..._ollama.safe_fs import NotPermittedError
 from .plan import KEEP, REMOVE, BlobChange, ModelChange, Plan
 
 #: The reason to keep a blob that no known model names.
@@ -132,7 +133,8 @@ def unused_blobs(shelf: Shelf, going: Mapping[ModelName, bytes], coming: Mapping
 def carry_out_removal(shelf: Shelf, plan: Plan, removal: Optional[Removal] = None) -> Removal:
     """Carry out the removals of a plan, and return the work.
 
-    A blob stays if another model names it by now, or if a manifest that cannot be read may name it.
+    A blob stays if another model names it by now, if a manifest that cannot be read may name it, or if only the server
+    of the store may remove it.
 
     :param removal: the record to which the work is added step by step; by default, a new one.
     :raises NotRemovedError: if a manifest still exists although the server confirmed its removal.
@@ -160,9 +162,16 @@ def carry_out_removal(shelf: Shelf, plan: Plan, removal: Optional[Removal] = Non
     if unused and found.doubts:
         removal.warnings.append(_kept(len(unused), found.doubts))
         return removal
-    for blob in unused:
-        if shelf.remove_blob(blob.digest):
-            removal.digests.append(blob.digest)
+    for number, blob in enumerate(unused):
+        try:
+            if shelf.remove_blob(blob.digest):
+                removal.digests.append(blob.digest)
+        except NotPermittedError as error:
+            removal.warnings.append(
+                f"{len(unused) - number} blobs that no manifest names any more are kept: {error}."
+                " Ollama's next pruning removes them"
+            )
+            break
     return removal
 
 

@@ -94,6 +94,19 @@ def test_sync_user_who_may_not_write_blobs_gets_them_by_the_api(sync, memory_mir
     assert not sync().plan().changed
 
 
+def test_sync_user_who_may_not_remove_old_blobs_is_told_who_does(sync, memory_mirror, memory_server, barred_blobs):
+    memory_mirror.put(NAME.full, b"old", b"older")
+    sync().apply()
+    raw = memory_mirror.put(NAME.full, b"new")
+    made = sync()
+    made.apply()
+    assert memory_server.tags() == {"models": [{"name": NAME.short, "digest": digest_of(raw)}]}
+    assert memory_server.file(digest_of(b"old")).exists()
+    (warning,) = made.report.removal.warnings
+    assert warning.startswith("2 blobs that no manifest names any more are kept") and "has no permission" in warning
+    assert not sync().plan().changed
+
+
 def test_sync_damaged_blob_is_replaced_on_the_disk(sync, memory_mirror, memory_server):
     memory_mirror.put(NAME.full, b"weights", b"template")
     sync().apply()
