@@ -172,7 +172,6 @@ class ModelPublisher:
             # One model after the other, so that a failure leaves the earlier models complete.
             todo = {blob.digest: blob for blob in plan.of(ADD, REPLACE)}
             unlisted = set(plan.pieces)
-            there = {blob.digest for blob in plan.of(KEEP)}
             self._counter.expect(plan.models[0].name.short, plan.bytes_to_transfer)
             for model in plan.models:
                 for blob in model.after.blobs if model.after else ():
@@ -186,11 +185,10 @@ class ModelPublisher:
                     self._sign(model.name, model.after)
                 if model.after and model.action != KEEP:
                     key = self._mirror.layout.manifest_key(model.name)
-                    kept = [blob for blob in model.after.blobs if blob.digest in there]
-                    self._keep(kept, model.name)
+                    self._keep(model.after.blobs, model.name)
                     self._write(key, model.after.raw, model.after.digest)
                     self._mirror.look_at_written(key, model.after.digest)
-                    self._keep(kept, model.name)
+                    self._keep(model.after.blobs, model.name)
                 if model.after:
                     self.report.models.append(model.name)
             carry_out_removal(self._mirror, plan, self.report.removal)
@@ -198,10 +196,10 @@ class ModelPublisher:
             self.report.seconds = time.monotonic() - start
 
     def _keep(self, blobs: Sequence[Layer], name: ModelName) -> None:
-        """Upload blobs again that the mirror had, and that somebody has removed since.
+        """Upload blobs again that the mirror had, or that this publication has uploaded, and somebody has removed.
 
         Another publication may remove blobs that no manifest names, also those of this model until its manifest is
-        there. So this is called before and after the manifest is written.
+        there, which may be hours later. So this is called before and after the manifest is written.
 
         :raises MirrorIncompleteError: if the blobs are removed again and again.
         """

@@ -71,7 +71,7 @@ class Removal:
 
     :ivar models: the models whose manifests were removed.
     :ivar digests: the digests of the removed blobs.
-    :ivar warnings: why some blobs are kept that should have been removed.
+    :ivar warnings: why some blobs are kept that should have been removed, and which models lack a removed blob.
     """
 
     models: list[ModelName] = field(default_factory=list)
@@ -162,17 +162,31 @@ def carry_out_removal(shelf: Shelf, plan: Plan, removal: Optional[Removal] = Non
     if unused and found.doubts:
         removal.warnings.append(_kept(len(unused), found.doubts))
         return removal
-    for number, blob in enumerate(unused):
+    _remove_blobs(shelf, unused, removal)
+    return removal
+
+
+def _remove_blobs(shelf: Shelf, blobs: Sequence[BlobChange], removal: Removal) -> None:
+    gone: list[str] = []
+    for number, blob in enumerate(blobs):
         try:
             if shelf.remove_blob(blob.digest):
+                gone.append(blob.digest)
                 removal.digests.append(blob.digest)
         except NotPermittedError as error:
             removal.warnings.append(
-                f"{len(unused) - number} blobs that no manifest names any more are kept: {error}."
+                f"{len(blobs) - number} blobs that no manifest names any more are kept: {error}."
                 " Ollama's next pruning removes them"
             )
             break
-    return removal
+    # A publication that found these blobs may have written its manifest, and looked at them for the last time, between
+    # the look at the manifests and the removal.
+    users = shelf.references().users if gone else {}
+    for name in sorted({name for digest in gone for name in users.get(digest, ())}):
+        removal.warnings.append(
+            f"{name} was put into {shelf.where} while its blobs were removed, and lacks some of them now."
+            " Put the model there again"
+        )
 
 
 def _references(shelf: Shelf, *, known: Collection[ModelName], without: Collection[ModelName] = ()) -> References:

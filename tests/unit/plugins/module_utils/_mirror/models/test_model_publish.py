@@ -65,6 +65,28 @@ def test_apply_kept_blob_that_another_publication_removes_is_uploaded_again(memo
     assert memory_mirror.objects[key_of(memory_mirror, WEIGHTS)] == WEIGHTS
 
 
+@pytest.mark.parametrize("before, action", [(None, ADD), (b"short", REPLACE)])
+def test_apply_blob_that_another_publication_removes_after_its_upload_is_uploaded_again(
+    memory_mirror, store, monkeypatch, before, action
+):
+    key = key_of(memory_mirror, WEIGHTS)
+    if before is not None:
+        memory_mirror.objects[key] = before
+    publisher = ModelPublisher(memory_mirror, store, [NAME])
+    plan = publisher.plan()
+    assert digest_of(WEIGHTS) in {blob.digest for blob in plan.of(action)}
+    write = memory_mirror.write
+
+    def remove_blob_first(written, content, digest):
+        if written == memory_mirror.layout.manifest_key(NAME):
+            del memory_mirror.objects[key]
+        write(written, content, digest)
+
+    monkeypatch.setattr(memory_mirror, "write", remove_blob_first)
+    publisher.apply(plan)
+    assert memory_mirror.objects[key] == WEIGHTS
+
+
 def test_plan_damaged_list_of_pieces_is_written_again(publish, memory_mirror, store, tmp_path):
     large = bytes(LEAST_BLOB)
     memory_mirror.put(OTHER.full, large)

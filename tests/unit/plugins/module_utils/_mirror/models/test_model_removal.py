@@ -149,6 +149,19 @@ def test_removal_blob_that_another_model_began_to_name_stays(shelf):
     assert OWN in shelf.blobs
 
 
+def test_removal_model_that_comes_during_the_removal_of_its_blob_is_named(shelf, monkeypatch):
+    plan = plan_removal(shelf, [A])
+    remove = shelf.remove_blob
+
+    def publish_first(digest):
+        shelf.models[C] = manifest(OWN)
+        return remove(digest)
+
+    monkeypatch.setattr(shelf, "remove_blob", publish_first)
+    (warning,) = carry_out_removal(shelf, plan).warnings
+    assert warning.startswith("c:latest was put into http://s3.lab while its blobs were removed")
+
+
 def test_removal_blobs_of_a_damaged_manifest_stay(shelf):
     shelf.models[C] = b""
     plan = plan_removal(shelf, [C])
