@@ -547,12 +547,7 @@ class Directory:
 
     def sync(self) -> None:
         """Sync the names of the directory to the disk."""
-        try:
-            os.fsync(self.descriptor)
-        except OSError as error:
-            # Some network file systems cannot sync a directory, because they write names through.
-            if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
-                raise explain(error, "write", self.path) from error
+        sync(self.descriptor, self.path)
 
     @property
     def trusts_links(self) -> bool:
@@ -575,6 +570,16 @@ class Directory:
             remedy=f"Remove {name}, or use the real path, or {instead}",
             path=self.join(name),
         )
+
+
+def sync(descriptor: int, path: str) -> None:
+    """Sync a directory, or a file that is open for reading, to the disk."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a directory, because they write names through.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise explain(error, "write", path) from error
 
 
 def user_name(uid: int) -> str:

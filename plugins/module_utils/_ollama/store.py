@@ -27,7 +27,7 @@ from .errors import CollectionError, InvalidNameError
 from .manifests import MAX_MANIFEST_SIZE
 from .names import ModelName
 from .references import References
-from .safe_fs import Directory, DirectoryError, Ownership, explained
+from .safe_fs import Directory, DirectoryError, NotPermittedError, Ownership, UnsafePathError, explained, sync
 
 BLOBS = "blobs"
 MANIFESTS = "manifests"
@@ -205,6 +205,26 @@ class Store:
         :raises UnsafePathError: if it is not a regular file.
         """
         return self._blobs.open_file(blob_file_name(digest)) if self._blobs else None
+
+    def sync_blob(self, digest: str, *, touch: bool = False) -> bool:
+        """Sync the content of a blob to the disk; return whether there is such a blob, and this process may read it.
+
+        :param touch: also set the time of the blob to the current time, if this process may do so.
+        """
+        try:
+            descriptor = self.open_blob(digest)
+        except (NotPermittedError, UnsafePathError):
+            return False
+        if descriptor is None:
+            return False
+        try:
+            if touch:
+                with contextlib.suppress(OSError):
+                    os.utime(descriptor)
+            sync(descriptor, self.blob_path(digest))
+        finally:
+            os.close(descriptor)
+        return True
 
     def remove_blob(self, digest: str) -> bool:
         """Remove a blob; return whether it existed."""

@@ -12,7 +12,6 @@ are still present.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -191,12 +190,11 @@ class ImportRun:
                 self._report.access_changed = True
 
     def _keep_from_pruning(self, plan: Plan) -> None:
-        """Touch the blobs that no manifest names yet: Ollama does not prune blobs younger than an hour (v0.21)."""
+        """Touch the blobs that no manifest names yet: Ollama does not prune blobs younger than an hour (v0.21).
+
+        They may be from an upload whose sync was killed, so they are also synced to the disk.
+        """
         users = self._store.references().users
         for blob in plan.of(KEEP):
-            if blob.digest not in users:
-                descriptor = self._store.open_blob(blob.digest)
-                if descriptor is not None:
-                    with contextlib.closing(os.fdopen(descriptor)), contextlib.suppress(PermissionError):
-                        os.utime(descriptor)
-                    self._inspector.note(blob.digest)
+            if blob.digest not in users and self._store.sync_blob(blob.digest, touch=True):
+                self._inspector.note(blob.digest)

@@ -116,5 +116,7 @@ class ServerDelivery:
             else:
                 self._inspector.distrust(blob.digest)
             self._destination.must_be_seen(blob.digest)
+            # Ollama does not sync a blob, and the manifest that names the blob must not be on the disk before it.
+            self._store.sync_blob(blob.digest)
 
         return self._downloads.transfer(blob, ServerTarget(self._pusher, blob.digest, blob.size, kept))

@@ -20,6 +20,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.api_errors
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.retry import RetryPolicy
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import NotPermittedError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 NAME = ModelName.parse("llama3")
@@ -105,6 +106,49 @@ def test_sync_user_who_may_not_remove_old_blobs_is_told_who_does(sync, memory_mi
     (warning,) = made.report.removal.warnings
     assert warning.startswith("2 blobs that no manifest names any more are kept") and "has no permission" in warning
     assert not sync().plan().changed
+
+
+def watched_syncs(monkeypatch):
+    """Return a list that gets the inode of each synced file, and the new name of each renamed file."""
+    told, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        fsync(descriptor)
+        told.append(os.fstat(descriptor).st_ino)
+
+    def moved(source, target, **directories):
+        replace(source, target, **directories)
+        told.append(target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved)
+    return told
+
+
+def test_sync_blobs_are_on_the_disk_before_the_manifest(sync, memory_mirror, memory_server, monkeypatch):
+    old, new = b"uploaded by a killed sync", b"weights"
+    memory_mirror.put(NAME.full, old, new)
+    memory_server.file(digest_of(old)).write_bytes(old)
+    told = watched_syncs(monkeypatch)
+    sync().apply()
+    before = told[: told.index(NAME.tag)]
+    assert {os.stat(memory_server.file(digest_of(content))).st_ino for content in (old, new)} <= set(before)
+    assert os.stat(memory_server.path / "blobs").st_ino in before
+
+
+def test_sync_blob_that_only_the_server_may_read_is_unverified(sync, memory_mirror, memory_server, monkeypatch):
+    raw = memory_mirror.put(NAME.full, b"weights", b"new")
+    memory_server.file(digest_of(b"weights")).write_bytes(b"weights")
+
+    def refuse(store, digest):
+        raise NotPermittedError(f"Could not read {digest}")
+
+    monkeypatch.setattr(Store, "open_blob", refuse)
+    made = sync()
+    made.apply()
+    assert made.report.unverified == [digest_of(b"weights")]
+    assert memory_server.tags() == {"models": [{"name": NAME.short, "digest": digest_of(raw)}]}
+    assert digest_of(b"weights") not in (memory_server.path / ".legionio-ollama/verified.json").read_text()
 
 
 def test_sync_damaged_blob_is_replaced_on_the_disk(sync, memory_mirror, memory_server):
