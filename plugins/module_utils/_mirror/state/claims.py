@@ -91,7 +91,13 @@ class Identity(NamedTuple):
             # The same machine has restarted, which ended all its processes.
             restarted = self.host == me.host and self.namespace == me.namespace == _OF_THE_MACHINE
             return True if restarted else None
-        return _began(self.process) != self.began if self.namespace == me.namespace else None
+        if self.namespace != me.namespace:
+            return None
+        began = _began(self.process)
+        if began:
+            return began != self.began
+        # /proc may hide the processes of other users (hidepid), so a process that it lacks may live.
+        return None if _exists(int(self.process)) else True
 
 
 class StoreBusyError(DirectoryError):
@@ -206,10 +212,24 @@ def _beating(descriptor: int) -> Iterator[None]:
 
 
 def _began(process: str) -> str:
-    """Return the start time of a process of this machine, in clock ticks since boot; empty without such a process."""
+    """Return the start time of a process of this machine, in clock ticks since boot.
+
+    The text is empty without such a process, and if /proc hides the process.
+    """
     # The command name may contain any character, and ends at the last parenthesis (proc(5)).
     fields = _content(f"/proc/{process}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
+
+
+def _exists(process: int) -> bool:
+    """Return whether this machine may have a process with a number, also one that /proc hides."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's process
+        return True
+    return True
 
 
 def _content(path: str) -> str:

@@ -131,6 +131,25 @@ def test_claimed_claim_of_a_process_that_may_live_is_waited_for(directory, ident
     assert told[1].startswith("Waited ")
 
 
+@pytest.mark.parametrize("refusal", [None, PermissionError], ids=["own", "another user's"])
+def test_gone_process_that_proc_hides_is_not_gone(monkeypatch, refusal):
+    """With the mount option hidepid=2, /proc shows a user only the user's own processes."""
+
+    def kill(_process, _signal):
+        if refusal:
+            raise refusal
+
+    living = ME._replace(began="1")
+    monkeypatch.setattr(claims, "_content", lambda path: "")
+    monkeypatch.setattr(os, "kill", kill)
+    assert living.gone(ME) is None
+
+
+@pytest.mark.parametrize("number", [GONE.strip(), "9" * 30])
+def test_gone_process_that_proc_lacks_and_the_system_does_not_know_is_gone(number):
+    assert DEAD._replace(process=number).gone(ME) is True
+
+
 def test_claimed_claim_shows_signs_of_life(directory, monkeypatch):
     monkeypatch.setattr(claims, "_BEAT", 0.01)
     with claimed(directory, "x", OURS, print):
