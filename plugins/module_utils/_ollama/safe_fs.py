@@ -168,6 +168,10 @@ _KNOWN = {
 }
 
 
+#: Errors of any write, which are not refusals of what is written.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
 def _me() -> str:
     return f"user {user_name(os.geteuid())}"
 
@@ -250,6 +254,8 @@ class Ownership:
             try:
                 os.fchown(descriptor, uid, gid)
             except OSError as error:
+                if error.errno in _OF_THE_DISK:  # the new owner may have used up a quota
+                    raise explain(error, "set the owner", path) from error
                 raise OwnershipError(
                     f"Could not give {path} to {user_name(uid)}:{group_name(gid)}: {error.strerror}",
                     remedy=_ownership_remedy(uid),

@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator
 from typing import Callable, NamedTuple, Optional
 
-from ..._ollama.safe_fs import Directory, DirectoryError, Ownership
+from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
 from ..._ollama.text import printable
 
 _ENDING = ".claim"
@@ -141,7 +141,8 @@ def claimed(
         name = f"{stem}.{secrets.token_hex(_TOKEN)}{_ENDING}"
         descriptor = directory.create_file(name, ownership)
         try:
-            os.write(descriptor, me.line)
+            with explained("write", directory.join(name)):
+                os.write(descriptor, me.line)
             other = _other(directory, stem, name, me)
             if other is None:
                 if holder:
@@ -152,7 +153,8 @@ def claimed(
         finally:
             with contextlib.suppress(DirectoryError):
                 directory.remove(name)
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # some network file systems report a full disk only now
+                os.close(descriptor)
         if not holder:
             holder = other
             on_wait(f"Waiting for {holder}, which holds {directory.join(stem)}")

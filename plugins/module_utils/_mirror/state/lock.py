@@ -90,7 +90,8 @@ def exclusive(
             with contextlib.suppress(OSError):  # the next holder must not be reported under this process's number
                 os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # some network file systems report a full disk only now
+            os.close(descriptor)
 
 
 def _acquire(descriptor: int, path: str, on_wait: Callable[[str], None], deadline: float) -> None:

@@ -175,7 +175,10 @@ class PartialFile:
     def _close(self) -> None:
         for descriptor in (self._descriptor, self._journal_descriptor):
             if descriptor >= 0:
-                os.close(descriptor)
+                # Some network file systems report a full disk only now. A complete file is synced before, and the next
+                # run verifies the bytes of an incomplete one.
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
         self._descriptor = self._journal_descriptor = -1
         self._direct = False
 

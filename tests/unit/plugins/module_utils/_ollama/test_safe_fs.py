@@ -289,3 +289,12 @@ def as_of(stat_of, uid):
         return os.stat_result(state)
 
     return changed
+
+
+def test_full_quota_of_a_new_owner_is_no_refusal_of_the_owner(tmp_path, monkeypatch):
+    def refuse(*_arguments):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    with Directory.open(str(tmp_path)) as directory, pytest.raises(DiskFullError, match="quota"):
+        directory.create_file("blob", Ownership(NOBODY, NOBODY, 0o600, 0o700))

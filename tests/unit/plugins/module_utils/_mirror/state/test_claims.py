@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.lock
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.partial_file import INTERVAL
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, Ownership
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, DiskFullError, Ownership
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 OURS = Ownership(None, None, 0o600, 0o700)
@@ -55,6 +56,31 @@ def test_claimed_error_inside_releases_the_claim(directory):
     with pytest.raises(ZeroDivisionError), claimed(directory, "x", OURS, print):
         raise ZeroDivisionError
     assert directory.names() == []
+
+
+def test_claimed_full_quota_is_named_and_nothing_is_left(directory, monkeypatch):
+    def refuse(_descriptor, _content):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(DiskFullError, match="quota"), claimed(directory, "x", OURS, print):
+        pass
+    assert directory.names() == []
+
+
+def test_claimed_full_disk_that_the_last_close_reports_is_no_failure(directory, monkeypatch):
+    close = os.close
+
+    def late(descriptor):
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        close(descriptor)
+        if regular:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with exclusive(directory, OURS, print):
+        monkeypatch.setattr(os, "close", late)
+    monkeypatch.undo()
+    assert directory.names() == ["lock"]
 
 
 def test_claimed_other_stem_is_no_obstacle(directory):

@@ -180,6 +180,21 @@ def test_begin_file_longer_than_the_blob_is_cut(directory, tmp_path):
     assert target.begin()[0] == 2_000
 
 
+def test_suspend_full_disk_that_the_close_reports_hides_no_other_error(directory, monkeypatch):
+    target = partial(directory, CONTENT)
+    target.begin()
+    close = os.close
+
+    def late(descriptor):
+        close(descriptor)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", late)
+        target.suspend()
+    assert "blob.partial" in directory.names()
+
+
 def test_suspend_small_file_is_removed(directory, tmp_path):
     target = PartialFile(directory, "blob", 5, OURS, directory, "final")
     target.begin()
