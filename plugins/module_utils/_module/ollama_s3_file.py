@@ -18,6 +18,7 @@ from .._mirror.models.single_file import Deposit, Fetch
 from .._mirror.s3.layout import refuse_unsafe_parts
 from .._mirror.s3.mirror import Mirror
 from .._mirror.s3.settings import S3Settings
+from .._mirror.state.lock import LockWait
 from .._ollama.digests import parse_digest
 from .._ollama.safe_fs import Ownership
 from .diffs import file_diff
@@ -65,7 +66,7 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
             if plan.changed and not module.check_mode:
                 transferred = deposit.apply(plan)
         else:
-            fetch = Fetch(mirror, options.key, path, options.digest, on_wait=module.warn, counter=counter)
+            fetch = Fetch(mirror, options.key, path, options.digest, wait=LockWait(module.warn), counter=counter)
             plan = fetch.plan()
             if plan.changed and not module.check_mode:
                 transferred = fetch.apply(plan, _ownership_of(path, asked=module.params["mode"] is not None))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Optional
 
 from ..._ollama.byte_counter import ByteCounter
 from ..._ollama.digests import digest_of
@@ -20,6 +21,7 @@ from ..s3 import etags
 from ..s3.mirror import Mirror
 from ..s3.objects import ObjectState
 from ..state.claims import claimed
+from ..state.lock import LockWait
 from ..support.format import in_bytes
 from ..transfer.blob_transfer import Transfer
 from ..transfer.engine import Engine
@@ -67,15 +69,15 @@ class Fetch:
         path: str,
         digest: Optional[str],
         *,
-        on_wait: Callable[[str], None] = lambda message: None,
+        wait: Optional[LockWait] = None,
         counter: Optional[ByteCounter] = None,
     ) -> None:
         """
         :param digest: the expected digest of the content; by default, the digest recorded with the object.
-        :param on_wait: receives a message if this process must wait for another one that downloads the same file.
+        :param wait: the settings of the wait for another process that downloads the same file.
         :param counter: counts the bytes for the progress display.
         """
-        self._on_wait = on_wait
+        self._wait = wait or LockWait()
         self._counter = counter or ByteCounter()
         self._mirror = mirror
         self._key = key
@@ -120,10 +122,14 @@ class Fetch:
             return FilePlan(present, wanted, state.size)
 
     def apply(self, plan: FilePlan, ownership: Ownership) -> int:
-        """Download the object; return the number of bytes from the network."""
+        """Download the object; return the number of bytes from the network.
+
+        :raises StoreBusyError: if another process downloads the same file for longer than this process waits.
+        """
         with self._directory() as directory:
             stem = self._stem(directory, plan.after)
-            with claimed(directory, stem, ownership, self._on_wait):
+            deadline = time.monotonic() + self._wait.within
+            with claimed(directory, stem, ownership, self._wait.on_wait, deadline=deadline):
                 if _digest_in(directory, self._name)[0] == plan.after:
                     return 0  # another process has downloaded it meanwhile
                 target = PartialFile(directory, stem, plan.size, ownership, directory, self._name)

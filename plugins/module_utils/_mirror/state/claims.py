@@ -114,7 +114,8 @@ def busy(holder: str, path: str, seconds: float) -> StoreBusyError:
     """
     return StoreBusyError(
         f"After {seconds:.0f} s {path} is still held by {holder}",
-        remedy="End the process if it is not a running import; otherwise wait for it, or raise lock_timeout",
+        remedy="End the process if it hangs; otherwise run again when it has ended. ollama_s3_import waits for as long"
+        " as lock_timeout says",
         path=path,
     )
 

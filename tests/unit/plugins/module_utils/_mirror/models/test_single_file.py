@@ -14,8 +14,11 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.sin
     Fetch,
     UnverifiableError,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.claims import StoreBusyError, claimed
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.lock import LockWait
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import (
+    Directory,
     DirectoryError,
     DiskFullError,
     NotPermittedError,
@@ -25,6 +28,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs im
 
 CONTENT = b"x" * 1000
 DIGEST = digest_of(CONTENT)
+PLAIN = Ownership(None, None, 0o644, None)
 
 
 @pytest.fixture
@@ -115,6 +119,20 @@ def test_fetch_file_that_came_meanwhile_is_left_alone(fetch, tmp_path):
     plan = download.plan()
     (tmp_path / "a.bin").write_bytes(CONTENT)
     assert download.apply(plan, Ownership(None, None, 0o644, None)) == 0
+
+
+def test_fetch_process_that_never_ends_is_named_after_the_wait(memory_mirror, tmp_path):
+    memory_mirror.objects["a.bin"] = CONTENT
+    told = []
+    download = Fetch(memory_mirror, "a.bin", str(tmp_path / "a.bin"), DIGEST, wait=LockWait(told.append, within=0.0))
+    with (
+        Directory.open(str(tmp_path)) as directory,
+        claimed(directory, download._stem(directory, DIGEST), PLAIN, told.append),
+        pytest.raises(StoreBusyError, match=f"is still held by process {os.getpid()}"),
+    ):
+        download.apply(download.plan(), PLAIN)
+    assert told[0].startswith("Waiting for process")
+    assert os.listdir(tmp_path) == []
 
 
 def test_fetch_missing_object_is_named(memory_mirror, tmp_path):
