@@ -15,11 +15,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Callable, Protocol
 
 from ..._ollama.digests import blob_file_name
 from ..._ollama.errors import CollectionError
-from ..._ollama.safe_fs import DirectoryError
+from ..._ollama.safe_fs import DirectoryError, OwnershipError
 from ..._ollama.store import Store
 from ..state.lock import LockWait, exclusive
 from ..transfer.blob_transfer import Transfer
@@ -109,13 +110,26 @@ class ImportRun:
             if not todo.changed:
                 break
         else:
-            raise StoreRaceError(
-                f"Blobs of {self._store.path} were removed while they were imported, {ROUNDS} times in a row",
-                remedy="Find the process that removes them: an Ollama that restarts repeatedly, or another task",
-            )
+            raise self._unstable(todo)
         self._inspector.remember()
         self._remove_abandoned()
         return plan
+
+    def _unstable(self, plan: Plan) -> CollectionError:
+        """Return the error for an import that would have to carry out a plan once more after the last round."""
+        if plan.access and not replace(plan, access=()).changed:
+            file = plan.access[0]
+            return OwnershipError(
+                f"{file.path} still has the owner and mode {file.before} after they were set to {file.after}: its file"
+                " system does not keep them",
+                remedy="Omit owner, group and mode, and choose them when the file system is mounted (uid, gid and"
+                " file_mode for CIFS, uid, gid and fmask for FAT); or find the process that changes them back",
+                path=file.path,
+            )
+        return StoreRaceError(
+            f"Blobs of {self._store.path} were removed while they were imported, {ROUNDS} times in a row",
+            remedy="Find the process that removes them: an Ollama that restarts repeatedly, or another task",
+        )
 
     def _remove_abandoned(self) -> None:
         """Remove the partial files that earlier runs left, except those of the models of this run."""

@@ -17,6 +17,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer i
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import blob_file_name, digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import OwnershipError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 A, B = ModelName.parse("a"), ModelName.parse("b")
@@ -96,6 +97,19 @@ def test_apply_blob_that_vanishes_every_time_is_a_race(memory_mirror, store, mon
     monkeypatch.setattr(store, "sync_blobs", prune)
     with pytest.raises(StoreRaceError, match=f"{import_run.ROUNDS} times in a row"):
         ModelImport(memory_mirror, store, [A]).apply()
+
+
+def test_apply_file_system_that_ignores_modes_is_no_race(memory_mirror, tmp_path, monkeypatch):
+    """CIFS and FAT confirm a change of the mode that they do not make."""
+    raw = memory_mirror.put(A.full, b"one")
+    monkeypatch.setattr(os, "fchmod", lambda descriptor, mode: None)
+    with Store(StoreSettings(str(tmp_path / "models"), mode="0640")) as store:
+        made = ModelImport(memory_mirror, store, [A])
+        with pytest.raises(OwnershipError, match=r"still has the owner and mode .* 0600 after .* 0640") as caught:
+            made.apply()
+        assert store.manifest(A) == raw
+        assert caught.value.details["path"] == store.blob_path(digest_of(b"one"))
+        assert not made.report.access_changed
 
 
 def test_apply_store_that_another_importer_holds_is_waited_for(memory_mirror, store):
