@@ -46,7 +46,8 @@ class Endpoint:
     """A server and the open connections to it. Several threads may use it at the same time.
 
     :param connect_timeout: in seconds.
-    :param silence: seconds that a connection may be silent.
+    :param silence: seconds that a connection may be silent, and seconds for a head that has begun to arrive. Without
+        the second limit, a server that sends a byte now and then would hold the caller for days.
     :param tls: the TLS settings; None for plain HTTP.
     """
 
@@ -76,7 +77,7 @@ class Endpoint:
             connection = connection or self._connect()
             try:
                 connection.socket.sendall(request)
-                return BlockingResponse(self, connection, connection.head(bodiless=method == "HEAD"))
+                return BlockingResponse(self, connection, connection.head(self._silence, bodiless=method == "HEAD"))
             except OSError:
                 connection.close()
                 if fresh:
@@ -151,14 +152,18 @@ class BlockingResponse:
         self._left -= count
         return count
 
-    def read(self, limit: int) -> bytes:
+    def read(self, limit: int, seconds: Optional[float] = None) -> bytes:
         """Return at most ``limit`` bytes of the body.
 
-        :raises OSError: when the body ends early.
+        :param seconds: the time for all of them together; ``None`` for no limit but that of silence.
+        :raises OSError: when the body ends early, or takes too long.
         """
         content = bytearray(min(limit, self._left))
         view, got = memoryview(content), 0
+        ends = time.monotonic() + seconds if seconds is not None else float("inf")
         while got < len(content):
+            if time.monotonic() > ends:
+                raise TimeoutError(errno.ETIMEDOUT, "the answer takes too long")
             count = self.readinto(view[got:])
             if not count:
                 raise WireError(errno.ECONNRESET, "the answer ended early")
@@ -204,13 +209,15 @@ class _Connection:
         """Whether there are unread bytes. After the end of a response they are unexpected."""
         return bool(self._rest)
 
-    def head(self, *, bodiless: bool) -> HttpHead:
+    def head(self, seconds: float, *, bodiless: bool) -> HttpHead:
         """Receive the head of a response.
 
+        :param seconds: the time after which an incomplete head is given up.
         :param bodiless: whether the method of the request was ``HEAD``.
         :raises OSError: when there is no response, or it is not an HTTP/1 response.
         """
         parser = HeadParser(bodiless=bodiless)
+        ends = time.monotonic() + seconds
         while True:
             try:
                 received = self.socket.recv(_HEAD)
@@ -225,6 +232,9 @@ class _Connection:
             if head is not None:
                 self._rest = memoryview(parser.rest)
                 return head
+            # A check after each receipt costs no system call. One receipt waits for at most the time of silence.
+            if time.monotonic() > ends:
+                raise TimeoutError(errno.ETIMEDOUT, "the head of the answer takes too long")
 
     def readinto(self, view: memoryview) -> int:
         if self._rest:

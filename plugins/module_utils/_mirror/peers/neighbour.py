@@ -30,6 +30,9 @@ PORT = 11480
 CONNECT_TIMEOUT = 3.0
 SILENCE = 10.0
 
+#: The longest time in seconds for the marks of all pieces, at most 16 KiB.
+MARKS_TIMEOUT = 10.0
+
 #: Failures in a row after which a neighbour is not asked again in this run.
 FAILURES = 4
 
@@ -119,7 +122,7 @@ class Neighbour:
             if answer.status == 404:
                 return None
             self._must_be(answer.status, 200)
-            marks = answer.read(MOST_PIECES + 1)
+            marks = answer.read(MOST_PIECES + 1, seconds=MARKS_TIMEOUT)
             whole = answer.headers.get("x-blob-state") == "whole"
             if answer.headers.get("x-blob-size") != str(pieces.size):
                 raise NeighbourError(f"its blob {pieces.digest} has another size")

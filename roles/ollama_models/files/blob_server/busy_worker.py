@@ -51,4 +51,4 @@ class BusyWorker:
         with contextlib.closing(
             self._endpoint.ask("GET", "/metrics?name[]=fleet_worker_in_flight", {"host": self._host})
         ) as answer:
-            return sum(float(number) for number in _IN_FLIGHT.findall(answer.read(_MOST)))
+            return sum(float(number) for number in _IN_FLIGHT.findall(answer.read(_MOST, seconds=PATIENCE)))

@@ -185,6 +185,26 @@ def test_endpoint_with_a_server_that_falls_silent_times_out(said):
         server.endpoint(silence=1).ask("GET", "/", {}).read(6)
 
 
+def test_ask_with_a_head_that_comes_byte_by_byte_times_out():
+    """No silence is long enough to end the request."""
+    trickle = [piece for _byte in range(100) for piece in (b"x", 0.1)]
+    server = Server([[b"HTTP/1.1 200 OK\r\nX: ", *trickle]])
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match="head"):
+        server.endpoint(silence=1).ask("GET", "/", {})
+    assert time.monotonic() - start < 5
+
+
+def test_read_of_a_body_that_comes_byte_by_byte_times_out():
+    trickle = [piece for _byte in range(100) for piece in (b"x", 0.1)]
+    server = Server([[b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", *trickle]])
+    answer = server.endpoint(silence=1).ask("GET", "/", {})
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match="long"):
+        answer.read(100, seconds=0.5)
+    assert time.monotonic() - start < 5
+
+
 def test_ask_without_a_server_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
