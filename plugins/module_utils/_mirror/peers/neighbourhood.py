@@ -11,11 +11,13 @@ a node dies, the others no longer see it, and its pieces belong to other readers
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Optional
 
 from ..transfer.options import NeighbourOptions
 from .neighbour import FAILED, GOOD, LIED, Neighbour
@@ -81,7 +83,9 @@ class Watch:
         self._neighbours = list(neighbours)
         self._pieces = pieces
         self._importer = importer
-        self._pool = ThreadPoolExecutor(ASKERS, thread_name_prefix="neighbour")
+        #: Neighbours to ask, each with what is released after its answer; ``None`` ends a thread.
+        self._jobs: SimpleQueue[Optional[tuple[Neighbour, threading.Semaphore]]] = SimpleQueue()
+        self._asked: set[str] = set()  # the names of the neighbours in the queue, or being asked
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="neighbours", daemon=True)
         self._looked = dict.fromkeys((one.name for one in neighbours), 0.0)
@@ -89,6 +93,10 @@ class Watch:
     def start(self) -> None:
         """Ask all neighbours, twice unless one of them has the whole blob; then start the thread."""
         random.shuffle(self._neighbours)
+        # Daemons, and no ThreadPoolExecutor, whose threads Python joins at its end: a slow neighbour would hold the end
+        # of the process.
+        for _thread in range(min(ASKERS, len(self._neighbours))):
+            threading.Thread(target=self._ask, name="neighbour", daemon=True).start()
         self._round(self._neighbours, FIRST_ROUND)
         whole = any(one.view and not one.view.importer for one in self._neighbours)
         # Only a node that reads the mirror needs to know who else begins now, and no node needs to read the mirror if a
@@ -101,7 +109,8 @@ class Watch:
     def stop(self) -> None:
         """Stop the thread."""
         self._over.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _thread in range(ASKERS):
+            self._jobs.put(None)
         if self._thread.is_alive():
             self._thread.join(1.0)
 
@@ -143,17 +152,30 @@ class Watch:
         return [one for one in due if one.usable][:ASKED]
 
     def _round(self, neighbours: Sequence[Neighbour], seconds: float) -> None:
+        """Ask neighbours, and wait for their answers, but no longer than some seconds."""
         ends = time.monotonic() + seconds
-        try:
-            waiting = [self._pool.submit(self._look, one) for one in neighbours]
-        except RuntimeError:  # the pool was shut down
-            return
-        for one in waiting:
-            try:
-                one.result(max(0.0, ends - time.monotonic()))
-            except Exception:  # noqa: BLE001,S112 - a slow neighbour is asked on in the background
-                continue
+        answered = threading.Semaphore(0)
+        # A neighbour that has not answered the last question is not asked again.
+        asked = [one for one in neighbours if one.name not in self._asked]
+        for one in asked:
+            self._asked.add(one.name)
+            self._jobs.put((one, answered))
+        for _one in asked:
+            if not answered.acquire(timeout=max(0.0, ends - time.monotonic())):
+                break  # a slow neighbour is asked on in the background
         self._take_stock()
+
+    def _ask(self) -> None:
+        """Ask the neighbours of the queue until the watch ends."""
+        while True:
+            job = self._jobs.get()
+            if job is None or self._over.is_set():
+                return
+            neighbour, answered = job
+            with contextlib.suppress(Exception):  # whatever a neighbour sends, the others are asked
+                self._look(neighbour)
+            self._asked.discard(neighbour.name)
+            answered.release()
 
     def _take_stock(self) -> None:
         """Determine the readers of the mirror from the views of the neighbours."""

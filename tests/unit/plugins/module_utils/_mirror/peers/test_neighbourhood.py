@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -59,3 +63,43 @@ def test_watch_counts_the_neighbours_that_read_the_mirror():
     watch.start()
     watch.stop()
     assert watch.reading == 2
+
+
+def test_watch_asks_a_neighbour_that_has_not_answered_only_once(monkeypatch):
+    monkeypatch.setattr(neighbourhood, "FIRST_ROUND", 0.1)
+    monkeypatch.setattr(neighbourhood, "SETTLE", 0.0)
+    monkeypatch.setattr(neighbourhood, "ROUND", 0.01)
+    monkeypatch.setattr(neighbourhood, "LONG_ROUND", 0.01)
+    answers = threading.Event()
+    slow, quick = ScriptedNeighbour("slow", None), ScriptedNeighbour("quick", None)
+    begun = []
+    slow.look = lambda _pieces: begun.append(slow) or answers.wait(20)
+    watch = Watch([slow, quick], PIECES, "e" * 16)
+    watch.start()
+    while quick.looks < 10:
+        time.sleep(0.01)
+    watch.stop()
+    answers.set()
+    assert len(begun) == 1
+
+
+_ENDS = """
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import Neighbour
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
+import time
+
+class Slow(Neighbour):
+    def look(self, _pieces):
+        time.sleep(120)
+
+neighbourhood.FIRST_ROUND = neighbourhood.SETTLE = 0.1
+watch = neighbourhood.Watch([Slow("slow", None)], PieceList("sha256:" + "0" * 64, 2, 1, (b"a", b"b")), "e" * 16)
+watch.start()
+watch.stop()
+"""
+
+
+def test_watch_with_a_neighbour_that_hangs_does_not_hold_the_end_of_the_process():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", _ENDS], check=True, timeout=60, env=environment)
