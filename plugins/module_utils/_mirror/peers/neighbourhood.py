@@ -58,28 +58,38 @@ class Neighbourhood:
         self.neighbours = [
             Neighbour(address, signer, options.tls) for address in dict.fromkeys(options.addresses) if address
         ]
+        self._last: Optional[Watch] = None
 
     def watch(self, pieces: PieceList, importer: str) -> Watch:
         """Return a watch over the neighbours' pieces of one blob. The watch has not asked any neighbour yet."""
         for neighbour in self.neighbours:
             neighbour.view = None
-        return Watch(self.neighbours, pieces, importer)
+        # Imports that run at the same time reach each blob at about the same time. Without a pause, each of them would
+        # read the first pieces of each blob. A node that has met no other import need not wait for one at each blob.
+        self._last = Watch(self.neighbours, pieces, importer, settles=self._last is None or self._last.met)
+        return self._last
 
 
 class Watch:
     """The neighbours' pieces of one blob, which a thread keeps up to date.
 
+    :param settles: whether to wait for other imports that begin now.
     :ivar changes: the number of finished rounds.
     :ivar readers: the sorted names of the imports that may read the mirror.
     :ivar importers: the number of running imports of the blob, this one included.
     :ivar reading: the number of neighbours that were reading the mirror in the last round.
+    :ivar met: whether another import of the blob was seen, or could not be seen because the watch has not started.
     """
 
-    def __init__(self, neighbours: Sequence[Neighbour], pieces: PieceList, importer: str) -> None:
+    def __init__(
+        self, neighbours: Sequence[Neighbour], pieces: PieceList, importer: str, *, settles: bool = True
+    ) -> None:
         self.changes = 0
         self.readers: tuple[str, ...] = (importer,)
         self.reading = 0
         self.importers = 1
+        self.met = True
+        self._settles = settles
         self._neighbours = list(neighbours)
         self._pieces = pieces
         self._importer = importer
@@ -91,17 +101,20 @@ class Watch:
         self._looked = dict.fromkeys((one.name for one in neighbours), 0.0)
 
     def start(self) -> None:
-        """Ask all neighbours, twice unless one of them has the whole blob; then start the thread."""
+        """Ask all usable neighbours, twice unless one of them has the whole blob; then start the thread."""
+        self.met = False
         random.shuffle(self._neighbours)
         # Daemons, and no ThreadPoolExecutor, whose threads Python joins at its end: a slow neighbour would hold the end
         # of the process.
         for _thread in range(min(ASKERS, len(self._neighbours))):
             threading.Thread(target=self._ask, name="neighbour", daemon=True).start()
-        self._round(self._neighbours, FIRST_ROUND)
+        # The others have failed or lied, or have just failed. Each of them would delay each blob of the import.
+        self._round([one for one in self._neighbours if one.usable], FIRST_ROUND)
         whole = any(one.view and not one.view.importer for one in self._neighbours)
         # Only a node that reads the mirror needs to know who else begins now, and no node needs to read the mirror if a
         # neighbour has the whole blob.
-        if not whole and any(one.verdict == GOOD and not one.trouble for one in self._neighbours):
+        settles = self._settles or self.met
+        if settles and not whole and any(one.verdict == GOOD and not one.trouble for one in self._neighbours):
             self._over.wait(SETTLE)
             self._round([one for one in self._neighbours if one.usable], FIRST_ROUND)
         self._thread.start()
@@ -182,6 +195,7 @@ class Watch:
         names = {self._importer, *(one.view.importer for one in self._neighbours if one.view and one.view.importer)}
         self.readers = tuple(sorted(names)[:READERS])
         self.importers = len(names)
+        self.met = self.met or len(names) > 1
         self.reading = sum(1 for one in self._neighbours if one.view and CLAIMED in one.view.marks)
         self.changes += 1
 

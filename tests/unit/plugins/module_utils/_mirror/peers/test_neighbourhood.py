@@ -13,9 +13,10 @@ import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import Neighbour, View
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Watch
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import FAILURES, Neighbour, View
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood, Watch
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
 
 PIECES = PieceList("sha256:" + "0" * 64, 2, 1, (b"a", b"b"))
 
@@ -54,6 +55,32 @@ def test_start_waits_for_others_that_begin_unless_a_neighbour_has_the_whole(view
     watch.stop()
     assert (seconds >= 0.3) == waits
     assert looks <= ({2} if waits else {1})
+
+
+def test_start_asks_no_neighbour_that_has_failed_or_rests():
+    """Each of them may be powered off, and would delay each blob of a model of many layers."""
+    good, failed, resting = neighbours = [ScriptedNeighbour(name, View(b"11")) for name in ("good", "failed", "rests")]
+    for _turn in range(FAILURES):
+        failed.failed(OSError("no route to host"))
+    resting.failed(OSError("no route to host"))
+    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch.start()
+    watch.stop()
+    assert [one.looks for one in (good, failed, resting)] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("view, pauses", [(None, 1), (View(b"10", "f" * 16), 3)])
+def test_start_waits_again_at_later_blobs_only_in_a_fleet_that_imports_together(view, pauses, monkeypatch):
+    monkeypatch.setattr(neighbourhood, "SETTLE", 0.3)
+    neighbourhood_ = Neighbourhood(NeighbourOptions())
+    neighbourhood_.neighbours = [ScriptedNeighbour("gpu-1", view)]
+    start = time.monotonic()
+    for blob in range(3):
+        watch = neighbourhood_.watch(PIECES, f"{blob:016}")
+        watch.start()
+        watch.stop()
+    assert time.monotonic() - start >= 0.3 * pauses
+    assert neighbourhood_.neighbours[0].looks == 3 + pauses
 
 
 def test_watch_counts_the_neighbours_that_read_the_mirror():
