@@ -148,10 +148,16 @@ class NeighbourDownloads:
             watch.stop()
             transfer.received += swarm.from_mirror + swarm.from_neighbours
             self._report.bytes_from_neighbours += swarm.from_neighbours
-        if file.digest() != transfer.digest:
+        try:
+            right = file.digest() == transfer.digest
+            if right:
+                file.commit()
+        except BaseException:
+            file.suspend()
+            raise
+        if not right:
             file.discard()
             return self._must_come_alone(None, transfer.digest)
-        file.commit()
         self._files.append(file)
         arrived(transfer)
         return True

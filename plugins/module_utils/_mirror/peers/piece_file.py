@@ -14,6 +14,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
+from typing import Optional
 
 from ..._ollama.safe_fs import Directory, Ownership, explained
 from ..transfer.partial_file import journal_name, partial_name
@@ -52,6 +53,7 @@ class PieceFile:
         self._over = False
         self._hasher = threading.Thread(target=self._hash, name="piece-hash", daemon=True)
         self._digest = ""
+        self._unreadable: Optional[Exception] = None  # why the hash of the whole file ended early
 
     @property
     def importer(self) -> str:
@@ -98,8 +100,11 @@ class PieceFile:
     def put(self, number: int, data: memoryview) -> bool:
         """Write a piece if its digest is right; return whether it is.
 
-        :raises DirectoryError: if the bytes cannot be written.
+        :raises DirectoryError: if the bytes cannot be written, or earlier bytes cannot be read for the hash of the
+            whole file.
         """
+        if self._unreadable is not None:
+            raise self._unreadable
         if hashlib.sha256(data).digest() != self.pieces.digests[number]:
             return False
         if self.present[number]:
@@ -121,8 +126,13 @@ class PieceFile:
         return True
 
     def digest(self) -> str:
-        """Wait for the hash of the whole file, and return the digest; empty if the file could not be read."""
+        """Wait for the hash of the whole file, and return the digest.
+
+        :raises DirectoryError: if the file cannot be read.
+        """
         self._hasher.join()
+        if self._unreadable is not None:
+            raise self._unreadable
         return self._digest
 
     def commit(self) -> None:
@@ -183,6 +193,7 @@ class PieceFile:
                     return
             try:
                 self._read_into(seen, *self.pieces.bounds(number))
-            except Exception:  # noqa: BLE001 - the digest stays empty, which no blob has
+            except Exception as error:  # noqa: BLE001 - put() and digest() raise it
+                self._unreadable = error
                 return
         self._digest = f"sha256:{seen.hexdigest()}"

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Downloads by pieces into a store: what stays of a blob that fails, and how many files stay open."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+
+import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.import_report import ImportReport
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.neighbour_downloads import (
+    NeighbourDownloads,
+)
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_file
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import blob_file_name
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DirectoryError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+
+PIECE = 1024
+
+
+class Mirror:
+    """A blob in the mirror."""
+
+    version = 0
+
+    def __init__(self, content):
+        self._content = content
+        self.opened = 0
+
+    def open(self, start, stop):
+        self.opened += 1
+        return Stream(self._content[start:stop])
+
+
+class Stream:
+    def __init__(self, content):
+        self._content = content
+
+    def readinto(self, view):
+        view[:], self._content = self._content[: len(view)], self._content[len(view) :]
+        return len(view)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
+        opened.prepare()
+        yield opened
+
+
+@pytest.fixture
+def report():
+    return ImportReport()
+
+
+@pytest.fixture
+def downloads(store, report):
+    return NeighbourDownloads(Neighbourhood(NeighbourOptions()), None, store, report, 2, Bandwidth(None))
+
+
+def blob(content):
+    """The transfer of a blob, and its list."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    parts = [content[at : at + PIECE] for at in range(0, len(content), PIECE)]
+    pieces = PieceList(digest, len(content), PIECE, tuple(hashlib.sha256(part).digest() for part in parts))
+    return Transfer(digest, len(content), Mirror(content), target=None), pieces
+
+
+def run(downloads, blobs):
+    lists = {transfer.digest: pieces for transfer, pieces in blobs}
+    return downloads.run(
+        [transfer for transfer, _pieces in blobs],
+        lists,
+        lambda _digest: "large",
+        lambda _transfer, _count, _from_neighbour: None,
+        lambda _transfer: None,
+    )
+
+
+def test_run_disk_that_cannot_be_read_raises_and_keeps_the_pieces(downloads, store, report, monkeypatch):
+    """The mirror's list of pieces is not to blame, and a later run continues."""
+    content = os.urandom(4 * PIECE)
+    transfer, pieces = blob(content)
+
+    read = os.pread
+
+    def broken(*arguments):
+        if threading.current_thread().name == "piece-hash":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(piece_file.os, "pread", broken)
+        with pytest.raises(DirectoryError, match="the disk reports an error"):
+            run(downloads, [(transfer, pieces)])
+    assert report.warnings == []
+    kept = store.partials.open_file(f"{blob_file_name(transfer.digest)}.partial")
+    assert kept is not None
+    os.close(kept)
+    again, _pieces = blob(content)
+    assert run(downloads, [(again, pieces)]) == []
+    assert again.resumed > 0
+    assert store.blob_state(again.digest).st_size == len(content)
