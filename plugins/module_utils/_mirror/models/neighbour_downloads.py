@@ -25,6 +25,10 @@ from ..transfer.partial_file import PartialFile
 from .import_report import ImportReport
 from .wanted_models import WantedModels
 
+#: The most downloaded files whose marks stay until the end. Each of them keeps a file open, and many systems allow
+#: 1,024 open files. Neighbours fetch the blobs in the same order, so they want the last ones most.
+MOST_MARKED = 128
+
 #: Errors that concern one blob only.
 _OF_ONE_BLOB = (ObjectChangedError, ObjectMissingError)
 
@@ -159,6 +163,8 @@ class NeighbourDownloads:
             file.discard()
             return self._must_come_alone(None, transfer.digest)
         self._files.append(file)
+        if len(self._files) > MOST_MARKED:
+            self._files.pop(0).end()
         arrived(transfer)
         return True
 

@@ -11,6 +11,7 @@ import os
 import threading
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models import neighbour_downloads
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.import_report import ImportReport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.neighbour_downloads import (
     NeighbourDownloads,
@@ -18,6 +19,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.nei
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import read_marks
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
@@ -114,3 +116,17 @@ def test_run_disk_that_cannot_be_read_raises_and_keeps_the_pieces(downloads, sto
     assert run(downloads, [(again, pieces)]) == []
     assert again.resumed > 0
     assert store.blob_state(again.digest).st_size == len(content)
+
+
+def test_run_model_of_many_layers_keeps_few_files_open(downloads, store, monkeypatch):
+    """The last blobs have marks until the manifest names them, so that neighbours can fetch them."""
+    monkeypatch.setattr(neighbour_downloads, "MOST_MARKED", 3, raising=False)
+    blobs = [blob(os.urandom(PIECE)) for _layer in range(10)]
+    assert store.partials  # which opens its directory
+    before = len(os.listdir("/proc/self/fd"))
+    assert run(downloads, blobs) == []
+    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    marked = [transfer for transfer, _pieces in blobs if read_marks(store.partials, blob_file_name(transfer.digest))]
+    assert marked == [transfer for transfer, _pieces in blobs[-3:]]
+    downloads.end()
+    assert os.listdir(store.partials.path) == []
