@@ -31,6 +31,9 @@ _FEW_PIECES = 1024
 #: The most pieces of a blob. Blobs of more than 64 GiB have longer pieces.
 MOST_PIECES = 16384
 
+#: The most bytes of a piece, which a blob server sends as one range. Blobs of more than 4 TiB get no list.
+LONGEST_PIECE = 256 * 1024 * 1024
+
 #: The largest list in bytes: 64 digits for each piece, and some more.
 MAX_LIST = 2 * 1024 * 1024
 
@@ -144,7 +147,7 @@ def piece_size_of(size: int) -> int:
 
 def has_pieces(size: int) -> bool:
     """Return whether a blob of some size gets a list."""
-    return size >= LEAST_BLOB
+    return LEAST_BLOB <= size <= MOST_PIECES * LONGEST_PIECE
 
 
 def _unfit(digest: str, why: str) -> PieceListError:

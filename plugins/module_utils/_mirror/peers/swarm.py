@@ -29,6 +29,7 @@ from ..retry import PIECE_READS
 from ..transfer.bandwidth import PIECE as LIMITED_PART
 from ..transfer.bandwidth import Bandwidth
 from ..transfer.blob_transfer import RangeStream, Transfer
+from ..transfer.buffer_pool import most_buffers
 from ..transfer.threads import together
 from .neighbour import Neighbour, NeighbourError
 from .neighbourhood import READERS, Watch
@@ -113,7 +114,8 @@ class Swarm:
         self._transfer = transfer
         self._file = file
         self._watch = watch
-        self._concurrency = concurrency
+        # Each thread has a buffer of one piece, and the pieces of large blobs are long.
+        self._concurrency = min(concurrency, most_buffers(file.pieces.piece_size))
         self._bandwidth = bandwidth
         self._on_bytes = on_bytes
         self._lock = threading.Lock()

@@ -9,6 +9,9 @@ from __future__ import annotations
 import mmap
 from typing import Optional
 
+#: Bytes of all buffers of a download together. The process needs about 60 MB besides (Python and the SDK).
+MEMORY = 48 * 1024 * 1024
+
 
 class BufferPool:
     """A fixed number of buffers. It has no lock: the engine's lock guards every call.
@@ -35,3 +38,8 @@ class BufferPool:
     def give_back(self, buffer: mmap.mmap) -> None:
         """Take back a buffer that is no longer used."""
         self._free.append(buffer)
+
+
+def most_buffers(size: int) -> int:
+    """Return how many buffers of some size a download may have: as many as the memory holds, and at least two."""
+    return max(2, MEMORY // size)

@@ -27,13 +27,10 @@ from ..retry import RANGE_READS, REPLACEMENTS, MirrorRetry
 from .bandwidth import PIECE as LIMITED_PIECE
 from .bandwidth import Bandwidth
 from .blob_transfer import Transfer
-from .buffer_pool import BufferPool
+from .buffer_pool import BufferPool, most_buffers
 from .options import CHUNK_SIZE, CONCURRENCY
 from .ordered_hash import OrderedHash, Piece
 from .threads import together
-
-#: Bytes of all buffers together. The process needs about 60 MB besides (Python and the SDK).
-MEMORY = 48 * 1024 * 1024
 
 #: Bytes received between two checks whether to stop, and between two reports of progress.
 PIECE = 2 * 1024 * 1024
@@ -106,7 +103,7 @@ class Engine:
         self._running: list[_Run] = []
         self._error: Optional[BaseException] = None
         # With one buffer more than threads, all threads can receive while a full buffer waits for the bytes before it.
-        self._buffers = BufferPool(max(2, min(concurrency + 1, MEMORY // chunk_size)), chunk_size)
+        self._buffers = BufferPool(max(2, min(concurrency + 1, most_buffers(chunk_size))), chunk_size)
 
     def run(self, transfers: Iterable[Transfer]) -> None:
         """Carry out all transfers. An error that concerns only one blob is stored in the ``error`` of its transfer.

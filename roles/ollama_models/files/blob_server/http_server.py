@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
+from ._mirror.peers.piece_list import LONGEST_PIECE
 from ._mirror.peers.signature import RequestSigner
 from ._mirror.transfer.bandwidth import Bandwidth
 from ._ollama.errors import CollectionError
@@ -32,9 +33,6 @@ SILENCE = 30.0
 
 #: Bytes of an answer that are sent before the limits are looked at again.
 PART = 256 * 1024
-
-#: Bytes of a range, at most: more than any piece.
-LONGEST_RANGE = 256 * 1024 * 1024
 
 #: Connections beside those that send bytes: of neighbours that only look, or keep one for the next piece.
 _LOOKS = 512
@@ -159,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_range(self, blob: SharedBlob, asked: str) -> None:
         found = _RANGE.fullmatch(asked)
         start, stop = (int(found[1]), int(found[2]) + 1) if found else (0, 0)
-        if stop - start > LONGEST_RANGE or not blob.has(start, stop):
+        if stop - start > LONGEST_PIECE or not blob.has(start, stop):
             self._say(416)
             return
         if self.server.busy() or not self.server.uploads.acquire(blocking=False):

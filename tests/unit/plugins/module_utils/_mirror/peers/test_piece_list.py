@@ -9,10 +9,13 @@ import os
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import (
+    LEAST_BLOB,
+    LONGEST_PIECE,
     MOST_PIECES,
     PieceHasher,
     PieceList,
     PieceListError,
+    has_pieces,
     piece_size_of,
 )
 
@@ -75,3 +78,14 @@ def test_parse_foreign_bytes_are_refused(content):
 def test_piece_size_any_blob_has_few_pieces(size, piece):
     assert piece_size_of(size) == piece * MIB
     assert -(-size // piece_size_of(size)) <= MOST_PIECES
+
+
+def test_blob_has_no_list_if_it_is_small_or_a_server_would_refuse_its_pieces():
+    largest = LONGEST_PIECE * MOST_PIECES
+    assert [has_pieces(size) for size in (LEAST_BLOB - 1, LEAST_BLOB, largest, largest + 1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert piece_size_of(largest) == LONGEST_PIECE

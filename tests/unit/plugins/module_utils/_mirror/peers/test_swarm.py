@@ -30,6 +30,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piec
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import PRESENT, pieces_in
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.swarm import Swarm
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.retry import PIECE_READS
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import buffer_pool
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
@@ -290,6 +291,21 @@ def test_run_mirror_that_stays_broken_raises_its_error(file):
 def test_run_mirror_contradicts_the_list_raises(file):
     with pytest.raises(PieceListError):
         finished(swarm_of(file, MirrorSource(content=bytes(len(CONTENT)))))
+
+
+def test_run_long_pieces_take_few_buffers(file, monkeypatch):
+    """Each thread has a buffer of one piece, which has 32 MiB in a blob of 400 GB."""
+    monkeypatch.setattr(buffer_pool, "MEMORY", 3 * MIB)
+    threads = set()
+
+    class Source(MirrorSource):
+        def open(self, start, stop):
+            time.sleep(0.02)
+            threads.add(threading.current_thread())
+            return super().open(start, stop)
+
+    finished(swarm_of(file, Source()))
+    assert 1 < len(threads) <= 3
 
 
 def choice(swarm):

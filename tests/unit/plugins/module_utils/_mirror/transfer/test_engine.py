@@ -24,8 +24,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.retry import RANGE_READS, REPLACEMENTS
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.buffer_pool import MEMORY
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.engine import (
-    MEMORY,
     PIECE,
     Engine,
 )
