@@ -308,13 +308,10 @@ class Swarm:
                 self._end(number, neighbour)
 
     def _read_mirror(self, number: int, buffer: memoryview) -> None:
-        start, stop = self._file.pieces.bounds(number)
-        view = buffer[: stop - start]
         version = self._transfer.source.version
         try:
-            with contextlib.closing(self._transfer.source.open(start, stop)) as stream:
-                whole = self._receive(number, stream, view, False)
-            if whole and not self._file.put(number, view):
+            # The bytes may have changed on the way, such as in a proxy. Only two wrong answers in a row are believed.
+            if not (self._bring(number, buffer) or self._bring(number, buffer)):
                 raise PieceListError(
                     f"Piece {number} of {self._transfer.digest} does not have its digest in the mirror's list of"
                     " pieces",
@@ -331,6 +328,14 @@ class Swarm:
                 self._mirror_requests -= 1
                 self._file.release(number)
                 self._end(number, None)
+
+    def _bring(self, number: int, buffer: memoryview) -> bool:
+        """Read a piece from the mirror; return false if it is wrong."""
+        start, stop = self._file.pieces.bounds(number)
+        view = buffer[: stop - start]
+        with contextlib.closing(self._transfer.source.open(start, stop)) as stream:
+            whole = self._receive(number, stream, view, False)
+        return not whole or self._file.put(number, view)
 
     def _mirror_failed(self, error: CollectionError, version: int) -> None:
         with self._lock:

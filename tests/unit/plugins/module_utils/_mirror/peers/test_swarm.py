@@ -288,6 +288,23 @@ def test_run_mirror_that_stays_broken_raises_its_error(file):
         finished(swarm_of(file, MirrorSource(broken=10_000)))
 
 
+def test_run_mirror_sends_a_wrong_piece_once_reads_it_again(file):
+    """A proxy, or a disk on the way, may change bytes once. All right pieces would come again."""
+    source = MirrorSource()
+    right = source.open
+
+    def wrong_once(start, stop):
+        if source.opened.count(3) or start != 3 * MIB:
+            return right(start, stop)
+        source.opened.append(3)
+        return Bytes(bytes(stop - start))
+
+    source.open = wrong_once
+    finished(swarm_of(file, source))
+    assert file.digest() == DIGEST
+    assert sorted(source.opened) == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
+
+
 def test_run_mirror_contradicts_the_list_raises(file):
     with pytest.raises(PieceListError):
         finished(swarm_of(file, MirrorSource(content=bytes(len(CONTENT)))))
