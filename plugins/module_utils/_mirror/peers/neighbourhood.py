@@ -6,7 +6,8 @@
 
 Each node decides by itself whether it may read the mirror, from data that every node can see. Of all running imports
 of a blob, the few with the smallest names (which are random) are the readers, and each piece belongs to one reader. If
-a node dies, the others no longer see it, and its pieces belong to other readers.
+a node dies, the others no longer see it, and its pieces belong to other readers. The same happens if an import hangs
+while the service of its node still shows its marks.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Optional
 
 from ..transfer.options import NeighbourOptions
-from .neighbour import FAILED, GOOD, LIED, Neighbour
+from .neighbour import FAILED, GOOD, LIED, Neighbour, View
+from .pace import Pace
 from .piece_list import PieceList
 from .piece_marks import CLAIMED, PRESENT
 from .signature import RequestSigner
@@ -43,8 +46,28 @@ ASKED = 8
 #: Seconds after which a neighbour without pieces is asked again; longer if there are more than 64 neighbours.
 LONG_ROUND = 3.0
 
+#: Seconds without a new piece after which an import counts as stuck: the pieces that it reads or ought to read are left
+#: to others. The more imports share the link of the mirror, the longer their first pieces take. Reads that take this
+#: node long show that the mirror is slow, and then the other imports are not stuck either.
+STUCK = 15.0
+FEW_READERS = 4
+STUCK_PACE = 3.0
+
 #: Seconds between the first two rounds. In the second round, nodes that began at the same time see each other.
 SETTLE = 1.0
+
+
+@dataclass
+class _Progress:
+    """The progress of a neighbour's import.
+
+    :ivar since: when it first had its pieces, as far as this node has seen.
+    :ivar seen: when this node last looked.
+    """
+
+    pieces: int
+    since: float
+    seen: float
 
 
 class Neighbourhood:
@@ -74,6 +97,7 @@ class Watch:
     """The neighbours' pieces of one blob, which a thread keeps up to date.
 
     :param settles: whether to wait for other imports that begin now.
+    :ivar pace: the pace of the mirror, which the swarm notes.
     :ivar changes: the number of finished rounds.
     :ivar readers: the sorted names of the imports that may read the mirror.
     :ivar importers: the number of running imports of the blob, this one included.
@@ -84,6 +108,7 @@ class Watch:
     def __init__(
         self, neighbours: Sequence[Neighbour], pieces: PieceList, importer: str, *, settles: bool = True
     ) -> None:
+        self.pace = Pace()
         self.changes = 0
         self.readers: tuple[str, ...] = (importer,)
         self.reading = 0
@@ -93,6 +118,8 @@ class Watch:
         self._neighbours = list(neighbours)
         self._pieces = pieces
         self._importer = importer
+        self._progress: dict[str, _Progress] = {}  # by the names of the imports
+        self._stuck: frozenset[str] = frozenset()
         #: Neighbours to ask, each with what is released after its answer; ``None`` ends a thread.
         self._jobs: SimpleQueue[Optional[tuple[Neighbour, threading.Semaphore]]] = SimpleQueue()
         self._asked: set[str] = set()  # the names of the neighbours in the queue, or being asked
@@ -139,8 +166,10 @@ class Watch:
 
     def spread(self, number: int) -> int:
         """Return the number of neighbours that have a piece, or are reading it from the mirror."""
+        views = [view for one in self._neighbours if (view := one.view) and not one.overloaded]
         return sum(
-            one.view.marks[number] in (PRESENT, CLAIMED) for one in self._neighbours if one.view and not one.overloaded
+            view.marks[number] == PRESENT or (view.marks[number] == CLAIMED and view.importer not in self._stuck)
+            for view in views
         )
 
     def owner(self, number: int) -> str:
@@ -192,12 +221,30 @@ class Watch:
 
     def _take_stock(self) -> None:
         """Determine the readers of the mirror from the views of the neighbours."""
-        names = {self._importer, *(one.view.importer for one in self._neighbours if one.view and one.view.importer)}
+        self._stuck = self._find_stuck()
+        moving = [view for one in self._neighbours if (view := one.view) and view.importer not in self._stuck]
+        names = {self._importer, *(view.importer for view in moving if view.importer)}
         self.readers = tuple(sorted(names)[:READERS])
         self.importers = len(names)
         self.met = self.met or len(names) > 1
-        self.reading = sum(1 for one in self._neighbours if one.view and CLAIMED in one.view.marks)
+        self.reading = sum(CLAIMED in view.marks for view in moving)
         self.changes += 1
+
+    def _find_stuck(self) -> frozenset[str]:
+        """Return the names of the imports that have got no piece for long."""
+        progress = list(self._progress.items())
+        crowd = min(len(progress) + 1, READERS) / FEW_READERS
+        patience = max(STUCK * max(1.0, crowd), STUCK_PACE * self.pace.mirror_seconds(time.monotonic()))
+        return frozenset(name for name, one in progress if one.seen - one.since > patience)
+
+    def _note(self, view: View) -> None:
+        """Note the progress of a neighbour's import."""
+        now, pieces = time.monotonic(), view.marks.count(PRESENT)
+        known = self._progress.get(view.importer)
+        if known is None or pieces > known.pieces:
+            self._progress[view.importer] = _Progress(pieces, now, now)
+        else:
+            known.seen = now
 
     def _look(self, neighbour: Neighbour) -> None:
         self._looked[neighbour.name] = time.monotonic()
@@ -210,13 +257,16 @@ class Watch:
         # The node itself may be among its neighbours.
         if view is not None and view.importer == self._importer:
             view = None
+        if view is not None and view.importer:
+            self._note(view)
         if neighbour.verdict == GOOD:
             neighbour.view = view
 
 
 def _importer(neighbour: Neighbour) -> str:
     """Return the name of a neighbour's running import; empty if there is none."""
-    return neighbour.view.importer if neighbour.view else ""
+    view = neighbour.view  # another thread may remove the view at any moment
+    return view.importer if view else ""
 
 
 def _mixed(reader: str, number: int) -> int:

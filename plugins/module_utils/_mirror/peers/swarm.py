@@ -184,6 +184,7 @@ class Swarm:
         self._under_way.setdefault(number, _UnderWay(now, [])).sources.append(neighbour)
         if neighbour is None:
             self._mirror_requests += 1
+            self._watch.pace.mirror_begins(number, now)
             self._file.claim(number)
             return partial(self._read_mirror, number)
         neighbour.reading += 1
@@ -198,7 +199,7 @@ class Swarm:
             view = neighbour.view
             there = self._needed & view.pieces if view else 0
             if there:
-                views = [one.view for one in sources if one.view]
+                views = [view for one in sources if (view := one.view)]
                 rarity = {
                     number: sum(view.pieces >> number & 1 for view in views) for number in _some(there & near or there)
                 }
@@ -207,7 +208,7 @@ class Swarm:
 
     @staticmethod
     def _least_busy(number: int, sources: list[Neighbour], without: list[Optional[Neighbour]]) -> Optional[Neighbour]:
-        having = [one for one in sources if one.view and one.view.marks[number] == PRESENT and one not in without]
+        having = [one for one in sources if (view := one.view) and view.marks[number] == PRESENT and one not in without]
         return min(having, key=lambda one: (one.reading, random.random()), default=None)  # noqa: S311
 
     def _from_mirror(self, now: float) -> Optional[int]:
@@ -349,6 +350,9 @@ class Swarm:
 
     def _end(self, number: int, source: Optional[Neighbour]) -> None:
         """Record the end of a request. The caller holds the lock."""
+        if source is None:
+            start, stop = self._file.pieces.bounds(number)
+            self._watch.pace.mirror_ended(number, stop - start if self._file.present[number] else 0, time.monotonic())
         under_way = self._under_way[number]
         under_way.sources.remove(source)
         if not under_way.sources:

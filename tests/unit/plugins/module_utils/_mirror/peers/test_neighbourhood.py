@@ -57,6 +57,72 @@ def test_start_waits_for_others_that_begin_unless_a_neighbour_has_the_whole(view
     assert looks <= ({2} if waits else {1})
 
 
+class Clock:
+    """A clock that a test moves."""
+
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(neighbourhood, "time", made)
+    return made
+
+
+def seen(watch, neighbours):
+    """Let a watch look at its neighbours."""
+    for one in neighbours:
+        watch._look(one)
+    watch._take_stock()
+
+
+@pytest.mark.parametrize("imports, seconds", [(1, 15), (3, 15), (7, 30), (100, 90)])
+def test_watch_drops_an_import_that_got_no_piece_for_long(clock, imports, seconds):
+    """The more imports share the link of the mirror, the longer their first pieces take."""
+    neighbours = [ScriptedNeighbour(f"gpu-{one}", View(b"c0", f"{one:016x}")) for one in range(imports)]
+    watch = Watch(neighbours, PIECES, "e" * 16)
+    seen(watch, neighbours)
+    clock.now += seconds
+    seen(watch, neighbours)
+    assert (watch.importers, watch.spread(0)) == (imports + 1, imports)
+    clock.now += 1
+    neighbours[0].answer = View(b"1c", f"{0:016x}")
+    seen(watch, neighbours)
+    assert watch.readers == (f"{0:016x}", "e" * 16)
+    assert (watch.importers, watch.reading) == (2, 1)
+    assert (watch.spread(0), watch.spread(1)) == (1, 1)
+
+
+def test_watch_with_a_slow_mirror_waits_longer_for_the_imports_of_others(clock):
+    neighbours = [ScriptedNeighbour("gpu-1", View(b"c0", "f" * 16))]
+    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch.pace.mirror_begins(1, clock.now)
+    seen(watch, neighbours)
+    clock.now += 20
+    seen(watch, neighbours)
+    assert watch.spread(0) == 1  # this node's own read has not arrived either
+    watch.pace.mirror_ended(1, 1, clock.now)
+    clock.now += 40
+    seen(watch, neighbours)
+    assert watch.spread(0) == 1
+    clock.now += 1
+    seen(watch, neighbours)
+    assert watch.spread(0) == 0
+
+
+def test_watch_that_does_not_look_judges_nobody(clock):
+    neighbours = [ScriptedNeighbour("gpu-1", View(b"c0", "f" * 16))]
+    watch = Watch(neighbours, PIECES, "e" * 16)
+    seen(watch, neighbours)
+    clock.now += 1000
+    watch._take_stock()
+    assert watch.spread(0) == 1
+
+
 def test_start_asks_no_neighbour_that_has_failed_or_rests():
     """Each of them may be powered off, and would delay each blob of a model of many layers."""
     good, failed, resting = neighbours = [ScriptedNeighbour(name, View(b"11")) for name in ("good", "failed", "rests")]

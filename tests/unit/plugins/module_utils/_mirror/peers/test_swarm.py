@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorUnreachableError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
     FAILED,
@@ -22,6 +23,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neig
     View,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Watch
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.pace import Pace
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import (
     PieceHasher,
@@ -106,6 +108,7 @@ class ScriptedWatch:
         self.importer = importer
         self.reading = 0
         self.importers = len(self.readers)
+        self.pace = Pace()
 
     @property
     def sources(self):
@@ -273,6 +276,27 @@ def test_run_neighbour_that_sends_byte_by_byte_is_left_alone_and_named(file, mon
     assert file.digest() == DIGEST
     assert (slow.verdict, slow.received) == (FAILED, 0)
     assert "less than 16 KiB/s" in slow.trouble
+    assert sorted(source.opened) == list(range(PIECES))
+
+
+@pytest.mark.parametrize("marks", [b"c" * PIECES, b"0" * PIECES, b"ccc000000"])
+def test_run_import_of_a_neighbour_that_hangs_loses_its_pieces_to_this_node(file, monkeypatch, marks):
+    """Its process is stopped, or does not reach the mirror, while the service of its node goes on."""
+    for name, seconds in (("STUCK", 0.3), ("ROUND", 0.05), ("SETTLE", 0.05)):
+        monkeypatch.setattr(neighbourhood, name, seconds, raising=False)
+    monkeypatch.setattr(swarm_file, "SECOND_LOOK", 0.05)
+    monkeypatch.setattr(swarm_file, "PATIENCE", 1000.0)
+    hung = ScriptedNeighbour("hung", marks=marks, importer="f" * 16)
+    hung.look = lambda _pieces: View(marks, "f" * 16)
+    source = MirrorSource()
+    swarm = swarm_of(file, source)
+    swarm._watch = Watch([hung], file.pieces, file.importer)
+    swarm._watch.start()
+    try:
+        finished(swarm)
+    finally:
+        swarm._watch.stop()
+    assert file.digest() == DIGEST
     assert sorted(source.opened) == list(range(PIECES))
 
 
