@@ -70,7 +70,7 @@ MEANINGS: dict[str, tuple[Any, ...]] = {
 OWN: dict[str, tuple[Any, ...]] = {
     "fleet_broker_cluster": ([], ["node2"], ["node1", "node2"], ["node1", "node1", "node2"]),
     "fleet_broker_certificate_users": (["nobody"],),
-    "fleet_broker_config": ({"A b": 1}, {"a": "x\ny"}, {"a": {}}),
+    "fleet_broker_config": ({"A b": 1}, {"a": "x\ny"}, {"a": {}}, {"a": None}, {"a": [1]}, {"a": ""}, {"a": " "}),
     "fleet_broker_erlang_cookie": ("too short",),
     "fleet_broker_policies": ({"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1}),
     "fleet_broker_gateway_username": ("", "fleet-worker"),
