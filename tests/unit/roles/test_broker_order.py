@@ -1,0 +1,26 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role of the broker does comes in an order in which a run that ends early does no harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TASKS = Path(__file__).resolve().parents[3] / "roles/fleet_broker/tasks"
+
+
+def tasks(file: str) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = yaml.safe_load((TASKS / file).read_text())
+    return loaded
+
+
+def test_nothing_that_rabbitmq_reads_is_written_before_the_last_refusal() -> None:
+    install = tasks("install.yml")
+    refusals = [place for place, task in enumerate(install) if "ansible.builtin.assert" in task]
+    writes = [place for place, task in enumerate(install) if "notify" in task]
+    assert refusals
+    assert max(refusals) < min(writes)
