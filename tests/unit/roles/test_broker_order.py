@@ -18,6 +18,15 @@ def tasks(file: str) -> list[dict[str, Any]]:
     return loaded
 
 
+def test_every_run_on_every_host_removes_the_definitions_of_an_interrupted_one_before_the_set_up() -> None:
+    main = tasks("main.yml")
+    path = "{{ __fleet_broker_definitions_path }}"
+    removals = [place for place, task in enumerate(main) if task.get("ansible.builtin.file", {}).get("path") == path]
+    assert "when" not in main[removals[0]]
+    assert main[removals[0] + 1]["ansible.builtin.include_tasks"]["file"] == "needs.yml"
+    assert main[removals[0]]["tags"] == main[removals[0] + 1]["tags"]
+
+
 def test_nothing_that_rabbitmq_reads_is_written_before_the_last_refusal() -> None:
     install = tasks("install.yml")
     refusals = [place for place, task in enumerate(install) if "ansible.builtin.assert" in task]
