@@ -117,9 +117,9 @@ class Plan:
             "name": name,
             "vhost": self._vhost,
             "pattern": wanted["pattern"],
-            "apply-to": wanted.get("apply_to", "queues"),
+            "apply-to": wanted.get("apply_to") or "queues",
             "definition": dict(wanted["definition"]),
-            "priority": int(wanted.get("priority", 0)),
+            "priority": int(wanted.get("priority") or 0),
         }
         found = self._own("policies", name=name)
         if not found or any(found[0].get(key) != value for key, value in definition.items()):

@@ -72,7 +72,12 @@ OWN: dict[str, tuple[Any, ...]] = {
     "fleet_broker_certificate_users": (["nobody"],),
     "fleet_broker_config": ({"A b": 1}, {"a": "x\ny"}, {"a": {}}, {"a": None}, {"a": [1]}, {"a": ""}, {"a": " "}),
     "fleet_broker_erlang_cookie": ("too short",),
-    "fleet_broker_policies": ({"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1}),
+    "fleet_broker_policies": (
+        {"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1},
+        *({"a": {"pattern": "x", "definition": {}, **wrong}} for wrong in (
+            {"pattern": None}, {"pattern": 7}, {"priority": "high"}, {"priority": 1.5}, {"apply_to": ["queues"]},
+        )),
+    ),
     "fleet_broker_gateway_username": ("", "fleet-worker"),
     "fleet_broker_requester_username": ("", "fleet-worker"),
     "fleet_broker_worker_username": ("", "requester"),

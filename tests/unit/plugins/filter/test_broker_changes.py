@@ -87,6 +87,12 @@ def test_what_differs_is_replaced(whole: dict[str, Any], kind: str, key: str, va
     assert broker_changes(whole, WANTED)["changes"] == [change]
 
 
+def test_policy_with_empty_extras_has_their_defaults(whole: dict[str, Any]) -> None:
+    wanted = copy.deepcopy(WANTED)
+    wanted["policies"]["lanes"] |= {"priority": None, "apply_to": None}
+    assert broker_changes(whole, wanted)["changes"] == []
+
+
 def test_things_of_another_virtual_host_do_not_count(whole: dict[str, Any]) -> None:
     for kind in ("exchanges", "queues", "bindings", "policies", "permissions"):
         whole[kind][0]["vhost"] = "/"
