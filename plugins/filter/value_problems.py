@@ -15,6 +15,8 @@ description:
   - Compares the values of options with their declarations in an argument spec, and returns a sentence for each value that does not fit.
   - Ansible's own validation of a role converts the values before it checks them, but the role gets the unconverted values. So this filter accepts no text
     as a list, no empty value, and no text with line breaks or other control characters. In a list, a text may be a public key in PEM, which has line breaks.
+  - This filter accepts no number as a text, because YAML reads a password C(0123) as 83, and a version C(0.30) as 0.3. Only an option whose name ends with
+    C(_memory_max) may be a number of bytes.
   - The values are not part of the sentences, because they may be secrets.
 positional: options
 options:
@@ -54,6 +56,8 @@ BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "t", 
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 #: A public key in PEM (RFC 7468): the only text of an option that needs line breaks.
 PUBLIC_KEY = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\r?\n[A-Za-z0-9+/=\r\n]+-----END PUBLIC KEY-----\s*")
+#: The end of the names of options that are texts, and for which a whole number is as good.
+SIZES = "_memory_max"
 NAMES = {
     "bool": "true or false",
     "dict": "a dictionary",
@@ -71,7 +75,7 @@ def value_problems(values: Mapping[str, Any], options: Mapping[str, Mapping[str,
         f"{name} {problem}"
         for name, option in options.items()
         if name in values
-        for problem in problems_of(values[name], option)
+        for problem in problems_of(str(values[name]) if is_size(name, values[name]) else values[name], option)
     ]
 
 
@@ -79,13 +83,16 @@ def problems_of(value: Any, option: Mapping[str, Any]) -> Iterator[str]:
     """Yield the problem of one option's value; at most one sentence."""
     kind = option.get("type", "str")
     if not fits(value, kind):
-        yield f"must be {NAMES.get(kind, kind)}, but is {shown(value)}"
+        yield f"must be {NAMES.get(kind, kind)}, but is {shown(value)}{remedy(value, kind)}"
         return
     elements = option.get("elements")
     if kind == "list" and elements:
         for place, one in enumerate(value, start=1):
             if not fits(one, elements):
-                yield f"must have {NAMES.get(elements, elements)} in each entry, but entry {place} is {shown(one)}"
+                yield (
+                    f"must have {NAMES.get(elements, elements)} in each entry, but entry {place} is {shown(one)}"
+                    f"{remedy(one, elements)}"
+                )
                 return
     texts = [one for one in value if not is_public_key(one)] if kind == "list" else [value]
     if any(isinstance(one, str) and CONTROL.search(one) for one in texts):
@@ -117,8 +124,18 @@ def fits(value: Any, kind: str) -> bool:
     if kind == "dict":
         return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
     if kind in ("str", "path"):
-        return isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool))
+        return isinstance(value, str)
     return True
+
+
+def is_size(name: str, value: Any) -> bool:
+    """Return whether a value is the whole number of an option that may be one instead of a text."""
+    return name.endswith(SIZES) and isinstance(value, int) and not isinstance(value, bool)
+
+
+def remedy(value: Any, kind: str) -> str:
+    """Return what to do about a value that YAML or a template has made of a text."""
+    return "; put the value in quotes" if kind in ("str", "path") and isinstance(value, (int, float)) else ""
 
 
 def shown(value: Any) -> str:

@@ -32,13 +32,13 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "dict": (None, "", "a=b", 5, ["a"], True, {1: "a"}),
     "int": (None, "", "many", "1\n", -1, 10**12, 1.5, [], {}, True, "{{ 1 }}", "5%"),
     "list": (None, "", "a,b", 5, {}, True),
-    "str": (None, [], ["a"], {}, True, "two\nlines", "bell\x07"),
+    "str": (None, [], ["a"], {}, True, 0.3, "two\nlines", "bell\x07"),
 }
 #: Wrong for every list whose elements are of the type.
 ELEMENTS: dict[str, tuple[Any, ...]] = {
     "dict": (["a"], [None], [["a"]], [1], [{}], [{"unknown": 1}]),
     "int": (["a"], [None], [{}], [1.5]),
-    "str": ([None], [{}], [["a"]], ["two\nlines"], [True]),
+    "str": ([None], [{}], [["a"]], ["two\nlines"], [True], [7], [0.3]),
 }
 PATHS = ("relative", "/with space", '/with"quote', "/with%percent")
 #: Wrong by what an option means, which the end of its name tells.
@@ -54,7 +54,7 @@ MEANINGS: dict[str, tuple[Any, ...]] = {
     "_owner": ("", "two words", "per%cent"),
     "_group": ("", "two words", "per%cent"),
     "_endpoint_url": ("ftp://host", "host", "https://with space"),
-    "_memory_max": ("2 GB", "lots", "-1", "{{ x }}"),
+    "_memory_max": (-1, "2 GB", "lots", "-1", "{{ x }}"),
     "_overrides": (
         {"Service": "Nice=5"},
         {"Service": {"Nice": "5\nUser=root"}},
@@ -147,6 +147,8 @@ def options_of(role: str) -> dict[str, Any]:
 def wrong_values(name: str, option: dict[str, Any]) -> Iterator[Any]:
     kind = option["type"]
     yield from KINDS[kind]
+    if kind == "str" and not name.endswith("_memory_max"):
+        yield 7
     if kind == "list":
         yield from ELEMENTS[option["elements"]]
     if "choices" in option:
@@ -186,6 +188,23 @@ def test_every_wrong_value_is_refused_by_a_message_that_names_the_variable(evalu
         if not any(name in problem for problem in problems):
             passed.append(f"{name}={value!r} is told as {problems}")
     assert passed == [], "\n".join(passed)
+
+
+def test_number_instead_of_a_text_is_told_with_the_remedy_and_without_the_number() -> None:
+    options = {"a_password": {"type": "str"}, "some_names": {"type": "list", "elements": "str"}}
+    problems = value_problems({"a_password": 8379, "some_names": ["a", 8379]}, options)
+    assert problems == [
+        "a_password must be a text, but is a number; put the value in quotes",
+        "some_names must have a text in each entry, but entry 2 is a number; put the value in quotes",
+    ]
+
+
+@pytest.mark.parametrize("role", ["fleet_gateway", "fleet_worker"])
+def test_limit_of_memory_may_be_a_number_of_bytes(evaluate: Any, role: str) -> None:
+    size = {name: 2**31 for name in options_of(role) if name.endswith("_memory_max")}
+    assert size
+    assert value_problems(size, options_of(role)) == []
+    assert evaluate(role, f"__{role}_problems", **{**IN_USE[role], **size}) == []
 
 
 @pytest.mark.parametrize("role", ROLE_NAMES)
