@@ -171,7 +171,7 @@ def test_gone_process_that_proc_hides_is_not_gone(monkeypatch, refusal):
     assert living.gone(ME) is None
 
 
-@pytest.mark.parametrize("number", [GONE.strip(), "9" * 30])
+@pytest.mark.parametrize("number", [GONE.strip(), "9" * 30], ids=["ended", "beyond all numbers"])
 def test_gone_process_that_proc_lacks_and_the_system_does_not_know_is_gone(number):
     assert DEAD._replace(process=number).gone(ME) is True
 
