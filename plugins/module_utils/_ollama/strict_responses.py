@@ -23,13 +23,13 @@ class HeadError(http.client.HTTPException):
     """The head of a response is not valid HTTP/1, or contradicts itself."""
 
 
-class StrictResponse(http.client.HTTPResponse):
-    """A response with an unambiguous end."""
+class FinalResponse(http.client.HTTPResponse):
+    """A final response; the interim responses before it are skipped."""
 
     def begin(self) -> None:
-        """Read the head of the response; skip interim responses.
+        """Read the head of the response.
 
-        :raises HeadError: when the end of the body is not certain.
+        :raises HeadError: when there are too many interim responses.
         """
         for _number in range(MAX_INTERIM):
             super().begin()
@@ -40,6 +40,17 @@ class StrictResponse(http.client.HTTPResponse):
             self.headers = None  # type: ignore[assignment]  # begin() then reads another head
         else:
             raise HeadError(f"more than {MAX_INTERIM} interim answers came before the answer")
+
+
+class StrictResponse(FinalResponse):
+    """A final response with an unambiguous end."""
+
+    def begin(self) -> None:
+        """Read the head of the response.
+
+        :raises HeadError: when the end of the body is not certain.
+        """
+        super().begin()
         self._check()
 
     def _check(self) -> None:

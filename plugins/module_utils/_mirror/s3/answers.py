@@ -4,10 +4,10 @@
 # PRIVATE to this collection: no promise of stability outside it.
 """A check of each response before the SDK reads it: did an S3 server send it?
 
-The SDK accepts any response. It reads a web page as an empty list or as a success, follows a proxy's redirect
-recursively until the stack overflows, and fails with a KeyError or a ValueError if a header is missing or invalid. So
-this module raises a :class:`StrangeAnswer` for a response of another server, and removes unused headers that could
-break the SDK.
+The SDK accepts any response. It reads a web page or an interim response as an empty list or as a success, follows a
+proxy's redirect recursively until the stack overflows, and fails with a KeyError or a ValueError if a header is missing
+or invalid. So this module raises a :class:`StrangeAnswer` for a response of another server, and removes unused headers
+that could break the SDK.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from ..._ollama.diagnosis import answered_by, excerpt, origin, redirect_target, wants_tls
+from ..._ollama.strict_responses import FinalResponse
 from ..errors import MirrorError, NotS3Error, WrongRegionError
 
 #: An added header that carries an excerpt of the response to the SDK's error.
@@ -79,6 +80,7 @@ class AnswerGuard:
     def __init__(self, client: Any) -> None:
         self._session = getattr(getattr(client, "_endpoint", None), "http_session", None)
         if self._session is not None:
+            _skip_interim_answers(self._session)
             client.meta.events.register_last("before-send.s3", self._send)
 
     def _send(self, *, request: Any, event_name: str, **_more: Any) -> Any:
@@ -89,6 +91,10 @@ class AnswerGuard:
         answer = self._session.send(request)  # type: ignore[union-attr]
         operation = event_name.rpartition(".")[2]
         streamed = operation == "GetObject" and answer.status_code < 300
+        if answer.status_code < 200:
+            # The answer to this request is still to come, and must not become the answer to the next request on the
+            # connection, which the SDK may have put back into its pool.
+            getattr(self._session, "close", lambda: None)()  # some old SDKs lack it
         content = b"" if streamed else answer.content
         if _is_error_with_a_good_status(operation, answer.status_code, content):
             answer.status_code = 500  # as in newer SDKs: the code in the body names the error
@@ -108,6 +114,14 @@ class AnswerGuard:
         return answer
 
 
+def _skip_interim_answers(session: Any) -> None:
+    """Let the connections of the SDK skip interim responses, which http.client takes for the final ones."""
+    pools = getattr(session, "_pool_classes_by_scheme", {})
+    for scheme, pool in pools.items():
+        connection = type("Connection", (pool.ConnectionCls,), {"response_class": FinalResponse})
+        pools[scheme] = type("ConnectionPool", (pool,), {"ConnectionCls": connection})
+
+
 def examine(operation: str, status: int, headers: Mapping[str, str], content: bytes, *, ranged: bool = False) -> None:
     """Check a complete response.
 
@@ -116,6 +130,15 @@ def examine(operation: str, status: int, headers: Mapping[str, str], content: by
     :param ranged: whether the request was for a part of an object.
     :raises StrangeAnswer: if no S3 server responds like that.
     """
+    if status < 200:
+        # The connections skip interim answers, except one before the body of a request is sent.
+        raise StrangeAnswer(
+            NotS3Error,
+            f"sent the interim status {status}, which the SDK takes for the answer{answered_by(headers)}",
+            "Look for a proxy that sends interim answers (102, 103), and turn them off there, or set endpoint_url to"
+            " the S3 server itself",
+            status,
+        )
     if 300 <= status < 400 and status != 304:
         _examine_redirect(operation, status, headers, content)
     elif 400 <= status < 500:

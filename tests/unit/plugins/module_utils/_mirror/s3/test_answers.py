@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import socketserver
+import threading
+from dataclasses import replace
+
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror import errors
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.answers import (
@@ -72,6 +76,11 @@ def test_examine_answer_of_s3_passes(operation, status, headers, content):
         ("DeleteObject", 200, HTML, b"<!-- x -->\n<HTML>gone</HTML>", "gone"),
         ("HeadObject", 200, HTML, b"", "no S3 server"),
         ("GetObject", 204, {}, b"", "204 with nothing"),
+        *(
+            (operation, status, {}, b"", f"interim status {status}")
+            for operation in ("GetObject", "HeadObject", "PutObject", "DeleteObject", "ListObjectsV2")
+            for status in (101, 102, 103, 199)
+        ),
         ("GetObject", 206, {"etag": '"e"'}, b"", "206 with nothing"),
         ("DeleteObject", 206, {}, b"", "206 with nothing"),
         ("PutObject", 203, {"etag": '"e"'}, b"", "203 with nothing"),
@@ -174,6 +183,16 @@ def test_guard_web_page_for_an_object_is_refused_with_its_title(answering):
     assert raws[0].closed
 
 
+@pytest.mark.parametrize("method", ["get_object", "head_object", "delete_object"])
+def test_guard_interim_answer_is_refused_and_ends_its_connection(answering, monkeypatch, method):
+    client, raws = answering(102)
+    closed = []
+    monkeypatch.setattr(client._endpoint.http_session, "close", lambda: closed.append(True))
+    with pytest.raises(errors.NotS3Error, match="interim status 102"), translated(SETTINGS, "do x"):
+        getattr(client, method)(Bucket="models", Key="k")
+    assert closed and raws[0].closed
+
+
 def test_guard_html_object_of_s3_passes(answering):
     client, _raws = answering(200, {"Content-Type": "text/html", "ETag": '"e"', "Content-Length": str(len(PAGE))}, PAGE)
     assert client.get_object(Bucket="models", Key="k")["Body"].read() == PAGE
@@ -231,6 +250,38 @@ def test_guard_answer_that_the_sdk_cannot_read_is_no_defect(answering, monkeypat
     monkeypatch.setattr("botocore.parsers.BaseRestParser._parse_non_payload_attrs", lambda *_arguments: int("x"))
     with pytest.raises(errors.NotS3Error, match="cannot be understood"), translated(SETTINGS, "ask for x"):
         client.head_object(Bucket="models", Key="k")
+
+
+class Interim(socketserver.StreamRequestHandler):
+    """Answers each request of a connection, and sends two interim answers before."""
+
+    def handle(self):
+        while True:
+            method = self.rfile.readline().partition(b" ")[0].decode()
+            if not method:
+                return
+            heads = dict(line.lower().split(b": ", 1) for line in iter(self.rfile.readline, b"\r\n"))
+            self.rfile.read(int(heads.get(b"content-length", 0)))
+            self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+            content = b"content" if method == "GET" else b""
+            head = f'HTTP/1.1 200 OK\r\nETag: "{method}"\r\nContent-Length: {len(content)}\r\n\r\n'
+            self.wfile.write(head.encode() + content)
+
+
+class InterimServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+def test_guard_interim_answers_before_the_answer_are_skipped():
+    with InterimServer(("127.0.0.1", 0), Interim) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        client = connect(replace(SETTINGS, endpoint_url=f"http://127.0.0.1:{server.server_address[1]}"))
+        which = {"Bucket": "models", "Key": "k"}
+        assert client.put_object(**which, Body=b"content")["ETag"] == '"PUT"'
+        assert client.get_object(**which)["Body"].read() == b"content"
+        assert client.head_object(**which)["ETag"] == '"HEAD"'
+        assert client.delete_object(**which)["ResponseMetadata"]["HTTPHeaders"]["etag"] == '"DELETE"'
+        server.shutdown()
 
 
 def test_guard_without_the_insides_of_the_sdk_stays_away():
