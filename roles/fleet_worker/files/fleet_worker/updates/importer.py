@@ -116,7 +116,8 @@ class BroadcastImporter:
                     plan = importer.apply()
                 elif order.function == IMPORT:
                     importer.remember()
-                for warning in (*plan.warnings, *importer.report.warnings, *mirror.remarks):
+                done = importer.report
+                for warning in (*plan.warnings, *done.warnings, *done.removal.warnings, *mirror.remarks):
                     LOG.warning("update", function=order.function, model=name.short, warning=warning)
                 change = plan.models[0]
                 result: Mapping[str, Any] = {
@@ -127,9 +128,9 @@ class BroadcastImporter:
                     "blobs_downloaded": len(plan.of(ADD, REPLACE)),
                     "blobs_skipped": len(plan.of(KEEP)),
                     "bytes": plan.bytes_to_transfer,
-                    **({"bytes_from_peers": importer.report.bytes_from_neighbours} if self._transfer else {}),
+                    **({"bytes_from_peers": done.bytes_from_neighbours} if self._transfer else {}),
                 }
-                peers = sorted(importer.report.neighbours, key=lambda one: one["state"] == GOOD)
+                peers = sorted(done.neighbours, key=lambda one: one["state"] == GOOD)
             LOG.info("update", function=order.function, **result)
             return NodeReport(self._node, DONE, {**result, **({"peers": peers[:PEERS]} if self._transfer else {})})
         except CollectionError as error:

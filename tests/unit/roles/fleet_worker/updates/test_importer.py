@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fleet_worker._fleet.broadcasts import FAILED, IMPORT, PLAN, Order
 from fleet_worker._mirror.models.import_report import ImportReport
+from fleet_worker._mirror.models.model_removal import Removal
 from fleet_worker._mirror.models.plan import ModelChange, Plan
 from fleet_worker._mirror.models.signature_check import ModelUnsignedError
 from fleet_worker._mirror.signing.policy import SignaturePolicy
@@ -100,3 +101,34 @@ def test_report_names_peers_that_went_wrong_before_those_that_gave_most(
     assert result["bytes_from_peers"] == 7
     assert [peer["peer"] for peer in result["peers"]] == ["liar", *(f"gpu-{number}" for number in range(19))]
     assert updates.progress == "1.5 MB of 2.0 MB, 1.5 MB from neighbours"
+
+
+def test_warnings_of_the_plan_the_import_its_removals_and_the_mirror_are_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    logged: list[str] = []
+
+    class Importer:
+        report = ImportReport(warnings=["import"], removal=Removal(warnings=["removal"]))
+
+        def __init__(self, *_parts: Any, **_options: Any) -> None:
+            pass
+
+        def demand_signatures(self, _policy: SignaturePolicy) -> None:
+            pass
+
+        def plan(self) -> Plan:
+            return Plan((ModelChange(ModelName.parse("m"), None, None),), warnings=("plan",))
+
+        def remember(self) -> None:
+            pass
+
+    def note(_event: str, *, warning: str = "", **_fields: Any) -> None:
+        logged.append(warning)
+
+    monkeypatch.setattr(importer, "LOG", SimpleNamespace(info=lambda _event, **_fields: None, warning=note))
+    monkeypatch.setattr(importer, "ModelImport", Importer)
+    monkeypatch.setattr(importer, "Mirror", lambda _settings: SimpleNamespace(remarks=["mirror"]))
+    mirror: Any = None
+    importer.BroadcastImporter("gpu-01", mirror, StoreSettings(str(tmp_path)), ("*",)).carry_out(Order(IMPORT, "m"))
+    assert logged == ["plan", "import", "removal", "mirror"]
