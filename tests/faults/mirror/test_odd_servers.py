@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from module_in_process import WAYS
 from odd_judge import judge
 from odd_s3.catalogue import odd_servers
-from odd_s3.oddities import Compressed, Element, Header, Instead, Length, Listing, Manner
+from odd_s3.oddities import Compressed, Element, Header, Http, Instead, Length, Listing, Manner
 from odd_tasks import PREFIXES, TASKS
 
 #: Pages of two entries, with nothing that says where the next one begins.
@@ -39,6 +39,7 @@ DEAF = (*NO_TOKENS, Manner(name="hears_start_after", value=False))
 @example(oddities=(Header(name="ETag"),), way="sdk", prefix="ollama/models", recorded=True)
 @example(oddities=(Element("listing", name="ETag", inside=True),), way="sdk", prefix="ollama/models", recorded=True)
 @example(oddities=(Length(told="chunked"),), way="sdk", prefix="ollama/models", recorded=True)
+@example(oddities=(Http("anything", form="interim"),), way="sdk", prefix="ollama/models", recorded=True)
 @example(oddities=(Compressed(polite=False),), way="direct", prefix="ollama/models", recorded=True)
 @example(oddities=(Instead(),), way="direct", prefix="ollama/models", recorded=True)
 @example(oddities=(Instead("manifest", status=404, body="proxy"),), way="sdk", prefix="ollama/models", recorded=True)
