@@ -254,6 +254,8 @@ class Fleet:
             self._share(moving)
             for flow in moving:
                 flow.left -= flow.rate * self.step
+                if flow.source is not None:
+                    flow.node.watch.pace.received(int(flow.rate * self.step))
             self.flows = [flow for flow in self.flows if flow.left > 0]
             for flow in moving:
                 if flow.left <= 0:

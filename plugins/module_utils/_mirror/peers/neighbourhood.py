@@ -97,7 +97,7 @@ class Watch:
     """The neighbours' pieces of one blob, which a thread keeps up to date.
 
     :param settles: whether to wait for other imports that begin now.
-    :ivar pace: the pace of the mirror, which the swarm notes.
+    :ivar pace: the pace of the mirror and the neighbours, which the swarm notes.
     :ivar changes: the number of finished rounds.
     :ivar readers: the sorted names of the imports that may read the mirror.
     :ivar importers: the number of running imports of the blob, this one included.

@@ -10,7 +10,8 @@ because the rarest pieces of all have just arrived at a single node: if all node
 nodes would be full and the links of others idle.
 
 A node reads only the pieces from the mirror that belong to it (``neighbourhood.py``), unless it gets no piece for a
-while. A piece that takes long is requested a second time from another source.
+while. If its neighbours are slow, and the mirror is not (``pace.py``), one thread reads from the mirror. A piece that
+takes long is requested a second time from another source.
 """
 
 from __future__ import annotations
@@ -188,6 +189,7 @@ class Swarm:
             self._file.claim(number)
             return partial(self._read_mirror, number)
         neighbour.reading += 1
+        self._watch.pace.neighbour_begins(now)
         return partial(self._read_neighbour, number, neighbour)
 
     def _from_neighbours(self, sources: list[Neighbour]) -> tuple[Optional[int], Optional[Neighbour]]:
@@ -218,7 +220,16 @@ class Swarm:
             return None
         if alone:
             return _some(self._needed, 1)[0] if self._needed else None
-        return self._own_piece() if self._needed else None
+        if not self._needed:
+            return None
+        number = self._own_piece()
+        if (
+            number is None
+            and not self._mirror_requests
+            and self._watch.pace.mirror_is_faster(self._watch.importers, now)
+        ):
+            number = min(_some(self._needed), key=lambda one: (self._watch.spread(one), random.random()))  # noqa: S311
+        return number
 
     def _most_mirror_requests(self, alone: bool) -> int:
         if alone:
@@ -350,9 +361,12 @@ class Swarm:
 
     def _end(self, number: int, source: Optional[Neighbour]) -> None:
         """Record the end of a request. The caller holds the lock."""
+        now, pace = time.monotonic(), self._watch.pace
         if source is None:
             start, stop = self._file.pieces.bounds(number)
-            self._watch.pace.mirror_ended(number, stop - start if self._file.present[number] else 0, time.monotonic())
+            pace.mirror_ended(number, stop - start if self._file.present[number] else 0, now)
+        else:
+            pace.neighbour_ended(now)
         under_way = self._under_way[number]
         under_way.sources.remove(source)
         if not under_way.sources:
@@ -383,8 +397,10 @@ class Swarm:
             got += count
             if from_neighbour and waited > SLOW_AFTER and got < LEAST_RATE * waited:
                 raise NeighbourError(f"it sent {got} bytes in {waited:.0f} s, less than {LEAST_RATE // 1024} KiB/s")
-            if not from_neighbour:
-                with self._lock:
+            with self._lock:
+                if from_neighbour:
+                    self._watch.pace.received(count)
+                else:
                     self.from_mirror += count
             self._on_bytes(count, from_neighbour)
             debt = self._bandwidth.spend(count)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorUnreachableError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood, pace
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
     FAILED,
@@ -298,6 +298,47 @@ def test_run_import_of_a_neighbour_that_hangs_loses_its_pieces_to_this_node(file
         swarm._watch.stop()
     assert file.digest() == DIGEST
     assert sorted(source.opened) == list(range(PIECES))
+
+
+class Slow(Bytes):
+    """Bytes that come at 640 KiB a second."""
+
+    def readinto(self, view):
+        time.sleep(0.05)
+        return super().readinto(view[: 32 * 1024])
+
+
+@pytest.fixture
+def slow_neighbour(monkeypatch):
+    """A neighbour with the whole blob, which is slow to a node that judges soon."""
+    monkeypatch.setattr(pace, "SLOW", 100 * MIB)
+    monkeypatch.setattr(pace, "WINDOW", 0.2)
+    slow = ScriptedNeighbour("slow")
+    slow.open = lambda _pieces, start, stop: Slow(CONTENT[start:stop])
+    return slow
+
+
+def test_run_neighbours_are_slower_than_the_mirror_one_thread_reads_the_mirror(file, slow_neighbour):
+    source = MirrorSource()
+    swarm = swarm_of(file, source, [slow_neighbour])
+    finished(swarm)
+    assert file.digest() == DIGEST
+    assert len(source.opened) >= 3 and swarm.from_neighbours > 0
+
+
+def test_run_neighbours_and_mirror_are_slow_reads_one_piece_of_the_mirror(file, slow_neighbour):
+    """The piece shows that the mirror would not help."""
+    source = MirrorSource()
+    right = source.open
+    source.open = lambda start, stop: right(start, stop) and Slow(CONTENT[start:stop])
+    finished(swarm_of(file, source, [slow_neighbour]))
+    assert file.digest() == DIGEST
+    assert len(source.opened) == 1
+
+
+def test_run_mirror_does_not_answer_slow_neighbours_bring_the_blob(file, slow_neighbour):
+    finished(swarm_of(file, MirrorSource(broken=10_000), [slow_neighbour]))
+    assert file.digest() == DIGEST
 
 
 def test_run_mirror_breaks_off_pieces_come_again(file):
