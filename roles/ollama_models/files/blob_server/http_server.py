@@ -23,16 +23,22 @@ from ._mirror.peers.piece_list import LONGEST_PIECE
 from ._mirror.peers.signature import RequestSigner
 from ._mirror.transfer.bandwidth import Bandwidth
 from ._ollama.errors import CollectionError
+from .connections import Connections
 from .library import Library, SharedBlob
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: Seconds for which a connection may be silent.
+#: Seconds for which a connection may be silent, or wait for its next request.
 SILENCE = 30.0
 
-#: Bytes of an answer that are sent before the limits are looked at again.
+#: Seconds for the first request of a connection. Only a signed request gives its connection the longer time.
+FIRST_REQUEST = 10.0
+
+#: Bytes of an answer that are sent before the limits are looked at again, and the seconds for them: 8 KiB a second,
+#: half of what a receiver demands. A slower receiver would hold one of the few uploads for hours.
 PART = 256 * 1024
+PART_SECONDS = 32.0
 
 #: Connections beside those that send bytes: of neighbours that only look, or keep one for the next piece.
 _LOOKS = 512
@@ -72,7 +78,7 @@ class BlobServer(ThreadingHTTPServer):
         self.bandwidth = Bandwidth(rate)
         self.uploads = threading.BoundedSemaphore(uploads)
         self._tls = tls
-        self._connections = threading.BoundedSemaphore(uploads + _LOOKS)
+        self.connections = Connections(uploads + _LOOKS)
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -82,25 +88,35 @@ class BlobServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a separate thread, unless there are too many connections."""
-        if self._connections.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self.connections.enter(client_address):
             with contextlib.suppress(OSError):
                 if self._tls is None:
                     request.setblocking(False)
                     request.send(_BUSY)
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.connections.leave(client_address)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection."""
         try:
             with contextlib.suppress(OSError):
-                request.settimeout(SILENCE)
+                request.settimeout(FIRST_REQUEST)
+                # Or a slow receiver could have more unsent bytes than it takes in the time for a part.
+                request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PART)
                 # The handshake runs on this thread, so a client that does not finish it delays no other client.
                 wrapped = self._tls.wrap_socket(request, server_side=True) if self._tls else request
                 super().process_request_thread(wrapped, client_address)
         finally:
-            self._connections.release()
+            self.connections.leave(client_address)
+
+    def service_actions(self) -> None:
+        """End the connections whose clients are late; called twice a second."""
+        self.connections.cut()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log no broken connections, because neighbours come and go."""
@@ -113,6 +129,12 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = SILENCE
     disable_nagle_algorithm = True
+    _trusted = False
+
+    def handle_one_request(self) -> None:
+        """Wait for a request, and answer it."""
+        self._allow(SILENCE if self._trusted else FIRST_REQUEST)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         """Answer a request."""
@@ -120,6 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.signer.accepts(self.path, headers):
             self._say(401)
             return
+        self._trusted = True
+        self.server.connections.trust(self.client_address)
+        self._allow(SILENCE)
         found = _TARGET.fullmatch(self.path)
         if found is None:
             self._say(404)
@@ -180,6 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
                     # The neighbour asks another one for the rest.
                     self.close_connection = True
                     return
+                self._allow(PART_SECONDS)
                 count = self.connection.sendfile(file, start, min(PART, stop - start))
                 if not count:
                     self.close_connection = True
@@ -187,13 +213,19 @@ class _Handler(BaseHTTPRequestHandler):
                 start += count
                 debt = self.server.bandwidth.spend(count)
                 if debt:
+                    self._allow(debt + PART_SECONDS)
                     time.sleep(debt)
+
+    def _allow(self, seconds: float) -> None:
+        self.server.connections.allow(self.client_address, self.connection, seconds)
 
     def _say(self, status: int) -> None:
         self.send_response(status)
         self.send_header("Content-Length", "0")
         if status == 503:
             self.send_header("Retry-After", "1")
+        if status == 401:
+            self.send_header("Connection", "close")
         self.end_headers()
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives it
