@@ -8,8 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from ansible.template import trust_as_template
 
+COMMAND = "ansible.builtin.command"
 TASKS = Path(__file__).resolve().parents[3] / "roles/fleet_broker/tasks"
 
 
@@ -33,3 +36,28 @@ def test_nothing_that_rabbitmq_reads_is_written_before_the_last_refusal() -> Non
     writes = [place for place, task in enumerate(install) if "notify" in task]
     assert refusals
     assert max(refusals) < min(writes)
+
+
+def test_rabbitmq_is_started_in_its_service_before_the_run_waits_for_it() -> None:
+    install = tasks("install.yml")
+    started = next(place for place, task in enumerate(install) if "start_app" in str(task.get(COMMAND)))
+    waited = next(place for place, task in enumerate(install) if "await_startup" in str(task.get(COMMAND)))
+    assert started < waited
+
+
+@pytest.mark.parametrize(
+    "answer, starts",
+    [
+        ({"stdout": "false\n"}, True),
+        ({"stdout": "true\n"}, False),
+        # The service does not answer, or the task was skipped.
+        ({"rc": 69, "stdout": ""}, False),
+        ({"skipped": True}, False),
+    ],
+)
+def test_rabbitmq_is_started_in_its_service_when_it_was_stopped_there(
+    evaluate: Any, answer: dict[str, Any], starts: bool
+) -> None:
+    start = next(task for task in tasks("install.yml") if "start_app" in str(task.get(COMMAND)))
+    condition = trust_as_template("{{ " + start["when"] + " }}")
+    assert evaluate("fleet_broker", "condition", condition=condition, __fleet_broker_app=answer) is starts
