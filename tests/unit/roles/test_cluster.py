@@ -77,6 +77,7 @@ def refusal(evaluate: Any, options: Mapping[str, Any]) -> Optional[str]:
         (REINSTALLED, HOSTS, "hub1", "rabbit@hub2 counts rabbit@hub1 as a member"),
         (REINSTALLED, HOSTS, "hub2", "rabbitmqctl forget_cluster_node rabbit@hub1."),
         (REINSTALLED, HOSTS, "hub1", "join_cluster rabbit@hub2 &&"),
+        (REINSTALLED, HOSTS, "hub1", "start_app && rabbitmq-queues grow rabbit@hub1 all."),
         (REINSTALLED, HOSTS[:2], "hub1", "rabbit@hub2 counts rabbit@hub1 as a member"),
         (REINSTALLED, HOSTS[:1], "hub1", "hub2, hub3 of fleet_broker_cluster could not be asked"),
         (FORGOTTEN, HOSTS[:1], "hub1", "hub2, hub3 of fleet_broker_cluster could not be asked"),
@@ -94,6 +95,53 @@ def test_cluster_whose_members_may_disagree_is_refused(
 ) -> None:
     refused = refusal(evaluate, options_of(host, known, run, check, run))
     assert (refused is None) if reason is None else reason in str(refused)
+
+
+#: What rabbitmq-queues prints (4.0, then 3.10). It ends with 0 each time.
+NONE_LEFT = "\n"
+HEADER = "vhost\tname\tsize\tresult\n"
+GROWN = f"{HEADER}/\tllm.one\t2\tok\n"
+NO_LEADER = f"{HEADER}/\tllm.one\t2\tok\n/\tllm.two\t1\terror: {{no_more_servers_to_try,[{{error,noproc}}]}}\n"
+NO_LEADER_3 = f"error: {{no_more_servers_to_try,[{{error,noproc}}]}}{HEADER}/\tllm.two\t1\tok\n/\tllm.one\t2\tok\n"
+
+
+def growing() -> dict[str, Any]:
+    return next(task for task in yaml.safe_load(JOIN.read_text()) if "grow" in str(task.get("ansible.builtin.command")))
+
+
+@pytest.mark.parametrize(
+    "stdout, code, done, changed",
+    [
+        (NONE_LEFT, 0, True, False),
+        (GROWN, 0, True, True),
+        (NO_LEADER, 0, False, True),
+        (NO_LEADER_3, 0, False, True),
+        ("", 64, False, False),
+    ],
+)
+def test_queues_grow_until_each_has_a_member(evaluate: Any, stdout: str, code: int, done: bool, changed: bool) -> None:
+    answer = {"rc": code, "stdout": stdout}
+    for name, value in (("until", done), ("changed_when", changed)):
+        condition = trust_as_template("{{ " + growing()[name] + " }}")
+        assert evaluate("fleet_broker", "condition", condition=condition, __fleet_broker_grown=answer) is value
+
+
+@pytest.mark.parametrize(
+    "joined, vhosts", [({"changed": True}, ".*"), ({"changed": False}, r"^/a\.b$"), ({"skipped": True}, r"^/a\.b$")]
+)
+def test_all_queues_grow_to_a_node_that_joins_and_later_those_of_the_fleet(
+    evaluate: Any, joined: dict[str, Any], vhosts: str
+) -> None:
+    command = growing()["ansible.builtin.command"]["argv"]
+    found = evaluate(
+        "fleet_broker",
+        "command",
+        command=[trust_as_template(word) for word in command],
+        facts={"hostname": "hub2"},
+        fleet_broker_vhost="/a.b",
+        __fleet_broker_joined=joined,
+    )
+    assert found == ["rabbitmq-queues", "--quiet", "grow", "rabbit@hub2", "all", "--vhost-pattern", vhosts]
 
 
 def test_check_mode_passes_hosts_of_the_run_that_have_no_broker_yet(evaluate: Any) -> None:
