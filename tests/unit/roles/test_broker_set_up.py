@@ -13,7 +13,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from sound_values import SOUND
 
 HOSTS = ("hub1", "hub2", "hub3")
@@ -72,6 +74,24 @@ def test_reason_why_the_definitions_cannot_be_read_is_told_without_the_rest(tmp_
     assert (asked, "fatal: [hub1]" in shown) == (["hub1"], True), shown
     assert STOPPED.rstrip(".") in shown
     assert "with hashes" not in shown
+
+
+@pytest.mark.parametrize(
+    "answer, reason",
+    [
+        # What timeout prints is no answer of RabbitMQ.
+        (
+            {"rc": 127, "stderr_lines": ["timeout: failed to run command"]},
+            "(exit code 127): the host has no rabbitmqctl;",
+        ),
+        ({"rc": 124, "stderr_lines": []}, "(exit code 124): no answer"),
+        ({"rc": 69, "stderr_lines": ["Error: it failed. ", "more"]}, "(exit code 69): Error: it failed"),
+    ],
+)
+def test_reason_fits_what_rabbitmqctl_told(evaluate: Any, answer: dict[str, Any], reason: str) -> None:
+    told = evaluate("fleet_broker", "__fleet_broker_unread_definitions", __fleet_broker_exported=answer).strip()
+    assert reason in told
+    assert not told.endswith(".")
 
 
 def test_check_mode_lists_the_whole_set_up_of_a_broker_that_is_stopped(tmp_path: Path, tools: Path) -> None:
