@@ -73,6 +73,22 @@ def check(
     return done.stdout, (tmp_path / "log").read_text().splitlines()
 
 
+@pytest.mark.parametrize(
+    "arguments, options, refused",
+    [
+        ((), {}, True),
+        (("--limit", "hub2"), {}, False),
+        ((), {"fleet_broker_cluster": ["{{ inventory_hostname }}"]}, False),
+    ],
+)
+def test_several_brokers_are_made_only_on_purpose(
+    tmp_path: Path, tools: Path, arguments: tuple[str, ...], options: Mapping[str, Any], refused: bool
+) -> None:
+    shown, _asked = check(tmp_path, tools, *arguments, **options)
+    assert ("hub1, hub2, hub3 would each become a broker of its own" in shown) is refused, shown
+    assert ("failed=1" in shown) is refused, shown
+
+
 def test_node_outside_the_run_is_not_looked_up(tmp_path: Path, tools: Path) -> None:
     options = {"fleet_broker_cluster": list(HOSTS), "fleet_broker_erlang_cookie": COOKIE}
     shown, asked = check(tmp_path, tools, "--limit", "hub2,hub3", **options)
