@@ -94,3 +94,25 @@ def test_node_outside_the_run_is_not_looked_up(tmp_path: Path, tools: Path) -> N
     shown, asked = check(tmp_path, tools, "--limit", "hub2,hub3", **options)
     assert sorted(set(asked)) == ["lookup host-of-hub2", "lookup host-of-hub3"], shown
     assert "failed=1" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    "cookie, members, refused",
+    [
+        ("B" * 20, 3, True),
+        # A node that is alone restarts alone; and all nodes that were stopped start at once.
+        ("B" * 20, 1, False),
+        ("B" * 20, 0, False),
+        (COOKIE, 3, False),
+    ],
+)
+def test_cookie_of_a_cluster_that_runs_stays(
+    tmp_path: Path, tools: Path, cookie: str, members: int, refused: bool
+) -> None:
+    options = {"fleet_broker_cluster": list(HOSTS), "fleet_broker_erlang_cookie": COOKIE}
+    status = json.dumps({"disk_nodes": [f"rabbit@{host}" for host in HOSTS[:members]]}) if members else ""
+    shown, asked = check(tmp_path, tools, status=status, cookie=cookie, **options)
+    assert ("differs from the cookie of the cluster of" in shown) is refused, shown
+    assert ("failed=1" in shown) is refused, shown
+    assert any("status" in line for line in asked) is (cookie != COOKIE)
+    assert "BBBB" not in shown
