@@ -112,7 +112,7 @@ def test_cookie_of_a_cluster_that_runs_stays(
     options = {"fleet_broker_cluster": list(HOSTS), "fleet_broker_erlang_cookie": COOKIE}
     status = json.dumps({"disk_nodes": [f"rabbit@{host}" for host in HOSTS[:members]]}) if members else ""
     shown, asked = check(tmp_path, tools, status=status, cookie=cookie, **options)
-    assert ("differs from the cookie of the cluster of" in shown) is refused, shown
+    assert ("is in a cluster that has another cookie" in shown) is refused, shown
     assert ("failed=1" in shown) is refused, shown
     assert any("status" in line for line in asked) is (cookie != COOKIE)
     assert "BBBB" not in shown
