@@ -30,7 +30,7 @@ options:
     type: str
     default: ""
   status:
-    description: The status document of this node after the requests. A lane of which the node has answered other requests is not a problem.
+    description: The status document of this node after the requests. A lane is not a problem if the node has answered other requests of the lane.
     type: str
     default: ""
 """
