@@ -22,6 +22,7 @@ from fleet_worker._fleet.registry import AVAILABLE, UNAVAILABLE, Offering
 
 Start = Callable[..., WorkerProcess]
 FAST = {"registry": {"heartbeat_interval": 1}}
+BROKER_VARIABLES = Path(__file__).resolve().parents[3] / "roles/fleet_broker/vars/main.yml"
 
 
 def source(folder: Path, broker: Any, **options: Any) -> Path:
@@ -108,6 +109,26 @@ def test_inventory_of_live_nodes_has_their_variables_and_groups(
     assert variables["fleet_models"] == [CHAT_MODEL]
     assert variables["fleet_worker_version"] == "1.0.0"
     assert [entry["status"] for entry in variables["fleet_lanes"]] == ["available", "degraded"]
+
+
+def test_inventory_of_the_observer_of_the_broker_role_needs_no_further_permission(
+    clean_broker: Any, tmp_path: Path
+) -> None:
+    variables = yaml.safe_load(BROKER_VARIABLES.read_text())
+    rights = {
+        right: variables["__fleet_broker_observer"][right].replace(
+            "{{ __fleet_broker_replies }}", variables["__fleet_broker_replies"]
+        )
+        for right in ("configure", "write", "read")
+    }
+    clean_broker.ctl("add_user", "observer", "only-listens")
+    try:
+        clean_broker.ctl("set_permissions", "observer", *rights.values())
+        with announced(clean_broker, **{"gpu-01": AVAILABLE}):
+            path = source(tmp_path, clean_broker, broker_username="observer", broker_password="only-listens")
+            assert listed(path)["fleet"]["hosts"] == ["gpu-01"]
+    finally:
+        clean_broker.ctl("delete_user", "observer")
 
 
 def test_inventory_node_without_a_version_is_in_a_group_of_its_own_in_strict_mode_too(
