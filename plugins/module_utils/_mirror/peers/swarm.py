@@ -37,6 +37,7 @@ from .neighbourhood import READERS, Watch
 from .piece_file import PieceFile
 from .piece_list import PieceListError
 from .piece_marks import PRESENT
+from .share import Share
 
 #: The most requests to the mirror at the same time while neighbours import the same blob, with few and many readers.
 MIRROR_REQUESTS = 2
@@ -53,17 +54,13 @@ PART = 512 * 1024
 #: The number of random pieces among which the rarest is chosen. The choice costs the same for 100 and 10,000 pieces.
 SAMPLE = 24
 
-#: The parts of a blob. A node reads its pieces from the mirror part by part, and in random order within a part. So the
-#: pieces come nearly in order, and the hash of the whole can keep up. If two nodes disagree for a moment on who owns a
-#: piece, the random order makes it unlikely that both read it.
+#: The parts of a blob. A node reads its pieces from the mirror part by part (``share.py``). So the pieces come nearly
+#: in order, and the hash of the whole can keep up.
 PARTS = 8
 
 #: The parts from the first missing piece on that a node requests first, because the hash of the whole waits for the
 #: first missing piece. With fewer parts, all nodes would request the same pieces at the same time.
 NEAR = 2
-
-#: Seconds after which a node checks again those of its pieces that another node had or was reading.
-SECOND_LOOK = 2.0
 
 #: Seconds without a new piece after which a node reads a piece of another node that no node seems to read.
 PATIENCE = 4.0
@@ -129,10 +126,7 @@ class Swarm:
         self._mirror_failures = 0
         self._mirror_rests_until = 0.0
         self._starved_since: Optional[float] = None
-        self._owned: list[int] = []  # the pieces that belong to this node
-        self._owned_among: tuple[str, ...] = ()  # the readers among which this node owns these pieces
-        self._unread: list[int] = []  # the owned pieces that are not checked yet
-        self._unread_since = 0.0
+        self._share = Share(file, watch, self._part)
         self._error: Optional[BaseException] = None
 
     def run(self) -> None:
@@ -243,21 +237,10 @@ class Swarm:
 
     def _own_piece(self) -> Optional[int]:
         """Return a piece of this node that no node has or reads; after a while without a new piece, any piece."""
-        readers, me = self._watch.readers, self._file.importer
         now = time.monotonic()
-        if readers != self._owned_among:
-            self._owned_among = readers
-            mine = _numbers(self._needed) if me in readers else []
-            self._owned = [number for number in mine if self._watch.owner(number) == me]
-            self._owned.sort(key=lambda number: (-(number // self._part), random.random()))  # noqa: S311
-            self._unread, self._unread_since = list(self._owned), now
-        elif not self._unread and now - self._unread_since > SECOND_LOOK:
-            # A neighbour that had a piece, or was reading it, may have died or lied since.
-            self._unread, self._unread_since = [one for one in self._owned if not self._file.present[one]], now
-        while self._unread:
-            number = self._unread.pop()
-            if not self._file.present[number] and number not in self._under_way and not self._watch.spread(number):
-                return number
+        number = self._share.pick(self._needed, now)
+        if number is not None:
+            return number
         if self._under_way:
             return None
         self._starved_since = self._starved_since or now
@@ -418,8 +401,3 @@ def _some(pieces: int, most: int = SAMPLE) -> list[int]:
         rest = pieces >> start
         found.add(start + (rest & -rest).bit_length() - 1)
     return list(found)
-
-
-def _numbers(pieces: int) -> list[int]:
-    """Return the numbers of all pieces from bits."""
-    return [number for number, digit in enumerate(bin(pieces)[:1:-1]) if digit == "1"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorUnreachableError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood, pace
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood, pace, share
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
     FAILED,
@@ -142,9 +142,9 @@ def file(tmp_path):
         made.suspend()
 
 
-def swarm_of(file, source, neighbours=(), readers=None):
+def swarm_of(file, source, neighbours=(), readers=None, watch=None):
     transfer = Transfer(DIGEST, len(CONTENT), source, target=None)
-    watch = ScriptedWatch(list(neighbours), file.importer, readers and readers(file.importer))
+    watch = watch or ScriptedWatch(list(neighbours), file.importer, readers and readers(file.importer))
     return Swarm(transfer, file, watch, concurrency=4, bandwidth=Bandwidth(None))
 
 
@@ -207,7 +207,7 @@ def test_run_piece_of_another_reader_is_left_to_that_reader(file):
 
 def test_run_neighbour_that_lies_is_found_out_at_once_and_its_pieces_come_from_the_mirror(file, monkeypatch):
     monkeypatch.setattr(swarm_file, "PATIENCE", 1000.0)
-    monkeypatch.setattr(swarm_file, "SECOND_LOOK", 0.05)
+    monkeypatch.setattr(share, "SECOND_LOOK", 0.05)
     source = MirrorSource()
     liar = ScriptedNeighbour("liar", content=bytes(len(CONTENT)))
     empty = ScriptedNeighbour("empty", marks=b"0" * PIECES, importer="f" * 16)
@@ -220,7 +220,7 @@ def test_run_neighbour_that_lies_is_found_out_at_once_and_its_pieces_come_from_t
 
 
 def test_run_neighbour_that_hangs_up_costs_its_pieces_nothing(file, monkeypatch):
-    monkeypatch.setattr(swarm_file, "SECOND_LOOK", 0.05)
+    monkeypatch.setattr(share, "SECOND_LOOK", 0.05)
     monkeypatch.setattr(swarm_file, "PATIENCE", 0.1)
     monkeypatch.setattr(swarm_file, "STARVATION", 0.2)
     finished(swarm_of(file, MirrorSource(), [ScriptedNeighbour("broken", content=None)]))
@@ -232,8 +232,7 @@ def test_run_neighbour_that_died_with_the_whole_blob_leaves_the_pieces_to_the_mi
     monkeypatch.setattr(neighbour_file, "LONGEST_REST", 0.05)
     dead = ScriptedNeighbour("dead", content=None)
     source = MirrorSource()
-    swarm = swarm_of(file, source, [dead])
-    swarm._watch = Watch([dead], file.pieces, file.importer)
+    swarm = swarm_of(file, source, watch=Watch([dead], file.pieces, file.importer))
     finished(swarm)
     assert file.digest() == DIGEST
     assert dead.verdict == FAILED
@@ -250,8 +249,7 @@ def test_run_neighbour_that_is_always_busy_does_not_keep_the_node_from_the_mirro
 
     busy.open = refused
     source = MirrorSource()
-    swarm = swarm_of(file, source, [busy])
-    swarm._watch = Watch([busy], file.pieces, file.importer)
+    swarm = swarm_of(file, source, watch=Watch([busy], file.pieces, file.importer))
     finished(swarm)
     assert file.digest() == DIGEST
     assert sorted(source.opened) == list(range(PIECES))
@@ -270,8 +268,7 @@ def test_run_neighbour_that_sends_byte_by_byte_is_left_alone_and_named(file, mon
 
     slow.open = lambda _pieces, start, stop: Trickle(CONTENT[start:stop])
     source = MirrorSource()
-    swarm = swarm_of(file, source, [slow])
-    swarm._watch = Watch([slow], file.pieces, file.importer)
+    swarm = swarm_of(file, source, watch=Watch([slow], file.pieces, file.importer))
     finished(swarm)
     assert file.digest() == DIGEST
     assert (slow.verdict, slow.received) == (FAILED, 0)
@@ -284,13 +281,12 @@ def test_run_import_of_a_neighbour_that_hangs_loses_its_pieces_to_this_node(file
     """Its process is stopped, or does not reach the mirror, while the service of its node goes on."""
     for name, seconds in (("STUCK", 0.3), ("ROUND", 0.05), ("SETTLE", 0.05)):
         monkeypatch.setattr(neighbourhood, name, seconds, raising=False)
-    monkeypatch.setattr(swarm_file, "SECOND_LOOK", 0.05)
+    monkeypatch.setattr(share, "SECOND_LOOK", 0.05)
     monkeypatch.setattr(swarm_file, "PATIENCE", 1000.0)
     hung = ScriptedNeighbour("hung", marks=marks, importer="f" * 16)
     hung.look = lambda _pieces: View(marks, "f" * 16)
     source = MirrorSource()
-    swarm = swarm_of(file, source)
-    swarm._watch = Watch([hung], file.pieces, file.importer)
+    swarm = swarm_of(file, source, watch=Watch([hung], file.pieces, file.importer))
     swarm._watch.start()
     try:
         finished(swarm)
@@ -445,7 +441,7 @@ def test_own_pieces_come_part_by_part(file, monkeypatch):
     swarm = swarm_of(file, MirrorSource(), [other], lambda me: (me,))
     orders = set()
     for _turn in range(20):
-        swarm._owned_among = ()
+        swarm._share._among = ()
         orders.add(tuple(swarm._own_piece() for _piece in range(PIECES)))
     assert {tuple(number // 3 for number in order) for order in orders} == {(0, 0, 0, 1, 1, 1, 2, 2, 2)}
     assert len(orders) > 1
@@ -488,7 +484,7 @@ def test_pieces_as_bits_are_those_of_the_marks(numbers):
     for number in numbers:
         marks[number] = PRESENT
     pieces = pieces_in(bytes(marks))
-    assert set(swarm_file._numbers(pieces)) == numbers
+    assert set(share.numbers_of(pieces)) == numbers
     assert set(swarm_file._some(pieces)) <= numbers
     assert swarm_file._some(1 << min(numbers)) == [min(numbers)]
 
