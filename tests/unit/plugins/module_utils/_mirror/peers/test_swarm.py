@@ -297,24 +297,31 @@ def test_run_import_of_a_neighbour_that_hangs_loses_its_pieces_to_this_node(file
 
 
 class Slow(Bytes):
-    """Bytes that come at 640 KiB a second."""
+    """Bytes of which 32 KiB come every few milliseconds."""
+
+    def __init__(self, content, pause=0.05):
+        super().__init__(content)
+        self._pause = pause
 
     def readinto(self, view):
-        time.sleep(0.05)
+        time.sleep(self._pause)
         return super().readinto(view[: 32 * 1024])
 
 
 @pytest.fixture
 def slow_neighbour(monkeypatch):
-    """A neighbour with the whole blob, which is slow to a node that judges soon."""
+    """A neighbour with the whole blob, slow for a node that judges soon. Its first piece comes before the others."""
     monkeypatch.setattr(pace, "SLOW", 100 * MIB)
     monkeypatch.setattr(pace, "WINDOW", 0.2)
+    monkeypatch.setattr(pace, "REMEMBERED", 1000)
     slow = ScriptedNeighbour("slow")
-    slow.open = lambda _pieces, start, stop: Slow(CONTENT[start:stop])
+    pauses = iter([0.01])
+    slow.open = lambda _pieces, start, stop: Slow(CONTENT[start:stop], next(pauses, 0.05))
     return slow
 
 
-def test_run_neighbours_are_slower_than_the_mirror_one_thread_reads_the_mirror(file, slow_neighbour):
+def test_run_neighbours_are_slower_than_the_mirror_one_thread_reads_the_mirror(file, slow_neighbour, monkeypatch):
+    monkeypatch.setattr(pace, "FASTER", 0.01)  # whatever else the machine does during the first read
     source = MirrorSource()
     swarm = swarm_of(file, source, [slow_neighbour])
     finished(swarm)
