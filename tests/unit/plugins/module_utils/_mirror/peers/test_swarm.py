@@ -297,7 +297,7 @@ def test_run_import_of_a_neighbour_that_hangs_loses_its_pieces_to_this_node(file
 
 
 class Slow(Bytes):
-    """Bytes of which 32 KiB come every few milliseconds."""
+    """A stream that gives 32 KiB every few milliseconds."""
 
     def __init__(self, content, pause=0.05):
         super().__init__(content)
