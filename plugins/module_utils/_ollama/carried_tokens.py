@@ -24,7 +24,7 @@ _KEPT_FIRST = 4096
 
 #: Bytes at the end of a large answer to search for the counts, and the pattern of a count.
 _TAIL = 1000
-_COUNT = re.compile(rb'"([a-z_]+)": ?([0-9]{1,15})\b')
+_COUNT = re.compile(rb'"([a-z_]+)"\s*:\s*([0-9]{1,15})\b')
 
 #: The beginning of an event, with the end of the line before.
 _EVENT = b"\ndata:"
@@ -91,6 +91,8 @@ class TokenCounter:
     def _counts_of_lines(self) -> Optional[tuple[int, int, bool]]:
         """Return the counts of the last line that has some, and whether they are an estimate; None without counts."""
         for line in reversed(bytes(self._end).splitlines()):
+            if _COUNT.search(line) is None:  # parsing each line of a long stream would take 10 ms or more
+                continue
             found = _object(line[5:] if line.startswith(b"data:") else line)
             counts = (0, 0) if found is None else _counts(found)
             if found is not None and found.get("type") == "message_delta" and not counts[0] and counts[1]:

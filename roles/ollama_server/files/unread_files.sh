@@ -22,8 +22,8 @@ newer() { # newer MICROSECONDS PATH...
     [ $# -gt 1 ] || return 0
     since=$(printf '@%d.%06d' "$(($1 / 1000000))" "$(($1 % 1000000))")
     shift
-    # Of a link, the link itself and the file that it leads to.
-    { find "$@" -newerct "$since"; find -H "$@" -newerct "$since"; } 2>/dev/null | sort -u
+    # Of a link, the link itself and the file that it leads to, but nothing in a directory that it leads to.
+    { find "$@" -newerct "$since"; find -H "$@" -maxdepth 0 -newerct "$since"; } 2>/dev/null | sort -u
 }
 
 case $(systemctl is-active "$unit") in active | reloading | activating | deactivating) ;; *) exit 0 ;; esac

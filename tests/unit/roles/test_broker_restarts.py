@@ -53,6 +53,7 @@ def restarted(tmp_path: Path, tools: Path, broken: str, changed: Sequence[str], 
             "ansible_python_interpreter": sys.executable,
             "fleet_broker_cluster": list(HOSTS),
             "fleet_broker_start_timeout": 10,
+            "__fleet_broker_restartable": True,
         },
         "tasks": [
             {"ansible.builtin.debug": {}, "changed_when": "changed", "notify": "Fleet broker changed"},

@@ -79,15 +79,18 @@ def test_link_is_printed_when_it_or_its_file_changed(tmp_path: Path, tools: Path
     """A renewal of a certificate replaces the link, or writes the file behind the link."""
     for name in ("old", "new"):
         (tmp_path / name).write_text("")
-    rewritten, replaced, same = (tmp_path / name for name in ("rewritten", "replaced", "same"))
+    rewritten, replaced, same, folder = (tmp_path / name for name in ("rewritten", "replaced", "same", "folder"))
     rewritten.symlink_to("new")
     same.symlink_to("old")
+    (tmp_path / "release/bin").mkdir(parents=True)
+    folder.symlink_to("release")
     time.sleep(0.02)
     started = microseconds()
     time.sleep(0.02)
     (tmp_path / "new").write_text("x")
     replaced.symlink_to("old")
-    assert unread(tools, rewritten, replaced, same, started=started) == [str(replaced), str(rewritten)]
+    (tmp_path / "release/bin/cache").write_text("")
+    assert unread(tools, rewritten, replaced, same, folder, started=started) == [str(replaced), str(rewritten)]
 
 
 def test_reloaded_file_alone_is_compared_with_the_reload(tmp_path: Path, tools: Path) -> None:

@@ -24,6 +24,7 @@ from ..._ollama.carried_paths import CARRIED_PATHS, asks_for_stream
 from ..._ollama.numbers import whole
 from ..._ollama.option_ranges import RefusedFieldError
 from ..._ollama.text import printable
+from ..._ollama.usage import counted
 from ..carried import CarriedAnswer, CarriedRequest
 from ..errors import UnreadableAnswerError
 from ..lanes import Lane
@@ -266,8 +267,8 @@ def understand(message: Message) -> Union[Piece, Ending]:
         content_type=content_type,
         attempt=attempt,
         pieces=whole(headers.get(DELTAS)),
-        input_tokens=whole(headers.get(INPUT_TOKENS)) or 0,
-        output_tokens=whole(headers.get(OUTPUT_TOKENS)) or 0,
+        input_tokens=counted(whole(headers.get(INPUT_TOKENS))),
+        output_tokens=counted(whole(headers.get(OUTPUT_TOKENS))),
         estimated=headers.get(ESTIMATED) is True,
     )
 

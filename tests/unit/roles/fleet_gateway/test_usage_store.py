@@ -69,6 +69,15 @@ def test_add_to_a_locked_file_does_not_wait_long_and_close_writes(
     assert read_usage(str(tmp_path))[0]["output_tokens"] == 2
 
 
+def test_row_that_no_file_can_have_harms_only_itself(tmp_path: Path) -> None:
+    store = UsageStore(str(tmp_path))
+    store.add("alice", "m:1", 10**19, 1, estimated=False)
+    store.add("alice", "x\ud800", 1, 1, estimated=False)
+    store.add("bob", "m:1", 3, 2, estimated=False)
+    store.close()
+    assert [(row["key"], row["input_tokens"]) for row in read_usage(str(tmp_path))] == [("bob", 3)]
+
+
 def test_new_day_whose_file_cannot_be_read_begins_at_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = UsageStore(str(tmp_path))
     store.add("alice", "m:1", 3, 2, estimated=False)

@@ -80,8 +80,10 @@ def _translated(operation: str, source: Mapping[str, Any], left_out: list[str]) 
             found.setdefault("think", _think(found.pop("thinking"), left_out))
         schema, response_format = found.pop("schema", None), found.pop("response_format", None)
         wanted = schema if schema is not None else response_format
-        if wanted is not None:
-            found["format"] = _format(wanted)
+        form = _format(wanted) if wanted is not None else None
+        # A requester may name Ollama's field, and send the usual default of OpenAI's interface beside it.
+        if wanted is not None and (form is not None or "format" not in found):
+            found["format"] = form
     return found
 
 

@@ -95,7 +95,10 @@ class UsageStore:
         try:
             while self._unwritten:
                 row, numbers = next(iter(self._unwritten.items()))
-                self._database.execute(_ADD, (*row, *numbers))
+                try:
+                    self._database.execute(_ADD, (*row, *numbers))
+                except (OverflowError, UnicodeError) as error:  # no later attempt can write this row
+                    LOG.error("usage_dropped", key=row[1], error=str(error))
                 del self._unwritten[row]
         except sqlite3.Error as error:
             self._fail(error)

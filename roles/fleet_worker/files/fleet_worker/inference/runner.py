@@ -72,6 +72,7 @@ class RequestRunner:
 
     def _answer_overdue(self, request: InFlightRequest, ended: Ended) -> None:
         ended(request, self._handler.expired(request.delivery))
+        request.stop.stop()  # nobody waits for this request any more, and perhaps for the whole call
 
     def _run_in_pool(self, requests: Sequence[InFlightRequest], ended: Ended, free: Callable[[], None]) -> None:
         """Work on requests, in a thread of the pool."""

@@ -94,7 +94,7 @@ def table(state: dict[str, Any]) -> str:
     ]
     rows: list[tuple[object, ...]] = [("LANE", "STATE", "RUNNING", "ANSWERED", "MODEL", "REASON")]
     rows += [
-        (lane["queue"], lane["state"], lane["running"], lane["answered"], lane["model"], lane["reason"] or "-")
+        (lane["queue"], lane["state"], lane["running"], lane.get("answered", "-"), lane["model"], lane["reason"] or "-")
         for lane in state["lanes"]
     ]
     lines += _columns(rows)

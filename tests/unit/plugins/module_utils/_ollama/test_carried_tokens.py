@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama import carried_tokens
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.carried_tokens import TokenCounter
 
 EVENTS = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
@@ -69,6 +70,17 @@ def test_tokens_so_far_are_those_of_the_events_or_lines(begun: bytes, tokens: tu
     for number in range(len(begun)):
         bytewise.add(begun[number : number + 1])
     assert whole.tokens_so_far() == bytewise.tokens_so_far() == tokens
+
+
+def test_tokens_so_far_of_a_long_stream_parse_no_line_without_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All streams of a gateway break off at the same moment when it loses its broker."""
+    counter = TokenCounter()
+    for _number in range(1000):
+        counter.add(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n')
+    parsed: list[bytes] = []
+    monkeypatch.setattr(carried_tokens, "read_json", parsed.append)
+    assert counter.tokens_so_far() == (0, 1000, True)
+    assert parsed == []
 
 
 def test_tokens_of_a_large_answer_are_found_at_its_end() -> None:

@@ -123,6 +123,8 @@ def test_run_of_several_answers_each_at_its_own_deadline(bench: Bench) -> None:
     bench.run([hasty, patient])
     bench.loop.turn(2.0)
     assert bench.said == [(hasty, EXPIRED)]
+    # The shared call ends when all its requests are stopped.
+    assert hasty.stop.stopped and not patient.stop.stopped
 
 
 def test_run_whose_handler_raises_frees_the_slot(bench: Bench) -> None:

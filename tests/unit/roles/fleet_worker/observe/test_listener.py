@@ -196,3 +196,5 @@ def test_status_table_escapes_what_others_have_written() -> None:
     assert not any(line.startswith("FORGED") for line in shown.splitlines())
     shown.encode()
     assert table({"error": hostile}).isprintable()
+    del state["lanes"][0]["answered"]  # an older worker runs, and the link leads to this release already
+    assert table(state)

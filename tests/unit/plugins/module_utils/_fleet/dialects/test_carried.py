@@ -147,6 +147,12 @@ def test_understand_a_content_type_with_a_line_break_drops_it() -> None:
     assert ending.content_type == ""
 
 
+def test_understand_a_count_that_no_answer_has_is_zero() -> None:
+    headers = {carried.STATUS: 200, carried.INPUT_TOKENS: 1e19, carried.OUTPUT_TOKENS: 7}
+    ending = carried.understand(Message(Properties(type=carried.ANSWER), headers, b""))
+    assert isinstance(ending, carried.Ending) and (ending.input_tokens, ending.output_tokens) == (0, 7)
+
+
 def test_cancellation_is_read_by_the_node_that_it_goes_to() -> None:
     reply = cancellation("GPU 01.example", "r-1")
     assert reply.routing_key == control_queue_of("GPU 01.example") == "legionio.control.gpu-01-example"

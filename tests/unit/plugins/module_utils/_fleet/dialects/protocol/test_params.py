@@ -67,6 +67,8 @@ def test_options_are_found_in_all_three_places() -> None:
         ({"stop": ["a"], "params": {"stop_sequences": ["b"]}}, "stop", ["b"]),
         ({"think": False, "params": {"thinking": True}}, "think", True),
         ({"schema": SCHEMA, "params": {"format": "json"}}, "format", "json"),
+        # In one place, the default of OpenAI's interface does not override Ollama's own field.
+        ({"format": "json", "response_format": {"type": "text"}}, "format", "json"),
         # A null counts as absent.
         ({"max_tokens": 100, "params": {"num_predict": None, "options": {"num_predict": None}}}, "num_predict", 100),
         ({"schema": SCHEMA, "params": {"response_format": None}}, "format", SCHEMA),
