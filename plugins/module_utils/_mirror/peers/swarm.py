@@ -72,7 +72,8 @@ STARVATION = 60.0
 SECOND_TRY = 5.0
 SECOND_TRY_OF_MIRROR = 20.0
 
-#: The seconds that a request to a neighbour waits for bytes before its rate counts, and the least bytes per second.
+#: The seconds that a request to a neighbour waits for bytes before its rate counts, and the least bytes per second of
+#: all threads together. The threads may share a slow link, so each of them must receive only its share of this rate.
 #: Bytes that come more slowly hold a thread, and other sources have nearly always more to give.
 SLOW_AFTER = 10.0
 LEAST_RATE = 16 * 1024
@@ -113,7 +114,7 @@ class Swarm:
         self._file = file
         self._watch = watch
         # Each thread has a buffer of one piece, and the pieces of large blobs are long.
-        self._concurrency = min(concurrency, most_buffers(file.pieces.piece_size))
+        self._concurrency = min(concurrency, most_buffers(file.pieces.piece_size), file.lacking)
         self._bandwidth = bandwidth
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
@@ -135,7 +136,7 @@ class Swarm:
         :raises PieceListError: if the bytes of the mirror contradict the list of pieces.
         :raises CollectionError: if the mirror fails, or the file cannot be written.
         """
-        together(self._work, min(self._concurrency, self._file.lacking), "swarm", self._stop)
+        together(self._work, self._concurrency, "swarm", self._stop)
         if self._error is not None:
             raise self._error
 
@@ -378,8 +379,11 @@ class Swarm:
             if not count:
                 raise NeighbourError(f"its answer ended {len(view) - got} bytes early")
             got += count
-            if from_neighbour and waited > SLOW_AFTER and got < LEAST_RATE * waited:
-                raise NeighbourError(f"it sent {got} bytes in {waited:.0f} s, less than {LEAST_RATE // 1024} KiB/s")
+            if from_neighbour and waited > SLOW_AFTER and got * self._concurrency < LEAST_RATE * waited:
+                raise NeighbourError(
+                    f"it sent {got} bytes in {waited:.0f} s to one of {self._concurrency} threads, which means less"
+                    f" than {LEAST_RATE // 1024} KiB/s to all of them"
+                )
             with self._lock:
                 if from_neighbour:
                     self._watch.pace.received(count)

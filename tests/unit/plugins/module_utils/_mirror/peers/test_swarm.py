@@ -16,6 +16,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers impo
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import swarm as swarm_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
     FAILED,
+    GOOD,
     LIED,
     Neighbour,
     NeighbourBusyError,
@@ -142,10 +143,10 @@ def file(tmp_path):
         made.suspend()
 
 
-def swarm_of(file, source, neighbours=(), readers=None, watch=None):
+def swarm_of(file, source, neighbours=(), readers=None, watch=None, concurrency=4):
     transfer = Transfer(DIGEST, len(CONTENT), source, target=None)
     watch = watch or ScriptedWatch(list(neighbours), file.importer, readers and readers(file.importer))
-    return Swarm(transfer, file, watch, concurrency=4, bandwidth=Bandwidth(None))
+    return Swarm(transfer, file, watch, concurrency=concurrency, bandwidth=Bandwidth(None))
 
 
 def finished(swarm, within=20.0):
@@ -274,6 +275,44 @@ def test_run_neighbour_that_sends_byte_by_byte_is_left_alone_and_named(file, mon
     assert (slow.verdict, slow.received) == (FAILED, 0)
     assert "less than 16 KiB/s" in slow.trouble
     assert sorted(source.opened) == list(range(PIECES))
+
+
+class ThreadTime(threading.local):
+    """A clock for each thread, which only the streams of the thread move."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_run_threads_that_share_a_slow_link_do_not_blame_the_neighbour(file, monkeypatch):
+    """Eight threads get 15 KiB a second each. The pace of all of them decides how much the mirror gives."""
+    clock = ThreadTime()
+    monkeypatch.setattr(swarm_file, "time", clock)
+    for name in ("SECOND_TRY", "SECOND_TRY_OF_MIRROR"):
+        monkeypatch.setattr(swarm_file, name, 1_000_000.0)
+
+    class Shared(Bytes):
+        def readinto(self, view):
+            count = super().readinto(view[: 32 * 1024])
+            clock.now += count / (120 * 1024 / 8)
+            return count
+
+    all_run = threading.Barrier(8)
+    slow = ScriptedNeighbour("slow")
+
+    def open_together(_pieces, start, stop):
+        if not clock.now:  # the first request of a thread
+            all_run.wait(20)
+        return Shared(CONTENT[start:stop])
+
+    slow.open = open_together
+    swarm = swarm_of(file, MirrorSource(), [slow], concurrency=8)
+    finished(swarm)
+    assert file.digest() == DIGEST
+    assert (slow.verdict, slow.trouble) == (GOOD, "")
+    assert swarm.from_mirror <= MIB
 
 
 @pytest.mark.parametrize("marks", [b"c" * PIECES, b"0" * PIECES, b"ccc000000"])
