@@ -112,6 +112,11 @@ class Neighbour:
         """Whether the neighbour can be asked now."""
         return self.verdict == GOOD and time.monotonic() >= self._rests_until
 
+    @property
+    def failing(self) -> bool:
+        """Whether the neighbour is not good, or its last request failed. A busy neighbour does not fail."""
+        return self.verdict != GOOD or self._failures > 0
+
     def look(self, pieces: PieceList) -> Optional[View]:
         """Return which pieces of a blob the neighbour has; ``None`` if it neither has nor imports the blob.
 

@@ -128,22 +128,21 @@ class Watch:
         self._looked = dict.fromkeys((one.name for one in neighbours), 0.0)
 
     def start(self) -> None:
-        """Ask all usable neighbours, twice unless one of them has the whole blob; then start the thread."""
+        """Ask the neighbours, twice unless one of them has the whole blob; then start the thread."""
         self.met = False
         random.shuffle(self._neighbours)
         # Daemons, and no ThreadPoolExecutor, whose threads Python joins at its end: a slow neighbour would hold the end
         # of the process.
         for _thread in range(min(ASKERS, len(self._neighbours))):
             threading.Thread(target=self._ask, name="neighbour", daemon=True).start()
-        # The others have failed or lied, or have just failed. Each of them would delay each blob of the import.
-        self._round([one for one in self._neighbours if one.usable], FIRST_ROUND)
+        self._round(self._promising(), FIRST_ROUND)
         whole = any(one.view and not one.view.importer for one in self._neighbours)
         # Only a node that reads the mirror needs to know who else begins now, and no node needs to read the mirror if a
         # neighbour has the whole blob.
         settles = self._settles or self.met
         if settles and not whole and any(one.verdict == GOOD and not one.trouble for one in self._neighbours):
             self._over.wait(SETTLE)
-            self._round([one for one in self._neighbours if one.usable], FIRST_ROUND)
+            self._round(self._promising(), FIRST_ROUND)
         self._thread.start()
 
     def stop(self) -> None:
@@ -179,6 +178,14 @@ class Watch:
     def _work(self) -> None:
         while not self._over.wait(ROUND):
             self._round(self._due(), ROUND)
+
+    def _promising(self) -> list[Neighbour]:
+        """Return the neighbours to ask at the beginning.
+
+        The others have failed or lied, or have just failed. Each of them would delay each blob of the import. A
+        neighbour that is merely busy answers at once, and without its view the node would read the mirror.
+        """
+        return [one for one in self._neighbours if one.usable or not one.failing]
 
     def _due(self) -> list[Neighbour]:
         """Return the neighbours to ask in the next round."""

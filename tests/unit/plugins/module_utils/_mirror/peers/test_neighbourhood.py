@@ -12,8 +12,14 @@ import threading
 import time
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbourhood
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import FAILURES, Neighbour, View
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
+    FAILURES,
+    Neighbour,
+    NeighbourBusyError,
+    View,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood, Watch
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
@@ -133,6 +139,18 @@ def test_start_asks_no_neighbour_that_has_failed_or_rests():
     watch.start()
     watch.stop()
     assert [one.looks for one in (good, failed, resting)] == [1, 0, 0]
+
+
+def test_start_asks_a_neighbour_that_is_only_busy(monkeypatch):
+    """Otherwise the node would seem to be alone, and all its threads would read the mirror."""
+    monkeypatch.setattr(neighbour_file, "BUSY_REST", 60.0)
+    monkeypatch.setattr(neighbourhood, "SETTLE", 0.0)
+    busy = ScriptedNeighbour("busy", View(b"11"))
+    busy.failed(NeighbourBusyError("it is busy"))
+    watch = Watch([busy], PIECES, "e" * 16)
+    watch.start()
+    watch.stop()
+    assert (busy.looks, watch.alone) == (1, False)
 
 
 @pytest.mark.parametrize("view, pauses", [(None, 1), (View(b"10", "f" * 16), 3)])
