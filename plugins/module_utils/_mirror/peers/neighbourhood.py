@@ -124,6 +124,7 @@ class Watch:
         self._jobs: SimpleQueue[Optional[tuple[Neighbour, threading.Semaphore]]] = SimpleQueue()
         self._asked: set[str] = set()  # the names of the neighbours in the queue, or being asked
         self._over = threading.Event()
+        self._ending = threading.Lock()  # after the end, the views belong to the watch over the next blob
         self._thread = threading.Thread(target=self._work, name="neighbours", daemon=True)
         self._looked = dict.fromkeys((one.name for one in neighbours), 0.0)
 
@@ -146,8 +147,9 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread."""
-        self._over.set()
+        """Stop the thread. An answer that comes later changes no view."""
+        with self._ending:
+            self._over.set()
         for _thread in range(ASKERS):
             self._jobs.put(None)
         if self._thread.is_alive():
@@ -258,7 +260,7 @@ class Watch:
         try:
             view = neighbour.look(self._pieces)
         except OSError as error:
-            neighbour.view = None
+            self._show(neighbour, None)
             neighbour.failed(error)
             return
         # The node itself may be among its neighbours.
@@ -267,7 +269,12 @@ class Watch:
         if view is not None and view.importer:
             self._note(view)
         if neighbour.verdict == GOOD:
-            neighbour.view = view
+            self._show(neighbour, view)
+
+    def _show(self, neighbour: Neighbour, view: Optional[View]) -> None:
+        with self._ending:
+            if not self._over.is_set():
+                neighbour.view = view
 
 
 def _importer(neighbour: Neighbour) -> str:

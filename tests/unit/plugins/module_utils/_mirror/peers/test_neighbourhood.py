@@ -18,6 +18,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neig
     FAILURES,
     Neighbour,
     NeighbourBusyError,
+    NeighbourError,
     View,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood, Watch
@@ -192,6 +193,24 @@ def test_watch_asks_a_neighbour_that_has_not_answered_only_once(monkeypatch):
     watch.stop()
     answers.set()
     assert len(begun) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_look_that_ends_after_the_watch_leaves_the_view_of_the_next_blob(fails):
+    """The lists of pieces of the two blobs have different lengths."""
+    slow = ScriptedNeighbour("slow", None)
+    watch, next_view = Watch([slow], PIECES, "e" * 16), View(b"1" * 9)
+
+    def look(_pieces):
+        watch.stop()
+        slow.view = next_view
+        if fails:
+            raise NeighbourError("it hangs up")
+        return View(b"11")
+
+    slow.look = look
+    watch._look(slow)
+    assert slow.view is next_view
 
 
 _ENDS = """
