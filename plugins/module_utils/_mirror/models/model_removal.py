@@ -181,7 +181,14 @@ def _remove_blobs(shelf: Shelf, blobs: Sequence[BlobChange], removal: Removal) -
             break
     # A publication that found these blobs may have written its manifest, and looked at them for the last time, between
     # the look at the manifests and the removal.
-    users = shelf.references().users if gone else {}
+    try:
+        users = shelf.references().users if gone else {}
+    except CollectionError as error:
+        removal.warnings.append(
+            f"Whether a model was put into {shelf.where} while {len(gone)} blobs were removed, and lacks some of them"
+            f" now, is unknown: {error}"
+        )
+        return
     for name in sorted({name for digest in gone for name in users.get(digest, ())}):
         removal.warnings.append(
             f"{name} was put into {shelf.where} while its blobs were removed, and lacks some of them now."

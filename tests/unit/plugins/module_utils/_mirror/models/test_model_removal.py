@@ -162,6 +162,24 @@ def test_removal_model_that_comes_during_the_removal_of_its_blob_is_named(shelf,
     assert warning.startswith("c:latest was put into http://s3.lab while its blobs were removed")
 
 
+def test_removal_that_cannot_look_at_the_models_for_the_last_time_is_done_with_a_warning(shelf, monkeypatch):
+    plan = plan_removal(shelf, [A])
+    remove = shelf.remove_blob
+
+    def unreachable():
+        raise CollectionError("the server does not answer")
+
+    def remove_last(digest):
+        shelf.before_listing = unreachable
+        return remove(digest)
+
+    monkeypatch.setattr(shelf, "remove_blob", remove_last)
+    removal = carry_out_removal(shelf, plan)
+    assert (removal.models, removal.digests) == ([A], [OWN])
+    (warning,) = removal.warnings
+    assert "is unknown: the server does not answer" in warning
+
+
 def test_removal_blobs_of_a_damaged_manifest_stay(shelf):
     shelf.models[C] = b""
     plan = plan_removal(shelf, [C])
