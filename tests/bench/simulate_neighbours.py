@@ -151,6 +151,7 @@ class SimulatedSwarm(swarm.Swarm):
         with self._woken:
             if source is None:
                 self.from_mirror += size
+                self._watch.pace.mirror_received(number, size)
                 self._mirror_requests -= 1
                 self._file.release(number)
             else:

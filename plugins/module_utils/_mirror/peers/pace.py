@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Optional
 
 #: The bytes per second of all neighbours together below which a node may also read the mirror, and how many times
@@ -19,18 +20,29 @@ WINDOW = 20.0
 FEW_IMPORTERS = 4
 
 #: The windows after which the pace of the mirror is unknown again. Until a node knows it, the node reads one piece to
-#: find out. In a fleet whose links are all slow, these reads must stay a small part of all pieces.
+#: find out. In a fleet whose links are all slow, these reads must stay a small part of all pieces. A failed read says
+#: little about the pace.
 REMEMBERED = 30
+REMEMBERED_FAILURE = 1
+
+
+@dataclass
+class _Read:
+    """A running read of a piece from the mirror."""
+
+    since: float
+    received: int = 0
 
 
 class Pace:
     """The pace of one download. The lock of the swarm guards the methods that change it."""
 
     def __init__(self) -> None:
-        self._mirror_reads: dict[int, float] = {}  # when each running read began, by the number of the piece
+        self._mirror_reads: dict[int, _Read] = {}  # by the number of the piece
         self._mirror_seconds = 0.0
         self._mirror_rate = 0.0
         self._mirror_seen = float("-inf")
+        self._mirror_failed = False
         self._requests = 0  # running requests to neighbours
         self._busy_since = 0.0
         self._busy = 0.0  # seconds with such requests in this window, until _busy_since
@@ -39,21 +51,24 @@ class Pace:
 
     def mirror_begins(self, number: int, now: float) -> None:
         """Note that a read of a piece from the mirror begins."""
-        self._mirror_reads[number] = now
+        self._mirror_reads[number] = _Read(now)
 
-    def mirror_ended(self, number: int, size: int, now: float) -> None:
-        """Note the end of a read of a piece from the mirror.
+    def mirror_received(self, number: int, count: int) -> None:
+        """Note bytes of a piece from the mirror."""
+        self._mirror_reads[number].received += count
 
-        :param size: the bytes of the piece; 0 if the read failed.
-        """
-        seconds = now - self._mirror_reads.pop(number)
-        self._mirror_rate, self._mirror_seen = size / max(seconds, 0.001), now
-        if size:
+    def mirror_ended(self, number: int, now: float, *, failed: bool = False) -> None:
+        """Note the end of a read of a piece from the mirror. A read may end early because a neighbour was faster."""
+        read = self._mirror_reads.pop(number)
+        seconds = now - read.since
+        self._mirror_rate, self._mirror_seen = read.received / max(seconds, 0.001), now
+        self._mirror_failed = failed
+        if not failed:
             self._mirror_seconds = max(seconds, self._mirror_seconds / 2)
 
     def mirror_seconds(self, now: float) -> float:
         """Return how long reads of the mirror take or have taken lately; 0 if this node has not read it."""
-        return max([self._mirror_seconds, *(now - since for since in list(self._mirror_reads.values()))])
+        return max([self._mirror_seconds, *(now - read.since for read in list(self._mirror_reads.values()))])
 
     def neighbour_begins(self, now: float) -> None:
         """Note that a request to a neighbour begins."""
@@ -83,6 +98,6 @@ class Pace:
             self._received, self._busy, self._busy_since = 0, 0.0, now
         if self._neighbours_rate is None or self._neighbours_rate >= SLOW:
             return False
-        if now - self._mirror_seen > REMEMBERED * window:
+        if now - self._mirror_seen > (REMEMBERED_FAILURE if self._mirror_failed else REMEMBERED) * window:
             return True
         return self._mirror_rate > FASTER * self._neighbours_rate

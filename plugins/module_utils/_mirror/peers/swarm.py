@@ -305,6 +305,7 @@ class Swarm:
 
     def _read_mirror(self, number: int, buffer: memoryview) -> None:
         version = self._transfer.source.version
+        failed = True
         try:
             # The bytes may have changed on the way, such as in a proxy. Only two wrong answers in a row are believed.
             if not (self._bring(number, buffer) or self._bring(number, buffer)):
@@ -315,6 +316,7 @@ class Swarm:
                     digest=self._transfer.digest,
                 )
             self._mirror_failures = 0
+            failed = False
         except CollectionError as error:
             if not PIECE_READS.covers(error):
                 raise
@@ -323,7 +325,7 @@ class Swarm:
             with self._woken:
                 self._mirror_requests -= 1
                 self._file.release(number)
-                self._end(number, None)
+                self._end(number, None, failed=failed)
 
     def _bring(self, number: int, buffer: memoryview) -> bool:
         """Read a piece from the mirror; return false if it is wrong."""
@@ -343,12 +345,11 @@ class Swarm:
         if PIECE_READS.is_final(failures, requests=self._concurrency):
             raise error
 
-    def _end(self, number: int, source: Optional[Neighbour]) -> None:
+    def _end(self, number: int, source: Optional[Neighbour], *, failed: bool = False) -> None:
         """Record the end of a request. The caller holds the lock."""
         now, pace = time.monotonic(), self._watch.pace
         if source is None:
-            start, stop = self._file.pieces.bounds(number)
-            pace.mirror_ended(number, stop - start if self._file.present[number] else 0, now)
+            pace.mirror_ended(number, now, failed=failed)
         else:
             pace.neighbour_ended(now)
         under_way = self._under_way[number]
@@ -389,6 +390,7 @@ class Swarm:
                     self._watch.pace.received(count)
                 else:
                     self.from_mirror += count
+                    self._watch.pace.mirror_received(number, count)
             self._on_bytes(count, from_neighbour)
             debt = self._bandwidth.spend(count)
             if debt:

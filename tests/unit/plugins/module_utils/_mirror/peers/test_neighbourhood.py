@@ -112,7 +112,7 @@ def test_watch_with_a_slow_mirror_waits_longer_for_the_imports_of_others(clock):
     clock.now += 20
     seen(watch, neighbours)
     assert watch.spread(0) == 1  # this node's own read has not arrived either
-    watch.pace.mirror_ended(1, 1, clock.now)
+    watch.pace.mirror_ended(1, clock.now)
     clock.now += 40
     seen(watch, neighbours)
     assert watch.spread(0) == 1

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.pace import (
     FASTER,
     REMEMBERED,
+    REMEMBERED_FAILURE,
     SLOW,
     WINDOW,
     Pace,
@@ -41,9 +42,18 @@ def test_unknown_mirror_may_be_faster_than_slow_neighbours(rate, seconds, import
 def test_known_mirror_must_be_clearly_faster(factor, faster):
     pace = slow()
     pace.mirror_begins(0, -1.0)
-    pace.mirror_ended(0, int(factor * SLOW / 2), 0.0)
+    pace.mirror_received(0, int(factor * SLOW / 2))
+    pace.mirror_ended(0, 0.0)
     assert pace.mirror_is_faster(1, 0.0) is faster
     assert pace.mirror_is_faster(1, REMEMBERED * WINDOW + 1) is True  # which is unknown after a while
+
+
+def test_mirror_that_failed_may_be_faster_after_a_while():
+    pace = slow()
+    pace.mirror_begins(0, -1.0)
+    pace.mirror_ended(0, 0.0, failed=True)
+    assert pace.mirror_is_faster(1, REMEMBERED_FAILURE * WINDOW - 1) is False
+    assert pace.mirror_is_faster(1, REMEMBERED_FAILURE * WINDOW + 1) is True
 
 
 def test_seconds_without_a_request_do_not_make_neighbours_slow():
@@ -68,10 +78,10 @@ def test_mirror_seconds_are_those_of_the_slowest_recent_read():
     pace.mirror_begins(0, 0.0)
     pace.mirror_begins(1, 2.0)
     assert pace.mirror_seconds(10.0) == 10.0
-    pace.mirror_ended(0, 5, 10.0)
-    pace.mirror_ended(1, 0, 30.0)  # a failed read says nothing
+    pace.mirror_ended(0, 10.0)
+    pace.mirror_ended(1, 30.0, failed=True)  # a failed read says nothing
     assert pace.mirror_seconds(30.0) == 10.0
     for number in range(5):
         pace.mirror_begins(number, 30.0)
-        pace.mirror_ended(number, 5, 31.0)
+        pace.mirror_ended(number, 31.0)
     assert pace.mirror_seconds(31.0) == 1.0

@@ -383,6 +383,25 @@ def test_run_mirror_does_not_answer_slow_neighbours_bring_the_blob(file, slow_ne
     assert file.digest() == DIGEST
 
 
+def test_read_of_the_mirror_that_a_neighbour_overtakes_counts_only_its_own_bytes(file, monkeypatch):
+    """The rest of the piece came from the neighbour, and would make the mirror seem fast."""
+    clock = ThreadTime()
+    monkeypatch.setattr(swarm_file, "time", clock)
+    neighbours_piece = memoryview(bytearray(CONTENT[:MIB]))
+
+    class Overtaken(Bytes):
+        def readinto(self, view):
+            clock.now += 1.0
+            file.put(0, neighbours_piece)
+            return super().readinto(view[:1000])
+
+    source = MirrorSource()
+    source.open = lambda start, stop: Overtaken(CONTENT[start:stop])
+    swarm = swarm_of(file, source)
+    swarm._begin(0, None, clock.now)(memoryview(bytearray(MIB)))
+    assert swarm._watch.pace._mirror_rate == 1000
+
+
 def test_run_mirror_breaks_off_pieces_come_again(file):
     source = MirrorSource(broken=5)
     finished(swarm_of(file, source))
