@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from typing import Optional
 
-from ..._ollama.safe_fs import Directory, Ownership, explained
+from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
 from ..transfer.partial_file import journal_name, partial_name
 from .piece_list import PieceList
 from .piece_marks import CLAIMED, MISSING, PRESENT, PieceMarks
@@ -170,8 +170,15 @@ class PieceFile:
         self._descriptor = -1
 
     def _digest_at(self, start: int, stop: int) -> bytes:
+        """Return the digest of bytes of an earlier run; empty if they cannot be read.
+
+        The bytes then come again. The write may heal a bad sector, which otherwise would end each further run.
+        """
         seen = hashlib.sha256()
-        self._read_into(seen, start, stop)
+        try:
+            self._read_into(seen, start, stop)
+        except DirectoryError:
+            return b""
         return seen.digest()
 
     def _read_into(self, seen: hashlib._Hash, start: int, stop: int) -> None:

@@ -196,24 +196,30 @@ class PartialFile:
         self._direct = False
 
     def _verified(self) -> tuple[int, hashlib._Hash, int]:
-        """Return the length of the longest good beginning, its hash, and the length of the journal up to it."""
+        """Return the length of the longest good beginning, its hash, and the length of the journal up to it.
+
+        The beginning ends at bytes that cannot be read: they are cut off and written again. A bad sector would
+        otherwise end each further run.
+        """
         good = (0, hashlib.sha256(), 0)
         with explained("read", self._directory.join(self._journal)):
             length = min(os.fstat(self._journal_descriptor).st_size, _MAX_JOURNAL)
             journal = os.pread(self._journal_descriptor, length, 0)
             present = min(os.fstat(self._descriptor).st_size, self._size)
-        with explained("read", self._directory.join(self._partial)):
-            seen, position, lines = hashlib.sha256(), 0, 0
-            while True:
-                line = _LINE.match(journal, lines)
-                if line is None or not position < int(line[1]) <= present:
-                    return good
+        seen, position, lines = hashlib.sha256(), 0, 0
+        while True:
+            line = _LINE.match(journal, lines)
+            if line is None or not position < int(line[1]) <= present:
+                return good
+            try:
                 for piece in _pieces(self._descriptor, position, int(line[1])):
                     seen.update(piece)
-                if seen.hexdigest().encode() != line[2]:
-                    return good
-                position, lines = int(line[1]), line.end()
-                good = position, seen.copy(), lines
+            except OSError:
+                return good
+            if seen.hexdigest().encode() != line[2]:
+                return good
+            position, lines = int(line[1]), line.end()
+            good = position, seen.copy(), lines
 
 
 #: The most bytes of the endings that are added to a stem.

@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorError
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_marks
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_file, piece_marks
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceHasher
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import CLAIMED, read_marks
@@ -78,6 +79,30 @@ def test_begin_after_interruption_keeps_right_pieces_only(directory, pieces, tmp
     again, good = opened(directory, pieces)
     assert again.present == [False, True, False, False, True]
     assert good == MIB + 10
+    again.suspend()
+
+
+def test_begin_piece_that_cannot_be_read_comes_again(directory, pieces, monkeypatch):
+    """A bad sector would otherwise end each further run."""
+    file, _good = opened(directory, pieces)
+    for number in (1, 3, 4):
+        file.put(number, piece(pieces, number))
+    file.suspend()
+    read = os.pread
+
+    def broken(descriptor, count, offset):
+        if offset == 3 * MIB:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, count, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(piece_file.os, "pread", broken)
+        again, good = opened(directory, pieces)
+    assert again.present == [False, True, False, False, True]
+    assert good == MIB + 10
+    for number in (0, 2, 3):
+        assert again.put(number, piece(pieces, number))
+    assert again.digest() == DIGEST
     again.suspend()
 
 

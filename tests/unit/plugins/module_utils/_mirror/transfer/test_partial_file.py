@@ -156,6 +156,25 @@ def test_begin_damaged_file_is_kept_up_to_the_damage(directory, tmp_path, damage
     assert partial(directory, CONTENT).begin()[0] == kept
 
 
+def test_begin_file_with_a_bad_sector_is_kept_up_to_the_sector(directory, monkeypatch):
+    """The sector would otherwise end each further run."""
+    interrupted(directory, CONTENT, 5_000)
+    read = os.pread
+
+    def broken(descriptor, count, offset):
+        if offset == 3_000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, count, offset)
+
+    again = partial(directory, CONTENT)
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_file.os, "pread", broken)
+        offset, seen = again.begin()
+    assert (offset, seen.hexdigest()) == (3_000, hashlib.sha256(CONTENT[:3_000]).hexdigest())
+    write(again, CONTENT, offset, len(CONTENT))
+    again.commit()
+
+
 def test_begin_file_that_lost_its_end_is_kept_up_to_the_last_sound_line(directory, tmp_path):
     interrupted(directory, CONTENT, 5_000)
     os.truncate(tmp_path / "blob.partial", 3_210)
