@@ -78,14 +78,25 @@ class Endpoint:
             try:
                 connection.socket.sendall(request)
                 return BlockingResponse(self, connection, connection.head(self._silence, bodiless=method == "HEAD"))
-            except OSError:
+            except OSError as error:
                 connection.close()
+                # Before Python 3.10, the timeout of a socket is no TimeoutError.
+                if isinstance(error, (TimeoutError, socket.timeout)):
+                    # The other idle connections are probably silent, too. Each of them would cost the same time.
+                    self.close_idle()
+                    raise
                 if fresh:
                     raise
                 # The server may close an idle connection at any time.
             except BaseException:
                 connection.close()
                 raise
+
+    def close_idle(self) -> None:
+        """Close the connections that no request uses."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def _reusable(self) -> Optional[_Connection]:
         """Return an idle open connection, or None."""

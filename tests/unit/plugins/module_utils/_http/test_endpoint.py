@@ -185,6 +185,19 @@ def test_endpoint_with_a_server_that_falls_silent_times_out(said):
         server.endpoint(silence=1).ask("GET", "/", {}).read(6)
 
 
+def test_ask_on_idle_connections_that_are_silent_times_out_once():
+    """A firewall may have forgotten all of them, and each would cost the time of silence."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    server = Server([[answer], [3.0]], [[answer], [3.0]], [[answer]])
+    endpoint = server.endpoint(silence=1)
+    for got in [endpoint.ask("GET", "/", {}) for _connection in range(2)]:
+        assert body(got) == b"ok"
+    with pytest.raises(TimeoutError):
+        endpoint.ask("GET", "/silent", {})
+    assert len(server.requests) == 3
+    assert body(endpoint.ask("GET", "/", {})) == b"ok"
+
+
 def test_ask_with_a_head_that_comes_byte_by_byte_times_out():
     """No silence is long enough to end the request."""
     trickle = [piece for _byte in range(100) for piece in (b"x", 0.1)]
