@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
-#: The most connections from one address that have not sent a signed request yet.
-STRANGERS = 32
+#: The most connections from one address that have not sent a signed request yet. An import opens up to 64 for its
+#: threads and 16 for its questions at once, and with TLS, each of them takes a while to send a request.
+STRANGERS = 128
 
 
 @dataclass
