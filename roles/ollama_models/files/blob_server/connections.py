@@ -10,6 +10,7 @@ connection for ever. Strangers could take all connections in this way.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -34,7 +35,7 @@ class _Guest:
 
 
 class Connections:
-    """The connections of one server, by the address and port of the client. Several threads use it.
+    """The connections of one server. Several threads use it.
 
     :param most: the most connections at the same time.
     """
@@ -42,16 +43,21 @@ class Connections:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._guests: dict[Any, _Guest] = {}
+        self._guests: dict[Any, _Guest] = {}  # by the addresses of the clients, with numbers
+        self._numbers = itertools.count()
 
-    def enter(self, client: Any) -> bool:
-        """Take a new connection; return false if there are too many."""
+    def enter(self, address: Any) -> Optional[tuple[Any, ...]]:
+        """Take a new connection; return the address of the client with a new number, or None if there are too many.
+
+        The number makes the client unique: it may use a port again before the old connection is forgotten.
+        """
         with self._lock:
-            strangers = sum(guest.stranger and other[0] == client[0] for other, guest in self._guests.items())
+            strangers = sum(guest.stranger and other[0] == address[0] for other, guest in self._guests.items())
             if len(self._guests) >= self._most or strangers >= STRANGERS:
-                return False
+                return None
+            client = (*address, next(self._numbers))
             self._guests[client] = _Guest()
-            return True
+            return client
 
     def leave(self, client: Any) -> None:
         """Forget a connection."""

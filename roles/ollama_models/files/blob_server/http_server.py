@@ -88,7 +88,8 @@ class BlobServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a separate thread, unless there are too many connections."""
-        if not self.connections.enter(client_address):
+        client = self.connections.enter(client_address)
+        if client is None:
             with contextlib.suppress(OSError):
                 if self._tls is None:
                     request.setblocking(False)
@@ -96,9 +97,9 @@ class BlobServer(ThreadingHTTPServer):
             self.shutdown_request(request)
             return
         try:
-            super().process_request(request, client_address)
+            super().process_request(request, client)
         except BaseException:
-            self.connections.leave(client_address)
+            self.connections.leave(client)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
