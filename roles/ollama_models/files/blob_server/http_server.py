@@ -35,10 +35,14 @@ SILENCE = 30.0
 #: Seconds for the first request of a connection. Only a signed request gives its connection the longer time.
 FIRST_REQUEST = 10.0
 
-#: Bytes of an answer that are sent before the limits are looked at again, and the seconds for them: 8 KiB a second,
-#: half of what a receiver demands. A slower receiver would hold one of the few uploads for hours.
+#: Bytes of an answer that are sent before the limits are looked at again, and the seconds for them: 1 KiB a second. A
+#: receiver that limits itself to 64 KiB a second takes 2 KiB a second with each of 32 threads, in lumps of 64 KiB. A
+#: slower receiver would hold one of the few uploads for hours.
 PART = 256 * 1024
-PART_SECONDS = 32.0
+PART_SECONDS = 256.0
+
+#: Seconds in which a receiver must take some bytes.
+SILENT_RECEIVER = 45.0
 
 #: Connections beside those that send bytes: of neighbours that only look, or keep one for the next piece.
 _LOOKS = 512
@@ -107,6 +111,8 @@ class BlobServer(ThreadingHTTPServer):
         try:
             with contextlib.suppress(OSError):
                 request.settimeout(FIRST_REQUEST)
+                # Ends the connection to a client that takes no byte at all, or that was switched off.
+                request.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SILENT_RECEIVER * 1000))
                 # Or a slow receiver could have more unsent bytes than it takes in the time for a part.
                 request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PART)
                 # The handshake runs on this thread, so a client that does not finish it delays no other client.
@@ -195,7 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(stop - start))
             self.end_headers()
             self.wfile.flush()
+            # The system calls a connection writable only when much of the unsent bytes has gone.
+            self.connection.settimeout(PART_SECONDS)
             self._send(blob.descriptor, start, stop)
+            self.connection.settimeout(SILENCE)
         finally:
             self.server.uploads.release()
 

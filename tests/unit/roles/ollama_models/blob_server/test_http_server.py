@@ -159,6 +159,39 @@ def test_slow_receiver_does_not_keep_the_upload(connect: Connect, monkeypatch: A
     pytest.fail("the slow receiver keeps the only upload")
 
 
+def test_receiver_that_takes_nothing_does_not_keep_the_upload(connect: Connect, monkeypatch: Any) -> None:
+    """Its node was switched off, or its process is stopped."""
+    monkeypatch.setattr(http_server, "SILENT_RECEIVER", 0.5, raising=False)
+    slow, other = connect(), connect()
+    slow.sendall(request(range=f"bytes=0-{SIZE - 1}"))
+    assert status(slow) == 206
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        other.sendall(request(range="bytes=0-9"))
+        if status(other) == 206:
+            return
+        time.sleep(0.1)
+    pytest.fail("the receiver keeps the only upload")
+
+
+def test_receiver_that_limits_itself_gets_all_bytes(connect: Connect, monkeypatch: Any) -> None:
+    """Twelve threads share 64 KiB a second: each takes a lump of 64 KiB every 12 seconds. Here, time runs 15 times."""
+    monkeypatch.setattr(http_server, "PART_SECONDS", http_server.PART_SECONDS / 15)
+    monkeypatch.setattr(http_server._Handler, "timeout", http_server.SILENCE / 15)
+    client = connect()
+    size = 640 * 1024
+    client.sendall(request(range=f"bytes=0-{size - 1}"))
+    assert status(client) == 206
+    got = 4096
+    while got < size - 4096:
+        lump = 0
+        while lump < 64 * 1024 and got < size - 4096:
+            received = client.recv(64 * 1024 - lump)
+            assert received, f"cut off after {got} bytes"
+            lump, got = lump + len(received), got + len(received)
+        time.sleep(12 / 15)
+
+
 def test_receiver_at_twice_the_least_rate_gets_all_bytes(connect: Connect, monkeypatch: Any) -> None:
     monkeypatch.setattr(http_server, "PART", 64 * 1024)
     monkeypatch.setattr(http_server, "PART_SECONDS", 1.0, raising=False)
