@@ -137,6 +137,10 @@ class Neighbour:
                 raise NeighbourError(f"its pieces of {pieces.digest} have another size or number")
             return View(marks, printable(answer.headers.get("x-importer", ""), 32) or "unnamed")
 
+    def hang_up(self) -> None:
+        """Close the connections that no request uses."""
+        self._endpoint.close_idle()
+
     def open(self, pieces: PieceList, start: int, stop: int) -> BlockingResponse:
         """Ask for the bytes from ``start`` up to ``stop``, exclusive.
 

@@ -263,6 +263,8 @@ class Watch:
             self._show(neighbour, None)
             neighbour.failed(error)
             return
+        if view is None:
+            neighbour.hang_up()  # or one open connection to each node of a large fleet would be too many
         # The node itself may be among its neighbours.
         if view is not None and view.importer == self._importer:
             view = None

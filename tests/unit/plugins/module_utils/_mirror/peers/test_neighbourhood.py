@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -166,6 +167,22 @@ def test_start_waits_again_at_later_blobs_only_in_a_fleet_that_imports_together(
         watch.stop()
     assert time.monotonic() - start >= 0.3 * pauses
     assert neighbourhood_.neighbours[0].looks == 3 + pauses
+
+
+def test_look_at_a_neighbour_without_the_blob_leaves_no_connection_open():
+    """A process may open 1,024 files, and a fleet may have more nodes."""
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        neighbour = Neighbour(f"127.0.0.1:{listener.getsockname()[1]}", None)
+        look = threading.Thread(target=Watch([neighbour], PIECES, "e" * 16)._look, args=(neighbour,))
+        look.start()
+        connection, _address = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            connection.recv(4096)
+            connection.sendall(answer)
+            look.join(20)
+            assert connection.recv(1) == b""
 
 
 def test_watch_counts_the_neighbours_that_read_the_mirror():
