@@ -139,7 +139,9 @@ lanes:
       returned: success
       sample: model
     exists:
-      description: Whether the queue exists. It is null, and so are C(messages) and C(consumers), if only a node has named the queue, and the broker refuses to tell.
+      description:
+        - Whether the queue exists.
+        - It is null, and so are C(messages) and C(consumers), if only a node has named the queue, and the broker refuses to tell.
       type: bool
       returned: success
       sample: true

@@ -370,5 +370,5 @@ def test_unreadable_key_is_an_error_of_the_settings(
     assert worker.wait_end() == 78
     last = worker.log.splitlines()[-1]
     assert "The TLS files for the broker cannot be used" in last
-    assert "that key and certificate belong together" in last
+    assert "that certificate and key belong together" in last
     assert os.path.basename(other) not in last or "PRIVATE" not in last

@@ -499,7 +499,7 @@ def test_status_is_for_people_and_for_programs(
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("2 of 2 lanes served (push), 0 running, 0 held")
     assert re.search(r"^last 1m +[0-9.]+ +0.00 ", shown.stdout, re.MULTILINE)
-    assert re.search(rf"^{re.escape(CHAT)} +push +0 +{CHAT_MODEL} +-$", shown.stdout, re.MULTILINE)
+    assert re.search(rf"^{re.escape(CHAT)} +push +0 +1 +{CHAT_MODEL} +-$", shown.stdout, re.MULTILINE)
     told = json.loads(subprocess.check_output([*command, "--json"], env=environment, timeout=30))
     assert told["counters"]["outcome:answered"] == 1
     assert told["connected"] is True
