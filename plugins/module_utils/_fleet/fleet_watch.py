@@ -9,6 +9,7 @@ Knows no broker and no clock: the caller hands in messages and times.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -22,6 +23,9 @@ from .registry import TYPE as REGISTRY_TYPE
 
 #: The most remembered lanes of nodes, so that invented events cannot fill the memory.
 MAX_ENTRIES = 20_000
+
+#: Names of queues, which workers make from types, models and nodes. Rules pass them to playbooks.
+_LANE = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
 
 _BRACES = str.maketrans("{}", "()")
 
@@ -92,7 +96,8 @@ class FleetWatch:
         """
         if message.properties.type == REGISTRY_TYPE:
             entry = read(message)
-            return self._take(entry, now) if entry is not None and is_host_name(entry.node) else []
+            usable = entry is not None and is_host_name(entry.node) and _LANE.fullmatch(entry.queue)
+            return self._take(entry, now) if entry is not None and usable else []
         if message.properties.type == OUTCOME_TYPE:
             return _imported(message)
         return _announced(message)

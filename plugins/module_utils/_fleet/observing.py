@@ -25,8 +25,8 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 #: (``C.LOCALHOST``).
 _RESERVED = ("all", "ungrouped", "localhost", "127.0.0.1")
 
-#: Names of queues, which workers make from types, models and nodes.
-_LANE = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
+#: The longest name of a queue in bytes (AMQP 0-9-1, short string).
+_LONGEST_QUEUE = 255
 
 #: The states of a node. It is degraded if it cannot serve one of its lanes, or reports an unknown status for one.
 AVAILABLE, DEGRADED, UNAVAILABLE = "available", "degraded", "unavailable"
@@ -68,7 +68,9 @@ def read(message: Message) -> Optional[RegistryEntry]:
     offering, health = _object(document.get("offering")), _object(document.get("health"))
     node = _text(_object(document.get("runtime")).get("node")) or _text(offering.get("provider_instance"))
     queue = _text(document.get("lane"))
-    if node is None or queue is None or not _LANE.fullmatch(queue):
+    if node is None or queue is None or not 0 < len(queue.encode("utf-8", "replace")) <= _LONGEST_QUEUE:
+        return None
+    if not queue.isprintable():  # half a surrogate pair, too, which no protocol can carry
         return None
     return RegistryEntry(
         node=node,
