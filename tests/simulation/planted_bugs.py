@@ -26,7 +26,7 @@ LEAK = 50
 def _ack_before_confirm() -> AbstractContextManager[Any]:
     """A request is acknowledged when its answer is sent, not when the broker has the answer."""
 
-    def answer(self: Any, deliveries: Any, result: Any) -> None:
+    def answer(self: Any, _whole: Any, deliveries: Any, result: Any) -> None:
         for delivery in deliveries:
             self.settle(delivery, result.verdict)
         if result.reply is not None:

@@ -29,3 +29,20 @@ def test_guest_is_removed_unless_the_role_makes_this_user(
 ) -> None:
     wanted = evaluate("fleet_broker", "__fleet_broker_wanted", **{**SOUND["fleet_broker"], **options})
     assert wanted["absent_users"] == absent
+
+
+@pytest.mark.parametrize(
+    "options, refused",
+    [
+        ({"fleet_broker_observer_username": "requester"}, False),
+        ({"fleet_broker_observer_username": "requester", "fleet_broker_observer_password": "secret"}, True),
+        ({"fleet_broker_observer_password": "secret"}, False),
+    ],
+)
+def test_observer_is_a_user_of_its_own_if_the_role_makes_it(
+    evaluate: Any, options: dict[str, Any], refused: bool
+) -> None:
+    given = {**SOUND["fleet_broker"], **options}
+    assert bool(evaluate("fleet_broker", "__fleet_broker_problems", **given)) is refused
+    users = evaluate("fleet_broker", "__fleet_broker_users", **given)
+    assert users["requester"]["write"].startswith(r"^(llm\.request")

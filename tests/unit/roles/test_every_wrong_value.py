@@ -79,7 +79,6 @@ OWN: dict[str, tuple[Any, ...]] = {
         )),
     ),
     "fleet_broker_gateway_username": ("", "fleet-worker"),
-    "fleet_broker_observer_username": ("", "requester"),
     "fleet_broker_requester_username": ("", "fleet-worker"),
     "fleet_broker_worker_username": ("", "requester"),
     "fleet_gateway_broker_addresses": ([], ["amqp://hub"], ["hub:99999"], ["a b"], [""]),
