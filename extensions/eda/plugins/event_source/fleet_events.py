@@ -128,8 +128,7 @@ EXAMPLES = r"""
 _TEXTS = ("broker_url", "broker_vhost", "broker_username", "broker_password")
 _PATHS = ("broker_ca_path", "broker_client_cert", "broker_client_key")
 _SECONDS = {"node_timeout": 75.0, "lane_timeout": 35.0}
-_SWITCHES = {"broker_validate_certs": True, "announcements": True}
-_CHOICE = "broker_tls"
+_SWITCHES = {"broker_tls": None, "broker_validate_certs": True, "announcements": True}
 
 #: Most messages that wait for a slow rulebook. The oldest are dropped first: a node repeats its state.
 _WAITING = 10_000
@@ -155,7 +154,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     # ansible-rulebook adds this argument for sources that want feedback on their events.
     given = {name: value for name, value in given.items() if name != "eda_feedback_queue" and value is not None}
-    names = (*_TEXTS, *_PATHS, *_SECONDS, *_SWITCHES, _CHOICE, "broker_host", "broker_port")
+    names = (*_TEXTS, *_PATHS, *_SECONDS, *_SWITCHES, "broker_host", "broker_port")
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise InvalidArgumentError(
@@ -167,7 +166,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         value = given.get(name, seconds)
         usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
         _require(name, value, usable, "a number of seconds above 0")
-    for name in (*_SWITCHES, _CHOICE):
+    for name in _SWITCHES:
         _require(name, given.get(name, True), isinstance(given.get(name, True), bool), "true or false")
     port = given.get("broker_port", 1)
     _require("broker_port", port, isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536, "a port")
