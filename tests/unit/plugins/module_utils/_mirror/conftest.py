@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 from ..memory_mirror import MemoryMirror, MemoryServer
 
@@ -23,3 +24,11 @@ def memory_server(tmp_path):
     (path / "blobs").mkdir(parents=True)
     (path / "manifests").mkdir()
     return MemoryServer(path)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store."""
+    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
+        opened.prepare()
+        yield opened

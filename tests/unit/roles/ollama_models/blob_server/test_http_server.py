@@ -143,35 +143,36 @@ def test_import_with_the_most_threads_is_no_crowd_of_strangers() -> None:
     assert connections.STRANGERS < http_server._LOOKS / 2, "a few strangers take all connections"
 
 
-def test_slow_receiver_does_not_keep_the_upload(connect: Connect, monkeypatch: Any) -> None:
-    monkeypatch.setattr(http_server, "PART_SECONDS", 0.5, raising=False)
+def upload_is_free(
+    connect: Connect, seconds: float, receive: Callable[[socket.socket], object] = lambda _slow: None
+) -> bool:
+    """Return whether another client gets the only upload within some seconds of a client that wants the whole blob.
+
+    :param receive: called again and again with the connection of that client.
+    """
     slow, other = connect(), connect()
     slow.sendall(request(range=f"bytes=0-{SIZE - 1}"))
     assert status(slow) == 206
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            slow.recv(512)
+            receive(slow)
         other.sendall(request(range="bytes=0-9"))
         if status(other) == 206:
-            return
+            return True
         time.sleep(0.1)
-    pytest.fail("the slow receiver keeps the only upload")
+    return False
+
+
+def test_slow_receiver_does_not_keep_the_upload(connect: Connect, monkeypatch: Any) -> None:
+    monkeypatch.setattr(http_server, "PART_SECONDS", 0.5, raising=False)
+    assert upload_is_free(connect, 10, lambda slow: slow.recv(512)), "the slow receiver keeps the only upload"
 
 
 def test_receiver_that_takes_nothing_does_not_keep_the_upload(connect: Connect, monkeypatch: Any) -> None:
     """Its node was switched off, or its process is stopped."""
     monkeypatch.setattr(http_server, "SILENT_RECEIVER", 0.5, raising=False)
-    slow, other = connect(), connect()
-    slow.sendall(request(range=f"bytes=0-{SIZE - 1}"))
-    assert status(slow) == 206
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        other.sendall(request(range="bytes=0-9"))
-        if status(other) == 206:
-            return
-        time.sleep(0.1)
-    pytest.fail("the receiver keeps the only upload")
+    assert upload_is_free(connect, 15), "the receiver keeps the only upload"
 
 
 def test_receiver_that_limits_itself_gets_all_bytes(connect: Connect, monkeypatch: Any) -> None:

@@ -16,19 +16,11 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.p
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.byte_counter import ByteCounter
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import blob_file_name, digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 NAME = ModelName.parse("llama3")
 CONTENT = b"weights" * 3000
 BLOB = BlobChange(digest_of(CONTENT), len(CONTENT), ADD)
 USERS = {BLOB.digest: NAME.short}
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
-        opened.prepare()
-        yield opened
 
 
 @pytest.fixture

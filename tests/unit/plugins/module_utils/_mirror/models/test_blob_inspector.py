@@ -15,16 +15,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.state.veri
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Layer
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 CONTENT = b"weights"
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
-        opened.prepare()
-        yield opened
 
 
 @pytest.fixture

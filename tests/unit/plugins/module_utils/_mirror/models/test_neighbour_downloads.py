@@ -25,7 +25,6 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.b
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import blob_file_name
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DirectoryError
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 PIECE = 1024
 
@@ -54,13 +53,6 @@ class Stream:
 
     def close(self):
         pass
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
-        opened.prepare()
-        yield opened
 
 
 @pytest.fixture

@@ -27,17 +27,9 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests im
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.manifests import Layer
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import NotPermittedError
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 NAME = ModelName.parse("llama3")
 CHANGED = Plan(blobs=(BlobChange(digest_of(b"x"), 1, ADD),))
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store(StoreSettings(str(tmp_path / "models"))) as opened:
-        opened.prepare()
-        yield opened
 
 
 @pytest.fixture
