@@ -12,7 +12,7 @@ import pytest
 from fleet_gateway._fleet.dialects.carried import Ending, Piece
 from fleet_gateway._fleet.messages import Failure
 from fleet_gateway.domain.errors import GatewayError
-from fleet_gateway.transit.pending import PendingAnswer
+from fleet_gateway.transit.pending import PendingAnswer, UnreadBytes
 
 
 def piece(number: int, body: bytes = b"x", attempt: str = "a") -> Piece:
@@ -26,11 +26,11 @@ def end(pieces: Optional[int] = None, attempt: Optional[str] = None, **others: A
 WHOLE = end(body=b"all", status=200)
 
 
-def taken(arriving: list[Union[Piece, Ending, int]], most: int = 1000) -> Union[list[bytes], str]:
+def taken(arriving: list[Union[Piece, Ending, int]], unread: UnreadBytes) -> Union[list[bytes], str]:
     """Return what is handed on when these arrive; a number says how many are taken at that moment."""
 
     async def test() -> Union[list[bytes], str]:
-        answer = PendingAnswer(most)
+        answer = PendingAnswer(unread)
         got: list[bytes] = []
         try:
             for part in arriving:
@@ -68,10 +68,36 @@ def taken(arriving: list[Union[Piece, Ending, int]], most: int = 1000) -> Union[
         ([piece(0), end(2, "a")], "answer_lost"),
         ([end(2, "a")], "answer_lost"),
         ([piece(0, b"1"), end(0, "a", failure=Failure("inference_failed", "x"))], [b"1", b""]),
-        # More than a client that reads nothing may have waiting.
+        # More than all answers together may have waiting.
         ([piece(0, b"x" * 600), piece(1, b"x" * 600)], "slow_client"),
         ([piece(0, b"x" * 600), 1, piece(1, b"x" * 600), end(2, "a")], [b"x" * 600, b"x" * 600, b""]),
     ],
 )
 def test_next_hands_on_what_is_whole(arriving: Any, result: Any) -> None:
-    assert taken(arriving) == result
+    unread = UnreadBytes(1000, 1000)
+    assert taken(arriving, unread) == result
+    assert unread.held == 0
+
+
+def test_large_answer_waits_for_a_client_that_reads() -> None:
+    unread = UnreadBytes(1000, 10_000, patience=60)
+    pieces = [piece(number, b"x" * 600) for number in range(10)]
+    assert taken([*pieces, end(10, "a")], unread) == [b"x" * 600] * 10 + [b""]
+    assert unread.held == 0
+
+
+def test_large_answer_does_not_wait_for_a_client_that_takes_nothing() -> None:
+    assert taken([piece(0, b"x" * 600), piece(1, b"x" * 600)], UnreadBytes(1000, 10_000, patience=0)) == "slow_client"
+
+
+def test_answers_share_the_room_beyond_their_own() -> None:
+    unread = UnreadBytes(1000, 3000)
+    first, second, third = PendingAnswer(unread), PendingAnswer(unread), PendingAnswer(unread)
+    for answer, size in ((first, 2500), (second, 400), (third, 1200), (second, 500)):
+        answer.arrive(piece(0 if answer is not second or size == 400 else 1, b"x" * size))
+    with pytest.raises(GatewayError, match="slowly"):
+        asyncio.run(third.next())
+    assert unread.held == 3400
+    first.discard()
+    second.discard()
+    assert unread.held == 0

@@ -40,7 +40,8 @@ class LimitsConfig(Section):
     body_seconds: float = Field(default=60, gt=0, le=3600)
     #: The most connections at a time.
     connections: int = Field(default=2000, ge=1, le=100_000)
-    #: The most bytes of an answer that wait for a slow client, and the most seconds without a read of the client.
+    #: The most bytes of an answer that wait for a client that does not read, and the most seconds without a read.
+    #: Larger answers wait for a slow client, as long as all answers together have at most 32 times as many bytes.
     unread_bytes: int = Field(default=8 * 1024 * 1024, ge=65536, le=512 * 1024 * 1024)
     unread_seconds: float = Field(default=60, gt=0, le=3600)
     #: The most requests that wait for one lane.

@@ -27,7 +27,7 @@ from ..logs.log import Log
 from ..runtime.interrupts import within
 from ..settings.config import Config
 from ..settings.keys import KeyConfig
-from .pending import PendingAnswer
+from .pending import PendingAnswer, UnreadBytes
 
 LOG = Log()
 
@@ -68,6 +68,7 @@ class Exchange:
         self._view = view
         self._session: Optional[BrokerSession] = None
         self._pending: dict[str, PendingAnswer] = {}
+        self._unread = UnreadBytes(config.limits.unread_bytes)
         self._homes = Homes()
         self._queues: dict[str, FairQueue] = {}
         self._seconds: dict[str, float] = {}
@@ -173,7 +174,7 @@ class Exchange:
             raise _too_late()
         correlation_id = f"gw_{uuid.uuid4()}"
         place = self._homes.choose(call.conversation, lane.own if self._config.conversations.stay else ())
-        pending = PendingAnswer(self._config.limits.unread_bytes, place)
+        pending = PendingAnswer(self._unread, place)
         self._pending[correlation_id] = pending
         begun = time.monotonic()
         over = False
@@ -186,6 +187,7 @@ class Exchange:
                 self._homes.answered(place, pending.node)
         finally:
             del self._pending[correlation_id]
+            pending.discard()
             if not over and self._session is not None:
                 self._session.cancel(self._view.nodes_of(lane.queue), correlation_id)
             else:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import Optional, Union
 
@@ -15,19 +16,53 @@ from ..domain.homes import Place
 
 Part = Union[Piece, Ending]
 
+#: Seconds after which a client that takes nothing counts as one that does not read.
+PATIENCE = 5.0
+
+#: All answers together may have so many times the bytes of one answer waiting: 256 MiB, if one may have 8 MiB.
+SHARES = 32
+
+
+class UnreadBytes:
+    """The bytes of all answers that wait for their clients.
+
+    A node sends an answer faster than most clients read, and no answer on the reply queue waits for an acknowledgement.
+    So a large answer waits here, as long as its client reads and all answers together have room.
+
+    :param most: the most bytes of an answer whose client does not read.
+    :param total: the most bytes of all answers. An answer with at most ``most`` bytes may exceed them.
+    :param patience: seconds after which a client that takes nothing does not read.
+    """
+
+    def __init__(self, most: int, total: Optional[int] = None, patience: float = PATIENCE) -> None:
+        self._most = most
+        self._total = SHARES * most if total is None else total
+        self._patience = patience
+        self.held = 0
+
+    def allows(self, size: int, since: float) -> bool:
+        """Return whether an answer may have ``size`` bytes waiting.
+
+        :param since: when the client took the last part, or could have taken the first one; on the monotonic clock.
+        """
+        if size <= self._most:
+            return True
+        return self.held <= self._total and time.monotonic() - since <= self._patience
+
 
 class PendingAnswer:
     """Receives the answer to one request, and passes it on. For one event loop.
 
-    :param most: the most bytes that wait for the client.
+    :param unread: the bytes of all answers that wait for their clients.
     :param place: the place of a turn of a conversation.
     """
 
-    def __init__(self, most: int, place: Optional[Place] = None) -> None:
-        self._most = most
+    def __init__(self, unread: UnreadBytes, place: Optional[Place] = None) -> None:
+        self._unread = unread
         self.place = place
         self._parts: deque[Part] = deque()
         self._size = 0
+        self._since = 0.0
         self._attempt: Optional[str] = None
         self._expected = 0
         self._taken = False
@@ -62,9 +97,15 @@ class PendingAnswer:
             self._changed.clear()
             await self._changed.wait()
         self._taken = True
+        self._since = time.monotonic()
         part = self._parts.popleft()
-        self._size -= len(part.body)
+        self._hold(-len(part.body))
         return part
+
+    def discard(self) -> None:
+        """Discard the parts that nobody has taken."""
+        self._parts.clear()
+        self._hold(-self._size)
 
     def _arrive_piece(self, piece: Piece) -> None:
         if piece.attempt != self._attempt:
@@ -72,8 +113,7 @@ class PendingAnswer:
                 self.fail(_broken("the node that answered was lost, and another one began anew"))
                 return
             # The client has received nothing of the other attempt.
-            self._parts.clear()
-            self._size = 0
+            self.discard()
             self._attempt, self._expected = piece.attempt, 0
         if piece.sequence < self._expected:
             return  # a worker publishes a piece again if the broker does not confirm it
@@ -88,20 +128,27 @@ class PendingAnswer:
         pieces = ending.pieces or 0
         if ending.failure is None and (pieces or self._expected):
             if ending.attempt != self._attempt and not self._taken and not pieces:
-                self._parts.clear()
-                self._size = self._expected = 0
+                self.discard()
+                self._expected = 0
             elif ending.attempt != self._attempt or pieces != self._expected:
                 self.fail(_broken("a part of the answer was lost"))
                 return
         self._put(ending)
 
     def _put(self, part: Part) -> None:
-        self._size += len(part.body)
-        if self._size > self._most:
-            self.fail(GatewayError(503, "slow_client", "The client reads more slowly than the answer comes"))
-            return
+        if not self._parts:
+            self._since = time.monotonic()
+        self._hold(len(part.body))
         self._parts.append(part)
-        self._changed.set()
+        if self._unread.allows(self._size, self._since):
+            self._changed.set()
+        else:
+            self.discard()
+            self.fail(GatewayError(503, "slow_client", "The client reads more slowly than the answer comes"))
+
+    def _hold(self, size: int) -> None:
+        self._size += size
+        self._unread.held += size
 
 
 def _broken(why: str) -> GatewayError:
