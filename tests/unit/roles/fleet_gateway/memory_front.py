@@ -67,6 +67,7 @@ class Client:
     """One request of HTTP, as a server of ASGI hands it on.
 
     :ivar gone: set, the client has hung up.
+    :ivar is_complete: whether the response has its end.
     """
 
     def __init__(self, path: str, body: Any = None, method: str = "POST", host: str = "127.0.0.1", **headers: str):
@@ -88,6 +89,7 @@ class Client:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.is_complete = False
         self.stuck = False
 
     def sends(self, *parts: bytes) -> None:
@@ -118,6 +120,7 @@ class Client:
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         else:
             self.body += message.get("body", b"")
+            self.is_complete = not message.get("more_body", False)
 
     @property
     def document(self) -> Any:
@@ -182,9 +185,11 @@ class Front:
         worker = replace(NODE, node=node)
         self.exchange.take_reply(carried.write(self._request(message), Success(said, 0.0, 0.1), worker).message)
 
-    def piece(self, message: Message, number: int, body: bytes, attempt: str = "a") -> None:
-        """Have a node send a piece of a stream."""
-        piece = carried.Piece(attempt, number, body, 200, "application/x-ndjson")
+    def piece(
+        self, message: Message, number: int, body: bytes, attempt: str = "a", content_type: str = "application/x-ndjson"
+    ) -> None:
+        """Have a node send a piece of an answer."""
+        piece = carried.Piece(attempt, number, body, 200, content_type)
         self.exchange.take_reply(carried.write_piece(self._request(message), piece, NODE).message)
 
     def end(self, message: Message, pieces: int, attempt: str = "a") -> None:

@@ -158,6 +158,84 @@ def test_stream_that_begins_anew_ends_with_an_error(tmp_path: Path) -> None:
     run(test())
 
 
+def test_broken_answer_that_is_no_stream_stays_without_its_end(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/v1/chat/completions", CHAT)
+        asked = front.ask(client)
+        front.piece(await front.published(), 0, b'{"choices": [', content_type="application/json")
+        await asyncio.sleep(0.01)
+        front.exchange.connection_lost()
+        await asked
+        assert (client.body, client.is_complete) == (b'{"choices": [', False)
+        assert 'status="503"' in front.metrics.text().decode()
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "content_type, part, event",
+    [
+        ("application/x-ndjson", b'{"message":{"con', b'{"error":'),
+        ("text/event-stream; charset=utf-8", b'data: {"choi', b'\ndata: {"error":'),
+        ("text/event-stream", b"data: {}\n", b'\ndata: {"error":'),
+    ],
+)
+def test_error_in_a_stream_begins_a_line(tmp_path: Path, content_type: str, part: bytes, event: bytes) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/v1/chat/completions", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        front.piece(message, 0, b"first\n", content_type=content_type)
+        front.piece(message, 1, part, content_type=content_type)
+        await asyncio.sleep(0.01)
+        front.exchange.connection_lost()
+        await asked
+        whole = part[: part.rfind(b"\n") + 1]
+        assert client.body.startswith(b"first\n" + whole + event) and client.is_complete
+
+    run(test())
+
+
+def test_line_of_a_stream_that_comes_in_two_pieces_is_whole(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve()
+        client = Client("/api/chat", CHAT)
+        asked = front.ask(client)
+        message = await front.published()
+        for number, part in enumerate((b"one\ntw", b"o", b"\nthr")):
+            front.piece(message, number, part)
+        front.end(message, 3)
+        await asked
+        assert (client.body, client.is_complete) == (b"one\ntwo\nthr", True)
+
+    run(test())
+
+
+def test_requests_at_the_end_of_the_drain_have_an_error_of_the_interface(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve(slots=2)
+        whole, stream = Client("/v1/chat/completions", CHAT), Client("/v1/chat/completions", CHAT)
+        asked = [front.ask(whole), front.ask(stream)]
+        message = await front.published(2)
+        front.piece(message, 0, b"data: {}\n\n", content_type="text/event-stream")
+        await asyncio.sleep(0.01)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked)
+        assert (whole.status, whole.headers["retry-after"], whole.document["error"]["code"]) == (503, "2", "gateway_ends")
+        assert b"gateway_ends" in stream.body and stream.is_complete
+        assert 'path="/v1/chat/completions",status="503"} 2.0' in front.metrics.text().decode()
+        assert len(front.session.cancelled) == 2
+
+    run(test())
+
+
 def test_messages_that_belong_to_nobody_or_are_none_harm_nobody(tmp_path: Path) -> None:
     async def test() -> None:
         front = Front(tmp_path)
@@ -323,6 +401,16 @@ def test_client_that_reads_nothing_ends_its_own_request(tmp_path: Path) -> None:
         front.piece(await front.published(), 0, b"one\n")
         await asked
         assert front.session.cancelled
+
+    run(test())
+
+
+def test_refused_body_that_has_come_is_refused_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        client = Client("/api/chat", {**CHAT, "x": [0] * 100_001})
+        await asyncio.wait_for(front.ask(client), 5)
+        assert (client.status, client.is_complete) == (413, True)
 
     run(test())
 

@@ -9,8 +9,9 @@ import asyncio
 import socket
 from typing import Any
 
+import pytest
 import uvicorn
-from fleet_gateway.http.server import Server, protocol
+from fleet_gateway.http.server import Server, keep_uvicorn_quiet, protocol
 
 
 async def endless(_scope: Any, _receive: Any, send: Any) -> None:
@@ -18,6 +19,31 @@ async def endless(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for _part in range(1000):
         await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
+
+async def broken(_scope: Any, _receive: Any, send: Any) -> None:
+    """Begin an answer, and never end it."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+
+
+def test_answer_without_its_end_closes_the_connection_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> bytes:
+        listener = socket.create_server(("127.0.0.1", 0))
+        keep_uvicorn_quiet()
+        server = Server(uvicorn.Config(broken, http=protocol(5.0, 5.0), ws="none", lifespan="off", log_config=None))
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)
+        return answer
+
+    answer = asyncio.run(test())
+    assert answer.endswith(b"5\r\nbegun\r\n")
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 def test_connection_of_a_client_that_stops_reading_ends() -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Callable, Optional
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .._fleet.dialects.carried import Ending
 from .._ollama.carried_paths import CARRIED_PATHS
@@ -40,6 +40,12 @@ LOG = Log()
 
 #: The most seconds to receive and discard the rest of a refused body.
 LINGER = 10.0
+
+#: The content types of streams: an event or a JSON object after the other.
+STREAMS = ("text/event-stream", "application/x-ndjson")
+
+#: The most bytes of a stream's unfinished line that wait for the rest of the line.
+LONGEST_LINE = 1024 * 1024
 
 #: The status for a client that has disconnected, as in nginx; only the log and the metrics have it.
 CLIENT_GONE = 499
@@ -68,18 +74,26 @@ class CarriedEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Response(scope["path"], send, self._config.limits.unread_seconds)
+        body = _RequestBody(receive)
         begun = time.monotonic()
         passage = self._traffic.begin(response.path)
         status, fields = CLIENT_GONE, {}
         try:
-            fields = await self._serve(scope, receive, response, passage)
+            fields = await self._serve(scope, body.receive, response, passage)
             status = response.status
         except GatewayError as error:
             fields = {"error": error.code}
             status = error.status
             with suppress(OSError, asyncio.TimeoutError):
-                await response.refuse(error, partial(_take_rest, scope, receive) if error.status == 413 else None)
-        except (ClientGoneError, asyncio.CancelledError, asyncio.TimeoutError, OSError):
+                await response.refuse(error, partial(_take_rest, scope, body) if error.status == 413 else None)
+        except asyncio.CancelledError:
+            # The server cancels what still runs at the end of the drain, and writes what is sent now.
+            error = GatewayError(503, "gateway_ends", "The gateway ends. Send the request again", retry_after=2)
+            fields = {"error": error.code}
+            status = error.status
+            with suppress(OSError, asyncio.TimeoutError):
+                await response.refuse(error)
+        except (ClientGoneError, asyncio.TimeoutError, OSError):
             pass
         except Exception:
             LOG.exception("defect", path=response.path)
@@ -190,7 +204,25 @@ async def _hang_up(receive: Receive) -> None:
         pass
 
 
-async def _take_rest(scope: Scope, receive: Receive) -> None:
+class _RequestBody:
+    """The body of a request.
+
+    :ivar is_complete: whether the last part has been received.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.is_complete = False
+
+    async def receive(self) -> Message:
+        """Receive the next message."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self.is_complete = True
+        return message
+
+
+async def _take_rest(scope: Scope, body: _RequestBody) -> None:
     """Receive and discard the rest of a refused body.
 
     If the gateway closed the connection earlier, the client would see a reset instead of the error.
@@ -199,8 +231,8 @@ async def _take_rest(scope: Scope, receive: Receive) -> None:
         return  # the client sends the body only after the server asks for it
 
     with suppress(asyncio.TimeoutError), within(LINGER):
-        while (await receive()).get("more_body", False):
-            pass
+        while not body.is_complete:
+            await body.receive()
 
 
 class _Response:
@@ -215,6 +247,7 @@ class _Response:
         self._send = send
         self._seconds = seconds
         self._content_type = ""
+        self._rest = b""
         self.status = 0
         self.passed = TokenCounter()
 
@@ -232,30 +265,38 @@ class _Response:
         await self._put({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def more(self, body: bytes) -> None:
-        """Send a part of the body."""
+        """Send a part of the body; keep an unfinished line of a stream back, so that an error begins a line."""
+        if not body:
+            return
+        self.passed.add(body)
+        body = self._rest + body
+        self._rest = b""
+        if self._is_stream and len(body) <= LONGEST_LINE:
+            end = body.rfind(b"\n") + 1
+            body, self._rest = body[:end], body[end:]
         if body:
-            self.passed.add(body)
             await self._put({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, ending: Ending) -> None:
         """Send the end of an answer; without pieces, the end has the whole body."""
         length = {} if self.status else {"content-length": str(len(ending.body))}
         await self.begin(ending.status, ending.content_type, length)
-        await self._put({"type": "http.response.body", "body": ending.body, "more_body": False})
+        await self._put({"type": "http.response.body", "body": self._rest + ending.body, "more_body": False})
 
     async def refuse(self, error: GatewayError, finish: Optional[Callable[[], Awaitable[None]]] = None) -> None:
         """Send an error, as a response or as the last event of a stream.
 
+        Any other body that has begun stays without its end, and the server closes the connection. With an error in the
+        body, a client would take the body as complete.
+
         :param finish: called before the end of the response.
         """
+        if self.status and self._is_stream:
+            content = event(error, self.path, self._content_type)
+            # In a stream of events, an empty line ends an event of the node that lacks its own.
+            end = b"\n" if self._content_type.startswith(STREAMS[0]) else b""
+            await self._put({"type": "http.response.body", "body": end + content, "more_body": False})
         if self.status:
-            await self._put(
-                {
-                    "type": "http.response.body",
-                    "body": event(error, self.path, self._content_type),
-                    "more_body": False,
-                }
-            )
             return
         content = json.dumps(error_document(error, self.path)).encode()
         headers = {"content-length": str(len(content))}
@@ -269,6 +310,10 @@ class _Response:
             content = b""
             await finish()
         await self._put({"type": "http.response.body", "body": content, "more_body": False})
+
+    @property
+    def _is_stream(self) -> bool:
+        return self._content_type.startswith(STREAMS)
 
     async def _put(self, message: dict[str, object]) -> None:
         # A client that does not read must not keep the answer in memory for ever.

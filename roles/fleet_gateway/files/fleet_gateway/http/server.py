@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Iterator
 from typing import Any, Optional
@@ -90,6 +91,17 @@ class BoundedProtocol(H11Protocol):
 def protocol(head_seconds: float, unread_seconds: float) -> type[BoundedProtocol]:
     """Return the protocol with these limits."""
     return type("Protocol", (BoundedProtocol,), {"head_seconds": head_seconds, "unread_seconds": unread_seconds})
+
+
+def keep_uvicorn_quiet() -> None:
+    """Limit uvicorn's log to warnings, without those about an answer that stays without its end on purpose."""
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # The gateway's own line about the request has the error.
+    return record.getMessage() != "ASGI callable returned without completing response."
 
 
 class Server(uvicorn.Server):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import signal
 import sqlite3
 import time
@@ -29,7 +28,7 @@ from ..http.listener import HANDOVER, CannotListenError, end_handover, open_list
 from ..http.listing import Listing
 from ..http.page import Page
 from ..http.page_state import PageState
-from ..http.server import Server, server
+from ..http.server import Server, keep_uvicorn_quiet, server
 from ..logs.log import Log, set_up
 from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
@@ -53,7 +52,7 @@ PASSING_IN_SQLITE = ("database or disk is full", "database is locked", "disk I/O
 def run(config: Config) -> int:
     """Run until a signal; return the exit status."""
     set_up(config.log.format, config.log.level)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    keep_uvicorn_quiet()
     LOG.info("starting", version=__version__, node=config.node, listen=config.listen)
     try:
         return asyncio.run(_serve(config))
