@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from .._ollama.text import SHOWN, printable
 from .messages import Message, decode
 from .registry import TYPE
 
@@ -27,6 +28,12 @@ _RESERVED = ("all", "ungrouped", "localhost", "127.0.0.1")
 
 #: The longest name of a queue in bytes (AMQP 0-9-1, short string).
 _LONGEST_QUEUE = 255
+
+#: The most bytes of an event, and the most characters of the names of node and model, and of an error. Anybody who may publish to the
+#: registry decides how long they are, and readers keep thousands of events.
+_LARGEST = 65536
+_LONGEST_NODE = 255
+_LONGEST_MODEL = _LONGEST_ERROR = 1000
 
 #: The states of a node. It is degraded if it cannot serve one of its lanes, or reports an unknown status for one.
 AVAILABLE, DEGRADED, UNAVAILABLE = "available", "degraded", "unavailable"
@@ -61,14 +68,18 @@ class RegistryEntry:
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
-    """Read a registry event; return None for any other message, and for an event without a valid lane or a node."""
-    document, problem = decode(message, limit=len(message.body))
+    """Read a registry event; return None for any other message, and for an event without a valid lane or a node.
+
+    The texts of the entry are printable, and have bounds.
+    """
+    document, problem = decode(message, limit=_LARGEST)
     if problem is not None or message.properties.type != TYPE:
         return None
     offering, health = _object(document.get("offering")), _object(document.get("health"))
-    node = _text(_object(document.get("runtime")).get("node")) or _text(offering.get("provider_instance"))
-    queue = _text(document.get("lane"))
-    if node is None or queue is None or not 0 < len(queue.encode("utf-8", "replace")) <= _LONGEST_QUEUE:
+    named = _object(document.get("runtime")).get("node") or offering.get("provider_instance")
+    node = _text(named, _LONGEST_NODE)
+    queue = document.get("lane")
+    if node is None or not isinstance(queue, str) or not 0 < len(queue.encode("utf-8", "replace")) <= _LONGEST_QUEUE:
         return None
     if not queue.isprintable():  # half a surrogate pair, too, which no protocol can carry
         return None
@@ -78,13 +89,13 @@ def read(message: Message) -> Optional[RegistryEntry]:
         event=_text(document.get("event_type")) or "",
         at=_text(document.get("occurred_at")) or "",
         status=_text(health.get("status")),
-        model=_text(offering.get("model")),
+        model=_text(offering.get("model"), _LONGEST_MODEL),
         request_type=_text(_object(document.get("metadata")).get("request_type")),
         style=_text(_object(offering.get("metadata")).get("lane_style")),
         context_window=_number(_object(offering.get("limits")).get("context_window")),
         concurrency=_number(_object(document.get("capacity")).get("concurrency")),
         error_class=_text(health.get("error_class")),
-        error=_text(health.get("error")),
+        error=_text(health.get("error"), _LONGEST_ERROR),
         carried=_number(_object(document.get("metadata")).get("carried")),
         worker_version=_text(_object(document.get("metadata")).get("worker_version")),
     )
@@ -177,8 +188,8 @@ def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: Any) -> Optional[str]:
-    return value if isinstance(value, str) and value else None
+def _text(value: Any, longest: int = SHOWN) -> Optional[str]:
+    return printable(value, longest) if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> Optional[int]:

@@ -57,6 +57,29 @@ def test_register_lane_that_no_queue_can_have_is_left_out(queue: str) -> None:
     assert register.latest == []
 
 
+def test_register_bounds_and_escapes_the_texts_of_an_event() -> None:
+    register = Register()
+    message = Offering(lane("chat", "m"), "gpu-01", 2).event(AVAILABLE).message
+    document = json.loads(message.body)
+    document["runtime"]["node"] = "gpu-\ud800\n" + "x" * 1000
+    document["offering"]["model"] = "m\u202e" + "x" * 5000
+    document["health"].update(status="s" * 5000, error="e\x1b[2J" + "x" * 5000)
+    document["occurred_at"] = "9" * 5000
+    register.add(Message(message.properties, message.headers, json.dumps(document).encode()))
+    (found,) = register.latest
+    texts = [value for value in vars(found).values() if isinstance(value, str)]
+    assert all(text.isprintable() for text in texts) and sum(map(len, texts)) < 4000
+    assert found.node.startswith("gpu-\\ud800\\nxxx")
+
+
+def test_register_leaves_out_an_event_that_is_too_large() -> None:
+    register = Register()
+    message = Offering(lane("chat", "m"), "gpu-01", 2).event(AVAILABLE).message
+    body = json.dumps({**json.loads(message.body), "padding": "x" * 65536}).encode()
+    register.add(Message(message.properties, message.headers, body))
+    assert register.latest == []
+
+
 def test_register_keeps_the_latest_event_and_the_version_in_it() -> None:
     register = Register()
     offering = Offering(lane("chat", "m"), "gpu-01", 2, worker_version="1.2.3")
