@@ -13,13 +13,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, Optional
 
 from . import __version__
 from ._ollama.json_text import read_json
 from .exit_codes import EXIT_CONFIG, EXIT_NOT_READY, EXIT_PROBLEMS
 from .settings.config import DEFAULT_PATH, Config, load
-from .settings.keys import KeyRing, new_key
+from .settings.keys import KeyConfig, KeyRing, new_key
 from .settings.sections import ConfigError
 
 
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("status", "usage"):
             command.add_argument("--json", action="store_true", help="as JSON instead of a table")
         if name == "usage":
-            command.add_argument("--since", metavar="DAY", help="the first day, as 2026-11-30; default: all")
+            command.add_argument("--since", type=_day, metavar="DAY", help="the first day, as 2026-11-30; default: all")
     keys = commands.add_parser("keys", help="make a key", description="Make a key. It is shown once, and never stored.")
     keys.add_argument("name", help="whose key it is")
     commands.add_parser("version", help="show the version")
@@ -79,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _keys(name: str) -> int:
     key, hashed = new_key()
+    try:
+        KeyConfig(name=name, hash=hashed)
+    except ValueError:
+        print(f"{name!r} cannot be the name of a key. Use 1 to 64 letters, digits and _ . @ -", file=sys.stderr)
+        return EXIT_PROBLEMS
     print(f"key:   {key}")
     print("entry for the file of keys:")
     print(f"  - name: {json.dumps(name)}")
@@ -93,8 +99,11 @@ def _status(config: Config, *, as_json: bool) -> int:
     context = ssl._create_unverified_context() if config.tls else None  # noqa: S323
     url = str(listens_at(config))
     try:
-        with urllib.request.urlopen(url, timeout=10, context=context) as answer:  # noqa: S310 - our own address
+        with _opener(context).open(url, timeout=10) as answer:
             state: dict[str, Any] = read_json(answer.read())
+    except urllib.error.HTTPError as error:
+        print(f"The server at {url} answers with status {error.code} ({error.reason}). Is it this gateway?")
+        return 1
     except (OSError, ValueError, urllib.error.URLError) as error:
         print(f"No gateway answers at {url}: {error}. Is it running?")
         return 1
@@ -108,6 +117,24 @@ def _status(config: Config, *, as_json: bool) -> int:
                 f" {lane['running']} running, {lane['waiting']} waiting"
             )
     return 0 if state["ready"] else EXIT_NOT_READY
+
+
+def _opener(context: Optional[ssl.SSLContext]) -> urllib.request.OpenerDirector:
+    """Return an opener without the proxies of the environment: a proxy does not reach this machine's addresses."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+
+
+def _day(text: str) -> str:
+    """Check a day, because days are compared as texts.
+
+    :raises argparse.ArgumentTypeError: if the text is no day in the format of the usage.
+    """
+    try:
+        if date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no day; write it like 2026-11-30")
 
 
 def _usage(config: Config, since: Optional[str], *, as_json: bool) -> int:

@@ -143,7 +143,7 @@ class Front:
         self.endpoint = CarriedEndpoint(
             self.config, self.exchange, allowances, self.usage, self.metrics, keys, self.traffic
         )
-        listing = Listing(self.view, keys, self.config.limits)
+        listing = Listing(self.view, self.exchange, keys, self.config)
         self.state: dict[str, Any] = {
             "ready": True,
             "reason": "",

@@ -426,6 +426,7 @@ def test_body_out_of_bounds_is_refused(tmp_path: Path) -> None:
             (Client("/api/chat", b'{"a":' * 101 + b"1" + b"}" * 101), 400),
             (Client("/api/chat", b"7"), 400),
             (Client("/api/chat", {"model": 7}), 400),
+            (Client("/api/chat", CHAT, content_length="3", transfer_encoding="chunked"), 400),
         ]:
             await front.ask(client)
             assert client.status == status, client.body

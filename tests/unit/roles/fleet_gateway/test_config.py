@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from fleet_gateway.cli import main
+from fleet_gateway.exit_codes import EXIT_PROBLEMS
 from fleet_gateway.settings.keys import hash_of
 
 GOOD = {"broker": {"addresses": ["hub:5672"]}}
@@ -48,6 +49,8 @@ def test_check_config_names_what_is_wrong(tmp_path: Path, capsys: Any, settings:
 
 
 def test_keys_shows_a_key_once_with_its_entry(capsys: Any) -> None:
+    assert main(["keys", "Alice Smith"]) == EXIT_PROBLEMS
+    assert "Alice Smith" in capsys.readouterr().err
     assert main(["keys", "alice"]) == 0
     said = capsys.readouterr().out
     key = next(line.split()[1] for line in said.splitlines() if line.startswith("key:"))

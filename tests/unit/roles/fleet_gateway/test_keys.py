@@ -77,7 +77,8 @@ def test_ring_of_a_wrong_file_is_refused_and_keeps_what_it_had(tmp_path: Path, t
         (["llama3*"], "LLAMA3:8b", True),
         (["llama3*"], "qwen3", False),
         ([], "llama3", False),
-        (["*"], "no model : name", False),
+        (["*"], "no model : name", True),
+        (["n*"], "no model : name", False),
     ],
 )
 def test_allows_follows_the_patterns(patterns: list[str], model: str, allowed: bool) -> None:

@@ -260,9 +260,13 @@ def test_listens_at_names_an_address_that_this_machine_reaches() -> None:
 # The commands that ask a gateway.
 
 
-def test_status_and_usage_print_tables_and_json(settings: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
+def test_status_and_usage_print_tables_and_json(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     path = tmp_path / "gateway.yml"
     path.write_text(yaml.safe_dump(settings))
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
     async def test(_made: service.Service, _config: Config) -> None:
         for words, found in ((["status"], "1 nodes, 2 slots"), (["status", "--json"], '"ready": true')):
@@ -279,6 +283,10 @@ def test_status_and_usage_print_tables_and_json(settings: dict[str, Any], tmp_pa
     assert "alice" in capsys.readouterr().out
     assert main(["usage", "--json", "--config", str(path)]) == 0
     assert '"input_tokens": 3' in capsys.readouterr().out
+    for day in ("2026-9-1", "last week"):
+        with pytest.raises(SystemExit):
+            main(["usage", "--since", day, "--config", str(path)])
+        assert "2026-11-30" in capsys.readouterr().err
     path.write_text(yaml.safe_dump({**settings, "state_directory": str(tmp_path / "nowhere")}))
     assert main(["usage", "--config", str(path)]) == 1
 

@@ -136,6 +136,12 @@ class BrokerConnection:
         channel._later("channel", lambda _frame: on_open_callback(channel))
         return channel
 
+    def add_on_connection_blocked_callback(self, callback: Callable[..., None]) -> None:
+        self.blocked = callback
+
+    def add_on_connection_unblocked_callback(self, callback: Callable[..., None]) -> None:
+        self.unblocked = callback
+
     def close(self) -> None:
         if self.is_open:
             asyncio.get_running_loop().call_soon(self.lose)
@@ -302,11 +308,41 @@ def test_run_lost_connection_refuses_unconfirmed_requests_and_reconnects(broker:
         running.publish()
         broker.connections[0].lose()
         await running.until(lambda: running.changes == [True, False, True])
-        assert running.reasons == [UNACCEPTABLE]
+        assert running.reasons == [LOST]
         assert len(broker.connections) == 2
         await running.close()
         running.publish()
-        assert running.reasons == [UNACCEPTABLE, LOST]
+        assert running.reasons == [LOST, LOST]
+
+    run(test())
+
+
+def test_run_broker_with_an_alarm_is_down_until_the_alarm_ends(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        running = await RunningSession().up()
+        connection = broker.connections[0]
+        connection.blocked(None, SimpleNamespace(method=SimpleNamespace(reason="low on disk")))
+        assert (running.session.is_up, "low on disk" in running.session.trouble) == (False, True)
+        connection.unblocked(None, None)
+        assert (running.session.is_up, running.session.trouble) == (True, "")
+        connection.blocked(None, SimpleNamespace(method=SimpleNamespace(reason="low on memory")))
+        connection.lose()
+        await running.until(lambda: len(broker.connections) == 2 and running.session.is_up)
+        await running.close()
+
+    run(test())
+
+
+def test_run_closed_channel_is_a_trouble_until_the_next_one(broker: MemoryBroker) -> None:
+    async def test() -> None:
+        running = await RunningSession().up()
+        running.publish()
+        broker.publishing.end()
+        assert (running.session.is_up, "another one" in running.session.trouble) == (False, True)
+        assert running.reasons == [UNACCEPTABLE]
+        await running.until(lambda: running.session.is_up)
+        assert running.session.trouble == ""
+        await running.close()
 
     run(test())
 

@@ -12,7 +12,10 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from .._fleet.broker import Address, BrokerSettings, channel_error, connection_error, parameters
 from .._fleet.errors import FleetError
+from ..logs.log import Log
 from .connection import Connection
+
+LOG = Log()
 
 #: The most seconds for each command. The broker usually answers in milliseconds.
 STEP_TIMEOUT = 15.0
@@ -22,12 +25,16 @@ class OpenConnection:
     """An open connection to the broker. For one event loop.
 
     :param lost: receives the reason when the connection is lost.
+    :ivar blocked: the broker's reason while it takes no messages; empty while it does.
     """
 
     def __init__(self, connection: Connection, settings: BrokerSettings, lost: asyncio.Future[str]) -> None:
         self._connection = connection
         self._settings = settings
         self.lost = lost
+        self.blocked = ""
+        connection.add_on_connection_blocked_callback(lambda _connection, frame: self._block(frame.method.reason))
+        connection.add_on_connection_unblocked_callback(lambda _connection, _frame: self._unblock())
 
     @property
     def is_open(self) -> bool:
@@ -70,6 +77,14 @@ class OpenConnection:
         if isinstance(error, ChannelClosedByBroker):
             return channel_error(error.reply_code, error.reply_text, self._settings)
         return FleetError(f"The connection to the broker was lost: {error}")
+
+    def _block(self, reason: str) -> None:
+        self.blocked = reason or "no reason given"
+        LOG.warning("broker_blocked", reason=self.blocked)
+
+    def _unblock(self) -> None:
+        self.blocked = ""
+        LOG.info("broker_unblocked")
 
     def _sent(self, send: Callable[[], Any]) -> Any:
         """Send a command, and return pika's result.

@@ -102,7 +102,8 @@ class RequestPublisher:
 
     def _closed(self, connection: OpenConnection, error: BaseException) -> None:
         self._channel = None
-        self._refuse_all(UNACCEPTABLE)
+        # pika closes the channels of a lost connection before it reports the loss.
+        self._refuse_all(UNACCEPTABLE if isinstance(error, ChannelClosedByBroker) else LOST)
         if isinstance(error, ChannelClosedByBroker) and connection.is_open:
             LOG.error("channel_closed", error=str(connection.error_of(error)))
             asyncio.get_running_loop().call_later(RETRY_CHANNEL, self._reopen, connection)

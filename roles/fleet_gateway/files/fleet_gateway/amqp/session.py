@@ -10,7 +10,7 @@ and their clients get an error.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Callable
+from typing import Callable, Optional
 
 from .._fleet.broker import BrokerSettings
 from .._fleet.messages import Message
@@ -47,17 +47,26 @@ class BrokerSession:
         self._canceller = Canceller()
         self._depths = LaneDepths()
         self._connection = ReconnectingConnection(settings, opened=self._use, lost=self._drop, changed=changed)
+        self._open: Optional[OpenConnection] = None
         self.reply_queue = ""
 
     @property
     def is_up(self) -> bool:
-        """Whether the gateway can publish requests."""
-        return self._publisher.is_open
+        """Whether the gateway can publish requests, and the broker takes them."""
+        return self._publisher.is_open and not self._blocked
 
     @property
     def trouble(self) -> str:
-        """The reason why the session is down; empty while there is a connection."""
-        return self._connection.trouble
+        """The reason why the session is down; empty while it is up."""
+        if self._blocked:
+            return f"the broker has an alarm and takes no messages ({self._blocked})"
+        if self._connection.trouble or self.is_up:
+            return self._connection.trouble
+        return "the broker has closed the channel of the requests, and the gateway opens another one"
+
+    @property
+    def _blocked(self) -> str:
+        return "" if self._open is None else self._open.blocked
 
     async def run(self) -> None:
         """Keep the session up until :meth:`close`."""
@@ -83,6 +92,7 @@ class BrokerSession:
         await self._connection.close()
 
     async def _use(self, connection: OpenConnection) -> None:
+        self._open = connection
         self.reply_queue = await consume_replies(connection, self._on_reply)
         await consume_registry(connection, self._on_registry_event)
         await self._publisher.open(connection)
@@ -90,6 +100,7 @@ class BrokerSession:
         self._depths.use(connection)
 
     def _drop(self) -> None:
+        self._open = None
         self.reply_queue = ""
         self._publisher.drop()
         self._canceller.drop()

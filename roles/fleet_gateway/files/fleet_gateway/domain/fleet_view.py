@@ -165,6 +165,11 @@ class FleetView:
             for name, entries in sorted(found.items())
         ]
 
+    def model_of(self, name: str) -> Optional[ServedModel]:
+        """Return a served model by any spelling of its name; ``None`` if no live node serves it."""
+        wanted = _full(name)
+        return next((model for model in self.models() if _full(model.name) == wanted), None)
+
     def lanes(self) -> list[ServedLane]:
         """Return the served lanes, sorted by name, without the lanes of single nodes."""
         self._follow()

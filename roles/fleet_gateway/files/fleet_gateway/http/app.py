@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -60,6 +61,7 @@ def application(
         Route("/api/show", listing.show, methods=["POST"]),
         Route("/api/version", listing.version),
         Route("/v1/models", listing.models),
+        Route("/v1/models/", listing.models),
         Route("/v1/models/{name:path}", listing.model),
         *(Route(f"/api/{name}", managed, methods=["POST", "DELETE", "HEAD", "PUT"]) for name in _MANAGED),
         Route("/healthz", healthz),
@@ -74,12 +76,29 @@ def application(
         middleware.append(
             Middleware(CORSMiddleware, allow_origins=config.cors_origins, allow_methods=["*"], allow_headers=["*"])
         )
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={GatewayError: refused})
+    return Starlette(routes=routes, middleware=middleware, exception_handlers={GatewayError: refused, HTTPException: _no_route})
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """Return the response for a path or a method that the gateway does not have."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 405:
+        response = await refused(
+            request, GatewayError(405, "method_not_allowed", f"{request.method} is not allowed for this path")
+        )
+    else:
+        response = await refused(request, GatewayError(error.status_code, "not_found", "There is no such path"))
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _this_machine_only(request: Request, config: Config) -> None:
-    host = request.client.host if request.client else ""
+    # A listener for both families names a client of IPv4 like ::ffff:127.0.0.1.
+    client = request.client.host.removeprefix("::ffff:") if request.client else ""
+    server = str((request.scope.get("server") or ("",))[0]).removeprefix("::ffff:")
     # A proxy on this machine forwards requests of other machines.
     handed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
-    if not config.open_metrics and (handed_on or host not in ("127.0.0.1", "::1")):
+    # A request of this machine to one of its own addresses comes from the same address.
+    if not config.open_metrics and (handed_on or client not in ("127.0.0.1", "::1", server)):
         raise GatewayError(403, "not_here", "Only this machine may read that; open_metrics opens it")

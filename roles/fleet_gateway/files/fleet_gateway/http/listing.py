@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -16,8 +17,9 @@ from starlette.responses import JSONResponse, Response
 from .. import __version__
 from ..domain.errors import GatewayError, document
 from ..domain.fleet_view import FleetView, ServedModel
-from ..settings.config import LimitsConfig
-from ..settings.keys import KeyConfig, KeyRing
+from ..settings.config import Config
+from ..settings.keys import KeyRing
+from ..transit.exchange import Exchange
 from .body import document_of, model_of, received
 from .keyholder import keyholder
 
@@ -26,38 +28,38 @@ _CAPABILITIES = {"chat": "completion", "generate": "completion", "embed": "embed
 #: A digest for all models, because nodes do not announce digests. Ollama's command line fails without twelve digits.
 NO_DIGEST = "0" * 64
 
-
 #: The most bytes of a question about one model.
 SHOW_BYTES = 64 * 1024
+
+#: The most seconds for which a list waits for the first announcement of a node. Clients show an empty list at once.
+LIST_SECONDS = 5.0
 
 
 class Listing:
     """Lists the models of the fleet in the formats of the interfaces."""
 
-    def __init__(self, view: FleetView, keys: Optional[KeyRing], limits: LimitsConfig) -> None:
+    def __init__(self, view: FleetView, exchange: Exchange, keys: Optional[KeyRing], config: Config) -> None:
         self._view = view
+        self._exchange = exchange
         self._keys = keys
-        self._limits = limits
-
-    def _models(self, request: Request) -> list[ServedModel]:
-        key: KeyConfig = keyholder(request.scope, self._keys)
-        return [model for model in self._view.models() if key.allows(model.name)]
+        self._config = config
 
     async def tags(self, request: Request) -> Response:
         """``GET /api/tags`` and ``/api/ps``."""
-        return JSONResponse({"models": [_as_ollama(model) for model in self._models(request)]})
+        return JSONResponse({"models": [_as_ollama(model) for model in await self._models(request)]})
 
     async def show(self, request: Request) -> Response:
         """``POST /api/show``."""
         keyholder(request.scope, self._keys)  # before the body, which a stranger may make as large as he likes
-        limits = self._limits.model_copy(update={"body_bytes": min(self._limits.body_bytes, SHOW_BYTES)})
+        limits = self._config.limits
+        limits = limits.model_copy(update={"body_bytes": min(limits.body_bytes, SHOW_BYTES)})
         wanted = model_of(document_of(await received(request.scope, request.receive, limits)))
-        model = self._found(request, wanted)
+        model = await self._found(request, wanted)
         return JSONResponse({**_as_ollama(model), "capabilities": _capabilities(model), "model_info": {}})
 
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``, in Anthropic's format for its clients."""
-        models = self._models(request)
+        models = await self._models(request)
         if "anthropic-version" in request.headers:
             data = [
                 {"type": "model", "id": model.name, "display_name": model.name, "created_at": _time(model.since)}
@@ -69,7 +71,7 @@ class Listing:
 
     async def model(self, request: Request) -> Response:
         """``GET /v1/models/{id}``."""
-        return JSONResponse(_as_openai(self._found(request, request.path_params["name"])))
+        return JSONResponse(_as_openai(await self._found(request, request.path_params["name"])))
 
     async def version(self, request: Request) -> Response:
         """``GET /api/version``: needs no key, but refuses a wrong key, because clients test keys with this path."""
@@ -77,12 +79,30 @@ class Listing:
             keyholder(request.scope, self._keys)
         return JSONResponse({"version": __version__})
 
-    def _found(self, request: Request, wanted: str) -> ServedModel:
-        names = {wanted, f"{wanted}:latest"}
-        for model in self._models(request):
-            if model.name in names:
-                return model
-        raise GatewayError(404, "model_not_found", f"no node serves the model {wanted[:200]!r}")
+    async def _models(self, request: Request) -> list[ServedModel]:
+        """Return the models that the key may use.
+
+        :raises GatewayError: 503 without a broker, because nobody knows then what the fleet serves.
+        """
+        key = keyholder(request.scope, self._keys)
+        models = await self._exchange.announced(lambda: self._view.models() or None, time.monotonic() + LIST_SECONDS)
+        if models is None:
+            self._exchange.need_broker()
+        return [model for model in models or () if key.allows(model.name)]
+
+    async def _found(self, request: Request, wanted: str) -> ServedModel:
+        """Return a model in any spelling of its name.
+
+        :raises GatewayError: 404 if no node has it or the key may not use it, 503 if no node serves it now.
+        """
+        key = keyholder(request.scope, self._keys)
+        until = time.monotonic() + self._config.deadline
+        model = await self._exchange.announced(lambda: self._view.model_of(wanted), until)
+        if not key.allows(wanted):
+            raise GatewayError(404, "model_not_found", f"no node serves the model {wanted[:200]!r}")
+        if model is None:
+            raise self._exchange.missing(wanted, key)
+        return model
 
 
 async def managed(_request: Request) -> Response:

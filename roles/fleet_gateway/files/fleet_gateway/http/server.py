@@ -41,6 +41,9 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._watch()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: Java's client offers ``h2c`` with each request, and is served without it."""
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         cycle = self.cycle

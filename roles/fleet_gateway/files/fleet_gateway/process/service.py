@@ -113,7 +113,7 @@ class Service:
         allowances = Allowances(self._usage.tokens_today)
         traffic = Traffic()
         carried = CarriedEndpoint(config, self._exchange, allowances, self._usage, metrics, self._keys, traffic)
-        listing = Listing(self._view, self._keys, config.limits)
+        listing = Listing(self._view, self._exchange, self._keys, config)
         state = PageState(
             self.snapshot, self._view.announcements, traffic, self._session.depths, timeout=config.node_timeout
         )

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, TypeVar
 
 from .._fleet.dialects.carried import request_message, understand
 from .._fleet.errors import UnreadableAnswerError
@@ -42,6 +42,9 @@ NO_NODE = 5.0
 
 #: The assumed seconds of an inference before the first measurement, for the ``Retry-After`` of a full queue.
 FIRST_GUESS = 5.0
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -122,33 +125,60 @@ class Exchange:
         for pending in self._pending.values():
             pending.fail(_no_broker("The connection to the broker was lost while the request was under way"))
 
-    async def lane_of(self, path: str, model: str, until: float) -> ServedLane:
+    async def lane_of(self, path: str, model: str, until: float, key: Optional[KeyConfig] = None) -> ServedLane:
         """Return the lane that serves a model; wait for announcements while the connection is new.
 
         :raises GatewayError: 404 if no node has the model, 503 if no node serves it now, or without a broker.
         """
+        lane = await self.announced(lambda: self._view.lane_of(path, model), until)
+        if lane is None:
+            raise self.missing(model, key)
+        return lane
+
+    async def announced(self, find: Callable[[], Optional[Found]], until: float) -> Optional[Found]:
+        """Return what nodes announce; wait for announcements while the connection is new.
+
+        :param find: returns what is announced; ``None`` if it is not, yet.
+        """
         while True:
-            lane = self._view.lane_of(path, model)
-            if lane is not None:
-                return lane
+            found = find()
+            if found is not None:
+                return found
             # Nodes announce their lanes every 30 s, and a new connection may have missed the last announcement.
             patience = min(until, self._new_since + self._config.node_timeout / 2) - time.monotonic()
             if patience <= 0:
-                break
+                return None
             try:
                 with within(min(patience, 1.0)):
                     await self._fleet_changed.wait()
             except asyncio.TimeoutError:
                 continue
-        if self._session is None or not self._session.is_up:
-            raise _no_broker(f"The broker cannot be reached: {self._session.trouble if self._session else ''}")
+    def need_broker(self) -> BrokerSession:
+        """Return the session that is up.
+
+        :raises GatewayError: 503 if there is none.
+        """
+        session = self._session
+        if session is None or not session.is_up:
+            raise _no_broker(f"The broker cannot be used: {session.trouble if session else 'not connected yet'}")
+        return session
+
+    def missing(self, model: str, key: Optional[KeyConfig] = None) -> GatewayError:
+        """Return the error for a model without a lane: 404 if no node has the model, 503 if no node serves it now.
+
+        :param key: the error names only models that this key may use.
+        """
+        try:
+            self.need_broker()
+        except GatewayError as error:
+            return error
         if self._view.had(model):
-            raise GatewayError(
+            return GatewayError(
                 503, "no_node", f"No node serves the model {model[:200]!r} at the moment", retry_after=NO_NODE
             )
-        served = [model.name for model in self._view.models()]
+        served = [model.name for model in self._view.models() if key is None or key.allows(model.name)]
         names = ", ".join(served[:20]) or "none"
-        raise GatewayError(
+        return GatewayError(
             404, "model_not_found", f"no node serves the model {model[:200]!r} here; served are: {names}"
         )
 
@@ -198,9 +228,7 @@ class Exchange:
 
     def _publish(self, call: CarriedCall, lane: ServedLane, correlation_id: str, pending: PendingAnswer) -> None:
         """Publish a request to the chosen lane, or to the lane of all nodes if the chosen lane is gone or full."""
-        session = self._session
-        if session is None or not session.is_up:
-            raise _no_broker(f"The broker cannot be reached: {session.trouble if session else 'not connected yet'}")
+        session = self.need_broker()
         place = pending.place
 
         def send(queue: str, wait: float, refused: OnRefused) -> None:
