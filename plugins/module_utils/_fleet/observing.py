@@ -29,8 +29,8 @@ _RESERVED = ("all", "ungrouped", "localhost", "127.0.0.1")
 #: The longest name of a queue in bytes (AMQP 0-9-1, short string).
 _LONGEST_QUEUE = 255
 
-#: The most bytes of an event, and the most characters of the names of node and model, and of an error. Anybody who may publish to the
-#: registry decides how long they are, and readers keep thousands of events.
+#: The most bytes of an event, and the most characters of the names of node and model, and of an error. Anybody who may
+#: publish to the registry decides how long they are, and readers keep thousands of events.
 _LARGEST = 65536
 _LONGEST_NODE = 255
 _LONGEST_MODEL = _LONGEST_ERROR = 1000

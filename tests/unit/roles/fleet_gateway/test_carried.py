@@ -228,7 +228,8 @@ def test_requests_at_the_end_of_the_drain_have_an_error_of_the_interface(tmp_pat
         for task in asked:
             task.cancel()
         await asyncio.gather(*asked)
-        assert (whole.status, whole.headers["retry-after"], whole.document["error"]["code"]) == (503, "2", "gateway_ends")
+        assert (whole.status, whole.headers["retry-after"]) == (503, "2")
+        assert whole.document["error"]["code"] == "gateway_ends"
         assert b"gateway_ends" in stream.body and stream.is_complete
         assert 'path="/v1/chat/completions",status="503"} 2.0' in front.metrics.text().decode()
         assert len(front.session.cancelled) == 2

@@ -76,7 +76,8 @@ def application(
         middleware.append(
             Middleware(CORSMiddleware, allow_origins=config.cors_origins, allow_methods=["*"], allow_headers=["*"])
         )
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={GatewayError: refused, HTTPException: _no_route})
+    handlers = {GatewayError: refused, HTTPException: _no_route}
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
