@@ -145,3 +145,27 @@ def test_interrupted_removal_of_the_blob_service_is_repaired() -> None:
     (removal,) = (task for task in tasks("roles/ollama_models/tasks/no_peers.yml") if "ansible.builtin.file" in task)
     assert "when" not in removal
     assert {"{{ __ollama_models_peers_secrets_path }}", "{{ __ollama_models_peers_root }}"} < set(removal["loop"])
+
+
+@pytest.mark.parametrize(
+    "path", ["ollama_server/tasks/absent_preflight", "fleet_worker/tasks/absent_preflight", "fleet_gateway/tasks/absent"]
+)
+def test_unit_of_a_package_is_not_removed(evaluate: Any, path: str) -> None:
+    role = path.partition("/")[0]
+    unit = {"ollama_server": "ollama", "fleet_worker": "fleet-worker", "fleet_gateway": "fleet-gateway"}[role]
+    (refusal,) = (
+        task["ansible.builtin.assert"]["that"]
+        for task in tasks(f"roles/{path}.yml")
+        if "ansible.builtin.assert" in task and isinstance(task["ansible.builtin.assert"]["that"], list)
+    )
+    places = (("", True), (f"/etc/systemd/system/{unit}.service", True), (f"/usr/lib/systemd/system/{unit}.service", False))
+    for place, fits in places:
+        fragment = {f"__{role}_fragment": {"stdout": place + "\n"}}
+        condition = trust_as_template("{{ " + refusal[-1] + " }}")
+        assert evaluate(role, "fits", fits=condition, **fragment) is fits
+
+
+@pytest.mark.parametrize("role", ["fleet_worker", "fleet_gateway"])
+def test_removal_removes_no_empty_directory_of_others(role: str) -> None:
+    text = (ROOT / f"roles/{role}/tasks/absent.yml").read_text()
+    assert "| dirname" not in text and "rmdir, /opt/legionio, /etc/legionio/credentials, /etc/legionio]" in text
