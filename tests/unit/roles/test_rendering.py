@@ -76,3 +76,47 @@ def test_render_template_writes_what_the_template_module_writes(render: Any, tmp
         role = template.parts[-3]
         written = (tmp_path / template.stem).read_text()
         assert render(role, template.name, **OPTIONS[role]).splitlines() == written.splitlines()
+
+
+#: For each file of settings, a variable whose value is encrypted alone, and not with its whole file.
+ENCRYPTED = {
+    "fleet-worker.yml": "fleet_worker_broker_username: {value}",
+    "fleet-updates.yml": "fleet_worker_updates_s3_bucket: {value}",
+    "fleet-gateway.yml": "fleet_gateway_broker_username: {value}",
+    "fleet-gateway-keys.yml": "fleet_gateway_keys:\n  - name: alice\n    hash: {value}",
+}
+
+
+def test_render_value_that_is_encrypted_alone_is_written_in_clear(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("a-password")
+    given = ["--vault-password-file", str(password)]
+    command = ["ansible-vault", "encrypt_string", *given, "the-clear-value"]
+    value = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    plays = []
+    for name, variable in ENCRYPTED.items():
+        (template,) = ROLES.glob(f"*/templates/{name}.j2")
+        role = template.parts[-3]
+        # In this order, because a later file has precedence.
+        options = tmp_path / f"options-{name}"
+        options.write_text(yaml.safe_dump({key: one for key, one in OPTIONS[role].items() if key not in variable}))
+        (tmp_path / f"encrypted-{name}").write_text(variable.format(value=value))
+        files = [str(ROLES / role / part / "main.yml") for part in ("defaults", "vars")]
+        task = {"ansible.builtin.template": {"src": str(template), "dest": str(tmp_path / name)}}
+        plays.append(
+            {
+                "hosts": "localhost",
+                "connection": "local",
+                "gather_facts": False,
+                "vars": {"ansible_facts": FACTS, "role_path": str(ROLES / role)},
+                "vars_files": [*files, str(options), str(tmp_path / f"encrypted-{name}")],
+                "tasks": [task],
+            }
+        )
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+    command = ["ansible-playbook", *given, str(tmp_path / "play.yml")]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    for name in ENCRYPTED:
+        written = (tmp_path / name).read_text()
+        assert "the-clear-value" in written and "vault" not in written, written
