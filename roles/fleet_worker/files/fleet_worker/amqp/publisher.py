@@ -155,6 +155,8 @@ class ConfirmingPublisher:
         code = None if reason is None else reason.details.get("amqp_code")
         if isinstance(code, int) and code >= ENDED_FOR_AN_ERROR:
             self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
+            for answer in self._unconfirmed.values():
+                self._probe.doubt(answer.reply)
         self._channel = None
         self._one_at_a_time = False
         self._probe.abandon()

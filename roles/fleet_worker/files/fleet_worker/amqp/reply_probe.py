@@ -4,15 +4,16 @@
 """The probe of direct reply queues: the first answer to each node of a broker's cluster uses a separate connection.
 
 The name of a direct reply queue contains its node. RabbitMQ 3.10 closes the connection of a client that publishes to a
-node outside the cluster, and a requester can invent such a name. So the first answer to a node uses a connection that
-nothing else depends on. After the broker has taken the answer, the node is known, and later answers use the normal
-channel.
+node that does not run in the cluster. A requester can invent such a name, and a node of the cluster can stop. So the
+first answer to a node uses a connection that nothing else depends on. After the broker has taken the answer, the node
+is known, and later answers use the normal channel.
 
 Everything here runs on the I/O thread.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
 from functools import partial
 from typing import Any, Callable, Optional
@@ -31,6 +32,10 @@ LOG = Log()
 #: The most seconds for connection, channel and confirm together.
 PATIENCE = 20.0
 
+#: The seconds for which answers to a refused node are dropped. A stopped node has the same name after its start, and an
+#: invented node costs one connection in this time.
+REFUSED_FOR = 60.0
+
 #: The most remembered nodes. A cluster has a few, but requesters can invent any number.
 MEMORY = 1000
 
@@ -43,20 +48,28 @@ class ReplyProbe:
 
     :param loop: the loop of the I/O thread.
     :param connect: creates a connection, like :class:`Connection`.
+    :param clock: seconds of the monotonic clock.
     """
 
-    def __init__(self, loop: Any, connect: Callable[..., Any] = Connection) -> None:
+    def __init__(
+        self, loop: Any, connect: Callable[..., Any] = Connection, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._loop = loop
         self._connect = connect
-        #: Whether each probed node accepts answers.
-        self._known: OrderedDict[str, bool] = OrderedDict()
+        self._clock = clock
+        #: Whether each probed node accepts answers, and the time of its probe.
+        self._known: OrderedDict[str, tuple[bool, float]] = OrderedDict()
         self._waiting: deque[tuple[Any, Reply, Probed]] = deque()
         self._current: Optional[_Attempt] = None
 
     def is_needed(self, reply: Reply) -> bool:
-        """Return whether the node of an answer is unknown or suspect."""
+        """Return whether the node of an answer is unknown or refused."""
         node = reply_node(reply.routing_key)
-        return node is not None and self._known.get(node) is not True
+        return node is not None and self._finding(node) is not True
+
+    def doubt(self, reply: Reply) -> None:
+        """Forget the node of an answer, because the broker has closed a connection, perhaps for this answer."""
+        self._known.pop(reply_node(reply.routing_key) or "", None)
 
     def publish(self, parameters: Any, reply: Reply, probed: Probed) -> None:
         """Publish an answer to such a node.
@@ -77,18 +90,23 @@ class ReplyProbe:
     def _next(self) -> None:
         while self._waiting and self._current is None:
             parameters, reply, probed = self._waiting.popleft()
-            known = self._known.get(reply_node(reply.routing_key) or "")
+            known = self._finding(reply_node(reply.routing_key) or "")
             if known is None:
                 self._current = _Attempt(self._loop, reply, partial(self._ended, reply, probed))
                 self._current.start(self._connect, parameters)
             else:
                 probed(None if known else False)
 
+    def _finding(self, node: str) -> Optional[bool]:
+        """Return whether a node accepts answers; ``None`` for an unknown node."""
+        taken, since = self._known.get(node, (None, 0.0))
+        return None if taken is False and self._clock() - since >= REFUSED_FOR else taken
+
     def _ended(self, reply: Reply, probed: Probed, taken: Optional[bool]) -> None:
         self._current = None
         if taken is not None:
             node = reply_node(reply.routing_key) or ""
-            self._known[node] = taken
+            self._known[node] = taken, self._clock()
             if len(self._known) > MEMORY:
                 self._known.popitem(last=False)
             # First, because the callback may publish the next piece of an answer whose earlier pieces wait here.
@@ -159,7 +177,7 @@ class _Attempt:
     def _on_close(self, _connection: Any, error: BaseException) -> None:
         ended = isinstance(error, ConnectionClosedByBroker) and error.reply_code >= ENDED_FOR_AN_ERROR
         if ended:
-            LOG.warning("reply_to_made_up", queue=self._reply.routing_key, reason="the broker has no such node")
+            LOG.warning("reply_to_made_up", queue=self._reply.routing_key, reason="no such node of the broker runs")
         self._end(False if ended else None)
 
     def _end(self, taken: Optional[bool]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 
-from .._fleet.direct_reply import reply_node
 from .._fleet.messages import Reply
 
 #: The most connections that may end with an unconfirmed answer. Another answer may be the reason for the first end.
@@ -51,12 +50,5 @@ class Suspects:
 
 
 def _key(reply: Reply) -> Hashable:
-    """Return a key that the answers to all deliveries of a request share.
-
-    For a direct reply queue, only the node in its name matters.
-    """
-    return reply_node(reply.routing_key) or (
-        reply.exchange,
-        reply.routing_key,
-        reply.message.properties.correlation_id,
-    )
+    """Return a key that the answers to all deliveries of a request share."""
+    return (reply.exchange, reply.routing_key, reply.message.properties.correlation_id)

@@ -102,6 +102,10 @@ class Wire:
                 reply, lambda publication, key=key: self.told.append((key, publication.value)), tries
             )
 
+    def know_node(self) -> None:
+        """Have the node of the direct reply queue accept an answer over another connection."""
+        self.publisher._probe._ended(Reply("", DIRECT, Message(Properties(), {}, b"")), lambda _taken: None, True)
+
     def confirm(self, tag: int, method: str = "Ack", multiple: bool = False) -> None:
         kind = type(method, (), {"delivery_tag": tag, "multiple": multiple})
         self.channel.confirmed(type("Frame", (), {"method": kind()})())
@@ -186,6 +190,20 @@ def test_answer_that_costs_two_connections_is_given_up(wire: Wire) -> None:
     assert wire.told[1:] == [("a", "confirmed"), ("b", "confirmed"), ("c", "confirmed")]
 
 
+def test_answer_that_costs_two_connections_does_not_convict_the_other_requests_of_its_node(wire: Wire) -> None:
+    wire.know_node()
+    for _number in range(2):
+        wire.publish(DIRECT)
+        wire.end_connection()
+        wire.connect()
+        wire.know_node()
+    wire.told.clear()
+    other = Reply("", DIRECT, Message(Properties(correlation_id="other", message_id="other"), {}, b"{}"))
+    wire.publisher.publish(other, lambda publication: wire.told.append(("other", publication.value)))
+    wire.confirm(1)
+    assert wire.told == [("other", "confirmed")]
+
+
 def test_connections_that_break_by_themselves_make_no_suspects(wire: Wire) -> None:
     for _number in range(5):
         wire.publish("a", "b")
@@ -205,6 +223,18 @@ def test_answer_to_a_direct_reply_queue_of_an_unknown_node_goes_over_another_con
     probed[0](taken)
     assert [what for _key, what in wire.told] == told
     assert len(wire.channel.sent) == sent == wire.publisher.pending
+
+
+def test_stop_of_a_known_node_ends_one_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    probed: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(wire.publisher._probe, "publish", lambda _parameters, _reply, done: probed.append(done))
+    wire.know_node()
+    wire.publish(DIRECT)
+    assert wire.channel.sent == [DIRECT]
+    wire.end_connection()
+    wire.connect()
+    wire.publish(DIRECT)
+    assert wire.channel.sent == [] and len(probed) == 1
 
 
 def test_answer_that_is_probed_is_lost_with_the_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

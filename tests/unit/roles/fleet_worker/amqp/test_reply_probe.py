@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 
 import pytest
 from fleet_worker._fleet.messages import Message, Properties, Reply
-from fleet_worker.amqp.reply_probe import PATIENCE, ReplyProbe
+from fleet_worker.amqp.reply_probe import PATIENCE, REFUSED_FOR, ReplyProbe
 from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker
 
 from ..manual_loop import ManualLoop
@@ -75,7 +75,7 @@ class Wire:
         self.loop = ManualLoop()
         self.connections: list[Connection] = []
         self.told: list[Optional[bool]] = []
-        self.probe = ReplyProbe(self.loop, connect=self.connect)
+        self.probe = ReplyProbe(self.loop, connect=self.connect, clock=lambda: self.loop.now)
 
     def connect(self, *parameters: Any, **callbacks: Any) -> Connection:
         self.connections.append(Connection(*parameters, **callbacks))
@@ -137,6 +137,39 @@ def test_node_that_costs_the_connection_costs_no_other(wire: Wire) -> None:
     wire.publish(direct(1, key=2))
     assert wire.told == [False, False, False]
     assert len(wire.connections) == 1
+
+
+def test_node_that_has_stopped_is_answered_again_after_its_return(wire: Wire) -> None:
+    """RabbitMQ 3.10 refuses a stopped node like an invented one."""
+    wire.publish(direct(1))
+    wire.connections[0].open()
+    wire.connections[0].end()
+    wire.loop.turn(REFUSED_FOR)
+    wire.publish(direct(1))
+    wire.connections[1].open()
+    wire.connections[1].confirm()
+    assert wire.told == [False, True]
+    assert not wire.probe.is_needed(direct(1))
+
+
+def test_refused_node_costs_one_connection_in_the_time_of_its_refusal(wire: Wire) -> None:
+    for number in range(1, 4):
+        for _answer in range(10):
+            wire.publish(direct(1))
+        assert len(wire.connections) == number
+        wire.connections[-1].open()
+        wire.connections[-1].end()
+        wire.publish(direct(1))
+        wire.loop.turn(REFUSED_FOR)
+    assert set(wire.told) == {False}
+
+
+def test_known_node_that_is_doubted_is_probed_again(wire: Wire) -> None:
+    wire.publish(direct(1))
+    wire.connections[0].open()
+    wire.connections[0].confirm()
+    wire.probe.doubt(direct(1, key=1))
+    assert wire.probe.is_needed(direct(1))
 
 
 @pytest.mark.parametrize("how", ["refused", "forced", "nack", "channel", "time"])
