@@ -171,10 +171,10 @@ def test_answer_that_breaks_off_is_an_error_and_the_next_request_is_answered(
     assert worker.status()["counters"]["outcome:inference_failed"] == 2
 
 
-def test_model_deleted_while_requests_wait_fails_only_the_taken_ones(
+def test_model_deleted_while_requests_wait_fails_none_of_them(
     shared_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
-    """Requests already taken get an error; requests in the queue wait for a node that has the model."""
+    """Requests already taken return to the queue, and all of them wait for a node that has the model."""
     slow = Slow(60)
 
     def behave(path: str, body: dict[str, Any]) -> Any:
@@ -193,10 +193,8 @@ def test_model_deleted_while_requests_wait_fails_only_the_taken_ones(
     scripted.models = [EMBED_MODEL]
     eventually(lambda: any("does not have" in one["reason"] for one in worker.status()["lanes"]), "paused", 20, worker)
     slow.go_on.set()
-    asker.wait(1)
-    assert asker.answers[asker.asked[0]][0][1]["error"]["code"] == "model_not_loaded"
+    worker.wait_log("outcome=given_back", 20)
     scripted.models = [CHAT_MODEL, EMBED_MODEL]
     asker.wait()
     assert all(len(answers) == 1 for answers in asker.answers.values())
-    good = [body for ((_properties, body),) in asker.answers.values() if "message" in body]
-    assert len(good) >= 3, "no more than one was taken beside the one that ran"
+    assert all("message" in body for ((_properties, body),) in asker.answers.values())

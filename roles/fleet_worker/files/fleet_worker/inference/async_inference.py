@@ -18,6 +18,7 @@ from .._http.response_parser import ResponseParser
 from .._ollama.api_errors import (
     CallCancelledError,
     ConnectionLostError,
+    ModelNotFoundError,
     OllamaError,
     ServerUnreachableError,
     UnexpectedAnswerError,
@@ -89,6 +90,8 @@ class AsyncInference:
             return task.stop.verdict
         except (ServerUnreachableError, ConnectionLostError):
             return None  # a thread waits until Ollama is up
+        except ModelNotFoundError:
+            return None  # a thread asks Ollama for its models
         except OllamaError as error:
             return self._availability.conclude(error, task, started, time.monotonic() - begun)
 

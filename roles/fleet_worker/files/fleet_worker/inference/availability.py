@@ -5,7 +5,7 @@
 
 A request waits for an Ollama that is down, within limits. If Ollama is busy, or the runner has ended, the request gives
 its slot up and is tried again later. After that the request returns to the queue once, for another node. If that node
-cannot answer either, the requester gets an error.
+cannot answer either, the requester gets an error. A request for a model that Ollama has lost returns at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Callable, TypeVar
 from .._fleet.messages import Failure
 from .._ollama.api_errors import (
     ConnectionLostError,
+    ModelNotFoundError,
     OllamaError,
     ServerBusyError,
     ServerUnreachableError,
@@ -87,7 +88,7 @@ class OllamaAvailability:
         return Failure("ollama_unavailable", gone.error.message, started, seconds)
 
     def conclude(self, error: OllamaError, task: Task, started: float, seconds: float) -> Conclusion:
-        """Return the result of a request that Ollama answered with an error.
+        """Return the result of a request that Ollama answered with an error. May wait if Ollama lacks the model.
 
         :param started: the time of the call, in seconds since 1970.
         :param seconds: the duration of the call.
@@ -102,6 +103,11 @@ class OllamaAvailability:
             if self._may_return(task.delivery):
                 return Verdict.REQUEUE
             return Failure("ollama_unavailable", error.message, started, seconds)
+        if isinstance(error, ModelNotFoundError):
+            # Without the model, the lane is paused now. Otherwise this node would fail the whole queue of the lane.
+            lost = not self._health.still_has(task.delivery.lane.model_key)
+            if lost and self._may_return(task.delivery):
+                return Verdict.REQUEUE
         if isinstance(error, UnsupportedByServerError) and _counts_tokens(task):
             # An older Ollama would truncate a long text, and count only the rest.
             message = f"the operation count_tokens is not served by this node: {error.message}"

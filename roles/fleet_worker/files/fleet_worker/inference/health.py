@@ -4,7 +4,8 @@
 """The health of Ollama: does it answer, and which models does it have?
 
 A separate thread asks Ollama at an interval. After a request without an answer, the thread asks at once, and then more
-often until Ollama answers again. An unreadable answer counts as no answer.
+often until Ollama answers again. An unreadable answer counts as no answer. After a request whose model Ollama does not
+know, the request's own thread asks.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class Health:
         #: The abilities by name and digest of a model, so that each model is asked only once.
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
         self._lock = threading.Lock()
+        #: One check at a time, so that no older finding replaces a newer one.
+        self._looking = threading.Lock()
         self._state: Optional[OllamaState] = None
         self._up = threading.Event()
         self._look_wanted = threading.Event()
@@ -115,6 +118,18 @@ class Health:
         self._set_state(self._state_down(error))
         self._look_wanted.set()
 
+    def still_has(self, model_key: str) -> bool:
+        """Return whether Ollama has a model, after an answer that says otherwise. May wait for a check.
+
+        The state changes before the return, because this worker must not get a requeued request again. Many requests
+        may call this together, so only the first one asks Ollama.
+        """
+        with self._looking:
+            state = self._state
+            if state is None or _serves(state, model_key):
+                state = self._look_now()
+            return _serves(state, model_key)
+
     def ask_abilities(self) -> None:
         """Ask for the abilities of each model in all checks from now on, and begin a check at once.
 
@@ -138,6 +153,10 @@ class Health:
 
     def _look(self) -> None:
         self._look_wanted.clear()
+        with self._looking:
+            self._look_now()
+
+    def _look_now(self) -> OllamaState:
         try:
             state = self._ask_state()
         except Exception as error:
@@ -146,6 +165,7 @@ class Health:
             LOG.exception("health_failed", error=reason)
             state = OllamaState(up=False, reason=reason)
         self._set_state(state)
+        return state
 
     def _set_state(self, state: OllamaState) -> None:
         with self._lock:
@@ -212,6 +232,10 @@ class Health:
         info = shown.get("model_info")
         pools = isinstance(info, dict) and any(str(key).endswith(".pooling_type") for key in info)
         return ("embedding",) if pools else ("completion",)
+
+
+def _serves(state: OllamaState, model_key: str) -> bool:
+    return state.up and state.has(model_key)
 
 
 def _call() -> Call:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Callable, Union
 
 from fleet_worker._ollama.calls import Call
@@ -76,12 +76,17 @@ class Watch:
     """The health of an Ollama that comes up, or does not, as a test says; it never takes time.
 
     :param ups: whether Ollama comes up in time, for each wait; the last one for ever.
+    :param lost: the keys of the models that Ollama has no more.
     """
 
-    def __init__(self, *ups: bool) -> None:
+    def __init__(self, *ups: bool, lost: Collection[str] = ()) -> None:
+        self.lost = lost
         self.ups = list(ups or (False,))
         self.suspected: list[CollectionError] = []
         self.waits: list[float] = []
+
+    def still_has(self, model_key: str) -> bool:
+        return model_key not in self.lost
 
     def suspect(self, error: CollectionError) -> None:
         self.suspected.append(error)

@@ -112,6 +112,13 @@ def test_conclusion_of_a_lost_connection_is_for_a_thread() -> None:
     assert desk.tell(ConnectionLostError("cut")) is None
 
 
+def test_conclusion_of_a_missing_model_is_for_a_thread() -> None:
+    """The thread asks Ollama for its models, so that the lane is paused before the request returns to its queue."""
+    desk = Desk()
+    assert desk.begin()
+    assert desk.answer(b'{"error": "model \'m:1\' not found"}', status="404 Not Found") is None
+
+
 def test_conclusion_of_a_compressed_answer_that_is_none_is_a_failure() -> None:
     desk = Desk()
     assert desk.begin()

@@ -119,10 +119,26 @@ def test_conclude_with_a_runner_that_ends_twice_blames_a_request_that_was_alone(
         assert (again.code, again.retriable) == ("inference_failed", retriable)
 
 
-def test_conclude_with_an_error_of_the_request_fails() -> None:
+def test_conclude_with_a_model_that_ollama_lists_and_cannot_find_fails() -> None:
     error = ModelNotFoundError("model 'm:1' not found", status=404, server_message="not found")
     conclusion = availability(Watch()).conclude(error, task_of(), 5.0, 0.1)
     assert conclusion == Failure("model_not_loaded", "model 'm:1' not found", 5.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    "count, patience, returned", [(0, 30.0, True), (1, 30.0, False), (0, 1e9, False)], ids=["first", "second", "late"]
+)
+def test_conclude_with_a_model_that_ollama_has_lost_lets_another_node_try_once(
+    count: int, patience: float, returned: bool
+) -> None:
+    error = ModelNotFoundError("model 'm:1' not found", status=404, server_message="not found")
+    task = task_of(count=count)
+    watch = Watch(lost=[task.delivery.lane.model_key])
+    conclusion = availability(watch, patience).conclude(error, task, 5.0, 0.1)
+    if returned:
+        assert conclusion is Verdict.REQUEUE
+    else:
+        assert conclusion == Failure("model_not_loaded", "model 'm:1' not found", 5.0, 0.1)
 
 
 @pytest.mark.parametrize("operation, code", [("count_tokens", "unsupported_operation"), ("chat", "inference_failed")])

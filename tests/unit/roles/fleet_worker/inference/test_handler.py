@@ -246,7 +246,6 @@ def test_handler_stopped_while_it_waits_gives_the_request_back() -> None:
 @pytest.mark.parametrize(
     "document, status, outcome, broken",
     [
-        ({"error": "model 'm:1' not found"}, "404 Not Found", "model_not_loaded", False),
         ({"error": "bad options"}, "400 Bad Request", "inference_failed", False),
         ({"error": "llama runner process has terminated"}, "500 Internal Server Error", "inference_failed", True),
         ({**ANSWER, "done": False}, "200 OK", "inference_failed", True),

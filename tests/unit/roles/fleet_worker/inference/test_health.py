@@ -138,6 +138,32 @@ def test_health_out_of_descriptors_is_not_ollamas_fault_and_lets_idle_connection
     assert "Ollama is down" not in states[-1].why_down
 
 
+def test_still_has_of_a_removed_model_changes_the_state_before_the_return_and_asks_once() -> None:
+    client = Client({"a:1": {}, "b:1": {}})
+    lists: list[int] = []
+    tags = client.tags
+    client.tags = lambda *, call: lists.append(1) or tags(call=call)  # type: ignore[func-returns-value, method-assign]
+    states: list[OllamaState] = []
+    health = Health(client, states.append, interval=1)  # type: ignore[arg-type]
+    health._look()
+    removed, kept = ModelName.parse("a:1").key, ModelName.parse("b:1").key
+    assert health.still_has(removed) and len(lists) == 2
+    del client.shown["a:1"]
+    assert not health.still_has(removed)
+    assert not states[-1].has(removed) and states[-1].has(kept)
+    assert not health.still_has(removed) and len(lists) == 3, "the second request of the model asks nothing"
+
+
+def test_still_has_with_an_ollama_that_is_down_meanwhile_has_not() -> None:
+    states: list[OllamaState] = []
+    let_down = threading.Event()
+    health = down_then_up(states, let_down)
+    health._look()
+    let_down.set()
+    assert not health.still_has(ModelName.parse("a:1").key)
+    assert not states[-1].up
+
+
 def down_then_up(states: list[OllamaState], let_down: threading.Event) -> Health:
     """Watch an Ollama that is up until an event is set, and the states that the watch reports."""
 
