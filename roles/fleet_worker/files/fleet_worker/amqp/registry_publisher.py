@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from pika.exceptions import ChannelClosedByBroker
 
 from .. import __version__
 from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.lanes import Lane
 from .._fleet.messages import Reply
 from .._fleet.pika_messages import to_pika
 from .._fleet.registry import AVAILABLE, DEGRADED, EXCHANGE, HEARTBEAT, UNAVAILABLE, Offering, Trouble
@@ -42,6 +43,9 @@ RETRY = 60.0
 #: States of a lane: available, undecided (not published), or any other trouble.
 NO_TROUBLE = None
 UNDECIDED = Trouble("undecided", "")
+
+#: The queue and the model of a lane. A reload may change all other settings of the lane, and the node stays the same.
+_Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,12 @@ class RegistryPublisher:
         self._refusal = ""
         self._tag = 0
         self._unconfirmed: set[int] = set()
-        #: The trouble in the last event of each lane over this connection.
-        self._published: dict[LaneSettings, Optional[Trouble]] = {}
-        #: The same for events of version 2, which are published only after a change.
-        self._published_version2: dict[LaneSettings, tuple[bool, Optional[Trouble]]] = {}
+        #: Each lane in its last event over this connection, with the trouble.
+        self._published: dict[_Key, tuple[LaneSettings, Optional[Trouble]]] = {}
+        #: The same for events of version 2, which are published only after a change, and whether the lane left.
+        self._published_version2: dict[_Key, tuple[Lane, Optional[Trouble], bool]] = {}
         #: The waiting events, oldest first.
-        self._waiting: dict[LaneSettings, str] = {}
+        self._waiting: dict[_Key, tuple[LaneSettings, str]] = {}
         self.counters: Counter[str] = Counter()
 
     def open(self, ready: Callable[[], None]) -> None:
@@ -114,12 +118,12 @@ class RegistryPublisher:
         """Announce the lanes, with the trouble of each."""
         if self._channel is None or self._leaving:
             return
-        for lane in [lane for lane in self._published if lane not in lanes]:
-            del self._published[lane]
-            self._announce(lane, UNAVAILABLE)
+        kept = {_key(lane) for lane in lanes}
+        for key in [key for key in self._published if key not in kept]:
+            self._announce(self._published.pop(key)[0], UNAVAILABLE)
         for lane, trouble in lanes.items():
-            if trouble != UNDECIDED and (lane not in self._published or self._published[lane] != trouble):
-                self._published[lane] = trouble
+            if trouble != UNDECIDED and self._published.get(_key(lane)) != (lane, trouble):
+                self._published[_key(lane)] = lane, trouble
                 self._announce(lane, AVAILABLE if trouble is NO_TROUBLE else DEGRADED)
         self._send()
 
@@ -127,7 +131,7 @@ class RegistryPublisher:
         """Announce that all lanes are unavailable, because the worker drains."""
         published, self._published = self._published, {}
         self._leaving = True
-        self._waiting.update(dict.fromkeys(published, UNAVAILABLE))
+        self._waiting.update({key: (lane, UNAVAILABLE) for key, (lane, _trouble) in published.items()})
         self._send()
 
     def _open(self) -> None:
@@ -148,31 +152,31 @@ class RegistryPublisher:
             self._timer = self._loop.call_later(intervals * self._interval, self._beat)
 
     def _beat(self) -> None:
-        for lane, trouble in self._published.items():
-            if lane in self._waiting:
+        for key, (lane, trouble) in self._published.items():
+            if key in self._waiting:
                 self.counters["skipped"] += 1  # the last event still waits
             else:
-                self._waiting[lane] = HEARTBEAT if trouble is NO_TROUBLE else DEGRADED
+                self._waiting[key] = lane, HEARTBEAT if trouble is NO_TROUBLE else DEGRADED
         self._send()
         self._beat_later()
 
     def _announce(self, lane: LaneSettings, event: str) -> None:
-        self.counters["skipped"] += self._waiting.pop(lane, None) is not None
-        self._waiting[lane] = event
+        self.counters["skipped"] += self._waiting.pop(_key(lane), None) is not None
+        self._waiting[_key(lane)] = lane, event
 
     def _send(self) -> None:
         while self._waiting and self._channel is not None and self._channel.is_open and not self._blocked:
             if len(self._unconfirmed) >= WINDOW and not self._leaving:  # a drain does not wait
                 return
-            lane = next(iter(self._waiting))
-            event = self._waiting.pop(lane)
+            lane, event = self._waiting.pop(next(iter(self._waiting)))
             counted = contained(partial(self._publish, lane, event), lambda _error: "skipped", lane=lane.queue)
             self.counters[counted] += 1
 
     def _publish(self, lane: LaneSettings, event: str) -> str:
         """Publish an event of a lane; return the name of its counter."""
         offering = Offering(lane.lane, self._node, self._slots, lane.consumer_priority or 0, __version__)
-        for message in (offering.event(event, self._published.get(lane)), *self._version2(lane, offering, event)):
+        _lane, trouble = self._published.get(_key(lane), (lane, NO_TROUBLE))
+        for message in (offering.event(event, trouble), *self._version2(offering, event, trouble)):
             # Not mandatory, because a fleet without listeners has no bound queue.
             self._channel.basic_publish(
                 message.exchange, message.routing_key, message.message.body, to_pika(message.message)
@@ -181,18 +185,19 @@ class RegistryPublisher:
             self._unconfirmed.add(self._tag)
         return event
 
-    def _version2(self, lane: LaneSettings, offering: Offering, event: str) -> list[Reply]:
+    def _version2(self, offering: Offering, event: str, trouble: Optional[Trouble]) -> list[Reply]:
         """Return the events of version 2 for an event; none without a change."""
         if self._instance is None:
             return []
-        news = (event == UNAVAILABLE, self._published.get(lane))
-        if self._published_version2.get(lane) == news:
+        key, leaves = _key(offering), event == UNAVAILABLE
+        news = (offering.lane, trouble, leaves)
+        if self._published_version2.get(key) == news:
             return []
-        self._published_version2[lane] = news
-        if event == UNAVAILABLE:
-            del self._published_version2[lane]
+        self._published_version2[key] = news
+        if leaves:
+            del self._published_version2[key]
         self.counters["version2"] += 1
-        return [offering.version2_event(self._instance, self._published.get(lane), leaves=event == UNAVAILABLE)]
+        return [offering.version2_event(self._instance, trouble, leaves=leaves)]
 
     def _on_confirmed(self, frame: Any) -> None:
         method = frame.method
@@ -223,3 +228,7 @@ class RegistryPublisher:
         self._tag = 0
         for kept in (self._unconfirmed, self._published, self._published_version2, self._waiting):
             kept.clear()
+
+
+def _key(offered: Union[LaneSettings, Offering]) -> _Key:
+    return offered.lane.queue, offered.lane.model
