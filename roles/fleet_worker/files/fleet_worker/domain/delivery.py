@@ -56,15 +56,21 @@ class LaneSettings:
         """The key of the model, which all spellings of its name share (:attr:`ModelName.key`)."""
         return ModelName.parse(self.lane.model).key
 
+    @cached_property
+    def loaded(self) -> str:
+        """The key of the loaded model: the model with its context window.
+
+        The lane fixes all other options that reload a model.
+        """
+        return f"{self.model_key} {self.lane.context_window or ''}"
+
     @property
     def rule(self) -> LaneRule:
         """The part of the settings that the scheduler knows."""
         expires = self.lane.arguments.get("x-expires")
-        # The lane fixes all other options that reload a model, so model and context window identify the loaded model.
-        loaded = f"{self.model_key} {self.lane.context_window or ''}"
         return LaneRule(
             self.queue,
-            loaded,
+            self.loaded,
             self.priority,
             expires=None if expires is None else expires / 1000,
             batch=self.batch,

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The trust in each model of Ollama, from the results of requests and of probes.
 
+A model may run with a small context window, and need too much memory with a large one. So each context window counts
+as a model of its own.
+
 Everything here runs on the I/O thread, except the probe, which waits for Ollama in a separate thread.
 """
 
@@ -51,13 +54,13 @@ class ModelTrust:
     def reason(self, model: str) -> str:
         """Return the reason of a model's pause; empty without a pause.
 
-        :param model: the full name of the model, in lower case.
+        :param model: the loaded model (:attr:`LaneSettings.loaded`).
         """
         return self._breaker.reason(model, time.monotonic())
 
     def judge(self, lane: LaneSettings, result: Result) -> None:
         """Learn from the result of a lane's request."""
-        model = lane.model_key
+        model = lane.loaded
         if result.is_answer:
             self._reset(lane)
         elif result.broken and self._breaker.failed(model, result.broken, time.monotonic()):
@@ -70,7 +73,7 @@ class ModelTrust:
 
     def _reset(self, lane: LaneSettings) -> None:
         """Reset a model that Ollama runs, and end its pause."""
-        if self._breaker.succeeded(lane.model_key):
+        if self._breaker.succeeded(lane.loaded):
             LOG.info("model_recovered", model=lane.lane.model)
             self._changed()
 
@@ -84,7 +87,7 @@ class ModelTrust:
         self._loop.add_callback_threadsafe(partial(self._record_finding, lane, probed))
 
     def _record_finding(self, lane: LaneSettings, probed: Probed) -> None:
-        model, name = lane.model_key, lane.lane.model
+        model, name = lane.loaded, lane.lane.model
         if probed.finding is not Finding.FAILS:
             if probed.finding is Finding.RUNS:
                 self._reset(lane)

@@ -64,8 +64,8 @@ SERVEABLE = LaneStatus(LaneState.SERVEABLE)
 class LaneBoard:
     """The lanes of one worker.
 
-    :param broken: returns the reason of the circuit breaker's pause of a model, by its key; empty without a pause.
-    :param busy: returns the reason why requests for a model wait in the worker, by its key; empty if none wait.
+    :param broken: returns the reason of the circuit breaker's pause of a loaded model; empty without a pause.
+    :param busy: returns the reason why requests for a loaded model wait in the worker; empty if none wait.
     """
 
     def __init__(self, lanes: Iterable[LaneSettings], broken: Callable[[str], str], busy: Callable[[str], str]) -> None:
@@ -147,15 +147,15 @@ class LaneBoard:
         lane = self._lanes[queue]
         if not self._ollama.has(lane.model_key):
             return LaneStatus(LaneState.MODEL_MISSING, f"Ollama does not have the model {lane.lane.model}")
-        broken = self._broken(lane.model_key)
+        broken = self._broken(lane.loaded)
         if broken:
             return LaneStatus(LaneState.MODEL_BROKEN, broken)
-        busy = self._busy(lane.model_key)
+        busy = self._busy(lane.loaded)
         return LaneStatus(LaneState.MODEL_BUSY, busy) if busy else SERVEABLE
 
     def is_degraded(self, queue: str) -> bool:
         """Return whether Ollama cannot run the model of a lane, even if the lane has other trouble, too."""
-        return bool(self._broken(self._lanes[queue].model_key))
+        return bool(self._broken(self._lanes[queue].loaded))
 
     def serveable(self) -> list[str]:
         """Return the queues of all serveable lanes."""

@@ -158,7 +158,7 @@ class RequestFlow:
             self._dispatcher.again(request, alone=True)
         else:
             self._recorder.count(CountedEvent.BUSY)
-            self._waiting_room.admit(request, request.lane.model_key, later)
+            self._waiting_room.admit(request, request.lane.loaded, later)
         return True
 
     def _learn_from(self, request: InFlightRequest, result: Result) -> None:

@@ -36,7 +36,7 @@ class WaitingRoom:
     def admit(self, job: Any, model: str, later: Later) -> None:
         """Add a request.
 
-        :param model: the full name of the model, in lower case.
+        :param model: the loaded model (:attr:`LaneSettings.loaded`).
         """
         before = self._models()
         self._waiting[job] = (model, later.reason)

@@ -10,6 +10,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from fleet_worker.domain.delivery import LaneSettings
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.inference.circuit_breaker import BreakerSettings, CircuitBreaker
 from fleet_worker.inference.model_trust import ModelTrust
@@ -17,6 +18,8 @@ from fleet_worker.inference.probe import Finding, Probed
 from fleet_worker.observe.counts import CountedEvent
 
 from ..deliveries import lane_settings
+
+LANE = lane_settings()
 
 
 class Court:
@@ -40,16 +43,16 @@ class Court:
     def _changed(self) -> None:
         self.changes += 1
 
-    def judge(self, outcome: str, broken: str = "", times: int = 1) -> None:
+    def judge(self, outcome: str, broken: str = "", times: int = 1, lane: LaneSettings = LANE) -> None:
         for _time in range(times):
-            self.trust.judge(lane_settings(), Result(Verdict.ACK, outcome, broken=broken))
+            self.trust.judge(lane, Result(Verdict.ACK, outcome, broken=broken))
 
 
 def test_model_trust_with_a_probe_that_is_answered_pauses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     court = Court(monkeypatch, Probed(Finding.RUNS))
     court.judge("inference_failed", "odd", times=7)
     assert court.counts == {CountedEvent.PROBES: 2}
-    assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
+    assert court.trust.reason(LANE.loaded) == ""
     assert court.changes == 0
 
 
@@ -57,11 +60,11 @@ def test_model_trust_with_a_probe_that_fails_pauses_the_model(monkeypatch: pytes
     court = Court(monkeypatch, Probed(Finding.FAILS, "no memory\n"))
     court.judge("inference_failed", "odd", times=3)
     assert court.counts == {CountedEvent.PROBES: 1, CountedEvent.MODEL_PAUSES: 1}
-    reason = court.trust.reason("registry.ollama.ai/library/m:1")
+    reason = court.trust.reason(LANE.loaded)
     assert "no memory\\n" in reason
     assert court.changes == 1
     court.judge("answered")
-    assert court.trust.reason("registry.ollama.ai/library/m:1") == ""
+    assert court.trust.reason(LANE.loaded) == ""
     assert court.changes == 2, "the pause has ended"
     court.judge("answered")
     assert court.changes == 2
@@ -77,6 +80,15 @@ def test_model_trust_with_a_probe_that_is_answered_after_a_pause_resets_the_mode
     court.judge("inference_failed", "odd")
     assert court.counts[CountedEvent.PROBES] == 2, "after a pause, one failure is enough"
     assert court.changes == 2
+
+
+def test_model_trust_in_a_large_context_window_is_not_that_in_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (lane_settings(style="shared", context_window=window) for window in (4096, 131072))
+    court = Court(monkeypatch, Probed(Finding.FAILS, "no memory"))
+    for _time in range(2):
+        court.judge("inference_failed", "odd", times=2, lane=large)
+        court.judge("answered", lane=small)
+    assert court.trust.reason(large.loaded) and not court.trust.reason(small.loaded)
 
 
 def test_model_trust_with_failures_that_are_the_requests_own_probes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,11 +66,11 @@ def remove_model(board: LaneBoard, _models: Models) -> None:
 
 
 def break_model(_board: LaneBoard, models: Models) -> None:
-    models.broken[LANE.model_key] = "it cannot be run"
+    models.broken[LANE.loaded] = "it cannot be run"
 
 
 def fill_model(_board: LaneBoard, models: Models) -> None:
-    models.busy[LANE.model_key] = "it is busy"
+    models.busy[LANE.loaded] = "it is busy"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,19 @@ def test_status_after_one_trouble_is_that_trouble(
     assert LANE.queue not in board.serveable()
     assert board.reasons()[reason] >= 1
     assert board.registry_view()[LANE] == (Trouble(told, reason) if isinstance(told, str) else told)
+
+
+@pytest.mark.parametrize("which, state", [("broken", LaneState.MODEL_BROKEN), ("busy", LaneState.MODEL_BUSY)])
+def test_status_of_a_model_with_a_large_context_window_is_not_that_of_a_small_one(
+    models: Models, which: str, state: LaneState
+) -> None:
+    small, large = (lane_settings(style="shared", context_window=window) for window in (4096, 131072))
+    board = LaneBoard([small, large], lambda key: models.broken.get(key, ""), lambda key: models.busy.get(key, ""))
+    board.ollama_is(OllamaState(up=True, models=frozenset({small.model_key})))
+    getattr(models, which)[large.loaded] = "no memory"
+    assert board.status(large.queue).state is state
+    assert board.serveable() == [small.queue]
+    assert (board.is_degraded(large.queue), board.is_degraded(small.queue)) == (which == "broken", False)
 
 
 def test_status_with_several_troubles_is_the_one_of_the_broker(board: LaneBoard, models: Models) -> None:

@@ -53,7 +53,7 @@ def test_worker_with_a_request_that_gives_its_slot_up_serves_it_again(
     turn_until(worker._loop, lambda: channel.settled and not worker._requests)
     assert channel.settled == [("ack", 1)]
     assert answers.tasks[0] is answers.tasks[1], "what was tried is known"
-    assert worker._waiting_room.reason(LANE.model_key) == ""
+    assert worker._waiting_room.reason(LANE.loaded) == ""
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
 
 
@@ -64,7 +64,7 @@ def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
     channel = deliver(worker)
     turn_until(worker._loop, worker._waiting_room.pausing)
     turn_until(worker._loop, lambda: worker._scheduler.running == 0)
-    assert "full" in worker._waiting_room.reason(LANE.model_key)
+    assert "full" in worker._waiting_room.reason(LANE.loaded)
     assert "0 running, 0 held, 1 waiting for a busy Ollama" in worker.status().summary
     assert channel.settled == []
     worker.drain()
