@@ -67,7 +67,6 @@ class RequestRecorder:
 
         :param publication: the result of publishing the reply; None without a reply.
         """
-        self._counts.outcomes[result.outcome] += 1
         if publication is not None:
             self._counts.replies[publication] += 1
         self._record_end(delivery, result, publication)
@@ -99,11 +98,17 @@ class RequestRecorder:
         return {name: self._rates.over(seconds) for name, seconds in spans}
 
     def _record_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
+        outcome = "connection_lost" if publication is Publication.LOST else result.outcome
+        self._counts.outcomes[outcome] += 1
         # An exception in the records must not harm the request.
-        log = partial(self._log_end, delivery, result, publication)
+        log = partial(self._log_end, delivery, result, publication, outcome)
         contained(log, lambda _error: None, lane=delivery.lane.queue)
 
-    def _log_end(self, delivery: Delivery, result: Result, publication: Optional[Publication]) -> None:
+    def _log_end(self, delivery: Delivery, result: Result, publication: Optional[Publication], outcome: str) -> None:
+        """Record a finished request in the log, the metrics and the rates.
+
+        :param outcome: the outcome for counts and metrics. The log has that of the work, and the result of publishing.
+        """
         queue = delivery.lane.queue
         fields = {"waited": delivery.waited, "here": self._clock() - delivery.received_monotonic, **result.fields}
         answered = result.is_answer and publication not in _NOT_TAKEN
@@ -111,7 +116,6 @@ class RequestRecorder:
         log = LOG.info if answered else LOG.warning
         reply = None if publication is None else publication.value
         log("request", lane=queue, outcome=result.outcome, reply=reply, **fields)
-        outcome = "connection_lost" if publication is Publication.LOST else result.outcome
         self._metrics.ended(queue, outcome, fields)
         tokens, seconds = (amount(fields.get(name)) or 0.0 for name in ("output_tokens", "seconds"))
         self._rates.add(answered=answered, tokens=int(tokens), inference=seconds)

@@ -69,10 +69,10 @@ def test_settled_by_what_became_of_the_answer_is_a_success_or_a_failure(
     assert book.recorder.answered("another") == 0
 
 
-def test_settled_with_a_lost_answer_is_a_lost_connection_for_the_metrics(book: Book) -> None:
+def test_settled_with_a_lost_answer_is_a_lost_connection_for_counts_and_metrics(book: Book) -> None:
     book.recorder.settled(delivery(), ANSWERED, Publication.LOST)
     assert (book.requests("connection_lost"), book.requests("answered")) == (1, None)
-    assert book.counts() == {"outcome:answered": 1, "registry_events:refused": 1, "reply:lost": 1}
+    assert book.counts() == {"outcome:connection_lost": 1, "registry_events:refused": 1, "reply:lost": 1}
 
 
 def test_answer_from_the_cache_counts_the_request_and_no_work_of_ollama(book: Book) -> None:
@@ -92,10 +92,11 @@ def test_answer_from_the_cache_counts_the_request_and_no_work_of_ollama(book: Bo
     assert (level, line["outcome"], line["id"]) == ("info", "answered_again", "c") and "output_tokens" not in line
 
 
-def test_abandoned_is_logged_and_not_counted_as_an_outcome(book: Book) -> None:
+def test_abandoned_is_logged_and_counted_as_a_lost_connection(book: Book) -> None:
     book.recorder.abandoned(delivery(), ANSWERED)
     assert book.lines[0][2]["reply"] == "lost"
-    assert book.counts() == {"registry_events:refused": 1}
+    assert book.counts() == {"outcome:connection_lost": 1, "registry_events:refused": 1}
+    assert book.requests("connection_lost") == 1
 
 
 def test_started_counts_batches_and_changes_of_the_model(book: Book) -> None:

@@ -83,7 +83,7 @@ def test_answer_whose_confirm_is_lost_leaves_the_request_unsettled(desk: Desk) -
     desk.settler.answer(desk.delivery(), [desk.delivery()], ANSWERED)
     desk.tell(Publication.LOST)
     assert desk.channel.settled == [] and desk.settled == [] and desk.done == 1
-    assert desk.counts() == {"outcome:answered": 1, "reply:lost": 1}
+    assert desk.counts() == {"outcome:connection_lost": 1, "reply:lost": 1}
 
 
 @pytest.mark.parametrize("answer", [ANSWERED, ANSWERED.again()])
