@@ -28,6 +28,7 @@ class InFlightRequest:
 
     :param loop: the loop of the I/O thread.
     :param publish: publishes a delta, on the I/O thread.
+    :ivar has_slot: whether the request runs; it waits after it has given its slot up.
     """
 
     def __init__(self, delivery: Delivery, loop: Any, publish: Callable[[Reply, Done], None]) -> None:
@@ -37,6 +38,7 @@ class InFlightRequest:
         self.deltas = DeltaPublisher(loop, publish, gone=self.stop.abandon)
         self.task = Task(delivery, self.stop, self.deltas)
         self.started = time.monotonic()
+        self.has_slot = True
         self._alarm: Any = None
 
     @property

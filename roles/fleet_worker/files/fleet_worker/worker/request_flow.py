@@ -123,6 +123,8 @@ class RequestFlow:
         deliveries = [item for item in action.items if not isinstance(item, InFlightRequest)]
         # The broker redelivers a delivery whose channel is gone. A duplicate may have started while this one was held.
         requests += (self._requests.begin(each) for each in deliveries if each.is_live and self._is_new(each))
+        for request in requests:
+            request.has_slot = True
         if requests:
             self._recorder.started(action.model, len(requests))
         self._runner.run(requests, self.finish_request, partial(self._dispatcher.finished, action.model))
@@ -153,6 +155,7 @@ class RequestFlow:
         """Let a request wait for its next attempt; return False while the worker drains."""
         if self._leaving:
             return False
+        request.has_slot = False
         if later.alone:
             self._recorder.count(CountedEvent.TRIED_ALONE)
             self._dispatcher.again(request, alone=True)

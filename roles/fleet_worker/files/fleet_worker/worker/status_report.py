@@ -50,7 +50,7 @@ class StatusReport:
     def summary(self) -> str:
         """Return the status in one line."""
         waiting = len(self._waiting_room.pausing())
-        running = f"{len(self._requests) - waiting} running, {self._scheduler.held} held"
+        running = f"{sum(request.has_slot for request in self._requests)} running, {self._scheduler.held} held"
         if waiting:
             running += f", {waiting} waiting for a busy Ollama"
         if self._drain.has_begun:
@@ -102,7 +102,7 @@ class StatusReport:
             lane.context_window,
             state="degraded" if self._board.is_degraded(queue) else self._scheduler.mode_of(queue),
             reason=self._board.status(queue).reason or (SILENT if self._scheduler.is_silent(queue) else ""),
-            running=sum(request.lane.queue == queue for request in self._requests),
+            running=sum(request.has_slot and request.lane.queue == queue for request in self._requests),
             answered=self._recorder.answered(queue),
         )
 

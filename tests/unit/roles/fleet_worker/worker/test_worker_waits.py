@@ -72,6 +72,25 @@ def test_worker_with_a_request_that_waits_has_its_slot_free_and_the_lane_closed(
     assert not worker._requests
 
 
+def test_worker_whose_request_needs_a_slot_again_shows_it_as_held_and_not_as_running(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = Answers(Later(600.0, "full"), ANSWERED)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", answers, raising=False)
+    channel = deliver(worker)
+    turn_until(worker._loop, worker._waiting_room.pausing)
+    turn_until(worker._loop, lambda: worker._scheduler.running == 0)
+    worker.broker_blocked(True)  # the worker starts nothing meanwhile
+    (request,) = worker._waiting_room.pausing()
+    worker._waiting_room._pause_over(request)
+    status = worker.status()
+    assert "0 running, 1 held" in status.summary and "waiting" not in status.summary
+    assert [lane.running for lane in status.lanes] == [0]
+    worker.broker_blocked(False)
+    assert "1 running, 0 held" in worker.status().summary
+    turn_until(worker._loop, lambda: channel.settled)
+
+
 def test_worker_that_cannot_let_a_request_wait_gives_it_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker._flow._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
     monkeypatch.setattr(worker._waiting_room, "admit", raises)
