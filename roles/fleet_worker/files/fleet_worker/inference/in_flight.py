@@ -174,12 +174,16 @@ class InFlightRequests:
         for request in [request for request in self._requests if request in items or request.delivery in items]:
             self.remove(request)
 
-    def abandon(self, correlation_id: str) -> int:
-        """End the work on the requests with an id, because their requester is gone; return their number."""
-        found = [request for request in self._requests if request.correlation_id == correlation_id]
+    def abandon(self, correlation_id: str) -> list[InFlightRequest]:
+        """End the work on the requests with an id, because their requester is gone; return them, each only once."""
+        found = [
+            request
+            for request in self._requests
+            if request.correlation_id == correlation_id and not request.stop.abandoned
+        ]
         for request in found:
             request.stop.abandon()
-        return len(found)
+        return found
 
     def stop_all(self) -> None:
         """End the work on all requests. Their threads return them to the queue."""

@@ -30,7 +30,7 @@ from .waiting_room import WaitingRoom
 #: The result of a waiting request when the worker drains, or its lane is removed.
 GIVEN_BACK = Result(Verdict.REQUEUE, "given_back")
 
-#: The result of a request that its requester cancelled before the start.
+#: The result of a request that its requester cancelled while the request had no slot.
 CANCELLED = Result(Verdict.ACK, "requester_gone")
 
 #: The result of a request that met a defect of the worker: a requeued request would meet the defect again.
@@ -119,7 +119,8 @@ class RequestFlow:
             self._runner.run([], self.finish_request, partial(self._dispatcher.finished, action.model))
 
     def _begin_requests(self, action: Start) -> None:
-        requests = [item for item in action.items if isinstance(item, InFlightRequest)]
+        # A request that waited for a slot again may have ended meanwhile.
+        requests = [item for item in action.items if isinstance(item, InFlightRequest) and item in self._requests]
         deliveries = [item for item in action.items if not isinstance(item, InFlightRequest)]
         # The broker redelivers a delivery whose channel is gone. A duplicate may have started while this one was held.
         requests += (self._requests.begin(each) for each in deliveries if each.is_live and self._is_new(each))
@@ -139,7 +140,7 @@ class RequestFlow:
         if isinstance(result, Later):
             if contained(partial(self._let_wait, request, result), lambda _error: False, lane=queue):
                 return
-            result = GIVEN_BACK
+            result = CANCELLED if request.stop.abandoned else GIVEN_BACK
         result = self._requests.finish(request, result)
         contained(partial(self._learn_from, request, result), lambda _error: None, lane=queue)
         live = [delivery for delivery in request.deliveries if delivery.is_live]
@@ -152,8 +153,8 @@ class RequestFlow:
             self._recorder.abandoned(request.deliveries[-1], result)
 
     def _let_wait(self, request: InFlightRequest, later: Later) -> bool:
-        """Let a request wait for its next attempt; return False while the worker drains."""
-        if self._leaving:
+        """Let a request wait for its next attempt; return False while the worker drains, and without a requester."""
+        if self._leaving or request.stop.abandoned:
             return False
         request.has_slot = False
         if later.alone:
@@ -177,9 +178,10 @@ class RequestFlow:
 
     def cancel_request(self, correlation_id: str) -> None:
         """Cancel a request whose requester is gone."""
-        number = self._requests.abandon(correlation_id)
-        if number:
-            self._recorder.count(CountedEvent.CANCELLED, number)
+        for request in self._requests.abandon(correlation_id):
+            self._recorder.count(CountedEvent.CANCELLED)
+            if not request.has_slot:  # no work ends, which would end the request
+                self.finish_request(request, CANCELLED)
 
     def leave(self) -> None:
         """Let no request wait for its next attempt any more."""

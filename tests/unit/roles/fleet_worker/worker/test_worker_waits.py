@@ -91,6 +91,43 @@ def test_worker_whose_request_needs_a_slot_again_shows_it_as_held_and_not_as_run
     turn_until(worker._loop, lambda: channel.settled)
 
 
+@pytest.mark.parametrize("held", [False, True], ids=["in its pause", "after its pause"])
+def test_worker_whose_waiting_request_is_cancelled_settles_it_at_once_and_opens_the_lane(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    answers = Answers(Later(600.0, "full"), ANSWERED)
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", answers, raising=False)
+    channel = deliver(worker)
+    turn_until(worker._loop, worker._waiting_room.pausing)
+    turn_until(worker._loop, lambda: worker._scheduler.running == 0)
+    (request,) = worker._waiting_room.pausing()
+    if held:
+        worker.broker_blocked(True)
+        worker._waiting_room._pause_over(request)
+    for _time in range(2):
+        worker.request_cancelled("c-1")
+    assert channel.settled == [("ack", 1)] and not worker._requests
+    assert worker._waiting_room.reason(LANE.loaded) == ""
+    counters = worker.status().document()["counters"]
+    assert (counters["cancelled"], counters["outcome:requester_gone"]) == (1, 1)
+    worker.broker_blocked(False)
+    turn_until(worker._loop, lambda: worker._scheduler.held == worker._scheduler.running == 0)
+    assert len(answers.tasks) == 1, "Ollama is not asked again"
+
+
+def test_worker_does_not_let_a_request_wait_that_was_cancelled_meanwhile(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(task: Any, *_more: Any) -> Later:
+        task.stop.abandon()
+        return Later(600.0, "full")
+
+    monkeypatch.setattr(worker._flow._runner._handler, "serve", serve, raising=False)
+    channel = deliver(worker)
+    turn_until(worker._loop, lambda: channel.settled)
+    assert channel.settled == [("ack", 1)] and not worker._waiting_room.pausing()
+
+
 def test_worker_that_cannot_let_a_request_wait_gives_it_back(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker._flow._runner._handler, "serve", Answers(Later(600.0, "full")), raising=False)
     monkeypatch.setattr(worker._waiting_room, "admit", raises)
