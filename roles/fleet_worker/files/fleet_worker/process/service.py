@@ -207,7 +207,7 @@ class Service:
         self._config = old.model_copy(update={name: getattr(config, name) for name in RELOADED})
         LOG.info("reloaded")
         if old.auto_lanes is None and config.auto_lanes is not None:
-            self._set_lanes(configured_lanes(config))
+            self._set_lanes(configured_lanes(self._config))
             self._health.ask_abilities()  # the automatic lanes follow when the abilities are known
         else:
             self._assign()
