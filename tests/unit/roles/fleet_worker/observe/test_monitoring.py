@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fleet_worker._fleet.messages import CODES
 from fleet_worker.domain.publication import Publication
 from fleet_worker.observe.counts import CountedEvent, Counts
 from fleet_worker.observe.metrics import Metrics, _Standing
@@ -85,6 +86,26 @@ def test_the_guide_names_every_metric_and_every_alert(exported: dict[str, set[st
         for rule in group["rules"]:
             assert f"`{rule['alert']}`" in GUIDE
             assert rule["annotations"]["summary"] and rule["annotations"]["description"]
+
+
+#: What is wrong with a request itself, or with its size, needs no operator.
+OF_THE_REQUEST = {
+    *("payload_too_large", "unsupported_type", "unsupported_streaming"),
+    *("invalid_envelope", "unsupported_operation", "contract_violated", "offering_mismatch"),
+}
+
+
+def test_the_guide_names_every_error_code_among_the_outcomes() -> None:
+    outcomes = GUIDE[GUIDE.index("Outcomes:") :].partition("\n\n")[0]
+    assert set(CODES) <= set(re.findall(r"`([a-z_]+)`", outcomes))
+
+
+def test_requests_that_fail_for_a_fault_of_the_fleet_fire_the_alert() -> None:
+    (expression,) = (expression for expression in expressions() if "unknown_instance" in expression)
+    patterns = re.findall(r'outcome=~"([^"]+)"', expression)
+    others = ("answered", "answered_again", "expired", "requester_gone", "given_back", "connection_lost")
+    fires = {outcome for outcome in (*CODES, "defect", *others) if re.fullmatch("|".join(patterns), outcome)}
+    assert fires == {*CODES, "defect"} - OF_THE_REQUEST
 
 
 def test_the_panels_do_not_cover_each_other() -> None:
