@@ -18,7 +18,7 @@ from .._ollama.names import ModelName
 from .._ollama.text import printable
 from .broadcasts import DONE, IMPORT, OUTCOME_TYPE, BroadcastRefusedError, read_order, read_outcome
 from .messages import Message
-from .observing import RegistryEntry, is_host_name, read
+from .observing import Heard, RegistryEntry, is_host_name, read
 from .registry import TYPE as REGISTRY_TYPE
 
 #: The most remembered lanes of nodes, so that invented events cannot fill the memory.
@@ -42,11 +42,11 @@ class _Node:
     """
 
     heard: float
-    lanes: dict[str, RegistryEntry] = field(default_factory=dict)
+    lanes: dict[str, Heard] = field(default_factory=dict)
 
     @property
     def degraded(self) -> bool:
-        return any(lane.status == "degraded" for lane in self.lanes.values())
+        return any(lane.entry.status == "degraded" for lane in self.lanes.values())
 
 
 @dataclass
@@ -125,8 +125,7 @@ class FleetWatch:
     def _take(self, entry: RegistryEntry, now: float) -> list[Change]:
         node = self._nodes.get(entry.node)
         known = None if node is None else node.lanes.get(entry.queue)
-        # All times of a node have the same format, so the later one is the greater text.
-        if known is not None and entry.at < known.at:
+        if known is not None and known.overtook(entry, now):
             return []
         if entry.status == "unavailable":
             return [] if node is None or known is None else self._drop(entry, node, now)
@@ -140,9 +139,9 @@ class FleetWatch:
             )
         self._entries += known is None
         was_degraded, node.heard = node.degraded, now
-        node.lanes[entry.queue] = entry
+        node.lanes[entry.queue] = Heard(now, entry)
         changes += self._note_lane(entry, now)
-        if entry.status == "degraded" and (known is None or _trouble(known) != _trouble(entry)):
+        if entry.status == "degraded" and (known is None or _trouble(known.entry) != _trouble(entry)):
             changes.append(
                 {"type": "node_degraded", "node": entry.node}
                 | _lane_facts(entry)
@@ -164,8 +163,8 @@ class FleetWatch:
 
     def _leave(self, name: str, node: _Node, now: float, *, left: bool) -> list[Change]:
         del self._nodes[name]
-        for entry in node.lanes.values():
-            self._forget(entry, now)
+        for lane in node.lanes.values():
+            self._forget(lane.entry, now)
         return [{"type": "node_gone", "node": name, "left": left, "lanes": sorted(node.lanes)}]
 
     def _forget(self, entry: RegistryEntry, now: float) -> None:

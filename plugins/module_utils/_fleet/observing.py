@@ -11,9 +11,10 @@ late event does not undo a newer one.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from .._ollama.text import SHOWN, printable
 from .messages import Message, decode
@@ -34,6 +35,9 @@ _LONGEST_QUEUE = 255
 _LARGEST = 65536
 _LONGEST_NODE = 255
 _LONGEST_MODEL = _LONGEST_ERROR = 1000
+
+#: Seconds for which an event may be under way while a later event of the same node arrives.
+OVERTAKEN = 5.0
 
 #: The states of a node. It is degraded if it cannot serve one of its lanes, or reports an unknown status for one.
 AVAILABLE, DEGRADED, UNAVAILABLE = "available", "degraded", "unavailable"
@@ -65,6 +69,21 @@ class RegistryEntry:
     error: Optional[str] = None
     carried: Optional[int] = None
     worker_version: Optional[str] = None
+
+
+class Heard(NamedTuple):
+    """The latest event of a lane, and the time when the event arrived, by a clock that never goes back."""
+
+    when: float
+    entry: RegistryEntry
+
+    def overtook(self, entry: RegistryEntry, now: float) -> bool:
+        """Return whether an event that arrives now is older than this one, and was only overtaken on the way.
+
+        An older event that arrives much later is no late one: the clock of the node has stepped back.
+        """
+        # All times of a node have the same format, so the later one is the greater text.
+        return entry.at < self.entry.at and now - self.when < OVERTAKEN
 
 
 def read(message: Message) -> Optional[RegistryEntry]:
@@ -104,23 +123,23 @@ def read(message: Message) -> Optional[RegistryEntry]:
 class Register:
     """The latest event of each lane of each node."""
 
-    def __init__(self) -> None:
-        self._latest: dict[tuple[str, str], RegistryEntry] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._latest: dict[tuple[str, str], Heard] = {}
 
     def add(self, message: Message) -> None:
         """Take a registry event in; ignore other messages."""
         entry = read(message)
         if entry is None:
             return
-        known = self._latest.get((entry.node, entry.queue))
-        # All times of a node have the same format, so the later one is the greater text.
-        if known is None or entry.at >= known.at:
-            self._latest[entry.node, entry.queue] = entry
+        known, now = self._latest.get((entry.node, entry.queue)), self._clock()
+        if known is None or not known.overtook(entry, now):
+            self._latest[entry.node, entry.queue] = Heard(now, entry)
 
     @property
     def latest(self) -> list[RegistryEntry]:
         """The latest entries, sorted by node and lane."""
-        return [self._latest[key] for key in sorted(self._latest)]
+        return [self._latest[key].entry for key in sorted(self._latest)]
 
 
 @dataclass(frozen=True)

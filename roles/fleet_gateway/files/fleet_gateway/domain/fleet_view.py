@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple, Optional
 
 from .._fleet.lanes import NODE
 from .._fleet.messages import Message
-from .._fleet.observing import RegistryEntry, read
+from .._fleet.observing import Heard, RegistryEntry, read
 from .._ollama.carried_paths import CARRIED_PATHS, OLLAMA
 from .._ollama.errors import InvalidNameError
 from .._ollama.names import ModelName
@@ -23,9 +23,6 @@ MAX_ENTRIES = 20_000
 
 #: Seconds during which the gateway expects a lost model back: its node, or the Ollama there, may have restarted.
 RECENT = 600.0
-
-#: Seconds for which an event may be under way while a later event of the same node arrives.
-OVERTAKEN = 5.0
 
 #: The most slots of a lane that the gateway believes.
 MOST_SLOTS = 1_000_000
@@ -97,7 +94,7 @@ class FleetView:
     def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout = timeout
         self._clock = clock
-        self._entries: dict[tuple[str, str], tuple[float, RegistryEntry]] = {}
+        self._entries: dict[tuple[str, str], Heard] = {}
         self._since: dict[str, float] = {}
         #: The computed lanes and models, and the time until which they are valid.
         self._by_queue: dict[str, list[RegistryEntry]] = {}
@@ -111,19 +108,22 @@ class FleetView:
         if entry is None:
             return False
         key = (entry.node, entry.queue)
-        heard, known = self._entries.get(key, (-math.inf, None))
+        known = self._entries.get(key)
         now = self._clock()
-        # An older event soon after a newer one was overtaken. Later, the clock of the node has stepped back.
-        if known is not None and entry.at < known.at and now - heard < OVERTAKEN:
+        if known is not None and known.overtook(entry, now):
             return False
         if known is None and len(self._entries) >= MAX_ENTRIES:
             self._drop_old()
             if len(self._entries) >= MAX_ENTRIES:
                 return False
-        self._entries[key] = (now, entry)
-        if heard < now - self._timeout or known is None or replace(known, at=entry.at, event=entry.event) != entry:
+        self._entries[key] = Heard(now, entry)
+        if (
+            known is None
+            or known.when < now - self._timeout
+            or replace(known.entry, at=entry.at, event=entry.event) != entry
+        ):
             self._holds_until = -math.inf
-        return known is None or known.status != entry.status
+        return known is None or known.entry.status != entry.status
 
     def lane_of(self, path: str, model: str) -> Optional[ServedLane]:
         """Return the lane for a request; ``None`` if no live node serves one.
@@ -228,7 +228,7 @@ class FleetView:
 
     def _drop_old(self) -> None:
         oldest = self._clock() - self._timeout
-        self._entries = {key: value for key, value in self._entries.items() if value[0] >= oldest}
+        self._entries = {key: value for key, value in self._entries.items() if value.when >= oldest}
         self._holds_until = -math.inf
 
 

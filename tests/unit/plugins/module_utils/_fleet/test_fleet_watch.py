@@ -108,6 +108,14 @@ def test_watch_late_event_changes_nothing(watch: FleetWatch) -> None:
     assert watch.hear(early, 1) == []
 
 
+def test_watch_node_whose_clock_steps_back_stays_and_is_believed(watch: FleetWatch) -> None:
+    heartbeat, degraded = event("gpu-01", HEARTBEAT), event("gpu-01", DEGRADED, trouble="model_not_loaded")
+    watch.hear(event("gpu-01", AVAILABLE), 0)
+    assert watch.hear(heartbeat, 30) == watch.hear(heartbeat, 60) == []
+    assert watch.check(NODE_TIMEOUT) == []
+    assert types(watch.hear(degraded, 90)) == ["node_degraded"]
+
+
 def test_watch_broadcast_and_outcomes_are_reported(watch: FleetWatch) -> None:
     order = Order(IMPORT, "llama3", ("gpu-01", "{{ x }}"))
     assert watch.hear(order_message(order, "c", "q", 5), 0) == [

@@ -88,3 +88,14 @@ def test_register_keeps_the_latest_event_and_the_version_in_it() -> None:
     register.add(first)
     (node,) = nodes(register.latest)
     assert (node.state, node.worker_version, node.concurrency) == ("unavailable", "1.2.3", 2)
+
+
+def test_register_keeps_the_event_of_a_node_whose_clock_has_stepped_back() -> None:
+    now = [0.0]
+    register = Register(lambda: now[0])
+    offering = Offering(lane("chat", "m"), "gpu-01", 2)
+    by_the_new_clock, by_the_old_clock = offering.event(UNAVAILABLE).message, offering.event(AVAILABLE).message
+    register.add(by_the_old_clock)
+    now[0] += 30
+    register.add(by_the_new_clock)
+    assert [one.status for one in register.latest] == ["unavailable"]
