@@ -37,11 +37,9 @@ Change = dict[str, Any]
 class _Node:
     """A node that has announced a lane and is not gone.
 
-    :ivar heard: when its latest event arrived.
     :ivar lanes: the latest event of each of its lanes.
     """
 
-    heard: float
     lanes: dict[str, Heard] = field(default_factory=dict)
 
     @property
@@ -77,7 +75,8 @@ def rule_text(value: Any) -> Optional[str]:
 class FleetWatch:
     """Remembers the nodes and lanes of a fleet, and returns what changes.
 
-    :param node_timeout: seconds of silence after which a node is gone.
+    :param node_timeout: seconds of silence after which a node is gone, or has dropped a lane. A worker that was killed
+        may start again with fewer lanes, and does not say which of them it has dropped.
     :param lane_timeout: seconds after which a lane that no node serves is reported. The restart of the only worker is
         no outage. Also, the first event of a lane may come from a node that does not serve it.
     """
@@ -106,8 +105,12 @@ class FleetWatch:
         """Return the changes that have no message: nodes that are gone, and lanes that stay unserved."""
         changes: list[Change] = []
         for name, node in list(self._nodes.items()):
-            if now - node.heard >= self._node_timeout:
+            silent = [lane.entry for lane in node.lanes.values() if now - lane.when >= self._node_timeout]
+            if len(silent) == len(node.lanes):
                 changes += self._leave(name, node, now, left=False)
+            else:
+                for entry in silent:
+                    changes += self._drop(entry, node, now)
         for lane in self._lanes.values():
             if not lane.reported and lane.since is not None and now - lane.since >= self._lane_timeout:
                 lane.reported = True
@@ -117,7 +120,7 @@ class FleetWatch:
     def resume(self, now: float) -> None:
         """Restart the timeouts after a time in which no message could arrive."""
         for node in self._nodes.values():
-            node.heard = now
+            node.lanes = {queue: Heard(now, lane.entry) for queue, lane in node.lanes.items()}
         for lane in self._lanes.values():
             if lane.since is not None and not lane.reported:
                 lane.since = now
@@ -133,12 +136,12 @@ class FleetWatch:
             return []
         changes: list[Change] = []
         if node is None:
-            node = self._nodes[entry.node] = _Node(now)
+            node = self._nodes[entry.node] = _Node()
             changes.append(
                 {"type": "node_joined", "node": entry.node, "worker_version": rule_text(entry.worker_version)}
             )
         self._entries += known is None
-        was_degraded, node.heard = node.degraded, now
+        was_degraded = node.degraded
         node.lanes[entry.queue] = Heard(now, entry)
         changes += self._note_lane(entry, now)
         if entry.status == "degraded" and (known is None or _trouble(known.entry) != _trouble(entry)):
@@ -153,7 +156,7 @@ class FleetWatch:
 
     def _drop(self, entry: RegistryEntry, node: _Node, now: float) -> list[Change]:
         """Take a lane from its node; the node is gone with its last lane."""
-        was_degraded, node.heard = node.degraded, now
+        was_degraded = node.degraded
         if len(node.lanes) == 1:
             return self._leave(entry.node, node, now, left=True)
         del node.lanes[entry.queue]

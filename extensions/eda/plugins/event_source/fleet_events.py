@@ -105,7 +105,7 @@ options:
     description: File with the private key that belongs to O(broker_client_cert).
     type: path
   node_timeout:
-    description: Seconds of silence after which a node is gone. A worker sends an event of each lane every 30 seconds by default.
+    description: Seconds of silence after which a node is gone, or no longer serves a lane. A worker sends an event of each lane every 30 seconds by default.
     type: float
     default: 75
   lane_timeout:

@@ -69,6 +69,28 @@ def test_watch_silent_node_is_gone_and_its_lane_unserved_later(watch: FleetWatch
     assert types(watch.hear(event("gpu-02", AVAILABLE), 1001)) == ["node_joined", "lane_served"]
 
 
+def test_watch_silent_lane_of_a_node_that_is_heard_is_unserved(watch: FleetWatch) -> None:
+    watch.hear(event("gpu-01", AVAILABLE), 0)
+    watch.hear(event("gpu-01", DEGRADED, "mistral", "model_broken"), 0)
+    watch.hear(event("gpu-01", AVAILABLE, "qwen3"), 0)
+    watch.hear(event("gpu-01", HEARTBEAT, "qwen3"), NODE_TIMEOUT - 1)
+    changes = watch.check(NODE_TIMEOUT)
+    assert changes == [
+        {"type": "node_recovered", "node": "gpu-01"},
+        {
+            "type": "lane_unserved",
+            "lane": lane("chat", "mistral").queue,
+            "model": "mistral",
+            "request_type": "chat",
+            "nodes": [],
+        },
+    ]
+    (change,) = watch.check(NODE_TIMEOUT + LANE_TIMEOUT)
+    assert (change["type"], change["lane"], change["nodes"]) == ("lane_unserved", CHAT, [])
+    (change,) = watch.check(2 * NODE_TIMEOUT)
+    assert (change["type"], change["lanes"]) == ("node_gone", [lane("chat", "qwen3").queue])
+
+
 def test_watch_node_that_leaves_is_gone_at_once(watch: FleetWatch) -> None:
     watch.hear(event("gpu-01", AVAILABLE), 0)
     watch.hear(event("gpu-01", AVAILABLE, "mistral"), 0)
