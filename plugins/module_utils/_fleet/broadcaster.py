@@ -50,7 +50,8 @@ def broadcast(
     :param enough: returns whether the reports are complete.
     :param signer: signs the order; None leaves it unsigned.
     :raises NoFleetQueueError: if no node listens.
-    :raises BrokerError: if the broker cannot be used.
+    :raises BrokerError: if the broker cannot be used; with the detail ``correlation_id`` if the connection was lost
+        while reports were missing.
     """
     replies = ReplyChannel(connection)
     replies.open()
@@ -72,5 +73,9 @@ def broadcast(
         deadline = time.monotonic() + seconds
         while not complete() and connection.gone is None and time.monotonic() < deadline:
             connection.wait_until(complete, min(LOOK_AGAIN, deadline - time.monotonic()))
-        connection.require_open()
+        lost = connection.gone
+        if lost is not None and not complete():
+            lost.details["correlation_id"] = correlation_id
+            lost.remedy = f"{lost.remedy}. The nodes that have the broadcast still execute it"
+            raise lost
     return correlation_id

@@ -25,7 +25,7 @@ from .._fleet.broadcasts import (
     Order,
 )
 from .._fleet.broker_connection import BrokerConnection
-from .._fleet.errors import FleetError, InvalidQuestionError
+from .._fleet.errors import BrokerError, FleetError, InvalidQuestionError
 from .._mirror.signing.keys import PrivateKey
 from .._ollama.names import ModelName
 from .argspec import ArgumentSpec
@@ -101,19 +101,26 @@ def broadcast(module: AnsibleModule) -> dict[str, Any]:
     order = Order(PLAN if module.check_mode else IMPORT, params["name"], None if nodes is None else tuple(nodes))
     with BrokerConnection(broker_settings(params)) as connection:
         reports = _Reports(nodes, params["discovery"])
-        correlation_id = send_broadcast(
-            connection,
-            order,
-            exchange=params["exchange"],
-            seconds=params["timeout"],
-            on_report=reports.add,
-            enough=reports.complete,
-            signer=signer,
-        )
-    return _result(module, reports, correlation_id)
+        try:
+            correlation_id = send_broadcast(
+                connection,
+                order,
+                exchange=params["exchange"],
+                seconds=params["timeout"],
+                on_report=reports.add,
+                enough=reports.complete,
+                signer=signer,
+            )
+        except BrokerError as error:
+            if "correlation_id" in error.details:  # lost after the broker had taken the broadcast
+                error.result = _found(module, reports, str(error.details["correlation_id"]))
+            raise
+    found = _found(module, reports, correlation_id)
+    _require_success(module, reports, found)
+    return found
 
 
-def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict[str, Any]:
+def _found(module: AnsibleModule, reports: _Reports, correlation_id: str) -> dict[str, Any]:
     results = {
         node: {"state": report.state, **report.result, **({"error": dict(report.error)} if report.error else {})}
         for node, report in sorted(reports.latest.items())
@@ -130,7 +137,11 @@ def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> di
             moment: "".join(f"{node}: {result.get(moment) or 'absent'}\n" for node, result in done.items())
             for moment in ("before", "after")
         }
-    if not results and not reports.unfinished:
+    return found
+
+
+def _require_success(module: AnsibleModule, reports: _Reports, found: dict[str, Any]) -> None:
+    if not reports.latest and not reports.unfinished:
         nobody = BroadcastFailedError(
             f"No node has taken the broadcast within {module.params['discovery']:g} seconds",
             remedy="Check that the nodes' updates run and reach the broker; a node that is back in time imports it",
@@ -147,4 +158,3 @@ def _result(module: AnsibleModule, reports: _Reports, correlation_id: str) -> di
         )
         error.result = found
         raise error
-    return found

@@ -220,6 +220,22 @@ def test_broadcast_that_a_node_does_not_carry_out_fails(
     assert "nodes" in outcome.result
 
 
+def test_broadcast_whose_connection_is_lost_returns_the_reports_so_far(memory_broker: MemoryBroker) -> None:
+    done = reporting(NodeReport("gpu-01", DONE, {"changed": True}))
+
+    def answers(message: Message) -> Iterator[Message]:
+        yield from done(message)
+        connection = memory_broker.connection
+        if message.properties.correlation_id is not None:
+            connection.loop.call_later(0.05, lambda: connection.lose(ConnectionResetError("gone")))
+
+    memory_broker.answers = answers
+    result = run("fleet_broadcast", name="a:1", nodes=["gpu-01", "gpu-02"], timeout=60).result
+    assert result["error_code"] == "broker_unreachable" and "still execute it" in result["msg"]
+    assert result["changed"] and result["nodes"]["gpu-01"]["state"] == DONE and result["missing"] == ["gpu-02"]
+    assert result["correlation_id"] == memory_broker.published[0][2].properties.correlation_id
+
+
 def test_broadcast_with_a_key_is_signed_in_check_mode_too(memory_broker: MemoryBroker, tmp_path: Path) -> None:
     memory_broker.answers = reporting(NodeReport("gpu-01", DONE, {"changed": True}))
     (tmp_path / "signing.pem").write_bytes(private_pem_of(KEY, b"open"))
