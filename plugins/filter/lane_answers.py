@@ -55,6 +55,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.json_text import read_json
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.text import printable
 
 
 def lane_answers(results: Sequence[Mapping[str, Any]], host: str, node: str = "", status: str = "") -> dict[str, Any]:
@@ -90,6 +91,7 @@ def lane_answer(result: Mapping[str, Any], host: str, node: str, answers: int) -
     answered = result.get("seconds") is not None and result.get("error_code") is None
     who, attempts = result.get("node"), int(result.get("attempts") or 1)
     milliseconds = round(result["seconds"] * 1000) if answered else None
+    shown = printable(who or "a node that does not say its name")
     problem, beside = "", ""
     if not answered:
         problem = f"The lane {name}, asked from {host}, gave no answer: {result.get('msg', 'no reason given')}"
@@ -97,7 +99,7 @@ def lane_answer(result: Mapping[str, Any], host: str, node: str, answers: int) -
         beside = f" ({node} has answered {answers} other requests of the lane)"
     elif node and who != node:
         problem = (
-            f"The lane {name} was answered {attempts} times by other nodes, last by {who}, and never by {node}. Look at fleet-worker status there; where "
+            f"The lane {name} was answered {attempts} times by other nodes, last by {shown}, and never by {node}. Look at fleet-worker status there; where "
             "other nodes come first by their consumer_priority, give the node a lane of the style offering, which nobody else serves"
         )
     return {
@@ -108,15 +110,14 @@ def lane_answer(result: Mapping[str, Any], host: str, node: str, answers: int) -
         "milliseconds": milliseconds,
         "attempts": attempts,
         "problem": problem,
-        "text": problem
-        or f"{name}: answered by {who or 'a node that does not say its name'} in {milliseconds} ms{beside}{said(result)}",
+        "text": problem or f"{name}: answered by {shown} in {milliseconds} ms{beside}{said(result)}",
     }
 
 
 def said(result: Mapping[str, Any]) -> str:
     """Return the content of an answer, for people."""
     if result.get("content"):
-        return f": {str(result['content']).strip()}"
+        return ": " + printable(str(result["content"]).strip(), 500)
     if result.get("embeddings"):
         return f", an embedding of {len(result['embeddings'][0])} numbers"
     return ""

@@ -28,6 +28,7 @@ from .._fleet.broker_connection import BrokerConnection
 from .._fleet.errors import BrokerError, FleetError, InvalidQuestionError
 from .._mirror.signing.keys import PrivateKey
 from .._ollama.names import ModelName
+from .._ollama.text import printable
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
 
@@ -148,9 +149,13 @@ def _require_success(module: AnsibleModule, reports: _Reports, found: dict[str, 
         )
         nobody.result = found
         raise nobody
-    failed = [f"{node}: {one.error.get('message')}" for node, one in reports.latest.items() if one.state == FAILED]
+    failed = [
+        f"{printable(node)}: {printable(one.error.get('message'), 500)}"
+        for node, one in reports.latest.items()
+        if one.state == FAILED
+    ]
     if failed or reports.unfinished:
-        complaints = [*sorted(failed), *(f"{node}: no report in time" for node in reports.unfinished)]
+        complaints = [*sorted(failed), *(f"{printable(node)}: no report in time" for node in reports.unfinished)]
         error = BroadcastFailedError(
             f"{len(complaints)} of {len({*reports.latest, *reports.unfinished})} nodes did not import the model:"
             f" {'; '.join(complaints)}",

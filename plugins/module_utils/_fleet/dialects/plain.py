@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from ..._ollama.text import printable
 from ..._ollama.usage import counted, usage_of
 from ..errors import FleetAnswerError, UnreadableAnswerError
 from ..lanes import Lane
@@ -129,7 +130,7 @@ def understand(message: Message) -> Answer:
         known: Mapping[str, Any] = error if isinstance(error, dict) else {}
         reason = known.get("message", "its answer does not say why")
         raise FleetAnswerError(
-            f"The worker {node or 'that answered'} failed with status {status}: {reason}",
+            f"The worker {printable(node or 'that answered')} failed with status {status}: {printable(reason, 500)}",
             fleet_code=str(known.get("code", "inference_failed")),
             retriable=bool(known.get("retriable", True)),
             status=status,

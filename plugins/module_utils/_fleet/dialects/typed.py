@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from ..._ollama.text import printable
 from ..._ollama.usage import counted, tokens_of
 from ..errors import FleetAnswerError, UnreadableAnswerError
 from ..lanes import Lane
@@ -259,8 +260,8 @@ def understand(message: Message) -> Answer:
     if message.properties.type == ERROR:
         error = _object(document.get("error"))
         raise FleetAnswerError(
-            f"The worker {node or document.get('worker_node') or 'that answered'} reports"
-            f" {error.get('code')}: {error.get('message')}",
+            f"The worker {printable(node or document.get('worker_node') or 'that answered')} reports"
+            f" {printable(error.get('code'))}: {printable(error.get('message'), 500)}",
             fleet_code=str(error.get("code")),
             retriable=bool(error.get("retriable")),
             category=str(error.get("category")),
@@ -270,7 +271,7 @@ def understand(message: Message) -> Answer:
     if execution.get("outcome") == "error":
         # lex-ollama's own answer when Ollama has failed.
         raise FleetAnswerError(
-            f"The worker {node or 'that answered'} failed, and its answer does not say why",
+            f"The worker {printable(node or 'that answered')} failed, and its answer does not say why",
             fleet_code="inference_failed",
             retriable=True,
             node=node,

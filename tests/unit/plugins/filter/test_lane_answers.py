@@ -36,6 +36,14 @@ def test_lane_answers_of_an_answer_says_who_gave_it() -> None:
     ]
 
 
+def test_lane_answers_of_a_node_cannot_forge_lines() -> None:
+    asked = lane_answers([answer(node="gpu\n02", content="Paris\x1b[2J" + 1000 * "!")], "gpu-01")
+    text = asked["lanes"][0]["text"]
+    assert "Paris" in text and text.isprintable() and len(text) < 800
+    (problem,) = lane_answers([answer(node="gpu\n02")], "gpu-01", node="gpu-01")["problems"]
+    assert "gpu" in problem and problem.isprintable()
+
+
 def test_lane_answers_of_an_embedding_says_how_long_the_vector_is() -> None:
     result = answer(item={"type": "embed", "model": "m"}, content=None, embeddings=[[0.0] * 384], node=None)
     (lane,) = lane_answers([result], "gpu-01")["lanes"]

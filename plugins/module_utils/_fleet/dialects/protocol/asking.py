@@ -19,6 +19,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Optional
 
+from ...._ollama.text import printable
 from ...._ollama.usage import counted
 from ...encrypted_bodies import BodyCipher
 from ...errors import FleetAnswerError, InvalidQuestionError, UnreadableAnswerError
@@ -195,8 +196,9 @@ def _understand(version: Version, message: Message) -> Answer:
     node = answering_node(message.headers)
     if message.properties.type == ERROR:
         raise FleetAnswerError(
-            f"The worker {node or 'that answered'} failed with"
-            f" {document.get('code', 'an error')}: {document.get('message', 'its answer does not say why')}",
+            f"The worker {printable(node or 'that answered')} failed with"
+            f" {printable(document.get('code', 'an error'))}:"
+            f" {printable(document.get('message', 'its answer does not say why'), 500)}",
             fleet_code=str(document.get("code", "provider_error")),
             retriable=bool(document.get("retryable", False)),
             node=node,

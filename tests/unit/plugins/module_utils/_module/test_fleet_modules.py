@@ -236,6 +236,16 @@ def test_broadcast_whose_connection_is_lost_returns_the_reports_so_far(memory_br
     assert result["correlation_id"] == memory_broker.published[0][2].properties.correlation_id
 
 
+def test_broadcast_failure_has_no_lines_that_a_node_has_forged(memory_broker: MemoryBroker) -> None:
+    forged = "bad\x1b[2J\nPLAY RECAP: gpu-02 ok=9 \u202e" + 1000 * "A"
+    memory_broker.answers = reporting(
+        NodeReport("gpu-01", FAILED, error={"message": forged}), NodeReport("gpu\n02", ACCEPTED)
+    )
+    message = run("fleet_broadcast", name="a:1", nodes=["gpu-01"], timeout=0.3).result["msg"]
+    assert "bad" in message and "no report in time" in message
+    assert message.isprintable() and len(message) < 1000
+
+
 def test_broadcast_with_a_key_is_signed_in_check_mode_too(memory_broker: MemoryBroker, tmp_path: Path) -> None:
     memory_broker.answers = reporting(NodeReport("gpu-01", DONE, {"changed": True}))
     (tmp_path / "signing.pem").write_bytes(private_pem_of(KEY, b"open"))

@@ -116,6 +116,16 @@ def test_an_error_is_raised_with_its_code(name: str) -> None:
     assert caught.value.details["node"] == "gpu-01"
 
 
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_worker_cannot_forge_lines_of_the_operator(name: str) -> None:
+    dialect, request = read(asked(name), LANE)
+    failure = Failure("inference_failed", "down\nPLAY RECAP \x1b[2J\u202e" + 1000 * "A")
+    reply = dialect.write(request, failure, ReplyIdentity("gpu\n01"))
+    with pytest.raises(FleetAnswerError, match="down") as caught:
+        understood(name, reply.message)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 800
+
+
 def test_a_response_without_content_of_lex_ollama_is_an_error() -> None:
     body = {"audit": {"fleet:execute": {"outcome": "error"}}, "message": {"role": "assistant", "content": None}}
     with pytest.raises(FleetAnswerError, match="does not say why"):

@@ -168,10 +168,11 @@ def test_embeddings_are_understood(version: int, texts: Any) -> None:
 @pytest.mark.parametrize("version", [2, 3])
 def test_an_error_is_raised_with_its_code(version: int) -> None:
     dialect, found = read(asked(version, messages=[USER]))
-    reply = dialect.write(found, Failure("ollama_unavailable", "it is down"), NODE)
+    reply = dialect.write(found, Failure("ollama_unavailable", "it is down\x1b[2J\nPLAY RECAP"), NODE)
     with pytest.raises(FleetAnswerError, match="provider_error: it is down") as caught:
         understood(version, reply.message)
     assert (caught.value.details["fleet_code"], caught.value.details["retriable"]) == ("provider_error", True)
+    assert str(caught.value).isprintable()
 
 
 def test_an_answer_of_a_worker_that_knows_older_dialects_alone_is_understood() -> None:
