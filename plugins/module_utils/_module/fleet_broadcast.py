@@ -68,8 +68,9 @@ class _Reports:
         # A node reports this about a copy that somebody else has sent. It says nothing about the original broadcast.
         if known is not None and report.error.get("code") == BroadcastRepeatedError.code:
             return
-        # A node that gets the message again repeats its first report.
-        if known is None or known.state == ACCEPTED or report.state != ACCEPTED:
+        # A node that gets the message again repeats its first report. A model that it has imported by then is no change
+        # any more, and nothing that happens to the second import undoes the first.
+        if known is None or known.state == ACCEPTED or (known.state == FAILED and report.state != ACCEPTED):
             self.latest[report.node] = report
 
     @property

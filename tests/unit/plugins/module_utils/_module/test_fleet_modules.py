@@ -269,6 +269,19 @@ def test_broadcast_whose_copy_was_refused_ends_as_the_broadcast_itself(memory_br
     assert outcome.result["nodes"]["gpu-01"]["state"] == DONE
 
 
+@pytest.mark.parametrize(
+    "second",
+    [NodeReport("gpu-01", DONE, {"changed": False}), NodeReport("gpu-01", FAILED, error={"message": "no mirror"})],
+)
+def test_broadcast_delivered_twice_has_the_outcome_of_the_first_import(
+    memory_broker: MemoryBroker, second: NodeReport
+) -> None:
+    first = NodeReport("gpu-01", DONE, {"changed": True, "before": None, "after": "sha256:a"})
+    memory_broker.answers = reporting(first, NodeReport("gpu-01", ACCEPTED), second)
+    outcome = run("fleet_broadcast", name="a:1", nodes=["gpu-01"])
+    assert outcome.changed and outcome.result["diff"]["before"] == "gpu-01: absent\n"
+
+
 def test_broadcast_that_every_node_refuses_as_repeated_fails(memory_broker: MemoryBroker) -> None:
     repeated = NodeReport("gpu-01", FAILED, error={"code": "broadcast_repeated", "message": "taken before"})
     memory_broker.answers = reporting(repeated)
