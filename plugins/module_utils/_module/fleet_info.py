@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -16,7 +16,7 @@ from .._fleet.broker_connection import BrokerConnection
 from .._fleet.errors import BrokerError, InvalidQuestionError
 from .._fleet.exchange_listener import listen
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
-from .._fleet.observing import Register, lane_facts, nodes
+from .._fleet.observing import Register, RegistryEntry, lane_facts, nodes
 from .._fleet.registry import EVERYTHING, EXCHANGE
 from .argspec import ArgumentSpec
 from .broker_options import broker_settings
@@ -56,12 +56,15 @@ def info(module: AnsibleModule) -> dict[str, Any]:
     with BrokerConnection(broker_settings(params)) as connection:
         if params["listen"]:
             listen(connection, [(EXCHANGE, EVERYTHING)], params["listen"], register.add)
-        queues = list(dict.fromkeys([*asked, *(entry.queue for entry in register.latest)]))
+        latest = register.latest
+        by_queue: dict[str, list[RegistryEntry]] = {queue: [] for queue in asked}
+        for entry in latest:
+            by_queue.setdefault(entry.queue, []).append(entry)
         return {
             "changed": False,
             "broker": {name: connection.server_properties.get(name) for name in _BROKER},
-            "lanes": [_described(connection, queue, asked, register) for queue in queues],
-            "nodes": _nodes(register),
+            "lanes": [_described(connection, queue, asked.get(queue), entries) for queue, entries in by_queue.items()],
+            "nodes": _nodes(latest),
         }
 
 
@@ -76,11 +79,9 @@ def _lane(options: Mapping[str, Any]) -> Lane:
 
 
 def _described(
-    connection: BrokerConnection, queue: str, asked: Mapping[str, Lane], register: Register
+    connection: BrokerConnection, queue: str, known: Optional[Lane], entries: Sequence[RegistryEntry]
 ) -> dict[str, Any]:
-    state = _state(connection, queue, required=queue in asked)
-    entries = [one for one in register.latest if one.queue == queue]
-    known = asked.get(queue)
+    state = _state(connection, queue, required=known is not None)
     return {
         "queue": queue,
         "type": known.type if known else entries[0].request_type,
@@ -109,7 +110,7 @@ def _state(connection: BrokerConnection, queue: str, *, required: bool) -> dict[
     }
 
 
-def _nodes(register: Register) -> list[dict[str, Any]]:
+def _nodes(entries: Sequence[RegistryEntry]) -> list[dict[str, Any]]:
     return [
         {
             "name": node.name,
@@ -119,5 +120,5 @@ def _nodes(register: Register) -> list[dict[str, Any]]:
             "worker_version": node.worker_version,
             "lanes": [lane_facts(lane) for lane in node.lanes],
         }
-        for node in nodes(register.latest)
+        for node in nodes(entries)
     ]

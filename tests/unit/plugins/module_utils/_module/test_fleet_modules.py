@@ -25,8 +25,9 @@ from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.ba
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors import InvalidBrokerError
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.lanes import lane
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.messages import Message, Success
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.observing import Register, RegistryEntry
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.registry import AVAILABLE, Offering
-from ansible_collections.legionio.ollama.plugins.module_utils._module import fleet_broadcast
+from ansible_collections.legionio.ollama.plugins.module_utils._module import fleet_broadcast, fleet_info
 from ansible_collections.legionio.ollama.plugins.module_utils._module.broker_options import (
     broker_settings,
     require_one_broker,
@@ -147,6 +148,27 @@ def test_info_lane_that_the_broker_hides_is_unknown(memory_broker: MemoryBroker,
     assert [(entry["exists"], entry["consumers"]) for entry in result["lanes"]] == [(None, None)]
     assert [node["name"] for node in result["nodes"]] == ["gpu-01"]
     assert run("fleet_info", lanes=[{"type": "chat", "model": "m:1"}]).typed
+
+
+def test_info_sorts_the_events_of_a_large_fleet_once(
+    memory_broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sorting them for each lane takes minutes with thousands of nodes."""
+    sorts = 0
+
+    class Counting(Register):
+        @property
+        def latest(self) -> list[RegistryEntry]:
+            nonlocal sorts
+            sorts += 1
+            return super().latest
+
+    monkeypatch.setattr(fleet_info, "Register", Counting)
+    events = [Offering(lane("chat", f"m{number}"), f"gpu-{number}", 2).event(AVAILABLE).message for number in range(4)]
+    memory_broker.answers = lambda message: iter([] if message.properties.reply_to else events)
+    result = run("fleet_info", listen=0.1, lanes=[{"type": "chat", "model": "m2"}]).result
+    assert [entry["nodes"] for entry in result["lanes"]] == [["gpu-2"], ["gpu-0"], ["gpu-1"], ["gpu-3"]]
+    assert sorts == 1
 
 
 def test_info_reports_lanes_that_exist_and_that_do_not(memory_broker: MemoryBroker) -> None:
