@@ -93,8 +93,8 @@ EXAMPLES = r"""
 - name: Hear every node, on a node with the interpreter of its worker
   legionio.ollama.fleet_info:
     broker_host: hub.example.com
-    broker_username: requester
-    broker_password: "{{ requester_password }}"
+    broker_username: observer
+    broker_password: "{{ observer_password }}"
     listen: 35
   vars:
     ansible_python_interpreter: /opt/legionio/fleet-worker/current/venv/bin/python
