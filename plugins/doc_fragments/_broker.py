@@ -14,6 +14,8 @@ options:
   broker_url:
     description:
       - The broker as a URL, for example C(amqps://user:password@hub.example.com:5671/vhost). The scheme C(amqps) means TLS.
+      - Percent-encode each character of the user name, the password and the virtual host that has a meaning in a URL, such as V(/), V(?), V(#), V(@) and V(%).
+        O(broker_username) and O(broker_password) take them as they are.
       - Excludes O(broker_host), O(broker_port), O(broker_vhost), O(broker_username), O(broker_password) and O(broker_tls).
     type: str
   broker_host:

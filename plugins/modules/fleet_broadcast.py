@@ -76,7 +76,9 @@ options:
 EXAMPLES = r"""
 - name: Import a model on all nodes
   legionio.ollama.fleet_broadcast:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     name: smollm2:135m
   register: imported
 
@@ -97,7 +99,9 @@ EXAMPLES = r"""
 
 - name: Import the model on all nodes, including those that demand a signature
   legionio.ollama.fleet_broadcast:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     name: smollm2:135m
     signing_key: broadcasts.pem
 """

@@ -80,7 +80,9 @@ options:
 EXAMPLES = r"""
 - name: Read the state of two lanes
   legionio.ollama.fleet_info:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     lanes:
       - {type: chat, model: llama3}
       - {type: embed, model: all-minilm, style: shared}

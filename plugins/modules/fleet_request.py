@@ -178,7 +178,9 @@ options:
 EXAMPLES = r"""
 - name: Ask the fleet
   legionio.ollama.fleet_request:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     type: chat
     model: llama3
     messages:
@@ -192,7 +194,9 @@ EXAMPLES = r"""
 
 - name: Measure the time to the first piece
   legionio.ollama.fleet_request:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     type: generate
     model: llama3
     prompt: Tell me a story about a lighthouse.
@@ -219,7 +223,9 @@ EXAMPLES = r"""
 
 - name: Ask as LegionIO's newer requesters do, signed with the cluster secret
   legionio.ollama.fleet_request:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     type: chat
     model: llama3
     style: shared
@@ -232,7 +238,9 @@ EXAMPLES = r"""
 
 - name: Ask one node for data of a given shape
   legionio.ollama.fleet_request:
-    broker_url: "amqp://requester:{{ requester_password }}@hub.example.com"
+    broker_host: hub.example.com
+    broker_username: requester
+    broker_password: "{{ requester_password }}"
     type: generate
     model: llama3
     style: offering

@@ -110,9 +110,13 @@ class BrokerSettings:
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port, parts = None, None, urlsplit("")
-        if parts.scheme not in ("amqp", "amqps") or not host or port == 0:
+        # With a / ? or # in it, a password ends the host, and the part with the real host comes behind.
+        cut = parts.username is None and "@" in parts.path + parts.query + parts.fragment
+        if parts.scheme not in ("amqp", "amqps") or not host or port == 0 or cut:
             raise InvalidBrokerError(
-                "The URL of the broker cannot be read", remedy="Write it as amqp[s]://user:password@host[:port][/vhost]"
+                "The URL of the broker cannot be read",
+                remedy="Write it as amqp[s]://user:password@host[:port][/vhost], and percent-encode characters such as"
+                " / ? # @ % in its parts; or give host, user name and password without a URL",
             )
         encrypted = parts.scheme == "amqps"
         if not encrypted and (tls.ca_path or tls.client_cert):

@@ -484,7 +484,6 @@ def test_every_example_runs(
     updater("gpu-02")
     text = importlib.import_module("ansible_collections.legionio.ollama.plugins.modules.fleet_broadcast").EXAMPLES
     for theirs, ours in {
-        "amqp://requester:{{ requester_password }}@hub.example.com": clean_broker.amqp_url,
         "broker_host: hub.example.com": f"broker_host: {clean_broker.host}\n    broker_port: {clean_broker.port}",
         "broker_username: requester": f"broker_username: {clean_broker.username}",
         "{{ requester_password }}": clean_broker.password,

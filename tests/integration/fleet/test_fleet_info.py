@@ -196,10 +196,11 @@ def test_every_example_runs(clean_broker: Any, scripted: ScriptedOllama, start: 
     text = importlib.import_module("ansible_collections.legionio.ollama.plugins.modules.fleet_info").EXAMPLES
     # What is the user's own: address and login, and here the patience and the interpreter.
     for theirs, ours in {
-        "amqp://requester:{{ requester_password }}@hub.example.com": clean_broker.amqp_url,
         "broker_host: hub.example.com": f"broker_host: {clean_broker.host}\n    broker_port: {clean_broker.port}",
         "broker_username: requester": f"broker_username: {clean_broker.username}",
         "{{ requester_password }}": clean_broker.password,
+        "broker_username: observer": f"broker_username: {clean_broker.username}",
+        "{{ observer_password }}": clean_broker.password,
         "listen: 35": "listen: 3",
         "/opt/legionio/fleet-worker/current/venv/bin/python": sys.executable,
     }.items():

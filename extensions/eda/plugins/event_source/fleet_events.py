@@ -68,8 +68,8 @@ requirements:
   - pika >= 1.2 for the Python that runs ansible-rulebook
 options:
   broker_url:
-    description: The broker as a URL, C(amqps://user:password@hub.example.com:5671/vhost). Excludes O(broker_host), O(broker_port), O(broker_vhost),
-      O(broker_username), O(broker_password) and O(broker_tls).
+    description: The broker as a URL, C(amqps://user:password@hub.example.com:5671/vhost), percent-encoded where needed. Excludes O(broker_host),
+      O(broker_port), O(broker_vhost), O(broker_username), O(broker_password) and O(broker_tls).
     type: str
   broker_host:
     description: Host name or address of the broker, or a list of them. Either O(broker_host) or O(broker_url) is required.

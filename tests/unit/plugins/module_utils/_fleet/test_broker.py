@@ -74,12 +74,14 @@ def test_a_url_in_short(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://u:hush@hub", "amqp://", "hub:5672", "amqp://u:hush@hub:99999", "amqp://u:hush@[x"]
+    "url",
+    ["http://u:hush@hub", "amqp://", "hub:5672", "amqp://u:hush@hub:99999", "amqp://u:hush@[x"]
+    + [f"amqp://u:{start}{mark}hush@hub" for start in ("", "x", "12") for mark in "/?#"],
 )
 def test_what_is_no_url_is_refused_without_repeating_the_password(url: str) -> None:
     with pytest.raises(InvalidBrokerError) as caught:
         BrokerSettings.from_url(url)
-    assert "hush" not in str(caught.value)
+    assert "hush" not in str(caught.value) and "percent-encode" in str(caught.value)
 
 
 def test_a_url_beside_a_client_certificate_logs_in_by_it() -> None:
