@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packed
-from fleet_worker.cli import main
+from fleet_gateway.settings.config import DEFAULT_PATH as GATEWAY_PATH
+from fleet_worker.cli import UPDATES_PATH, main
+from fleet_worker.settings.config import DEFAULT_PATH
 from fleet_worker.updates.config import MirrorConfig, PeersConfig, load, mirror_settings
 
 FILES = Path(__file__).resolve().parents[3] / "roles/fleet_worker/files"
@@ -116,6 +118,12 @@ PEERS: dict[str, Any] = {
     "ollama_models_peers_hosts": ["gpu-01", "gpu-02", "gpu-03"],
     "hostvars": {"gpu-01": {"ansible_host": "192.0.2.1"}, "gpu-02": {"ansible_host": "2001:db8::2"}, "gpu-03": {}},
 }
+
+
+def test_commands_read_the_files_that_the_roles_write(evaluate: Any) -> None:
+    assert evaluate("fleet_worker", "__fleet_worker_config_path") == DEFAULT_PATH
+    assert evaluate("fleet_worker", "__fleet_worker_updates_config_path") == UPDATES_PATH
+    assert evaluate("fleet_gateway", "__fleet_gateway_config_path") == GATEWAY_PATH
 
 
 def test_peers_of_the_models_are_those_of_the_updates(evaluate: Any) -> None:

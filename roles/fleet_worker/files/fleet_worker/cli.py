@@ -18,7 +18,7 @@ from .settings.config import DEFAULT_PATH, Config, load
 from .settings.sections import ConfigError
 
 #: Where the configuration of the updates is.
-UPDATES_PATH = "/etc/legionio/fleet-updates.yml"
+UPDATES_PATH = "/etc/legionio/fleet-worker-updates.yml"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
