@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.legionio.ollama.plugins.lookup.packed_tree import packed
+from fleet_gateway.cli import main as gateway_main
 from fleet_gateway.settings.config import DEFAULT_PATH as GATEWAY_PATH
 from fleet_worker.cli import UPDATES_PATH, main
 from fleet_worker.settings.config import DEFAULT_PATH
@@ -124,6 +125,15 @@ def test_commands_read_the_files_that_the_roles_write(evaluate: Any) -> None:
     assert evaluate("fleet_worker", "__fleet_worker_config_path") == DEFAULT_PATH
     assert evaluate("fleet_worker", "__fleet_worker_updates_config_path") == UPDATES_PATH
     assert evaluate("fleet_gateway", "__fleet_gateway_config_path") == GATEWAY_PATH
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+@pytest.mark.parametrize("program", [main, gateway_main])
+def test_command_with_a_wrong_configuration_has_the_exit_status_of_the_documents(
+    program: Any, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yml").write_text("broker: 1")
+    assert program([command, "--config", str(tmp_path / "config.yml")]) == 78
 
 
 def test_peers_of_the_models_are_those_of_the_updates(evaluate: Any) -> None:
