@@ -75,16 +75,16 @@ author:
 EXAMPLES = r"""
 - name: Download the archive of Ollama from the mirror
   legionio.ollama.ollama_s3_file:
-    key: ollama/releases/ollama-linux-amd64-v0.24.0.tgz
-    path: /var/tmp/ollama.tgz
+    key: ollama/releases/ollama-linux-amd64-v0.24.0.tar.zst
+    path: /var/tmp/ollama.tar.zst
     checksum: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
     bucket: llm-models
     endpoint_url: https://s3.example.com
 
 - name: Upload the archive to the mirror
   legionio.ollama.ollama_s3_file:
-    key: ollama/releases/ollama-linux-amd64-v0.24.0.tgz
-    path: /srv/downloads/ollama-linux-amd64.tgz
+    key: ollama/releases/ollama-linux-amd64-v0.24.0.tar.zst
+    path: /srv/downloads/ollama-linux-amd64.tar.zst
     state: published
     bucket: llm-models
     endpoint_url: https://s3.example.com
@@ -95,12 +95,12 @@ key:
   description: The key of the object.
   returned: success
   type: str
-  sample: ollama/releases/ollama-linux-amd64-v0.24.0.tgz
+  sample: ollama/releases/ollama-linux-amd64-v0.24.0.tar.zst
 path:
   description: The path of the file.
   returned: success
   type: str
-  sample: /var/tmp/ollama.tgz
+  sample: /var/tmp/ollama.tar.zst
 checksum:
   description: The digest of file and object after the task; in check mode, the predicted digest.
   returned: success

@@ -27,7 +27,7 @@ def test_every_example_runs(module, models, settings, path, tmp_path):
     text: str = importlib.import_module(
         f"ansible_collections.legionio.ollama.plugins.modules.ollama_s3_{module}"
     ).EXAMPLES
-    archive = tmp_path / "ollama-linux-amd64.tgz"
+    archive = tmp_path / "ollama-linux-amd64.tar.zst"
     archive.write_bytes(b"archive")
     if module == "publish":
         for model in models:
@@ -38,7 +38,7 @@ def test_every_example_runs(module, models, settings, path, tmp_path):
             "/usr/share/ollama/.ollama/models": str(path),
             "/srv/ollama/models": str(path),
             "/srv/downloads/": f"{tmp_path}/",
-            "/var/tmp/ollama.tgz": str(tmp_path / "fetched.tgz"),
+            "/var/tmp/ollama.tar.zst": str(tmp_path / "fetched.tar.zst"),
             "http://gpu-01.example.com:11434": server.url,
             "https://s3.example.com": str(settings.endpoint_url),
             "bucket: llm-models": f"bucket: {settings.bucket}",
