@@ -137,5 +137,21 @@ def as_present(name: ModelName, present: Collection[ModelName]) -> ModelName:
     return ModelName(*parts)
 
 
+def clashes(name: ModelName, present: Iterable[ModelName]) -> list[ModelName]:
+    """Return the other models whose names have a part that differs from this name's only in case.
+
+    Ollama may look up all of them with either spelling of the part (:func:`as_present`).
+    """
+    return sorted(
+        other
+        for other in present
+        if other.key != name.key
+        and any(
+            mine != theirs and mine.lower() == theirs.lower()
+            for mine, theirs in zip(name.manifest_parts, other.manifest_parts)
+        )
+    )
+
+
 def _unfit(text: str) -> InvalidNameError:
     return InvalidNameError(f"{text!r} is not a model name", remedy=f"Write it as {_FORM}", name=text)

@@ -5,7 +5,8 @@
 """The names under which models of a mirror are written to a store.
 
 Ollama ignores the case of names, and a mirror does not. If a store had two manifests whose names differ only in case,
-Ollama could serve either of them.
+Ollama could serve either of them. Two models whose names share one part in different case are a problem, too: Ollama
+looks up each part as any model of the store spells it, so it may not find either of the two.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..._ollama.errors import InvalidNameError
-from ..._ollama.names import ModelName, as_present, spellings
+from ..._ollama.names import ModelName, as_present, clashes, spellings
 from .plan import ADD, REPLACE, ModelChange
 
 
 def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dict[ModelName, ModelName]:
     """Return the requested name of each model by its name in the store, which may be another spelling.
 
+    The names of one import agree with each other as well as with the store.
+
     :param present: the models of the store.
     :raises InvalidNameError: if two of the requested names differ only in case.
     """
     places: dict[ModelName, ModelName] = {}
     for name in names:
-        place = as_present(name, present)
+        place = as_present(name, [*present, *places])
         for other in spellings(place, places):
             raise InvalidNameError(
                 f"{name} and {places[other]} are the same model for Ollama",
@@ -39,7 +42,7 @@ def places_of(names: Iterable[ModelName], present: Collection[ModelName]) -> dic
 def warnings_of(
     models: Iterable[ModelChange], places: Mapping[ModelName, ModelName], present: Collection[ModelName]
 ) -> Iterator[str]:
-    """Yield a warning for each model whose name differs only in case from another name.
+    """Yield a warning for each model whose name, or a part of it, differs only in case from another name.
 
     :param places: the result of :func:`places_of`.
     :param present: the models of the store.
@@ -48,8 +51,8 @@ def warnings_of(
     for place, name in places.items():
         if place != name and place in changed:
             yield (
-                f"{name} is imported as {place}: Ollama ignores the case of names, and the store has the model in this"
-                " spelling"
+                f"{name} is imported as {place}: Ollama ignores the case of names, and expects each part in the"
+                " spelling of the other models"
             )
         for other in spellings(place, present):
             if other != place:
@@ -57,3 +60,9 @@ def warnings_of(
                     f"The store has {place} and {other}, which are the same model for Ollama: it serves one or the"
                     " other. Remove the model (state=absent removes all spellings) and import it again"
                 )
+        others = clashes(place, present)
+        if others:
+            yield (
+                f"{place} spells a part of its name in another case than {', '.join(map(str, others))}: Ollama may find"
+                " only one of these models. Remove one of them (state=absent) and import it again"
+            )

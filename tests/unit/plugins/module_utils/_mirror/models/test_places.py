@@ -70,6 +70,30 @@ def test_plan_two_spellings_in_the_store_are_a_warning(store, memory_mirror):
     assert f"The store has {LOWER} and {MIXED}" in warning
 
 
+FIRST, SECOND = ModelName.parse("hf.co/a/x-gguf:Q4_K_M"), ModelName.parse("hf.co/b/y-gguf:q4_k_m")
+
+
+def test_import_two_models_of_one_task_share_the_case_of_a_part(tmp_path, memory_mirror):
+    """Ollama looks up each part of a name as any model of the store spells it."""
+    for name in (FIRST, SECOND):
+        memory_mirror.put(name.full, name.model.encode())
+    with Store(StoreSettings(str(tmp_path / "models"))) as store:
+        plan = ModelImport(memory_mirror, store, [FIRST, SECOND]).apply()
+        assert {name.tag for name in store.names()} == {"Q4_K_M"}
+        assert [f"{SECOND} is imported as hf.co/b/y-gguf:Q4_K_M" in warning for warning in plan.warnings] == [True]
+        for order in ([FIRST, SECOND], [SECOND, FIRST]):
+            again = ModelImport(memory_mirror, store, order).plan()
+            assert not again.changed
+            assert not again.warnings
+
+
+def test_plan_present_models_with_a_part_in_different_case_are_a_warning(store, memory_mirror):
+    other = ModelName.parse("other:Q4_K_M")
+    store.write_manifest(other, store.manifest(LOWER))
+    (warning,) = ModelImport(memory_mirror, store, [LOWER]).plan().warnings
+    assert f"{LOWER} spells a part of its name in another case than {other}" in warning
+
+
 def test_publish_unreadable_blob_is_refused_before_anything_is_sent(store, memory_mirror, monkeypatch):
     memory_mirror.objects.clear()
 
