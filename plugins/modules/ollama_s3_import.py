@@ -103,6 +103,13 @@ options:
       - A process of the user who owns the store can hold the lock for ever; the error names the process.
     type: float
     default: 21600
+  elsewhere:
+    description:
+      - Whether O(models_path) is on another machine, for example on a new node that cannot run the module yet. The module then plans the import
+        into an empty models directory, and does not look at the directories and the disk of the machine on which it runs.
+      - Only in check mode.
+    type: bool
+    default: false
   peers:
     description:
       - Other nodes that may have the blobs, each as V(host), V(host:port) or V([IPv6]:port). The default port is V(11480). The list may contain the node
@@ -365,6 +372,7 @@ def main() -> None:
             "chunk_size": {"type": "bytes", "default": "8M"},
             "max_bandwidth": {"type": "bytes"},
             "lock_timeout": {"type": "float", "default": 21600},
+            "elsewhere": {"type": "bool", "default": False},
             **PEERS,
         },
         mutually_exclusive=[["name", "models"]],

@@ -22,7 +22,7 @@ from .._ollama.names import spellings
 from .._ollama.store import Store, StoreSettings
 from .groups import signature_policy, store_settings
 from .progress import reported_progress
-from .s3_options import DeclaredModels, endpoint_in_failures, mirror_of, server_remarks, transfer_options
+from .s3_options import DeclaredModels, OptionError, endpoint_in_failures, mirror_of, server_remarks, transfer_options
 from .s3_results import carried_out, from_peers, imported, partial_import, removed
 
 
@@ -31,6 +31,7 @@ class ImportOptions:
     """The options of a task.
 
     :ivar lock_timeout: seconds to wait for another importer.
+    :ivar elsewhere: whether the store is on another machine, so that only a plan is possible.
     """
 
     declared: DeclaredModels
@@ -39,6 +40,7 @@ class ImportOptions:
     verify_always: bool
     signatures: SignaturePolicy
     lock_timeout: float
+    elsewhere: bool
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> ImportOptions:
@@ -53,7 +55,22 @@ class ImportOptions:
             verify_always=params["verify"] == "always",
             signatures=signature_policy(params),
             lock_timeout=params["lock_timeout"],
+            elsewhere=params["elsewhere"],
         )
+
+    def open_store(self, *, check_mode: bool) -> Store:
+        """Open the store, or an empty one in its place if the store is on another machine.
+
+        :raises OptionError: if the task would write to a store on another machine.
+        """
+        if not self.elsewhere:
+            return Store(self.store)
+        if not check_mode:
+            raise OptionError(
+                f"elsewhere says that {self.store.path} is on another machine, to which this task cannot write",
+                remedy="Run the task in check mode (check_mode: true), or omit elsewhere",
+            )
+        return Store.out_of_reach(self.store, "it is on another machine")
 
 
 def import_models(module: AnsibleModule) -> dict[str, Any]:
@@ -63,7 +80,8 @@ def import_models(module: AnsibleModule) -> dict[str, Any]:
     if declared.absent:
         with Store(options.store) as store, reported_progress():
             return _remove_from_store(module, store, options)
-    with Store(options.store) as store, reported_progress() as counter, endpoint_in_failures(declared.mirror):
+    here = options.open_store(check_mode=module.check_mode)
+    with here as store, reported_progress() as counter, endpoint_in_failures(declared.mirror):
         mirror = mirror_of(declared.mirror, options.transfer)
         importer = ModelImport(
             mirror,

@@ -166,7 +166,9 @@ class Store:
         return self._partials or self.find_workspace()
 
     def room(self) -> tuple[str, Optional[int]]:
-        """Return the path for blobs and its free bytes; ``None`` if the file system does not report them."""
+        """Return the path for blobs and its free bytes; ``None`` if they are unknown."""
+        if self.obstacle:
+            return self.path, None
         place = self._blobs.path if self._blobs else self.nearest
         with explained("read the free space", place):
             disk = os.fstatvfs(self._blobs.descriptor) if self._blobs else os.statvfs(place)

@@ -44,11 +44,11 @@ class StoreDestination:
         return self._inspector.problems(blobs)
 
     def must_be_possible(self, plan: Plan, manifests: Mapping[ModelName, Manifest]) -> None:
-        """Make sure that the store can be written to, if the plan changes it.
+        """Make sure that the store can be written to, if the plan changes it and the store is on this machine.
 
         :raises NotPermittedError: if this process may not write. The message names the directory.
         """
-        if plan.changed:
+        if plan.changed and not self._store.obstacle:
             self._store.must_be_writable()
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, NotPermittedError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store
 from module_run import Run, run_module
 
@@ -43,6 +45,22 @@ def test_import_reports_the_plan_then_the_run_then_nothing(memory_mirror: Memory
     assert (second.result["blobs_downloaded"], second.result["blobs_skipped"]) == (0, 2)
     (model,) = first.result["models"]
     assert (model["name"], model["action"], model["previous_digest"]) == ("a:1", "add", None)
+
+
+def test_import_plan_for_another_machine_asks_nothing_of_this_one(
+    memory_mirror: MemoryMirror, models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise NotPermittedError("this machine was asked")
+
+    memory_mirror.put("a:1", WEIGHTS)
+    run("ollama_s3_import", name="a:1", models_path=models)
+    monkeypatch.setattr(Directory, "must_be_writable", refuse)
+    monkeypatch.setattr(os, "statvfs", refuse)
+    outcome = run("ollama_s3_import", name="a:1", models_path=models, elsewhere=True, check=True)
+    assert [model["action"] for model in outcome.result["models"]] == ["add"]
+    real = run("ollama_s3_import", name="a:1", models_path=models, elsewhere=True)
+    assert real.failed and real.result["error_code"] == "invalid_option"
 
 
 def test_import_failure_tells_the_server_and_what_was_done(memory_mirror: MemoryMirror, models: str) -> None:
