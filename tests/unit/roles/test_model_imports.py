@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,3 +22,19 @@ def test_import_of_single_models_has_every_option_of_the_import_of_all() -> None
     of_all, of_each = [task[MODULE] for task in tasks if MODULE in task and "delegate_to" not in task]
     # Nothing is pruned while one of the models cannot be planned.
     assert of_each == {**of_all, "models": ["{{ item }}"], "prune": False}
+
+
+@pytest.mark.parametrize("policy, names", [("off", "boto3"), ("enforce", "boto3,cryptography")])
+def test_check_mode_plans_on_a_node_that_has_every_package(evaluate: Any, policy: str, names: str) -> None:
+    modules = evaluate("ollama_models", "__ollama_models_python_modules", ollama_models_signature_policy=policy)
+    assert ",".join(modules) == names
+
+
+@pytest.mark.parametrize("modules, found", [("json", True), ("json,no_such_module", False)])
+def test_check_of_the_packages_needs_all_of_them(modules: str, found: bool) -> None:
+    check, *_others = yaml.safe_load((ROOT / "roles/ollama_models/tasks/import.yml").read_text())
+    script = check["ansible.builtin.command"]["argv"][2]
+    run = subprocess.run(
+        [sys.executable, "-c", script, "nobody", "nogroup", modules], capture_output=True, text=True, check=True
+    )
+    assert ("packages" in run.stdout.splitlines()) == found
