@@ -156,14 +156,15 @@ def updates_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _refused("signatures", _signature_policy, config.get("signatures") or {})
     broadcasts = config.get("broadcasts") or {}
     keys = broadcasts.get("keys", ())
-    yield from _refused("broadcasts.keys", KeyRing, keys)
-    if (broadcasts.get("policy") or (ENFORCE if keys else OFF)) != OFF and not (keys and broadcasts.get("record")):
-        yield "broadcasts", "need keys and record where signatures are to be checked"
+    if (broadcasts.get("policy") or (ENFORCE if keys else OFF)) != OFF:
+        yield from _refused("broadcasts.keys", KeyRing, keys)
+        if not (keys and broadcasts.get("record")):
+            yield "broadcasts", "need keys and record where signatures are to be checked"
 
 
 def _signature_policy(signatures: Mapping[str, Any]) -> SignaturePolicy:
     rules = tuple(SignatureRule(rule["models"], rule["policy"]) for rule in signatures.get("rules", ()))
-    return SignaturePolicy(signatures.get("policy", OFF), rules, KeyRing(signatures.get("keys", ())))
+    return SignaturePolicy.parse(signatures.get("policy", OFF), rules, signatures.get("keys", ()))
 
 
 def _refused(key: str, check: Callable[..., Any], *values: Any, **options: Any) -> Iterator[Problem]:

@@ -20,7 +20,6 @@ from typing import Any
 from ansible.module_utils.basic import env_fallback
 
 from .._mirror.s3.settings import S3Settings
-from .._mirror.signing.keys import KeyRing
 from .._mirror.signing.policy import MODES, OFF, SignaturePolicy, SignatureRule
 from .._ollama.store import StoreSettings
 from .argspec import ArgumentSpec
@@ -156,9 +155,9 @@ def signature_policy(params: Mapping[str, Any]) -> SignaturePolicy:
 
     :raises CollectionError: for an invalid pattern, key or policy.
     """
-    return SignaturePolicy(
+    return SignaturePolicy.parse(
         params["signature_policy"],
         tuple(SignatureRule(rule["models"], rule["policy"]) for rule in params["signature_rules"]),
-        KeyRing(params["signature_keys"]),
-        params["allow_rollback"],
+        params["signature_keys"],
+        allow_rollback=params["allow_rollback"],
     )

@@ -44,6 +44,19 @@ class SignaturePolicy:
     keys: KeyRing = field(default_factory=lambda: KeyRing(()))
     allow_rollback: bool = False
 
+    @classmethod
+    def parse(
+        cls, default: str, rules: Sequence[SignatureRule], keys: Sequence[str], *, allow_rollback: bool = False
+    ) -> SignaturePolicy:
+        """Return a policy whose keys are texts in PEM.
+
+        A policy that checks no signature does not read its keys, because that needs the package cryptography.
+
+        :raises CollectionError: for an invalid pattern, key or policy.
+        """
+        ring = KeyRing(keys if _demands(default, rules) else ())
+        return cls(default, rules, ring, allow_rollback)
+
     def __post_init__(self) -> None:
         for rule in self.rules:
             NamePattern.parse(rule.pattern)
@@ -59,7 +72,7 @@ class SignaturePolicy:
     @property
     def demands(self) -> bool:
         """Whether any model's signature is checked."""
-        return any(mode != OFF for mode in (self.default, *(rule.mode for rule in self.rules)))
+        return _demands(self.default, self.rules)
 
     def rule_of(self, name: ModelName) -> SignatureRule:
         """Return the rule for a model. The case of its name does not matter, as for Ollama."""
@@ -67,3 +80,7 @@ class SignaturePolicy:
             if NamePattern.parse(rule.pattern).matches(name, ignore_case=True):
                 return rule
         return SignatureRule("*", self.default)
+
+
+def _demands(default: str, rules: Sequence[SignatureRule]) -> bool:
+    return any(mode != OFF for mode in (default, *(rule.mode for rule in rules)))

@@ -91,7 +91,7 @@ class SignaturesConfig(Section):
 
 def _policy(signatures: SignaturesConfig) -> SignaturePolicy:
     rules = tuple(SignatureRule(rule.models, rule.policy) for rule in signatures.rules)
-    return SignaturePolicy(signatures.policy, rules, KeyRing(signatures.keys))
+    return SignaturePolicy.parse(signatures.policy, rules, signatures.keys)
 
 
 class BroadcastsConfig(Section):
@@ -106,7 +106,7 @@ class BroadcastsConfig(Section):
 
     @model_validator(mode="after")
     def _signatures_can_be_checked(self) -> BroadcastsConfig:
-        or_value_error(lambda: KeyRing(self.keys))
+        or_value_error(lambda: self.ring)
         if self.mode != OFF and not (self.keys and self.record):
             raise ValueError(
                 "signatures are to be checked, which takes keys and record; give both, or set the policy to off"
@@ -117,6 +117,11 @@ class BroadcastsConfig(Section):
     def mode(self) -> str:
         """How a broadcast is treated that is not signed as it should be."""
         return self.policy or (ENFORCE if self.keys else OFF)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys. If nothing is checked, they are not read, because that needs the package cryptography."""
+        return KeyRing(self.keys if self.mode != OFF else ())
 
 
 class UpdatesConfig(Section):
@@ -185,7 +190,7 @@ def broadcast_admission(config: UpdatesConfig) -> Admission:
     """Return what decides about broadcasts."""
     broadcasts = config.broadcasts
     record = BroadcastRecord(broadcasts.record) if broadcasts.mode != OFF and broadcasts.record else None
-    return Admission(config.node, broadcasts.mode, KeyRing(broadcasts.keys), record)
+    return Admission(config.node, broadcasts.mode, broadcasts.ring, record)
 
 
 def store_settings(config: UpdatesConfig) -> StoreSettings:

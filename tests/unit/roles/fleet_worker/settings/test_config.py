@@ -20,7 +20,7 @@ from fleet_worker.domain.lane_terms import USUAL, LaneTerms
 from fleet_worker.settings.config import Config, load, parse
 from fleet_worker.settings.lanes import configured_lanes
 from fleet_worker.settings.sections import ConfigError, checked
-from fleet_worker.updates.config import UpdatesConfig
+from fleet_worker.updates.config import UpdatesConfig, broadcast_admission, signature_policy
 
 SOURCES = Path(package_file).parents[1]
 
@@ -288,6 +288,14 @@ def test_updates_that_cannot_work_are_refused(change: dict[str, Any], message: s
         checked(UpdatesConfig, {**UPDATES, **change})
     assert str(caught.value).startswith(message)
     assert "s3cret" not in str(caught.value)
+
+
+def test_updates_with_keys_that_check_nothing_need_no_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The role installs the package only for a policy that checks signatures."""
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    unused = {"policy": "off", "keys": ["-----BEGIN PUBLIC KEY-----"]}
+    config = checked(UpdatesConfig, {**UPDATES, "signatures": unused, "broadcasts": unused})
+    assert not signature_policy(config).demands and broadcast_admission(config)
 
 
 def test_broker_address_with_a_password_is_refused_without_it() -> None:

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.policy import (
     SignaturePolicy,
     SignaturePolicyError,
     SignatureRule,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError, MissingDependencyError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
-from .signed_models import RING
+from .signed_models import KEY, RING, pem_of
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,14 @@ def test_policy_that_demands_signatures_without_keys_is_refused():
         with pytest.raises(SignaturePolicyError, match="signature_keys"):
             SignaturePolicy(**policy)
     assert not SignaturePolicy().demands
+
+
+def test_parse_of_a_policy_without_checks_needs_no_cryptography(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    rules, keys = [SignatureRule("*", "off")], [pem_of(KEY)]
+    assert not SignaturePolicy.parse("off", rules, keys).demands
+    with pytest.raises(MissingDependencyError):
+        SignaturePolicy.parse("off", [*rules, SignatureRule("a", "warn")], keys)
 
 
 def test_policy_that_is_misspelled_is_refused():
