@@ -13,7 +13,7 @@ from ..._ollama.digests import blob_file_name
 from ..._ollama.errors import CollectionError
 from ..._ollama.names import ModelName
 from ..._ollama.store import Store
-from ..errors import ObjectChangedError, ObjectMissingError
+from ..errors import MirrorAccessError, ObjectChangedError, ObjectMissingError
 from ..peers.neighbour import LIED
 from ..peers.neighbourhood import Neighbourhood, summary
 from ..peers.piece_file import PieceFile
@@ -69,7 +69,8 @@ class NeighbourDownloads:
                 continue
             try:
                 pieces = self._wanted.pieces(transfer.digest, transfer.size)
-            except PieceListError as error:
+            # Without the right to list, S3 answers a request for a missing list as one for a forbidden object.
+            except (PieceListError, MirrorAccessError) as error:
                 self._report.warnings.append(f"{transfer.digest} comes from the mirror alone: {error}")
                 continue
             if pieces is None:

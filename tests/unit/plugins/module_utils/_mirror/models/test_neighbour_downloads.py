@@ -11,6 +11,7 @@ import os
 import threading
 
 import pytest
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorAccessError
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models import neighbour_downloads
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.import_report import ImportReport
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.neighbour_downloads import (
@@ -18,11 +19,12 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.nei
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_file
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import LEAST_BLOB, PieceList
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import read_marks
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.bandwidth import Bandwidth
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.blob_transfer import Transfer
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.partial_file import PartialFile
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import blob_file_name
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DirectoryError
 
@@ -82,6 +84,22 @@ def run(downloads, blobs):
         lambda _transfer, _count, _from_neighbour: None,
         lambda _transfer: None,
     )
+
+
+class Unlisted:
+    """A mirror without lists of pieces, for a key that may not list the bucket."""
+
+    def pieces(self, digest, size):
+        raise MirrorAccessError(f"access to pieces/{digest} is refused")
+
+
+def test_lists_that_the_mirror_does_not_give_are_a_warning(store, report):
+    neighbourhood = Neighbourhood(NeighbourOptions(("gpu-02",), "s" * 32))
+    downloads = NeighbourDownloads(neighbourhood, Unlisted(), store, report, 2, Bandwidth(None))
+    target = PartialFile(store.partials, "blob", LEAST_BLOB, store.ownership, store.blobs, "blob")
+    digest = f"sha256:{'0' * 64}"
+    assert downloads.lists([Transfer(digest, LEAST_BLOB, Mirror(b""), target)]) == {}
+    assert [f"{digest} comes from the mirror alone" in warning for warning in report.warnings] == [True]
 
 
 def test_run_disk_that_cannot_be_read_raises_and_keeps_the_pieces(downloads, store, report, monkeypatch):
