@@ -63,7 +63,7 @@ class Store:
         """Open the directory if it exists.
 
         :raises OwnershipError: for an unknown owner or group, or an invalid mode.
-        :raises DirectoryError: if the directory cannot be reached.
+        :raises DirectoryError: if the directory cannot be reached, or a part of it is on a disk that is not mounted.
         """
         self.settings = settings
         self.path = os.path.abspath(settings.path)
@@ -71,8 +71,8 @@ class Store:
         self.asked_ownership = Ownership.asked(settings.owner, settings.group, settings.mode)
         self.ownership = Ownership.like(state, self.asked_ownership)
         self._root = Directory.open(self.path)
-        self._blobs = self._root.find(BLOBS) if self._root else None
-        self._manifests = self._root.find(MANIFESTS) if self._root else None
+        self._blobs = _found(self._root, BLOBS) if self._root else None
+        self._manifests = _found(self._root, MANIFESTS) if self._root else None
         self._workspace: Optional[Directory] = None
         self._partials: Optional[Directory] = None
         #: The reason why the directory cannot be read; else empty.
@@ -357,7 +357,7 @@ class Store:
         directory = Directory(os.dup(self._manifests.descriptor), self._manifests.path)
         for part in parts:
             with directory:
-                below = directory.find(part)
+                below = _found(directory, part)
             if below is None:
                 return None
             directory = below
@@ -409,6 +409,18 @@ def _below(directory: Directory, entry: str) -> Optional[Directory]:
             raise _dangling(directory.join(entry))
         return None
     return directory.find(entry) if stat.S_ISDIR(state.st_mode) or stat.S_ISLNK(state.st_mode) else None
+
+
+def _found(directory: Directory, name: str) -> Optional[Directory]:
+    """Open a subdirectory; return ``None`` if it does not exist.
+
+    :raises DirectoryError: for a dangling link, which is not an empty directory: its target may be on a disk that is
+        not mounted.
+    """
+    found = directory.find(name)
+    if found is None and directory.has(name):
+        raise _dangling(directory.join(name))
+    return found
 
 
 def _dangling(path: str) -> DirectoryError:

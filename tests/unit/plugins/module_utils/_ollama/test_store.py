@@ -15,6 +15,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names impo
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.references import References
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import (
     Directory,
+    DirectoryError,
     NotPermittedError,
     UnsafePathError,
 )
@@ -147,6 +148,21 @@ def test_a_link_among_the_manifests_to_a_disk_that_is_away_is_a_doubt(store, pat
     link.symlink_to(tmp_path / "away")
     (doubt,) = store.references().doubts
     assert f"{link} is a symbolic link whose target does not exist" in doubt
+
+
+@pytest.mark.parametrize("part", ["blobs", "manifests"])
+def test_a_part_on_a_disk_that_is_away_is_refused_before_any_plan(path, tmp_path, part):
+    path.mkdir()
+    (path / part).symlink_to(tmp_path / "away")
+    with pytest.raises(DirectoryError, match=r"is a symbolic link whose target does not exist\. Mount") as caught:
+        Store(StoreSettings(str(path)))
+    assert caught.value.details["path"] == str(path / part)
+
+
+def test_a_model_behind_a_link_to_a_disk_that_is_away_is_not_taken_for_absent(store, path, tmp_path):
+    (path / "manifests" / NAMES[0].host).symlink_to(tmp_path / "away")
+    with pytest.raises(DirectoryError, match="is a symbolic link whose target does not exist"):
+        store.manifest(NAMES[0])
 
 
 def test_a_directory_among_the_manifests_that_cannot_be_listed_is_a_doubt(store, path, monkeypatch):
