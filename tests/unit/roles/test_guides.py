@@ -209,6 +209,9 @@ def test_roles_take_the_variables_of_each_snippet(written: str, evaluate: Any, t
     path = tmp_path / "snippet.yml"
     path.write_text(written.replace("sha256:...", CHECKSUM))
     (tmp_path / "signing.pub").write_text(public_key)
+    # A playbook of the collection lies in another folder than the inventory, and Ansible looks for files beside it.
+    playbooks = tmp_path / "collection/playbooks"
+    playbooks.mkdir(parents=True)
     loader = DataLoader()
     given = variables_in(loader.load_from_file(str(path), trusted_as_template=True))
     secrets = dict.fromkeys(re.findall(r"\bvault_\w+", written), "SECRET" * 6)
@@ -217,9 +220,9 @@ def test_roles_take_the_variables_of_each_snippet(written: str, evaluate: Any, t
         if not names:
             continue
         sound = {name: value for known in SOUND.values() for name, value in known.items()}
-        everything = {**sound, **secrets, **given}
-        assert evaluate(role, f"__{role}_problems", folder=tmp_path, **everything) == [], role
-        values = {name: evaluate(role, name, folder=tmp_path, **everything) for name in names}
+        everything = {**sound, **secrets, **given, "inventory_dir": str(tmp_path)}
+        assert evaluate(role, f"__{role}_problems", folder=playbooks, **everything) == [], role
+        values = {name: evaluate(role, name, folder=playbooks, **everything) for name in names}
         chosen = {name: options[name] for name in names}
         assert ArgumentSpecValidator(chosen).validate(values).error_messages == [], role
 
