@@ -243,3 +243,16 @@ def test_commands_of_all_pages_can_be_given() -> None:
                 assert extra.startswith("{") or extra.partition("=")[0] in known, (page.name, written)
             seen += 1
     assert seen > 20
+
+
+def test_wheelhouse_recipe_has_the_packages_of_all_roles() -> None:
+    text = (ROOT / "roles/fleet_worker/README.md").read_text()
+    named = [ROOT / "roles" / name for name in re.findall(r"\b(?:\w+/)+requirements[\w-]*\.txt", text) if "/" in name]
+    there = {pin for path in named if path.exists() for pin in pins(path)}
+    for path in ROOT.glob("roles/*/files/requirements*.txt"):
+        assert pins(path) <= there, path
+
+
+def pins(requirements: Path) -> set[str]:
+    """Return the packages of a file, each with its version."""
+    return set(re.findall(r"^\w[\w.-]*==\S+", requirements.read_text(), re.MULTILINE))
