@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fleet_gateway.settings.keys import hash_of
 from sound_values import CHECKSUM, SOUND
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,3 +258,11 @@ def test_wheelhouse_recipe_has_the_packages_of_all_roles() -> None:
 def pins(requirements: Path) -> set[str]:
     """Return the packages of a file, each with its version."""
     return set(re.findall(r"^\w[\w.-]*==\S+", requirements.read_text(), re.MULTILINE))
+
+
+def test_handmade_key_has_the_hash_that_the_gateway_computes() -> None:
+    page = (ROOT / "docs/gateway.md").read_text()
+    (recipe,) = re.findall(r"^```sh\n(key=.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = subprocess.run(["/bin/sh", "-ec", recipe], check=True, stdout=subprocess.PIPE, text=True).stdout
+    key, hashed = re.findall(r"^key: +(flg_[0-9a-f]{64})\nhash: +(sha256:[0-9a-f]{64})$", shown, re.MULTILINE)[0]
+    assert hashed == hash_of(key)
