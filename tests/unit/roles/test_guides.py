@@ -239,6 +239,7 @@ def test_commands_of_all_pages_can_be_given() -> None:
             command = PlaybookCLI(words)
             command.init_parser()
             options = command.parser.parse_args(words[1:])
+            assert options.inventory, (page.name, written)
             for playbook in options.args:
                 assert (ROOT / f"playbooks/{playbook.rpartition('.')[2]}.yml").exists(), (page.name, written)
             for extra in options.extra_vars:
