@@ -8,6 +8,7 @@
 #   legionio-ollama-<version>.tar.gz       the archive of `make build`
 #   legionio-ollama-<version>.asc          signature of the archive's MANIFEST.json, as `ansible-galaxy ... --signature` wants it
 #   fleet-worker.cdx.json and others       what the worker's and the gateway's releases install, with versions and hashes
+#   legionio.gpg                           the public key, as a keyring for `ansible-galaxy ... --keyring`
 #   SHA256SUMS                             of all of these, and its signature SHA256SUMS.asc
 set -euo pipefail
 
@@ -37,6 +38,7 @@ if [[ -n ${RELEASE_KEY:-} ]]; then
   trap 'rm -f "$manifest"' EXIT
   tar --extract --gzip --to-stdout --file "$archive" MANIFEST.json > "$manifest"
   sign "$manifest" "$out/legionio-ollama-$version.asc"
+  gpg --batch --export "$RELEASE_KEY" > "$out/legionio.gpg"
 fi
 (cd "$out" && sha256sum -- * > SHA256SUMS)
 if [[ -n ${RELEASE_KEY:-} ]]; then

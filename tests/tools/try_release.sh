@@ -27,12 +27,17 @@ version=$(sed -n 's/^version: //p' galaxy.yml)
 cd "$LEGIONIO_BUILD/release"
 sha256sum --check --quiet SHA256SUMS
 gpg --quiet --verify SHA256SUMS.asc SHA256SUMS
-gpg --quiet --export "$RELEASE_KEY" > "$work/keyring.gpg"
+# As the README has a reader look at the key.
+gpg --show-keys --with-colons legionio.gpg | grep --quiet "^fpr:.*:$RELEASE_KEY:" || { echo "try_release: legionio.gpg lacks the key" >&2; exit 1; }
+if gpg --list-packets legionio.gpg 2>&1 | grep --quiet 'secret key'; then
+  echo "try_release: legionio.gpg has a secret key" >&2
+  exit 1
+fi
 # Without the staged tree, which is an installed collection to Ansible.
 galaxy() { env -u ANSIBLE_COLLECTIONS_PATH -u PYTHONPATH ansible-galaxy collection "$@" --collections-path "$work/collections"; }
 # Against the signature alone, without a server of Galaxy.
 verify() {
-  galaxy verify legionio.ollama --offline --keyring "$work/keyring.gpg" --required-valid-signature-count 1 \
+  galaxy verify legionio.ollama --offline --keyring "$PWD/legionio.gpg" --required-valid-signature-count 1 \
     --signature "file://$PWD/legionio-ollama-$version.asc"
 }
 must_refuse() { # WHAT
