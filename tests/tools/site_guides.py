@@ -22,7 +22,10 @@ REPOSITORY = "https://github.com/legionio/legionio.ollama/blob/main"
 PARTS = {
     "Begin": ("quickstart", "tutorial-one-node", "tutorial-three-nodes"),
     "Do": ("how-to", "mirror", "fleet", "gateway", "legionio", "progress", "operations"),
-    "Look up": ("wire-protocol", "errors", "consistency", "compatibility", "performance"),
+    "Look up": (
+        *("playbooks", "configuration", "log-events", "errors"),
+        *("wire-protocol", "consistency", "compatibility", "performance"),
+    ),
     "Understand": ("architecture", "life-of-a-request", "life-of-a-blob", "scheduling", "security", "decisions"),
 }
 
