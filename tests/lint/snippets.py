@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import yaml
 from tree import tree_files
 
-BLOCK = re.compile(r"^```ya?ml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Indented in a step of a list.
+BLOCK = re.compile(r"^( *)```ya?ml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 OURS = "legionio.ollama."
 
 
@@ -85,7 +87,7 @@ def offences(root: Path) -> Iterator[str]:
         for block in BLOCK.finditer(text):
             number = text[: block.start()].count("\n") + 1
             try:
-                snippet = yaml.safe_load(block.group(1))
+                snippet = yaml.safe_load(textwrap.dedent(block.group(2)))
             except yaml.YAMLError as error:
                 yield f"{name}:{number}: not YAML: {' '.join(str(error).split())}"
                 continue

@@ -62,3 +62,10 @@ def test_what_exists_is_left_alone(plant: Callable[[dict[str, str]], Path], text
 def test_what_does_not_exist_is_found(plant: Callable[[dict[str, str]], Path], text: str, offence: str) -> None:
     (found,) = snippets.offences(planted(plant, text))
     assert found.startswith(f"docs/guide.md:3: {offence}")
+
+
+def test_snippet_in_a_step_of_a_list_is_read(plant: Callable[[dict[str, str]], Path]) -> None:
+    root = planted(plant, "")
+    step = "1. Do it:\n\n   ```yaml\n   - legionio.ollama.web:\n       prot: 1\n   ```\n"
+    (root / "docs/guide.md").write_text(f"# Guide\n\n{step}")
+    assert list(snippets.offences(root)) == ["docs/guide.md:5: legionio.ollama.web has no option prot"]
