@@ -82,7 +82,7 @@ def test_gateway_has_its_events_on_the_page() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    "text, wanted",
     [
         ("LOG.info('a', x=1)", ["a"]),
         ("LOG.warning('a' if x else 'b')", ["a", "b"]),
