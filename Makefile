@@ -226,6 +226,15 @@ parts-clients: ## install a browser, Node.js, and the npm packages for the tests
 build: stage ## build the archive for `ansible-galaxy collection install`, in build/dist
 	@$(IN_STAGE) ansible-galaxy collection build --force --output-path $(LEGIONIO_BUILD)/dist
 
+# The version, the list of checksums (sha256sum.txt of the release by default), and files with variables in place of those of this tree.
+VERSION ?=
+SUMS ?=
+FILES ?=
+
+.PHONY: bump-ollama
+bump-ollama: ## write another version of Ollama and its checksum into the tree: VERSION=0.24.0; FILES=group_vars/all/fleet.yml for an inventory
+	@python3 tests/tools/bump_ollama.py '$(VERSION)' $(if $(SUMS),--sums '$(SUMS)') $(FILES)
+
 # Fingerprint of the secret key that signs a release.
 RELEASE_KEY ?=
 
