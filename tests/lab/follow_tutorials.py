@@ -251,7 +251,7 @@ def make_key(tutorial: Tutorial) -> None:
     expect(command in " ".join((ROOT / PAGES[1]).read_text().split()), "no command that makes a key")
     shown = tutorial.on("gpu-01", command)
     tutorial.places["sha256:" + 64 * "0"] = re.search(r"sha256:[0-9a-f]{64}", shown)[0]
-    tutorial.places["KEY"] = re.search(r"\bflg_\w+", shown)[0]
+    tutorial.places["KEY"] = re.search(r"\bflg_\S+", shown)[0]
 
 
 def newer_version(tutorial: Tutorial) -> None:
@@ -292,6 +292,7 @@ class Load(threading.Thread):
                 self.answered += 1
             except Exception as error:  # noqa: BLE001 - every failure counts
                 self.failures.append(repr(error))
+                time.sleep(1)
 
     def end(self) -> None:
         self._over.set()
