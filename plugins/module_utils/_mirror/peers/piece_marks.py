@@ -90,6 +90,11 @@ class PieceMarks:
         self._lock()
         with explained("read", self._directory.join(self._name)):
             found = os.pread(self._descriptor, _LINE + count + 1, 0)
+        if found:
+            # The lock makes neighbours believe the marks, so the line must not be valid before publish() replaces the
+            # marks by verified ones. The marks themselves stay, for the run after a second kill.
+            with explained("write", self._directory.join(self._name)):
+                os.pwrite(self._descriptor, b" " * _LINE, 0)
         fits = len(found) == _LINE + count
         return found[_LINE:] if fits else bytes([MISSING]) * count
 
@@ -105,8 +110,8 @@ class PieceMarks:
         if len(text) >= _LINE:
             text = json.dumps({**line, "models": list(models)[:1]}).encode("ascii")
         with explained("write", self._directory.join(self._name)):
-            os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, text.ljust(_LINE - 1) + b"\n" + marks, 0)
+            os.ftruncate(self._descriptor, _LINE + len(marks))
 
     def set(self, number: int, mark: int) -> None:
         """Mark a piece."""

@@ -130,6 +130,28 @@ def test_marks_of_dead_import_are_not_believed(directory, pieces):
     assert read_marks(directory, "blob") is None
 
 
+def test_begin_shows_marks_of_dead_import_only_when_verified(directory, pieces, tmp_path, monkeypatch):
+    """The verification of a large file takes minutes, and its marks may promise pieces that a power failure removed."""
+    file, _good = opened(directory, pieces)
+    for number in (1, 3):
+        file.put(number, piece(pieces, number))
+    file.suspend()
+    seen = []
+    verify = PieceFile._digest_at
+
+    def watched(self, start, stop):
+        seen.append(read_marks(directory, "blob"))
+        return verify(self, start, stop)
+
+    monkeypatch.setattr(PieceFile, "_digest_at", watched)
+    again, good = opened(directory, pieces)
+    assert good == 2 * MIB
+    assert len(seen) >= 2
+    assert set(seen) == {None}
+    assert read_marks(directory, "blob").has(MIB, 2 * MIB)
+    again.suspend()
+
+
 def test_open_locked_marks_names_the_file(directory, pieces, monkeypatch):
     monkeypatch.setattr(piece_marks, "_PATIENCE", 0.1)
     file, _good = opened(directory, pieces)
