@@ -65,6 +65,14 @@ class PieceFile:
 
         :param models: full names of the models that need the blob.
         """
+        try:
+            return self._begin(models)
+        except BaseException:
+            # A process that lives on would keep the lock on the marks.
+            self.suspend()
+            raise
+
+    def _begin(self, models: Sequence[str]) -> int:
         marks = self._marks.open()
         self._descriptor = self._directory.create_file(partial_name(self._stem), self._ownership, keep=True)
         # The journal of a run without neighbours describes a beginning that this run may overwrite.

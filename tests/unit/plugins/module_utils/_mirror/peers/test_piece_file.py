@@ -13,6 +13,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers impo
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceHasher
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import CLAIMED, read_marks
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, Ownership
 
 MIB = 1024 * 1024
@@ -149,6 +150,40 @@ def test_begin_shows_marks_of_dead_import_only_when_verified(directory, pieces, 
     assert len(seen) >= 2
     assert set(seen) == {None}
     assert read_marks(directory, "blob").has(MIB, 2 * MIB)
+    again.suspend()
+
+
+def test_begin_after_kill_during_verification_keeps_pieces(directory, pieces, monkeypatch):
+    file, _good = opened(directory, pieces)
+    for number in (1, 3):
+        file.put(number, piece(pieces, number))
+    file.suspend()
+
+    def killed(self, start, stop):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PieceFile, "_digest_at", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(directory, pieces)
+    again, good = opened(directory, pieces)
+    assert good == 2 * MIB
+    again.suspend()
+
+
+def test_begin_that_fails_releases_the_lock(directory, pieces, monkeypatch):
+    """The process of the node's updates lives on, and its next import needs the lock."""
+    monkeypatch.setattr(piece_marks, "_PATIENCE", 0.1)
+
+    def full(descriptor, data, offset):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = PieceFile(directory, "blob", pieces, OURS, directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(piece_marks.os, "pwrite", full)
+        with pytest.raises(CollectionError, match="space"):
+            file.begin(["registry.ollama.ai/library/large/latest"])
+    again, _good = opened(directory, pieces)
     again.suspend()
 
 
