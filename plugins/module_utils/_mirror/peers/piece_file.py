@@ -5,7 +5,8 @@
 """Piece files: partial files whose pieces arrive in any order. Each piece is verified by its digest.
 
 A thread also hashes the whole file: it hashes each piece as soon as all pieces before it have arrived. So the digest
-in the manifest has the final word, as for any other blob.
+in the manifest has the final word, as for any other blob. The thread also writes the journal of a partial file, so that
+a later run without neighbours continues, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
-from ..transfer.partial_file import journal_name, partial_name
+from ..transfer.partial_file import JournalOfPieces, partial_name
 from .piece_list import PieceList
 from .piece_marks import CLAIMED, MISSING, PRESENT, PieceMarks
 
@@ -49,6 +50,7 @@ class PieceFile:
         self._destination = destination
         self._marks = PieceMarks(directory, stem, pieces, ownership)
         self._descriptor = -1
+        self._journal = JournalOfPieces(directory, stem, pieces.size, ownership)
         self._grew = threading.Condition()
         self._over = False
         self._hasher = threading.Thread(target=self._hash, name="piece-hash", daemon=True)
@@ -75,20 +77,18 @@ class PieceFile:
     def _begin(self, models: Sequence[str]) -> int:
         marks = self._marks.open()
         self._descriptor = self._directory.create_file(partial_name(self._stem), self._ownership, keep=True)
-        # The journal of a run without neighbours describes a beginning that this run may overwrite.
-        self._directory.remove(journal_name(self._stem))
+        self._journal.open()
         there = os.fstat(self._descriptor).st_size
         good = 0
-        unmarked = PRESENT not in marks
+        # A run without neighbours leaves a beginning of the file, whatever the marks of an earlier run say.
+        beginning = True
         for number in range(len(self.present)):
             start, stop = self.pieces.bounds(number)
-            # Without marks, a run without neighbours may have left the beginning of the file.
-            if (marks[number] == PRESENT or unmarked) and stop <= there:
-                if self._digest_at(start, stop) == self.pieces.digests[number]:
-                    self.present[number] = True
-                    good += stop - start
-                elif unmarked:
-                    break
+            if (marks[number] == PRESENT or beginning) and stop <= there:
+                right = self._digest_at(start, stop) == self.pieces.digests[number]
+                self.present[number] = right
+                good += (stop - start) * right
+                beginning = beginning and right
         self.lacking = self.present.count(False)
         with explained("write", self._directory.join(partial_name(self._stem))):
             os.ftruncate(self._descriptor, self.pieces.size)
@@ -151,20 +151,22 @@ class PieceFile:
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         self._directory.move(partial_name(self._stem), self._destination, self._stem, lasting=False)
         self._close()
+        self._journal.remove()
 
     def end(self) -> None:
         """Remove the marks of a file that was moved. Until then, the node's server gives the blob to neighbours."""
         self._marks.remove()
 
     def suspend(self) -> None:
-        """Keep file and marks for a later run."""
+        """Keep file, journal and marks for a later run."""
         self._close()
         self._marks.close()
 
     def discard(self) -> None:
-        """Remove file and marks."""
+        """Remove file, journal and marks."""
         self._close()
         self._directory.remove(partial_name(self._stem))
+        self._journal.remove()
         self._marks.remove()
 
     def _close(self) -> None:
@@ -176,6 +178,7 @@ class PieceFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
+        self._journal.close()
 
     def _digest_at(self, start: int, stop: int) -> bytes:
         """Return the digest of bytes of an earlier run; empty if they cannot be read.
@@ -199,16 +202,18 @@ class PieceFile:
                 start += len(block)
 
     def _hash(self) -> None:
-        """Hash the whole file, piece by piece."""
+        """Hash the whole file, piece by piece, and write its journal."""
         seen = hashlib.sha256()
         for number in range(len(self.present)):
             with self._grew:
                 self._grew.wait_for(lambda at=number: self._over or self.present[at])  # type: ignore[misc]
                 if self._over:
                     return
+            start, stop = self.pieces.bounds(number)
             try:
-                self._read_into(seen, *self.pieces.bounds(number))
+                self._read_into(seen, start, stop)
             except Exception as error:  # noqa: BLE001 - put() and digest() raise it
                 self._unreadable = error
                 return
+            self._journal.passed(stop, seen)
         self._digest = f"sha256:{seen.hexdigest()}"

@@ -164,7 +164,7 @@ class PartialFile:
 
     def _note(self) -> None:
         length, seen = self._passed
-        line = f"{length} {seen.hexdigest()}\n".encode()
+        line = _journal_line(length, seen)
         with explained("write", self._directory.join(self._journal)):
             # On a full disk, only a part of a line may fit; the next line overwrites it.
             if os.pwrite(self._journal_descriptor, line, self._journaled) < len(line):
@@ -203,8 +203,7 @@ class PartialFile:
         """
         good = (0, hashlib.sha256(), 0)
         with explained("read", self._directory.join(self._journal)):
-            length = min(os.fstat(self._journal_descriptor).st_size, _MAX_JOURNAL)
-            journal = os.pread(self._journal_descriptor, length, 0)
+            journal = _read_journal(self._journal_descriptor)
             present = min(os.fstat(self._descriptor).st_size, self._size)
         seen, position, lines = hashlib.sha256(), 0, 0
         while True:
@@ -220,6 +219,56 @@ class PartialFile:
                 return good
             position, lines = int(line[1]), line.end()
             good = position, seen.copy(), lines
+
+
+class JournalOfPieces:
+    """The journal that a download by pieces writes, for a later run without neighbours.
+
+    The lines of an earlier run stay until the new ones cover as many bytes.
+    """
+
+    def __init__(self, directory: Directory, stem: str, size: int, ownership: Ownership) -> None:
+        """:param size: bytes of the complete file."""
+        self._directory = directory
+        self._name = journal_name(stem)
+        self._size = size
+        self._ownership = ownership
+        self._descriptor = -1
+        self._covered = 0  # bytes of the content up to the last line of an earlier run
+        self._noted = 0  # bytes of the content up to the last new line
+        self._lines = b""  # the new lines that are not written yet
+        self._written = 0  # bytes of the new lines that are
+
+    def open(self) -> None:
+        """Open the journal, unless the file is too small for one."""
+        if self._size <= INTERVAL:
+            return
+        self._descriptor = self._directory.create_file(self._name, self._ownership, keep=True)
+        with contextlib.suppress(OSError):  # the new lines then replace what cannot be read
+            found = _LINE.findall(_read_journal(self._descriptor))
+            self._covered = max((int(length) for length, _digest in found), default=0)
+
+    def passed(self, length: int, seen: Hash) -> None:
+        """Add a line, every ``INTERVAL`` bytes."""
+        if self._descriptor < 0 or length < self._noted + INTERVAL:
+            return
+        self._noted = length
+        self._lines += _journal_line(length, seen)
+        if length >= self._covered:
+            with contextlib.suppress(OSError):  # the later run then continues at an earlier line
+                count = os.pwrite(self._descriptor, self._lines, self._written)
+                self._lines, self._written = self._lines[count:], self._written + count
+
+    def close(self) -> None:
+        """Close the journal, which stays for a later run."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def remove(self) -> None:
+        """Remove the journal."""
+        self.close()
+        self._directory.remove(self._name)
 
 
 #: The most bytes of the endings that are added to a stem.
@@ -291,3 +340,11 @@ def _pieces(descriptor: int, start: int, stop: int) -> Iterator[bytes]:
             return
         yield piece
         start += len(piece)
+
+
+def _read_journal(descriptor: int) -> bytes:
+    return os.pread(descriptor, min(os.fstat(descriptor).st_size, _MAX_JOURNAL), 0)
+
+
+def _journal_line(length: int, seen: Hash) -> bytes:
+    return f"{length} {seen.hexdigest()}\n".encode()

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
+import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import MirrorError
@@ -13,6 +15,8 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers impo
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceHasher
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import CLAIMED, read_marks
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer import partial_file
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.partial_file import PartialFile
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import Directory, Ownership
 
@@ -35,6 +39,11 @@ def pieces():
     return hasher.finish()
 
 
+@pytest.fixture
+def short_interval(monkeypatch):
+    monkeypatch.setattr(partial_file, "INTERVAL", MIB)
+
+
 def piece(pieces, number):
     start, stop = pieces.bounds(number)
     return memoryview(bytearray(CONTENT[start:stop]))
@@ -45,7 +54,7 @@ def opened(directory, pieces):
     return file, file.begin(["registry.ollama.ai/library/large/latest"])
 
 
-def test_put_pieces_in_any_order_make_the_blob(directory, pieces, tmp_path):
+def test_put_pieces_in_any_order_make_the_blob(directory, pieces, short_interval, tmp_path):
     file, good = opened(directory, pieces)
     assert good == 0
     for number in (4, 0, 2, 1, 3):
@@ -112,8 +121,73 @@ def test_begin_file_without_marks_keeps_its_beginning(directory, pieces, tmp_pat
     (tmp_path / "blob.journal").write_bytes(b"")
     file, good = opened(directory, pieces)
     assert good == 2 * MIB
-    assert not (tmp_path / "blob.journal").exists()
     file.suspend()
+
+
+def alone(directory, length=0):
+    """Return the bytes that a run without neighbours finds, after it has written the content up to a length."""
+    file = PartialFile(directory, "blob", len(CONTENT), OURS, directory, "blob")
+    found, seen = file.begin()
+    for start in range(found, length, MIB):
+        buffer = mmap.mmap(-1, MIB)  # direct output needs aligned memory
+        buffer[:] = CONTENT[start : start + MIB]
+        file.write(start, memoryview(buffer))
+        seen.update(buffer)
+        file.passed(start + MIB, memoryview(buffer), seen)
+    file.suspend()
+    return found
+
+
+def put(file, pieces, *numbers):
+    for number in numbers:
+        assert file.put(number, piece(pieces, number))
+
+
+def hashed(file, pieces, count):
+    """Wait until the hash of the whole file has passed some pieces."""
+    ends = time.monotonic() + 10
+    while file._journal._noted < pieces.bounds(count - 1)[1]:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_begin_run_without_neighbours_continues_after_the_pieces(directory, pieces, short_interval):
+    file, _good = opened(directory, pieces)
+    put(file, pieces, 1, 3, 0)
+    hashed(file, pieces, 2)
+    file.suspend()
+    assert alone(directory) == 2 * MIB
+
+
+def test_begin_after_killed_runs_with_and_without_neighbours_keeps_their_pieces(directory, pieces, short_interval):
+    file, _good = opened(directory, pieces)
+    put(file, pieces, 0)
+    hashed(file, pieces, 1)
+    file.suspend()
+    assert alone(directory, 3 * MIB) == MIB
+    again, good = opened(directory, pieces)
+    assert again.present == [True, True, True, False, False]
+    assert good == 3 * MIB
+    again.suspend()
+
+
+def test_begin_killed_before_its_hash_keeps_the_journal(directory, pieces, short_interval, monkeypatch):
+    """A later run without neighbours continues, even if the hash of the whole file has passed only a part of it."""
+    alone(directory, 3 * MIB)
+    with monkeypatch.context() as patch:
+        patch.setattr(PieceFile, "_digest_at", lambda self, start, stop: b"")
+        file, _good = opened(directory, pieces)
+    put(file, pieces, 0)
+    hashed(file, pieces, 1)
+    file.suspend()
+    assert alone(directory) == 3 * MIB
+
+
+def test_discard_removes_the_journal(directory, pieces, short_interval, tmp_path):
+    file, _good = opened(directory, pieces)
+    assert (tmp_path / "blob.journal").exists()
+    file.discard()
+    assert not list(tmp_path.iterdir())
 
 
 def test_marks_of_dead_import_are_not_believed(directory, pieces):
