@@ -17,6 +17,7 @@ import os
 import select
 import socket
 import struct
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -42,6 +43,27 @@ class WireError(OSError):
     """No response arrived, or this driver does not support the response."""
 
 
+class IdleLimit:
+    """A limit to the idle connections of several endpoints. Several threads may use it at the same time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        #: Those that have been idle, the one that was used last at the end. Some may be in use again, or closed.
+        self._connections: dict[_Connection, Endpoint] = {}
+
+    def note(self, endpoint: Endpoint, connection: _Connection) -> None:
+        """Note an idle connection; of too many, close the one that was not used for longest."""
+        with self._lock:
+            self._connections.pop(connection, None)
+            self._connections[connection] = endpoint
+            if len(self._connections) <= self._most:
+                return
+            oldest = next(iter(self._connections))
+            holder = self._connections.pop(oldest)
+        holder.drop(oldest)
+
+
 class Endpoint:
     """A server and the open connections to it. Several threads may use it at the same time.
 
@@ -49,15 +71,24 @@ class Endpoint:
     :param silence: seconds that a connection may be silent, and seconds for a head that has begun to arrive. Without
         the second limit, a server that sends a byte now and then would hold the caller for days.
     :param tls: the TLS settings; None for plain HTTP.
+    :param limit: a limit that this endpoint shares with others.
     """
 
     def __init__(
-        self, host: str, port: int, *, connect_timeout: float, silence: float, tls: Optional[SSLContext] = None
+        self,
+        host: str,
+        port: int,
+        *,
+        connect_timeout: float,
+        silence: float,
+        tls: Optional[SSLContext] = None,
+        limit: Optional[IdleLimit] = None,
     ) -> None:
         self._place = (host, port)
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._tls = tls
+        self._limit = limit
         self._idle: deque[_Connection] = deque()  # threads may append and pop at once (collections.deque)
         self._process = os.getpid()
 
@@ -98,6 +129,12 @@ class Endpoint:
             while True:
                 self._idle.pop().close()
 
+    def drop(self, connection: _Connection) -> None:
+        """Close a connection, unless a request is using it."""
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+            connection.close()
+
     def _reusable(self) -> Optional[_Connection]:
         """Return an idle open connection, or None."""
         if self._process != os.getpid():
@@ -134,6 +171,8 @@ class Endpoint:
     def take_back(self, connection: _Connection) -> None:
         """Keep a connection whose response was read to its end."""
         self._idle.append(connection)
+        if self._limit is not None:
+            self._limit.note(self, connection)
 
 
 class BlockingResponse:

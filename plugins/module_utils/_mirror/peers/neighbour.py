@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Optional
 
-from ..._http.endpoint import BlockingResponse, Endpoint
+from ..._http.endpoint import BlockingResponse, Endpoint, IdleLimit
 from ..._ollama.digests import blob_file_name
 from ..._ollama.text import printable
 from .piece_list import MOST_PIECES, PieceList
@@ -87,7 +87,14 @@ class Neighbour:
     :ivar view: the pieces of the current blob at this neighbour; ``None`` if unknown or none.
     """
 
-    def __init__(self, address: str, signer: Optional[RequestSigner], tls: Optional[SSLContext] = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        signer: Optional[RequestSigner],
+        tls: Optional[SSLContext] = None,
+        limit: Optional[IdleLimit] = None,
+    ) -> None:
+        """:param limit: to the idle connections to all neighbours."""
         host, port = parse_address(address)
         self.name = address
         self.verdict = GOOD
@@ -97,7 +104,7 @@ class Neighbour:
         self.view: Optional[View] = None
         self._signer = signer
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._endpoint = Endpoint(host, port, connect_timeout=CONNECT_TIMEOUT, silence=SILENCE, tls=tls)
+        self._endpoint = Endpoint(host, port, connect_timeout=CONNECT_TIMEOUT, silence=SILENCE, tls=tls, limit=limit)
         self._failures = 0
         self._busy = 0  # answers in a row that it is busy
         self._rests_until = 0.0

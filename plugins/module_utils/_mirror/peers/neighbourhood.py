@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Optional
 
+from ..._http.endpoint import IdleLimit
 from ..transfer.options import NeighbourOptions
 from .neighbour import FAILED, GOOD, LIED, Neighbour, View
 from .pace import Pace
@@ -38,6 +39,10 @@ ACTIVE = 48
 #: The most neighbours that are asked at the same time, and the most seconds of the first round, which asks all.
 ASKERS = 16
 FIRST_ROUND = 5.0
+
+#: The most idle connections to all neighbours. Many systems allow a process 1,024 open files, and a fleet may have more
+#: nodes. The limit leaves a connection for each thread that reads and for each active neighbour.
+MOST_IDLE = 128
 
 #: Seconds between two rounds, and neighbours per round. One question costs each of the two nodes a millisecond.
 ROUND = 1.0
@@ -78,8 +83,9 @@ class Neighbourhood:
 
     def __init__(self, options: NeighbourOptions) -> None:
         signer = RequestSigner(options.secret) if options.secret else None
+        limit = IdleLimit(MOST_IDLE)
         self.neighbours = [
-            Neighbour(address, signer, options.tls) for address in dict.fromkeys(options.addresses) if address
+            Neighbour(address, signer, options.tls, limit) for address in dict.fromkeys(options.addresses) if address
         ]
         self._last: Optional[Watch] = None
 

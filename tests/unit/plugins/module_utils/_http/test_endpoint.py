@@ -13,7 +13,7 @@ import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._http import endpoint as waiting_driver
-from ansible_collections.legionio.ollama.plugins.module_utils._http.endpoint import Endpoint, WireError
+from ansible_collections.legionio.ollama.plugins.module_utils._http.endpoint import Endpoint, IdleLimit, WireError
 
 
 class Server:
@@ -28,9 +28,9 @@ class Server:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def endpoint(self, silence=5):
+    def endpoint(self, silence=5, limit=None):
         host, port = self._listener.getsockname()
-        return Endpoint(host, port, connect_timeout=5, silence=silence)
+        return Endpoint(host, port, connect_timeout=5, silence=silence, limit=limit)
 
     def _serve(self):
         for answers in self._connections:
@@ -288,3 +288,20 @@ def test_endpoint_in_a_forked_process_connects_anew():
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     assert body(endpoint.ask("GET", "/3", {})) == b"parent"
+
+
+def test_endpoints_with_a_limit_close_the_connection_that_was_not_used_for_longest():
+    answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"]
+    servers = [Server([answer] * 9) for _server in range(3)]
+    limit = IdleLimit(2)
+    first, second, third = [server.endpoint(limit=limit) for server in servers]
+    for endpoint in (first, second, first):
+        body(endpoint.ask("GET", "/", {}))
+    used = second.ask("GET", "/", {})
+    body(third.ask("GET", "/", {}))
+    body(first.ask("GET", "/", {}))
+    assert [len(one._idle) for one in (first, second, third)] == [1, 0, 1]
+    assert body(used) == b"x"
+    assert [len(one._idle) for one in (first, second, third)] == [1, 1, 0]
+    assert body(second.ask("GET", "/", {})) == b"x"
+    assert [len(server.requests) for server in servers] == [3, 3, 1]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import neighbour as neighbour_file
@@ -183,6 +184,46 @@ def test_look_at_a_neighbour_without_the_blob_leaves_no_connection_open():
             connection.sendall(answer)
             look.join(20)
             assert connection.recv(1) == b""
+
+
+class Importing(BaseHTTPRequestHandler):
+    """A neighbour that imports the blob."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        for name, value in (("Blob-Size", 2), ("Piece-Size", 1), ("Importer", f"{self.server.server_port:016x}")):
+            self.send_header(f"X-{name}", str(value))
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"00")
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_watch_over_many_neighbours_with_the_blob_keeps_few_connections_open(monkeypatch):
+    """A process may open 1,024 files, and a fleet may have more nodes."""
+    monkeypatch.setattr(neighbourhood, "MOST_IDLE", 3)
+    monkeypatch.setattr(neighbourhood, "SETTLE", 0.0)
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Importing) for _server in range(8)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    addresses = tuple(f"127.0.0.1:{server.server_port}" for server in servers)
+    neighbours = Neighbourhood(NeighbourOptions(addresses))
+    watch = neighbours.watch(PIECES, "e" * 16)
+    watch.start()
+    watch.stop()
+    try:
+        assert watch.importers == 9
+        assert sum(len(one._endpoint._idle) for one in neighbours.neighbours) <= 3
+    finally:
+        for one in neighbours.neighbours:
+            one.hang_up()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
 
 
 def test_watch_counts_the_neighbours_that_read_the_mirror():
