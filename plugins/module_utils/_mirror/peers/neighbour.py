@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
+import ssl
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 from ..._http.endpoint import BlockingResponse, Endpoint, IdleLimit
 from ..._ollama.digests import blob_file_name
@@ -19,9 +21,6 @@ from ..._ollama.text import printable
 from .piece_list import MOST_PIECES, PieceList
 from .piece_marks import PRESENT, pieces_in
 from .signature import RequestSigner
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 #: The port of the blob server, unless the address has another one.
 PORT = 11480
@@ -53,6 +52,10 @@ class NeighbourError(OSError):
 
 class NeighbourBusyError(NeighbourError):
     """A neighbour has too many requests now."""
+
+
+class NeighbourClosedError(NeighbourBusyError):
+    """A neighbour closes the connection instead of an answer, as a server with too many connections does."""
 
 
 class NeighbourLacksError(NeighbourError):
@@ -91,7 +94,7 @@ class Neighbour:
         self,
         address: str,
         signer: Optional[RequestSigner],
-        tls: Optional[SSLContext] = None,
+        tls: Optional[ssl.SSLContext] = None,
         limit: Optional[IdleLimit] = None,
     ) -> None:
         """:param limit: to the idle connections to all neighbours."""
@@ -170,7 +173,8 @@ class Neighbour:
 
     def failed(self, error: OSError) -> None:
         """Record a failure. The neighbour is not asked for a while, and not at all after several failures in a row."""
-        if isinstance(error, NeighbourBusyError):
+        # A neighbour that closes each connection has another fault, for example other TLS settings.
+        if isinstance(error, NeighbourBusyError) and not (isinstance(error, NeighbourClosedError) and self.overloaded):
             self._busy += 1
             self._rests_until = time.monotonic() + BUSY_REST * random.uniform(0.5, 1.5)  # noqa: S311
             return
@@ -192,7 +196,13 @@ class Neighbour:
 
     def _ask(self, target: str, headers: dict[str, str]) -> BlockingResponse:
         headers = {"host": self._host, **headers}
-        return self._endpoint.ask("GET", target, self._signer.signed(target, headers) if self._signer else headers)
+        signed = self._signer.signed(target, headers) if self._signer else headers
+        try:
+            return self._endpoint.ask("GET", target, signed)
+        except OSError as error:
+            if error.errno in (errno.ECONNRESET, errno.EPIPE) or isinstance(error, ssl.SSLEOFError):
+                raise NeighbourClosedError("it closes the connection without an answer") from error
+            raise
 
     @staticmethod
     def _must_be(status: int, wanted: int) -> None:

@@ -3,8 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
+import threading
+
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import (
+    BUSY_IN_A_ROW,
     FAILED,
     FAILURES,
     GOOD,
@@ -16,6 +22,9 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neig
     View,
     parse_address,
 )
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
+
+PIECES = PieceList("sha256:" + "0" * 64, 2, 1, (b"a", b"b"))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +68,35 @@ def test_failed_busy_neighbour_rests_and_is_good():
     for _turn in range(2 * FAILURES):
         neighbour.failed(NeighbourBusyError("it is busy"))
     assert (neighbour.verdict, neighbour.trouble, neighbour.usable) == (GOOD, "", False)
+
+
+@pytest.fixture
+def closing():
+    """The address of a server that closes each connection at once, as a blob server with too many connections does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def close():
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+
+        threading.Thread(target=close, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("tls", [None, ssl.create_default_context()])
+def test_failed_neighbour_that_closes_connections_is_busy_for_a_while(closing, tls):
+    neighbour = Neighbour(closing, None, tls)
+    verdicts = []
+    for _turn in range(BUSY_IN_A_ROW + FAILURES):
+        with pytest.raises(NeighbourError) as caught:
+            neighbour.look(PIECES)
+        neighbour.failed(caught.value)
+        verdicts.append((neighbour.verdict, neighbour.failing))
+    assert verdicts[:BUSY_IN_A_ROW] == [(GOOD, False)] * BUSY_IN_A_ROW
+    assert neighbour.verdict == FAILED
+    assert "without an answer" in neighbour.trouble
 
 
 def test_failed_neighbour_that_lost_a_blob_has_no_view():
