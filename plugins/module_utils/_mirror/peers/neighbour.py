@@ -109,6 +109,7 @@ class Neighbour:
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._endpoint = Endpoint(host, port, connect_timeout=CONNECT_TIMEOUT, silence=SILENCE, tls=tls, limit=limit)
         self._failures = 0
+        self._read_failed = False  # since the last right bytes
         self._busy = 0  # answers in a row that it is busy
         self._rests_until = 0.0
 
@@ -169,10 +170,23 @@ class Neighbour:
     def worked(self, count: int) -> None:
         """Count right bytes from this neighbour, which also ends a row of failures."""
         self._failures = self._busy = 0
+        self._read_failed = False
         self.received += count
 
-    def failed(self, error: OSError) -> None:
-        """Record a failure. The neighbour is not asked for a while, and not at all after several failures in a row."""
+    def answered(self) -> None:
+        """Count a useful answer to a look.
+
+        The answer ends a row of failures, unless a read is among them: a neighbour may answer looks, and yet fail to
+        send bytes.
+        """
+        if not self._read_failed:
+            self._failures = 0
+
+    def failed(self, error: OSError, *, read: bool = True) -> None:
+        """Record a failure. The neighbour is not asked for a while, and not at all after several failures in a row.
+
+        :param read: whether a read of bytes failed, and not a look.
+        """
         # A neighbour that closes each connection has another fault, for example other TLS settings.
         if isinstance(error, NeighbourBusyError) and not (isinstance(error, NeighbourClosedError) and self.overloaded):
             self._busy += 1
@@ -182,6 +196,7 @@ class Neighbour:
             self.view = None
             return
         self._failures += 1
+        self._read_failed = self._read_failed or read
         self.trouble = printable(str(error) or type(error).__name__, 200)
         self._rests_until = time.monotonic() + min(2.0**self._failures, LONGEST_REST)
         if self._failures >= FAILURES:

@@ -267,8 +267,9 @@ class Watch:
             view = neighbour.look(self._pieces)
         except OSError as error:
             self._show(neighbour, None)
-            neighbour.failed(error)
+            neighbour.failed(error, read=False)
             return
+        neighbour.answered()
         if view is None:
             neighbour.hang_up()  # or one open connection to each node of a large fleet would be too many
         # The node itself may be among its neighbours.

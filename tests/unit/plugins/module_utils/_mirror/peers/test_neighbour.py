@@ -63,6 +63,26 @@ def test_failed_several_times_in_a_row_is_left_alone():
     assert (neighbour.verdict, neighbour.trouble) == (FAILED, "it broke")
 
 
+@pytest.mark.parametrize("read, verdict", [(False, GOOD), (True, FAILED)])
+def test_answered_look_ends_a_row_of_failed_looks_only(read, verdict):
+    """In an import of hours, a few lost packets must not cost a good neighbour."""
+    neighbour = Neighbour("127.0.0.1", None)
+    for _turn in range(FAILURES):
+        neighbour.failed(NeighbourError("it broke"), read=read)
+        neighbour.answered()
+    assert neighbour.verdict == verdict
+
+
+def test_worked_read_ends_a_row_of_failed_reads():
+    neighbour = Neighbour("127.0.0.1", None)
+    neighbour.failed(NeighbourError("it broke"))
+    neighbour.worked(5)
+    for _turn in range(FAILURES):
+        neighbour.failed(NeighbourError("it broke"), read=False)
+        neighbour.answered()
+    assert neighbour.verdict == GOOD
+
+
 def test_failed_busy_neighbour_rests_and_is_good():
     neighbour = Neighbour("127.0.0.1", None)
     for _turn in range(2 * FAILURES):

@@ -144,6 +144,22 @@ def test_start_asks_no_neighbour_that_has_failed_or_rests():
     assert [one.looks for one in (good, failed, resting)] == [1, 0, 0]
 
 
+@pytest.mark.parametrize("view", [None, View(b"11")])
+def test_look_with_an_answer_ends_a_row_of_failed_looks(view, monkeypatch):
+    unsteady = ScriptedNeighbour("unsteady", view)
+    watch = Watch([unsteady], PIECES, "e" * 16)
+    answer, fault = unsteady.look, NeighbourError("it broke")
+
+    def fail(_pieces):
+        raise fault
+
+    for _turn in range(FAILURES):
+        for look in (fail, answer):
+            monkeypatch.setattr(unsteady, "look", look)
+            watch._look(unsteady)
+    assert unsteady.verdict == neighbour_file.GOOD
+
+
 def test_start_asks_a_neighbour_that_is_only_busy(monkeypatch):
     """Otherwise the node would seem to be alone, and all its threads would read the mirror."""
     monkeypatch.setattr(neighbour_file, "BUSY_REST", 60.0)
