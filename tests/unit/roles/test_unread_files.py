@@ -177,6 +177,16 @@ def test_every_file_that_the_blob_service_reads_is_looked_at(render: Any, evalua
     assert sorted(evaluate("ollama_models", "__ollama_models_peers_files", **options)) == sorted(wanted)
 
 
+@pytest.mark.parametrize("peers", [[], ["gpu-1"]])
+def test_every_tls_file_of_the_peers_that_the_updates_read_is_looked_at(evaluate: Any, peers: list[str]) -> None:
+    """The updates read them at their start only, unlike the files of the connection to the broker."""
+    files = {"ca_path": "/tls/ca", "cert": "/tls/cert", "key": "/tls/key"}
+    options: dict[str, Any] = {f"fleet_worker_updates_peers_{name}": path for name, path in files.items()}
+    options["fleet_worker_updates_peers"] = peers
+    listed = evaluate("fleet_worker", "__fleet_worker_updates_files", **options, **WORKER)
+    assert [path for path in listed if path.startswith("/tls/")] == (sorted(files.values()) if peers else [])
+
+
 def test_blob_service_is_restarted_after_a_run_that_was_interrupted() -> None:
     tasks = yaml.safe_load((SCRIPT.parents[2] / "ollama_models/tasks/peers.yml").read_text())
     (run,) = (task["ansible.builtin.systemd_service"] for task in tasks if "ansible.builtin.systemd_service" in task)
