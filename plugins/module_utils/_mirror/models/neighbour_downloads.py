@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Callable, Optional
 
@@ -14,7 +15,7 @@ from ..._ollama.errors import CollectionError
 from ..._ollama.names import ModelName
 from ..._ollama.store import Store
 from ..errors import MirrorAccessError, ObjectChangedError, ObjectMissingError
-from ..peers.neighbour import LIED
+from ..peers.neighbour import FAILED, LIED
 from ..peers.neighbourhood import Neighbourhood, summary
 from ..peers.piece_file import PieceFile
 from ..peers.piece_list import PieceList, PieceListError, has_pieces
@@ -181,3 +182,10 @@ class NeighbourDownloads:
                     f"The neighbour {neighbour.name} {neighbour.trouble}, and was not asked again. Check the disk of"
                     " that node: ollama_s3_import with verify=always finds and replaces a damaged blob there"
                 )
+        others = [neighbour for neighbour in self._neighbourhood.neighbours if not neighbour.itself]
+        if others and all(neighbour.verdict == FAILED for neighbour in others):
+            ((trouble, count),) = Counter(neighbour.trouble for neighbour in others).most_common(1)
+            yield (
+                f"No neighbour could be used: {count} of {len(others)} failed with the same problem, {trouble}. The"
+                " result lists all of them (peers)"
+            )

@@ -87,6 +87,7 @@ class Neighbour:
     :ivar trouble: the last failure, as text for results; empty if there was none.
     :ivar received: bytes of right pieces from this neighbour.
     :ivar reading: the number of running requests for pieces.
+    :ivar itself: whether the neighbour has turned out to be the node itself.
     :ivar view: the pieces of the current blob at this neighbour; ``None`` if unknown or none.
     """
 
@@ -104,6 +105,7 @@ class Neighbour:
         self.trouble = ""
         self.received = 0
         self.reading = 0
+        self.itself = False
         self.view: Optional[View] = None
         self._signer = signer
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -274,6 +274,7 @@ class Watch:
             neighbour.hang_up()  # or one open connection to each node of a large fleet would be too many
         # The node itself may be among its neighbours.
         if view is not None and view.importer == self._importer:
+            neighbour.itself = True
             view = None
         if view is not None and view.importer:
             self._note(view)

@@ -18,6 +18,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.nei
     NeighbourDownloads,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers import piece_file
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbour import FAILURES, View
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import LEAST_BLOB, PieceList
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_marks import read_marks
@@ -140,3 +141,34 @@ def test_run_model_of_many_layers_keeps_few_files_open(downloads, store, monkeyp
     assert marked == [transfer for transfer, _pieces in blobs[-3:]]
     downloads.end()
     assert os.listdir(store.partials.path) == []
+
+
+@pytest.mark.parametrize(
+    "troubles, warned",
+    [
+        (["no route", "it refuses the signature", "no route"], "2 of 3 failed with the same problem, no route"),
+        (["no route", None], ""),
+        ([None], ""),
+        ([], ""),
+    ],
+)
+def test_run_without_a_usable_neighbour_names_the_most_frequent_problem(store, report, troubles, warned):
+    neighbourhood = Neighbourhood(NeighbourOptions(tuple(f"gpu-{number}" for number in range(len(troubles) + 1))))
+    here, *others = neighbourhood.neighbours
+    here.itself = True
+    for neighbour, trouble in zip(others, troubles):
+        for _turn in range(FAILURES if trouble else 0):
+            neighbour.failed(OSError(trouble))
+    run(NeighbourDownloads(neighbourhood, None, store, report, 2, Bandwidth(None)), [])
+    assert [warned in text for text in report.warnings] == ([True] if warned else [])
+
+
+def test_look_at_the_node_itself_recognizes_it(monkeypatch):
+    neighbourhood = Neighbourhood(NeighbourOptions(("127.0.0.1:1", "127.0.0.2:1")))
+    here, other = neighbourhood.neighbours
+    monkeypatch.setattr(here, "look", lambda _pieces: View(b"1", "e" * 16))
+    monkeypatch.setattr(other, "look", lambda _pieces: View(b"1", "f" * 16))
+    watch = neighbourhood.watch(blob(b"content")[1], "e" * 16)
+    watch.start()
+    watch.stop()
+    assert (here.itself, other.itself) == (True, False)
