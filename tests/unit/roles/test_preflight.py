@@ -12,6 +12,7 @@ import pytest
 import yaml
 from sound_values import SOUND
 
+PEERS = {"ollama_models_peers": True, "ollama_models_peers_secret": "0123456789abcdef" * 2}
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 
@@ -32,6 +33,12 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
         ("ollama_server", {"ollama_server_release": "0.24.0-0123456789ab"}),
         ("ollama_models", {}),
         ("ollama_models", {"ollama_models_names": [], "ollama_models_s3_bucket": ""}),
+        ("ollama_models", {"ansible_host": "2001:db8::1"}),
+        ("ollama_models", {**PEERS, "ansible_host": "192.0.2.1"}),
+        ("ollama_models", {**PEERS, "ansible_host": "2001:db8::1", "ollama_models_peers_listen": "::"}),
+        ("ollama_models", {**PEERS, "ansible_host": "2001:db8::1", "ollama_models_peers_addresses": ["a", "[::2]:1"]}),
+        ("ollama_models", {**PEERS, "ollama_models_peers_pause_while_busy": True}),
+        ("ollama_models", {**PEERS, "fleet_worker_metrics_listen": ""}),
         ("fleet_worker", {}),
         ("fleet_worker", {"fleet_worker_metrics_listen": "", "fleet_worker_registry_heartbeat": "1"}),
         ("fleet_worker", {"fleet_worker_metrics_listen": "[::]:9469"}),
@@ -76,6 +83,13 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("ollama_models", {"ollama_models_names": [], "ollama_models_prune": True}, "would remove every model"),
         ("ollama_models", {"ollama_models_path": "x"}, "absolute path"),
         ("ollama_models", {"ollama_models_s3_access_key": "k"}, "go together"),
+        ("ollama_models", {**PEERS, "ansible_host": "2001:db8::1"}, "set ollama_models_peers_listen to ::"),
+        ("ollama_models", {**PEERS, "ollama_models_peers_addresses": ["[2001:db8::1]:99"]}, "which also accepts IPv4"),
+        (
+            "ollama_models",
+            {**PEERS, "ollama_models_peers_pause_while_busy": True, "fleet_worker_metrics_listen": ""},
+            "fleet_worker_metrics_listen is empty",
+        ),
         ("fleet_worker", {"fleet_worker_name": "Fleet"}, "lower-case letter"),
         ("fleet_worker", {"fleet_worker_name": "ollama"}, "the unit of Ollama itself"),
         ("fleet_worker", {"fleet_worker_name": "fleet-worker-updates"}, 'nor end with "-updates"'),
