@@ -342,21 +342,29 @@ class Directory:
             raise explain(error, "enter the directory", self.join(name)) from error
 
     def child(self, name: str, ownership: Ownership) -> Directory:
-        """Open a subdirectory, and create it if it is missing."""
+        """Open a subdirectory, and create it if it is missing.
+
+        A process that was killed may have left it without its owner and mode: then it gets them now.
+        """
         path = self.join(name)
-        created = False
+        fresh = created = False
         with explained("create the directory", path):
-            with contextlib.suppress(FileNotFoundError):
-                return self._enter(name)
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=self.descriptor)
-                created = True
-            made = Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
+            try:
+                made = self._enter(name)
+            except FileNotFoundError:
+                fresh = True
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=self.descriptor)
+                    created = True
+                made = Directory(os.open(name, _ENTER, dir_fd=self.descriptor), path)
         try:
+            state = os.fstat(made.descriptor)
+            private = fresh or stat.S_IMODE(state.st_mode) & 0o777 == 0o700
             # Another process may have replaced the directory: change the owner only of an empty one of this user.
-            if os.fstat(made.descriptor).st_uid == os.geteuid() and not os.listdir(made.descriptor):
+            if private and state.st_uid == os.geteuid() and not os.listdir(made.descriptor):
                 ownership.apply(made.descriptor, path, directory=True)
-            self.sync()
+            if fresh:
+                self.sync()
         except BaseException:
             made.close()
             if created:

@@ -268,6 +268,30 @@ def test_root_that_may_not_give_files_away_is_told_why_and_leaves_nothing(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_directory_of_a_killed_process_gets_its_mode_from_the_next_one(tmp_path):
+    """Otherwise the server could never read what is in it."""
+    wanted = Ownership(None, None, 0o644, 0o755)
+    (tmp_path / "blobs").mkdir(0o700)
+    (tmp_path / "other").mkdir(0o700)
+    (tmp_path / "link").symlink_to("other")
+    with Directory.open(str(tmp_path)) as directory:
+        for name in ("blobs", "link"):
+            directory.child(name, wanted).close()
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("blobs", "other")] == [0o755, 0o755]
+
+
+@pytest.mark.parametrize("mode, content", [(0o700, ["file"]), (0o750, [])])
+def test_directory_that_somebody_uses_keeps_its_mode(tmp_path, mode, content):
+    place = tmp_path / "blobs"
+    place.mkdir()
+    place.chmod(mode)
+    for name in content:
+        (place / name).touch()
+    with Directory.open(str(tmp_path)) as directory:
+        directory.child("blobs", Ownership(None, None, 0o644, 0o755)).close()
+    assert stat.S_IMODE(place.stat().st_mode) == mode
+
+
 def test_a_link_in_a_directory_of_root_that_others_may_write_to_is_refused_with_a_way_out(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
