@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import time
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ..transfer.blob_transfer import Transfer
 from ..transfer.engine import Engine
 from ..transfer.hashing import digest_of_file
 from ..transfer.multipart_upload import part_sizes, upload
-from ..transfer.partial_file import LONGEST_SUFFIX, PartialFile, held
+from ..transfer.partial_file import LONGEST_SUFFIX, PartialFile, held, journal_name, partial_name
 from ..transfer.sources import ObjectSource
 
 #: The longest name of a file in bytes, on nearly every file system.
@@ -138,6 +139,8 @@ class Fetch:
                 self._counter.expect(self._key, plan.size, kept=held(directory, stem))
                 Engine(on_bytes=lambda _transfer, count: self._counter.add(count)).run([transfer])
                 directory.sync()
+                if not transfer.error:
+                    _remove_older(directory, stem, ownership)
         if isinstance(transfer.error, WrongDigestError):
             source.name_damage(transfer.error, checksum_given=self._digest is not None)
         if transfer.error:
@@ -283,6 +286,19 @@ class Deposit:
             os.close(descriptor)
             raise DirectoryError(f"{self._path} is not a regular file", remedy="Correct path", path=self._path)
         return descriptor, state.st_size
+
+
+def _remove_older(directory: Directory, stem: str, ownership: Ownership) -> None:
+    """Remove partial files of other content for the same path, unless a process is downloading it."""
+    pattern = re.compile(re.escape(stem.rpartition(".")[0]) + r"\.[0-9a-f]{16}")
+    parts = (name.rpartition(".") for name in directory.names())
+    others = {other for other, _dot, kind in parts if kind in ("partial", "journal") and pattern.fullmatch(other)}
+    for other in others - {stem}:
+        # The download has succeeded. What cannot be removed, or is in use, stays.
+        with contextlib.suppress(DirectoryError):
+            with claimed(directory, other, ownership, lambda _message: None, deadline=time.monotonic()):
+                directory.remove(partial_name(other))
+                directory.remove(journal_name(other))
 
 
 def _digest_in(directory: Directory, name: str) -> tuple[Optional[str], int]:

@@ -135,6 +135,21 @@ def test_fetch_process_that_never_ends_is_named_after_the_wait(memory_mirror, tm
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("length", [1, 255])
+def test_fetch_removes_what_is_left_of_other_content(fetch, tmp_path, length):
+    """An interrupted download of an object that was then replaced would leave gigabytes for ever."""
+    path = tmp_path / ("m" * length)
+    download = fetch(path)
+    with Directory.open(str(tmp_path)) as directory:
+        older, running = (download._stem(directory, digest_of(content)) for content in (b"older", b"running"))
+    kept = [f"{running}.partial", f".{'m' * 100}.0123456789abcdef.partial", ".m.partial", ".m.0123.journal"]
+    for name in [*kept, f"{older}.partial", f"{older}.journal"]:
+        (tmp_path / name).touch()
+    with Directory.open(str(tmp_path)) as directory, claimed(directory, running, PLAIN, lambda _message: None):
+        download.apply(download.plan(), PLAIN)
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *kept])
+
+
 def test_fetch_missing_object_is_named(memory_mirror, tmp_path):
     with pytest.raises(ObjectMissingError, match="s3://models/absent does not exist"):
         Fetch(memory_mirror, "absent", str(tmp_path / "a"), None).plan()
