@@ -15,7 +15,7 @@ description:
   - The module verifies the SHA-256 of every blob while it downloads. It renames a blob into place when the blob is complete, verified and on
     the disk, and writes the manifest after all of its blobs.
   - An interrupted import resumes when it is run again. The module downloads several blobs, and several parts of a large blob, at once.
-  - An import that changes something also removes partial files of interrupted imports that no model of the task needs. Without O(prune), it removes only
+  - An import that changes something first removes partial files of interrupted imports that no model of the task needs. Without O(prune), it removes only
     those older than a week, because another task may need them.
   - One import works on a models directory at a time. A second import waits for the first, and reports that it waits.
 extends_documentation_fragment:

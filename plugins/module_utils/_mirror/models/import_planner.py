@@ -12,10 +12,10 @@ from typing import Optional, Protocol
 from ..._ollama.digests import blob_file_name, digest_of
 from ..._ollama.manifests import Layer, Manifest
 from ..._ollama.names import ModelName
-from ..._ollama.safe_fs import DiskFullError, barred, user_name
+from ..._ollama.safe_fs import Directory, DiskFullError, barred, user_name
 from ..._ollama.store import Store
 from ..support.format import in_bytes
-from ..transfer.partial_file import kept_bytes
+from ..transfer.partial_file import ABANDONED_AFTER, abandoned, kept_bytes
 from . import catalog
 from .model_removal import unused_blobs
 from .places import places_of, warnings_of
@@ -107,6 +107,17 @@ class ImportPlanner:
         """Record when a model was signed, whose blobs are all in place."""
         self._wanted.remember_signatures([name])
 
+    def abandoned(self, directory: Directory) -> dict[str, int]:
+        """Return the partial files of a directory that a run removes before it downloads, with their bytes on disk.
+
+        If prune removes other models, no later run needs the partial files of other models.
+        """
+        return dict(abandoned(directory, self._continued(), 0.0 if self.prune else ABANDONED_AFTER))
+
+    def _continued(self) -> set[str]:
+        """Return the stems of the partial files that a run of the last plan would continue."""
+        return {blob_file_name(blob.digest) for manifest in self.manifests.values() for blob in manifest.blobs}
+
     def _blob_changes(self) -> list[BlobChange]:
         blobs = distinct_blobs(self.manifests)
         return [_blob_change(blob, problem) for blob, problem in zip(blobs, self._destination.problems(blobs))]
@@ -160,13 +171,26 @@ class ImportPlanner:
             yield f"prune may leave models: {doubt}"
 
     def _need_room(self, plan: Plan) -> None:
-        begun = kept_bytes(self._store.find_partials())
+        partials = self._store.find_partials()
+        begun = kept_bytes(partials)
         needed = sum(max(0, blob.size - begun.get(blob_file_name(blob.digest), 0)) for blob in plan.of(ADD, REPLACE))
         place, free = self._store.room()
-        if free is not None and needed > free:
+        if free is None or needed <= free:
+            return
+        others = ""
+        if partials is not None:
+            going = sum(self.abandoned(partials).values())
+            free += going
+            left = sum(size for _name, size in abandoned(partials, self._continued(), 0.0)) - going
+            if left:
+                others = (
+                    f". Interrupted imports of other models hold {in_bytes(left)} in {partials.path}: repeat these"
+                    " imports, or remove the files"
+                )
+        if needed > free:
             raise DiskFullError(
                 f"The import needs {in_bytes(needed)} at {place}, and {in_bytes(free)} are free",
-                remedy="Free some space, or move the models directory to a larger file system",
+                remedy=f"Free some space, or move the models directory to a larger file system{others}",
                 path=place,
                 bytes_needed=needed,
                 bytes_free=free,

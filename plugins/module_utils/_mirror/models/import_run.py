@@ -24,7 +24,6 @@ from ..._ollama.safe_fs import DirectoryError, OwnershipError
 from ..._ollama.store import Store
 from ..state.lock import LockWait, exclusive
 from ..transfer.blob_transfer import Transfer
-from ..transfer.partial_file import ABANDONED_AFTER, remove_abandoned
 from .blob_inspector import BlobInspector
 from .import_planner import ImportPlanner
 from .import_report import ImportReport
@@ -102,6 +101,8 @@ class ImportRun:
     def _apply_until_stable(self) -> Plan:
         """Carry out plans until a new plan changes nothing; return the first plan."""
         plan = todo = self._planner.plan()
+        # The plan counts on their room, so they go before the first download.
+        self._remove_abandoned()
         for _round in range(ROUNDS):
             self._carry_out(todo)
             if self._report.failures:
@@ -112,7 +113,6 @@ class ImportRun:
         else:
             raise self._unstable(todo)
         self._inspector.remember()
-        self._remove_abandoned()
         return plan
 
     def _unstable(self, plan: Plan) -> CollectionError:
@@ -132,14 +132,12 @@ class ImportRun:
         )
 
     def _remove_abandoned(self) -> None:
-        """Remove the partial files that earlier runs left, except those of the models of this run."""
-        manifests = self._planner.manifests.values()
-        mine = {blob_file_name(blob.digest) for manifest in manifests for blob in manifest.blobs}
-        # If prune removes other models, no later run needs other partial files. A failed removal is harmless.
-        with contextlib.suppress(DirectoryError):
+        """Remove the partial files that earlier runs left, and that no run will continue."""
+        with contextlib.suppress(DirectoryError):  # a failed removal is harmless
             for directory in dict.fromkeys((self._store.workspace, self._store.find_partials())):
                 if directory is not None:
-                    remove_abandoned(directory, mine, 0.0 if self._planner.prune else ABANDONED_AFTER)
+                    for name in self._planner.abandoned(directory):
+                        directory.remove(name)
 
     def _carry_out(self, plan: Plan) -> None:
         if any(model.action in (ADD, REPLACE) for model in plan.models):

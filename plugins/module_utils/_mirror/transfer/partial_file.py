@@ -302,11 +302,11 @@ def kept_bytes(directory: Optional[Directory]) -> dict[str, int]:
     return {stem: held(directory, stem) for stem in stems}
 
 
-def remove_abandoned(directory: Directory, kept: Collection[str], older_than: float) -> None:
-    """Remove partial files and journals that no run will continue.
+def abandoned(directory: Directory, kept: Collection[str], older_than: float) -> Iterator[tuple[str, int]]:
+    """Yield the names of partial files and journals that no run will continue, with the disk space of each in bytes.
 
-    :param kept: stems of the files and journals to keep.
-    :param older_than: the least seconds since the last write to a file that is removed.
+    :param kept: stems of the files and journals that a run will continue.
+    :param older_than: the least seconds since the last write to such a file.
     """
     for name in directory.names():
         stem, _dot, kind = name.rpartition(".")
@@ -317,7 +317,7 @@ def remove_abandoned(directory: Directory, kept: Collection[str], older_than: fl
             continue
         state = directory.stat(name)
         if state is not None and time.time() - state.st_mtime >= least:
-            directory.remove(name)
+            yield name, state.st_blocks * 512
 
 
 def _whole_blocks(data: memoryview) -> memoryview:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors import ObjectMissingError, WrongDigestError
@@ -17,7 +18,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer i
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import blob_file_name, digest_of
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import OwnershipError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DiskFullError, OwnershipError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
 
 A, B = ModelName.parse("a"), ModelName.parse("b")
@@ -133,6 +134,29 @@ def test_apply_partial_file_of_another_blob_goes_only_with_prune(memory_mirror, 
     store.partials.write(name, b"half", store.ownership)
     ModelImport(memory_mirror, store, [A], prune=prune).apply()
     assert (name in store.partials.names()) is stays
+
+
+@pytest.mark.parametrize("prune, age, fits", [((), 8, True), ((), 1, False), (["*"], 1, True)])
+def test_apply_room_of_partial_files_that_no_run_continues_is_free(memory_mirror, store, monkeypatch, prune, age, fits):
+    """The disk is full of what an interrupted import of another model left."""
+    memory_mirror.put(A.full, b"one")
+    store.prepare()
+    name = partial_file.partial_name("sha256-" + "0" * 64)
+    store.partials.write(name, b"x" * 8192, store.ownership)
+    past = time.time() - age * 24 * 3600
+    os.utime(store.partials.join(name), (past, past))
+    monkeypatch.setattr(store, "room", lambda: (store.path, 0 if name in store.partials.names() else 8192))
+    made = ModelImport(memory_mirror, store, [A], prune=prune)
+    if fits:
+        made.plan()
+        assert name in store.partials.names()
+        made.apply()
+        assert name not in store.partials.names() and store.manifest(A) is not None
+    else:
+        for step in (made.plan, made.apply):
+            with pytest.raises(DiskFullError, match=f"other models hold 8.2 kB in {store.partials.path}"):
+                step()
+        assert name in store.partials.names()
 
 
 def test_apply_kept_blob_that_no_manifest_names_is_touched(memory_mirror, store):
