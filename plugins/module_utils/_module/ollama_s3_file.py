@@ -73,7 +73,8 @@ def handle_file(module: AnsibleModule) -> dict[str, Any]:
     changed = plan.changed
     attributes: dict[str, dict[str, object]] = {}
     if not options.published and os.path.exists(path):
-        wanted = module.load_file_common_arguments(module.params)
+        # The mode of a link cannot be changed, so a link at the path would differ from the wanted mode in every run.
+        wanted = module.load_file_common_arguments(module.params, path=os.path.realpath(path))
         changed = module.set_fs_attributes_if_different(wanted, changed, attributes)
     where = mirror.settings.url(options.key) if options.published else path
     return {

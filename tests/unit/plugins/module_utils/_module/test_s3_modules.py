@@ -222,6 +222,17 @@ def test_file_is_fetched_once_and_replaced_when_it_differs(memory_mirror: Memory
     assert run("ollama_s3_file", key="releases/a.bin", path=str(path), checksum=checksum).changed
 
 
+def test_file_mode_of_a_link_is_that_of_its_target(memory_mirror: MemoryMirror, tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(WEIGHTS)
+    target.chmod(0o600)
+    link.symlink_to(target)
+    checksum = hashlib.sha256(WEIGHTS).hexdigest()
+    runs = [run("ollama_s3_file", key="a", path=str(link), checksum=checksum, mode="0640") for _time in range(2)]
+    assert [outcome.changed for outcome in runs] == [True, False]
+    assert link.is_symlink() and target.stat().st_mode & 0o777 == 0o640
+
+
 def test_file_is_published_once(memory_mirror: MemoryMirror, tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(WEIGHTS)
