@@ -122,6 +122,7 @@ def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
     task = tasks("roles/ollama_server/tasks/start.yml")[-1]
     releases = ["wanted", "runs", "back", "a"]
     variables = {name: trusted(value) for name, value in task["vars"].items()} | {
+        "ansible_check_mode": False,
         "ollama_server_releases_kept": kept,
         "__ollama_server_release_path": "/opt/x/releases/wanted",
         "__ollama_server_running": {"stat": {"lnk_target": "releases/runs"}},
@@ -134,6 +135,70 @@ def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
         "ollama_server", "gone", gone=trust_as_template(task["loop"]), ollama_server_root="/opt/x", **variables
     )
     assert gone == [f"/opt/x/releases/{name}" for name in removed]
+
+
+@pytest.mark.parametrize("is_check", [False, True])
+def test_check_mode_names_the_releases_that_the_run_removes(evaluate: Any, is_check: bool) -> None:
+    """Before an upgrade to ``new``, ``current`` leads to ``c`` and ``previous`` to ``b``; the run changes both links."""
+    back, running, there = ("b", "c", ["c", "b"]) if is_check else ("c", "new", ["new", "c", "b"])
+    links = {
+        "__ollama_server_current": {"stat": {"lnk_target": "releases/c", "exists": True}},
+        "__ollama_server_running": {"stat": {"lnk_target": f"releases/{running}"}},
+        "__ollama_server_previous": {"stat": {"lnk_target": f"releases/{back}"}},
+        "__ollama_server_releases": {
+            "files": [{"path": f"/opt/x/releases/{name}", "mtime": -age} for age, name in enumerate(there)]
+        },
+    }
+    task = tasks("roles/ollama_server/tasks/start.yml")[-1]
+    gone = evaluate(
+        "ollama_server",
+        "gone",
+        gone=trust_as_template(task["loop"]),
+        ollama_server_root="/opt/x",
+        ollama_server_releases_kept=2,
+        ansible_check_mode=is_check,
+        __ollama_server_release="new",
+        __ollama_server_release_path="/opt/x/releases/new",
+        **{name: trusted(value) for name, value in task["vars"].items()},
+        **links,
+    )
+    assert gone == ["/opt/x/releases/b"]
+    links = {
+        "__fleet_worker_current": {"stat": {"lnk_target": "releases/c"}},
+        "__fleet_worker_previous": {"stat": {"lnk_target": f"releases/{back}"}},
+        "__fleet_worker_installed": {
+            "stdout_lines": [f"release /opt/y/releases/{name} {-age} ../../venvs/v" for age, name in enumerate(there)]
+        },
+    }
+    task = tasks("roles/fleet_worker/tasks/start.yml")[-1]
+    gone = evaluate(
+        "fleet_worker",
+        "gone",
+        gone=trust_as_template(task["loop"]),
+        fleet_worker_root="/opt/y",
+        fleet_worker_releases_kept=2,
+        ansible_check_mode=is_check,
+        __fleet_worker_release="new",
+        __fleet_worker_release_path="/opt/y/releases/new",
+        **{name: trusted(value) for name, value in task["vars"].items()},
+        **links,
+    )
+    assert gone == ["/opt/y/releases/b"]
+
+
+@pytest.mark.parametrize(
+    "url, archive, packages",
+    [
+        ("https://s3.example.com/ollama-linux-amd64.tar.zst?X-Amz-Signature=abc", True, ["zstd"]),
+        ("https://example.com/ollama.tgz#part", True, []),
+        ("https://example.com/ollama?file=x.tgz", False, []),
+    ],
+)
+def test_url_with_a_query_is_known_by_its_path(evaluate: Any, url: str, archive: bool, packages: list[str]) -> None:
+    assert evaluate("ollama_server", "__ollama_server_is_archive", ollama_server_url=url) is archive
+    assert evaluate("ollama_server", "__ollama_server_packages", ollama_server_url=url) == packages
+    assert "abc" not in evaluate("ollama_server", "__ollama_server_shown", ollama_server_url=url)
+    assert evaluate("ollama_server", "__ollama_server_has_query", ollama_server_url=url) is ("?" in url)
 
 
 def trusted(value: Any) -> Any:
