@@ -155,6 +155,8 @@ class FleetView:
             for entry in entries:
                 if entry.style in _STYLES:
                     found.setdefault(short_name(entry.model or ""), []).append(entry)
+        if len(self._since) > MAX_ENTRIES:
+            self._since = {name: since for name, since in self._since.items() if name in found}
         return [
             ServedModel(
                 name,
