@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from sound_values import SOUND
+from task_files import FILES, ROOT, tasks_of
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 CHECKED = ["ollama_server", "ollama_models", "fleet_worker"]
@@ -52,3 +53,15 @@ def test_check_notes_its_end_alone_and_hides_the_fingerprint(role: str) -> None:
     assert last["ansible.builtin.set_fact"] == {f"__{role}_checked": f"{{{{ __{role}_fingerprint }}}}"}
     assert last["no_log"] is True
     assert "_checked" not in str(before)
+
+
+def test_no_task_of_an_imported_file_has_tags_of_its_own() -> None:
+    """Such a task also has the tags of the import, so its own tags do not limit it."""
+    found = [
+        f"{path.relative_to(ROOT)}: {task.get('name')}"
+        for path in FILES
+        if path.relative_to(ROOT).parts[0] == "roles" and path.name != "main.yml"
+        for task in tasks_of(yaml.safe_load(path.read_text()))
+        if "tags" in task and "name" in task
+    ]
+    assert found == []
