@@ -325,6 +325,24 @@ def test_model_that_nobody_serves_is_named_with_those_that_are_served(tmp_path: 
     run(test())
 
 
+def test_request_that_the_broker_cannot_take_now_is_refused_without_a_turn(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        front.serve(slots=1)
+        running = [front.ask(Client("/api/chat", CHAT)) for _number in range(2)]  # all that the lane may have
+        await front.published(2)
+        front.session.is_up, front.session.trouble = False, "the broker has an alarm and takes no messages"
+        refused = Client("/api/chat", CHAT)
+        await asyncio.wait_for(front.ask(refused), 5)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "2")
+        assert "has an alarm" in refused.document["error"]
+        for number in (1, 2):
+            front.answer(await front.published(number))
+        await asyncio.gather(*running)
+
+    run(test())
+
+
 def test_request_waits_for_what_nodes_say_while_the_gateway_is_new(tmp_path: Path) -> None:
     async def test() -> None:
         front = Front(tmp_path, node_timeout=20)

@@ -153,6 +153,7 @@ class Exchange:
                     await self._fleet_changed.wait()
             except asyncio.TimeoutError:
                 continue
+
     def need_broker(self) -> BrokerSession:
         """Return the session that is up.
 
@@ -188,6 +189,7 @@ class Exchange:
 
         :raises GatewayError: if the request cannot be sent.
         """
+        self.need_broker()  # during an alarm no request ends, so no turn comes before the deadline
         queue = self._queue_of(lane.queue)
         try:
             with within(call.until - time.monotonic()):
