@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: ``fleet-gateway run|check-config|status|keys|usage|version``."""
+"""The command line: ``fleet-gateway run|check-config|check-keys|status|keys|usage|version``."""
 
 from __future__ import annotations
 
@@ -32,8 +32,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return 0
     if options.command == "keys":
         return _keys(options.name)
-    checking = options.command == "check-config"
+    checking = options.command in ("check-config", "check-keys")
     try:
+        if options.command == "check-keys":
+            KeyRing(options.file)
+            print(f"{options.file}: nothing wrong")
+            return 0
         config = load(options.config)
         if checking and config.keys_file is not None:
             KeyRing(config.keys_file)
@@ -72,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="as JSON instead of a table")
         if name == "usage":
             command.add_argument("--since", type=_day, metavar="DAY", help="the first day, as 2026-11-30; default: all")
+    text = "say what is wrong with a file of keys"
+    commands.add_parser("check-keys", help=text, description=text).add_argument("file", help="the file")
     keys = commands.add_parser("keys", help="make a key", description="Make a key. It is shown once, and never stored.")
     keys.add_argument("name", help="whose key it is")
     commands.add_parser("version", help="show the version")

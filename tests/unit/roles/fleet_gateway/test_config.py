@@ -48,6 +48,14 @@ def test_check_config_names_what_is_wrong(tmp_path: Path, capsys: Any, settings:
     assert problem in said
 
 
+@pytest.mark.parametrize("name, code, said", [("alice", 0, "nothing wrong"), ("", 2, "keys.0.name")])
+def test_check_keys_names_what_is_wrong(tmp_path: Path, capsys: Any, name: str, code: int, said: str) -> None:
+    path = tmp_path / "keys.yml"
+    path.write_text(yaml.safe_dump({"keys": [{"name": name, "hash": hash_of("x")}]}))
+    assert main(["check-keys", str(path)]) == code
+    assert said in capsys.readouterr().out
+
+
 def test_keys_shows_a_key_once_with_its_entry(capsys: Any) -> None:
     assert main(["keys", "Alice Smith"]) == EXIT_PROBLEMS
     assert "Alice Smith" in capsys.readouterr().err
