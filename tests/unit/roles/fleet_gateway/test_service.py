@@ -245,6 +245,18 @@ def test_head_that_comes_slowly_ends_the_connection(settings: dict[str, Any]) ->
     assert serve({**settings, "limits": {"head_seconds": 0.1}}, test) == 0
 
 
+@pytest.mark.parametrize("path", [b"/api/chat", b"/api/pull", b"/v1/nowhere"])
+def test_request_with_two_lengths_is_refused_and_ends_the_connection(settings: dict[str, Any], path: bytes) -> None:
+    async def test(_made: service.Service, config: Config) -> None:
+        lengths = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        head = b"POST %s HTTP/1.1\r\nHost: localhost\r\n" % path
+        said = await asyncio.wait_for(exchanged(config, head + lengths), 5)
+        assert said.startswith(b"HTTP/1.1 400 ") and b"Content-Length or Transfer-Encoding" in said
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert serve(settings, test) == 0
+
+
 def test_listens_at_names_an_address_that_this_machine_reaches() -> None:
     def at(listen: str, **more: Any) -> Any:
         broker = {"addresses": ["hub"]}

@@ -23,6 +23,7 @@ from .carried import CarriedEndpoint
 from .foreign_pages import ForeignPages
 from .listing import Listing, managed, refused
 from .page import Page
+from .two_lengths import TwoLengths
 
 #: Paths of Ollama's interface that would change a node.
 _MANAGED = ("pull", "push", "create", "copy", "delete", "blobs/{digest:path}")
@@ -69,7 +70,7 @@ def application(
         Route("/metrics", measured),
         Route("/status", status),
     ]
-    middleware = []
+    middleware = [Middleware(TwoLengths)]
     if config.keys_file is None:
         middleware.append(Middleware(ForeignPages, hosts=config.allowed_hosts, origins=config.cors_origins))
     if config.cors_origins:

@@ -16,9 +16,6 @@ from ..domain.errors import GatewayError
 from ..runtime.interrupts import within
 from ..settings.config import LimitsConfig
 
-#: The code of a body with two lengths.
-AMBIGUOUS = "ambiguous_length"
-
 #: The most characters of a model's name. Names are kept in caches.
 LONGEST_MODEL = 1000
 
@@ -30,14 +27,10 @@ class ClientGoneError(Exception):
 async def received(scope: Scope, receive: Receive, limits: LimitsConfig) -> bytes:
     """Receive the whole body.
 
-    :raises GatewayError: 413 if the body is too large, 408 if it arrives too slowly, 400 if its length is ambiguous.
+    :raises GatewayError: 413 if the body is too large, 408 if it arrives too slowly.
     :raises ClientGoneError: if the client disconnects before the end of the body.
     """
-    headers = dict(scope["headers"])
-    announced = headers.get(b"content-length", b"")
-    if announced and b"transfer-encoding" in headers:
-        # A proxy that believes the length would take the rest of the body for the next request (RFC 9112, 6.1).
-        raise GatewayError(400, AMBIGUOUS, "Send either Content-Length or Transfer-Encoding")
+    announced = dict(scope["headers"]).get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limits.body_bytes:
         raise _too_large(limits)
     try:

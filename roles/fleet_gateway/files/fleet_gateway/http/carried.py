@@ -33,7 +33,7 @@ from ..settings.config import Config
 from ..settings.keys import KeyRing
 from ..transit.exchange import CarriedCall, Exchange
 from ..transit.pending import PendingAnswer
-from .body import AMBIGUOUS, ClientGoneError, document_of, model_of, received
+from .body import ClientGoneError, document_of, model_of, received
 from .keyholder import keyholder
 
 LOG = Log()
@@ -302,7 +302,7 @@ class _Response:
         headers = {"content-length": str(len(content))}
         if error.retry_after is not None:
             headers["retry-after"] = str(math.ceil(error.retry_after))
-        if error.status in (408, 413) or error.code == AMBIGUOUS:
+        if error.status in (408, 413):
             headers["connection"] = "close"  # the rest of the body is not read
         await self.begin(error.status, "application/json", headers)
         if finish is not None:
