@@ -29,6 +29,7 @@ ERROR = GatewayError(429, "queue_full", "Too many")
             {"error": {"message": "Too many", "type": "rate_limit_error", "param": None, "code": "queue_full"}},
         ),
         ("/v1/messages", {"type": "error", "error": {"type": "rate_limit_error", "message": "Too many"}}),
+        ("/v1/messages/count_tokens", {"type": "error", "error": {"type": "rate_limit_error", "message": "Too many"}}),
     ],
 )
 def test_document_has_the_shape_of_the_interface(path: str, shape: Any) -> None:

@@ -54,6 +54,8 @@ def interface_of(path: str) -> str:
     known = CARRIED_PATHS.get(path)
     if known is not None:
         return known.interface
+    if path.startswith("/v1/messages/"):
+        return ANTHROPIC
     return OPENAI if path.startswith("/v1/") else "ollama"
 
 
