@@ -209,6 +209,18 @@ def test_show_without_a_key_is_refused_before_its_body(tmp_path: Path) -> None:
     run(test())
 
 
+def test_client_that_hangs_up_in_the_body_of_a_question_is_no_defect(tmp_path: Path) -> None:
+    async def test() -> None:
+        front = Front(tmp_path)
+        client = Client("/api/show")
+        client.hangs()
+        client.gone.set()
+        await front.ask(client)
+        assert client.status == 499
+
+    run(test())
+
+
 def test_body_with_too_many_values_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GatewayError) as caught:
         document_of(b'{"a": [' + b",".join([b"{}"] * 150_000) + b"]}")

@@ -19,7 +19,8 @@ from .._ollama.carried_paths import CARRIED_PATHS
 from ..domain.errors import GatewayError
 from ..observe.metrics import Metrics
 from ..settings.config import Config
-from .carried import CarriedEndpoint
+from .body import ClientGoneError
+from .carried import CLIENT_GONE, CarriedEndpoint
 from .foreign_pages import ForeignPages
 from .listing import Listing, managed, refused
 from .page import Page
@@ -77,8 +78,13 @@ def application(
         middleware.append(
             Middleware(CORSMiddleware, allow_origins=config.cors_origins, allow_methods=["*"], allow_headers=["*"])
         )
-    handlers = {GatewayError: refused, HTTPException: _no_route}
+    handlers = {GatewayError: refused, HTTPException: _no_route, ClientGoneError: _nobody}
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+
+
+async def _nobody(_request: Request, _error: Exception) -> Response:
+    """Return a response that no client receives."""
+    return Response(status_code=CLIENT_GONE)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
