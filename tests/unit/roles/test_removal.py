@@ -139,7 +139,7 @@ def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
 
 @pytest.mark.parametrize("is_check", [False, True])
 def test_check_mode_names_the_releases_that_the_run_removes(evaluate: Any, is_check: bool) -> None:
-    """Before an upgrade to ``new``, ``current`` leads to ``c`` and ``previous`` to ``b``; the run changes both links."""
+    """Before an upgrade to ``new``, ``current`` leads to ``c`` and ``previous`` to ``b``; the run changes both."""
     back, running, there = ("b", "c", ["c", "b"]) if is_check else ("c", "new", ["new", "c", "b"])
     links = {
         "__ollama_server_current": {"stat": {"lnk_target": "releases/c", "exists": True}},
@@ -213,7 +213,8 @@ def test_interrupted_removal_of_the_blob_service_is_repaired() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["ollama_server/tasks/absent_preflight", "fleet_worker/tasks/absent_preflight", "fleet_gateway/tasks/absent"]
+    "path",
+    ["ollama_server/tasks/absent_preflight", "fleet_worker/tasks/absent_preflight", "fleet_gateway/tasks/absent"],
 )
 def test_unit_of_a_package_is_not_removed(evaluate: Any, path: str) -> None:
     role = path.partition("/")[0]
@@ -223,8 +224,8 @@ def test_unit_of_a_package_is_not_removed(evaluate: Any, path: str) -> None:
         for task in tasks(f"roles/{path}.yml")
         if "ansible.builtin.assert" in task and isinstance(task["ansible.builtin.assert"]["that"], list)
     )
-    places = (("", True), (f"/etc/systemd/system/{unit}.service", True), (f"/usr/lib/systemd/system/{unit}.service", False))
-    for place, fits in places:
+    for folder, fits in (("", True), ("/etc/systemd/system", True), ("/usr/lib/systemd/system", False)):
+        place = f"{folder}/{unit}.service" if folder else ""
         fragment = {f"__{role}_fragment": {"stdout": place + "\n"}}
         condition = trust_as_template("{{ " + refusal[-1] + " }}")
         assert evaluate(role, "fits", fits=condition, **fragment) is fits

@@ -294,7 +294,7 @@ def _remove_older(directory: Directory, stem: str, ownership: Ownership) -> None
     parts = (name.rpartition(".") for name in directory.names())
     others = {other for other, _dot, kind in parts if kind in ("partial", "journal") and pattern.fullmatch(other)}
     for other in others - {stem}:
-        # The download has succeeded. What cannot be removed, or is in use, stays.
+        # The download has succeeded. A file stays if a process uses it, or if it cannot be removed.
         with contextlib.suppress(DirectoryError):
             with claimed(directory, other, ownership, lambda _message: None, deadline=time.monotonic()):
                 directory.remove(partial_name(other))

@@ -88,11 +88,11 @@ class CarriedEndpoint:
                 await response.refuse(error, partial(_take_rest, scope, body) if error.status == 413 else None)
         except asyncio.CancelledError:
             # The server cancels what still runs at the end of the drain, and writes what is sent now.
-            error = GatewayError(503, "gateway_ends", "The gateway ends. Send the request again", retry_after=2)
-            fields = {"error": error.code}
-            status = error.status
+            end = GatewayError(503, "gateway_ends", "The gateway ends. Send the request again", retry_after=2)
+            fields = {"error": end.code}
+            status = end.status
             with suppress(OSError, asyncio.TimeoutError):
-                await response.refuse(error)
+                await response.refuse(end)
         except (ClientGoneError, asyncio.TimeoutError, OSError):
             pass
         except Exception:

@@ -13,7 +13,10 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.signing.po
     SignaturePolicyError,
     SignatureRule,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import InvalidNameError, MissingDependencyError
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import (
+    InvalidNameError,
+    MissingDependencyError,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 
 from .signed_models import KEY, RING, pem_of
