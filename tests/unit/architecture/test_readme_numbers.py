@@ -30,7 +30,7 @@ def ratio(case: str, alternative: str) -> str:
     return str(found)
 
 
-@pytest.mark.parametrize("sentence, case, alternative", RATIOS, ids=[alternative for *_, alternative in RATIOS])
+@pytest.mark.parametrize("sentence, case, alternative", RATIOS, ids=[alternative for *_rest, alternative in RATIOS])
 def test_readme_has_the_measured_ratio(sentence: str, case: str, alternative: str) -> None:
     assert re.findall(sentence, README) == [ratio(case, alternative)]
 

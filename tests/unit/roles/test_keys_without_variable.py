@@ -74,7 +74,7 @@ def has(config: Any, key: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("role, model, variable, options", SERVICES, ids=[role for role, *_ in SERVICES])
+@pytest.mark.parametrize("role, model, variable, options", SERVICES, ids=[role for role, *_rest in SERVICES])
 def test_page_has_each_key_without_a_variable(
     role: str, model: type[BaseModel], variable: str, options: dict[str, Any], evaluate: Any
 ) -> None:
