@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.template import trust_as_template
+from task_files import tasks_of
 
 SCRIPT = Path(__file__).resolve().parents[3] / "roles/ollama_server/files/unread_files.sh"
 WORKER = {
@@ -210,6 +212,30 @@ def test_worker_is_reloaded_when_lanes_and_limits_alone_have_changed(evaluate: A
     assert reloads({}, fleet_worker_lanes=lanes, fleet_worker_model_concurrency={"b": 1}, fleet_worker_auto_lanes=True)
     assert not reloads({}, fleet_worker_lanes=lanes, fleet_worker_concurrency=3)
     assert not reloads({"fleet_worker_config": {"ollama": {"patience": 5}}}, fleet_worker_lanes=lanes)
+
+
+@pytest.mark.parametrize(
+    "state, unread_lines, topic",
+    [
+        ("active", [], "Fleet worker reconfigured"),
+        ("active", ["/etc/legionio/fleet-worker.yml"], "Fleet worker changed"),
+        # systemd waits for its next try to start the worker, and refuses a reload.
+        ("activating", [], "Fleet worker changed"),
+        ("failed", [], "Fleet worker changed"),
+    ],
+)
+def test_worker_that_does_not_run_or_has_missed_a_change_is_restarted(
+    evaluate: Any, state: str, unread_lines: list[str], topic: str
+) -> None:
+    every = tasks_of(yaml.safe_load((SCRIPT.parents[2] / "fleet_worker/tasks/configure.yml").read_text()))
+    (task,) = [task for task in every if task.get("name") == "Write the configuration"]
+    variables = {
+        "__fleet_worker_reloads": True,
+        "__fleet_worker_active": {"stdout": state},
+        "__fleet_worker_config_unread": {"stdout_lines": unread_lines},
+    }
+    notify = trust_as_template(task["notify"])
+    assert evaluate("fleet_worker", "notify", **{**WORKER, "notify": notify}, **variables) == topic
 
 
 def test_role_and_worker_agree_on_what_a_reload_takes_over(evaluate: Any) -> None:
