@@ -114,76 +114,71 @@ def test_removal_of_a_gateway_refuses_before_it_changes_anything() -> None:
     assert not [task["name"] for task in removal[stop:] if "ansible.builtin.assert" in task]
 
 
-@pytest.mark.parametrize("kept, removed", [(2, ["a"]), (1, ["back", "a"])])
-def test_release_that_runs_is_not_removed_when_another_one_is_wanted(
-    evaluate: Any, kept: int, removed: list[str]
+#: What is on a node: the wanted release, the one that runs, the previous one, and an older one.
+RELEASES = ("wanted", "runs", "back", "a")
+
+
+def gone(evaluate: Any, role: str, **variables: Any) -> list[str]:
+    """Return the releases, and the environments, that the last task of a role's start removes."""
+    task = tasks(f"roles/{role}/tasks/start.yml")[-1]
+    words = {name: trusted(value) for name, value in task["vars"].items()}
+    paths = evaluate(role, "gone", gone=trust_as_template(task["loop"]), **{**variables, **words})
+    return [Path(path).name for path in paths]
+
+
+def links(role: str, name: str, there: tuple[str, ...], *, kept: int, checking: bool, changes: bool) -> dict[str, Any]:
+    """Return what a role knows before that task: the releases that are there, and what its links lead to.
+
+    :param name: of the variable with the current release.
+    :param changes: whether the run, by its tags, makes the wanted release the current one.
+    """
+    current = {"stat": {"lnk_target": "releases/runs" if checking or not changes else "releases/wanted"}}
+    previous = {"stat": {"lnk_target": "releases/back" if checking or not changes else "releases/runs"}}
+    return {
+        "ansible_check_mode": checking,
+        f"{role}_releases_kept": kept,
+        f"{role}_root": "/opt/x",
+        f"__{role}_release": "wanted",
+        f"__{role}_release_path": "/opt/x/releases/wanted",
+        f"__{role}_venv": "v",
+        name: current,
+        f"__{role}_previous": previous,
+        f"__{role}_releases": {
+            "files": [{"path": f"/opt/x/releases/{name}", "mtime": -RELEASES.index(name)} for name in there]
+        },
+        f"__{role}_installed": {
+            "stdout_lines": [
+                *(f"release /opt/x/releases/{name} {9 - RELEASES.index(name)} ../../venvs/v" for name in there),
+                "venv /opt/x/venvs/v",
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize("role, name", [("ollama_server", "running"), ("fleet_worker", "current_now")])
+@pytest.mark.parametrize("checking", [False, True])
+@pytest.mark.parametrize(
+    "kept, changes, removed", [(1, True, 3), (2, True, 2), (1, False, 2), (2, False, 1), (9, True, 0)]
+)
+def test_release_that_runs_or_ran_before_is_removed_last(
+    evaluate: Any, role: str, name: str, kept: int, changes: bool, checking: bool, removed: int
 ) -> None:
-    """``upgrade_fleet`` has staged the wanted release, and then only the configuration is asked for."""
-    task = tasks("roles/ollama_server/tasks/start.yml")[-1]
-    releases = ["wanted", "runs", "back", "a"]
-    variables = {name: trusted(value) for name, value in task["vars"].items()} | {
-        "ansible_check_mode": False,
-        "ollama_server_releases_kept": kept,
-        "__ollama_server_release_path": "/opt/x/releases/wanted",
-        "__ollama_server_running": {"stat": {"lnk_target": "releases/runs"}},
-        "__ollama_server_previous": {"stat": {"lnk_target": "releases/back"}},
-        "__ollama_server_releases": {
-            "files": [{"path": f"/opt/x/releases/{name}", "mtime": -age} for age, name in enumerate(releases)]
-        },
-    }
-    gone = evaluate(
-        "ollama_server", "gone", gone=trust_as_template(task["loop"]), ollama_server_root="/opt/x", **variables
-    )
-    assert gone == [f"/opt/x/releases/{name}" for name in removed]
+    """With the tag of only one part, the running release stays as it is. Check mode foretells the same."""
+    there = RELEASES[1:] if checking and changes else RELEASES
+    variables = links(role, f"__{role}_{name}", there, kept=kept, checking=checking, changes=changes)
+    if changes:
+        variables[f"__{role}_current"] = {"stat": {"lnk_target": "releases/runs"}}
+    assert sorted(gone(evaluate, role, **variables)) == sorted(["a", "back", "runs"][:removed])
 
 
-@pytest.mark.parametrize("is_check", [False, True])
-def test_check_mode_names_the_releases_that_the_run_removes(evaluate: Any, is_check: bool) -> None:
-    """Before an upgrade to ``new``, ``current`` leads to ``c`` and ``previous`` to ``b``; the run changes both."""
-    back, running, there = ("b", "c", ["c", "b"]) if is_check else ("c", "new", ["new", "c", "b"])
-    links = {
-        "__ollama_server_current": {"stat": {"lnk_target": "releases/c", "exists": True}},
-        "__ollama_server_running": {"stat": {"lnk_target": f"releases/{running}"}},
-        "__ollama_server_previous": {"stat": {"lnk_target": f"releases/{back}"}},
-        "__ollama_server_releases": {
-            "files": [{"path": f"/opt/x/releases/{name}", "mtime": -age} for age, name in enumerate(there)]
-        },
-    }
-    task = tasks("roles/ollama_server/tasks/start.yml")[-1]
-    gone = evaluate(
-        "ollama_server",
-        "gone",
-        gone=trust_as_template(task["loop"]),
-        ollama_server_root="/opt/x",
-        ollama_server_releases_kept=2,
-        ansible_check_mode=is_check,
-        __ollama_server_release="new",
-        __ollama_server_release_path="/opt/x/releases/new",
-        **{name: trusted(value) for name, value in task["vars"].items()},
-        **links,
-    )
-    assert gone == ["/opt/x/releases/b"]
-    links = {
-        "__fleet_worker_current": {"stat": {"lnk_target": "releases/c"}},
-        "__fleet_worker_previous": {"stat": {"lnk_target": f"releases/{back}"}},
-        "__fleet_worker_installed": {
-            "stdout_lines": [f"release /opt/y/releases/{name} {-age} ../../venvs/v" for age, name in enumerate(there)]
-        },
-    }
-    task = tasks("roles/fleet_worker/tasks/start.yml")[-1]
-    gone = evaluate(
-        "fleet_worker",
-        "gone",
-        gone=trust_as_template(task["loop"]),
-        fleet_worker_root="/opt/y",
-        fleet_worker_releases_kept=2,
-        ansible_check_mode=is_check,
-        __fleet_worker_release="new",
-        __fleet_worker_release_path="/opt/y/releases/new",
-        **{name: trusted(value) for name, value in task["vars"].items()},
-        **links,
-    )
-    assert gone == ["/opt/y/releases/b"]
+@pytest.mark.parametrize("checking", [False, True])
+@pytest.mark.parametrize("changes, removed", [(True, {"a", "back", "runs"}), (False, {"a", "back"})])
+def test_gateway_keeps_the_release_that_runs(evaluate: Any, changes: bool, checking: bool, removed: set[str]) -> None:
+    there = RELEASES[1:] if checking and changes else RELEASES
+    variables = links("fleet_gateway", "__fleet_gateway_current", there, kept=1, checking=checking, changes=changes)
+    if changes:
+        variables["__fleet_gateway_linked"] = {}
+    assert set(gone(evaluate, "fleet_gateway", **variables)) == removed
 
 
 @pytest.mark.parametrize(
