@@ -20,24 +20,24 @@ FOREIGN = 54321
 
 
 @pytest.mark.parametrize(
-    "process, user, groups, missing",
+    "runs, user, groups, missing",
     [
-        (os.getpid(), os.getuid(), {"video": os.getgid(), "render": FOREIGN}, ["render"]),
-        (os.getpid(), os.getuid(), {"video": os.getgid()}, []),
+        (True, os.getuid(), {"video": os.getgid(), "render": FOREIGN}, ["render"]),
+        (True, os.getuid(), {"video": os.getgid()}, []),
         # The user is in none of them.
-        (os.getpid(), os.getuid(), {}, []),
+        (True, os.getuid(), {}, []),
         # The unit's overrides set another user.
-        (os.getpid(), FOREIGN, {"render": FOREIGN}, []),
+        (True, FOREIGN, {"render": FOREIGN}, []),
         # The service does not run.
-        (0, os.getuid(), {"render": FOREIGN}, []),
+        (False, os.getuid(), {"render": FOREIGN}, []),
     ],
 )
 def test_group_that_the_process_does_not_have_is_printed(
-    tools: Path, process: int, user: int, groups: dict[str, int], missing: list[str]
+    tools: Path, runs: bool, user: int, groups: dict[str, int], missing: list[str]
 ) -> None:
     numbers = "".join(f"{name}) echo {name}:x:{number}: ;; " for name, number in groups.items())
     for tool, text in {
-        "systemctl": f"echo {process}",
+        "systemctl": f"echo {os.getpid() if runs else 0}",
         "id": f'case $1 in -u) echo {user} ;; *) echo "ollama {" ".join(groups)}" ;; esac',
         "getent": f'case "$2" in {numbers} *) exit 2 ;; esac',
     }.items():
