@@ -96,10 +96,10 @@ class Listing:
         :raises GatewayError: 404 if no node has it or the key may not use it, 503 if no node serves it now.
         """
         key = keyholder(request.scope, self._keys)
-        until = time.monotonic() + self._config.deadline
-        model = await self._exchange.announced(lambda: self._view.model_of(wanted), until)
         if not key.allows(wanted):
             raise GatewayError(404, "model_not_found", f"no node serves the model {wanted[:200]!r}")
+        until = time.monotonic() + self._config.deadline
+        model = await self._exchange.announced(lambda: self._view.model_of(wanted), until)
         if model is None:
             raise self._exchange.missing(wanted, key)
         return model

@@ -168,11 +168,9 @@ class Exchange:
         """Return the error for a model without a lane: 404 if no node has the model, 503 if no node serves it now.
 
         :param key: the error names only models that this key may use.
+        :raises GatewayError: 503 without a broker.
         """
-        try:
-            self.need_broker()
-        except GatewayError as error:
-            return error
+        self.need_broker()
         if self._view.had(model):
             return GatewayError(
                 503, "no_node", f"No node serves the model {model[:200]!r} at the moment", retry_after=NO_NODE
