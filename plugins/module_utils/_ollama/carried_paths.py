@@ -47,6 +47,16 @@ CARRIED_PATHS: Mapping[str, CarriedPath] = MappingProxyType(
 )
 
 
+#: The content types of Ollama's streams: one event after the other, and one JSON object after the other.
+EVENT_STREAM = "text/event-stream"
+_STREAMS = (EVENT_STREAM, "application/x-ndjson")
+
+
+def is_stream(content_type: str) -> bool:
+    """Return whether an answer with this content type is a stream."""
+    return content_type.partition(";")[0].strip().lower() in _STREAMS
+
+
 def asks_for_stream(path: str, document: Mapping[str, Any]) -> bool:
     """Return whether Ollama streams the answer to a request.
 

@@ -9,7 +9,7 @@ import json
 from typing import Any, Optional
 
 from .._fleet.messages import Failure
-from .._ollama.carried_paths import ANTHROPIC, CARRIED_PATHS, OPENAI
+from .._ollama.carried_paths import ANTHROPIC, CARRIED_PATHS, EVENT_STREAM, OPENAI
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _ANTHROPIC_TYPES = {
@@ -74,7 +74,7 @@ def document(error: GatewayError, path: str) -> dict[str, Any]:
 def event(error: GatewayError, path: str, content_type: str) -> bytes:
     """Return an error as an event of the interface, for a stream that has begun."""
     content = json.dumps(document(error, path)).encode()
-    if not content_type.startswith("text/event-stream"):
+    if not content_type.startswith(EVENT_STREAM):
         return content + b"\n"
     if path == "/v1/responses":
         said = {"type": "error", "code": error.code, "message": error.message, "param": None}

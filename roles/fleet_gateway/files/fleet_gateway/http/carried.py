@@ -17,7 +17,7 @@ from typing import Callable, Optional
 from starlette.types import Message, Receive, Scope, Send
 
 from .._fleet.dialects.carried import Ending
-from .._ollama.carried_paths import CARRIED_PATHS
+from .._ollama.carried_paths import CARRIED_PATHS, EVENT_STREAM, is_stream
 from .._ollama.carried_tokens import TokenCounter
 from ..domain.allowance import Allowances
 from ..domain.conversations import conversation_of
@@ -40,9 +40,6 @@ LOG = Log()
 
 #: The most seconds to receive and discard the rest of a refused body.
 LINGER = 10.0
-
-#: The content types of streams: an event or a JSON object after the other.
-STREAMS = ("text/event-stream", "application/x-ndjson")
 
 #: The most bytes of a stream's unfinished line that wait for the rest of the line.
 LONGEST_LINE = 1024 * 1024
@@ -291,12 +288,12 @@ class _Response:
 
         :param finish: called before the end of the response.
         """
-        if self.status and self._is_stream:
-            content = event(error, self.path, self._content_type)
-            # In a stream of events, an empty line ends an event of the node that lacks its own.
-            end = b"\n" if self._content_type.startswith(STREAMS[0]) else b""
-            await self._put({"type": "http.response.body", "body": end + content, "more_body": False})
         if self.status:
+            if self._is_stream:
+                content = event(error, self.path, self._content_type)
+                # In a stream of events, an empty line ends an event of the node that lacks its own.
+                end = b"\n" if self._content_type.startswith(EVENT_STREAM) else b""
+                await self._put({"type": "http.response.body", "body": end + content, "more_body": False})
             return
         content = json.dumps(error_document(error, self.path)).encode()
         headers = {"content-length": str(len(content))}
@@ -313,7 +310,7 @@ class _Response:
 
     @property
     def _is_stream(self) -> bool:
-        return self._content_type.startswith(STREAMS)
+        return is_stream(self._content_type)
 
     async def _put(self, message: dict[str, object]) -> None:
         # A client that does not read must not keep the answer in memory for ever.

@@ -12,6 +12,7 @@ from .._fleet.carried import CarriedAnswer, CarriedRequest
 from .._fleet.messages import Failure, Request
 from .._ollama.api_errors import ConnectionLostError, IncompleteResponseError, OllamaError
 from .._ollama.calls import Call
+from .._ollama.carried_paths import is_stream
 from .._ollama.carried_tokens import TokenCounter
 from .._ollama.client import Inference, OllamaClient
 from .._ollama.response_errors import read
@@ -24,9 +25,6 @@ LARGEST_WHOLE = 256 * 1024
 
 #: The most texts of an embedding request whose answer is certainly small.
 FEW_TEXTS = 16
-
-#: The content types of streams.
-_STREAMS = ("text/event-stream", "application/x-ndjson")
 
 AnyPieces = Union[CarriedPieces, UnreceivedPieces]
 
@@ -54,7 +52,7 @@ class Carrier:
             if response.status >= 300:
                 return self._judged(response, read(response, self._client.url), model)
             content_type = response.headers.get("Content-Type", "")
-            in_pieces = content_type.partition(";")[0].strip().lower() in _STREAMS
+            in_pieces = is_stream(content_type)
             counter, held = TokenCounter(), bytearray()
             try:
                 for chunk in response.chunks():
