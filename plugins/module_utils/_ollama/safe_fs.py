@@ -17,7 +17,6 @@ import errno
 import grp
 import os
 import pwd
-import secrets
 import stat
 from dataclasses import dataclass
 from typing import NamedTuple, Optional, Union
@@ -506,14 +505,17 @@ class Directory:
         """The device number of the directory's file system."""
         return os.fstat(self.descriptor).st_dev
 
-    def can_move_to(self, target: Directory) -> bool:
+    def can_move_to(self, target: Directory, name: str) -> bool:
         """Return whether a file of this directory can be renamed into another directory.
 
         Only a trial can show it: bind mounts of one file system have the same device number.
+
+        :param name: the name of the empty file of the trial in both directories. A file with this name, which a killed
+            process left, is replaced.
         """
         if self.device != target.device:
             return False
-        name = f".rename-{secrets.token_hex(8)}"
+        self.remove(name)
         with explained("write", self.join(name)):
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.descriptor))
         try:

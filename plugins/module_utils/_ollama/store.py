@@ -36,8 +36,11 @@ MANIFESTS = "manifests"
 #: directory if that is a separate file system. Ollama's pruning keeps directories that are not empty.
 WORKSPACE = ".legionio-ollama"
 
-#: Prefix of the name of a manifest that is being written. No model name begins like that.
+#: Prefix of the name of a file that is renamed as soon as it is written. No model name begins like that.
 TEMPORARY = ".legionio-ollama-"
+
+#: The empty file that shows whether files of the workspace can be renamed into the blobs directory.
+_TRIAL = f"{TEMPORARY}trial"
 
 #: Attempts to write a manifest: Ollama's pruning may remove its directory, which is empty until the rename.
 _ATTEMPTS = 5
@@ -152,7 +155,7 @@ class Store:
     def partials(self) -> Directory:
         """The directory for partial files. Its files can be renamed into :attr:`blobs`."""
         if self._partials is None:
-            near = self.workspace.can_move_to(self.blobs)
+            near = self.workspace.can_move_to(self.blobs, _TRIAL)
             self._partials = self.workspace if near else self.blobs.child(WORKSPACE, self.ownership)
         return self._partials
 
@@ -164,6 +167,17 @@ class Store:
         if self._partials is None and self._blobs and self._blobs.device != self.root.device:
             return None
         return self._partials or self.find_workspace()
+
+    def remove_temporary(self) -> None:
+        """Remove the temporary files that killed processes left. The caller holds the lock of the store.
+
+        A process without the lock may be about to rename its file, and then has to write the file again.
+        """
+        for directory in dict.fromkeys(filter(None, (self.find_workspace(), self.find_partials(), self._blobs))):
+            for name in directory.names():
+                if name.startswith(TEMPORARY):
+                    with contextlib.suppress(DirectoryError):  # a failed removal is harmless
+                        directory.remove(name)
 
     def room(self) -> tuple[str, Optional[int]]:
         """Return the path for blobs and its free bytes; ``None`` if they are unknown."""

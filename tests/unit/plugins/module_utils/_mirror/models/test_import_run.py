@@ -19,7 +19,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests im
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.errors import CollectionError
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.names import ModelName
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DiskFullError, OwnershipError
-from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import Store, StoreSettings
+from ansible_collections.legionio.ollama.plugins.module_utils._ollama.store import TEMPORARY, Store, StoreSettings
 
 A, B = ModelName.parse("a"), ModelName.parse("b")
 
@@ -134,6 +134,19 @@ def test_apply_partial_file_of_another_blob_goes_only_with_prune(memory_mirror, 
     store.partials.write(name, b"half", store.ownership)
     ModelImport(memory_mirror, store, [A], prune=prune).apply()
     assert (name in store.partials.names()) is stays
+
+
+def test_apply_temporary_files_that_a_killed_process_left_go(memory_mirror, store):
+    """A process is killed while it tries whether a file can be renamed, or while it writes a manifest or records."""
+    memory_mirror.put(A.full, b"one")
+    store.prepare()
+    for directory in (store.workspace, store.blobs):
+        for name in ("trial", "0123456789abcdef"):
+            directory.write(f"{TEMPORARY}{name}", b"", store.ownership)
+    os.mkdir(store.workspace.join(f"{TEMPORARY}00"))  # a directory is not part of the store, and hinders nothing
+    ModelImport(memory_mirror, store, [A]).apply()
+    os.rmdir(store.workspace.join(f"{TEMPORARY}00"))
+    assert [name for name in (*store.workspace.names(), *store.blobs.names()) if name.startswith(TEMPORARY)] == []
 
 
 @pytest.mark.parametrize("prune, age, fits", [((), 8, True), ((), 1, False), (["*"], 1, True)])

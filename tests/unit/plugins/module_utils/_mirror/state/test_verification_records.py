@@ -127,5 +127,22 @@ def test_records_damaged_file_is_no_record(workspace, blob, tmp_path, content):
     assert sorted(os.listdir(tmp_path)) == [DIGEST.replace(":", "-"), "verified.json"]
 
 
+def test_save_while_another_process_removes_temporary_files_writes_them_again(workspace, blob, monkeypatch):
+    """An import that holds the lock of the store removes the files that killed processes left."""
+    write, left = Directory.write, [2]
+
+    def write_and_lose(directory, name, content, ownership):
+        write(directory, name, content, ownership)
+        if left[0]:
+            left[0] -= 1
+            directory.remove(name)
+
+    monkeypatch.setattr(Directory, "write", write_and_lose)
+    records = VerificationRecords(workspace)
+    records.note(DIGEST, blob.stat())
+    save(records, workspace, DIGEST)
+    assert VerificationRecords(workspace).knows(DIGEST, blob.stat())
+
+
 def test_records_without_a_directory_are_empty(blob):
     assert not VerificationRecords(None).knows(DIGEST, blob.stat())
