@@ -106,6 +106,10 @@ integration: stage parts parts-ollama parts-clients ## tests against real Rabbit
 	@$(IN_STAGE) pytest tests/integration --junitxml=$(REPORTS)/integration.xml $(PYTEST_ARGS)
 
 # Parts of the integration tests, which `make test` runs in parallel.
+.PHONY: integration-collection
+integration-collection: stage ## tests that start Ansible's programs: checks of roles, templates, and the archive that users install
+	@$(IN_STAGE) pytest tests/integration/collection --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
+
 .PHONY: integration-fleet
 integration-fleet: stage parts parts-ollama ## integration tests of the worker and of its messages
 	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)

@@ -89,6 +89,7 @@ STEPS: tuple[Step, ...] = (
     Step("build-check", 1.0),
     Step("molecule", 12.0, needs=("parts",)),
     Step("parts-clients", 1.0, needs=("parts",)),
+    Step("integration-collection", 2.5),
     Step("integration-fleet", 9.0, needs=("parts", "parts-ollama")),
     Step("integration-gateway", 3.0, needs=("parts", "parts-clients")),
     Step("integration-mirror", 6.0, needs=("parts", "parts-ollama")),
