@@ -230,7 +230,7 @@ def follow(tutorial: Tutorial, page: str, between: dict[str, Callable[[Tutorial]
                 everything += shown
         elif language == "sh":
             shown = tutorial.on("gpu-01", tutorial.placed(text))
-            expect("curl" not in text or '"choices"' in shown, f"the gateway answers with {shown[:500]}")
+            expect("curl" not in text or '"choices"' in shown, f"the gateway answers with {shown[-500:]}")
     expect(not between, f"no command has {list(between)}")
     return everything
 
