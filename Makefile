@@ -188,12 +188,13 @@ molecule: stage parts ## the whole fleet on hosts with real systemd; SCENARIO=na
 
 # The other scenarios of a deep run.
 OTHER_SCENARIOS := molecule-gateway molecule-legionio molecule-tls molecule-airgap molecule-distros molecule-tags molecule-peers molecule-cluster \
-	molecule-situations molecule-tutorials molecule-upgrade
+	molecule-situations molecule-tutorials molecule-kills molecule-upgrade
 .PHONY: $(OTHER_SCENARIOS)
 $(OTHER_SCENARIOS):
 	@$(MAKE) --no-print-directory molecule SCENARIO=$(@:molecule-%=%)
-# The scenario upgrades to an Ollama that cannot run models.
-molecule-upgrade: parts-ollama ## upgrade and roll back a fleet under load; about an hour
+# The scenarios use another version of Ollama, which cannot run models.
+molecule-upgrade: parts-ollama ## upgrade and roll back a fleet under load
+molecule-kills: parts-ollama ## kill twenty runs of provision_fleet, and check that the next run completes each
 
 .PHONY: killed-run
 killed-run: parts ## kill `make test` at random moments, and check that the next run works

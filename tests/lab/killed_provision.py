@@ -7,15 +7,17 @@ usage: killed_provision.py ROUNDS SEED HOST PARTS [ARGUMENT...]    the arguments
 
 Each round asks for another state than the one before: another worker and another Ollama (PARTS is the folder that
 upgrade_parts.py makes), another environment of Ollama, another drain timeout, no release kept but the current one, and
-a model that has been removed from the host. So a run has everything to do. SIGKILL ends the run, with all that it
-started on this machine, at a moment between its start and the duration of the last complete run. The next run must
-succeed, the one after that must change nothing, and no partial file, download or unused environment may be left.
+a model that has been removed from the host. So a run has everything to do. Every fifth round begins with a new host
+that has nothing. SIGKILL ends the run, with all processes that the run started on this machine, at a moment between its
+start and the duration of the last complete run of its kind. The next run must succeed, the one after that must change
+nothing, and no partial file, download or unused environment may be left.
 
 Prints a line for each round, and exits with 1 when a round failed. The same seed kills at the same parts of a run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -27,7 +29,14 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
+from services import podman
+
 PLAYBOOK = "legionio.ollama.provision_fleet"
+CREATE = Path(__file__).resolve().parents[2] / "extensions/molecule/shared/create.yml"
+#: The name of the container of a host of the scenario.
+CONTAINER = "legionio-kills-{host}"
+#: Each round with this number or a multiple begins with a bare host.
+BARE_EVERY = 5
 #: Seconds that any run may take.
 PATIENCE = 1200.0
 #: What a killed run may not leave, as a shell script for the host that prints each thing found.
@@ -79,8 +88,6 @@ class Rounds:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A group of its own, so that all of it can be killed.
-            start_new_session=True,
         )
 
     def complete(self, odd: bool) -> tuple[float, str]:
@@ -101,10 +108,17 @@ class Rounds:
             run.communicate(timeout=after)
             return None
         except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
+            kill_tree(run.pid)
             said, _nothing = run.communicate()
             tasks = re.findall(r"^TASK \[(.*?)\]", said, re.MULTILINE)
             return tasks[-1] if tasks else "the start"
+
+    def make_bare(self) -> None:
+        """Replace the host by a new one that has nothing."""
+        container = CONTAINER.format(host=self._host)
+        subprocess.run([*podman(), "rm", "--force", "--time", "0", container], check=True, capture_output=True)
+        command = ["ansible-playbook", *self._arguments, str(CREATE)]
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
     def on_host(self, script: str) -> str:
         """Run a script on the host as root; return what it printed."""
@@ -119,20 +133,44 @@ class Rounds:
         return done.stdout.partition(">>\n")[2].strip()
 
 
+def kill_tree(root: int) -> None:
+    """Kill a process and all that it started, also in other sessions: Ansible gives its workers sessions of their own.
+
+    A process is stopped before its children are listed, so that it starts none meanwhile.
+    """
+    found, left = [], [root]
+    while left:
+        process = left.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGSTOP)
+            found.append(process)
+            listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], stdout=subprocess.PIPE, check=False)
+            left.extend(int(child) for child in listed.stdout.split())
+    for process in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
 def main() -> int:
     rounds, seed, host, parts, *arguments = sys.argv[1:]
     draw = random.Random(int(seed))
     runs = Rounds(host, Path(parts), arguments)
-    length, _said = runs.complete(odd=False)
+    # Seconds of a complete run, from a bare host and from the other state.
+    lengths = dict.fromkeys((True, False), runs.complete(odd=False)[0])
     failed = hit = 0
     for number in range(1, int(rounds) + 1):
-        odd = bool(number % 2)
-        runs.on_host("ollama rm all-minilm:latest")
-        after = draw.uniform(0.05, 0.95) * length
+        odd, bare = bool(number % 2), number % BARE_EVERY == 0
+        if bare:
+            runs.make_bare()
+        else:
+            runs.on_host("ollama rm all-minilm:latest")
+        after = draw.uniform(0.05, 0.95) * lengths[bare]
         task = runs.killed(odd, after)
         hit += task is not None
         try:
-            length, _said = runs.complete(odd)
+            seconds, _said = runs.complete(odd)
+            if not bare:
+                lengths[False] = seconds
             _seconds, again = runs.complete(odd)
             assert re.search(r"changed=0 .*failed=0", again), f"the second run changed something:\n{again[-4000:]}"
             left = runs.on_host(LEFT)
@@ -141,7 +179,8 @@ def main() -> int:
         except AssertionError as error:
             failed += 1
             outcome = f"FAILED: {error}"
-        print(f"round {number}: killed after {after:.0f} s at {task or 'no task: it had ended'}; {outcome}", flush=True)
+        begun, where = "a bare host" if bare else "the other state", task or "no task: it had ended"
+        print(f"round {number}: {begun}, killed after {after:.0f} s at {where}; {outcome}", flush=True)
     print(f"{rounds} runs, {hit} killed in the middle, {failed} not repaired (seed {seed})")
     return 1 if failed or not hit else 0
 

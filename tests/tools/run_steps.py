@@ -114,12 +114,13 @@ if DEEP:
             ("peers", 8.0),
             ("cluster", 40.0),
             ("situations", 25.0),
-            ("tutorials", 12.0),
+            ("tutorials", 15.0),
         )
     )
     STEPS += (Step("execution-environment", 4.0, needs=("parts",)),)
     STEPS += (Step("killed-run", 15.0, needs=("molecule-airgap",)),)  # which it kills, too
-    STEPS += (Step("molecule-upgrade", 90.0, needs=("parts", "parts-ollama")),)
+    STEPS += (Step("molecule-upgrade", 45.0, needs=("parts", "parts-ollama")),)
+    STEPS += (Step("molecule-kills", 60.0, needs=("parts", "parts-ollama")),)
 
 
 def say(text: str) -> None:
