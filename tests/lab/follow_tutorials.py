@@ -222,11 +222,9 @@ def follow(tutorial: Tutorial, page: str, between: dict[str, Callable[[Tutorial]
             for command in text.replace("\\\n", " ").strip().splitlines():
                 for part in [part for part in between if part in command]:
                     between.pop(part)(tutorial)
-                in_clone = command == "make build"
-                build = tutorial.folder / "build"
-                shown = tutorial.type(
-                    f"{command} LEGIONIO_BUILD={build}" if in_clone else command, ROOT if in_clone else None
-                )
+                # The pages name the archive relative to the clone, where it does not belong.
+                placed = command.replace("build/dist", str(tutorial.folder / "build/dist"))
+                shown = tutorial.type(placed, ROOT if "ansible-galaxy collection build" in command else None)
                 everything += shown
         elif language == "sh":
             shown = tutorial.on("gpu-01", tutorial.placed(text))

@@ -27,6 +27,7 @@ PART, UPGRADE = "tests/lab/parts/ollama.sh", "tests/lab/upgrade_parts.py"
 
 _VERSION = re.compile(r"^(\s*ollama_server_version: *[\"']?)[0-9]+\.[0-9]+\.[0-9]+", re.MULTILINE)
 _CHECKSUM = re.compile(r"^(\s*ollama_server_checksum: *[\"']?sha256:)[0-9a-f]{64}", re.MULTILINE)
+_SUMS = re.compile(rf"({re.escape(RELEASES)}/v)[0-9]+\.[0-9]+\.[0-9]+(?=/sha256sum\.txt)")
 
 
 def checksum_of(sums: str, name: str) -> str:
@@ -41,8 +42,8 @@ def checksum_of(sums: str, name: str) -> str:
 
 
 def bumped(text: str, version: str, checksum: str) -> str:
-    """Return a file with variables of the role ollama_server, with another version and checksum."""
-    text = _VERSION.sub(rf"\g<1>{version}", text)
+    """Return a file with variables of the role ollama_server, with another version, checksum and list of checksums."""
+    text = _SUMS.sub(rf"\g<1>{version}", _VERSION.sub(rf"\g<1>{version}", text))
     return _CHECKSUM.sub(rf"\g<1>{checksum}", text)
 
 

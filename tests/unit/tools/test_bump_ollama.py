@@ -37,6 +37,11 @@ def test_placeholder_of_a_page_stays() -> None:
     assert bump_ollama.bumped(text, "0.25.1", AMD64) == text.replace("0.24.0", "0.25.1")
 
 
+def test_tutorial_names_the_list_of_checksums_of_its_version() -> None:
+    text = (ROOT / "docs/tutorial-one-node.md").read_text()
+    assert f"{bump_ollama.RELEASES}/v7.25.1/sha256sum.txt" in bump_ollama.bumped(text, "7.25.1", AMD64)
+
+
 def test_file_without_the_variable_is_refused(tmp_path: Path, sums: str) -> None:
     path = tmp_path / "fleet.yml"
     path.write_text("ollama_server_version: '{{ wanted }}'\n")
