@@ -23,10 +23,13 @@ PARTS = {
     "Begin": ("quickstart", "tutorial-one-node", "tutorial-three-nodes"),
     "Do": ("how-to", "mirror", "fleet", "gateway", "legionio", "progress", "operations"),
     "Look up": (
-        *("playbooks", "configuration", "log-events", "errors"),
+        *("playbooks", "configuration", "log-events", "errors", "reference"),
         *("wire-protocol", "consistency", "compatibility", "performance"),
     ),
-    "Understand": ("architecture", "life-of-a-request", "life-of-a-blob", "scheduling", "security", "decisions"),
+    "Understand": (
+        *("guarantees", "architecture", "life-of-a-request", "life-of-a-blob"),
+        *("scheduling", "security", "decisions"),
+    ),
 }
 
 #: Pages of docs/ that the site leaves out: it has an index of its own.
