@@ -114,7 +114,7 @@ options:
     description:
       - Other nodes that may have the blobs, each as V(host), V(host:port) or V([IPv6]:port). The default port is V(11480). The list may contain the node
         itself.
-      - The module gets the pieces of blobs of more than 4 MiB from nodes that have the blob or are importing it, and from the mirror if no node has the
+      - The module gets the pieces of blobs of 4 MiB or more from nodes that have the blob or are importing it, and from the mirror if no node has the
         piece. It verifies each piece by the list of pieces from M(legionio.ollama.ollama_s3_publish), and the whole blob by its digest.
       - A node sends blobs to others with the service that the role P(legionio.ollama.ollama_models#role) installs (C(ollama_models_peers)).
       - A node that cannot be reached costs some seconds. A node that sends wrong bytes is named in RV(peers) and in a warning, and is not asked again.

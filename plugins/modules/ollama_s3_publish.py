@@ -79,7 +79,7 @@ options:
     type: bytes
   pieces:
     description:
-      - Whether to add missing lists of pieces to the mirror, for blobs of more than 4 MiB. Nodes need the lists to send blobs to each other
+      - Whether to add missing lists of pieces to the mirror, for blobs of 4 MiB or more. Nodes need the lists to send blobs to each other
         (O(legionio.ollama.ollama_s3_import#module:peers)).
       - For the list of a blob that is in the mirror already, the module reads the blob's file once.
     type: bool
