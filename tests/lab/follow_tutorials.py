@@ -67,12 +67,15 @@ class Tutorial:
     """A reader: a folder with the files of the pages, and a terminal.
 
     :param addresses: the address of each host.
+    :ivar places: what a reader replaces in the texts of the pages, with the replacement.
+    :ivar checksums: the SHA-256 of Ollama's archive, by version.
     """
 
     def __init__(self, state: Path, addresses: dict[str, str]) -> None:
         self.addresses = addresses
         self.folder = state / "tutorial"
         self.places: dict[str, str] = {}
+        self.checksums: dict[bytes, str] = {}
         self._home = state / "home"
         self._ssh = state / "ssh_config"
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -194,7 +197,7 @@ def start_mirror(tutorial: Tutorial) -> None:
         # This machine does not know the names of the hosts; the hosts do.
         "broker_host: gpu-01": f"broker_host: {tutorial.addresses['gpu-01']}",
     }
-    tutorial.write("checksum", checksums[NEXT])
+    tutorial.checksums = checksums
 
 
 def changed(shown: str) -> int:
@@ -252,15 +255,38 @@ def make_key(tutorial: Tutorial) -> None:
     tutorial.places["KEY"] = re.search(r"\bflg_\S+", shown)[0]
 
 
-def newer_version(tutorial: Tutorial) -> None:
+def set_version(tutorial: Tutorial, version: bytes, former: bytes) -> None:
     """Change version and checksum of Ollama."""
     path = tutorial.folder / "group_vars/all/fleet.yml"
-    text = path.read_text().replace(VERSION.decode(), NEXT.decode())
-    path.write_text(
-        re.sub(
-            r"sha256:[0-9a-f]{64}(?=   # of the archive)", f"sha256:{(tutorial.folder / 'checksum').read_text()}", text
-        )
-    )
+    text = path.read_text().replace(former.decode(), version.decode())
+    checksum = tutorial.checksums[version]
+    path.write_text(re.sub(r"sha256:[0-9a-f]{64}(?=   # of the archive)", f"sha256:{checksum}", text))
+
+
+def newer_version(tutorial: Tutorial) -> None:
+    """Set the version to upgrade to."""
+    set_version(tutorial, NEXT, VERSION)
+
+
+def see_upgrade(tutorial: Tutorial) -> None:
+    """Check that the nodes have the newer version."""
+    versions = {tutorial.on(host, "ollama --version") for host in ("gpu-01", "gpu-02", "gpu-03")}
+    expect(all(NEXT.decode() in version for version in versions), f"after the upgrade the versions are {versions}")
+
+
+def older_version(tutorial: Tutorial) -> None:
+    """Set the version that the nodes went back to."""
+    versions = {tutorial.on(host, "ollama --version") for host in ("gpu-01", "gpu-02", "gpu-03")}
+    expect(all(VERSION.decode() in version for version in versions), f"after the rollback the versions are {versions}")
+    set_version(tutorial, VERSION, NEXT)
+
+
+def forget_node(tutorial: Tutorial) -> None:
+    """Remove the removed node from the inventory, after a look at the host."""
+    left = tutorial.on("gpu-03", "sudo find /opt/legionio /opt/ollama /var/lib/ollama /etc/legionio 2>/dev/null; true")
+    expect(not left, f"the removed node has {left}")
+    path = tutorial.folder / "hosts.ini"
+    path.write_text(re.sub(r"^gpu-03\b.*\n", "", path.read_text(), flags=re.MULTILINE))
 
 
 class Load(threading.Thread):
@@ -324,11 +350,12 @@ def main() -> None:
             "legionio.ollama.publish_models": append_secret,
             "legionio.ollama.drain_fleet": begin_load,
             "legionio.ollama.upgrade_fleet": newer_version,
+            "legionio.ollama.rollback_fleet": see_upgrade,
+            "legionio.ollama.remove_fleet": older_version,
+            "legionio.ollama.provision_fleet -i hosts.ini --ask-vault-pass --diff": forget_node,
         },
     )
     loads[0].end()
-    versions = {tutorial.on(host, "ollama --version") for host in ("gpu-01", "gpu-02", "gpu-03")}
-    expect(all(NEXT.decode() in version for version in versions), f"the versions are {versions}")
     for playbook in ("provision_broker", "provision_fleet", "provision_gateway"):
         again = tutorial.type(f"ansible-playbook legionio.ollama.{playbook} -i hosts.ini --ask-vault-pass")
         expect(changed(again) == 0, f"a second run of {playbook} changes something:\n{again[-3000:]}")
