@@ -181,3 +181,10 @@ def test_allows_keeps_no_long_name_in_memory() -> None:
         model_of({"model": "x" * 2000})
     assert caught.value.status == 404
     assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("document", [{}, {"model": " "}, {"model": 5}])
+def test_model_of_a_request_without_a_model_is_refused_with_the_code_of_openai(document: dict[str, object]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        model_of(document)
+    assert (caught.value.status, caught.value.code) == (400, "missing_required_parameter")

@@ -88,7 +88,7 @@ def model_of(document: dict[str, Any]) -> str:
     # When Ollama's command line asks for the capabilities of a model, it sends an empty "model" and the name in "name".
     model = document.get("model") or document.get("name")
     if not isinstance(model, str) or not model.strip():
-        raise GatewayError(400, "model_missing", "model is required, as a text")
+        raise GatewayError(400, "missing_required_parameter", "model is required, as a text")
     if len(model) > LONGEST_MODEL:
         raise GatewayError(404, "model_not_found", f"no node serves the model {model[:200]!r}, and more characters")
     return model
