@@ -9,6 +9,7 @@ For each role, and each option of `meta/argument_specs.yml`:
   it is required;
 - its name begins with the role's name, and its default fits its type and choices;
 - something in the role uses it, and the role's README names it (or its family, as `<role>_s3_*`);
+- the default that the README's table has for it is that of `defaults/main.yml`;
 - every variable that looks like one of the role's is declared: `<role>_*` as an option, `__<role>_*` where it is set.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import yaml
 
@@ -67,7 +68,44 @@ def role_offences(role: Path) -> Iterator[str]:
             yield f"{name} is used by nothing in the role"
         if name not in readme and not any(name.startswith(family) for family in families):
             yield f"{name} is not in the README"
+    yield from table_offences(readme, defaults)
     yield from undeclared(role, set(options))
+
+
+def table_offences(readme: str, defaults: dict[str, Any]) -> Iterator[str]:
+    """Defaults in the README's table that are not those of `defaults/main.yml`.
+
+    A cell has a value for each variable of its row, or one for all of them. A cell of words, or an empty cell, stands
+    for a default that is empty, a mapping, or computed from other variables.
+    """
+    for table in re.findall(r"^\| variable \| default \|.*\n\|[-| ]+\|\n((?:\|.*\n?)+)", readme, re.MULTILINE):
+        for names, shown, text in re.findall(r"^\|(.+?)\|(.*?)\|(.*)\|$", table, re.MULTILINE):
+            variables = re.findall(r"`(\w+)`", names)
+            values = cell_values(shown)
+            if len(values) not in (1, len(variables)):
+                yield f"the README has {len(values)} defaults for {', '.join(variables)}"
+                continue
+            pairs = list(zip(variables, values * len(variables) if len(values) == 1 else values))
+            # `with <variable> (<default>)`
+            pairs += re.findall(r"`(\w+)` \(`([^`]+)`\)", text)
+            for name, value in pairs:
+                if name in defaults and not shows(value, defaults[name]):
+                    yield f"{name} defaults to {defaults[name]!r}, and the README has {value or 'no value'}"
+
+
+def cell_values(cell: str) -> list[Optional[str]]:
+    """The values of a cell, each between backticks, or None for `none`; one None for words and for an empty cell."""
+    value = r"(?:`[^`]+`|none)"
+    if not re.fullmatch(rf" {value}(?:, {value})* ", cell):
+        return [None]
+    return [None if part == "none" else part.strip("`") for part in re.findall(value, cell)]
+
+
+def shows(value: Optional[str], default: Any) -> bool:
+    if value is None:
+        return default in ("", [], None) or isinstance(default, dict) or (isinstance(default, str) and "{{" in default)
+    parsed = yaml.safe_load(value)
+    return value == default or (parsed == default and isinstance(parsed, bool) == isinstance(default, bool))
 
 
 def default_offences(name: str, option: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:

@@ -82,6 +82,35 @@ def test_each_slip_is_named(
     assert any(offence in line for line in found), found
 
 
+TABLE = """
+| variable | default | |
+|---|---|---|
+| `web_port`, `web_mode` | `80`, `fast` | with `web_tls_port` |
+| `web_tls_cert` | that of the key | |
+"""
+
+
+@pytest.mark.parametrize(
+    "old, new, offence",
+    [
+        ("", "", None),
+        ("`80`", "`81`", "web_port defaults to 80, and the README has 81"),
+        ("`80`", "none", "web_port defaults to 80, and the README has no value"),
+        ("`80`, `fast`", "the usual ones", "web_port defaults to 80, and the README has no value"),
+        ("`80`, `fast`", "`fast`", "web_port defaults to 80, and the README has fast"),
+        ("`80`, `fast`", "`80`, `fast`, `slow`", "the README has 3 defaults for web_port, web_mode"),
+        ("that of the key", "`a`", "web_tls_cert defaults to '{{ web_key }}', and the README has a"),
+        ("`web_tls_port`", "`web_mode` (`slow`)", "web_mode defaults to 'fast', and the README has slow"),
+    ],
+)
+def test_a_default_of_the_table_is_compared(
+    plant: Callable[[dict[str, str]], Path], old: str, new: str, offence: str | None
+) -> None:
+    readme = GOOD["roles/web/README.md"] + TABLE.replace(old, new)
+    found = list(role_variables.offences(plant({**GOOD, "roles/web/README.md": readme})))
+    assert found[:1] == ([] if offence is None else [f"roles/web: {offence}"])
+
+
 def test_an_option_of_another_name_is_found(plant: Callable[[dict[str, str]], Path]) -> None:
     files = {name: text.replace("web_key", "site_key") for name, text in GOOD.items()}
     assert "roles/web: site_key does not begin with web_" in list(role_variables.offences(plant(files)))
