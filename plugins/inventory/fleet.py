@@ -44,12 +44,16 @@ options:
     type: str
     default: fleet
   keyed_groups:
-    description: Groups made from variables. By default, one group for each model, each state, and each version of the worker. A worker of lex-ollama does
-      not tell its version, so its node is in C(worker_unknown).
+    description:
+      - Groups made from variables. By default, one group for each model and each lane that a node serves, for each state, and for each version of the worker.
+      - Ansible replaces each character of a name that no group can have by V(_). So the nodes that serve the lane C(llm.request.ollama.chat.llama3) are in
+        the group C(lane_llm_request_ollama_chat_llama3).
+      - A worker of lex-ollama does not tell its version, so its node is in C(worker_unknown).
     type: list
     elements: dict
     default:
       - {key: fleet_models, prefix: model}
+      - {key: "fleet_lanes | selectattr('status', 'equalto', 'available') | map(attribute='queue') | list", prefix: lane}
       - {key: fleet_state, prefix: state}
       - {key: fleet_worker_version or 'unknown', prefix: worker}
   broker_url:
@@ -80,6 +84,8 @@ cache_connection: ~/.cache/fleet-inventory
 cache_timeout: 300
 # List the nodes with the model:
 #   ansible-inventory -i fleet.yml --graph model_llama3
+# List the nodes that serve the lane llm.request.ollama.chat.llama3:
+#   ansible-inventory -i fleet.yml --graph lane_llm_request_ollama_chat_llama3
 # List the live hosts of another inventory that cannot serve all of their lanes:
 #   ansible -i hosts.yml -i fleet.yml state_degraded --list-hosts
 

@@ -105,6 +105,9 @@ def test_inventory_of_live_nodes_has_their_variables_and_groups(
     assert found["state_degraded"]["hosts"] == found["wide"]["hosts"] == ["gpu-01", "gpu-02"]
     assert found["model_smollm2_135m"]["hosts"] == ["gpu-01", "gpu-02"]
     assert found["worker_1_0_0"]["hosts"] == ["gpu-01", "gpu-02"]
+    # Both nodes serve one of their two lanes.
+    (served,) = {name for name in found if name.startswith("lane_")}
+    assert found[served]["hosts"] == ["gpu-01", "gpu-02"]
     variables = found["_meta"]["hostvars"]["gpu-01"]
     assert variables["fleet_models"] == [CHAT_MODEL]
     assert variables["fleet_worker_version"] == "1.0.0"
