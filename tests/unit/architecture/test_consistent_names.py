@@ -74,6 +74,23 @@ def misnamed(names: Collection[str], mirror: Collection[str] = MIRROR) -> list[s
     return found
 
 
+#: Variables of an installed service that a role lacks; the page has the reasons.
+ABSENT: dict[str, set[str]] = {
+    "fleet_worker": set(),
+    "fleet_gateway": {"release"},
+    "ollama_server": {"memory_max", "config", "log_format", "log_level"},
+}
+
+
+def test_each_installed_service_has_the_variables_of_the_table_but_for_the_named_ones() -> None:
+    page = (ROOT / "docs/consistency.md").read_text()
+    (row,) = re.findall(r"^\| an installed service \|(.*)\|(.*)\|$", page, re.MULTILINE)
+    common = set(re.findall(r"`(\w+)`", row[0]))
+    found = variables()
+    assert {role: common - set(found[role]) for role in ABSENT} == ABSENT
+    assert [name for names in ABSENT.values() for name in names if f"`{name}`" not in row[1]] == []
+
+
 def test_each_module_documents_the_code_of_its_failures() -> None:
     assert {module: without_code(documentation(module, "RETURN")) for module in MODULES} == dict.fromkeys(MODULES, "")
 
