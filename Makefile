@@ -115,7 +115,7 @@ integration-fleet: stage parts parts-ollama ## integration tests of the worker a
 	@$(IN_STAGE) pytest tests/integration/fleet tests/integration/wire --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-gateway
-integration-gateway: stage parts parts-clients ## integration tests of the gateway: its clients, and its page in a browser
+integration-gateway: stage parts parts-clients ## integration tests of the gateway: its clients, and its page in a browser; the search of the site
 	@$(IN_STAGE) pytest tests/integration/gateway --junitxml=$(REPORTS)/$@.xml $(PYTEST_ARGS)
 
 .PHONY: integration-mirror

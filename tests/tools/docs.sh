@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Render the guides, and the reference of modules, plugins and roles, to web pages in build/docs/html. A warning is an error.
+# Render the guides, and the reference of modules, plugins and roles, to web pages in FOLDER/html. A warning is an error.
 #
-# usage: in-stage.sh tests/tools/docs.sh
+# usage: in-stage.sh tests/tools/docs.sh [FOLDER]    (build/docs without a folder)
 set -euo pipefail
 
-site=$LEGIONIO_BUILD/docs
+site=${1:-$LEGIONIO_BUILD/docs}
 venv=$("$(dirname "$0")/venv.sh" tests/requirements-docs.txt)
 rm -rf "$site"
 mkdir -p "$site"
