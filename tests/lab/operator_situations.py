@@ -206,6 +206,20 @@ def changed_worker_root(fleet: Fleet, _directory: Path) -> None:
     on("node1", "rm -r /opt/moved")
 
 
+def changed_lanes(fleet: Fleet, _directory: Path) -> None:
+    """Another list of lanes and another limit, and back. The worker reloads; its process stays."""
+    run = "systemctl show --property=InvocationID --value fleet-worker"
+    before = on("node1", run)
+    lanes, limit = [{"type": "chat", "model": "smollm2:135m"}], {"smollm2:135m": 1}
+    fleet.changes("one lane, and a limit", fleet_worker_lanes=lanes, fleet_worker_model_concurrency=limit)
+    expect(on("node1", run) == before, "the worker was restarted, and a reload is enough")
+    reloads = f"journalctl --unit fleet-worker _SYSTEMD_INVOCATION_ID={before} --grep 'event=reloaded' --output cat"
+    expect(len(on("node1", reloads).splitlines()) == 1, "the worker has not reloaded once")
+    fleet.changes("the lanes of the inventory")
+    expect(on("node1", run) == before, "the worker was restarted on the way back")
+    expect(len(on("node1", reloads).splitlines()) == 2, "the worker has not reloaded twice")
+
+
 def full_disk_and_downgrade(fleet: Fleet, directory: Path) -> None:
     """A newer Ollama that finds no room, then finds room, and the way back to the older one."""
     cache = Path(os.environ["LEGIONIO_CACHE"])
@@ -283,6 +297,7 @@ SITUATIONS: tuple[Callable[[Fleet, Path], None], ...] = (
     rotated_s3_keys,
     moved_models_path,
     changed_worker_root,
+    changed_lanes,
     full_disk_and_downgrade,
     two_ollamas,
 )
