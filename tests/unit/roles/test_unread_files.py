@@ -38,11 +38,21 @@ WORKER = {
 
 
 def unread(
-    tools: Path, *paths: Path, started: int, active: int = 0, changed: int = 0, state: str = "active", **env: str
+    tools: Path,
+    *paths: Path,
+    started: int,
+    active: int = 0,
+    changed: int = 0,
+    state: str = "active",
+    stale: str = "no",
+    **env: str,
 ) -> list[str]:
-    """Ask the script about a unit that was started, became active and changed its state, in microseconds since 1970."""
+    """Ask the script about a unit that was started, became active and changed its state, in microseconds since 1970.
+
+    :param stale: systemd's answer to the question whether the unit's files are other ones than those that it has read.
+    """
     for name, text in {
-        "systemctl": f"echo {state}",
+        "systemctl": f'case "$*" in *NeedDaemonReload*) echo {stale};; *) echo {state};; esac',
         "busctl": f'case "$*" in *ExecMainStartTimestamp*) echo t {started};; *ActiveEnterTimestamp*) echo t'
         f" {active or started};; *) echo t {changed or active or started};; esac",
     }.items():
@@ -131,6 +141,35 @@ def test_nothing_is_printed_of_a_unit_that_does_not_run(tmp_path: Path, tools: P
     (tmp_path / "new").write_text("")
     assert unread(tools, tmp_path / "new", started=1, state="failed") == []
     assert unread(tools, tmp_path / "new", started=0) == []
+
+
+UNIT = Path("/etc/systemd/system/fleet-worker.service")
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "active"])
+def test_unit_file_that_systemd_has_not_read_is_printed_whenever_the_process_started(tools: Path, state: str) -> None:
+    """A start, also one by systemd after a crash, uses the unit in the memory of systemd."""
+    started = microseconds() if state == "active" else 0
+    assert unread(tools, UNIT, started=started, state=state, stale="yes") == [str(UNIT)]
+    assert unread(tools, UNIT, started=started, state=state, stale="no") == []
+    # Who asks about other files alone learns nothing about the unit.
+    assert unread(tools, started=started, state=state, stale="yes") == []
+
+
+@pytest.mark.parametrize(
+    "role, files, unit, options",
+    [
+        ("ollama_server", "__ollama_server_unit_files", "ollama", {}),
+        ("fleet_worker", "__fleet_worker_worker_files", "fleet-worker", WORKER),
+        ("fleet_worker", "__fleet_worker_updates_files", "fleet-worker-updates", WORKER),
+        ("fleet_gateway", "__fleet_gateway_files", "fleet-gateway", {"__fleet_gateway_release_path": "/opt/x"}),
+        ("ollama_models", "__ollama_models_peers_files", "ollama-blobs", {}),
+    ],
+)
+def test_every_role_asks_about_the_unit_that_it_writes(
+    evaluate: Any, role: str, files: str, unit: str, options: dict[str, Any]
+) -> None:
+    assert f"/etc/systemd/system/{unit}.service" in evaluate(role, files, **options)
 
 
 def test_file_read_by_a_reload_is_printed_only_when_it_is_newer_than_that(tmp_path: Path, tools: Path) -> None:
