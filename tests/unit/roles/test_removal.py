@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.template import trust_as_template
+from task_files import tasks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "roles/ollama_server/files/mounted_directories.sh"
@@ -169,6 +170,19 @@ def test_release_that_runs_or_ran_before_is_removed_last(
     if changes:
         variables[f"__{role}_current"] = {"stat": {"lnk_target": "releases/runs"}}
     assert sorted(gone(evaluate, role, **variables)) == sorted(["a", "back", "runs"][:removed])
+
+
+@pytest.mark.parametrize("role, name", [("ollama_server", "running"), ("fleet_worker", "current_now")])
+def test_upgrade_keeps_the_release_that_its_message_offers(evaluate: Any, role: str, name: str) -> None:
+    """A question to a model, or the verification, may fail after the role has removed releases."""
+    (included,) = (
+        task
+        for task in tasks_of(yaml.safe_load((ROOT / "playbooks/tasks/change_node.yml").read_text()))
+        if task.get("ansible.builtin.include_role") == {"name": f"legionio.ollama.{role}"}
+    )
+    variables = links(role, f"__{role}_{name}", RELEASES, kept=1, checking=False, changes=True)
+    variables[f"__{role}_current"] = {"stat": {"lnk_target": "releases/runs"}}
+    assert sorted(gone(evaluate, role, **variables, **included["vars"])) == ["a", "back"]
 
 
 @pytest.mark.parametrize("checking", [False, True])
