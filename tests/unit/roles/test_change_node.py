@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the legionio.ollama authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What upgrade_fleet and rollback_fleet do about a failed node, whose worker continues only if nothing changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from ansible.template import trust_as_template
+from task_files import ROOT, tasks_of
+
+TASKS = {
+    task["name"]: task
+    for task in tasks_of(yaml.safe_load((ROOT / "playbooks/tasks/change_node.yml").read_text()))
+    if "name" in task
+}
+RELEASES = {"server": "a", "worker": "w"}
+
+
+def expression(value: Any) -> Any:
+    return trust_as_template("{{ " + value + " }}")
+
+
+@pytest.mark.parametrize(
+    "drained, links, before, now, state",
+    [
+        (True, ["a", "w"], {"stdout": "1"}, "1", "started"),
+        (True, ["b", "w"], {"stdout": "1"}, "1", "stopped"),
+        (True, ["a", "x"], {"stdout": "1"}, "1", "stopped"),
+        # Ollama has the same release and other settings.
+        (True, ["a", "w"], {"stdout": "1"}, "2", "stopped"),
+        (False, ["a", "w"], {"stdout": "1"}, "2", "stopped"),
+        (False, ["a", "w"], {"stdout": "1"}, "1", None),
+        # The run failed before Ollama's turn, or does not change Ollama.
+        (True, ["a", "w"], {}, "2", "started"),
+        (True, ["a", "w"], {"skipped": True}, "2", "started"),
+    ],
+)
+def test_worker_continues_only_in_front_of_the_same_ollama(
+    evaluate: Any, drained: bool, links: list[str], before: dict[str, Any], now: str, state: Any
+) -> None:
+    task = TASKS["Start the worker again, or stop it"]
+    restarted = TASKS["Record whether Ollama was started again"]["ansible.builtin.set_fact"]
+    known: dict[str, Any] = {
+        "__change_fleet_before": RELEASES,
+        "__change_fleet_drained": drained,
+        "__change_fleet_links": {"results": [{"stdout": f"releases/{link}"} for link in links]},
+        "__change_fleet_ollama_before": before,
+        "__change_fleet_ollama_now": {"stdout": now},
+        **{name: trust_as_template(text) for name, text in {**task["vars"], **restarted}.items()},
+    }
+    assert evaluate("ollama_server", "due", due=expression(task["when"]), **known) is (state is not None)
+    wanted = trust_as_template(task["ansible.builtin.systemd_service"]["state"])
+    assert state is None or evaluate("ollama_server", "wanted", wanted=wanted, **known) == state
+
+
+def test_process_of_ollama_is_read_right_before_and_after_its_change() -> None:
+    names = list(TASKS)
+    assert names.index("Read which process of Ollama runs") + 1 == names.index("Change Ollama")
+    before, now = (TASKS[f"Read which process of Ollama runs{end}"] for end in ("", " now"))
+    assert before["ansible.builtin.command"] == now["ansible.builtin.command"]
+    assert before["check_mode"] is now["check_mode"] is False
