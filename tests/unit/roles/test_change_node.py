@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -63,3 +64,37 @@ def test_process_of_ollama_is_read_right_before_and_after_its_change() -> None:
     before, now = (TASKS[f"Read which process of Ollama runs{end}"] for end in ("", " now"))
     assert before["ansible.builtin.command"] == now["ansible.builtin.command"]
     assert before["check_mode"] is now["check_mode"] is False
+
+
+@pytest.mark.parametrize(
+    "before, after, noted, records",
+    [
+        ("aw", "bx", None, True),
+        ("aw", "aw", None, False),
+        # The run continues an upgrade that ended before Ollama, between Ollama and worker, or before a rollback.
+        ("aw", "bx", ("aw", "bx"), False),
+        ("bw", "bx", ("aw", "bx"), False),
+        # The upgrade before this one wanted other releases.
+        ("bx", "cx", ("aw", "bx"), True),
+        # provision_fleet has changed the node to other releases since that upgrade to the same ones.
+        ("cx", "bx", ("aw", "bx"), True),
+        ("by", "bx", ("aw", "bx"), True),
+    ],
+)
+def test_record_is_kept_only_by_a_run_that_continues(
+    evaluate: Any, before: str, after: str, noted: Any, records: bool
+) -> None:
+    def parts(names: str) -> dict[str, str]:
+        return dict(zip(("server", "worker"), names))
+
+    task = TASKS["Record the releases to go back to"]
+    text = json.dumps({"run": "10:00", "from": parts(noted[0]), "to": parts(noted[1])}) if noted else ""
+    known = {
+        "__change_fleet_records": True,
+        "__change_fleet_before": parts(before),
+        "__change_fleet_after": parts(after),
+        "__change_fleet_noted": {"stdout": text},
+        **{name: trust_as_template(value) for name, value in task["vars"].items()},
+    }
+    conditions = [f"({condition})" for condition in task["when"]]
+    assert evaluate("ollama_server", "due", due=expression(" and ".join(conditions)), **known) is records
