@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ._mirror.peers.signature import SHORTEST_SECRET, RequestSigner
+from ._ollama.errors import CollectionError
 from ._ollama.json_text import read_json
 from .busy_worker import BusyWorker
 from .http_server import BlobServer
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = read_json(Path(arguments[0]).read_text(encoding="utf-8"))
         server = _server(config)
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (OSError, KeyError, IndexError, TypeError, ValueError, CollectionError) as error:
         sys.stderr.write(f"The blob server cannot start: {type(error).__name__}: {error}\n")
         return EXIT_CONFIG if not isinstance(error, OSError) else 1
     host, port = server.server_address[:2]

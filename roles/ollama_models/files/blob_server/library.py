@@ -22,7 +22,7 @@ from ._ollama.digests import blob_file_name
 from ._ollama.errors import CollectionError
 from ._ollama.manifests import Manifest
 from ._ollama.names import ModelName
-from ._ollama.patterns import matches_any
+from ._ollama.patterns import NamePattern, matches_any
 from ._ollama.store import Store, StoreSettings
 
 #: Seconds until the library reads the manifests again; less for a blob that they do not name, which may be new.
@@ -56,11 +56,14 @@ class Library:
     """The shared blobs of one store. Several threads use it.
 
     :param models: patterns of the shared models.
+    :raises InvalidNameError: for a pattern that no name can match.
     """
 
     def __init__(self, path: str, models: Sequence[str]) -> None:
         self._path = path
         self._models = tuple(models)
+        for pattern in self._models:
+            NamePattern.parse(pattern)
         self._lock = threading.Lock()
         self._sizes: dict[str, int] = {}
         self._read_at = float("-inf")
