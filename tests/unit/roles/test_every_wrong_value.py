@@ -72,6 +72,7 @@ OWN: dict[str, tuple[Any, ...]] = {
         {"a": {}}, {"a": {"pattern": "x"}}, {"a": {"pattern": "x", "definition": 1}}, {"a": 1},
         *({"a": {"pattern": "x", "definition": {}, **wrong}} for wrong in (
             {"pattern": None}, {"pattern": 7}, {"priority": "high"}, {"priority": 1.5}, {"apply_to": ["queues"]},
+            {"apply-to": "exchanges"}, {"apply_to": "nonsense"}, {"vhost": "/"},
         )),
     ),
     "fleet_broker_gateway_username": ("", "fleet-worker"),
