@@ -17,6 +17,7 @@ description:
     as a list, no empty value, and no text with line breaks or other control characters. In a list, a text may be a public key in PEM, which has line breaks.
   - This filter accepts no number as a text, because YAML reads a password C(0123) as 83, and a version C(0.30) as 0.3. Only an option whose name ends with
     C(_memory_max) may be a number of bytes.
+  - The entries of a list of dictionaries are compared with the declarations of their keys, if there are any.
   - The values are not part of the sentences, because they may be secrets.
 positional: options
 options:
@@ -47,8 +48,9 @@ _value:
   sample: ["web_ports must be a list, but is a text"]
 """
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
 #: The texts that Ansible accepts as booleans.
@@ -101,6 +103,24 @@ def problems_of(value: Any, option: Mapping[str, Any]) -> Iterator[str]:
     choices = option.get("choices")
     if choices and any(one not in choices for one in texts):
         yield f"must be one of {', '.join(map(str, choices))}"
+        return
+    if "options" in option:
+        yield from itertools.islice(nested_problems(value if kind == "list" else [value], option["options"]), 1)
+
+
+def nested_problems(entries: Iterable[Mapping[str, Any]], options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the problems of dictionaries whose keys are declared."""
+    for place, entry in enumerate(entries, start=1):
+        unknown = [key for key in entry if key not in options]
+        missing = [key for key, option in options.items() if option.get("required") and entry.get(key) is None]
+        if unknown or missing:
+            yield (
+                f"must have {', '.join(options)} in each entry, but entry {place} has"
+                f" {f'no {missing[0]}' if missing else f'the unknown key {unknown[0]}'}"
+            )
+        for key, one in entry.items():
+            for problem in problems_of(one, options.get(key, {"type": "raw"})):
+                yield f"has in entry {place} a wrong {key}: it {problem}"
 
 
 def is_public_key(value: Any) -> bool:

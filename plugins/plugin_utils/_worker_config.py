@@ -153,7 +153,7 @@ def updates_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "mirror.endpoint_url", "has a user or a password"
     for pattern in config["models"]:
         yield from _refused("models", NamePattern.parse, pattern)
-    yield from _refused("signatures", _signature_policy, config.get("signatures") or {})
+    yield from _signature_problems(config.get("signatures") or {})
     broadcasts = config.get("broadcasts") or {}
     keys = broadcasts.get("keys", ())
     if (broadcasts.get("policy") or (ENFORCE if keys else OFF)) != OFF:
@@ -162,9 +162,14 @@ def updates_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield "broadcasts", "need keys and record where signatures are to be checked"
 
 
-def _signature_policy(signatures: Mapping[str, Any]) -> SignaturePolicy:
+def _signature_problems(signatures: Mapping[str, Any]) -> Iterator[Problem]:
     rules = tuple(SignatureRule(rule["models"], rule["policy"]) for rule in signatures.get("rules", ()))
-    return SignaturePolicy.parse(signatures.get("policy", OFF), rules, signatures.get("keys", ()))
+    policy, keys = signatures.get("policy", OFF), signatures.get("keys", ())
+    found = [problem for rule in rules for problem in _refused("signatures.rules", NamePattern.parse, rule.pattern)]
+    # Without a policy that checks signatures, the worker does not read the keys.
+    if any(mode != OFF for mode in (policy, *(rule.mode for rule in rules))):
+        found += _refused("signatures.keys", KeyRing, keys)
+    yield from found or _refused("signatures", SignaturePolicy.parse, policy, rules, keys)
 
 
 def _refused(key: str, check: Callable[..., Any], *values: Any, **options: Any) -> Iterator[Problem]:

@@ -62,6 +62,20 @@ MEANINGS: dict[str, tuple[Any, ...]] = {
     "_tls_cert": PATHS,
     "_listen": ("9469", "host:99999", "host:{{ port }}"),
 }
+#: Wrong rules of signatures: the name of a mode, a missing or unknown key, a pattern that no model can match.
+RULES: tuple[Any, ...] = tuple(
+    [{"models": "llama3*", "policy": "off"}, {"models": "llama3*", "policy": "off", **wrong}]
+    for wrong in (
+        {"policy": "enforced"},
+        {"policy": False},
+        {"policy": None},
+        {"models": "a/b/c/d"},
+        {"models": 7},
+        {"models": None},
+        {"models": ["llama3*"]},
+        {"keys": []},
+    )
+)
 #: Nested values and those of one option alone.
 OWN: dict[str, tuple[Any, ...]] = {
     "fleet_broker_cluster": ([], ["node2"], ["node1", "node2"], ["node1", "node1", "node2"]),
@@ -111,16 +125,35 @@ OWN: dict[str, tuple[Any, ...]] = {
     "fleet_worker_ollama_host": ("", "gpu", "ftp://gpu", "http://user:pass@gpu", "http://gpu:99999", "http://[::1]:0/x"),
     "fleet_worker_name": ("", "Upper", "ollama", "x-updates", "with space", "per%cent"),
     "fleet_worker_updates_models": ([], [""], ["a/b/c/d"]),
-    "ollama_models_names": ([""], ["a", "a"], ["two words"]),
+    "fleet_worker_updates_signature_keys": (["/etc/keys/models.pub"],),
+    "fleet_worker_updates_signature_rules": RULES,
+    "ollama_models_names": ([""], ["a", "a"], ["two words"], ["a/b/c/d"], ["llama3:"], ["-a"], ["llama3*"]),
+    "ollama_models_peers_addresses": (["http://x"], ["gpu:99999"], ["a b"], [""]),
+    "ollama_models_peers_listen": ("", "999.1.1.1", "gpu-1", "0.0.0.0:1", "::::", "fe80::1%eth0"),
+    "ollama_models_peers_models": (["a/b/c/d"], ["llama3:"], [""], ["hf.co/x*"]),
+    "ollama_models_signature_keys": (["/etc/keys/models.pub"],),
+    "ollama_models_signature_rules": RULES,
     "ollama_server_checksum": ("", "sha256:1", "md5:" + "0" * 32),
     "ollama_server_host": ("", "127.0.0.1", "a b:1", "127.0.0.1:99999", "[::1]:0", "0.0.0.0:65536"),
     "ollama_server_models_mode": ("rwx", "9999", 7),
     "ollama_server_version": ("", "../x", "a b", "{{ v }}"),
 }  # fmt: skip
+
+
+def public_key() -> str:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip()
+
+
 #: What brings the other options into use.
 IN_USE: dict[str, dict[str, Any]] = {
     **SOUND,
     "fleet_gateway": {**SOUND["fleet_gateway"], "fleet_gateway_broker_tls": True},
+    "ollama_models": {
+        **SOUND["ollama_models"],
+        "ollama_models_peers": True,
+        "ollama_models_peers_secret": "0123456789abcdef" * 2,
+    },
     "fleet_worker": {
         **SOUND["fleet_worker"],
         "fleet_worker_auto_lanes": True,
@@ -128,6 +161,8 @@ IN_USE: dict[str, dict[str, Any]] = {
         "fleet_worker_updates_models": ["llama3*"],
         "fleet_worker_updates_s3_bucket": "models",
         "fleet_worker_updates_broker_password": "secret",
+        "fleet_worker_updates_signature_policy": "warn",
+        "fleet_worker_updates_signature_keys": [public_key()],
         "fleet_worker_broker_tls": True,
     },
 }
@@ -219,8 +254,7 @@ def test_values_of_the_sweep_are_sound_but_for_the_wrong_one(evaluate: Any, role
 )
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
 def test_public_key_in_pem_passes_with_its_line_breaks(evaluate: Any, role: str, name: str, end: str) -> None:
-    public = ec.generate_private_key(ec.SECP256R1()).public_key()
-    key = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip() + end
+    key = public_key() + end
     assert value_problems({name: [key]}, options_of(role)) == []
     assert evaluate(role, f"__{role}_problems", **{**IN_USE[role], name: [key]}) == []
     assert value_problems({name: [f"{key}\nExecStartPre=/bin/true"]}, options_of(role)) != []
