@@ -131,11 +131,13 @@ OWN: dict[str, tuple[Any, ...]] = {
     "ollama_models_peers_addresses": (["http://x"], ["gpu:99999"], ["a b"], [""]),
     "ollama_models_peers_listen": ("", "999.1.1.1", "gpu-1", "0.0.0.0:1", "::::", "fe80::1%eth0"),
     "ollama_models_peers_models": (["a/b/c/d"], ["llama3:"], [""], ["hf.co/x*"]),
+    "ollama_models_s3_profile": ("beside a key",),
     "ollama_models_signature_keys": (["/etc/keys/models.pub"],),
     "ollama_models_signature_rules": RULES,
     "ollama_server_checksum": ("", "sha256:1", "md5:" + "0" * 32),
     "ollama_server_host": ("", "127.0.0.1", "a b:1", "127.0.0.1:99999", "[::1]:0", "0.0.0.0:65536"),
     "ollama_server_models_mode": ("rwx", "9999", 7),
+    "ollama_server_s3_profile": ("beside a key",),
     "ollama_server_version": ("", "../x", "a b", "{{ v }}"),
 }  # fmt: skip
 
@@ -153,6 +155,13 @@ IN_USE: dict[str, dict[str, Any]] = {
         **SOUND["ollama_models"],
         "ollama_models_peers": True,
         "ollama_models_peers_secret": "0123456789abcdef" * 2,
+        "ollama_models_s3_access_key": "key",
+        "ollama_models_s3_secret_key": "secret",
+    },
+    "ollama_server": {
+        **SOUND["ollama_server"],
+        "ollama_server_s3_access_key": "key",
+        "ollama_server_s3_secret_key": "secret",
     },
     "fleet_worker": {
         **SOUND["fleet_worker"],

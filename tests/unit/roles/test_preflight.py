@@ -83,6 +83,14 @@ def test_sound_values_pass(evaluate: Any, role: str, options: dict[str, Any]) ->
         ("ollama_models", {"ollama_models_names": [], "ollama_models_prune": True}, "would remove every model"),
         ("ollama_models", {"ollama_models_path": "x"}, "absolute path"),
         ("ollama_models", {"ollama_models_s3_access_key": "k"}, "go together"),
+        *(
+            (role, {f"{role}_s3_{name}": "x" for name in names.split()}, message)
+            for role in ("ollama_models", "ollama_server")
+            for names, message in (
+                ("profile access_key secret_key", "two sources of one credential; empty one of them"),
+                ("session_token", "_access_key, which is empty; set both or none"),
+            )
+        ),
         ("ollama_models", {"ollama_models_names": ["a/b/c/d"]}, "ollama_models_names: 'a/b/c/d' is not a model name"),
         ("ollama_models", {"ollama_models_signature_keys": ["/k.pub"]}, "Give the text that begins with -----BEGIN"),
         ("ollama_models", {**PEERS, "ansible_host": "2001:db8::1"}, "set ollama_models_peers_listen to ::"),
