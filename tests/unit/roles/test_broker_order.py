@@ -61,3 +61,29 @@ def test_rabbitmq_is_started_in_its_service_when_it_was_stopped_there(
     start = next(task for task in tasks("install.yml") if "start_app" in str(task.get(COMMAND)))
     condition = trust_as_template("{{ " + start["when"] + " }}")
     assert evaluate("fleet_broker", "condition", condition=condition, __fleet_broker_app=answer) is starts
+
+
+@pytest.mark.parametrize(
+    "answer, changed",
+    [
+        ({"stdout": "true\n"}, True),
+        ({"stdout": "false\n"}, False),
+        ({"rc": 69, "stdout": "", "stderr": "unable to perform an operation on node"}, False),
+        ({"rc": 2, "msg": "no such file"}, False),
+    ],
+)
+def test_rabbitmq_that_runs_without_its_enabled_plugin_is_restarted(
+    evaluate: Any, answer: dict[str, Any], changed: bool
+) -> None:
+    """An earlier run may have enabled the plugin, and may have been interrupted before its handlers."""
+    install = tasks("install.yml")
+    (asked,) = (task for task in install if "which_applications" in str(task.get(COMMAND)))
+    condition = trust_as_template("{{ " + asked["changed_when"] + " }}")
+    known = {"__fleet_broker_pluginless": answer, "changed": condition}
+    assert evaluate("fleet_broker", "changed", **known) is changed
+    assert asked["notify"] == "Fleet broker changed"
+    assert asked["check_mode"] is False
+    # Before the handlers, and after the start, which may have loaded the plugin.
+    place = install.index(asked)
+    assert install[place + 1].get("ansible.builtin.meta") == "flush_handlers"
+    assert any(task["name"] == "Start RabbitMQ, now and at every boot" for task in install[:place])
