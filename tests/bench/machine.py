@@ -46,7 +46,7 @@ def _forgetful() -> bool:
 
 
 def forget() -> None:
-    """Write out what is to be written, and drop the caches, if that is allowed."""
+    """Flush dirty pages to the disk, and drop the caches, if that is allowed."""
     if not keep_caches:
         os.sync()
     if _forgetful():

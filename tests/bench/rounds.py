@@ -56,7 +56,9 @@ class Contestant:
 
 
 def take_turns(contestants: Sequence[Contestant], rounds: int, *, quiet: bool = False) -> None:
-    """Let each run so many times; another one begins each round, so that none always profits from what was before.
+    """Run each contestant ``rounds`` times.
+
+    Each round begins with another contestant, so that no contestant always gets a warm cache.
 
     :param quiet: say nothing of single runs.
     """

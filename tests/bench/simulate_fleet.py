@@ -168,7 +168,7 @@ class Part:
         self._left = list(range(given.first, given.last))
 
     def run(self) -> int:
-        """Be those nodes until standard input ends; print what they did, as JSON."""
+        """Simulate these nodes until standard input ends; print their counts, as JSON."""
         threading.Thread(target=self._wait_for_parent, daemon=True).start()
         self.loop.call_later(self.given.limit, self.loop.stop)
         self.loop.call_later(_START, lambda: None if self._all_ready() else self.lost("not all were there in time"))

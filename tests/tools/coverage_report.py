@@ -19,7 +19,7 @@ LEAST = 85.0
 """Per cent of the lines of each room that unit tests run."""
 
 FOLDERS = ("plugins/module_utils/", "roles/fleet_worker/files/", "roles/fleet_gateway/files/")
-"""Where the packages lie that are rooms."""
+"""The folders of the measured packages."""
 
 SHOWN = 5
 """Files of a room below the limit that are named."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clients of a gateway that others kill the parts of: what each of them has seen, and what it must not see."""
+"""Clients of a gateway while a campaign kills gateway, worker, broker and Ollama: what each client may see."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_malformed_list_of_models_pauses_the_lanes_until_a_valid_one(
     worker = start(clean_broker, scripted.url, ollama={"interval": 0.1}).wait_ready()
     scripted.tags = tags
     worker.wait_log("event=ollama_down")
-    assert "its list of models is none" in worker.status()["lanes"][0]["reason"]
+    assert "its list of models is not a list" in worker.status()["lanes"][0]["reason"]
     scripted.tags = None
     eventually(lambda: worker.status()["lanes"][0]["reason"] == "", "a served lane", worker=worker)
 

@@ -39,9 +39,9 @@ MAY_USE: dict[str, set[str]] = {
 }
 # The rooms that each daemon has.
 DAEMON_ROOMS: dict[str, set[str]] = {DAEMON: set(MAY_IMPORT), GATEWAY: set(MAY_IMPORT) - {"_mirror"}}
-# Which packages of a daemon, and of the mirror, a package may look into: what it stands on. A file at the top that
-# many packages import, such as `errors`, is here like a package; what is not here may import everything and is imported
-# by nobody.
+# The packages of a daemon, and of the mirror, that each package may import. A file at the top that many packages
+# import, such as `errors`, has a row like a package. A file without a row may import everything, and no package may
+# import it.
 DAEMON_PACKAGES: dict[str, set[str]] = {
     "exit_codes": set(),
     "logs": set(),

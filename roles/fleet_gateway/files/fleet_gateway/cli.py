@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
-        ("run", "serve until SIGTERM, then finish what is running and leave"),
-        ("check-config", "say what is wrong with the configuration and the keys"),
+        ("run", "serve until SIGTERM, then finish the running requests and exit"),
+        ("check-config", "report the problems of the configuration and the keys"),
         ("status", "show what the running gateway does"),
         ("usage", "show what each key has used"),
     ):
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="as JSON instead of a table")
         if name == "usage":
             command.add_argument("--since", type=_day, metavar="DAY", help="the first day, as 2026-11-30; default: all")
-    text = "say what is wrong with a file of keys"
+    text = "report the problems of a file of keys"
     commands.add_parser("check-keys", help=text, description=text).add_argument("file", help="the file")
     keys = commands.add_parser("keys", help="make a key", description="Make a key. It is shown once, and never stored.")
     keys.add_argument("name", help="whose key it is")
@@ -133,14 +133,14 @@ def _opener(context: Optional[ssl.SSLContext]) -> urllib.request.OpenerDirector:
 def _day(text: str) -> str:
     """Check a day, because days are compared as texts.
 
-    :raises argparse.ArgumentTypeError: if the text is no day in the format of the usage.
+    :raises argparse.ArgumentTypeError: if the text is not a day in the format of the usage.
     """
     try:
         if date.fromisoformat(text).isoformat() == text:
             return text
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} is no day; write it like 2026-11-30")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a day; write a day like 2026-11-30")
 
 
 def _usage(config: Config, since: Optional[str], *, as_json: bool) -> int:

@@ -28,8 +28,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
-        ("run", "work until SIGTERM, then finish what is running and leave"),
-        ("check-config", "say what is wrong with the configuration"),
+        ("run", "work until SIGTERM, then finish the running requests and exit"),
+        ("check-config", "report the problems of the configuration"),
         ("status", "show what the running worker does"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -38,7 +38,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             command.add_argument("--json", action="store_true", help="as JSON instead of a table")
     updates = commands.add_parser("updates", help="import models that broadcasts ask for, until SIGTERM")
     updates.add_argument("--config", default=UPDATES_PATH, metavar="FILE", help="default: %(default)s")
-    updates.add_argument("--check", action="store_true", help="only say what is wrong with the configuration")
+    updates.add_argument("--check", action="store_true", help="only report the problems of the configuration")
     commands.add_parser("version", help="show the version")
     options = parser.parse_args(arguments)
 

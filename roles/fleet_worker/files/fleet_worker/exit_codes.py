@@ -11,6 +11,6 @@ EXIT_BROKEN = 1
 EXIT_PROBLEMS = 2
 #: ``status``: the worker answers, and is not ready.
 EXIT_NOT_READY = 3
-#: The configuration is wrong (sysexits.h EX_CONFIG): no restart mends that, and the units say so with
-#: RestartPreventExitStatus=.
+#: The configuration is wrong (sysexits.h EX_CONFIG). A restart does not help, so the units have
+#: RestartPreventExitStatus=78.
 EXIT_CONFIG = 78

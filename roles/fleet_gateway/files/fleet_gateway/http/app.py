@@ -109,4 +109,6 @@ def _this_machine_only(request: Request, config: Config) -> None:
     handed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip"))
     # A request of this machine to one of its own addresses comes from the same address.
     if not config.open_metrics and (handed_on or client not in ("127.0.0.1", "::1", server)):
-        raise GatewayError(403, "not_here", "Only this machine may read that; open_metrics opens it")
+        raise GatewayError(
+            403, "not_here", "Only this machine may read /metrics and /status; open_metrics: true allows other machines"
+        )

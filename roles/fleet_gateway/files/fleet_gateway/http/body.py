@@ -90,5 +90,7 @@ def model_of(document: dict[str, Any]) -> str:
     if not isinstance(model, str) or not model.strip():
         raise GatewayError(400, "missing_required_parameter", "model is required, as a text")
     if len(model) > LONGEST_MODEL:
-        raise GatewayError(404, "model_not_found", f"no node serves the model {model[:200]!r}, and more characters")
+        raise GatewayError(
+            404, "model_not_found", f"no node serves a model with a name of {len(model)} characters ({model[:200]!r})"
+        )
     return model

@@ -61,9 +61,9 @@ class KeyConfig(Section):
     @classmethod
     def _expires_on_a_day(cls, value: Any) -> Any:
         if isinstance(value, str) and not _DAY.fullmatch(value):
-            raise ValueError(f"{value[:40]!r} is no day; write it like 2030-12-31")
+            raise ValueError(f"{value[:40]!r} is not a day; write a day like 2030-12-31")
         if value is not None and (isinstance(value, datetime) or not isinstance(value, (date, str))):
-            raise ValueError("is no day; write it like 2030-12-31")
+            raise ValueError("is not a day; write a day like 2030-12-31")
         return value
 
     def allows(self, model: str) -> bool:

@@ -136,9 +136,9 @@ class Exchange:
         return lane
 
     async def announced(self, find: Callable[[], Optional[Found]], until: float) -> Optional[Found]:
-        """Return what nodes announce; wait for announcements while the connection is new.
+        """Return the result of ``find``; while the connection is new, wait for announcements until there is a result.
 
-        :param find: returns what is announced; ``None`` if it is not, yet.
+        :param find: looks in the view of the fleet; returns ``None`` if nothing is found.
         """
         while True:
             found = find()

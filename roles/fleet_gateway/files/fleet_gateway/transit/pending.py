@@ -16,10 +16,10 @@ from ..domain.homes import Place
 
 Part = Union[Piece, Ending]
 
-#: Seconds after which a client that takes nothing counts as one that does not read.
+#: Seconds without a read after which a client counts as not reading.
 PATIENCE = 5.0
 
-#: All answers together may have so many times the bytes of one answer waiting: 256 MiB, if one may have 8 MiB.
+#: The limit of all waiting answers together, as a multiple of the limit of one answer: 256 MiB for 8 MiB.
 SHARES = 32
 
 
@@ -31,7 +31,7 @@ class UnreadBytes:
 
     :param most: the most bytes of an answer whose client does not read.
     :param total: the most bytes of all answers. An answer with at most ``most`` bytes may exceed them.
-    :param patience: seconds after which a client that takes nothing does not read.
+    :param patience: seconds without a read after which a client counts as not reading.
     """
 
     def __init__(self, most: int, total: Optional[int] = None, patience: float = PATIENCE) -> None:
@@ -110,7 +110,9 @@ class PendingAnswer:
     def _arrive_piece(self, piece: Piece) -> None:
         if piece.attempt != self._attempt:
             if self._taken:
-                self.fail(_broken("the node that answered was lost, and another one began anew"))
+                self.fail(
+                    _broken("the node that sent the first pieces was lost, and another attempt started the answer over")
+                )
                 return
             # The client has received nothing of the other attempt.
             self.discard()

@@ -299,7 +299,8 @@ class Consumers:
             self._readable.discard(lane.queue)
             self._lane_lost(
                 lane,
-                "the broker has ended its consumer; if the queue was deleted, what waited in it is gone",
+                "the broker has ended the consumer of this lane; if somebody deleted the queue, its waiting requests "
+                "are lost",
                 RETRY_GONE,
             )
 

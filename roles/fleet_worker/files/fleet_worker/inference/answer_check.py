@@ -52,14 +52,14 @@ def check_vectors(vectors: object, wanted: Optional[int], widest: int = 0) -> No
     width = 0
     for vector in vectors:
         if not isinstance(vector, list) or not vector:
-            raise _unexpected("has an embedding that is empty, or no list")
+            raise _unexpected("has an embedding that is empty or not a list")
         width = width or len(vector)
         if len(vector) != width:
             raise _unexpected("has embeddings of several widths")
         if widest and width > widest:
             raise _unexpected(f"has embeddings of {width} dimensions, and {widest} were asked for")
         if not _are_finite(vector):
-            raise _unexpected("has an embedding with something else in it than finite numbers")
+            raise _unexpected("has an embedding with a value that is not a finite number")
 
 
 def _are_finite(vector: list[Any]) -> bool:
@@ -85,9 +85,9 @@ def _texts_in(value: object) -> Optional[int]:
 def _check_content(part: Mapping[str, Any], text: object, result: Mapping[str, Any], *, nothing_asked: bool) -> None:
     thinking, calls, image = part.get("thinking"), part.get("tool_calls"), part.get("image")
     if not all(value is None or isinstance(value, str) for value in (text, thinking)):
-        raise _unexpected("has a text that is none")
+        raise _unexpected("has a content or thinking that is not a text")
     if calls is not None and not (isinstance(calls, list) and all(isinstance(one, dict) for one in calls)):
-        raise _unexpected("has tool calls that are none")
+        raise _unexpected("has tool_calls that are not a list of objects")
     if text or thinking or calls or image:
         return
     reason = result.get("done_reason")
@@ -96,8 +96,11 @@ def _check_content(part: Mapping[str, Any], text: object, result: Mapping[str, A
     # An answer may be empty: the first token can end the answer, or can begin a text in "stop" of the request.
     if reason == "length" or (reason == "stop" and counted(result.get("eval_count"))):
         return
-    raise _unexpected("has nothing in it, and does not say why")
+    raise _unexpected("is empty, and its done_reason does not explain that")
 
 
 def _unexpected(what: str) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(f"Ollama's answer {what}", remedy="Look at what answers at the address of Ollama")
+    return UnexpectedAnswerError(
+        f"Ollama's answer {what}",
+        remedy="Check that an Ollama server, and not a proxy or another service, answers at the configured address",
+    )

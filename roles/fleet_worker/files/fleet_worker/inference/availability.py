@@ -59,7 +59,7 @@ class OllamaAvailability:
         self._patience = patience
 
     def persist(self, ask: Callable[[], T], seconds_left: Callable[[], float]) -> T:
-        """Call Ollama; while Ollama is down, wait and call again. No other loop does so.
+        """Call Ollama; while Ollama is down, wait and call again. All requests of this worker wait for Ollama here.
 
         :param ask: makes the call.
         :param seconds_left: returns the seconds until the deadline of the answer.

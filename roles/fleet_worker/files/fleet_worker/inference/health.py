@@ -187,7 +187,7 @@ class Health:
         if listed is None:  # some versions answer null without models
             listed = []
         if not isinstance(listed, list):
-            return OllamaState(up=False, reason=f"its list of models is none: {printable(listed, 60)}")
+            return OllamaState(up=False, reason=f"its list of models is not a list: {printable(listed, 60)}")
         models = [model for model in listed[:MAX_MODELS] if _is_named(model)]
         names = frozenset(ModelName.parse(model["name"]).key for model in models)
         if not self._with_abilities:

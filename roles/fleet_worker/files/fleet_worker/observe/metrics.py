@@ -38,16 +38,20 @@ LARGEST = 1e9
 _EVENTS = {
     CountedEvent.CONNECTIONS: "Connections to the broker that were opened; all but the first are reconnects",
     CountedEvent.DELIVERIES: "Requests taken from the broker, redeliveries included",
-    CountedEvent.REDELIVERIES: "Requests that the broker had given out before",
+    CountedEvent.REDELIVERIES: "Requests that the broker delivered again",
     CountedEvent.ANSWERED_AGAIN: "Redelivered or repeated requests whose answer was still there and was sent again",
     CountedEvent.JOINED: "Redelivered requests whose first delivery was still being worked on",
     CountedEvent.MODEL_SWITCHES: "Requests that ran after one for another model, which Ollama may have had to load",
     CountedEvent.BUSY: "Times that a request gave its slot up because Ollama was too busy for it",
     CountedEvent.TRIED_ALONE: "Requests that were tried once more, alone, because the runner of their model had ended",
-    CountedEvent.PROBES: "Requests of the worker's own, to find out whether Ollama runs a model that others failed at",
+    CountedEvent.PROBES: (
+        "Probes of the worker: tiny requests that show whether Ollama can run a model after failed requests"
+    ),
     CountedEvent.MODEL_PAUSES: "Times that the lanes of a model were paused because Ollama cannot run it",
 }
-_REPLIES = "Answers by what became of them: confirmed, returned (nobody there), refused (full), unacceptable or lost"
+_REPLIES = (
+    "Published answers by result: confirmed, returned (no such queue), refused (queue full), unacceptable or lost"
+)
 _REGISTRY_EVENTS = "Events sent to the registry"
 
 #: Returns the state of the worker; None if its I/O thread does not answer. Called from any thread.
@@ -68,7 +72,8 @@ class Metrics:
         self._tokens = self._counter("tokens", "Tokens that Ollama has counted", "lane", "direction")
         self._waiting = self._histogram(
             "queue_wait_seconds",
-            "Time from publishing to delivery, of requests that say when they were sent; by two clocks, whole seconds",
+            "Seconds from publishing to delivery, for requests with a timestamp; measured by two clocks, one of them "
+            "in whole seconds",
         )
         self._inference = self._histogram("inference_seconds", "Time that Ollama worked on a request")
         self._here = self._histogram("request_seconds", "Time from delivery to the confirmed answer")
@@ -185,7 +190,7 @@ class _Standing(Collector):
 
 
 def _lanes(lanes: Sequence[LaneReport]) -> Iterator[Metric]:
-    states = GaugeMetricFamily("fleet_worker_lanes", "Lanes by how requests come", labels=["state"])
+    states = GaugeMetricFamily("fleet_worker_lanes", "Number of lanes by state", labels=["state"])
     for name in ("push", "pull", "paused", "degraded"):
         states.add_metric([name], sum(lane.state == name for lane in lanes))
     yield states
@@ -194,7 +199,7 @@ def _lanes(lanes: Sequence[LaneReport]) -> Iterator[Metric]:
     )
     running = GaugeMetricFamily("fleet_worker_in_flight", "Requests of the lane that are being served", labels=["lane"])
     labels = ["lane", "model", "type", "style"]
-    about = GaugeMetricFamily("fleet_worker_lane_info", "What a lane is; always 1", labels=labels)
+    about = GaugeMetricFamily("fleet_worker_lane_info", "Model, type and style of a lane; always 1", labels=labels)
     for lane in lanes:
         taking.add_metric([lane.queue], lane.state in ("push", "pull"))
         running.add_metric([lane.queue], lane.running)

@@ -72,7 +72,8 @@ class Claim:
             self.close()
             raise AlreadyServedError(
                 f"Another worker on this machine serves the Ollama at {host} (its claim is {rival})",
-                remedy="Stop it, or give this one another ollama.host: together they would overload it",
+                remedy="Stop the other worker, or set another ollama.host for this worker: "
+                "two workers would overload one Ollama",
             )
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class BroadcastsConfig(Section):
 
     #: Public keys in PEM, which need the package cryptography.
     keys: list[str] = []
-    #: With keys ``enforce``, if nothing else is said.
+    #: The default is ``enforce`` with keys, and ``off`` without.
     policy: Optional[Literal["off", "warn", "enforce"]] = None
     #: The file with the broadcasts that were taken, in a directory of this service alone.
     record: Optional[str] = Field(default=None, pattern=r"^/")
@@ -108,14 +108,12 @@ class BroadcastsConfig(Section):
     def _signatures_can_be_checked(self) -> BroadcastsConfig:
         or_value_error(lambda: self.ring)
         if self.mode != OFF and not (self.keys and self.record):
-            raise ValueError(
-                "signatures are to be checked, which takes keys and record; give both, or set the policy to off"
-            )
+            raise ValueError("the policy checks signatures, and needs keys and record; set both, or set policy to off")
         return self
 
     @property
     def mode(self) -> str:
-        """How a broadcast is treated that is not signed as it should be."""
+        """The policy for broadcasts without a valid signature: ``off``, ``warn`` or ``enforce``."""
         return self.policy or (ENFORCE if self.keys else OFF)
 
     @property
@@ -187,7 +185,7 @@ def signature_policy(config: UpdatesConfig) -> SignaturePolicy:
 
 
 def broadcast_admission(config: UpdatesConfig) -> Admission:
-    """Return what decides about broadcasts."""
+    """Return the admission of broadcasts."""
     broadcasts = config.broadcasts
     record = BroadcastRecord(broadcasts.record) if broadcasts.mode != OFF and broadcasts.record else None
     return Admission(config.node, broadcasts.mode, broadcasts.ring, record)

@@ -34,7 +34,7 @@ LOG = Log()
 #: Fields about the mirror in LegionIO's messages, each with the setting that it must equal.
 _MIRROR = {"bucket": "bucket", "prefix": "prefix", "endpoint": "endpoint_url"}
 
-#: Peers that a report names, at most: those first that went wrong, then those that gave most.
+#: The most neighbours in a report: first those that failed or lied, then those that sent most bytes.
 PEERS = 20
 
 #: The policy that checks no signatures.
@@ -71,7 +71,7 @@ class BroadcastImporter:
 
     @property
     def progress(self) -> str:
-        """How far the import under way is, for the status of the unit; empty if no bytes come."""
+        """The progress of the running import, for the status of the unit; empty while the import moves no bytes."""
         reading = self._counter.read()
         if not reading.total:
             return ""

@@ -20,7 +20,7 @@ from .lane_board import LaneBoard
 from .waiting_room import WaitingRoom
 
 #: The reason for an open lane whose broker does not answer.
-SILENT = "the broker does not answer for its queue, whose leader may stand still"
+SILENT = "the broker does not answer for the lane's queue; the broker node with the queue's leader may be frozen"
 
 
 class StatusReport:
