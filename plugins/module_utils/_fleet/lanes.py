@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # PRIVATE to this collection: no promise of stability outside it.
-"""Lanes: one queue bound to one routing key of the same name, for one kind of request and one model.
+"""Lanes: a lane is a queue for one model and one kind of request.
+
+The queue is bound to a routing key of the same name, and perhaps to more keys.
 
 There are four styles.
 

@@ -84,6 +84,8 @@ STANDARD = set(sys.stdlib_module_names) - {"tomllib"}
 
 # A module is an argument spec and a call. Statements of main(), in lines; design says "about fifteen".
 LONGEST_MAIN = 30
+# The file that turns errors into results of modules.
+FAILING = f"{UTILS}/_module/running.py"
 # Parameters of a constructor, at most, besides self.
 MOST_THINGS = 8
 
@@ -411,6 +413,20 @@ def constructors_take_few_things(root: Path) -> list[str]:
                     count = len(given.posonlyargs) + len(given.args) - 1 + len(given.kwonlyargs)
                     if method.name == "__init__" and count > MOST_THINGS:
                         found.append(f"{path.relative_to(root)}:{method.lineno}: {kind.name} takes {count} things")
+    return found
+
+
+def one_file_fails_modules(root: Path) -> list[str]:
+    """Only one file of `_module` calls `fail_json`, so all failures of modules have one form."""
+    found = []
+    for folder in (UTILS, "plugins/modules"):
+        for path in python_files(root / folder):
+            if path.relative_to(root).as_posix() != FAILING:
+                found += [
+                    f"{path.relative_to(root)}:{node.lineno}: fail_json belongs into {FAILING}"
+                    for node in ast.walk(parse(path))
+                    if isinstance(node, ast.Attribute) and node.attr == "fail_json"
+                ]
     return found
 
 

@@ -28,6 +28,7 @@ ALL: tuple[Rule, ...] = (
     rules.packages_import_in_order,
     rules.texts_are_read_within_bounds,
     rules.constructors_take_few_things,
+    rules.one_file_fails_modules,
     rules.no_private_method_is_overridden,
     rules.modules_are_thin,
 )
@@ -47,7 +48,9 @@ SOUND = {
     "plugins/module_utils/_fleet/broker.py": (
         "from typing import TYPE_CHECKING\nfrom .. import _ollama\nif TYPE_CHECKING:\n    import pika\n"
     ),
-    "plugins/module_utils/_module/running.py": "from ansible.module_utils.basic import AnsibleModule\nprint()\n",
+    "plugins/module_utils/_module/running.py": (
+        "from ansible.module_utils.basic import AnsibleModule\nprint()\nAnsibleModule.fail_json\n"
+    ),
     "plugins/modules/thing.py": MODULE,
     f"{rules.DAEMON}/cli.py": (
         "import sys\nimport pydantic\nfrom . import lanes\nfrom ._ollama import names\nprint(sys.exit)\n"
@@ -96,6 +99,7 @@ def test_the_rule_finds_nothing_in_a_sound_tree(rule: Rule, tmp_path: Path) -> N
 
 OLLAMA = "plugins/module_utils/_ollama/x.py"
 MIRROR = "plugins/module_utils/_mirror/x.py"
+MODULES = "plugins/module_utils/_module/x.py"
 FLEET = "plugins/module_utils/_fleet/dialects/x.py"
 WORKER = f"{rules.DAEMON}/x.py"
 GATEWAY = f"{rules.GATEWAY}/x.py"
@@ -212,6 +216,7 @@ GATEWAY = f"{rules.GATEWAY}/x.py"
             "class A:\n    def __init__(self, a, b, c, d, *, e, f, g, h=1, i=2): ...",
             "x.py:2: A takes 9 things",
         ),
+        (rules.one_file_fails_modules, MODULES, "def f(module):\n    module.fail_json(msg='x')", "x.py:2: fail_json"),
         (
             rules.no_private_method_is_overridden,
             MIRROR,
