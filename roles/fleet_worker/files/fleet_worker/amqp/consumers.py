@@ -257,18 +257,20 @@ class Consumers:
         self, asked: LaneSettings, channel: Any, method: Any, properties: Any, body: bytes
     ) -> Optional[Delivery]:
         """Return the delivery of a message; ``None`` if the message was rejected because of a defect."""
-
         lane = self._current(asked)
+        settlement = Settlement(channel, method.delivery_tag)
+        delivery: Optional[Delivery] = None
 
         def read() -> Delivery:
+            nonlocal delivery
             count = delivery_count(properties.headers, method.redelivered)
-            delivery = Delivery(lane, Settlement(channel, method.delivery_tag), from_pika(properties, body), count)
+            delivery = Delivery(lane, settlement, from_pika(properties, body), count)
             _identity = delivery.identity  # computed here, where an exception only rejects the message
             return delivery
 
         def reject(_error: Exception) -> None:
             # A requeued message would meet the defect again and again.
-            channel.basic_reject(method.delivery_tag, requeue=False)
+            (settlement if delivery is None else delivery).reject()
 
         return contained(read, reject, lane=lane.queue)
 

@@ -14,6 +14,7 @@ import pytest
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker.amqp.consumers import Consumers
 from fleet_worker.amqp.getters import PATIENCE
+from fleet_worker.domain.delivery import Delivery
 from pika import spec
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError, ConnectionWrongStateError
 
@@ -314,6 +315,25 @@ def test_message_that_cannot_be_a_delivery_is_rejected_alone(broker: Broker, mon
     broker.intake.get(GOOD)
     broker.asking(GOOD.queue).answer()
     assert broker.said[1:] == [("got", GOOD, True, 0)]
+
+
+@pytest.mark.parametrize("deaths, settled", [(None, "reject"), ([{"count": 1}], "reject"), ("malformed", "ack")])
+def test_delivery_without_an_identity_is_settled_like_any_other(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, deaths: Any, settled: str
+) -> None:
+    """A dead-lettered message with a malformed ``x-death`` can end the queue leader of RabbitMQ 3.10 for good."""
+
+    def raises(_delivery: Delivery) -> Any:
+        raise TypeError("a defect")
+
+    broker.intake.get(GOOD)
+    asking: Optional[Channel] = broker.asking(GOOD.queue)
+    assert asking is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "identity", property(raises))
+        asking.answer(tag=7, headers={} if deaths is None else {"x-death": deaths})
+    assert asking.settled == [(settled, 7)]
+    assert broker.said == [("got", GOOD, False, 0)]
 
 
 def test_lane_that_the_broker_does_not_answer_for_keeps_no_channel_from_the_others(
