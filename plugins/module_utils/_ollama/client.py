@@ -64,6 +64,8 @@ READ_TIMEOUT = 300.0
 class OllamaClient:
     """A client of one server.
 
+    This class is long because it has one method for each function of Ollama's API, with its documentation.
+
     :param host: the address in any form of ``OLLAMA_HOST``; None takes the environment variable.
     :param connect_timeout: seconds for a connection attempt, all addresses of the host together.
     :param read_timeout: seconds that the server may stay silent.

@@ -275,7 +275,10 @@ class Ownership:
 
 
 class Directory:
-    """An open directory."""
+    """An open directory.
+
+    This class is long because it has each operation on a directory that must not follow another user's link.
+    """
 
     def __init__(self, descriptor: int, path: str) -> None:
         """:param path: for messages only."""

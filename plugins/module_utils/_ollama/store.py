@@ -60,7 +60,10 @@ class StoreSettings:
 
 
 class Store:
-    """A models directory that may not exist yet. Nothing is created before :meth:`prepare`."""
+    """A models directory that may not exist yet. Nothing is created before :meth:`prepare`.
+
+    This class is long because it has all access to the files of a store, so that no other class knows their paths.
+    """
 
     def __init__(self, settings: StoreSettings) -> None:
         """Open the directory if it exists.

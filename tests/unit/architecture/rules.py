@@ -37,6 +37,9 @@ MAY_USE: dict[str, set[str]] = {
     "_mirror": {"boto3", "botocore", "cryptography", "s3transfer", "urllib3"},
     "_fleet": {"cryptography", "jwt", "pika"},
 }
+BLOB_SERVER = "roles/ollama_models/files/blob_server"
+# All folders with code of the product, without the roles' other files.
+CODE = ("plugins", "extensions", DAEMON, GATEWAY, BLOB_SERVER)
 # The rooms that each daemon has.
 DAEMON_ROOMS: dict[str, set[str]] = {DAEMON: set(MAY_IMPORT), GATEWAY: set(MAY_IMPORT) - {"_mirror"}}
 # The packages of a daemon, and of the mirror, that each package may import. A file at the top that many packages
@@ -88,6 +91,9 @@ LONGEST_MAIN = 30
 FAILING = f"{UTILS}/_module/running.py"
 # Parameters of a constructor, at most, besides self.
 MOST_THINGS = 8
+# Lines of a class, at most, unless its docstring gives the reason with these words.
+LONGEST_CLASS = 300
+REASON = "This class is long because"
 
 
 def python_files(folder: Path) -> Iterator[Path]:
@@ -403,17 +409,33 @@ def texts_are_read_within_bounds(root: Path) -> list[str]:
 
 
 def constructors_take_few_things(root: Path) -> list[str]:
-    """A constructor of a shared room or of the gateway takes at most eight things; more belong into a value."""
+    """A constructor takes at most eight things; more belong into a value."""
     found = []
-    for room in (*(f"{UTILS}/{name}" for name in MAY_IMPORT), GATEWAY):
-        for path in python_files(root / room):
-            for kind in classes(parse(path)) if not path.is_symlink() else ():
-                for method in methods(kind):
-                    given = method.args
-                    count = len(given.posonlyargs) + len(given.args) - 1 + len(given.kwonlyargs)
-                    if method.name == "__init__" and count > MOST_THINGS:
-                        found.append(f"{path.relative_to(root)}:{method.lineno}: {kind.name} takes {count} things")
+    for path, kind in own_classes(root):
+        for method in methods(kind):
+            given = method.args
+            count = len(given.posonlyargs) + len(given.args) - 1 + len(given.kwonlyargs)
+            if method.name == "__init__" and count > MOST_THINGS:
+                found.append(f"{path.relative_to(root)}:{method.lineno}: {kind.name} takes {count} things")
     return found
+
+
+def long_classes_have_a_reason(root: Path) -> list[str]:
+    """The docstring of a class of more than 300 lines says why the class is long."""
+    found = []
+    for path, kind in own_classes(root):
+        lines = (kind.end_lineno or kind.lineno) - kind.lineno + 1
+        if lines > LONGEST_CLASS and REASON not in " ".join((ast.get_docstring(kind) or "").split()):
+            found.append(f"{path.relative_to(root)}:{kind.lineno}: {kind.name} has {lines} lines and gives no reason")
+    return found
+
+
+def own_classes(root: Path) -> Iterator[tuple[Path, ast.ClassDef]]:
+    """Yield each class of the product with its file; a link's classes belong to the file that it leads to."""
+    for folder in CODE:
+        for path in python_files(root / folder):
+            if not path.is_symlink():
+                yield from ((path, kind) for kind in classes(parse(path)))
 
 
 def one_file_fails_modules(root: Path) -> list[str]:

@@ -28,6 +28,7 @@ ALL: tuple[Rule, ...] = (
     rules.packages_import_in_order,
     rules.texts_are_read_within_bounds,
     rules.constructors_take_few_things,
+    rules.long_classes_have_a_reason,
     rules.one_file_fails_modules,
     rules.no_private_method_is_overridden,
     rules.modules_are_thin,
@@ -62,6 +63,9 @@ SOUND = {
     f"{rules.GATEWAY}/amqp/link.py": "x = 1\n",
     "plugins/module_utils/_mirror/models/plan.py": "from ..errors import os\n",
     "plugins/module_utils/_mirror/errors.py": "import os\n",
+    "plugins/module_utils/_mirror/long.py": (
+        "class A:\n    'A class.\\n\\nThis class is long because of x.'\n" + "    x = 1\n" * 299
+    ),
 }
 
 
@@ -102,6 +106,8 @@ MIRROR = "plugins/module_utils/_mirror/x.py"
 MODULES = "plugins/module_utils/_module/x.py"
 FLEET = "plugins/module_utils/_fleet/dialects/x.py"
 WORKER = f"{rules.DAEMON}/x.py"
+NINE_THINGS = "class A:\n    def __init__(self, a, b, c, d, *, e, f, g, h=1, i=2): ..."
+LONG_CLASS = "\nclass A:\n    'A class.'\n" + "    x = 1\n" * 299
 GATEWAY = f"{rules.GATEWAY}/x.py"
 
 
@@ -210,11 +216,13 @@ GATEWAY = f"{rules.GATEWAY}/x.py"
         (rules.texts_are_read_within_bounds, FLEET, "_DECODER.decode('[]')", "DECODER.decode reads without"),
         (rules.texts_are_read_within_bounds, WORKER, "import yaml\nyaml.safe_load('')", "yaml.safe_load reads without"),
         (rules.texts_are_read_within_bounds, MIRROR, "from json import loads", "imported as a whole only"),
-        (
-            rules.constructors_take_few_things,
-            MIRROR,
-            "class A:\n    def __init__(self, a, b, c, d, *, e, f, g, h=1, i=2): ...",
-            "x.py:2: A takes 9 things",
+        *(
+            (rules.constructors_take_few_things, name, NINE_THINGS, "x.py:2: A takes 9 things")
+            for name in (MIRROR, MODULES, WORKER, GATEWAY, f"{rules.BLOB_SERVER}/x.py", "plugins/plugin_utils/x.py")
+        ),
+        *(
+            (rules.long_classes_have_a_reason, name, LONG_CLASS, "x.py:2: A has 301 lines and gives no reason")
+            for name in (OLLAMA, WORKER, f"{rules.BLOB_SERVER}/x.py")
         ),
         (rules.one_file_fails_modules, MODULES, "def f(module):\n    module.fail_json(msg='x')", "x.py:2: fail_json"),
         (

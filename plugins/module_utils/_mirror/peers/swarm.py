@@ -93,6 +93,8 @@ class _UnderWay:
 class Swarm:
     """One download of one blob.
 
+    This class is long because its threads choose and receive pieces by one state, under one lock.
+
     :ivar from_mirror: bytes from the mirror.
     :ivar from_neighbours: bytes of right pieces from neighbours.
     """

@@ -36,6 +36,9 @@ PEEK = 0.1
 class Scheduler:
     """The policy of one worker. Times are seconds of a monotonic clock.
 
+    This class is long because it has one method for each event of a worker, and each event may start any request. The
+    lanes, slots, batches, held requests and consumers have their own classes.
+
     :param slots: the most requests that run at the same time.
     :param starvation: the seconds of waiting after which a lane is next in turn.
     """
