@@ -62,12 +62,12 @@ _value:
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from ansible_collections.legionio.ollama.plugins.plugin_utils._broker_definitions import Plan
+from ansible_collections.legionio.ollama.plugins.plugin_utils._broker_definitions import BrokerPlan
 
 
 def broker_changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plan of the changes."""
-    return Plan(current, wanted).as_dict()
+    return BrokerPlan(current, wanted).as_dict()
 
 
 class FilterModule:

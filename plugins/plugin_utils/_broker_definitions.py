@@ -28,7 +28,7 @@ KIND_OF_EXCHANGE = ("type", "durable", "auto_delete", "internal")
 RIGHTS = ("configure", "write", "read")
 
 
-class Plan:
+class BrokerPlan:
     """The plan: a text for each change, the problems that an import cannot solve, and the definitions to import."""
 
     def __init__(self, current: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
-    def _watch(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Optional[Watch]:
+    def _watch(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Optional[ProgressWatch]:
         """Return the watch of this task; None if the task must not show progress."""
         try:
             wanted = boolean(arguments.get("progress", True))
@@ -86,7 +86,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         folders = self.get_shell_option("system_tmpdirs", default=["/var/tmp", "/tmp"])  # noqa: S108
         name = f".legionio-ollama-{secrets.token_hex(16)}"
         paths = [f"{folder}/{name}" for folder in folders if os.pathsep not in folder]
-        return Watch(self, host, paths, max(interval, SHORTEST_INTERVAL))
+        return ProgressWatch(self, host, paths, max(interval, SHORTEST_INTERVAL))
 
     @contextlib.contextmanager
     def _in_environment(self, variables: dict[str, str]) -> Iterator[None]:
@@ -99,7 +99,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         finally:
             self._task.environment = before
 
-    def _settle(self, done: dict[str, Any], watch: Watch) -> None:
+    def _settle(self, done: dict[str, Any], watch: ProgressWatch) -> None:
         """Finish the module's own work if the module could not finish it."""
         if "invocation" in done:
             return
@@ -132,7 +132,7 @@ class ProgressAction(ActionBase):  # type: ignore[misc]
         return str(self._low_level_execute_command(command).get("stdout", ""))
 
 
-class Watch:
+class ProgressWatch:
     """The thread that shows the progress of one task on one host."""
 
     def __init__(self, action: ProgressAction, host: str, paths: list[str], interval: float) -> None:

@@ -6,10 +6,10 @@
 usage: in-stage.sh python tests/bench/simulate_neighbours.py [--nodes N] [--rate MBIT] [--mirror MBIT] [--blob SIZE]
                                                              [--uploads N] [--hash MIB] [--seed N]
 
-The classes Swarm and Watch decide as on a node; bytes, threads and connections are left out. Assumptions: all requests
-share each link fairly (max-min up to 100 nodes, equal shares of both ends above); the network between the links is not
-a limit; a request takes 30 ms until its first byte; all nodes begin within half a second; nobody fails; hashing takes
-the rate of --hash on each node, in order; disks and processors take no other time.
+The classes Swarm and PieceWatch decide as on a node; bytes, threads and connections are left out. Assumptions: all
+requests share each link fairly (max-min up to 100 nodes, equal shares of both ends above); the network between the
+links is not a limit; a request takes 30 ms until its first byte; all nodes begin within half a second; nobody fails;
+hashing takes the rate of --hash on each node, in order; disks and processors take no other time.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SimulatedNeighbour(neighbour.Neighbour):
         return self.node.file.view if CLOCK.now >= self.node.begins else None
 
 
-class SimulatedWatch(neighbourhood.Watch):
+class SimulatedWatch(neighbourhood.PieceWatch):
     """A watch whose looks take no threads."""
 
     def _round(self, neighbours: Any, _seconds: float) -> None:

@@ -177,14 +177,14 @@ class BrokerConnection:
         except ImportError as error:
             raise MissingDependencyError("pika", "talk to the broker") from error
 
-        class Connection(TolerantFrames, SelectConnection):  # type: ignore[misc]
+        class TolerantConnection(TolerantFrames, SelectConnection):  # type: ignore[misc]
             """A connection that accepts all properties that a worker may send."""
 
         self._loop = IOLoop()
         failure: Optional[BrokerError] = None
         for address in self._settings.addresses:
             self._address = address
-            cause = self._connect_to(Connection)
+            cause = self._connect_to(TolerantConnection)
             if cause is None:
                 return
             failure = connection_error(cause, self._settings, address)

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-from .._ollama.byte_counter import ByteCounter, Reading
+from .._ollama.byte_counter import ByteCounter, CounterReading
 from .._ollama.errors import CollectionError
 from .._ollama.json_text import read_json
 
@@ -86,7 +86,7 @@ class _Gauge:
         return _state(reading, rate, foreseeable=now - start >= FORESEEABLE_AFTER)
 
 
-def _state(reading: Reading, rate: float, *, foreseeable: bool) -> dict[str, Any]:
+def _state(reading: CounterReading, rate: float, *, foreseeable: bool) -> dict[str, Any]:
     state: dict[str, Any] = {"model": reading.what[:LONGEST_TEXT], "step": reading.step[:LONGEST_TEXT]}
     if reading.total:
         state.update(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Reading(NamedTuple):
+class CounterReading(NamedTuple):
     """The values of a counter at one moment.
 
     :ivar what: the thing that is moved, such as the name of a model; empty before the first one.
@@ -38,14 +38,14 @@ class ByteCounter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reading = Reading()
+        self._reading = CounterReading()
         self._layers: dict[str, tuple[int, int]] = {}
 
     def expect(self, what: str, total: int, *, kept: int = 0) -> None:
         """Announce the bytes of a run; ``kept`` of them are at the destination already."""
         kept = min(kept, total)  # the blocks of a file may exceed its size
         with self._lock:
-            self._reading = Reading(what, "", kept, total, kept)
+            self._reading = CounterReading(what, "", kept, total, kept)
 
     def add(self, count: int, what: str = "", *, from_neighbour: bool = False) -> None:
         """Count moved bytes.
@@ -79,6 +79,6 @@ class ByteCounter:
             else:
                 self._reading = before._replace(what=what, step=str(document.get("status") or ""))
 
-    def read(self) -> Reading:
+    def read(self) -> CounterReading:
         """Return the current values."""
         return self._reading

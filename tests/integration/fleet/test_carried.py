@@ -16,7 +16,7 @@ from typing import Any, Callable, Optional, Union
 import pytest
 from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually
 from fleet_worker._fleet.control import cancellation
-from fleet_worker._fleet.dialects.carried import Ending, Piece, request_message, understand
+from fleet_worker._fleet.dialects.carried import AnswerPiece, Ending, request_message, understand
 from fleet_worker._fleet.pika_messages import from_pika, to_pika
 
 Start = Callable[..., WorkerProcess]
@@ -52,7 +52,7 @@ class Front:
         self.channel.basic_publish("llm.request", LANES[lane], content, to_pika(message), mandatory=True)
         return asked
 
-    def next(self, within: float = 60) -> Union[Piece, Ending]:
+    def next(self, within: float = 60) -> Union[AnswerPiece, Ending]:
         got: list[Any] = []
 
         def arrived() -> bool:
@@ -62,10 +62,10 @@ class Front:
         eventually(arrived, "a message in the reply queue", within)
         return understand(from_pika(got[1], got[2]))
 
-    def answer(self) -> tuple[int, str, bytes, Ending, list[Piece]]:
+    def answer(self) -> tuple[int, str, bytes, Ending, list[AnswerPiece]]:
         """Return status, content type and body as an HTTP client would see them, and the messages."""
-        pieces: list[Piece] = []
-        while isinstance(arrived := self.next(), Piece):
+        pieces: list[AnswerPiece] = []
+        while isinstance(arrived := self.next(), AnswerPiece):
             pieces.append(arrived)
         assert arrived.failure is None, arrived.failure
         assert [piece.sequence for piece in pieces] == list(range(arrived.pieces or 0))
@@ -176,7 +176,7 @@ def test_carried_request_that_runs_is_ended_by_a_cancellation(
         asked = front.ask("/api/chat", {**endless, "stream": stream})
         eventually(lambda: worker.status()["in_flight"], "the request to be at Ollama")
         if stream:
-            assert isinstance(front.next(), Piece)
+            assert isinstance(front.next(), AnswerPiece)
         front.cancel(asked)
         eventually(lambda: not worker.status()["in_flight"], "the end of the request", 60)
         while not front.waits_for_nothing:
@@ -220,13 +220,13 @@ def test_carried_stream_arrives_while_ollama_works(
     start(clean_broker, scripted.url).wait_ready()
     front.ask("/api/chat", {"model": CHAT_MODEL, "messages": HELLO})
     first = front.next()
-    assert isinstance(first, Piece) and b"one" in first.body
+    assert isinstance(first, AnswerPiece) and b"one" in first.body
     step.release()
     second = front.next()
-    assert isinstance(second, Piece) and b"two" in second.body and second.attempt == first.attempt
+    assert isinstance(second, AnswerPiece) and b"two" in second.body and second.attempt == first.attempt
     step.release()
     third, ending = front.next(), front.next()
-    assert isinstance(third, Piece) and isinstance(ending, Ending)
+    assert isinstance(third, AnswerPiece) and isinstance(ending, Ending)
     assert (ending.input_tokens, ending.output_tokens, ending.pieces) == (3, 2, 3)
 
 
@@ -241,7 +241,7 @@ def test_carried_stream_that_breaks_ends_with_an_error_after_its_pieces(
     start(clean_broker, scripted.url).wait_ready()
     front.ask("/api/chat", {"model": CHAT_MODEL, "messages": HELLO})
     first, ending = front.next(), front.next()
-    assert isinstance(first, Piece) and isinstance(ending, Ending)
+    assert isinstance(first, AnswerPiece) and isinstance(ending, Ending)
     assert ending.failure is not None and ending.failure.code == "inference_failed"
     assert (ending.attempt, ending.pieces or 1) == (first.attempt, 1)
     assert len(scripted.calls) == 1

@@ -16,7 +16,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
 
@@ -91,6 +91,8 @@ LONGEST_MAIN = 30
 FAILING = f"{UTILS}/_module/running.py"
 # Parameters of a constructor, at most, besides self.
 MOST_THINGS = 8
+# Classes whose names Ansible demands.
+ANSIBLE_NAMES = {"ActionModule", "FilterModule", "InventoryModule", "LookupModule", "ModuleDocFragment"}
 # Lines of a class, at most, unless its docstring gives the reason with these words.
 LONGEST_CLASS = 300
 REASON = "This class is long because"
@@ -430,9 +432,26 @@ def long_classes_have_a_reason(root: Path) -> list[str]:
     return found
 
 
-def own_classes(root: Path) -> Iterator[tuple[Path, ast.ClassDef]]:
+def class_names_are_unique(root: Path) -> list[str]:
+    """A class name stands once in the plugins together with each daemon, so that it means one thing to a reader.
+
+    Worker and gateway are two programs. A part that both have, such as Service, Config, Metrics or BrokerSession, has
+    one name in both.
+    """
+    found = []
+    for daemon in (DAEMON, GATEWAY, BLOB_SERVER):
+        seen: dict[str, Path] = {}
+        for path, kind in own_classes(root, ("plugins", daemon)):
+            place = path.relative_to(root)
+            if kind.name in seen and kind.name not in ANSIBLE_NAMES:
+                found.append(f"{place}:{kind.lineno}: {kind.name} is a class of {seen[kind.name]}, too")
+            seen.setdefault(kind.name, place)
+    return sorted(set(found))
+
+
+def own_classes(root: Path, folders: Sequence[str] = CODE) -> Iterator[tuple[Path, ast.ClassDef]]:
     """Yield each class of the product with its file; a link's classes belong to the file that it leads to."""
-    for folder in CODE:
+    for folder in folders:
         for path in python_files(root / folder):
             if not path.is_symlink():
                 yield from ((path, kind) for kind in classes(parse(path)))

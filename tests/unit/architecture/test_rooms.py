@@ -29,6 +29,7 @@ ALL: tuple[Rule, ...] = (
     rules.texts_are_read_within_bounds,
     rules.constructors_take_few_things,
     rules.long_classes_have_a_reason,
+    rules.class_names_are_unique,
     rules.one_file_fails_modules,
     rules.no_private_method_is_overridden,
     rules.modules_are_thin,
@@ -62,7 +63,11 @@ SOUND = {
     f"{rules.GATEWAY}/transit/exchange.py": "from ..amqp.link import x\nfrom .._fleet import broker\n",
     f"{rules.GATEWAY}/amqp/link.py": "x = 1\n",
     "plugins/module_utils/_mirror/models/plan.py": "from ..errors import os\n",
-    "plugins/module_utils/_mirror/errors.py": "import os\n",
+    "plugins/module_utils/_mirror/errors.py": "import os\nclass Twin: ...\n",
+    f"{rules.DAEMON}/domain/service.py": "class Service: ...\n",
+    f"{rules.GATEWAY}/domain/service.py": "class Service: ...\n",
+    "plugins/filter/one.py": "class FilterModule: ...\n",
+    "plugins/filter/two.py": "class FilterModule: ...\n",
     "plugins/module_utils/_mirror/long.py": (
         "class A:\n    'A class.\\n\\nThis class is long because of x.'\n" + "    x = 1\n" * 299
     ),
@@ -223,6 +228,10 @@ GATEWAY = f"{rules.GATEWAY}/x.py"
         *(
             (rules.long_classes_have_a_reason, name, LONG_CLASS, "x.py:2: A has 301 lines and gives no reason")
             for name in (OLLAMA, WORKER, f"{rules.BLOB_SERVER}/x.py")
+        ),
+        *(
+            (rules.class_names_are_unique, name, "class Twin: ...", "is a class of plugins/module_utils/_mirror/errors")
+            for name in ("plugins/plugin_utils/x.py", WORKER, GATEWAY, f"{rules.BLOB_SERVER}/x.py")
         ),
         (rules.one_file_fails_modules, MODULES, "def f(module):\n    module.fail_json(msg='x')", "x.py:2: fail_json"),
         (

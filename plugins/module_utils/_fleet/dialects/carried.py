@@ -142,7 +142,7 @@ def write(request: Request, outcome: Outcome, worker: ReplyIdentity) -> Reply:
     return _reply(request, worker, ERROR, encode(body), {"x-legion-fleet-error": outcome.code})
 
 
-def write_piece(request: Request, piece: Piece, worker: ReplyIdentity) -> Reply:
+def write_piece(request: Request, piece: AnswerPiece, worker: ReplyIdentity) -> Reply:
     """Write a piece of an answer."""
     headers: dict[str, Any] = {ATTEMPT: piece.attempt, SEQUENCE: piece.sequence}
     if piece.sequence == 0:
@@ -167,7 +167,7 @@ def _reply(request: Request, worker: ReplyIdentity, kind: str, body: bytes, extr
 
 
 @dataclass(frozen=True)
-class Piece:
+class AnswerPiece:
     """A piece of an answer.
 
     :ivar attempt: the attempt of the piece; a new attempt starts the answer over.
@@ -238,7 +238,7 @@ def request_message(
     return Message(properties, headers, body)
 
 
-def understand(message: Message) -> Union[Piece, Ending]:
+def understand(message: Message) -> Union[AnswerPiece, Ending]:
     """Read a worker's message.
 
     :raises UnreadableAnswerError: if the message is not in this dialect.
@@ -255,7 +255,7 @@ def understand(message: Message) -> Union[Piece, Ending]:
         sequence = whole(headers.get(SEQUENCE))
         if attempt is None or sequence is None or (sequence == 0 and not 200 <= status < 600):
             raise UnreadableAnswerError("A piece of the answer does not say where it belongs")
-        return Piece(attempt, sequence, message.body, status, content_type, node)
+        return AnswerPiece(attempt, sequence, message.body, status, content_type, node)
     if kind == ERROR:
         return Ending(node, attempt=attempt, failure=_failure(message))
     if kind != ANSWER or not 200 <= status < 600:

@@ -42,7 +42,7 @@ class StoreRaceError(CollectionError):
     code = "store_race"
 
 
-class Delivery(Protocol):
+class BlobDelivery(Protocol):
     """The delivery of blobs from the mirror into the store."""
 
     def deliver(
@@ -67,7 +67,7 @@ class ImportRun:
         store: Store,
         planner: ImportPlanner,
         inspector: BlobInspector,
-        delivery: Delivery,
+        delivery: BlobDelivery,
         report: ImportReport,
         wait: LockWait,
     ) -> None:

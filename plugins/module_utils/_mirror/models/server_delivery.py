@@ -26,7 +26,7 @@ from .server_destination import ServerDestination
 
 
 class ServerDelivery:
-    """Uploads of blobs from the mirror to a server: the :class:`Delivery` of a sync.
+    """Uploads of blobs from the mirror to a server: the :class:`BlobDelivery` of a sync.
 
     :param pusher: a client of the server without retries.
     :param policy: the retries of a failed upload.

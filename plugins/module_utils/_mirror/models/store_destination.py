@@ -53,7 +53,7 @@ class StoreDestination:
 
 
 class StoreDelivery:
-    """Downloads into the store: the :class:`Delivery` of an import."""
+    """Downloads into the store: the :class:`BlobDelivery` of an import."""
 
     def __init__(self, downloads: BlobDownloads, report: ImportReport) -> None:
         self._downloads = downloads

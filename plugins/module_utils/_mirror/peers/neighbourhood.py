@@ -87,19 +87,19 @@ class Neighbourhood:
         self.neighbours = [
             Neighbour(address, signer, options.tls, limit) for address in dict.fromkeys(options.addresses) if address
         ]
-        self._last: Optional[Watch] = None
+        self._last: Optional[PieceWatch] = None
 
-    def watch(self, pieces: PieceList, importer: str) -> Watch:
+    def watch(self, pieces: PieceList, importer: str) -> PieceWatch:
         """Return a watch over the neighbours' pieces of one blob. The watch has not asked any neighbour yet."""
         for neighbour in self.neighbours:
             neighbour.view = None
         # Imports that run at the same time reach each blob at about the same time. Without a pause, each of them would
         # read the first pieces of each blob. A node that has met no other import need not wait for one at each blob.
-        self._last = Watch(self.neighbours, pieces, importer, settles=self._last is None or self._last.met)
+        self._last = PieceWatch(self.neighbours, pieces, importer, settles=self._last is None or self._last.met)
         return self._last
 
 
-class Watch:
+class PieceWatch:
     """The neighbours' pieces of one blob, which a thread keeps up to date.
 
     :param settles: whether to wait for other imports that begin now.

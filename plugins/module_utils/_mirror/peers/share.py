@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Optional
 
-from .neighbourhood import Watch
+from .neighbourhood import PieceWatch
 from .piece_file import PieceFile
 
 #: Seconds after which a node checks again those of its pieces that another node had or was reading.
@@ -25,7 +25,7 @@ class Share:
     :param part: the number of pieces of a part.
     """
 
-    def __init__(self, file: PieceFile, watch: Watch, part: int) -> None:
+    def __init__(self, file: PieceFile, watch: PieceWatch, part: int) -> None:
         self._file = file
         self._watch = watch
         self._part = part

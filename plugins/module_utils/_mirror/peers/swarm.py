@@ -33,7 +33,7 @@ from ..transfer.blob_transfer import RangeStream, Transfer
 from ..transfer.buffer_pool import most_buffers
 from ..transfer.threads import together
 from .neighbour import Neighbour, NeighbourError
-from .neighbourhood import READERS, Watch
+from .neighbourhood import READERS, PieceWatch
 from .piece_file import PieceFile
 from .piece_list import PieceListError
 from .piece_marks import PRESENT
@@ -103,7 +103,7 @@ class Swarm:
         self,
         transfer: Transfer,
         file: PieceFile,
-        watch: Watch,
+        watch: PieceWatch,
         *,
         concurrency: int,
         bandwidth: Bandwidth,

@@ -27,7 +27,7 @@ from ..errors import (
 )
 from .error_translation import no_manifest
 from .layout import Layout
-from .object_list import ObjectList, Page
+from .object_list import ListPage, ObjectList
 from .object_store import ObjectStore, PartsUpload, connected
 from .object_stream import ObjectStream
 from .objects import DIGEST_METADATA, ObjectState, if_match, state_of
@@ -235,7 +235,7 @@ class Mirror:
     def entries(self, prefix: str) -> ObjectList:
         """Return the list of all objects whose keys begin with a prefix. Each page is requested when it is needed."""
 
-        def ask(token: str, after: str) -> Optional[Page]:
+        def ask(token: str, after: str) -> Optional[ListPage]:
             return self._objects.page(prefix, token, after)
 
         return ObjectList(prefix, ask, self.settings.where, self.settings.url(prefix))

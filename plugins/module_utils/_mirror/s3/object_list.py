@@ -49,7 +49,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Page:
+class ListPage:
     """One page of a list, with keys and prefix as the server encoded them.
 
     :param prefix: the prefix that the server reports.
@@ -67,7 +67,7 @@ class Page:
     count: Optional[int] = None
 
 
-def read_page(content: bytes) -> Optional[Page]:
+def read_page(content: bytes) -> Optional[ListPage]:
     """Read an answer to ListObjectsV2; return ``None`` if it is not a list."""
     from xml.etree import ElementTree
 
@@ -83,7 +83,7 @@ def read_page(content: bytes) -> Optional[Page]:
         return element.findtext(f"{{*}}{name}", "") or ""
 
     truncated = text(root, "IsTruncated").strip().lower()
-    return Page(
+    return ListPage(
         tuple(
             Entry(
                 text(entry, "Key"),
@@ -110,7 +110,7 @@ class ObjectList:
     :param url: the prefix, as messages name it.
     """
 
-    def __init__(self, prefix: str, ask: Callable[[str, str], Optional[Page]], server: str, url: str) -> None:
+    def __init__(self, prefix: str, ask: Callable[[str, str], Optional[ListPage]], server: str, url: str) -> None:
         self._prefix = prefix
         self._ask = ask
         self._server = server
@@ -148,7 +148,7 @@ class ObjectList:
             else:
                 after = self._last(page, fresh, after)
 
-    def _fresh(self, page: Page) -> list[Entry]:
+    def _fresh(self, page: ListPage) -> list[Entry]:
         """Return the entries of a page that no earlier page had, with decoded keys."""
         if page.count is not None and page.count > len(page.entries):
             raise self._error(
@@ -165,7 +165,7 @@ class ObjectList:
                 fresh.append(entry._replace(key=key))
         return fresh
 
-    def _decoder(self, page: Page) -> Callable[[str], str]:
+    def _decoder(self, page: ListPage) -> Callable[[str], str]:
         """Return the function that decodes the server's keys: the one whose results begin with the requested prefix."""
         keys = [entry.key for entry in page.entries]
         raw = [page.prefix, *keys]
@@ -185,7 +185,7 @@ class ObjectList:
             " does not honour the prefix of a list",
         )
 
-    def _last(self, page: Page, fresh: list[Entry], after: str) -> str:
+    def _last(self, page: ListPage, fresh: list[Entry], after: str) -> str:
         """Return the key after which the next page begins, if there is no token for it."""
         keys = [key.encode("utf-8", "surrogatepass") for key in (after, *(entry.key for entry in fresh))]
         if not fresh or len(fresh) < len(page.entries) or keys != sorted(keys):

@@ -15,7 +15,7 @@ from .sdk_objects import SdkObjects
 from .signed_ranges import SignedRanges
 
 if TYPE_CHECKING:
-    from .object_list import Page
+    from .object_list import ListPage
     from .range_response import RangeResponse
     from .settings import S3Settings
 
@@ -58,7 +58,7 @@ class ObjectStore(Protocol):
         :raises ObjectMissingError: if there is no such object.
         """
 
-    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+    def page(self, prefix: str, token: str, after: str) -> Optional[ListPage]:
         """Return one page of the list of keys that begin with a prefix; ``None`` if the answer is not a list.
 
         :param token: the page's continuation token; empty for the first page.
@@ -116,7 +116,7 @@ class ObjectReader(Protocol):
     def range(self, key: str, asked: Mapping[str, str]) -> Optional[RangeResponse]:
         """As :meth:`ObjectStore.range`."""
 
-    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+    def page(self, prefix: str, token: str, after: str) -> Optional[ListPage]:
         """As :meth:`ObjectStore.page`."""
 
 
@@ -155,7 +155,7 @@ class ReaderChain:
         """Ask for a byte range of an object."""
         return self._first(lambda reader: reader.range(key, asked)) or self._sdk.range(key, asked)
 
-    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+    def page(self, prefix: str, token: str, after: str) -> Optional[ListPage]:
         """Return one page of a list."""
         return self._first(lambda reader: reader.page(prefix, token, after)) or self._sdk.page(prefix, token, after)
 

@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 from ..._http.endpoint import BlockingResponse, Endpoint
 from .client import CONNECT_TIMEOUT, DEFAULT_REGION, READ_TIMEOUT
 from .layout import url_path
-from .object_list import Page, read_page
+from .object_list import ListPage, read_page
 from .objects import compression
 from .range_response import RangeResponse
 from .settings import S3Settings
@@ -116,7 +116,7 @@ class PlainReads:
         answer.close()
         return answer.headers
 
-    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+    def page(self, prefix: str, token: str, after: str) -> Optional[ListPage]:
         """Return a page of the list of the objects whose keys begin with a prefix.
 
         :param token: the page's continuation token; empty for the first page.

@@ -18,7 +18,7 @@ from ..retry import OBJECT_READS
 from .bodies import BodySender
 from .client import connect
 from .error_translation import compressed, translated
-from .object_list import Page, read_page
+from .object_list import ListPage, read_page
 from .objects import ByteRange, byte_range, compression, content_length, digest_metadata
 from .range_response import RangeResponse
 from .sdk_upload import SdkUpload
@@ -132,7 +132,7 @@ class SdkObjects:
             self._learn(key)
         return RangeResponse(body, answer["ResponseMetadata"]["HTTPStatusCode"], headers)
 
-    def page(self, prefix: str, token: str, after: str) -> Optional[Page]:
+    def page(self, prefix: str, token: str, after: str) -> Optional[ListPage]:
         """Return one page of a list. The SDK decodes keys in one way only, so this reads the XML itself."""
         which = {"Bucket": self.settings.bucket, "Prefix": prefix, "EncodingType": "url"}
         if token:

@@ -29,7 +29,7 @@ from .bandwidth import Bandwidth
 from .blob_transfer import Transfer
 from .buffer_pool import BufferPool, most_buffers
 from .options import CHUNK_SIZE, CONCURRENCY
-from .ordered_hash import OrderedHash, Piece
+from .ordered_hash import BlobRange, OrderedHash
 from .threads import together
 
 #: Bytes received between two checks whether to stop, and between two reports of progress.
@@ -150,7 +150,7 @@ class Engine:
                     return None
                 run.fetching += 1
                 start, run.asked = run.asked, min(run.asked + self._chunk_size, run.transfer.size)
-                return partial(self._fetch, run, Piece(start, buffer, memoryview(buffer)[: run.asked - start]))
+                return partial(self._fetch, run, BlobRange(start, buffer, memoryview(buffer)[: run.asked - start]))
         if not self._waiting:
             return None
         run = _Run(self._waiting[0])
@@ -187,9 +187,9 @@ class Engine:
             return
         run.fetching = 1
         run.ready = True
-        self._fetch(run, Piece(offset, buffer, memoryview(buffer)[: size - offset]))
+        self._fetch(run, BlobRange(offset, buffer, memoryview(buffer)[: size - offset]))
 
-    def _fetch(self, run: _Run, piece: Piece) -> None:
+    def _fetch(self, run: _Run, piece: BlobRange) -> None:
         """Receive a piece and write it to the target; then hash all pieces that can be hashed."""
         failed: Optional[CollectionError] = None
         try:
@@ -208,7 +208,7 @@ class Engine:
                 run.hashing.add(piece)
         self._hash(run)
 
-    def _receive(self, run: _Run, piece: Piece) -> None:
+    def _receive(self, run: _Run, piece: BlobRange) -> None:
         """Receive a piece, with as many requests as needed. Stop early if the run or the transfer fails."""
         source, start, view, failures = run.transfer.source, piece.start, piece.view, 0
         while piece.got < len(view) and self._error is None and run.transfer.error is None:

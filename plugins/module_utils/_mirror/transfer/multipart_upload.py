@@ -67,7 +67,7 @@ def upload(
     """
     bandwidth = bandwidth or Bandwidth(None)
     part_size = part_sizes(size)[bandwidth.limited]
-    parts = _Parts(descriptor, size, part_size, path)
+    parts = _FileParts(descriptor, size, part_size, path)
     if size <= part_size:
         _number, content = parts.next() or (1, b"")
         parts.verify(digest)
@@ -122,7 +122,7 @@ def _is_there(mirror: Mirror, key: str, size: int, digest: str, etag: str) -> bo
     return False
 
 
-class _Parts:
+class _FileParts:
     """The parts of a file. Threads take them in order, which also hashes them."""
 
     def __init__(self, descriptor: int, size: int, part_size: int, path: str) -> None:
@@ -160,7 +160,9 @@ class _Parts:
             )
 
 
-def _send(sent: PartsUpload, parts: _Parts, bandwidth: Bandwidth, on_bytes: Callable[[int], None]) -> dict[int, str]:
+def _send(
+    sent: PartsUpload, parts: _FileParts, bandwidth: Bandwidth, on_bytes: Callable[[int], None]
+) -> dict[int, str]:
     """Send all parts; return their ETags by number."""
     etags: dict[int, str] = {}
     errors: list[BaseException] = []

@@ -18,7 +18,7 @@ from .blob_transfer import Hash, Target
 
 
 @dataclass
-class Piece:
+class BlobRange:
     """One range of a blob, in one buffer.
 
     :ivar start: the offset of the range in the blob.
@@ -47,7 +47,7 @@ class OrderedHash:
         self.length = 0
         self._target = target
         self._seen: Optional[Hash] = None
-        self._pieces: dict[int, Piece] = {}  # received pieces that are not hashed, by their start
+        self._pieces: dict[int, BlobRange] = {}  # received pieces that are not hashed, by their start
         self._busy = False
 
     def begin(self) -> int:
@@ -65,11 +65,11 @@ class OrderedHash:
         """Whether a thread is hashing a piece."""
         return self._busy
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: BlobRange) -> None:
         """Take a piece, complete or not, that no thread works on any more."""
         self._pieces[piece.start] = piece
 
-    def claim(self) -> Optional[Piece]:
+    def claim(self) -> Optional[BlobRange]:
         """Return the next piece to hash; ``None`` if it has not arrived yet, or another thread is hashing."""
         piece = self._pieces.get(self.length)
         if self._busy or piece is None or not piece.written:
@@ -77,14 +77,14 @@ class OrderedHash:
         self._busy = True
         return self._pieces.pop(piece.start)
 
-    def hash(self, piece: Piece) -> None:
+    def hash(self, piece: BlobRange) -> None:
         """Hash a claimed piece.
 
         :raises CollectionError: if the target cannot take the bytes.
         """
         self._pass(self.length + len(piece.view), piece.view)
 
-    def release(self, piece: Piece, *, hashed: bool) -> None:
+    def release(self, piece: BlobRange, *, hashed: bool) -> None:
         """End the work on a claimed piece.
 
         :param hashed: whether :meth:`hash` succeeded.
@@ -113,7 +113,7 @@ class OrderedHash:
             self._pass(self.length + whole, piece.view[:whole])
             self.length += whole
 
-    def take_rest(self) -> list[Piece]:
+    def take_rest(self) -> list[BlobRange]:
         """Return and remove the pieces that are not hashed."""
         rest = list(self._pieces.values())
         self._pieces.clear()

@@ -20,7 +20,7 @@ from . import __version__
 from ._ollama.json_text import read_json
 from .exit_codes import EXIT_CONFIG, EXIT_NOT_READY, EXIT_PROBLEMS
 from .settings.config import DEFAULT_PATH, Config, load
-from .settings.keys import KeyConfig, KeyRing, new_key
+from .settings.keys import ApiKeys, KeyConfig, new_key
 from .settings.sections import ConfigError
 
 
@@ -35,12 +35,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     checking = options.command in ("check-config", "check-keys")
     try:
         if options.command == "check-keys":
-            KeyRing(options.file)
+            ApiKeys(options.file)
             print(f"{options.file}: nothing wrong")
             return 0
         config = load(options.config)
         if checking and config.keys_file is not None:
-            KeyRing(config.keys_file)
+            ApiKeys(config.keys_file)
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stdout if checking else sys.stderr)

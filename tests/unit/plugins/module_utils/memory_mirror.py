@@ -14,7 +14,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     ObjectMissingError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, ListPage
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.range_response import RangeResponse
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.digests import digest_of
@@ -83,7 +83,9 @@ class MemoryObjects:
     def page(self, prefix, token, after):
         self.requests.append(("page", prefix))
         found = [key for key in sorted(self.content) if key.startswith(prefix)]
-        return Page(tuple(Entry(key, len(self.content[key]), self.etag(key), MOMENT) for key in found), truncated=False)
+        return ListPage(
+            tuple(Entry(key, len(self.content[key]), self.etag(key), MOMENT) for key in found), truncated=False
+        )
 
     def put(self, key, content, digest):
         self.requests.append(("put", key))

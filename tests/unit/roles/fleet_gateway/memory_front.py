@@ -24,12 +24,12 @@ from fleet_gateway.domain.traffic import Traffic
 from fleet_gateway.http.app import application
 from fleet_gateway.http.carried import CarriedEndpoint
 from fleet_gateway.http.listing import Listing
-from fleet_gateway.http.page import Page
+from fleet_gateway.http.page import StatusPage
 from fleet_gateway.http.page_state import PageState
 from fleet_gateway.observe.metrics import Metrics
 from fleet_gateway.observe.usage_store import UsageStore
 from fleet_gateway.settings.config import Config
-from fleet_gateway.settings.keys import KeyRing
+from fleet_gateway.settings.keys import ApiKeys
 from fleet_gateway.transit.exchange import Exchange
 
 MODEL = "m:1"
@@ -130,7 +130,7 @@ class Client:
 class Front:
     """The application, and the fleet that it sees."""
 
-    def __init__(self, directory: Path, *, keys: Optional[KeyRing] = None, **settings: Any) -> None:
+    def __init__(self, directory: Path, *, keys: Optional[ApiKeys] = None, **settings: Any) -> None:
         self.config = Config.model_validate({"broker": {"addresses": ["hub"]}, "node_timeout": 0.2, **settings})
         self.view = FleetView(75)
         self.exchange = Exchange(self.config, self.view)
@@ -156,7 +156,7 @@ class Front:
         page_state = PageState(
             lambda: self.state, self.view.announcements, self.traffic, self.session.depths, timeout=75
         )
-        page = Page(page_state, self.config.page, keys)
+        page = StatusPage(page_state, self.config.page, keys)
         self.app = application(self.config, self.endpoint, listing, page, self.metrics, lambda: self.state)
 
     def serve(self, name: str = "gpu-01", call: str = "chat", slots: int = 2, **style: Any) -> None:
@@ -189,7 +189,7 @@ class Front:
         self, message: Message, number: int, body: bytes, attempt: str = "a", content_type: str = "application/x-ndjson"
     ) -> None:
         """Have a node send a piece of an answer."""
-        piece = carried.Piece(attempt, number, body, 200, content_type)
+        piece = carried.AnswerPiece(attempt, number, body, 200, content_type)
         self.exchange.take_reply(carried.write_piece(self._request(message), piece, NODE).message)
 
     def end(self, message: Message, pieces: int, attempt: str = "a") -> None:

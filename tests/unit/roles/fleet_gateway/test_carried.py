@@ -16,7 +16,7 @@ from fleet_gateway._fleet.messages import Failure
 from fleet_gateway._fleet.registry import UNAVAILABLE, Offering
 from fleet_gateway.amqp.request_publisher import FULL, LOST, UNACCEPTABLE, UNROUTABLE
 from fleet_gateway.observe.usage_store import read_usage
-from fleet_gateway.settings.keys import KeyRing, new_key
+from fleet_gateway.settings.keys import ApiKeys, new_key
 
 from .memory_front import CHAT, MODEL, Client, Front, run
 
@@ -24,10 +24,10 @@ LANE = "llm.request.ollama.chat.m.1"
 KEY, HASH = new_key()
 
 
-def ring(directory: Path, **limits: Any) -> KeyRing:
+def ring(directory: Path, **limits: Any) -> ApiKeys:
     path = directory / "keys.yml"
     path.write_text(yaml.safe_dump({"keys": [{"name": "alice", "hash": HASH, **limits}]}))
-    return KeyRing(str(path))
+    return ApiKeys(str(path))
 
 
 def test_whole_answer_comes_back_as_it_was_and_is_counted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fleet_gateway.settings.keys import KeyRing, new_key
+from fleet_gateway.settings.keys import ApiKeys, new_key
 
 from .memory_front import CHAT, Client, Front, run
 
@@ -83,7 +83,7 @@ def test_gateway_with_keys_asks_for_the_key_instead(tmp_path: Path) -> None:
     async def test() -> None:
         path = tmp_path / "keys.yml"
         path.write_text(yaml.safe_dump({"keys": [{"name": "alice", "hash": HASH}]}))
-        front = Front(tmp_path, keys=KeyRing(str(path)), keys_file=str(path))
+        front = Front(tmp_path, keys=ApiKeys(str(path)), keys_file=str(path))
         asked = {"host": "llm.example", "origin": "https://any.example"}
         assert await status_of(front, **asked) == 401
         assert await status_of(front, **asked, authorization=f"Bearer {KEY}") == 200

@@ -15,7 +15,7 @@ from fleet_gateway.domain.allowance import Allowances
 from fleet_gateway.domain.errors import GatewayError
 from fleet_gateway.http.body import model_of
 from fleet_gateway.http.keyholder import keyholder
-from fleet_gateway.settings.keys import PREFIX, KeyConfig, KeyRing, hash_of, new_key
+from fleet_gateway.settings.keys import PREFIX, ApiKeys, KeyConfig, hash_of, new_key
 from fleet_gateway.settings.sections import ConfigError
 
 KEY, HASH = new_key()
@@ -25,10 +25,10 @@ def key(**settings: Any) -> KeyConfig:
     return KeyConfig(name="alice", hash=HASH, **settings)
 
 
-def ring(tmp_path: Path, text: str) -> KeyRing:
+def ring(tmp_path: Path, text: str) -> ApiKeys:
     path = tmp_path / "keys.yml"
     path.write_text(text)
-    return KeyRing(str(path))
+    return ApiKeys(str(path))
 
 
 def scope(**headers: str) -> dict[str, Any]:

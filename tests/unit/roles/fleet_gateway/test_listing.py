@@ -14,7 +14,7 @@ from fleet_gateway._fleet.lanes import lane
 from fleet_gateway._fleet.registry import UNAVAILABLE, Offering
 from fleet_gateway.domain.errors import GatewayError
 from fleet_gateway.http.body import document_of
-from fleet_gateway.settings.keys import KeyRing, hash_of
+from fleet_gateway.settings.keys import ApiKeys, hash_of
 
 from .memory_front import CHAT, MODEL, Client, Front, run
 
@@ -96,7 +96,7 @@ def test_error_for_an_unknown_model_names_only_models_of_the_key(tmp_path: Path)
     async def test() -> None:
         path = tmp_path / "keys.yml"
         path.write_text(f"keys: [{{name: alice, hash: '{hash_of('flg_right')}', models: ['n*']}}]")
-        front = Front(tmp_path, keys=KeyRing(str(path)))
+        front = Front(tmp_path, keys=ApiKeys(str(path)))
         front.serve()
         key = {"authorization": "Bearer flg_right"}
         for path, body in (("/api/chat", {**CHAT, "model": "n:1"}), ("/api/show", {"model": "n:1"})):
@@ -189,7 +189,7 @@ def test_version_is_for_everybody_but_not_with_a_wrong_key(tmp_path: Path) -> No
     async def test() -> None:
         path = tmp_path / "keys.yml"
         path.write_text(f"keys: [{{name: alice, hash: '{hash_of('flg_right')}'}}]")
-        front = Front(tmp_path, keys=KeyRing(str(path)))
+        front = Front(tmp_path, keys=ApiKeys(str(path)))
         assert (await got(front, "/api/version")).status == 200
         assert (await got(front, "/api/version", authorization="Bearer flg_right")).status == 200
         assert (await got(front, "/api/version", authorization="Bearer flg_wrong")).status == 401
@@ -201,7 +201,7 @@ def test_show_without_a_key_is_refused_before_its_body(tmp_path: Path) -> None:
     async def test() -> None:
         path = tmp_path / "keys.yml"
         path.write_text(f"keys: [{{name: alice, hash: '{hash_of('flg_right')}'}}]")
-        front = Front(tmp_path, keys=KeyRing(str(path)))
+        front = Front(tmp_path, keys=ApiKeys(str(path)))
         large = {"model": MODEL, "more": "x" * 100_000}
         assert (await got(front, "/api/show", "POST", large)).status == 401
         assert (await got(front, "/api/show", "POST", large, authorization="Bearer flg_right")).status == 413

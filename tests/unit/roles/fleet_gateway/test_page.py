@@ -11,7 +11,7 @@ from typing import Optional
 import pytest
 import yaml
 from fleet_gateway.http.page import FOLDER
-from fleet_gateway.settings.keys import KeyRing, new_key
+from fleet_gateway.settings.keys import ApiKeys, new_key
 
 from .memory_front import CHAT, MODEL, Client, Front, run
 
@@ -19,9 +19,9 @@ KEY, HASH = new_key()
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> KeyRing:
+def keys(tmp_path: Path) -> ApiKeys:
     (tmp_path / "keys.yml").write_text(yaml.safe_dump({"keys": [{"name": "alice", "hash": HASH}]}))
-    return KeyRing(str(tmp_path / "keys.yml"))
+    return ApiKeys(str(tmp_path / "keys.yml"))
 
 
 async def got(front: Front, path: str, key: Optional[str] = None, **headers: str) -> Client:
@@ -67,7 +67,7 @@ def test_page_has_no_script_or_style_in_its_html() -> None:
     assert "innerHTML" not in (FOLDER / "page.js").read_text()
 
 
-def test_state_wants_a_key_where_there_are_keys(tmp_path: Path, keys: KeyRing) -> None:
+def test_state_wants_a_key_where_there_are_keys(tmp_path: Path, keys: ApiKeys) -> None:
     async def test() -> None:
         front = Front(tmp_path, keys=keys)
         front.serve()
@@ -82,7 +82,7 @@ def test_state_wants_a_key_where_there_are_keys(tmp_path: Path, keys: KeyRing) -
     run(test())
 
 
-def test_state_of_an_open_page_is_for_everybody(tmp_path: Path, keys: KeyRing) -> None:
+def test_state_of_an_open_page_is_for_everybody(tmp_path: Path, keys: ApiKeys) -> None:
     async def test() -> None:
         front = Front(tmp_path, keys=keys, page="open")
         front.serve()

@@ -9,14 +9,14 @@ import asyncio
 from typing import Any, Optional, Union
 
 import pytest
-from fleet_gateway._fleet.dialects.carried import Ending, Piece
+from fleet_gateway._fleet.dialects.carried import AnswerPiece, Ending
 from fleet_gateway._fleet.messages import Failure
 from fleet_gateway.domain.errors import GatewayError
 from fleet_gateway.transit.pending import PendingAnswer, UnreadBytes
 
 
-def piece(number: int, body: bytes = b"x", attempt: str = "a") -> Piece:
-    return Piece(attempt, number, body, 200 if number == 0 else 0, "text/event-stream")
+def piece(number: int, body: bytes = b"x", attempt: str = "a") -> AnswerPiece:
+    return AnswerPiece(attempt, number, body, 200 if number == 0 else 0, "text/event-stream")
 
 
 def end(pieces: Optional[int] = None, attempt: Optional[str] = None, **others: Any) -> Ending:
@@ -26,7 +26,7 @@ def end(pieces: Optional[int] = None, attempt: Optional[str] = None, **others: A
 WHOLE = end(body=b"all", status=200)
 
 
-def taken(arriving: list[Union[Piece, Ending, int]], unread: UnreadBytes) -> Union[list[bytes], str]:
+def taken(arriving: list[Union[AnswerPiece, Ending, int]], unread: UnreadBytes) -> Union[list[bytes], str]:
     """Return what is handed on when these arrive; a number says how many are taken at that moment."""
 
     async def test() -> Union[list[bytes], str]:

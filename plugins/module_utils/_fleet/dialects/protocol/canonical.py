@@ -58,7 +58,7 @@ def ollama_messages(messages: Any, system: Any) -> Any:
 
 
 @dataclass
-class _Parts:
+class _ContentParts:
     """The parts of a message's content.
 
     :ivar results: results of tools, which are separate messages for Ollama.
@@ -71,7 +71,7 @@ class _Parts:
     results: list[Mapping[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, content: Any) -> _Parts:
+    def of(cls, content: Any) -> _ContentParts:
         if content is None or isinstance(content, str):
             return cls(content or "")
         parts = cls()
@@ -91,7 +91,7 @@ def _translated(message: Mapping[str, Any], tools: dict[str, str]) -> Iterator[d
 
     :param tools: the names of the tools that were called, by the id of the call.
     """
-    parts = _Parts.of(message.get("content"))
+    parts = _ContentParts.of(message.get("content"))
     for result in parts.results:
         yield _result(result, tools)
     made: dict[str, Any] = {**({"role": message["role"]} if "role" in message else {}), "content": parts.text}

@@ -23,7 +23,7 @@ from .body import ClientGoneError
 from .carried import CLIENT_GONE, CarriedEndpoint
 from .foreign_pages import ForeignPages
 from .listing import Listing, managed, refused
-from .page import Page
+from .page import StatusPage
 from .two_lengths import TwoLengths
 
 #: Paths of Ollama's interface that would change a node.
@@ -33,7 +33,7 @@ Snapshot = Callable[[], dict[str, Any]]
 
 
 def application(
-    config: Config, carried: CarriedEndpoint, listing: Listing, page: Page, metrics: Metrics, snapshot: Snapshot
+    config: Config, carried: CarriedEndpoint, listing: Listing, page: StatusPage, metrics: Metrics, snapshot: Snapshot
 ) -> Starlette:
     """Return the application.
 

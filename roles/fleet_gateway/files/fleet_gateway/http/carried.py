@@ -30,7 +30,7 @@ from ..observe.metrics import Metrics
 from ..observe.usage_store import UsageStore
 from ..runtime.interrupts import Interrupt, within
 from ..settings.config import Config
-from ..settings.keys import KeyRing
+from ..settings.keys import ApiKeys
 from ..transit.exchange import CarriedCall, Exchange
 from ..transit.pending import PendingAnswer
 from .body import ClientGoneError, document_of, model_of, received
@@ -58,7 +58,7 @@ class CarriedEndpoint:
         allowances: Allowances,
         usage: UsageStore,
         metrics: Metrics,
-        keys: Optional[KeyRing],
+        keys: Optional[ApiKeys],
         traffic: Traffic,
     ) -> None:
         self._config = config
@@ -70,7 +70,7 @@ class CarriedEndpoint:
         self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = _Response(scope["path"], send, self._config.limits.unread_seconds)
+        response = _ClientResponse(scope["path"], send, self._config.limits.unread_seconds)
         body = _RequestBody(receive)
         begun = time.monotonic()
         passage = self._traffic.begin(response.path)
@@ -104,7 +104,9 @@ class CarriedEndpoint:
             log = LOG.info if status < 500 else LOG.warning
             log("request", path=response.path, status=status, seconds=seconds, **fields)
 
-    async def _serve(self, scope: Scope, receive: Receive, response: _Response, passage: Passage) -> dict[str, object]:
+    async def _serve(
+        self, scope: Scope, receive: Receive, response: _ClientResponse, passage: Passage
+    ) -> dict[str, object]:
         """Serve a request; return the fields of its log line."""
         path = response.path
         until = time.monotonic() + self._config.deadline
@@ -134,7 +136,7 @@ class CarriedEndpoint:
                 hang_up.close()
                 gone.cancel()
 
-    async def _answer(self, call: CarriedCall, response: _Response, passage: Passage) -> dict[str, object]:
+    async def _answer(self, call: CarriedCall, response: _ClientResponse, passage: Passage) -> dict[str, object]:
         begun = time.monotonic()
         lane = await self._exchange.lane_of(call.path, call.model, call.until, call.key)
         passage.lane, passage.model = lane.queue, short_name(lane.model)
@@ -161,7 +163,7 @@ class CarriedEndpoint:
         }
 
     async def _pass_on(
-        self, call: CarriedCall, pending: PendingAnswer, response: _Response, passage: Passage, begun: float
+        self, call: CarriedCall, pending: PendingAnswer, response: _ClientResponse, passage: Passage, begun: float
     ) -> Ending:
         """Pass the pieces of an answer on; return its end."""
         while True:
@@ -232,7 +234,7 @@ async def _take_rest(scope: Scope, body: _RequestBody) -> None:
             await body.receive()
 
 
-class _Response:
+class _ClientResponse:
     """The response to one request. It begins at most once, and an error has the format of its interface.
 
     :ivar status: the status of the response; 0 before it begins.

@@ -10,10 +10,10 @@ from typing import Optional
 from starlette.types import Scope
 
 from ..domain.errors import GatewayError
-from ..settings.keys import ANYBODY, KeyConfig, KeyRing
+from ..settings.keys import ANYBODY, ApiKeys, KeyConfig
 
 
-def keyholder(scope: Scope, keys: Optional[KeyRing]) -> KeyConfig:
+def keyholder(scope: Scope, keys: Optional[ApiKeys]) -> KeyConfig:
     """Return the key of a request.
 
     :param keys: ``None`` if the gateway has no keys.

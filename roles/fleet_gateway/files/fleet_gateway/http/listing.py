@@ -18,7 +18,7 @@ from .. import __version__
 from ..domain.errors import GatewayError, document
 from ..domain.fleet_view import FleetView, ServedModel
 from ..settings.config import Config
-from ..settings.keys import KeyRing
+from ..settings.keys import ApiKeys
 from ..transit.exchange import Exchange
 from .body import document_of, model_of, received
 from .keyholder import keyholder
@@ -38,7 +38,7 @@ LIST_SECONDS = 5.0
 class Listing:
     """Lists the models of the fleet in the formats of the interfaces."""
 
-    def __init__(self, view: FleetView, exchange: Exchange, keys: Optional[KeyRing], config: Config) -> None:
+    def __init__(self, view: FleetView, exchange: Exchange, keys: Optional[ApiKeys], config: Config) -> None:
         self._view = view
         self._exchange = exchange
         self._keys = keys

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ..domain.errors import GatewayError
 from ..settings.config import PAGE_DISABLED, PAGE_OPEN
-from ..settings.keys import KeyConfig, KeyRing
+from ..settings.keys import ApiKeys, KeyConfig
 from .keyholder import keyholder
 from .page_state import PageState
 
@@ -49,7 +49,7 @@ class _File(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Page:
+class StatusPage:
     """Serves the page. If the page is disabled, serves only the text that Ollama's clients expect at ``/``.
 
     :param access: ``page`` of the configuration.
@@ -57,7 +57,7 @@ class Page:
     :raises OSError: if a file of the page is missing.
     """
 
-    def __init__(self, state: PageState, access: str, keys: Optional[KeyRing]) -> None:
+    def __init__(self, state: PageState, access: str, keys: Optional[ApiKeys]) -> None:
         self._state = state
         self._access = access
         self._keys = keys

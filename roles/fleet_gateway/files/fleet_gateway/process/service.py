@@ -26,7 +26,7 @@ from ..http.app import application
 from ..http.carried import CarriedEndpoint
 from ..http.listener import HANDOVER, CannotListenError, end_handover, open_listener
 from ..http.listing import Listing
-from ..http.page import Page
+from ..http.page import StatusPage
 from ..http.page_state import PageState
 from ..http.server import Server, keep_uvicorn_quiet, server
 from ..logs.log import Log, set_up
@@ -35,7 +35,7 @@ from ..observe.usage_store import UsageStore
 from ..runtime.systemd import Notifier
 from ..settings.broker import broker_settings
 from ..settings.config import Config
-from ..settings.keys import KeyRing
+from ..settings.keys import ApiKeys
 from ..settings.sections import ConfigError
 from ..transit.exchange import Exchange
 
@@ -97,7 +97,7 @@ class Service:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._notifier = Notifier()
-        self._keys = None if config.keys_file is None else KeyRing(config.keys_file)
+        self._keys = None if config.keys_file is None else ApiKeys(config.keys_file)
         self._usage = UsageStore(config.state_directory)
         self._view = FleetView(config.node_timeout)
         self._exchange = Exchange(config, self._view)
@@ -117,7 +117,7 @@ class Service:
         state = PageState(
             self.snapshot, self._view.announcements, traffic, self._session.depths, timeout=config.node_timeout
         )
-        page = Page(state, config.page, self._keys)
+        page = StatusPage(state, config.page, self._keys)
         self._server: Server = server(config, application(config, carried, listing, page, metrics, self.snapshot))
         self._listener = open_listener(config)
         self._began = time.time()

@@ -113,7 +113,7 @@ def hash_of(key: str) -> str:
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class KeyRing:
+class ApiKeys:
     """The keys of a file.
 
     :raises ConfigError: if the file cannot be used.

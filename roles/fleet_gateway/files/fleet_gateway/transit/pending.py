@@ -10,11 +10,11 @@ import time
 from collections import deque
 from typing import Optional, Union
 
-from .._fleet.dialects.carried import Ending, Piece
+from .._fleet.dialects.carried import AnswerPiece, Ending
 from ..domain.errors import GatewayError
 from ..domain.homes import Place
 
-Part = Union[Piece, Ending]
+Part = Union[AnswerPiece, Ending]
 
 #: Seconds without a read after which a client counts as not reading.
 PATIENCE = 5.0
@@ -75,7 +75,7 @@ class PendingAnswer:
         """Receive a piece of the answer, or its end."""
         if self._trouble is not None:
             return
-        if isinstance(part, Piece):
+        if isinstance(part, AnswerPiece):
             self._arrive_piece(part)
         else:
             self._arrive_end(part)
@@ -107,7 +107,7 @@ class PendingAnswer:
         self._parts.clear()
         self._hold(-self._size)
 
-    def _arrive_piece(self, piece: Piece) -> None:
+    def _arrive_piece(self, piece: AnswerPiece) -> None:
         if piece.attempt != self._attempt:
             if self._taken:
                 self.fail(

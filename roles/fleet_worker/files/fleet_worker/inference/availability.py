@@ -28,7 +28,7 @@ from ..domain.verdicts import Verdict
 from .carrier import in_ollamas_words
 from .fault_table import Fault, ModelFailure, failure_of, fault_of
 from .health import Health
-from .task import Reading, Task
+from .task import ParsedRequest, Task
 from .tries import LOST_TRIES, Conclusion
 
 T = TypeVar("T")
@@ -139,4 +139,4 @@ class OllamaAvailability:
 
 
 def _counts_tokens(task: Task) -> bool:
-    return isinstance(task.reading, Reading) and task.reading.request.request_type == "count_tokens"
+    return isinstance(task.reading, ParsedRequest) and task.reading.request.request_type == "count_tokens"

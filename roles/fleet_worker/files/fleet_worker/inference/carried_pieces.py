@@ -17,7 +17,7 @@ import threading
 import uuid
 from typing import Any, Callable, Optional
 
-from .._fleet.dialects.carried import Piece
+from .._fleet.dialects.carried import AnswerPiece
 from .._fleet.messages import Reply
 from .._ollama.api_errors import CallCancelledError
 from ..domain.publication import Done, Publication
@@ -36,7 +36,7 @@ MAX_PIECE = 128 * 1024
 LOOK = 0.25
 
 #: Returns ``None`` for a piece that cannot be written.
-WritePiece = Callable[[Piece], Optional[Reply]]
+WritePiece = Callable[[AnswerPiece], Optional[Reply]]
 
 
 class CarriedPieces:
@@ -121,7 +121,7 @@ class CarriedPieces:
             del self._waiting[:MAX_PIECE]
             self._changed.notify_all()
         status, content_type = self._head
-        piece = Piece(self._attempt, self._sequence, data, status, content_type)
+        piece = AnswerPiece(self._attempt, self._sequence, data, status, content_type)
         reply = contained(lambda: self._write(piece), lambda _error: None)
         if reply is None:
             self._lose()

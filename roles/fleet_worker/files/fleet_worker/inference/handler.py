@@ -37,7 +37,7 @@ from .probe import ModelProbe, Probed
 from .replies import Replies
 from .request_reader import RequestReader
 from .result_writer import ResultWriter
-from .task import Reading, Task
+from .task import ParsedRequest, Task
 from .tries import Conclusion, Later
 
 #: Called with the outcome of a request, or with ``None`` if a thread must handle the request.
@@ -141,7 +141,7 @@ class RequestHandler:
             return False
         return self._async.begin(task, reading.request, partial(self._on_answer, task, reading, ended))
 
-    def _on_answer(self, task: Task, reading: Reading, ended: OnEnd, conclude: Conclude) -> None:
+    def _on_answer(self, task: Task, reading: ParsedRequest, ended: OnEnd, conclude: Conclude) -> None:
         """End a request of :meth:`begin` after Ollama's answer or an error."""
 
         def result() -> Union[Result, Later, None]:

@@ -21,7 +21,7 @@ from ..domain.lane_terms import LaneTerms
 from ..domain.protocol_settings import USUAL_PROTOCOL, ProtocolSettings
 from ..domain.verdicts import Result, Verdict
 from .request_guard import RequestGuard
-from .task import Reading, Task
+from .task import ParsedRequest, Task
 
 
 class RequestReader:
@@ -48,13 +48,13 @@ class RequestReader:
         self._guard = RequestGuard(protocol)
         self._cipher = protocol.cipher
 
-    def read_once(self, task: Task) -> Union[Reading, Result]:
+    def read_once(self, task: Task) -> Union[ParsedRequest, Result]:
         """Return the reading of a task, and keep it in the task. Return a result if the task must not be answered."""
         if task.reading is None:
             task.reading = self.read(task.delivery)
         return task.reading
 
-    def read(self, delivery: Delivery) -> Union[Reading, Result]:
+    def read(self, delivery: Delivery) -> Union[ParsedRequest, Result]:
         """Parse and check a request. Return a result if the request must not be answered."""
         message = delivery.message
         if message.properties.type in ANSWER_TYPES:
@@ -75,7 +75,7 @@ class RequestReader:
                 fields.update(reply_to=request.reply_to, reason=reason)
                 return Result(Verdict.REJECT, "reply_to_refused", fields=fields)
         verdict = Verdict.ACK if undecodable is None else Verdict.REJECT
-        return Reading(dialect, request, fields, undecodable or request.failure, verdict)
+        return ParsedRequest(dialect, request, fields, undecodable or request.failure, verdict)
 
     def _understood(self, delivery: Delivery) -> tuple[Dialect, Request, Optional[Failure]]:
         """Return the request in a message with the settings of its lane, and a failure if it is not readable."""

@@ -15,7 +15,7 @@ from ..domain.verdicts import ANSWERED, Result, Verdict
 from .cancel_token import CancelToken
 from .fault_table import ModelFailure
 from .replies import Replies, WriteDelta
-from .task import Reading
+from .task import ParsedRequest
 from .tries import Conclusion, Later
 
 #: The most characters of an error in the log.
@@ -28,7 +28,7 @@ class ResultWriter:
     def __init__(self, replies: Replies) -> None:
         self._replies = replies
 
-    def conclude(self, reading: Reading, conclusion: Conclusion, stop: CancelToken) -> Union[Result, Later]:
+    def conclude(self, reading: ParsedRequest, conclusion: Conclusion, stop: CancelToken) -> Union[Result, Later]:
         """Return the result of a request from the conclusion of its inference."""
         if isinstance(conclusion, Later):
             if not stop.stopped:
@@ -42,7 +42,7 @@ class ResultWriter:
         """Return a function that writes the message of a delta, and returns ``None`` if the delta is too large."""
         return self._replies.deltas(request, write)
 
-    def answer(self, reading: Reading, outcome: Outcome) -> Result:
+    def answer(self, reading: ParsedRequest, outcome: Outcome) -> Result:
         """Return the result of a request with its answer."""
         request, verdict = reading.request, reading.verdict
         fields = {**reading.fields, "seconds": outcome.seconds or None}

@@ -21,7 +21,7 @@ ANSWER_RESERVE = 0.05
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedRequest:
     """A parsed request.
 
     :ivar fields: the log fields of the request.
@@ -55,7 +55,7 @@ class Task:
         self.stop = stop
         self.deltas = deltas
         self.tries = Tries()
-        self.reading: Union[Reading, Result, None] = None
+        self.reading: Union[ParsedRequest, Result, None] = None
 
     @property
     def queue(self) -> str:

@@ -23,7 +23,7 @@ LOG = Log()
 
 
 @dataclass(frozen=True)
-class Admitted:
+class AdmittedBroadcast:
     """A broadcast that may be carried out.
 
     :ivar identity: an identifier that only the deliveries of this broadcast share; empty if it has none.
@@ -34,7 +34,7 @@ class Admitted:
     is_done: bool = False
 
 
-class Admission:
+class BroadcastAdmission:
     """Decides about the broadcasts of a node. For one thread.
 
     :param mode: ``off`` checks no signatures, ``warn`` logs a problem, ``enforce`` refuses the broadcast.
@@ -57,14 +57,14 @@ class Admission:
         self._record = record
         self._clock = clock
 
-    def admit(self, message: Message, order: Order, redelivered: bool) -> Admitted:
+    def admit(self, message: Message, order: Order, redelivered: bool) -> AdmittedBroadcast:
         """Admit a broadcast that may be carried out, and record it if it is signed.
 
         :param redelivered: whether the broker marks this message as a redelivery. No sender can write that mark.
         :raises FleetError: if the broadcast may not be carried out.
         """
         if self._mode == OFF or self._record is None:
-            return Admitted(_identity(message))
+            return AdmittedBroadcast(_identity(message))
         try:
             return self._checked(verified(message, self._keys), self._record, redelivered)
         except FleetError as error:
@@ -73,14 +73,14 @@ class Admission:
             if self._mode == ENFORCE:
                 raise
             LOG.warning("broadcast_not_as_signed", error=str(error), code=error.code)
-            return Admitted(_identity(message))
+            return AdmittedBroadcast(_identity(message))
 
     def finish(self, identity: str) -> None:
         """Note that the last report on a broadcast is published."""
         if self._record is not None:
             self._record.finish(identity)
 
-    def _checked(self, signed: SignedBroadcast, record: BroadcastRecord, redelivered: bool) -> Admitted:
+    def _checked(self, signed: SignedBroadcast, record: BroadcastRecord, redelivered: bool) -> AdmittedBroadcast:
         state = record.state_of(signed)
         if state is not None and not redelivered:
             raise BroadcastRepeatedError(
@@ -92,7 +92,7 @@ class Admission:
             record.require_newer(signed)
             record.take(signed)
         # A redelivery may arrive hours after the broadcast, which was valid when the node took it.
-        return Admitted(signed.digest, is_done=state == DONE)
+        return AdmittedBroadcast(signed.digest, is_done=state == DONE)
 
 
 def _identity(message: Message) -> str:

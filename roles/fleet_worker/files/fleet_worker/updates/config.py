@@ -30,7 +30,7 @@ from ..settings.sections import (
     content_of,
     or_value_error,
 )
-from .admission import Admission
+from .admission import BroadcastAdmission
 from .broadcast_record import BroadcastRecord
 
 
@@ -184,11 +184,11 @@ def signature_policy(config: UpdatesConfig) -> SignaturePolicy:
     return _policy(config.signatures)
 
 
-def broadcast_admission(config: UpdatesConfig) -> Admission:
+def broadcast_admission(config: UpdatesConfig) -> BroadcastAdmission:
     """Return the admission of broadcasts."""
     broadcasts = config.broadcasts
     record = BroadcastRecord(broadcasts.record) if broadcasts.mode != OFF and broadcasts.record else None
-    return Admission(config.node, broadcasts.mode, broadcasts.ring, record)
+    return BroadcastAdmission(config.node, broadcasts.mode, broadcasts.ring, record)
 
 
 def store_settings(config: UpdatesConfig) -> StoreSettings:

@@ -51,7 +51,7 @@ from ..runtime.systemd import Notifier
 from ..runtime.thread_pool import ThreadPool
 from ..runtime.watchdog import Watchdog
 from ..settings.broker import broker_settings
-from .admission import Admission
+from .admission import BroadcastAdmission
 from .config import (
     UpdatesConfig,
     broadcast_admission,
@@ -127,7 +127,7 @@ class BroadcastConsumer:
         loop: Any,
         settings: BroadcastSettings,
         *,
-        admission: Admission,
+        admission: BroadcastAdmission,
         updates: BroadcastImporter,
         pool: ThreadPool,
         notifier: Notifier,

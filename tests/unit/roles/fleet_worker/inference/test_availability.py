@@ -23,7 +23,7 @@ from fleet_worker.domain.lane_rule import ALONE
 from fleet_worker.domain.verdicts import Verdict
 from fleet_worker.inference.availability import UnavailableError
 from fleet_worker.inference.fault_table import ModelFailure
-from fleet_worker.inference.task import Reading
+from fleet_worker.inference.task import ParsedRequest
 from fleet_worker.inference.tries import LOST_TRIES, Later
 
 from ..deliveries import delivery
@@ -148,7 +148,7 @@ def test_conclude_with_an_ollama_that_is_too_old_refuses_a_count_in_the_words_of
     error = UnsupportedByServerError("The server (Ollama 0.5.5) does not know truncate", needs="0.12.6")
     task = task_of()
     request = Request(operation, "chat", "m:1", {}, "llm.fleet.reply.1", "c-1")
-    task.reading = Reading(version2.DIALECT, request, {}, None, Verdict.ACK)
+    task.reading = ParsedRequest(version2.DIALECT, request, {}, None, Verdict.ACK)
     conclusion = availability(Watch()).conclude(error, task, 5.0, 0.1)
     assert isinstance(conclusion, Failure)
     assert conclusion.code == code and "Ollama 0.5.5" in conclusion.message

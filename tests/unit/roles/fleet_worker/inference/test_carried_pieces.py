@@ -9,7 +9,7 @@ import threading
 from typing import Callable, Optional
 
 import pytest
-from fleet_worker._fleet.dialects.carried import Piece
+from fleet_worker._fleet.dialects.carried import AnswerPiece
 from fleet_worker._fleet.messages import Reply
 from fleet_worker._ollama.api_errors import CallCancelledError
 from fleet_worker.domain.publication import Publication
@@ -115,7 +115,7 @@ def test_returned_piece_says_that_the_requester_is_gone(wire: Wire) -> None:
 
 
 def test_write_that_raises_loses_the_answer_and_nothing_else(wire: Wire) -> None:
-    def broken(_piece: Piece) -> Optional[Reply]:
+    def broken(_piece: AnswerPiece) -> Optional[Reply]:
         raise ValueError("a defect")
 
     wire.pieces = CarriedPieces(wire.loop, wire.publish, wire.go, broken)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import pytest
-from fleet_worker._fleet.dialects.carried import Piece
+from fleet_worker._fleet.dialects.carried import AnswerPiece
 from fleet_worker._fleet.messages import Reply
 from fleet_worker.domain.publication import Publication
 from fleet_worker.domain.verdicts import Result, Verdict
@@ -28,7 +28,7 @@ def again(channel: Channel, tag: int, count: int = 1) -> Any:
     return delivery({"a": 1}, channel=channel, message_id="m-1", tag=tag, count=count)
 
 
-def failing(_piece: Piece) -> Optional[Reply]:
+def failing(_piece: AnswerPiece) -> Optional[Reply]:
     raise ValueError("a defect")
 
 

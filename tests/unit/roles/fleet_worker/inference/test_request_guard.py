@@ -16,7 +16,7 @@ from fleet_worker._fleet.tokens import TokenSettings, sign
 from fleet_worker.domain.protocol_settings import ProtocolSettings
 from fleet_worker.domain.verdicts import Verdict
 from fleet_worker.inference.request_reader import RequestReader
-from fleet_worker.inference.task import Reading
+from fleet_worker.inference.task import ParsedRequest
 
 from ..deliveries import delivery, lane_settings
 from ..protocol_requests import version2
@@ -24,14 +24,14 @@ from ..protocol_requests import version2
 LANE = lane_settings("chat", "qwen3.5:27b", style="shared")
 
 
-def task(settings: Optional[ProtocolSettings] = None, **changes: Any) -> Reading:
+def task(settings: Optional[ProtocolSettings] = None, **changes: Any) -> ParsedRequest:
     protocol = settings or ProtocolSettings(instances=("default", "gpu-*"))
     reader = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=protocol)
     document = version2(**changes)
     found = reader.read(
         delivery(document, lane=LANE, reply_to=document["reply_to"], correlation_id=document["correlation_id"])
     )
-    assert isinstance(found, Reading)
+    assert isinstance(found, ParsedRequest)
     return found
 
 
@@ -100,7 +100,7 @@ def test_read_of_a_token_that_another_request_has_brought_refuses_it() -> None:
 
     def failure(changed: dict[str, Any]) -> Any:
         found = reader.read(delivery(changed, lane=LANE, correlation_id=None, reply_to=None))
-        assert isinstance(found, Reading)
+        assert isinstance(found, ParsedRequest)
         return found.failure
 
     assert failure(document) is None
@@ -115,13 +115,13 @@ def test_read_of_a_token_by_another_worker_serves_it() -> None:
     assert [task(REQUIRED, **document).failure for _worker in range(2)] == [None, None]
 
 
-def encrypted_reading(cipher: Optional[BodyCipher], secret: str = SECRET) -> Reading:
+def encrypted_reading(cipher: Optional[BodyCipher], secret: str = SECRET) -> ParsedRequest:
     clear = delivery(version2(), lane=LANE)
     message = replace(clear.message, properties=Properties(type="llm.fleet.request"))
     sealed = replace(clear, message=BodyCipher(secret).encrypted(message))
     protocol = ProtocolSettings(cipher=cipher)
     found = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=protocol).read(sealed)
-    assert isinstance(found, Reading)
+    assert isinstance(found, ParsedRequest)
     return found
 
 
@@ -150,7 +150,7 @@ def test_read_of_an_encrypted_request_that_is_too_large_decrypts_nothing(size: i
     protocol = ProtocolSettings(cipher=cipher)
     reader = RequestReader(("llm.fleet.reply.*",), 100_000, runner_options=False, protocol=protocol)
     found = reader.read(replace(delivery({}, lane=LANE), message=made))
-    assert isinstance(found, Reading)
+    assert isinstance(found, ParsedRequest)
     # Base64 has no more than three bytes of room.
     assert cipher.decryptions == fits
     if not fits:

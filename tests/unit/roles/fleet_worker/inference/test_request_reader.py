@@ -11,7 +11,7 @@ from typing import Any, Optional
 import pytest
 from fleet_worker.domain.verdicts import Result, Verdict
 from fleet_worker.inference.request_reader import RequestReader
-from fleet_worker.inference.task import Reading
+from fleet_worker.inference.task import ParsedRequest
 
 from ..deliveries import delivery
 from .tasks import task_of
@@ -20,9 +20,9 @@ CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 READER = RequestReader(("llm.fleet.reply.*",), 1000, runner_options=False)
 
 
-def reading(body: Any, **options: Any) -> Reading:
+def reading(body: Any, **options: Any) -> ParsedRequest:
     found = READER.read(delivery(body, **options))
-    assert isinstance(found, Reading)
+    assert isinstance(found, ParsedRequest)
     return found
 
 

@@ -19,7 +19,7 @@ from fleet_worker.inference.fault_table import ModelFailure
 from fleet_worker.inference.replies import Replies
 from fleet_worker.inference.request_reader import RequestReader
 from fleet_worker.inference.result_writer import ResultWriter
-from fleet_worker.inference.task import Reading
+from fleet_worker.inference.task import ParsedRequest
 from fleet_worker.inference.tries import Later
 
 from ..deliveries import delivery
@@ -30,9 +30,9 @@ SUCCESS = Success({"message": {"content": "Hi"}, "prompt_eval_count": 3, "eval_c
 LATER = Later(1.0, "busy")
 
 
-def reading(**options: Any) -> Reading:
+def reading(**options: Any) -> ParsedRequest:
     found = RequestReader(("llm.fleet.reply.*",), 1000, runner_options=False).read(delivery(CHAT, **options))
-    assert isinstance(found, Reading)
+    assert isinstance(found, ParsedRequest)
     return found
 
 

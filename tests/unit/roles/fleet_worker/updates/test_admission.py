@@ -26,7 +26,7 @@ from fleet_worker._fleet.errors import FleetError
 from fleet_worker._fleet.messages import Message
 from fleet_worker._mirror.signing.keys import PrivateKey
 from fleet_worker.updates import broadcast_record
-from fleet_worker.updates.admission import Admission, Admitted
+from fleet_worker.updates.admission import AdmittedBroadcast, BroadcastAdmission
 from fleet_worker.updates.broadcast_record import BroadcastRecord, BroadcastRecordError
 
 SIGNER = PrivateKey(ec.generate_private_key(ec.SECP256R1()))
@@ -44,9 +44,9 @@ class Node:
 
     def start(self) -> None:
         record = BroadcastRecord(str(self.path), lambda: self.now)
-        self.admission = Admission("gpu-01", self.mode, SIGNER.ring, record, lambda: self.now)
+        self.admission = BroadcastAdmission("gpu-01", self.mode, SIGNER.ring, record, lambda: self.now)
 
-    def admit(self, message: Message, redelivered: bool = False) -> Admitted:
+    def admit(self, message: Message, redelivered: bool = False) -> AdmittedBroadcast:
         return self.admission.admit(message, read_order(message), redelivered)
 
 
@@ -275,7 +275,7 @@ def test_policy_to_warn_carries_out_what_it_would_refuse(tmp_path: Path) -> None
 
 
 def test_policy_off_looks_at_nothing(tmp_path: Path) -> None:
-    off = Admission("gpu-01", "off", SIGNER.ring, None)
+    off = BroadcastAdmission("gpu-01", "off", SIGNER.ring, None)
     message = broadcast(key=None)
     assert off.admit(message, read_order(message), False) == off.admit(message, read_order(message), False)
     off.finish("anything")

@@ -18,7 +18,7 @@ from fleet_worker._fleet.messages import Message
 from fleet_worker._mirror.signing.keys import PrivateKey
 from fleet_worker.domain.publication import Publication
 from fleet_worker.updates import consumer
-from fleet_worker.updates.admission import Admission
+from fleet_worker.updates.admission import BroadcastAdmission
 from fleet_worker.updates.broadcast_record import BroadcastRecord
 from fleet_worker.updates.consumer import ReceivedBroadcast
 
@@ -57,7 +57,7 @@ class Process:
         self.consumer = consumer.BroadcastConsumer(
             self.loop,
             consumer.BroadcastSettings(BrokerSettings((Address("hub", 1),)), "gpu-01", "lex.ollama", ("llm.*",)),
-            admission=Admission("gpu-01", "enforce", SIGNER.ring, record),
+            admission=BroadcastAdmission("gpu-01", "enforce", SIGNER.ring, record),
             updates=updates,
             pool=pool,
             notifier=nothing,

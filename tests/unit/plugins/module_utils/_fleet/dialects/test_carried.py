@@ -48,7 +48,7 @@ def read(body: Any, path: str = "/v1/chat/completions") -> Request:
     return carried.read(asked, document, LANE)
 
 
-def answered(outcome: Outcome, request: Optional[Request] = None) -> Union[carried.Piece, carried.Ending]:
+def answered(outcome: Outcome, request: Optional[Request] = None) -> Union[carried.AnswerPiece, carried.Ending]:
     reply = carried.write(request or read(CHAT), outcome, WORKER)
     assert reply.routing_key == "llm.fleet.reply.1"
     assert reply.message.properties.correlation_id == "r-1"
@@ -116,8 +116,8 @@ def test_write_a_failure_arrives_with_its_code() -> None:
 
 
 def test_write_piece_arrives_with_its_number_and_the_first_with_the_head() -> None:
-    first = carried.Piece("a1", 0, b"data: 1\n\n", 200, "text/event-stream")
-    second = carried.Piece("a1", 1, b"data: 2\n\n", 200, "text/event-stream")
+    first = carried.AnswerPiece("a1", 0, b"data: 1\n\n", 200, "text/event-stream")
+    second = carried.AnswerPiece("a1", 1, b"data: 2\n\n", 200, "text/event-stream")
     arrived = [carried.understand(carried.write_piece(read(CHAT), piece, WORKER).message) for piece in (first, second)]
     assert arrived == [replace(first, node="gpu-01"), replace(second, status=0, content_type="", node="gpu-01")]
 

@@ -23,7 +23,10 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neig
     NeighbourError,
     View,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Neighbourhood, Watch
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import (
+    Neighbourhood,
+    PieceWatch,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import PieceList
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.options import NeighbourOptions
 
@@ -56,7 +59,7 @@ class ScriptedNeighbour(Neighbour):
 def test_start_waits_for_others_that_begin_unless_a_neighbour_has_the_whole(views, waits, monkeypatch):
     monkeypatch.setattr(neighbourhood, "SETTLE", 0.3)
     neighbours = [ScriptedNeighbour(f"gpu-{number}", view) for number, view in enumerate(views)]
-    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch = PieceWatch(neighbours, PIECES, "e" * 16)
     start = time.monotonic()
     watch.start()
     seconds = time.monotonic() - start
@@ -93,7 +96,7 @@ def seen(watch, neighbours):
 def test_watch_drops_an_import_that_got_no_piece_for_long(clock, imports, seconds):
     """The more imports share the link of the mirror, the longer their first pieces take."""
     neighbours = [ScriptedNeighbour(f"gpu-{one}", View(b"c0", f"{one:016x}")) for one in range(imports)]
-    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch = PieceWatch(neighbours, PIECES, "e" * 16)
     seen(watch, neighbours)
     clock.now += seconds
     seen(watch, neighbours)
@@ -108,7 +111,7 @@ def test_watch_drops_an_import_that_got_no_piece_for_long(clock, imports, second
 
 def test_watch_with_a_slow_mirror_waits_longer_for_the_imports_of_others(clock):
     neighbours = [ScriptedNeighbour("gpu-1", View(b"c0", "f" * 16))]
-    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch = PieceWatch(neighbours, PIECES, "e" * 16)
     watch.pace.mirror_begins(1, clock.now)
     seen(watch, neighbours)
     clock.now += 20
@@ -125,7 +128,7 @@ def test_watch_with_a_slow_mirror_waits_longer_for_the_imports_of_others(clock):
 
 def test_watch_that_does_not_look_judges_nobody(clock):
     neighbours = [ScriptedNeighbour("gpu-1", View(b"c0", "f" * 16))]
-    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch = PieceWatch(neighbours, PIECES, "e" * 16)
     seen(watch, neighbours)
     clock.now += 1000
     watch._take_stock()
@@ -138,7 +141,7 @@ def test_start_asks_no_neighbour_that_has_failed_or_rests():
     for _turn in range(FAILURES):
         failed.failed(OSError("no route to host"))
     resting.failed(OSError("no route to host"))
-    watch = Watch(neighbours, PIECES, "e" * 16)
+    watch = PieceWatch(neighbours, PIECES, "e" * 16)
     watch.start()
     watch.stop()
     assert [one.looks for one in (good, failed, resting)] == [1, 0, 0]
@@ -147,7 +150,7 @@ def test_start_asks_no_neighbour_that_has_failed_or_rests():
 @pytest.mark.parametrize("view", [None, View(b"11")])
 def test_look_with_an_answer_ends_a_row_of_failed_looks(view, monkeypatch):
     unsteady = ScriptedNeighbour("unsteady", view)
-    watch = Watch([unsteady], PIECES, "e" * 16)
+    watch = PieceWatch([unsteady], PIECES, "e" * 16)
     answer, fault = unsteady.look, NeighbourError("it broke")
 
     def fail(_pieces):
@@ -166,7 +169,7 @@ def test_start_asks_a_neighbour_that_is_only_busy(monkeypatch):
     monkeypatch.setattr(neighbourhood, "SETTLE", 0.0)
     busy = ScriptedNeighbour("busy", View(b"11"))
     busy.failed(NeighbourBusyError("it is busy"))
-    watch = Watch([busy], PIECES, "e" * 16)
+    watch = PieceWatch([busy], PIECES, "e" * 16)
     watch.start()
     watch.stop()
     assert (busy.looks, watch.alone) == (1, False)
@@ -191,7 +194,7 @@ def test_look_at_a_neighbour_without_the_blob_leaves_no_connection_open():
     answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         neighbour = Neighbour(f"127.0.0.1:{listener.getsockname()[1]}", None)
-        look = threading.Thread(target=Watch([neighbour], PIECES, "e" * 16)._look, args=(neighbour,))
+        look = threading.Thread(target=PieceWatch([neighbour], PIECES, "e" * 16)._look, args=(neighbour,))
         look.start()
         connection, _address = listener.accept()
         with connection:
@@ -244,7 +247,9 @@ def test_watch_over_many_neighbours_with_the_blob_keeps_few_connections_open(mon
 
 def test_watch_counts_the_neighbours_that_read_the_mirror():
     views = [View(b"c0", "f" * 16), View(b"1c", "d" * 16), View(b"10", "c" * 16), View(b"11"), None]
-    watch = Watch([ScriptedNeighbour(f"gpu-{number}", view) for number, view in enumerate(views)], PIECES, "e" * 16)
+    watch = PieceWatch(
+        [ScriptedNeighbour(f"gpu-{number}", view) for number, view in enumerate(views)], PIECES, "e" * 16
+    )
     assert watch.reading == 0
     watch.start()
     watch.stop()
@@ -260,7 +265,7 @@ def test_watch_asks_a_neighbour_that_has_not_answered_only_once(monkeypatch):
     slow, quick = ScriptedNeighbour("slow", None), ScriptedNeighbour("quick", None)
     begun = []
     slow.look = lambda _pieces: begun.append(slow) or answers.wait(20)
-    watch = Watch([slow, quick], PIECES, "e" * 16)
+    watch = PieceWatch([slow, quick], PIECES, "e" * 16)
     watch.start()
     while quick.looks < 10:
         time.sleep(0.01)
@@ -273,7 +278,7 @@ def test_watch_asks_a_neighbour_that_has_not_answered_only_once(monkeypatch):
 def test_look_that_ends_after_the_watch_leaves_the_view_of_the_next_blob(fails):
     """The lists of pieces of the two blobs have different lengths."""
     slow = ScriptedNeighbour("slow", None)
-    watch, next_view = Watch([slow], PIECES, "e" * 16), View(b"1" * 9)
+    watch, next_view = PieceWatch([slow], PIECES, "e" * 16), View(b"1" * 9)
 
     def look(_pieces):
         watch.stop()
@@ -298,7 +303,7 @@ class Slow(Neighbour):
         time.sleep(120)
 
 neighbourhood.FIRST_ROUND = neighbourhood.SETTLE = 0.1
-watch = neighbourhood.Watch([Slow("slow", None)], PieceList("sha256:" + "0" * 64, 2, 1, (b"a", b"b")), "e" * 16)
+watch = neighbourhood.PieceWatch([Slow("slow", None)], PieceList("sha256:" + "0" * 64, 2, 1, (b"a", b"b")), "e" * 16)
 watch.start()
 watch.stop()
 """

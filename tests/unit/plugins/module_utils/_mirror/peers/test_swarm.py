@@ -23,7 +23,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neig
     NeighbourError,
     View,
 )
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import Watch
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.neighbourhood import PieceWatch
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.pace import Pace
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_file import PieceFile
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.peers.piece_list import (
@@ -233,7 +233,7 @@ def test_run_neighbour_that_died_with_the_whole_blob_leaves_the_pieces_to_the_mi
     monkeypatch.setattr(neighbour_file, "LONGEST_REST", 0.05)
     dead = ScriptedNeighbour("dead", content=None)
     source = MirrorSource()
-    swarm = swarm_of(file, source, watch=Watch([dead], file.pieces, file.importer))
+    swarm = swarm_of(file, source, watch=PieceWatch([dead], file.pieces, file.importer))
     finished(swarm)
     assert file.digest() == DIGEST
     assert dead.verdict == FAILED
@@ -250,7 +250,7 @@ def test_run_neighbour_that_is_always_busy_does_not_keep_the_node_from_the_mirro
 
     busy.open = refused
     source = MirrorSource()
-    swarm = swarm_of(file, source, watch=Watch([busy], file.pieces, file.importer))
+    swarm = swarm_of(file, source, watch=PieceWatch([busy], file.pieces, file.importer))
     finished(swarm)
     assert file.digest() == DIGEST
     assert sorted(source.opened) == list(range(PIECES))
@@ -269,7 +269,7 @@ def test_run_neighbour_that_sends_byte_by_byte_is_left_alone_and_named(file, mon
 
     slow.open = lambda _pieces, start, stop: Trickle(CONTENT[start:stop])
     source = MirrorSource()
-    swarm = swarm_of(file, source, watch=Watch([slow], file.pieces, file.importer))
+    swarm = swarm_of(file, source, watch=PieceWatch([slow], file.pieces, file.importer))
     finished(swarm)
     assert file.digest() == DIGEST
     assert (slow.verdict, slow.received) == (FAILED, 0)
@@ -325,7 +325,7 @@ def test_run_import_of_a_neighbour_that_hangs_loses_its_pieces_to_this_node(file
     hung = ScriptedNeighbour("hung", marks=marks, importer="f" * 16)
     hung.look = lambda _pieces: View(marks, "f" * 16)
     source = MirrorSource()
-    swarm = swarm_of(file, source, watch=Watch([hung], file.pieces, file.importer))
+    swarm = swarm_of(file, source, watch=PieceWatch([hung], file.pieces, file.importer))
     swarm._watch.start()
     try:
         finished(swarm)

@@ -19,7 +19,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.models.catalog import blobs, models
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.mirror import Mirror
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, ObjectList, Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Entry, ListPage, ObjectList
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.objects import ObjectState
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.sdk_objects import SdkObjects
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
@@ -47,7 +47,9 @@ def mirror(monkeypatch):
 
     def entries(prefix):
         found = tuple(Entry(key, None, "", None) for key in sorted(made.objects) if key.startswith(prefix))
-        return ObjectList(prefix, lambda token, after: Page(found, truncated=made.truncated), "http://s3.lab", prefix)
+        return ObjectList(
+            prefix, lambda token, after: ListPage(found, truncated=made.truncated), "http://s3.lab", prefix
+        )
 
     made.truncated = False
     monkeypatch.setattr(made, "read", read)

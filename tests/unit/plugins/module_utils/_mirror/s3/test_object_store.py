@@ -11,7 +11,7 @@ from ansible_collections.legionio.ollama.plugins.module_utils._mirror.errors imp
     MirrorSettingsError,
 )
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3 import object_store
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import Page
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_list import ListPage
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.object_store import ReaderChain, connected
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.range_response import RangeResponse
 from ansible_collections.legionio.ollama.plugins.module_utils._mirror.s3.settings import S3Settings
@@ -21,7 +21,7 @@ READS = {
     "get": (("key", 10), b"content"),
     "head": (("key",), {"etag": '"e"'}),
     "range": (("key", {"Range": "bytes=0-0"}), RangeResponse(None, 206, {})),
-    "page": (("prefix", "token", "after"), Page(())),
+    "page": (("prefix", "token", "after"), ListPage(())),
 }
 
 

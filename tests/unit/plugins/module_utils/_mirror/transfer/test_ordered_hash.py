@@ -9,7 +9,10 @@ import hashlib
 import mmap
 
 import pytest
-from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.ordered_hash import OrderedHash, Piece
+from ansible_collections.legionio.ollama.plugins.module_utils._mirror.transfer.ordered_hash import (
+    BlobRange,
+    OrderedHash,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._ollama.safe_fs import DiskFullError
 
 PAGE = mmap.PAGESIZE
@@ -49,7 +52,7 @@ def piece(start, stop, got=None):
     view = memoryview(buffer)[: stop - start]
     got = stop - start if got is None else got
     view[:got] = CONTENT[start : start + got]
-    return Piece(start, buffer, view, got, written=got == stop - start)
+    return BlobRange(start, buffer, view, got, written=got == stop - start)
 
 
 def begun(target=None):
