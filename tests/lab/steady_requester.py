@@ -30,7 +30,7 @@ from urllib.parse import quote
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "lab"), str(TESTS / "faults" / "fleet"), str(TESTS.parent / "roles/fleet_worker/files")]
 
-from asking import Asker, Record  # noqa: E402
+from requesters import Asker, Record  # noqa: E402
 
 #: Requests that wait for an answer at a time: some for each node, and no crowd.
 OUTSTANDING = 6

@@ -16,7 +16,7 @@ from .._fleet.arrivals import StreamSummary
 from .._fleet.broker_connection import BrokerConnection
 from .._fleet.dialects import dialect_named
 from .._fleet.dialects.base import Dialect
-from .._fleet.dialects.protocol.asking import Asking, asking
+from .._fleet.dialects.protocol.questions import RequesterSettings, requester_dialect
 from .._fleet.encrypted_bodies import BodyCipher
 from .._fleet.errors import InvalidQuestionError, NoFleetQueueError
 from .._fleet.lanes import STYLES, TYPES, Lane, lane
@@ -127,7 +127,7 @@ def _dialect(params: Mapping[str, Any]) -> Dialect:
         return dialect_named(params["dialect"])
     tokens = TokenSettings(secret, params["token_issuer"], params["token_audience"]) if secret else None
     cipher = BodyCipher(secret) if params["encrypt"] else None
-    return asking(version, Asking(params["provider_instance"], tokens, cipher))
+    return requester_dialect(version, RequesterSettings(params["provider_instance"], tokens, cipher))
 
 
 def _arguments(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from typing import Any, Protocol
 import pika
 from fleet_parts import channel_to
 
-from .asking import Record
 from .odd_drafts import OddMessage
 from .raw_publisher import RawPublisher, RefusedByBrokerError
 from .reply_queues import Arrival, ReplyQueues
+from .requesters import Record
 
 #: Messages of a round, the honest ones among them. All of them fit into any lane.
 ROUND = 48

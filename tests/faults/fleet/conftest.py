@@ -16,7 +16,7 @@ import services
 from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker
 
-from .asking import Record
+from .requesters import Record
 
 __all__ = ["broker", "fresh_broker", "pytest_generate_tests", "s3"]
 

@@ -26,7 +26,7 @@ from fleet_parts import (
 from fleet_worker._fleet.lanes import lane
 from wire import Wire
 
-from .asking import Asker
+from .requesters import Asker
 
 CHAT = lane("chat", CHAT_MODEL).queue
 Start = Callable[..., WorkerProcess]

@@ -14,7 +14,7 @@ import pytest
 from fleet_parts import CHAT_MODEL, SOURCES, ScriptedOllama, Slow, WorkerProcess, eventually
 from fleet_worker._fleet.lanes import lane
 
-from .asking import Asker
+from .requesters import Asker
 
 Start = Callable[..., WorkerProcess]
 LANES = [

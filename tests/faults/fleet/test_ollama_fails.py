@@ -13,7 +13,7 @@ import pytest
 from fleet_parts import CHAT_MODEL, EMBED_MODEL, ScriptedOllama, Slow, WorkerProcess, answer, eventually
 from fleet_worker._fleet.lanes import lane
 
-from .asking import Asker
+from .requesters import Asker
 
 CHAT = lane("chat", CHAT_MODEL).queue
 Start = Callable[..., WorkerProcess]

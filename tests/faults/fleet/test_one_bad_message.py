@@ -30,7 +30,7 @@ from fleet_parts import (
 from fleet_parts import set_up_broker as in_order
 from fleet_worker._fleet.lanes import lane
 
-from .asking import Asker, Record
+from .requesters import Asker, Record
 from .test_requests_that_hurt import CHAT, EMBED, still_works
 
 Start = Callable[..., WorkerProcess]

@@ -17,7 +17,7 @@ from fleet_worker._fleet.lanes import lane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .asking import Asker, Record
+from .requesters import Asker, Record
 
 CHAT = lane("chat", CHAT_MODEL).queue
 EMBED = lane("embed", EMBED_MODEL).queue

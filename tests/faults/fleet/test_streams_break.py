@@ -21,7 +21,7 @@ from fleet_worker._fleet.lanes import lane
 from fleet_worker._fleet.messages import Delta, Question
 from fleet_worker._fleet.requester import Requester, RoundTrip
 
-from .asking import Record
+from .requesters import Record
 
 CHAT = lane("chat", CHAT_MODEL).queue
 MESSAGES = [{"role": "user", "content": "Hello"}]

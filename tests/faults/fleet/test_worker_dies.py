@@ -18,7 +18,7 @@ from depth import rounds
 from fleet_parts import CHAT_MODEL, ScriptedOllama, Slow, WorkerProcess, channel_to, eventually, hangable
 from fleet_worker._fleet.lanes import lane
 
-from .asking import Asker
+from .requesters import Asker
 
 CHAT = lane("chat", CHAT_MODEL).queue
 Start = Callable[..., WorkerProcess]

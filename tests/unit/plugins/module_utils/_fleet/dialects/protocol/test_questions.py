@@ -12,7 +12,10 @@ from typing import Any, Optional
 
 import pytest
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects import dialect_of
-from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.protocol.asking import Asking, asking
+from ansible_collections.legionio.ollama.plugins.module_utils._fleet.dialects.protocol.questions import (
+    RequesterSettings,
+    requester_dialect,
+)
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.encrypted_bodies import BodyCipher
 from ansible_collections.legionio.ollama.plugins.module_utils._fleet.errors import (
     FleetAnswerError,
@@ -42,14 +45,14 @@ TOOL = {
 CALL = {"id": "call_1", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
 
 
-def asked(version: int, call: str = "chat", settings: Optional[Asking] = None, **arguments: Any) -> Message:
-    ask = asking(version, settings or Asking()).ask
+def asked(version: int, call: str = "chat", settings: Optional[RequesterSettings] = None, **arguments: Any) -> Message:
+    ask = requester_dialect(version, settings or RequesterSettings()).ask
     assert ask is not None
     return ask(Question(call, MODEL, arguments, seconds=29.5), "req_b2", REPLY_TO)
 
 
 def understood(version: int, reply: Message) -> Any:
-    understand = asking(version, Asking()).understand
+    understand = requester_dialect(version, RequesterSettings()).understand
     assert understand is not None
     return understand(reply)
 
@@ -135,12 +138,12 @@ def test_there_is_no_generate() -> None:
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_question_is_signed_and_encrypted(version: int) -> None:
     tokens, cipher = TokenSettings(SECRET), BodyCipher(SECRET)
-    sent = asked(version, settings=Asking("gpu-01", tokens, cipher), messages=[USER])
+    sent = asked(version, settings=RequesterSettings("gpu-01", tokens, cipher), messages=[USER])
     assert sent.body.startswith(b"gcm:") and b"messages" not in sent.body
     document = json.loads(cipher.decrypted(sent).body)
     assert document["provider_instance"] == "gpu-01"
     check(document["signed_token"], document, tokens, received=float(sent.properties.timestamp or 0))
-    assert SECRET not in repr(Asking("gpu-01", tokens, cipher))
+    assert SECRET not in repr(RequesterSettings("gpu-01", tokens, cipher))
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -45,7 +45,7 @@ _VERSIONS: Mapping[int, tuple[Version, Dialect]] = {
 
 
 @dataclass(frozen=True)
-class Asking:
+class RequesterSettings:
     """The settings of a requester in one of these versions.
 
     :ivar instance: the name of the worker for requesters (``provider_instance``).
@@ -60,7 +60,7 @@ class Asking:
     source: str = APP_ID
 
 
-def asking(version: int, settings: Asking) -> Dialect:
+def requester_dialect(version: int, settings: RequesterSettings) -> Dialect:
     """Return the dialect of a version, with its requester's side.
 
     :param version: 2 or 3.
@@ -69,7 +69,9 @@ def asking(version: int, settings: Asking) -> Dialect:
     return replace(dialect, ask=partial(_ask, own, settings), understand=partial(_understand, own))
 
 
-def _ask(version: Version, settings: Asking, question: Question, correlation_id: str, reply_to: str) -> Message:
+def _ask(
+    version: Version, settings: RequesterSettings, question: Question, correlation_id: str, reply_to: str
+) -> Message:
     """Write a request.
 
     :raises InvalidQuestionError: for a call that the version does not have.

@@ -1,1 +1,0 @@
-../../../../../../../plugins/module_utils/_fleet/dialects/protocol/asking.py

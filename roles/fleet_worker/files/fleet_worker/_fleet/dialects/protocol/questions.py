@@ -1,0 +1,1 @@
+../../../../../../../plugins/module_utils/_fleet/dialects/protocol/questions.py
