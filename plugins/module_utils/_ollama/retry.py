@@ -54,5 +54,6 @@ class RetryPolicy:
 
         The jitter shortens the exponential value by up to half, so that a fleet does not repeat its calls all at once.
         """
-        full = min(self.cap, self.base * 2.0 ** (failures - 1))
+        # No cap is so long that it needs a larger exponent, and a number of failures may be larger than a float takes.
+        full = min(self.cap, self.base * 2.0 ** min(failures - 1, 60))
         return full * (0.5 + 0.5 * self.chance())

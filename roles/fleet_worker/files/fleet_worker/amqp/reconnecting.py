@@ -10,7 +10,6 @@ Everything here runs on the I/O thread.
 
 from __future__ import annotations
 
-import random
 import socket
 import time
 from functools import partial
@@ -20,12 +19,12 @@ from pika.exceptions import AMQPHeartbeatTimeout
 
 from .._fleet.broker import BrokerSettings, connection_error, parameters
 from .._fleet.errors import BrokerError, FleetError, InvalidBrokerError
+from .._ollama.retry import RetryPolicy
 from .connection import Connection
 
-#: Seconds between two rounds through the addresses: doubled each time, up to the second value. Half of each pause is
+#: The pauses between two rounds through the addresses: 0.5 to 1 s at first, doubled each time, at most 30 s. They are
 #: random, so that the workers of a fleet do not reconnect in step to a restarted broker.
-BACKOFF = 1.0
-BACKOFF_CAP = 30.0
+PAUSES = RetryPolicy(base=1.0, cap=30.0)
 
 #: The most seconds of one attempt. pika gives each IP address of a host some seconds.
 ATTEMPT = 120.0
@@ -205,9 +204,7 @@ class ReconnectingConnection:
         self._later(self._delay())
 
     def _delay(self) -> float:
-        rounds = max(0, self._failures // len(self._settings.addresses) - 1)
-        full = min(BACKOFF_CAP, BACKOFF * 2.0 ** min(rounds, 10))
-        return full * (0.5 + 0.5 * random.random())  # noqa: S311 - nothing to guess
+        return PAUSES.delay(max(1, self._failures // len(self._settings.addresses)))
 
     def _later(self, seconds: float) -> None:
         self._retry = self._loop.call_later(seconds, self._connect)

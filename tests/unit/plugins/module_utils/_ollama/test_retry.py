@@ -44,6 +44,10 @@ def test_the_wait_doubles_up_to_its_cap() -> None:
     assert [policy.delay(n) for n in range(1, 9)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]
 
 
+def test_delay_after_any_number_of_failures_is_the_cap() -> None:
+    assert RetryPolicy(chance=lambda: 1.0).delay(100_000) == 16.0
+
+
 def test_the_wait_is_spread_below_its_full_value() -> None:
     assert RetryPolicy(chance=lambda: 0.0).delay(3) == 1.0
     waits = {RetryPolicy().delay(3) for _index in range(20)}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
@@ -97,6 +98,21 @@ def test_attempt_of_which_nothing_is_heard_is_abandoned_and_tried_again(heard: H
     assert (first.ended, heard.opened, heard.lost, len(heard.failed)) == (True, [], [], 1)
     second.callbacks["on_open_callback"](second)
     assert heard.opened == [second]
+
+
+def test_pause_doubles_with_each_failed_round_up_to_its_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard(monkeypatch, "hub", "hub-2")
+    monkeypatch.setattr(link_module, "PAUSES", replace(link_module.PAUSES, chance=lambda: 1.0))
+    heard.link.start()
+    pauses: list[float] = []
+    for _attempt in range(14):
+        attempt = Attempt.made[-1]
+        attempt.callbacks["on_open_error_callback"](attempt, OSError("refused"))
+        seconds, again = heard.loop.waiting.pop()
+        pauses.append(seconds)
+        again()
+    assert pauses[0::2] == [0.0] * 7, "the second address is tried at once"
+    assert pauses[1::2] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
 def test_attempt_that_came_about_is_not_abandoned(heard: Heard) -> None:
