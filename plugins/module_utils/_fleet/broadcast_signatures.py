@@ -14,8 +14,6 @@ The keys come from the caller: this package only needs the methods of :class:`Si
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -24,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
+from .._ollama.base64_text import read_base64, write_base64
+from .._ollama.dsse import signed_bytes
 from .._ollama.json_text import AmbiguousObject, read_json_closely
 from .._ollama.text import printable
 from .errors import FleetError
@@ -33,7 +33,7 @@ from .messages import Message
 HEADER = "x-legion-fleet-signature"
 
 #: The type of the signed bytes.
-PAYLOAD_TYPE = b"application/vnd.legionio.broadcast+json"
+PAYLOAD_TYPE = "application/vnd.legionio.broadcast+json"
 
 #: Seconds by which the clocks of a sender and a node may differ, the same as for S3 and for neighbours.
 SKEW = 900
@@ -140,7 +140,7 @@ def proof_fields(seconds: float) -> dict[str, Any]:
 
 def signature_header(body: bytes, key: SigningKey) -> dict[str, str]:
     """Return the header with the signature of a body."""
-    signature = base64.b64encode(key.sign(_signed_bytes(body))).decode("ascii")
+    signature = write_base64(key.sign(signed_bytes(PAYLOAD_TYPE, body)))
     return {HEADER: f"v1 {key.key_id} {signature}"}
 
 
@@ -156,7 +156,7 @@ def verified(message: Message, keys: KnownKeys) -> SignedBroadcast:
             f"it has no signature of the known keys ({keys})", remedy="Send it with signing_key"
         )
     found = _VALUE.fullmatch(value) if isinstance(value, str) else None
-    signature = _decoded(found[2]) if found else None
+    signature = read_base64(found[2]) if found else None
     if found is None or signature is None:
         raise BroadcastSignatureError(f"its signature is malformed: {printable(value, 40)}")
     key = keys.get(found[1])
@@ -165,7 +165,7 @@ def verified(message: Message, keys: KnownKeys) -> SignedBroadcast:
             f"it is signed with the key {found[1][:_SHOWN]}, and the known keys are: {keys}",
             remedy="Add the key to those of the node if it is one of yours",
         )
-    if not key.verifies(signature, _signed_bytes(message.body)):
+    if not key.verifies(signature, signed_bytes(PAYLOAD_TYPE, message.body)):
         raise BroadcastSignatureError(
             f"its signature was not made with the key {found[1][:_SHOWN]} that it names,"
             " or somebody has changed the broadcast"
@@ -201,15 +201,3 @@ def _seconds(document: Mapping[str, Any], name: str) -> Optional[int]:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 < value < _LATEST else None
-
-
-def _signed_bytes(body: bytes) -> bytes:
-    """Return the signed bytes for a body: the pre-authentication encoding of DSSE."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE, len(body), body)
-
-
-def _decoded(text: str) -> Optional[bytes]:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None

@@ -11,10 +11,10 @@ the connection of a client that publishes to a malformed name.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Optional
+
+from .._ollama.base64_text import read_base64
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
@@ -40,10 +40,7 @@ def reply_node(queue: str) -> Optional[str]:
     match = _NAME.fullmatch(queue)
     if match is None:
         return None
-    try:
-        process = _PROCESS.fullmatch(base64.b64decode(match[1], validate=True))
-    except binascii.Error:
-        return None
+    process = _PROCESS.fullmatch(read_base64(match[1]) or b"")
     if process is None or len(process[2]) != process[1][0]:
         return None
     return process[2].decode("ascii")

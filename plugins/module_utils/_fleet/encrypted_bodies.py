@@ -15,12 +15,12 @@ Answers are never encrypted: LegionIO's requesters do not decrypt them.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 from dataclasses import replace
 from typing import Any
 
+from .._ollama.base64_text import read_base64, write_base64
 from .._ollama.errors import CollectionError, MissingDependencyError
 from .messages import Message
 
@@ -85,7 +85,7 @@ class BodyCipher:
         parts = message.body.split(b":", 3)  # limited, because a stranger may have written it
         if len(parts) != 3 or parts[0] + b":" != _MARK:
             raise EncryptedBodyError("the encrypted body does not have the form gcm:<data>:<tag>")
-        nonce, data, tag = _decoded(message.headers.get(IV)), _decoded(parts[1]), _decoded(parts[2])
+        nonce, data, tag = read_base64(message.headers.get(IV)), read_base64(parts[1]), read_base64(parts[2])
         if nonce is None or len(nonce) != _NONCE_SIZE:
             raise EncryptedBodyError(f"the header {IV} of the encrypted body is not {_NONCE_SIZE} bytes in base64")
         if data is None or tag is None or len(tag) != _TAG_SIZE:
@@ -105,7 +105,7 @@ class BodyCipher:
         nonce = os.urandom(_NONCE_SIZE)
         return replace(
             message,
-            headers={**message.headers, IV: base64.b64encode(nonce).decode("ascii")},
+            headers={**message.headers, IV: write_base64(nonce)},
             body=self.sealed(nonce, message.body),
         )
 
@@ -117,13 +117,3 @@ class BodyCipher:
         both = self._cipher.encrypt(nonce, body, None)
         data, tag = both[:-_TAG_SIZE], both[-_TAG_SIZE:]
         return _MARK + base64.b64encode(data) + b":" + base64.b64encode(tag)
-
-
-def _decoded(value: Any) -> Any:
-    """Decode base64; return None for any other value."""
-    if not isinstance(value, (str, bytes)):
-        return None
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        return None

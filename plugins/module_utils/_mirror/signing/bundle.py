@@ -16,8 +16,6 @@ package: one signature, by a key whose id is known, over exactly the files of on
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 import time
@@ -26,7 +24,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from ..._ollama.base64_text import read_base64, write_base64
 from ..._ollama.digests import blob_file_name
+from ..._ollama.dsse import signed_bytes
 from ..._ollama.json_text import read_json
 from ..._ollama.manifests import Manifest
 from ..._ollama.names import ModelName
@@ -99,9 +99,9 @@ def sign(name: ModelName, manifest: Manifest, key: PrivateKey, moment: Optional[
         "mediaType": _BUNDLE,
         "verificationMaterial": {"publicKey": {"hint": key.public.key_id}, "tlogEntries": []},
         "dsseEnvelope": {
-            "payload": _base64(payload),
+            "payload": write_base64(payload),
             "payloadType": _PAYLOAD,
-            "signatures": [{"sig": _base64(key.sign(_signed_bytes(payload))), "keyid": ""}],
+            "signatures": [{"sig": write_base64(key.sign(signed_bytes(_PAYLOAD, payload))), "keyid": ""}],
         },
     }
     return json.dumps(bundle, indent=1).encode()
@@ -129,10 +129,10 @@ def verify(content: bytes, name: ModelName, manifest: Manifest, keys: KeyRing) -
     signatures = _at(envelope, "signatures")
     if not isinstance(signatures, list) or len(signatures) != 1:
         raise SignatureError("its signature bundle does not contain exactly one signature")
-    payload, raw = _decoded(_at(envelope, "payload")), _decoded(_at(signatures[0], "sig"))
+    payload, raw = read_base64(_at(envelope, "payload")), read_base64(_at(signatures[0], "sig"))
     if payload is None or raw is None or _at(envelope, "payloadType") != _PAYLOAD:
         raise SignatureError("its signature does not contain an in-toto statement")
-    if not key.verifies(raw, _signed_bytes(payload)):
+    if not key.verifies(raw, signed_bytes(_PAYLOAD, payload)):
         raise SignatureError(
             f"its signature was not made with the key {shown(key.key_id)} that it names, or somebody has changed it"
         )
@@ -185,22 +185,6 @@ def _files(name: ModelName, manifest: Manifest) -> dict[str, str]:
 
 def _hex(digest: str) -> str:
     return digest.partition(":")[2]
-
-
-def _signed_bytes(payload: bytes) -> bytes:
-    """Return the bytes that DSSE signs for a payload (its pre-authentication encoding)."""
-    return b" ".join((b"DSSEv1", str(len(_PAYLOAD)).encode(), _PAYLOAD.encode(), str(len(payload)).encode(), payload))
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
-
-
-def _decoded(text: Any) -> Optional[bytes]:
-    try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
-    except (binascii.Error, ValueError):
-        return None
 
 
 def _object(content: bytes, what: str) -> dict[str, Any]:

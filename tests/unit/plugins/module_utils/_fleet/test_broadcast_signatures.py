@@ -237,7 +237,7 @@ def test_signature_is_what_openssl_checks(tmp_path: Path) -> None:
     raw = base64.b64decode(GOOD.headers[HEADER].split(" ")[2])
     (tmp_path / "public").write_text(pem_of(KEY))
     (tmp_path / "signature").write_bytes(raw)
-    (tmp_path / "signed").write_bytes(b"DSSEv1 39 " + PAYLOAD_TYPE + b" %d " % len(GOOD.body) + GOOD.body)
+    (tmp_path / "signed").write_bytes(b"DSSEv1 39 " + PAYLOAD_TYPE.encode() + b" %d " % len(GOOD.body) + GOOD.body)
     command = ["openssl", "dgst", "-sha256", "-verify", "public", "-signature", "signature", "signed"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == "Verified OK", done

@@ -1,0 +1,1 @@
+../../../../../plugins/module_utils/_ollama/base64_text.py
