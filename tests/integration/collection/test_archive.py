@@ -145,7 +145,7 @@ DOCTORS: tuple[Doctor, ...] = (
 
 
 @pytest.mark.parametrize("doctor", DOCTORS, ids=lambda doctor: doctor.__name__)
-def test_what_is_needed_at_run_time_is_enough(doctor: Doctor, stripped: Path) -> None:
+def test_files_for_the_run_time_suffice(doctor: Doctor, stripped: Path) -> None:
     assert doctor(stripped) == []
 
 
@@ -158,7 +158,7 @@ def test_what_is_needed_at_run_time_is_enough(doctor: Doctor, stripped: Path) ->
         (daemon_that_does_not_start, "plugins/module_utils/_ollama"),
     ],
 )
-def test_what_is_missing_is_found(doctor: Doctor, broken: str, stripped: Path, tmp_path: Path) -> None:
+def test_missing_file_is_found(doctor: Doctor, broken: str, stripped: Path, tmp_path: Path) -> None:
     shutil.copytree(stripped, tmp_path, symlinks=True, dirs_exist_ok=True)
     path = home(tmp_path) / broken
     shutil.rmtree(path) if path.is_dir() else path.unlink()

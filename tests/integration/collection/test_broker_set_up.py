@@ -69,7 +69,7 @@ def test_first_node_that_takes_part_sets_up_the_cluster(tmp_path: Path, tools: P
     assert "Would change the virtual host /: made" in shown
 
 
-def test_reason_why_the_definitions_cannot_be_read_is_told_without_the_rest(tmp_path: Path, tools: Path) -> None:
+def test_unreadable_definitions_stop_the_task_with_their_reason_alone(tmp_path: Path, tools: Path) -> None:
     shown, asked = set_up(tmp_path, tools, error=STOPPED)
     assert (asked, "fatal: [hub1]" in shown) == (["hub1"], True), shown
     assert STOPPED.rstrip(".") in shown
@@ -88,7 +88,7 @@ def test_reason_why_the_definitions_cannot_be_read_is_told_without_the_rest(tmp_
         ({"rc": 69, "stderr_lines": ["Error: it failed. ", "more"]}, "(exit code 69): Error: it failed"),
     ],
 )
-def test_reason_fits_what_rabbitmqctl_told(evaluate: Any, answer: dict[str, Any], reason: str) -> None:
+def test_reason_fits_the_answer_of_rabbitmqctl(evaluate: Any, answer: dict[str, Any], reason: str) -> None:
     told = evaluate("fleet_broker", "__fleet_broker_unread_definitions", __fleet_broker_exported=answer).strip()
     assert reason in told
     assert not told.endswith(".")

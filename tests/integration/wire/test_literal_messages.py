@@ -499,7 +499,7 @@ def test_embedding_is_embed_in_the_typed_dialect(requester: Requester) -> None:
     assert reply.body["embeddings"] == [[0.25, -0.5, 0.125]]
 
 
-def test_what_reaches_ollama_is_what_lex_ollama_forwards(requester: Requester, scripted: ScriptedOllama) -> None:
+def test_ollama_gets_the_fields_that_lex_ollama_forwards(requester: Requester, scripted: ScriptedOllama) -> None:
     typed(
         requester,
         "chat",

@@ -23,7 +23,7 @@ GUIDE = "# A guide\n\n## Set it up!\n```\n# no heading\n```\n"
         "    $ make demo",
     ],
 )
-def test_what_is_true_is_left_alone(plant: Callable[[dict[str, str]], Path], line: str) -> None:
+def test_true_statement_passes(plant: Callable[[dict[str, str]], Path], line: str) -> None:
     files = {"Makefile": MAKEFILE, "README.md": f"# Top\n{line}\n", "docs/guide.md": GUIDE}
     assert list(documents.offences(plant(files))) == []
 
@@ -38,7 +38,7 @@ def test_what_is_true_is_left_alone(plant: Callable[[dict[str, str]], Path], lin
         ("make dmeo", "the Makefile has no target dmeo"),
     ],
 )
-def test_what_is_not_true_is_found(plant: Callable[[dict[str, str]], Path], line: str, offence: str) -> None:
+def test_untrue_statement_is_found(plant: Callable[[dict[str, str]], Path], line: str, offence: str) -> None:
     files = {"Makefile": MAKEFILE, "README.md": f"# Top\n{line}\n", "docs/guide.md": GUIDE}
     assert list(documents.offences(plant(files))) == [f"README.md:2: {offence}"]
 

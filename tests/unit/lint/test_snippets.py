@@ -46,7 +46,7 @@ def planted(plant: Callable[[dict[str, str]], Path], text: str) -> Path:
         "- legionio.ollama.web:\n- debug: {msg: hello}",
     ],
 )
-def test_what_exists_is_left_alone(plant: Callable[[dict[str, str]], Path], text: str) -> None:
+def test_existing_name_passes(plant: Callable[[dict[str, str]], Path], text: str) -> None:
     assert list(snippets.offences(planted(plant, text))) == []
 
 
@@ -59,7 +59,7 @@ def test_what_exists_is_left_alone(plant: Callable[[dict[str, str]], Path], text
         ("a: [", "not YAML"),
     ],
 )
-def test_what_does_not_exist_is_found(plant: Callable[[dict[str, str]], Path], text: str, offence: str) -> None:
+def test_missing_name_is_found(plant: Callable[[dict[str, str]], Path], text: str, offence: str) -> None:
     (found,) = snippets.offences(planted(plant, text))
     assert found.startswith(f"docs/guide.md:3: {offence}")
 

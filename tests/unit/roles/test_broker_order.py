@@ -30,7 +30,7 @@ def test_every_run_on_every_host_removes_the_definitions_of_an_interrupted_one_b
     assert main[removals[0]]["tags"] == main[removals[0] + 1]["tags"]
 
 
-def test_nothing_that_rabbitmq_reads_is_written_before_the_last_refusal() -> None:
+def test_role_writes_no_file_of_rabbitmq_before_its_last_refusal() -> None:
     install = tasks("install.yml")
     refusals = [place for place, task in enumerate(install) if "ansible.builtin.assert" in task]
     writes = [place for place, task in enumerate(install) if "notify" in task]

@@ -68,7 +68,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"fleet_worker_name": "gpu1", "fleet_worker_config": {"ollama": {"patience": 5}}},
     ],
 )
-def test_what_the_role_writes_is_accepted(
+def test_configuration_of_the_role_is_accepted(
     render: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any]
 ) -> None:
     config = tmp_path / "config.yml"
@@ -202,7 +202,7 @@ def test_the_launcher_uses_its_own_release_through_any_link(release: Path, tmp_p
         ({"fleet_worker_updates_signature_policy": "warn"}, True),
     ],
 )
-def test_what_signatures_need_is_installed_where_they_are_checked(
+def test_cryptography_is_installed_where_signatures_are_checked(
     evaluate: Any, options: dict[str, Any], is_needed: bool
 ) -> None:
     path = Path(evaluate("fleet_worker", "__fleet_worker_requirements", fleet_worker_updates=True, **options))
@@ -227,7 +227,7 @@ def test_release_that_knows_no_signatures_is_refused_where_they_are_demanded(
 
 
 @pytest.mark.parametrize("decrypt, name", [(False, "requirements.txt"), (True, "requirements-encryption.txt")])
-def test_what_encrypted_requests_need_is_installed_where_they_are_read(evaluate: Any, decrypt: bool, name: str) -> None:
+def test_cryptography_is_installed_where_requests_are_decrypted(evaluate: Any, decrypt: bool, name: str) -> None:
     path = Path(evaluate("fleet_worker", "__fleet_worker_requirements", fleet_worker_decrypt=decrypt))
     assert path.name == name
     assert ("cryptography==" in path.read_text()) == decrypt

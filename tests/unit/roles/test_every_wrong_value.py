@@ -231,7 +231,7 @@ def test_every_wrong_value_is_refused_by_a_message_that_names_the_variable(evalu
     assert passed == [], "\n".join(passed)
 
 
-def test_number_instead_of_a_text_is_told_with_the_remedy_and_without_the_number() -> None:
+def test_problem_of_a_number_instead_of_a_text_has_a_remedy_and_hides_the_number() -> None:
     options = {"a_password": {"type": "str"}, "some_names": {"type": "list", "elements": "str"}}
     problems = value_problems({"a_password": 8379, "some_names": ["a", 8379]}, options)
     assert problems == [

@@ -52,7 +52,7 @@ def test_link_to_a_mount_is_not_printed_because_it_can_be_removed(tmp_path: Path
     assert mounted(tools, f"{tmp_path}/models", mounts=["/", f"{tmp_path}/disk"]) == []
 
 
-def test_nothing_is_printed_of_directories_without_a_mount(tools: Path) -> None:
+def test_directories_without_a_mount_are_not_printed(tools: Path) -> None:
     assert mounted(tools, "/srv/models", "/models", mounts=["/", "/srv", "/srv/model"]) == []
     assert mounted(tools, mounts=["/"]) == []
 

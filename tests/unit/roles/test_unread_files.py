@@ -137,7 +137,7 @@ def test_directory_that_lost_a_file_is_printed(tmp_path: Path, tools: Path) -> N
     assert unread(tools, folder, started=started) == [str(folder)]
 
 
-def test_nothing_is_printed_of_a_unit_that_does_not_run(tmp_path: Path, tools: Path) -> None:
+def test_files_of_a_stopped_unit_are_not_printed(tmp_path: Path, tools: Path) -> None:
     (tmp_path / "new").write_text("")
     assert unread(tools, tmp_path / "new", started=1, state="failed") == []
     assert unread(tools, tmp_path / "new", started=0) == []

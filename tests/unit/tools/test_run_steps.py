@@ -65,7 +65,7 @@ def test_a_failure_fails_all_and_is_shown(
     assert (makefile / "later").exists()
 
 
-def test_what_needs_a_failed_step_is_not_started_and_fails(makefile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_that_needs_a_failed_one_fails_without_a_start(makefile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, Step("bad"), Step("after-bad", needs=("bad",))) == 1
     assert not (makefile / "started").exists()
 

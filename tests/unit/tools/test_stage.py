@@ -62,7 +62,7 @@ def test_changes_arrive_and_what_is_gone_goes(source: Path, target: Path) -> Non
     assert not (target / "deep").exists()
 
 
-def test_what_a_tool_left_in_the_copy_stays(source: Path, target: Path) -> None:
+def test_file_of_a_tool_in_the_copy_stays(source: Path, target: Path) -> None:
     staged(source, target)
     (target / "output.log").write_text("of a test that is running")
     assert staged(source, target) == (0, 0)

@@ -82,7 +82,7 @@ def test_tags_of_a_user_stay_when_its_password_changes(whole: dict[str, Any]) ->
         ("policies", "definition", {"max-length": 5}, "the policy lanes: replaced"),
     ],
 )
-def test_what_differs_is_replaced(whole: dict[str, Any], kind: str, key: str, value: Any, change: str) -> None:
+def test_changed_value_is_replaced(whole: dict[str, Any], kind: str, key: str, value: Any, change: str) -> None:
     whole[kind][0][key] = value
     assert broker_changes(whole, WANTED)["changes"] == [change]
 

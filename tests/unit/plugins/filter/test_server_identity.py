@@ -31,5 +31,5 @@ def test_another_port_host_or_path_is_another_server(address: str) -> None:
     assert server_identity(address) != server_identity("http://127.0.0.1:11434")
 
 
-def test_what_is_no_address_stays_as_it_is() -> None:
+def test_other_text_stays_unchanged() -> None:
     assert server_identity("ftp://x") == "ftp://x"

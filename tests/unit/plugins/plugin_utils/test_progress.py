@@ -42,7 +42,7 @@ def test_a_line(changes: dict[str, Any], text: str) -> None:
         {"step": []},
     ],
 )
-def test_nothing_to_tell(state: dict[str, Any]) -> None:
+def test_line_without_progress_is_empty(state: dict[str, Any]) -> None:
     assert line("gpu-01", state) == ""
 
 

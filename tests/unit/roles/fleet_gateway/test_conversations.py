@@ -89,7 +89,7 @@ def test_conversation_of_a_request_by_itself_is_none(path: str, body: dict[str, 
     assert of(body, path) is None
 
 
-def test_conversation_of_odd_messages_is_told_without_harm() -> None:
+def test_conversation_of_odd_messages_is_found() -> None:
     deep: Any = []
     for _level in range(100_000):
         deep = [deep]

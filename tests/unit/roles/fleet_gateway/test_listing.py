@@ -125,7 +125,7 @@ def test_lists_of_an_empty_fleet_are_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/x"])
-def test_what_would_change_a_node_is_refused(tmp_path: Path, path: str) -> None:
+def test_request_that_would_change_a_node_is_refused(tmp_path: Path, path: str) -> None:
     async def test() -> None:
         assert (await got(Front(tmp_path), path, "POST", {})).status == 403
 

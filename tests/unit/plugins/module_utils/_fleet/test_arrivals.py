@@ -46,7 +46,7 @@ def test_one_that_is_lost_is_waited_for_within_bounds() -> None:
     assert arrivals.summary("a", 3 + WINDOW).missing == 0
 
 
-def test_what_is_lost_is_counted() -> None:
+def test_missing_deltas_are_counted() -> None:
     arrivals = Arrivals()
     shown(arrivals, ("a", 0), ("a", 3))
     assert arrivals.summary("a", 5).missing == 3
@@ -63,7 +63,7 @@ def test_another_attempt_starts_the_answer_over() -> None:
     assert arrivals.summary("b", 2) == StreamSummary(deltas=4, attempts=2, first_seconds=1.0)
 
 
-def test_what_waits_to_be_shown_when_another_attempt_begins_is_dropped() -> None:
+def test_unread_deltas_are_dropped_when_another_attempt_begins() -> None:
     """A reader that was slow gets nothing of a try that was given up; one that was fast has had it already."""
     arrivals = Arrivals()
     arrivals.add(Delta("a", 0), 1.0)

@@ -55,7 +55,7 @@ def test_addresses(text: str, tls: bool, host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ":5672", "hub:", "hub:0", "hub:65536", "hub:x", "a b", "fd00::1", "amqp://hub"])
-def test_what_is_no_address(text: str) -> None:
+def test_parse_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidBrokerError, match="is not the address of a broker"):
         Address.parse(text, tls=False)
 
@@ -78,7 +78,7 @@ def test_a_url_in_short(url: str) -> None:
     ["http://u:hush@hub", "amqp://", "hub:5672", "amqp://u:hush@hub:99999", "amqp://u:hush@[x"]
     + [f"amqp://u:{start}{mark}hush@hub" for start in ("", "x", "12") for mark in "/?#"],
 )
-def test_what_is_no_url_is_refused_without_repeating_the_password(url: str) -> None:
+def test_from_url_invalid_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(InvalidBrokerError) as caught:
         BrokerSettings.from_url(url)
     assert "hush" not in str(caught.value) and "percent-encode" in str(caught.value)
@@ -244,7 +244,9 @@ def test_tls_files_that_cannot_be_used_are_an_error_of_the_settings(tmp_path: Pa
         ),
     ],
 )
-def test_what_the_failure_of_a_connection_means(error: Exception, kind: type[BrokerError], text: str) -> None:
+def test_failure_of_a_connection_becomes_an_error_with_its_meaning(
+    error: Exception, kind: type[BrokerError], text: str
+) -> None:
     found = connection_error(error, SETTINGS, HUB)
     assert found.__class__ is kind
     assert "hub:5672" in str(found) and text in str(found)
@@ -260,7 +262,7 @@ def test_what_the_failure_of_a_connection_means(error: Exception, kind: type[Bro
         (541, "INTERNAL_ERROR", BrokerError),
     ],
 )
-def test_what_the_end_of_a_channel_means(code: int, text: str, kind: type[BrokerError]) -> None:
+def test_end_of_a_channel_becomes_an_error_with_its_meaning(code: int, text: str, kind: type[BrokerError]) -> None:
     found = channel_error(code, text, SETTINGS)
     assert found.__class__ is kind
     assert found.details["amqp_code"] == code

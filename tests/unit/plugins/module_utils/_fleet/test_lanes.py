@@ -107,7 +107,7 @@ def test_limits_follow_from_the_arguments() -> None:
         ("chat", "a", {"style": "offering", "node": "n" * 65}, "65 characters"),
     ],
 )
-def test_what_cannot_be_a_lane_is_refused(
+def test_lane_with_an_impossible_part_is_refused(
     request_type: str, model: str, options: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(InvalidLaneError, match=re.escape(complaint)):

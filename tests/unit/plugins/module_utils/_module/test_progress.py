@@ -50,7 +50,7 @@ def test_a_state_survives_the_file_and_a_terminal(model: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", "00000000 {}", encoded({"model": "a"}).decode().replace("a", "b"), encoded({}).decode()[:9]]
 )
-def test_what_is_no_state(text: str) -> None:
+def test_decoded_other_text_is_none(text: str) -> None:
     assert decoded(text) is None
 
 
@@ -72,7 +72,7 @@ def test_the_file_says_how_far_it_is_and_goes(
     assert not path.exists()
 
 
-def test_nothing_is_written_into_what_lies_there(tmp_path: Path, named: Callable[..., None]) -> None:
+def test_existing_file_is_not_overwritten(tmp_path: Path, named: Callable[..., None]) -> None:
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     named(tmp_path / "link", tmp_path / "victim", "relative")

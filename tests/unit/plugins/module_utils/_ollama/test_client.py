@@ -286,7 +286,7 @@ def test_a_cut_body_is_tried_again_as_a_whole(lab: Any) -> None:
 
 
 @pytest.mark.parametrize("field, value", [("think", True), ("logprobs", True)])
-def test_what_the_server_would_ignore_is_refused(lab: Any, field: str, value: Any) -> None:
+def test_field_that_the_server_would_ignore_is_refused(lab: Any, field: str, value: Any) -> None:
     client, requests = lab.answering({"version": "0.6.0"})
     with pytest.raises(errors.UnsupportedByServerError, match=f"does not know {field}"):
         client.chat(model="m", **{field: value})

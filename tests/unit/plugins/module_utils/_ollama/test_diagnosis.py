@@ -119,7 +119,7 @@ def test_tls_failure_closed_connection_is_none():
     assert diagnosis.tls_failure([ConnectionResetError()]) is None
 
 
-def test_no_http_tls_alert_is_told_from_other_bytes():
+def test_no_http_recognises_a_tls_alert():
     alert = http.client.BadStatusLine("\x15\x03\x01\x00\x02")
     assert diagnosis.no_http([alert]) is alert
     assert diagnosis.is_tls_record(alert)

@@ -28,7 +28,7 @@ def test_check_header_that_is_refused_does_not_show_a_secret() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "X Token", "X-Token:", "X-\u20ac", "a\nb"])
-def test_check_header_with_a_name_that_is_none_is_refused(name: str) -> None:
+def test_check_header_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidServerError, match="valid header name"):
         check_header(name, "x")
 

@@ -71,7 +71,7 @@ def test_every_form_of_the_official_client(text: str, url: str) -> None:
         "a@b@c:d:e",
     ],
 )
-def test_what_cannot_be_a_server_is_refused(text: str) -> None:
+def test_parse_host_of_another_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidServerError, match="not the address of an Ollama server"):
         parse_host(text)
 

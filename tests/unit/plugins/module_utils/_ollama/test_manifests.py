@@ -163,7 +163,7 @@ def test_layers_that_no_tool_writes_are_refused(bad):
         b'{"schemaVersion": 1e999, "layers": []}',
     ],
 )
-def test_what_is_no_manifest_is_refused(raw):
+def test_parse_other_document_is_refused(raw):
     with pytest.raises(ManifestError):
         Manifest.parse(raw)
 
@@ -195,7 +195,7 @@ def test_equal_keys_are_refused():
     ],
     ids=["deep lists", "deep objects", "long number", "large file"],
 )
-def test_what_is_meant_to_exhaust_the_reader_is_refused_at_once(raw):
+def test_parse_exhausting_document_is_refused_at_once(raw):
     start = time.thread_time()  # of the processor, which others may use too
     with pytest.raises(ManifestError):
         Manifest.parse(raw)

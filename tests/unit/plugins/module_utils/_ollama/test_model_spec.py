@@ -47,7 +47,7 @@ def test_a_body_has_what_is_given() -> None:
     assert ModelSpec(files={"w.gguf": "/w.gguf", "v.gguf": "/w.gguf"}).paths == ["/w.gguf"]
 
 
-def test_what_is_not_given_is_that_of_the_origin() -> None:
+def test_missing_fields_come_from_the_origin() -> None:
     assert wanted(ModelSpec(BASE, parameters={"temperature": 1, "seed": 2}, license=["L2"]), ORIGIN) == {
         "template": "T",
         "system": "S",
@@ -88,7 +88,7 @@ def test_files_and_adapters_are_compared_by_their_digests() -> None:
     assert compare(adapted, dict(ORIGIN)) == ["weights"]
 
 
-def test_what_ollama_finds_in_files_is_no_difference() -> None:
+def test_stop_words_that_ollama_finds_in_files_are_no_difference() -> None:
     recipe = ModelSpec(files={"w.gguf": "/w.gguf"})
     assert compare(recipe, shown(FILE_BLOB, parameters='stop "<|im_end|>"')) == []
     assert compare(recipe, shown(FILE_BLOB, parameters="temperature 1")) == ["parameters"]

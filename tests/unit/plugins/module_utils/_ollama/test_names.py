@@ -89,7 +89,7 @@ def test_a_name_has_one_full_form(text: str, full: str, short: str) -> None:
         "h" * 351 + "/n/m",
     ],
 )
-def test_what_does_not_fit_the_grammar_is_refused_by_name(text: str) -> None:
+def test_parse_text_outside_the_grammar_is_refused(text: str) -> None:
     with pytest.raises(InvalidNameError) as caught:
         ModelName.parse(text)
     assert caught.value.code == "invalid_name"

@@ -34,7 +34,7 @@ def test_texts_become_what_the_option_is() -> None:
         ("use_mmap", 3),
     ],
 )
-def test_what_an_option_cannot_be(option: str, value: Any) -> None:
+def test_option_with_an_invalid_value_is_refused(option: str, value: Any) -> None:
     with pytest.raises(InvalidOptionError, match=option) as caught:
         runner_options({option: value})
     assert caught.value.details["option"] == option
@@ -63,6 +63,6 @@ def test_keep_alive(value: Any, sent: Any, seconds: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["10 minutes", "soon", "5d", "", True, "nan", "inf"])
-def test_what_is_no_time(value: Any) -> None:
+def test_keep_alive_with_an_invalid_time_is_refused(value: Any) -> None:
     with pytest.raises(InvalidOptionError, match="keep_alive"):
         keep_alive(value)

@@ -37,7 +37,7 @@ def test_no_field_is_passed_on_that_the_newest_api_does_not_have(call: str) -> N
 
 
 @pytest.mark.parametrize("call", STRUCTS)
-def test_what_the_oldest_api_does_not_have_is_asked_for_by_its_version(call: str) -> None:
+def test_needed_by_has_the_version_of_each_field_that_the_oldest_api_lacks(call: str) -> None:
     oldest = {*VERSIONS[next(iter(VERSIONS))][STRUCTS[call]], *EMBEDDED.get(STRUCTS[call], ())}
     newer = {name: True for name in PASSED[call] if name not in oldest}
     assert set(needed_by(call, newer)) == set(newer)

@@ -30,7 +30,7 @@ FAILED = errors.ApiError("failed", status=500, server_message="failed")
         (FAILED, True, False),
     ],
 )
-def test_what_is_tried_again(error: errors.OllamaError, repeatable: bool, again: bool) -> None:
+def test_retries_after_each_error(error: errors.OllamaError, repeatable: bool, again: bool) -> None:
     assert RetryPolicy().retries_after(error, failures=1, repeatable=repeatable) is again
 
 

@@ -164,7 +164,7 @@ def test_a_mode_that_was_asked_for(tmp_path, asked, file_mode, directory_mode):
 
 
 @pytest.mark.parametrize("wrong", ["rw-r--r--", "999", 640, -1, "0o1777", ""])
-def test_what_is_no_mode_is_refused(tmp_path, wrong):
+def test_invalid_mode_is_refused(tmp_path, wrong):
     with pytest.raises(OwnershipError, match="mode"):
         like(tmp_path, mode=wrong)
 
@@ -253,7 +253,7 @@ def test_root_is_never_asked_to_become_root(monkeypatch, number):
     assert "Run as root" in explain(refused, "write", "/there").remedy
 
 
-def test_root_that_may_not_give_files_away_is_told_why_and_leaves_nothing(tmp_path, monkeypatch):
+def test_root_that_may_not_give_files_away_gets_the_reason_and_leaves_nothing(tmp_path, monkeypatch):
     def refuse(*_arguments):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 

@@ -106,7 +106,7 @@ def test_an_end_without_done_is_incomplete_and_keeps_what_came() -> None:
     assert ending.count == 1
 
 
-def test_nothing_at_all_is_incomplete() -> None:
+def test_empty_stream_is_incomplete() -> None:
     with pytest.raises(IncompleteResponseError):
         list(generation())
 

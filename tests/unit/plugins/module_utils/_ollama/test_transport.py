@@ -303,7 +303,7 @@ def test_headers_that_cannot_be_sent(lab: Any) -> None:
         lab.client("127.0.0.1:1", headers={"X-A": "a\r\nX-B: b"}).tags()
 
 
-def test_it_imports_and_says_what_is_missing_on_a_bare_python() -> None:
+def test_client_on_a_bare_python_names_the_missing_package() -> None:
     code = (
         "import sys\n"
         "sys.modules.update({'requests': None, 'urllib3': None})\n"

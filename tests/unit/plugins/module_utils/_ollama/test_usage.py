@@ -30,7 +30,7 @@ def test_a_chat() -> None:
     }
 
 
-def test_what_ollama_leaves_out_is_zero() -> None:
+def test_missing_count_is_zero() -> None:
     usage = usage_of({"embeddings": [[0.1]], "total_duration": 7, "prompt_eval_count": 3})
     assert usage == {
         "input_tokens": 3,

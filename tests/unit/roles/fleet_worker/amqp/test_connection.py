@@ -122,7 +122,7 @@ def test_a_header_that_pika_cannot_read_does_not_end_the_connection(line: Line) 
     assert not line.lost
 
 
-def test_what_the_network_does_not_take_follows_in_order(line: Line) -> None:
+def test_bytes_that_wait_for_the_network_follow_in_order(line: Line) -> None:
     pieces = [bytes([number]) * 100_000 for number in range(80)]
     for number, piece in enumerate(pieces):
         line.loop.add_callback_threadsafe(lambda piece=piece: line.say(piece))  # type: ignore[misc]

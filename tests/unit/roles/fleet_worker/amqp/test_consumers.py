@@ -223,7 +223,7 @@ def test_lane_that_closes_the_channel_of_the_consumers_is_named(broker: Broker) 
     assert [said[:2] for said in broker.said] == [("closed",), ("lost", BAD)]
 
 
-def test_consumer_that_is_cancelled_before_it_began_is_told_later(broker: Broker) -> None:
+def test_cancel_before_the_consumer_began_reports_later(broker: Broker) -> None:
     broker.intake.consume(GOOD, 1, hot=False)
     broker.intake.cancel(GOOD.queue, hot=False)
     assert broker.said == []
@@ -247,7 +247,7 @@ def frame(tag: str) -> Any:
 
 
 @pytest.mark.parametrize("order", ["cancel first", "end first"])
-def test_consumer_that_the_broker_ends_while_it_is_cancelled_is_told_once(broker: Broker, order: str) -> None:
+def test_cancel_of_a_consumer_that_the_broker_ends_reports_once(broker: Broker, order: str) -> None:
     first, _second = consumed_twice(broker)
     if order == "cancel first":
         broker.intake.cancel(GOOD.queue, hot=False)
@@ -263,7 +263,7 @@ def test_consumer_that_the_broker_ends_while_it_is_cancelled_is_told_once(broker
     assert first not in broker.intake._consumers
 
 
-def test_consumer_that_is_cancelled_again_after_it_began_anew_is_told_twice(broker: Broker) -> None:
+def test_cancel_after_restart_reports_each_cancellation(broker: Broker) -> None:
     """The lane was closed and opened again before the broker had confirmed the first cancellation."""
     broker.intake.consume(GOOD, 1, hot=False)
     broker.asking(GOOD.queue).empty(None)
@@ -373,7 +373,7 @@ def test_lane_that_cannot_be_tried_for_its_consumer_is_silent_and_is_consumed_la
     assert broker.consumers.consumed == [GOOD.queue]
 
 
-def test_consumer_that_does_not_begin_is_told_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consumer_that_does_not_begin_is_reported_once(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     broker.intake.consume(GOOD, 1, hot=False)
     broker.asking(GOOD.queue).empty(None)
     for _round in range(3):

@@ -276,7 +276,7 @@ def test_answer_that_rests_is_lost_with_the_connection(wire: Wire) -> None:
     assert wire.told == [("full", "lost")] and wire.channel.sent == []
 
 
-def test_answers_that_are_confirmed_together_are_pending_until_each_is_told(wire: Wire) -> None:
+def test_answers_confirmed_together_are_pending_until_each_callback(wire: Wire) -> None:
     """A worker that leaves closes the connection when nothing is pending, and must have settled every request."""
     pending: list[int] = []
     for key in ("a", "b"):
@@ -286,7 +286,7 @@ def test_answers_that_are_confirmed_together_are_pending_until_each_is_told(wire
     assert pending == [1, 0]
 
 
-def test_returned_answer_is_told_apart(wire: Wire) -> None:
+def test_returned_answer_differs_from_a_confirmed_one(wire: Wire) -> None:
     wire.publish("gone", "there")
     wire.channel.returned(None, None, Properties(message_id="gone"), b"")
     wire.confirm(2, multiple=True)

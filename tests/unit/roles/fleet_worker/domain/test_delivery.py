@@ -108,12 +108,12 @@ def test_a_redelivery_is_the_same_request() -> None:
         {"lane": lane_settings("generate")},
     ],
 )
-def test_whatever_an_answer_depends_on_makes_another_request(other: dict[str, Any]) -> None:
+def test_identity_depends_on_each_field_that_changes_the_answer(other: dict[str, Any]) -> None:
     common: dict[str, Any] = {"body": {"a": 1}, "message_id": "m-1"}
     assert delivery(**common).identity != delivery(**{**common, **other}).identity
 
 
-def test_without_any_id_requests_are_not_told_apart() -> None:
+def test_identity_without_any_id_is_none() -> None:
     assert delivery(correlation_id=None, message_id=None).identity is None
 
 
@@ -121,7 +121,7 @@ def test_without_any_id_requests_are_not_told_apart() -> None:
     "timestamp, waited",
     [(None, None), (0, 10), (10, 0), (13, 0), (-8 * 24 * 3600, None), (4102444800, None), (2**63 - 1, None)],
 )
-def test_a_wait_is_told_by_a_clock_that_can_be_believed(timestamp: Any, waited: Any) -> None:
+def test_waited_is_known_for_plausible_timestamps_only(timestamp: Any, waited: Any) -> None:
     stamped = timestamp if timestamp is None or timestamp > 10**9 else int(NOW) - 10 + timestamp
     assert delivery(received=NOW, timestamp=stamped).waited == waited
 

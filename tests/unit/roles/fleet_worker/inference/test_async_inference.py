@@ -119,7 +119,7 @@ def test_conclusion_of_a_missing_model_is_for_a_thread() -> None:
     assert desk.answer(b'{"error": "model \'m:1\' not found"}', status="404 Not Found") is None
 
 
-def test_conclusion_of_a_compressed_answer_that_is_none_is_a_failure() -> None:
+def test_conclusion_undecodable_compressed_answer_is_a_failure() -> None:
     desk = Desk()
     assert desk.begin()
     conclusion = desk.answer(b"{}", fields="Content-Encoding: gzip\r\n")

@@ -115,7 +115,7 @@ def test_run_with_an_error_leaves_each_to_itself() -> None:
     assert Desk(said({"error": "bad input"}, 400)).run(embedding("a"), embedding("b")) == {}
 
 
-def test_run_with_an_answer_that_is_none_leaves_each_to_itself() -> None:
+def test_run_with_too_few_vectors_leaves_each_request_to_itself() -> None:
     assert Desk(vectors(1)).run(embedding("a"), embedding("b")) == {}
 
 

@@ -15,7 +15,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_over_counts_for_its_span_and_no_longer() -> None:
+def test_ended_request_counts_for_the_span_and_no_longer() -> None:
     clock = Clock()
     rates = Rates(clock)
     assert rates.over(60) == {

@@ -140,7 +140,7 @@ def test_a_handler_that_an_earlier_one_of_the_turn_has_removed_is_not_called(loo
             sock.close()
 
 
-def test_it_waits_for_what_it_was_told_to_wait_for(loop: EventLoop) -> None:
+def test_handler_gets_only_the_events_it_watches(loop: EventLoop) -> None:
     mine, other = socket.socketpair()
     seen: list[int] = []
 
@@ -159,7 +159,7 @@ def test_it_waits_for_what_it_was_told_to_wait_for(loop: EventLoop) -> None:
     other.close()
 
 
-def test_it_can_be_started_again_and_leaves_nothing_open() -> None:
+def test_loop_starts_again_and_closes_all_descriptors() -> None:
     before = len(os.listdir("/proc/self/fd"))
     loop = EventLoop()
     for _start in range(2):

@@ -45,7 +45,7 @@ def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         assert listening.recv(4096) == b"READY=1"
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_message_without_a_listener_is_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     Notifier().ready()
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))

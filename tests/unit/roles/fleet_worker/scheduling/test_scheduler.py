@@ -35,7 +35,7 @@ def pushing(rules: list[LaneRule], slots: int, **options: Any) -> Simulation:
 # Rule 1: pull first, push after a whole sweep that found nothing.
 
 
-def test_it_starts_by_asking_and_consumes_when_there_is_nothing() -> None:
+def test_scheduler_begins_with_gets_and_consumes_empty_queues() -> None:
     simulation = Simulation([A, B, C], slots=1)
     simulation.open()
     assert simulation.actions == [Get("c")], "the lane of the highest priority first"
@@ -47,7 +47,7 @@ def test_it_starts_by_asking_and_consumes_when_there_is_nothing() -> None:
     assert simulation.actions[-3:] == [Consume("c", 1), Consume("a", 1), Consume("b", 1)]
 
 
-def test_what_has_piled_up_is_taken_in_the_order_of_priority() -> None:
+def test_waiting_requests_start_in_order_of_priority() -> None:
     simulation = Simulation([A, B, C], slots=1)
     for queue in "abc":
         simulation.publish(queue)
@@ -58,7 +58,7 @@ def test_what_has_piled_up_is_taken_in_the_order_of_priority() -> None:
     assert simulation.scheduler.mode is Mode.PUSH
 
 
-def test_it_asks_for_no_more_than_it_can_run() -> None:
+def test_gets_are_no_more_than_free_slots() -> None:
     simulation = Simulation([A, B, C], slots=2)
     simulation.open()
     assert len([action for action in simulation.actions if isinstance(action, Get)]) == 2
@@ -181,7 +181,7 @@ def test_scheduler_with_a_long_request_and_free_slots_starts_the_next_one_of_its
     assert simulation.scheduler.mode is Mode.PUSH
 
 
-def test_when_the_oldest_has_waited_everything_is_cancelled_the_hot_lane_first() -> None:
+def test_hold_timeout_cancels_consumers_hot_lane_first() -> None:
     simulation = pushing([B, C, A], slots=1, work=lambda _request: 5.0)
     for _number in range(2):
         simulation.publish("a")
@@ -198,7 +198,7 @@ def test_when_the_oldest_has_waited_everything_is_cancelled_the_hot_lane_first()
     assert not any(isinstance(action, GiveBack) for action in simulation.actions)
 
 
-def test_what_is_held_runs_here_even_after_the_consumers_are_gone() -> None:
+def test_held_request_runs_on_this_node_after_pull_began() -> None:
     simulation = pushing([A, B], slots=1, work=lambda _request: 1.0)
     requests = [simulation.publish(queue) for queue in "ab"]
     simulation.run(until=1.5)
@@ -208,7 +208,7 @@ def test_what_is_held_runs_here_even_after_the_consumers_are_gone() -> None:
     assert len(simulation.finished) == 2
 
 
-def test_what_this_node_cannot_do_stays_in_the_queue() -> None:
+def test_busy_node_leaves_requests_in_the_queue() -> None:
     simulation = pushing([A], slots=1, work=lambda _request: 10.0)
     for _number in range(10):
         simulation.publish("a")
@@ -245,7 +245,7 @@ def test_no_lane_waits_for_longer_than_the_cap_and_what_runs() -> None:
         assert 0 <= request.started - request.arrived <= 3.0 + 2 * 0.5 + 0.1
 
 
-def test_of_two_models_that_are_not_loaded_the_higher_priority_goes_first() -> None:
+def test_priority_orders_unloaded_models() -> None:
     simulation = pushing([A, B, C], slots=1, work=lambda _request: 0.3)
     for queue in "abc":
         simulation.publish(queue)
@@ -278,7 +278,7 @@ def test_a_queue_that_expires_is_kept_alive(why: str) -> None:
     assert simulation.expired == []
 
 
-def test_what_keeping_alive_brings_is_held_and_runs_when_there_is_room() -> None:
+def test_request_from_a_keep_alive_get_is_held_until_there_is_room() -> None:
     expiring = LaneRule("x", "m9", expires=60.0)
     simulation = pushing([A, expiring], slots=1, work=lambda _request: 50.0)
     simulation.publish("a")
@@ -293,7 +293,7 @@ def test_what_keeping_alive_brings_is_held_and_runs_when_there_is_room() -> None
 # Batches.
 
 
-def test_what_is_waiting_together_starts_together_when_a_slot_is_free() -> None:
+def test_requests_of_a_batch_lane_start_together_when_a_slot_is_free() -> None:
     simulation = Simulation([LaneRule("e", "m1", batch=4), A], slots=1)
     requests = [simulation.publish("e") for _number in range(6)]
     simulation.open()
@@ -323,7 +323,7 @@ def test_request_that_shares_no_call_is_not_part_of_a_batch() -> None:
     assert sorted(started, key=str) == sorted([Start("m1", ("a", "b")), Start("m1", ("carried",))], key=str)
 
 
-def test_nobody_waits_for_a_batch_while_there_is_nothing_to_do() -> None:
+def test_idle_worker_starts_requests_without_a_wait_for_a_batch() -> None:
     simulation = pushing([LaneRule("e", "m1", batch=4)], slots=1, work=lambda _request: 0.04)
     first = simulation.publish("e")
     simulation.run(until=1.01)
@@ -341,7 +341,7 @@ def embedding(first: float) -> Simulation:
     return pushing(rules, slots=2, work=lambda request: first if request.arrived <= 1.0 else 0.01)
 
 
-def test_those_that_come_while_their_model_is_busy_wait_for_each_other() -> None:
+def test_requests_for_a_busy_model_gather_in_a_batch() -> None:
     simulation = embedding(0.2)
     simulation.publish("e")
     simulation.run(until=1.06)
@@ -354,7 +354,7 @@ def test_those_that_come_while_their_model_is_busy_wait_for_each_other() -> None
     assert [request.started for request in (one, *others)] == [pytest.approx(1.06 + HOLD + simulation.latency)] * 3
 
 
-def test_they_start_when_there_are_enough_or_when_their_model_has_nothing_to_do() -> None:
+def test_batch_starts_when_full_or_when_its_model_is_idle() -> None:
     simulation = embedding(0.1)
     simulation.publish("e")
     simulation.run(until=1.05)
@@ -369,7 +369,7 @@ def test_they_start_when_there_are_enough_or_when_their_model_has_nothing_to_do(
     assert late.started < 1.09 + HOLD, "its model was busy, and was not any more"
 
 
-def test_what_waits_for_more_has_its_slot_and_gets_the_more_when_lanes_are_asked() -> None:
+def test_gathering_lane_keeps_its_slot_and_fetches_the_rest_of_its_batch() -> None:
     simulation = Simulation([LaneRule("e", "m1", batch=4), A], slots=2, work=lambda _request: 1.0)
     for _number in range(9):
         simulation.publish("e")
@@ -521,7 +521,7 @@ def test_after_a_reset_only_what_can_still_be_settled_is_held() -> None:
     assert scheduler.finished("m1", 0.4) == [Start("m1", (3,))]
 
 
-def test_nothing_is_begun_while_answers_cannot_be_sent() -> None:
+def test_blocked_worker_starts_no_request() -> None:
     simulation = pushing([A, B], slots=2)
     simulation.perform(simulation.scheduler.block(True, simulation.now))
     request = simulation.publish("a")
@@ -651,7 +651,7 @@ def rules_of(lanes: Any, limits: Any) -> list[LaneRule]:
     latency=0.0001,
     again=[None, None, None, None, None, (0.0, True)],
 )
-def test_whatever_happens(
+def test_any_sequence_of_events_keeps_the_invariants(
     lanes: Any, limits: Any, slots: int, steps: Any, work: float, latency: float, again: Any
 ) -> None:
     rules = rules_of(lanes, limits)

@@ -142,7 +142,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
         ("log.level", "loud", "log.level: input should be 'debug'"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_key_and_a_remedy(path: str, value: Any, problem: str) -> None:
+def test_problem_names_its_key_and_a_remedy(path: str, value: Any, problem: str) -> None:
     if path == "lanes.1":
         content = copy.deepcopy(MINIMAL)
         content["lanes"].append({"model": "x"})
@@ -177,7 +177,7 @@ def test_lanes_that_collide_are_refused() -> None:
         (b"\xff", "cannot be read"),
     ],
 )
-def test_what_is_no_configuration_at_all(tmp_path: Path, content: Any, problem: str) -> None:
+def test_load_unreadable_or_malformed_file_is_refused(tmp_path: Path, content: Any, problem: str) -> None:
     path = tmp_path / "worker.yml"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -123,7 +123,7 @@ def test_status_with_several_troubles_is_the_one_of_the_broker(board: LaneBoard,
     assert board.is_degraded(LANE.queue) and not board.is_degraded(OTHER.queue)
 
 
-def test_status_before_ollama_has_answered_is_unknown_and_the_registry_is_told_nothing() -> None:
+def test_status_before_ollama_has_answered_is_unknown_and_undecided_for_the_registry() -> None:
     board = LaneBoard([LANE], lambda _key: "", lambda _key: "")
     assert board.status(LANE.queue).state is LaneState.OLLAMA_UNKNOWN
     assert board.registry_view() == {LANE: UNDECIDED} and not board.ollama_is_up

@@ -134,6 +134,6 @@ def test_a_response_without_content_of_lex_ollama_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", DIALECTS)
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"null"])
-def test_what_is_no_answer_is_told(name: str, body: bytes) -> None:
+def test_understand_message_that_is_not_an_answer_raises(name: str, body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
         understood(name, message(body))

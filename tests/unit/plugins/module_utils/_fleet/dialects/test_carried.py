@@ -136,7 +136,7 @@ def test_write_piece_arrives_with_its_number_and_the_first_with_the_head() -> No
         (carried.ERROR, {}, b'{"code":"invented"}'),
     ],
 )
-def test_understand_what_is_none_of_this_dialect_raises(kind: Any, headers: Any, body: bytes) -> None:
+def test_understand_message_of_another_dialect_raises(kind: Any, headers: Any, body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
         carried.understand(Message(Properties(type=kind), headers, body))
 

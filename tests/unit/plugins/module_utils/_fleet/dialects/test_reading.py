@@ -95,7 +95,7 @@ def test_reply_queue_and_correlation_id_are_found_wherever_they_are(place: str, 
     assert request.contradictions == ()
 
 
-def test_the_property_wins_over_the_body_and_the_contradiction_is_told() -> None:
+def test_property_wins_over_the_body_and_the_contradiction_is_kept() -> None:
     _dialect, request = read(typed({"reply_to": "llm.fleet.reply.b", "correlation_id": "other"}), LANE)
     assert (request.reply_to, request.correlation_id) == (REPLY_TO, CORRELATION_ID)
     assert request.contradictions == ("reply_to", "correlation_id")
@@ -273,7 +273,7 @@ def test_nulls_are_not_forwarded_and_text_stands_in_for_input() -> None:
         (b'{"a": "' + b"x" * 200 + b'"}', None, "payload_too_large"),
     ],
 )
-def test_what_cannot_be_decoded_is_told_apart(body: bytes, encoding: str, code: str) -> None:
+def test_decode_invalid_body_has_its_code(body: bytes, encoding: str, code: str) -> None:
     limit = 150 if code == "payload_too_large" else 1048576
     document, problem = decode(message(body, content_encoding=encoding), limit)
     assert document == {}
@@ -285,7 +285,7 @@ def test_plain_encodings_are_decoded(encoding: str) -> None:
     assert decode(message({"a": "ä"}, content_encoding=encoding), 100) == ({"a": "ä"}, None)
 
 
-def test_what_utf_8_cannot_hold_is_escaped() -> None:
+def test_lone_surrogate_is_escaped() -> None:
     assert json.loads(encode({"a": "\ud800", "b": "ä"})) == {"a": "\ud800", "b": "ä"}
 
 

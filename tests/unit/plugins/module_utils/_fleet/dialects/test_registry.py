@@ -96,7 +96,7 @@ def test_a_third_dialect_is_a_file_and_a_line(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == ["answered", "terse", ["gpu-01", "So it is indeed"]]
 
 
-def test_nothing_outside_the_dialects_knows_one_by_its_module() -> None:
+def test_no_file_outside_the_dialects_names_the_module_of_one() -> None:
     rooms = [ROOT / "plugins" / "module_utils", WORKER]
     found = [
         f"{path.relative_to(ROOT)}: {line.strip()}"

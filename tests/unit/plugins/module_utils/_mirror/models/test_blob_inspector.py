@@ -38,7 +38,7 @@ def damage(store, blob, content):
         file.write(content)
 
 
-def test_problems_sound_and_missing_blobs_are_told_apart(inspector, blob):
+def test_problems_differ_for_sound_and_missing_blobs(inspector, blob):
     missing = Layer("x", digest_of(b"missing"), 7)
     assert inspector.problems([missing, blob, missing]) == ["", None, ""]
 

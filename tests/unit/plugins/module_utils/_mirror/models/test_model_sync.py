@@ -95,7 +95,7 @@ def test_sync_user_who_may_not_write_blobs_gets_them_by_the_api(sync, memory_mir
     assert not sync().plan().changed
 
 
-def test_sync_user_who_may_not_remove_old_blobs_is_told_who_does(sync, memory_mirror, memory_server, barred_blobs):
+def test_sync_by_a_user_who_may_not_remove_old_blobs_names_who_may(sync, memory_mirror, memory_server, barred_blobs):
     memory_mirror.put(NAME.full, b"old", b"older")
     sync().apply()
     raw = memory_mirror.put(NAME.full, b"new")

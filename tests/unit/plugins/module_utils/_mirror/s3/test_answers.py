@@ -198,7 +198,7 @@ def test_guard_html_object_of_s3_passes(answering):
     assert client.get_object(Bucket="models", Key="k")["Body"].read() == PAGE
 
 
-def test_guard_page_of_a_failing_proxy_is_tried_again_and_told(answering):
+def test_guard_page_of_a_failing_proxy_is_retried_and_quoted(answering):
     client, raws = answering(503, {"Server": "nginx", **HTML}, b"<title>503 Unavailable</title>")
     with pytest.raises(errors.MirrorBusyError, match=r"503 with the page '503 Unavailable' \(Server: nginx\)"):
         with translated(SETTINGS, "read x"):
@@ -238,7 +238,7 @@ def test_guard_error_with_status_200_is_an_error(answering):
 
 
 @pytest.mark.parametrize("method", ["list_objects_v2", "create_multipart_upload", "delete_object"])
-def test_guard_half_of_an_error_is_told_with_the_status_it_had(answering, method):
+def test_guard_half_of_an_error_keeps_its_status(answering, method):
     client, _raws = answering(200, {}, (ERROR % b"AccessDenied")[:-9])
     key = {} if method == "list_objects_v2" else {"Key": "k"}
     with pytest.raises(errors.NotS3Error, match="answered 200"), translated(SETTINGS, "do x"):

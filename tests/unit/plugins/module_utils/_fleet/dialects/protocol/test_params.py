@@ -107,13 +107,13 @@ def test_a_null_counts_as_absent() -> None:
     }
 
 
-def test_what_the_requester_keeps_for_itself_is_not_named() -> None:
+def test_field_for_the_requester_is_not_left_out() -> None:
     given = {"headers": {"a": "b"}, "offering_id": "x", "offering_metadata": {"limits": {}}, "model": "m"}
     fields, left_out = ollama_fields("chat", {"messages": [USER], **given})
     assert (passed_on("chat", fields), left_out) == (({"messages": [USER]}, ()), ())
 
 
-def test_what_ollama_has_no_field_for_is_named() -> None:
+def test_param_without_a_field_of_ollama_is_left_out() -> None:
     fields, left_out = ollama_fields(
         "chat",
         {"messages": [], "tool_prefs": {"choice": "required", "calls": "one"}, "thinking": {"budget": 9}, "mood": "x"},
