@@ -355,7 +355,7 @@ def idle(fleet: Fleet) -> Finding:
             _over_floor(*contestants),
         ],
         [
-            f"The start declares 200 quorum queues anew; when they are there it takes {ours.started_in:.1f} s.",
+            f"The start declares 200 new quorum queues; when they are there it takes {ours.started_in:.1f} s.",
         ],
     )
 

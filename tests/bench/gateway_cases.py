@@ -441,7 +441,7 @@ async def _converse(port: int, messages: list[dict[str, str]]) -> tuple[list[flo
     size = 0
     for turn in range(_TURNS):
         if turn:
-            messages.append({"role": "user", "content": f"Go on with part {turn} of it, and say what became of them."})
+            messages.append({"role": "user", "content": f"Go on with part {turn} of it, and tell their end."})
         options = {"num_predict": _ANSWER, "temperature": 0, "seed": turn}
         reply = await client.ask({"model": CHAT_MODEL, "messages": messages, "options": options})
         lines = [json.loads(line) for line in reply.body.splitlines()]

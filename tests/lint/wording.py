@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the legionio.ollama authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plain English in comments, docstrings and documents.
+"""Plain English in comments, docstrings, documents, the texts of programs, and the names of tests.
 
 The patterns are few, and each has no use that plain English needs: a reader of the whole tree found them again and
 again where a sentence read like a translation.
@@ -40,6 +40,10 @@ PATTERNS = {
 }
 COMPILED = [(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), hint) for pattern, hint in PATTERNS.items()]
 FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+#: The most words of a string that is not a sentence.
+WORDS = 2
+#: Names of tests that read like a translation.
+TRANSLATED = re.compile(r"^test_(?:(?:what|whatever|it|they|those|nobody|nothing)_|\w*_(?:told|that_is_none)(?:_|$))")
 DOCUMENTS = (".md", ".yml", ".yaml", ".j2")
 
 
@@ -80,6 +84,32 @@ def docstrings(source: str) -> Iterator[Prose]:
                 yield Prose(node.value.lineno, text)
 
 
+def strings(source: str) -> Iterator[Prose]:
+    """Yield the strings of a Python file with three words or more, such as the texts of errors, logs, help and metrics.
+
+    Docstrings are not among them. The values in a formatted string are left out.
+    """
+    tree = ast.parse(source)
+    others = {id(node.value) for node in ast.walk(tree) if isinstance(node, (ast.Expr, ast.Assign))}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            others.update(map(id, node.values))
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in others:
+            text = node.value
+        else:
+            continue
+        if len(text.split()) > WORDS:
+            yield Prose(node.lineno, text)
+
+
+def translated_names(source: str) -> Iterator[int]:
+    """Yield the lines of the tests whose names do not name the thing that they check."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and TRANSLATED.search(node.name):
+            yield node.lineno
+
+
 def section_sentences(source: str) -> Iterator[int]:
     """Yield the lines of the section comments in classes that end with a full stop.
 
@@ -96,7 +126,7 @@ def section_sentences(source: str) -> Iterator[int]:
 def prose(name: str, source: str) -> list[Prose]:
     """Return what a file says to its readers; nothing if it is neither code nor a document."""
     if name.endswith(".py"):
-        return [*comments(source), *docstrings(source)]
+        return [*comments(source), *docstrings(source), *strings(source)]
     if name.endswith(".md"):
         return [Prose(1, FENCED.sub(lambda fenced: "\n" * fenced.group().count("\n"), source))]
     return [Prose(1, source)] if name.endswith(DOCUMENTS) else []
@@ -113,5 +143,7 @@ def offences(root: Path) -> Iterator[str]:
                     line = first + text.count("\n", 0, found.start())
                     yield f'{name}:{line}: "{" ".join(found.group().split())}" is not plain English: {hint}'
         if name.endswith(".py"):
+            for line in translated_names(source):
+                yield f"{name}:{line}: the name of a test begins with the thing that it checks, and says the outcome"
             for line in section_sentences(source):
                 yield f"{name}:{line}: a section comment is a noun without a full stop"

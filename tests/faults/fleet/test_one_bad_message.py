@@ -193,7 +193,7 @@ def test_unread_log_delays_no_answer(
         asker.close()
         assert sum(outcomes(worker).values()) == 300
         worker.terminate()
-        assert worker.wait_end() == 0, "nobody reads, and the worker leaves all the same"
+        assert worker.wait_end() == 0, "nobody reads, and the worker still leaves"
     finally:
         os.close(reader)
         (directory / "log").unlink()  # whoever opens it now to read it would wait for ever

@@ -97,7 +97,7 @@ def test_reload_names_the_keys_that_need_a_restart(clean_broker: Any, scripted: 
     reload(worker, concurrency=7, drain_timeout=9, lanes=[{"type": "embed", "model": EMBED_MODEL}])
     line = worker.wait_log("event=reload_incomplete")
     assert "keys=concurrency,drain_timeout" in line
-    eventually(lambda: set(lanes(worker)) == {EMBED}, "the lanes all the same", worker=worker)
+    eventually(lambda: set(lanes(worker)) == {EMBED}, "the lanes anyway", worker=worker)
     assert worker.status()["slots"] != 7
 
 

@@ -40,6 +40,9 @@ Plant = Callable[[dict[str, str]], Path]
         ("a.py", '"""A module.\n\n{}\n"""\n'),
         ("a.py", "A = 1\nB = 2\n# {}\n"),
         ("a.py", 'A = 1\nD = """\n{}\n"""\n'),
+        ("a.py", 'A = 1\nB = 2\nraise ValueError("{}")\n'),
+        ("a.py", 'A = 1\nB = 2\nLOG.error("event", reason=f"{{A}} said: {}")\n'),
+        ("a.py", 'A = 1\nB = 2\nTEXTS = {{A: "{}"}}\n'),
         ("docs/a.md", "# A\n\n{}\n"),
         ("roles/a/meta/argument_specs.yml", "a:\n  description:\n    - {}\n"),
     ],
@@ -70,6 +73,28 @@ def test_offences_pattern_across_comment_lines_is_found(plant: Plant) -> None:
 )
 def test_offences_other_text_is_left_alone(plant: Plant, name: str, file: str) -> None:
     assert list(wording.offences(plant({name: file}))) == []
+
+
+def test_offences_pattern_in_a_string_is_reported_once(plant: Plant) -> None:
+    source = '"""The registry is told."""\nA = """\nThe registry is told.\n"""\nprint(f"{A}: the registry is told")\n'
+    assert len(list(wording.offences(plant({"a.py": source})))) == 3
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("test_what_is_no_address", 1),
+        ("test_it_waits", 1),
+        ("test_lane_is_told_once", 1),
+        ("test_header_that_is_none_is_refused", 1),
+        ("test_value_of_other_text_is_none", 0),
+        ("test_item_is_kept", 0),
+        ("what_is_wrong", 0),
+    ],
+)
+def test_offences_name_of_a_test_without_its_subject_is_found(plant: Plant, name: str, count: int) -> None:
+    found = list(wording.offences(plant({"tests/test_a.py": f"A = 1\n\n\ndef {name}() -> None: ...\n"})))
+    assert [line.partition(": ")[0] for line in found] == ["tests/test_a.py:4"] * count
 
 
 @pytest.mark.parametrize("comment, count", [("Shutdown", 0), ("The end.", 1)])

@@ -51,7 +51,7 @@ def test_wait_is_as_long_as_the_unit_of_the_node_allows(evaluate: Any, time: str
     assert int(evaluate("fleet_worker", "retries", **options)) * wait["delay"] in range(seconds + 12, seconds + 16)
 
 
-def test_worker_that_does_not_stop_is_told_with_the_remedy(evaluate: Any) -> None:
+def test_message_for_a_worker_that_does_not_stop_has_the_remedy(evaluate: Any) -> None:
     wait, refusal = TASKS["Wait until the worker has stopped"], TASKS["Fail if the worker has not stopped"]
     assert wait["failed_when"] is False
     message = trust_as_template(refusal["ansible.builtin.assert"]["fail_msg"])

@@ -227,7 +227,7 @@ def test_every_wrong_value_is_refused_by_a_message_that_names_the_variable(evalu
                 passed.append(f"{name}={value!r} breaks the check itself: {str(error)[:200]}")
                 continue
         if not any(name in problem for problem in problems):
-            passed.append(f"{name}={value!r} is told as {problems}")
+            passed.append(f"{name}={value!r} is reported as {problems}")
     assert passed == [], "\n".join(passed)
 
 

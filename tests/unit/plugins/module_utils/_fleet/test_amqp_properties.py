@@ -97,7 +97,7 @@ def test_headers_with_a_value_that_cannot_be_read_keep_the_others(content: bytes
     found = headers_of(entry(b"before", b"t\x01"), entry(b"odd", content), entry(b"after", b"I\x00\x00\x00\x07"))
     assert found["before"] is True
     assert found["odd"] is UNREADABLE
-    assert found.get("after", 7) == 7, "after so many values no other header is read"
+    assert found.get("after", 7) == 7, "no header after the limit of values is read"
 
 
 def test_headers_of_every_kind_are_read() -> None:

@@ -45,7 +45,7 @@ def test_health_asks_the_abilities_of_a_model_once_of_servers_of_any_age() -> No
     health = Health(client, states.append, interval=1, with_abilities=True)  # type: ignore[arg-type]
     first = health._ask_state()
     assert dict(first.abilities) == {"a:1": ("completion", "tools"), "b:1": ("embedding",), "c:1": ("completion",)}
-    assert first.has(ModelName.parse("D:1").key), "what is not known yet is there all the same"
+    assert first.has(ModelName.parse("D:1").key), "an unknown model is still there"
     shown["d:1"] = {"capabilities": ["embedding"]}
     client.asked.clear()
     assert dict(health._ask_state().abilities)["d:1"] == ("embedding",)

@@ -221,7 +221,7 @@ def test_cancel_resets_the_connection_and_calls_back_once(lab: Lab) -> None:
     assert isinstance(lab.outcome(), CallCancelledError)
     asked.cancel()
     assert not lab.loop._callbacks
-    assert ended.wait(60), "Ollama is told at once"
+    assert ended.wait(60), "Ollama sees the end at once"
 
 
 def test_cancel_at_once_calls_back_on_a_later_turn(lab: Lab) -> None:
