@@ -62,6 +62,9 @@ ollama_models_peers_unit_overrides: *overrides
 #: Seconds for one command.
 PATIENCE = 1200
 
+#: Seconds between two requests: the nodes share the processors of one machine with the playbooks.
+PAUSE = 0.5
+
 
 class Tutorial:
     """A reader: a folder with the files of the pages, and a terminal.
@@ -290,7 +293,7 @@ def forget_node(tutorial: Tutorial) -> None:
 
 
 class Load(threading.Thread):
-    """Requests to the gateway, one after the other, until the end.
+    """Requests to the gateway, with a short pause after each, until the end.
 
     :ivar answered: the number of answers.
     :ivar failures: what came instead of an answer.
@@ -314,6 +317,7 @@ class Load(threading.Thread):
                 with urllib.request.urlopen(self._request, timeout=300) as response:
                     json.load(response)["choices"][0]
                 self.answered += 1
+                self._over.wait(PAUSE)
             except Exception as error:  # noqa: BLE001 - every failure counts
                 self.failures.append(repr(error))
                 time.sleep(1)
