@@ -114,6 +114,7 @@ KINDS = {
     "kill_broker": 1,
     "elect": 3,
     "stand_still": 2,
+    "orphan": 2,
     "suspect": 1,
     "ollama_dies": 3,
     "ollama_busy": 2,
@@ -132,7 +133,7 @@ KINDS = {
 #: Faults by which the broker takes deliveries back, each of which costs every one of them a count.
 COSTLY = {
     *("kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall"),
-    "stand_still",
+    *("stand_still", "orphan"),
 }
 
 
@@ -182,7 +183,7 @@ def _make_fault(chance: random.Random, workers: int, lanes: int) -> Fault:
     seconds = chance.choice([0.05, 0.5, 3.0, 15.0, 45.0]) * chance.uniform(0.5, 1.5)
     if kind == "reply_queue_full":
         seconds = min(seconds, 1.0)  # a worker gives an answer up that is refused four times
-    target = chance.randrange(lanes) if kind in ("elect", "stand_still") else chance.randrange(workers)
+    target = chance.randrange(lanes) if kind in ("elect", "stand_still", "orphan") else chance.randrange(workers)
     return Fault(chance.uniform(0.0, BUSY), kind, target, seconds)
 
 
@@ -501,6 +502,9 @@ class Faults:
         """The node that leads half of the lanes."""
         for led in self._run.lanes[fault.target % 2 :: 2]:
             self._broker.stand_still(led.queue, fault.seconds)
+
+    def _orphan(self, _host: WorkerHost, fault: Fault) -> None:
+        self._broker.orphan(self._run.lanes[fault.target % len(self._run.lanes)].queue, fault.seconds)
 
     def _suspect(self, host: WorkerHost, fault: Fault) -> None:
         connection = host.server_connection if host.running else None

@@ -86,6 +86,7 @@ class QueueProcess:
         self.owner: Optional[ServerConnection] = None
         self.leaderless_until = 0.0
         self.deaf_until = 0.0
+        self.orphaned_until = 0.0
         #: Commands that wait for a leader.
         self._stalled: deque[tuple[Callable[[], Any], Callable[[Any], Any]]] = deque()
         self._last = 0.0
@@ -217,6 +218,14 @@ class ServerChannel:
         if self.open:
             self.connection.close(541, "INTERNAL_ERROR - Cannot get a message from queue: timeout")
 
+    def _ends_for(self, queue: QueueProcess, text: str = " - Cannot get a message from queue '{}': noproc") -> bool:
+        """Whether a queue has no leader process. A get, a consume or a cancel then ends the connection."""
+        if queue.orphaned_until <= self.broker.clock.now:
+            return False
+        self.broker.counters["connections that end for a queue without a process"] += 1
+        self.connection.close(541, "INTERNAL_ERROR" + text.format(queue.queue.name))
+        return True
+
     def send(self, method: Any, content: Optional[Published] = None) -> None:
         self.connection.send(self.number, method, content)
 
@@ -258,6 +267,9 @@ class ServerChannel:
                 406, f"PRECONDITION_FAILED - inequivalent arg for queue '{name}' in vhost '/': received", method
             )
         queue = existing
+        if queue.orphaned_until > self.broker.clock.now:
+            self.send(spec.Queue.DeclareOk(name, 0, 0))  # rabbit_quorum_queue:stat
+            return
         self._wait_for(
             queue,
             lambda: (queue.queue.ready, queue.queue.consumer_count),
@@ -285,6 +297,8 @@ class ServerChannel:
 
     def _basic_consume(self, method: Any) -> None:
         queue, tag = self._must_exist(method), method.consumer_tag
+        if self._ends_for(queue):
+            return
         priority = (method.arguments or {}).get("x-priority", 0)
         prefetch = self._prefetch
 
@@ -307,10 +321,14 @@ class ServerChannel:
         if queue is None:
             cancelled(None)
             return
+        if self._ends_for(queue, ""):
+            return
         self._wait_for(queue, lambda: queue.queue.cancel((self.id, tag), self.broker.clock.now), cancelled)
 
     def _basic_get(self, method: Any) -> None:
         queue = self._must_exist(method)
+        if self._ends_for(queue):
+            return
         self._gets += 1
         consumer = self._gets
 
@@ -743,6 +761,13 @@ class ModelBroker:
         queue = self.queues.get(name)
         if queue is not None:
             queue.deaf_until = max(queue.deaf_until, self.clock.now + seconds)
+            self.elect(name, seconds)
+
+    def orphan(self, name: str, seconds: float) -> None:
+        """The process of a queue's leader does not run: a declaration succeeds, and a get ends the connection."""
+        queue = self.queues.get(name)
+        if queue is not None:
+            queue.orphaned_until = max(queue.orphaned_until, self.clock.now + seconds)
             self.elect(name, seconds)
 
     def suspect(self, connection: ServerConnection, seconds: float) -> None:

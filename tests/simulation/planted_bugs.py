@@ -89,6 +89,11 @@ def _silence_that_is_waited_for() -> Iterator[None]:
         yield
 
 
+def _broken_lane_that_is_used_at_once() -> AbstractContextManager[Any]:
+    """A lane for which the broker ends the connection is used in the next connection. The daemon did so up to 2026."""
+    return mock.patch.object(consumers.Consumers, "connection_lost", return_value=False)
+
+
 BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "ack before confirm": _ack_before_confirm,
     "requeue that loses count": _requeue_that_loses_count,
@@ -97,4 +102,5 @@ BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "slot that stays taken": _slot_that_stays_taken,
     "confirm that is waited for": _confirm_that_is_waited_for,
     "silence that is waited for": _silence_that_is_waited_for,
+    "broken lane that is used at once": _broken_lane_that_is_used_at_once,
 }

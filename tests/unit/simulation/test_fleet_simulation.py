@@ -102,6 +102,27 @@ def test_run_plan_with_a_leader_that_stands_still_goes_on_with_the_lanes_of_the_
         assert _waits_of_a_lane(run_plan(plan), 1, 20.0, 35.0) > 30.0
 
 
+@pytest.mark.parametrize("style", ["model", "shared"])
+def test_run_plan_with_a_queue_without_a_process_goes_on_with_the_other_lanes(style: str) -> None:
+    plan = Plan(
+        seed=1,
+        series=Series.V4_0,
+        lanes=(("chat", "llama:1b", "model"), ("chat", "mini:latest", style)),
+        serves=((0, 1),),
+        slots=(2,),
+        seconds=((0.5, 2.0),),
+        asks=tuple(Ask(1.0 + 0.8 * number, number % 2) for number in range(100)),
+        faults=(Fault(20.0, "orphan", 0, 60.0),),
+    )
+    outcome = run_plan(plan)
+    assert outcome.counters["connections that end for a queue without a process"] and not outcome.problems
+    assert _waits_of_a_lane(outcome, 1, 18.0, 80.0) < 7.0
+    with BUGS["broken lane that is used at once"]():
+        outcome = run_plan(plan)
+        assert _waits_of_a_lane(outcome, 1, 18.0, 80.0) > 30.0
+        assert bool(outcome.problems) is (style == "shared"), "a shared lane gives a request out four times at most"
+
+
 def test_run_plan_with_a_queue_without_a_leader_twice_takes_its_commands_in_their_order() -> None:
     """Seed 1671 with ten times as many requests, made smaller: a get was taken after the end of its channel."""
     plan = Plan(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker
@@ -101,9 +101,9 @@ class FakeConnection:
     def close(self, *_reason: Any) -> None:
         self.is_open = False
 
-    def lose(self) -> None:
+    def lose(self, error: Optional[Exception] = None) -> None:
         self.is_open, self.is_closed = False, True
-        self.callbacks["on_close_callback"](self, OSError("gone"))
+        self.callbacks["on_close_callback"](self, error or OSError("gone"))
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:

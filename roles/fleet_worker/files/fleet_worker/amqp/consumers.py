@@ -23,13 +23,14 @@ from typing import Any, Callable, Optional
 from pika import spec
 from pika.exceptions import ChannelClosedByBroker
 
-from .._fleet.broker import BrokerSettings, channel_error
+from .._fleet.broker import ENDED_FOR_AN_ERROR, BrokerSettings, channel_error
 from .._fleet.errors import BrokerError
 from .._fleet.pika_messages import from_pika
 from .._ollama.retry import RetryPolicy
 from ..domain.delivery import Delivery, LaneSettings, delivery_count
 from ..domain.settlement import Settlement
 from ..logs.defects import contained
+from .broken_lanes import BrokenLanes
 from .getters import PATIENCE, GetRequest, Getters
 from .reconnecting import ReconnectingConnection
 
@@ -60,6 +61,7 @@ class Consumers:
         instead of a consumer.
     :param closed: called with the reason if the broker closes the channel of the consumers; not after a lost
         connection.
+    :ivar broken: the lanes for which the broker has ended connections.
     """
 
     def __init__(
@@ -97,6 +99,11 @@ class Consumers:
         self._unproven: dict[tuple[str, bool], tuple[LaneSettings, int]] = {}
         #: The number of refusals in a row of each unreadable queue.
         self._refusals: dict[str, int] = {}
+        self.broken = BrokenLanes()
+        #: The time of the last answer to a get or a consume over this connection, by queue.
+        self._answered: dict[str, float] = {}
+        #: The consumer without a confirm at the end of the connection, as in ``_beginning``.
+        self._interrupted: Optional[tuple[LaneSettings, float]] = None
         self._getters = Getters(link, GETTERS, self._received)
         self._probers = Getters(link, PROBERS, self._received, once=True)
 
@@ -108,6 +115,8 @@ class Consumers:
     def open(self, ready: Callable[[], None]) -> None:
         """Open the channels of a new connection."""
         self._readable.clear()
+        self._answered.clear()
+        self._interrupted = None
         self.open_consumers(ready)
         self._getters.open()
         self._probers.open()
@@ -128,6 +137,26 @@ class Consumers:
     def update(self, lanes: Mapping[str, LaneSettings]) -> None:
         """Use new settings of lanes, by queue, for each delivery from now on, also of a running consumer."""
         self._lanes = lanes
+
+    def connection_lost(self, error: BrokerError) -> bool:
+        """Let the lanes rest for which the broker has probably ended the connection.
+
+        :param error: the reason, with the broker's code (``amqp_code``) if the broker has ended the connection.
+        :return: whether a get or a consume explains the end.
+        """
+        code = error.details.get("amqp_code")
+        if not isinstance(code, int) or code < ENDED_FOR_AN_ERROR:
+            return False
+        unanswered = [*self._getters.unanswered(), *self._probers.unanswered()]
+        if self._interrupted is not None:
+            lane, since = self._interrupted
+            unanswered.append((lane.queue, since))
+        named = [(queue, since) for queue, since in unanswered if f"'{queue}'" in error.message]
+        # A frozen leader never answers a get, though the queue's next leader has answered later ones.
+        self.broken.note(
+            {queue for queue, since in named or unanswered if self._answered.get(queue, since) <= since}, error.message
+        )
+        return bool(unanswered)
 
     # Consuming
 
@@ -238,9 +267,14 @@ class Consumers:
         getters.ask(GetRequest(lane, answered, refused, overdue=partial(self._silent, lane, True), late=late))
 
     def _may_be_read(self, lane: LaneSettings) -> None:
+        self._has_answered(lane)
         if lane.queue not in self._readable:
             self._readable.add(lane.queue)
             self._refusals.pop(lane.queue, None)
+
+    def _has_answered(self, lane: LaneSettings) -> None:
+        self._answered[lane.queue] = time.monotonic()
+        self.broken.mended(lane.queue)
 
     def _refused(self, lane: LaneSettings, error: ChannelClosedByBroker) -> None:
         """Handle a channel that the broker has closed because of a lane."""
@@ -279,7 +313,8 @@ class Consumers:
         return self._lanes.get(lane.queue, lane)
 
     def _on_consume_ok(self, _frame: Any) -> None:
-        self._beginning.popleft()
+        lane, _since = self._beginning.popleft()
+        self._has_answered(lane)
         self._reported_silent = False
         self._check_later()
 
@@ -308,12 +343,14 @@ class Consumers:
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         # The broker starts consumers in order, and closes the channel at the first one that it refuses.
-        culprit = self._beginning[0][0] if self._beginning else None
+        interrupted = self._beginning[0] if self._beginning else None
         self._forget_consumers()
         if isinstance(error, ChannelClosedByBroker):
             self._closed(channel_error(error.reply_code, error.reply_text, self._settings))
-            if culprit is not None:
-                self._refused(culprit, error)
+            if interrupted is not None:
+                self._refused(interrupted[0], error)
+        else:
+            self._interrupted = interrupted
 
     def _forget_consumers(self) -> None:
         self._channel = None

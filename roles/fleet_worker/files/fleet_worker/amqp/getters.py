@@ -77,6 +77,8 @@ class Getters:
         self._once = once
         self._idle: list[_Getter] = []
         self._busy: set[_Getter] = set()
+        #: The getters with an overdue get.
+        self._late: set[_Getter] = set()
         self._checking = False
         self._questions: deque[GetRequest] = deque()
 
@@ -84,6 +86,7 @@ class Getters:
         """Open the channels of a new connection. Forget the gets over the last connection."""
         self._idle.clear()
         self._busy.clear()
+        self._late.clear()
         self._checking = False
         self._questions.clear()
         for _number in range(self._number):
@@ -93,6 +96,11 @@ class Getters:
         """Fetch one request from a lane."""
         self._questions.append(question)
         self._ask()
+
+    def unanswered(self) -> list[tuple[str, float]]:
+        """Return the queue and the time of each get without an answer, on the monotonic clock."""
+        busy = self._busy | self._late
+        return [(getter.asked.lane.queue, getter.since) for getter in busy if getter.asked is not None]
 
     def _open(self) -> None:
         if not self._link.is_open:
@@ -138,6 +146,7 @@ class Getters:
             # The channel keeps its get, and its unsettled deliveries.
             self._busy.discard(getter)
             getter.overdue = True
+            self._late.add(getter)
             self._open()
             if getter.asked is not None:
                 getter.asked.overdue()
@@ -146,6 +155,7 @@ class Getters:
     def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
         question, getter.asked = getter.asked, None
         self._busy.discard(getter)
+        self._late.discard(getter)
         if getter.overdue:
             if question is not None:
                 question.late(delivery)
@@ -163,6 +173,7 @@ class Getters:
             return
         question, getter.asked = getter.asked, None
         self._busy.discard(getter)
+        self._late.discard(getter)
         if not getter.overdue and (question is not None or not self._once):
             self._open()
         if question is not None:

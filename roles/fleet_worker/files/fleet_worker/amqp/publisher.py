@@ -147,14 +147,16 @@ class ConfirmingPublisher:
         else:
             _report(answer, Publication.CONFIRMED if taken else Publication.UNACCEPTABLE)
 
-    def connection_lost(self, reason: Optional[BrokerError] = None) -> None:
+    def connection_lost(self, reason: Optional[BrokerError] = None, *, explained: bool = False) -> None:
         """Give the unconfirmed answers up after a lost connection.
 
         :param reason: the reason, with the broker's code (``amqp_code``) if the broker has closed the connection.
+        :param explained: whether the broker has closed the connection for a lane, not for an answer.
         """
         code = None if reason is None else reason.details.get("amqp_code")
         if isinstance(code, int) and code >= ENDED_FOR_AN_ERROR:
-            self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
+            if not explained:
+                self._suspects.accuse(answer.reply for answer in self._unconfirmed.values())
             for answer in self._unconfirmed.values():
                 self._probe.doubt(answer.reply)
         self._channel = None

@@ -17,6 +17,7 @@ from .._fleet.broker import BrokerSettings
 from .._fleet.errors import BrokerError, FleetError
 from ..domain.delivery import Delivery, LaneSettings
 from ..logs.log import Log
+from .broken_lanes import Rest
 from .consumers import Consumers
 from .control_queue import ControlQueue
 from .declaration import Declaration
@@ -159,6 +160,10 @@ class BrokerSession:
         """Declare lanes; call ``declared`` with the result of each queue."""
         Declaration(self._link, [lane.lane for lane in lanes], self._exchanges, self._settings, declared).start()
 
+    def rest(self, queue: str) -> Optional[Rest]:
+        """Return the pause of a lane for which the broker has ended connections; None for other lanes."""
+        return self.consumers.broken.rest(queue)
+
     def call_later(self, seconds: float, callback: Any) -> None:
         """Call back after some seconds, if the connection is still open and the same."""
         self._link.call_later(seconds, callback)
@@ -185,9 +190,11 @@ class BrokerSession:
 
     def _connection_lost(self, error: BrokerError) -> None:
         self._publisher_is_open = False
+        # First, because the events say which lanes rest.
+        explained = self.consumers.connection_lost(error)
         self._events.session_lost(error)
         self._set_blocked(False)
-        self.publisher.connection_lost(error)
+        self.publisher.connection_lost(error, explained=explained)
         self.registry.connection_lost()
         if not self._closed:
             self._events.session_changed()

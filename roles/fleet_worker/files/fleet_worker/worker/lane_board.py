@@ -28,6 +28,8 @@ class LaneState(enum.Enum):
     BEING_DECLARED = "being declared"
     #: The broker has refused or deleted the queue.
     REFUSED = "refused"
+    #: The broker has ended the connection for the queue, and the worker does not use it for some time.
+    BROKEN = "broken"
     #: Ollama has not answered since the start of the worker.
     OLLAMA_UNKNOWN = "Ollama unknown"
     OLLAMA_DOWN = "Ollama down"
@@ -41,6 +43,7 @@ class LaneState(enum.Enum):
 #: The registry's name for each state of trouble. The registry does not show the other states.
 _TROUBLES = {
     LaneState.REFUSED: "lane_refused",
+    LaneState.BROKEN: "lane_refused",
     LaneState.MODEL_BROKEN: "model_broken",
     LaneState.MODEL_MISSING: "model_not_loaded",
     LaneState.OLLAMA_DOWN: "ollama_unavailable",
@@ -83,8 +86,8 @@ class LaneBoard:
 
     @property
     def all_declared(self) -> bool:
-        """Whether every lane can be consumed."""
-        return not self._at_broker
+        """Whether every lane can be consumed, except those for which the broker ends connections."""
+        return all(status.state is LaneState.BROKEN for status in self._at_broker.values())
 
     @property
     def ollama_is_up(self) -> bool:
@@ -108,6 +111,10 @@ class LaneBoard:
     def being_declared(self, lanes: Iterable[LaneSettings]) -> None:
         """Note that the declaration of these lanes has begun."""
         self._set_at_broker(lanes, LaneState.BEING_DECLARED, "being declared")
+
+    def broken(self, lane: LaneSettings, reason: str) -> None:
+        """Note that the worker does not use a lane for some time, because the broker has ended connections for it."""
+        self._set_at_broker([lane], LaneState.BROKEN, reason)
 
     def declared(self, results: Mapping[str, Optional[BrokerError]]) -> tuple[list[str], dict[str, BrokerError]]:
         """Note the broker's answers to declarations; return the declared queues, and the errors of the others.

@@ -232,9 +232,21 @@ class Worker:
         self._dispatcher.silent(lane, asked)
 
     def _declare_lanes(self, lanes: Iterable[LaneSettings]) -> None:
-        chosen = list(lanes)
-        self._board.being_declared(chosen)
-        self._session.declare(chosen, self._lanes_declared)
+        """Declare lanes, those at once for which the broker has not ended the connection lately."""
+        chosen = []
+        for lane in lanes:
+            rest = self._session.rest(lane.queue)
+            if rest is None:
+                chosen.append(lane)
+            else:
+                LOG.error("lane_broken", lane=lane.queue, reason=rest.reason, pause=round(rest.seconds, 1))
+                self._board.broken(lane, f"{rest.reason}; it is tried again in {rest.seconds:.0f} s")
+                self._declare_lanes_later([lane.queue], rest.seconds)
+        self._declare_now(chosen)
+
+    def _declare_now(self, lanes: Sequence[LaneSettings]) -> None:
+        self._board.being_declared(lanes)
+        self._session.declare(lanes, self._lanes_declared)
 
     def _declare_lanes_later(self, queues: Iterable[str], seconds: float) -> None:
         chosen = list(queues)
@@ -242,7 +254,7 @@ class Worker:
         def declare_again() -> None:
             if self._session.state is not SessionState.CLOSED:
                 lanes = self._board.lanes
-                self._declare_lanes([lanes[queue] for queue in chosen if queue in lanes])
+                self._declare_now([lanes[queue] for queue in chosen if queue in lanes])
 
         self._session.call_later(seconds, declare_again)
 

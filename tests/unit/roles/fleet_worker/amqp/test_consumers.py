@@ -12,11 +12,17 @@ from typing import Any, Callable, Optional
 import pika
 import pytest
 from fleet_worker._fleet.broker import BrokerSettings
+from fleet_worker._fleet.errors import BrokerError
 from fleet_worker.amqp.consumers import Consumers
 from fleet_worker.amqp.getters import PATIENCE
 from fleet_worker.domain.delivery import Delivery
 from pika import spec
-from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError, ConnectionWrongStateError
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ChannelWrongStateError,
+    ConnectionClosedByBroker,
+    ConnectionWrongStateError,
+)
 
 from ..deliveries import lane_settings
 
@@ -394,3 +400,82 @@ def test_connection_that_closes_still_delivers_and_takes_no_command(broker: Brok
     assert broker.consumers.consumed == [GOOD.queue]
     asking.answer()
     assert broker.consumers.consumed == [GOOD.queue] and broker.said == [("delivered", OTHER)]
+
+
+def ended(queue: str = "", code: int = 541) -> BrokerError:
+    """Return the error of a connection that the broker has ended, for a queue if it names one."""
+    named = f" - Cannot get a message from queue '{queue}' in vhost '/': noproc" if queue else ""
+    return BrokerError(f"The broker ended the connection: {code} INTERNAL_ERROR{named}", amqp_code=code)
+
+
+def resting(broker: Broker) -> set[str]:
+    """Return the queues of the lanes that rest."""
+    return {lane.queue for lane in (GOOD, OTHER, BAD) if broker.intake.broken.rest(lane.queue) is not None}
+
+
+def test_connection_that_ends_for_a_named_lane_lets_this_lane_rest_alone(broker: Broker) -> None:
+    for lane in (GOOD, BAD):
+        broker.intake.get(lane)
+    assert broker.intake.connection_lost(ended(BAD.queue))
+    assert resting(broker) == {BAD.queue}
+
+
+def test_connection_that_ends_without_a_name_lets_each_lane_without_an_answer_rest(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.get(GOOD)
+    broker.asking(GOOD.queue).empty(None)
+    broker.intake.get(OTHER)
+    broker.wait(monkeypatch)
+    broker.intake.get(BAD)
+    assert broker.intake.connection_lost(ended())
+    assert resting(broker) == {OTHER.queue, BAD.queue}, "also the lane with an overdue get"
+
+
+def test_connection_that_ends_for_a_consumer_lets_its_lane_rest(broker: Broker) -> None:
+    for lane in (BAD, GOOD):
+        broker.intake.consume(lane, 1, hot=False)
+        broker.asking(lane.queue).empty(None)
+    later = time.monotonic() + 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: later)
+        broker.intake.get(OTHER)
+        broker.asking(OTHER.queue).empty(None)
+    broker.consumers.closed(None, ConnectionClosedByBroker(541, "INTERNAL_ERROR"))
+    assert broker.intake.connection_lost(ended())
+    assert resting(broker) == {BAD.queue}, "the broker starts one consumer after the other"
+
+
+@pytest.mark.parametrize("code", [320, 406])
+def test_connection_that_ends_without_an_error_of_the_broker_lets_no_lane_rest(broker: Broker, code: int) -> None:
+    broker.intake.get(BAD)
+    assert not broker.intake.connection_lost(ended(BAD.queue, code))
+    assert not broker.intake.connection_lost(BrokerError("gone"))
+    assert resting(broker) == set()
+
+
+def test_connection_that_ends_while_every_lane_was_answered_for_is_not_explained(broker: Broker) -> None:
+    broker.intake.get(GOOD)
+    broker.asking(GOOD.queue).empty(None)
+    assert not broker.intake.connection_lost(ended())
+    assert resting(broker) == set()
+
+
+def test_lane_whose_next_leader_has_answered_does_not_rest_for_a_get_of_its_frozen_leader(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.get(BAD)
+    broker.wait(monkeypatch)
+    broker.intake.get(BAD)
+    later = time.monotonic() + 1.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    broker.asking(BAD.queue).empty(None)
+    assert broker.intake.connection_lost(ended(BAD.queue)), "no answer to a request is the reason"
+    assert resting(broker) == set()
+
+
+def test_lane_that_is_answered_for_is_not_broken_any_more(broker: Broker) -> None:
+    broker.intake.broken.note({GOOD.queue}, "541")
+    broker.intake.get(GOOD)
+    broker.asking(GOOD.queue).empty(None)
+    assert resting(broker) == set()

@@ -115,9 +115,9 @@ class Wire:
         channel.is_open = False
         channel.closed(channel, ChannelClosedByBroker(code, "PRECONDITION_FAILED"))
 
-    def end_connection(self, reason: Any = ENDED) -> None:
+    def end_connection(self, reason: Any = ENDED, *, explained: bool = False) -> None:
         self.channel.is_open = self.connection.is_open = self.connection.is_connected = False
-        self.publisher.connection_lost(reason)
+        self.publisher.connection_lost(reason, explained=explained)
 
 
 @pytest.fixture
@@ -188,6 +188,14 @@ def test_answer_that_costs_two_connections_is_given_up(wire: Wire) -> None:
     for tag in (1, 2, 3):
         wire.confirm(tag)
     assert wire.told[1:] == [("a", "confirmed"), ("b", "confirmed"), ("c", "confirmed")]
+
+
+def test_connections_that_end_for_a_lane_make_no_suspects(wire: Wire) -> None:
+    for _number in range(5):
+        wire.publish("a", "b")
+        assert wire.channel.sent == ["a", "b"], "nothing goes alone, and nothing is given up"
+        wire.end_connection(explained=True)
+        wire.connect()
 
 
 def test_answer_that_costs_two_connections_does_not_convict_the_other_requests_of_its_node(wire: Wire) -> None:

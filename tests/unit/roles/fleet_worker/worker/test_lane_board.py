@@ -57,6 +57,10 @@ def lose(board: LaneBoard, _models: Models) -> None:
     board.lost(LANE.queue, "deleted")
 
 
+def end_connections(board: LaneBoard, _models: Models) -> None:
+    board.broken(LANE, "541 noproc")
+
+
 def stop_ollama(board: LaneBoard, _models: Models) -> None:
     board.ollama_is(DOWN)
 
@@ -80,6 +84,7 @@ def fill_model(_board: LaneBoard, models: Models) -> None:
         (declare, LaneState.BEING_DECLARED, "being declared", UNDECIDED),
         (refuse, LaneState.REFUSED, "forbidden.", "lane_refused"),
         (lose, LaneState.REFUSED, "deleted", "lane_refused"),
+        (end_connections, LaneState.BROKEN, "541 noproc", "lane_refused"),
         (stop_ollama, LaneState.OLLAMA_DOWN, DOWN.why_down, "ollama_unavailable"),
         (remove_model, LaneState.MODEL_MISSING, "Ollama does not have the model M:1", "model_not_loaded"),
         (break_model, LaneState.MODEL_BROKEN, "it cannot be run", "model_broken"),
@@ -101,6 +106,14 @@ def test_status_after_one_trouble_is_that_trouble(
     assert LANE.queue not in board.serveable()
     assert board.reasons()[reason] >= 1
     assert board.registry_view()[LANE] == (Trouble(told, reason) if isinstance(told, str) else told)
+
+
+def test_board_with_a_lane_that_ends_connections_has_declared_the_others(board: LaneBoard) -> None:
+    board.being_declared([LANE, OTHER])
+    board.broken(LANE, "541 noproc")
+    assert not board.all_declared
+    board.declared({OTHER.queue: None})
+    assert board.all_declared
 
 
 @pytest.mark.parametrize("which, state", [("broken", LaneState.MODEL_BROKEN), ("busy", LaneState.MODEL_BUSY)])

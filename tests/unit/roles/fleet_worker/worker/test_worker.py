@@ -12,6 +12,7 @@ from typing import Any, Optional
 import pytest
 from fleet_worker._fleet.broker import Address, BrokerSettings
 from fleet_worker._fleet.errors import FleetError
+from fleet_worker.amqp.broken_lanes import PAUSES
 from fleet_worker.amqp.registry_publisher import RegistrySettings
 from fleet_worker.inference.circuit_breaker import BreakerSettings
 from fleet_worker.inference.health import OllamaState
@@ -23,6 +24,7 @@ from fleet_worker.runtime.watchdog import Watchdog
 from fleet_worker.worker.drain import GOODBYE
 from fleet_worker.worker.settings import WorkerSettings
 from fleet_worker.worker.worker import RETRY_LANE, Worker
+from pika.exceptions import ConnectionClosedByBroker
 
 from ..deliveries import delivery, lane_settings
 from ..fake_pika import FakeConnection, install
@@ -132,6 +134,27 @@ def test_worker_that_loses_its_connection_pauses_all_lanes_and_comes_back(house:
     house.open_channels()
     assert {lane.reason for lane in house.worker.status().lanes} == {""}
     assert house.worker.status().document()["counters"]["connections"] == 2
+
+
+def test_worker_whose_broker_ends_the_connection_for_a_lane_serves_the_others_and_tries_the_lane_later(
+    house: House,
+) -> None:
+    house.come_up()
+    text = f"INTERNAL_ERROR - Cannot get a message from queue '{OTHER.queue}' in vhost '/': noproc"
+    house.connection.lose(ConnectionClosedByBroker(541, text))
+    house.loop.turn(1.0)
+    house.connection.open()
+    house.open_channels()
+    lanes = house.lanes()
+    assert (lanes[LANE.queue].state, lanes[LANE.queue].reason) == ("pull", "")
+    assert lanes[OTHER.queue].state == "paused" and text in lanes[OTHER.queue].reason
+    assert "it is tried again in" in lanes[OTHER.queue].reason
+    house.worker.set_lanes([LANE])
+    house.worker.set_lanes([LANE, OTHER])
+    assert text in house.lanes()[OTHER.queue].reason, "a reload does not end the pause"
+    house.loop.turn(PAUSES.base)
+    house.open_channels()
+    assert house.lanes()[OTHER.queue].reason == "" and house.ends == []
 
 
 def test_worker_with_a_lane_more_declares_it(house: House) -> None:
