@@ -188,6 +188,38 @@ def test_deleted_queue_loses_only_its_waiting_requests(
     assert worker.status()["counters"]["connections"] == 1
 
 
+def _leader(broker: Any, queue: str, act: str) -> None:
+    """Have Erlang call a function of Ra with the server that leads a queue."""
+    found = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>))'
+    assert "ok" in broker.ctl("eval", f"{found}, ra:{act}(quorum_queues, amqqueue:get_pid(Q)).")
+
+
+@pytest.mark.every_version
+def test_queue_without_a_leader_process_costs_its_own_lane_only(
+    shared_broker: Any, scripted: ScriptedOllama, start: Start
+) -> None:
+    """RabbitMQ declares such a queue, and ends the connection at a get."""
+    worker = start(shared_broker, scripted.url).wait_ready()
+    embed = lane("embed", EMBED_MODEL).queue
+    chat = Asker(shared_broker, CHAT)
+    _leader(shared_broker, embed, "stop_server")
+    try:
+        shared_broker.ctl("close_all_connections", "test")
+        assert "541" in worker.wait_log("event=lane_broken")
+        for _number in range(3):
+            chat.ask()
+        chat.wait(within=30)
+        reasons = {one["queue"]: one["reason"] for one in worker.status()["lanes"]}
+        assert not reasons[CHAT] and f"queue '{embed}'" in reasons[embed]
+    finally:
+        _leader(shared_broker, embed, "restart_server")
+    eventually(lambda: all(one["state"] != "paused" for one in worker.status()["lanes"]), "served again", 90, worker)
+    asker = Asker(shared_broker, embed)
+    asker.ask(input="Hello")
+    asker.wait()
+    assert worker.status()["counters"]["connections"] <= 6, "each try costs a connection, and there are few"
+
+
 def _collected(asker: Asker, correlation_id: str) -> bool:
     asker._with_channel(asker._collect)
     return correlation_id in asker.answers
