@@ -219,7 +219,12 @@ class ServerChannel:
             self.connection.close(541, "INTERNAL_ERROR - Cannot get a message from queue: timeout")
 
     def _ends_for(self, queue: QueueProcess, text: str = " - Cannot get a message from queue '{}': noproc") -> bool:
-        """Whether a queue has no leader process. A get, a consume or a cancel then ends the connection."""
+        """Whether a queue has no leader process, so that a get, a consume or a cancel ends the connection.
+
+        Seen with 3.10.8 and 4.0.5, after rabbitmqctl eval had stopped the Ra server of a queue.
+
+        :param text: what follows the name of the code; RabbitMQ names the queue of a get only.
+        """
         if queue.orphaned_until <= self.broker.clock.now:
             return False
         self.broker.counters["connections that end for a queue without a process"] += 1
@@ -297,7 +302,7 @@ class ServerChannel:
 
     def _basic_consume(self, method: Any) -> None:
         queue, tag = self._must_exist(method), method.consumer_tag
-        if self._ends_for(queue):
+        if self._ends_for(queue, ""):
             return
         priority = (method.arguments or {}).get("x-priority", 0)
         prefetch = self._prefetch

@@ -52,9 +52,10 @@ def test_run_plan_of_the_same_seed_twice_has_the_same_history() -> None:
         ("ack before confirm", 0, "too early"),
         ("requeue that loses count", 13, "unmarked"),
         ("refusal taken for a confirm", 30, "never was with the broker"),
-        ("redelivery taken for a copy", 724, "too early"),
+        ("redelivery taken for a copy", 185, "too early"),
         ("slot that stays taken", 2, "lost"),
         ("confirm that is waited for", 193, "for ever"),
+        ("broken lane that is used at once", 1036, "lost"),
     ],
 )
 def test_run_plan_with_a_planted_bug_finds_it(bug: str, first: int, sign: str) -> None:

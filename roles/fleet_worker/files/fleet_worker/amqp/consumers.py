@@ -104,6 +104,8 @@ class Consumers:
         self._answered: dict[str, float] = {}
         #: The consumer without a confirm at the end of the connection, as in ``_beginning``.
         self._interrupted: Optional[tuple[LaneSettings, float]] = None
+        #: Whether a consumer was being cancelled at the end of the connection.
+        self._cancelling = False
         self._getters = Getters(link, GETTERS, self._received)
         self._probers = Getters(link, PROBERS, self._received, once=True)
 
@@ -116,7 +118,7 @@ class Consumers:
         """Open the channels of a new connection."""
         self._readable.clear()
         self._answered.clear()
-        self._interrupted = None
+        self._interrupted, self._cancelling = None, False
         self.open_consumers(ready)
         self._getters.open()
         self._probers.open()
@@ -141,8 +143,11 @@ class Consumers:
     def connection_lost(self, error: BrokerError) -> bool:
         """Let the lanes rest for which the broker has probably ended the connection.
 
+        The broker also ends the connection when a consumer is cancelled. Then no lane rests, because several consumers
+        may be cancelled together, and the next get shows which lane is broken.
+
         :param error: the reason, with the broker's code (``amqp_code``) if the broker has ended the connection.
-        :return: whether a get or a consume explains the end.
+        :return: whether a get, a consume or a cancel explains the end.
         """
         code = error.details.get("amqp_code")
         if not isinstance(code, int) or code < ENDED_FOR_AN_ERROR:
@@ -156,7 +161,7 @@ class Consumers:
         self.broken.note(
             {queue for queue, since in named or unanswered if self._answered.get(queue, since) <= since}, error.message
         )
-        return bool(unanswered)
+        return bool(unanswered) or self._cancelling
 
     # Consuming
 
@@ -343,14 +348,14 @@ class Consumers:
 
     def _on_closed(self, _channel: Any, error: BaseException) -> None:
         # The broker starts consumers in order, and closes the channel at the first one that it refuses.
-        interrupted = self._beginning[0] if self._beginning else None
+        interrupted, cancelling = self._beginning[0] if self._beginning else None, bool(self._ending)
         self._forget_consumers()
         if isinstance(error, ChannelClosedByBroker):
             self._closed(channel_error(error.reply_code, error.reply_text, self._settings))
             if interrupted is not None:
                 self._refused(interrupted[0], error)
         else:
-            self._interrupted = interrupted
+            self._interrupted, self._cancelling = interrupted, cancelling
 
     def _forget_consumers(self) -> None:
         self._channel = None

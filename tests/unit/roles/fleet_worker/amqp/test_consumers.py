@@ -446,6 +446,21 @@ def test_connection_that_ends_for_a_consumer_lets_its_lane_rest(broker: Broker) 
     assert resting(broker) == {BAD.queue}, "the broker starts one consumer after the other"
 
 
+def test_connection_that_ends_for_a_cancelled_consumer_is_explained_and_lets_no_lane_rest(broker: Broker) -> None:
+    broker.intake.consume(BAD, 1, hot=False)
+    broker.asking(BAD.queue).empty(None)
+    for step in list(broker.consumers.steps):
+        step(None)
+    broker.asking(BAD.queue).asked = ""
+    broker.intake.cancel(BAD.queue, hot=False)
+    broker.consumers.closed(None, ConnectionClosedByBroker(541, "INTERNAL_ERROR"))
+    assert broker.intake.connection_lost(ended())
+    assert resting(broker) == set()
+    broker.intake.open(lambda: None)
+    broker.open()
+    assert not broker.intake.connection_lost(ended()), "it is forgotten with the next connection"
+
+
 @pytest.mark.parametrize("code", [320, 406])
 def test_connection_that_ends_without_an_error_of_the_broker_lets_no_lane_rest(broker: Broker, code: int) -> None:
     broker.intake.get(BAD)
