@@ -37,7 +37,7 @@ from .probe import ModelProbe, Probed
 from .replies import Replies
 from .request_reader import RequestReader
 from .result_writer import ResultWriter
-from .task import ParsedRequest, Task
+from .task import ParsedRequest, Task, used_up
 from .tries import Conclusion, Later
 
 #: Called with the outcome of a request, or with ``None`` if a thread must handle the request.
@@ -132,6 +132,13 @@ class RequestHandler:
     def unacceptable(self, delivery: Delivery) -> Result:
         """Return the result of a request whose answer the broker does not accept."""
         return self._fail(delivery, Failure("payload_too_large", "the broker does not take so large an answer"))
+
+    def used_up(self, delivery: Delivery, count: int) -> Result:
+        """Return the result of a request that cannot return to its queue, because this was its last delivery.
+
+        :param count: the number of earlier deliveries.
+        """
+        return self._fail(delivery, used_up(count))
 
     def _begin(self, task: Task, ended: OnEnd) -> bool:
         if self._async is None:

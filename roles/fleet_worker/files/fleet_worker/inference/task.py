@@ -41,6 +41,16 @@ class ParsedRequest:
         return self.request.stream and self.request.reply_to is not None and self.dialect.write_delta is not None
 
 
+def used_up(count: int) -> Failure:
+    """Return the failure of a request in its last delivery.
+
+    One more requeue would exceed the delivery limit, and the broker would drop the request silently.
+
+    :param count: the number of earlier deliveries.
+    """
+    return Failure("inference_failed", f"{count} deliveries of this request came to no end")
+
+
 class Task:
     """A request to answer. The handler reads it once, even if it needs several attempts.
 
@@ -80,8 +90,7 @@ class Task:
     def hopeless(self) -> Optional[Failure]:
         """Return the failure of a request that must not reach Ollama any more; ``None`` for other requests."""
         if self.delivery.is_last:
-            # One more requeue would exceed the delivery limit, and the broker would drop the request silently.
-            return Failure("inference_failed", f"{self.delivery.count} deliveries of this request came to no end")
+            return used_up(self.delivery.count)
         if self.seconds_left <= 0:
             return Failure("inference_timeout", "the request had expired before its turn came")
         return None

@@ -174,7 +174,7 @@ class RequestFlow:
         if isinstance(item, InFlightRequest):
             self.finish_request(item, GIVEN_BACK)
         else:
-            self._settler.settle(item, Verdict.REQUEUE)
+            self._settler.give_back(item)
 
     def cancel_request(self, correlation_id: str) -> None:
         """Cancel a request whose requester is gone."""

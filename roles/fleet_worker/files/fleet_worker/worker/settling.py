@@ -25,6 +25,8 @@ class ReplySettler:
 
     :param publish: publishes an answer, and calls back with the result.
     :param unacceptable: returns the result for a request whose answer the broker does not accept.
+    :param used_up: returns the result for a request that cannot return to its queue any more, with the number of its
+        earlier deliveries.
     :param settled: called with each settled delivery, for which the broker may send another one.
     :param done: called at the end of each request.
     """
@@ -34,12 +36,14 @@ class ReplySettler:
         publish: Callable[[Reply, Done], None],
         recorder: RequestRecorder,
         unacceptable: Callable[[Delivery], Result],
+        used_up: Callable[[Delivery, int], Result],
         settled: Callable[[Delivery], None],
         done: Callable[[], None],
     ) -> None:
         self._publish = publish
         self._recorder = recorder
         self._unacceptable = unacceptable
+        self._used_up = used_up
         self._settled = settled
         self._done = done
 
@@ -48,10 +52,12 @@ class ReplySettler:
 
         :param request: the delivery with the body of the request, also if it cannot be settled any more.
         """
+        count = max(delivery.count for delivery in deliveries)
+        if result.verdict is Verdict.REQUEUE and all(delivery.is_last for delivery in deliveries):
+            result = self._used_up(request, count)
         if result.reply is None:
             self.conclude(deliveries, result)
             return
-        count = max(delivery.count for delivery in deliveries)
         self._publish(marked(result.reply, count), partial(self._on_published, request, deliveries, result))
 
     def conclude(
@@ -66,6 +72,13 @@ class ReplySettler:
                 self.settle(delivery, result.verdict)
         self._recorder.settled(deliveries[-1], result, publication)
         self._done()
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Return a request that has not started to its queue. After its last delivery, the requester gets an error."""
+        if delivery.is_last and delivery.is_live:
+            self.answer(delivery, [delivery], self._used_up(delivery, delivery.count))
+        else:
+            self.settle(delivery, Verdict.REQUEUE)
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Settle a single delivery, such as a copy, without an end of its request."""

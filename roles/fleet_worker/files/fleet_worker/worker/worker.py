@@ -104,7 +104,12 @@ class Worker:
         self._board = LaneBoard(settings.lanes, trust.reason, self._waiting_room.reason)
         self._drain = Drain(settings.drain_timeout)
         settler = ReplySettler(
-            self._publish_answer, recorder, handler.unacceptable, self._dispatcher.settled, self._continue_drain
+            self._publish_answer,
+            recorder,
+            handler.unacceptable,
+            handler.used_up,
+            self._dispatcher.settled,
+            self._continue_drain,
         )
         self._flow = RequestFlow(
             self._dispatcher,

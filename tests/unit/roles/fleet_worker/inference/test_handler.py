@@ -401,6 +401,12 @@ def test_unacceptable_answers_that_the_answer_is_too_large(desk: Desk) -> None:
     assert reply(served)["error"]["code"] == "payload_too_large"
 
 
+def test_used_up_answers_that_the_deliveries_came_to_no_end(desk: Desk) -> None:
+    served = desk.handler.used_up(delivery(CHAT), 3)
+    assert (served.verdict, served.outcome) == (Verdict.ACK, "inference_failed")
+    assert reply(served)["error"]["message"].startswith("3 deliveries of this request came to no end")
+
+
 def test_handler_with_a_compressed_answer_that_is_broken_answers_with_an_error(desk: Desk) -> None:
     assert desk.begin()
     response = ResponseParser()

@@ -18,11 +18,12 @@ from fleet_worker.observe.metrics import Metrics
 from fleet_worker.observe.recorder import RequestRecorder
 from fleet_worker.worker.settling import ReplySettler
 
-from ..deliveries import Channel, delivery
+from ..deliveries import Channel, delivery, lane_settings
 
 REPLY = Reply("", "llm.fleet.reply.a", Message(Properties(), {}, b"{}"))
 SHORT = Reply("", "llm.fleet.reply.a", Message(Properties(type="error"), {}, b"{}"))
 ANSWERED = Result(Verdict.ACK, "answered", REPLY)
+USED_UP = Result(Verdict.ACK, "inference_failed", SHORT)
 TOO_LARGE = Result(Verdict.ACK, "payload_too_large", SHORT)
 
 
@@ -34,12 +35,14 @@ class Desk:
         self.settled: list[Delivery] = []
         self.done = 0
         self.unacceptable: list[Delivery] = []
+        self.used_up: list[tuple[Delivery, int]] = []
         self.channel = Channel()
         self.recorder = RequestRecorder(Metrics("gpu-01"))
         self.settler = ReplySettler(
             lambda reply, done: self.published.append((reply, done)),
             self.recorder,
             self._too_large,
+            self._no_more,
             self.settled.append,
             self._count,
         )
@@ -47,6 +50,10 @@ class Desk:
     def _too_large(self, request: Delivery) -> Result:
         self.unacceptable.append(request)
         return TOO_LARGE
+
+    def _no_more(self, request: Delivery, count: int) -> Result:
+        self.used_up.append((request, count))
+        return USED_UP
 
     def _count(self) -> None:
         self.done += 1
@@ -113,6 +120,41 @@ def test_answer_to_a_redelivery_is_marked_with_the_largest_count(desk: Desk) -> 
 def test_answer_without_a_reply_settles_at_once(desk: Desk, verdict: Verdict, settled: Any) -> None:
     desk.settler.answer(desk.delivery(), [desk.delivery()], Result(verdict, "word"))
     assert desk.channel.settled == [settled] and desk.published == [] and desk.done == 1
+
+
+@pytest.mark.parametrize("style", ["model", "shared"])
+def test_last_delivery_that_is_given_back_in_flight_is_answered_with_an_error_instead(desk: Desk, style: str) -> None:
+    lane = lane_settings(style=style)
+    last = lane.lane.delivery_limit
+    lost, redelivery = desk.delivery(lane=lane), desk.delivery(lane=lane, tag=2, count=last)
+    desk.settler.answer(lost, [redelivery], Result(Verdict.REQUEUE, "given_back"))
+    assert desk.used_up == [(lost, last)], "the error needs the body, which a redelivery does not keep"
+    assert desk.channel.settled == [] and desk.done == 0
+    ((reply, _done),) = desk.published
+    assert reply.message.headers[REDELIVERED] == last
+    desk.tell(Publication.CONFIRMED)
+    assert desk.channel.settled == [("ack", 2)] and desk.done == 1
+
+
+def test_last_delivery_that_is_given_back_before_its_start_is_answered_with_an_error_instead(desk: Desk) -> None:
+    one = desk.delivery(count=lane_settings().lane.delivery_limit)
+    desk.settler.give_back(one)
+    assert desk.channel.settled == []
+    desk.tell(Publication.CONFIRMED)
+    assert desk.channel.settled == [("ack", 1)] and desk.settled == [one]
+
+
+def test_delivery_before_the_last_one_is_given_back(desk: Desk) -> None:
+    one = desk.delivery(count=lane_settings().lane.delivery_limit - 1)
+    desk.settler.give_back(one)
+    assert desk.channel.settled == [("nack", 1, True)] and desk.settled == [one] and desk.published == []
+
+
+def test_last_delivery_whose_channel_is_gone_is_not_answered(desk: Desk) -> None:
+    one = desk.delivery(count=lane_settings().lane.delivery_limit)
+    desk.channel.is_open = False
+    desk.settler.give_back(one)
+    assert desk.published == [] and desk.used_up == []
 
 
 def test_settle_on_a_channel_that_is_gone_reports_nothing(desk: Desk) -> None:

@@ -37,7 +37,7 @@ UP = OllamaState(up=True, models=frozenset({LANE.model_key, OTHER.model_key}))
 class Handler:
     """A handler that nothing is asked of."""
 
-    probe = unacceptable = None
+    probe = unacceptable = used_up = None
 
 
 class House:

@@ -39,7 +39,7 @@ TOO_LARGE = Result(
 class Server:
     """Serves each request at once, with no reply."""
 
-    probe = None
+    probe = used_up = None
 
     def unacceptable(self, _delivery: Any) -> Result:
         return TOO_LARGE
