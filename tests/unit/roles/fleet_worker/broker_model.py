@@ -69,6 +69,8 @@ class Simulation:
         self.alone: set[str] = set()
         self.expired: list[str] = []
         self.opened: set[str] = set()
+        #: The queues with consumers of other nodes, which keep them alive.
+        self.consumed_elsewhere: set[str] = set()
         self.actions: list[Any] = []
         self.max_held = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -228,7 +230,10 @@ class Simulation:
     def _get(self, action: Get) -> None:
         self._touch(action.queue)
         queue = self.queues[action.queue]
-        request = queue.popleft() if queue else None
+        consumed = action.keeps_alive and (
+            action.queue in self.consumed_elsewhere or any(key[0] == action.queue for key in self._consumers)
+        )
+        request = queue.popleft() if queue and not consumed else None
         if request is not None:
             self._source[request] = None
         more = len(queue)

@@ -251,8 +251,12 @@ class Consumers:
 
     # Getting
 
-    def get(self, lane: LaneSettings) -> None:
-        """Fetch one request from a lane."""
+    def get(self, lane: LaneSettings, *, keeps_alive: bool = False) -> None:
+        """Fetch one request from a lane.
+
+        :param keeps_alive: whether the get only keeps the queue from expiring, so that a queue with consumers needs
+            none.
+        """
 
         def answered(delivery: Optional[Delivery], more: int) -> None:
             self._may_be_read(lane)
@@ -269,7 +273,9 @@ class Consumers:
                 self._delivered(delivery)
 
         getters = self._getters if lane.queue in self._readable else self._probers
-        getters.ask(GetRequest(lane, answered, refused, overdue=partial(self._silent, lane, True), late=late))
+        overdue = partial(self._silent, lane, True)
+        consumed = partial(self._got, lane, None, 0) if keeps_alive else None
+        getters.ask(GetRequest(lane, answered, refused, overdue=overdue, late=late, consumed=consumed))
 
     def _may_be_read(self, lane: LaneSettings) -> None:
         self._has_answered(lane)

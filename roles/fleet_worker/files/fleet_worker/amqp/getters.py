@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Optional
 
 from pika import spec
@@ -43,6 +44,8 @@ class GetRequest:
     :ivar refused: called if the broker refuses the get.
     :ivar overdue: called if the broker does not answer in time.
     :ivar late: called instead of ``answered`` if the broker answers afterwards.
+    :ivar consumed: called instead of ``answered``, without a get, if the queue has consumers; None for a get in any
+        case.
     """
 
     lane: LaneSettings
@@ -50,6 +53,7 @@ class GetRequest:
     refused: Callable[[ChannelClosedByBroker], None]
     overdue: Callable[[], None]
     late: Callable[[Optional[Delivery]], None]
+    consumed: Optional[Callable[[], None]] = None
 
 
 class _Getter:
@@ -130,7 +134,26 @@ class Getters:
                         delivery = self._receive(getter.asked.lane, channel, method, properties, body)
                         self._answered(getter, delivery, method.message_count)
 
-                getter.channel.basic_get(question.lane.queue, received)
+                get = partial(getter.channel.basic_get, question.lane.queue, received)
+                if question.consumed is None:
+                    get()
+                else:
+                    found = partial(self._found, getter, get)
+                    getter.channel.queue_declare(question.lane.queue, passive=True, callback=found)
+
+    def _found(self, getter: _Getter, get: Callable[[], None], frame: Any) -> None:
+        """Get from a queue without consumers."""
+        if not frame.method.consumer_count:
+            if getter.channel.is_open:
+                get()
+            return
+        question = self._free(getter)
+        if getter.overdue:
+            return
+        self._idle.append(getter)
+        if question is not None and question.consumed is not None:
+            question.consumed()
+        self._ask()
 
     def _check_later(self) -> None:
         """Check the oldest get when it becomes overdue."""
@@ -153,9 +176,7 @@ class Getters:
         self._check_later()
 
     def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
-        question, getter.asked = getter.asked, None
-        self._busy.discard(getter)
-        self._late.discard(getter)
+        question = self._free(getter)
         if getter.overdue:
             if question is not None:
                 question.late(delivery)
@@ -168,12 +189,17 @@ class Getters:
             question.answered(delivery, more)
         self._ask()
 
-    def _closed(self, getter: _Getter, error: BaseException) -> None:
-        if not isinstance(error, ChannelClosedByBroker) or not self._link.is_open:
-            return
+    def _free(self, getter: _Getter) -> Optional[GetRequest]:
+        """Note that the get of a getter has ended; return the get."""
         question, getter.asked = getter.asked, None
         self._busy.discard(getter)
         self._late.discard(getter)
+        return question
+
+    def _closed(self, getter: _Getter, error: BaseException) -> None:
+        if not isinstance(error, ChannelClosedByBroker) or not self._link.is_open:
+            return
+        question = self._free(getter)
         if not getter.overdue and (question is not None or not self._once):
             self._open()
         if question is not None:

@@ -29,9 +29,14 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Get:
-    """Fetch one request from a lane; answered by :meth:`Scheduler.got`."""
+    """Fetch one request from a lane; answered by :meth:`Scheduler.got`.
+
+    :ivar keeps_alive: whether the get only keeps the queue from expiring. If the queue has consumers, which keep it
+        alive, the worker does not fetch a request, and the answer is None.
+    """
 
     queue: str
+    keeps_alive: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,11 @@ class Start:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """Return a request that has not started to its queue. Only during a drain, or if the lane is removed."""
+    """Return a request that has not started to its queue.
+
+    Only during a drain, if the lane is removed, or if a get has brought the request that only had to keep the queue
+    alive.
+    """
 
     item: Any
 

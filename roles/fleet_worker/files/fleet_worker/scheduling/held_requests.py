@@ -20,6 +20,8 @@ class HeldRequest:
     :ivar alone_until: the time until which the request starts only while no other request of its model runs; 0 if the
         request need not run alone.
     :ivar shares: whether the request may start in a batch.
+    :ivar unwanted: whether the request goes back unless its lane opens, because a get has brought it that only had to
+        keep the queue from expiring.
     """
 
     lane: LaneEntry
@@ -27,6 +29,7 @@ class HeldRequest:
     since: float
     alone_until: float = 0.0
     shares: bool = True
+    unwanted: bool = False
 
 
 class HeldRequests:

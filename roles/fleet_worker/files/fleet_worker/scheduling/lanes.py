@@ -24,6 +24,7 @@ class LaneEntry:
     :ivar throttled: whether the lane has no consumer because its model is full.
     :ivar leaving: whether the lane is removed, and is kept only until the broker has answered all commands.
     :ivar getting: the number of gets without an answer.
+    :ivar keeping_alive: whether a get without an answer only keeps the queue from expiring.
     :ivar unsettled: the number of unsettled requests; the broker sends the consumer no more than its prefetch.
     :ivar empty: whether the current sweep has found the lane empty.
     :ivar visited: the time of the last get.
@@ -35,6 +36,7 @@ class LaneEntry:
         self.rule = rule
         self.open = self.consumed = self.throttled = self.leaving = self.empty = False
         self.getting = 0
+        self.keeping_alive = False
         self.unsettled = 0
         self.visited = 0.0
         self.touched: Optional[float] = None
@@ -61,6 +63,7 @@ class LaneEntry:
     def count_answer(self) -> None:
         """Note that a get was answered."""
         self.getting = max(0, self.getting - 1)
+        self.keeping_alive = self.keeping_alive and self.getting > 0
 
     def keep_alive_at(self) -> Optional[float]:
         """Return the time of the next get that keeps the queue from expiring; None if none is needed."""
@@ -71,7 +74,7 @@ class LaneEntry:
 
     def forget_channel(self) -> None:
         """Note that the consumers are lost with their channel, and that the queue must be declared again."""
-        self.open = self.consumed = self.empty = self.throttled = False
+        self.open = self.consumed = self.empty = self.throttled = self.keeping_alive = False
         self.getting, self.unsettled, self.touched = 0, 0, None
         self.silent_until, self._silences = None, 0
 

@@ -151,6 +151,8 @@ class Scheduler:
         lane = self._lanes.get(queue)
         if lane is None:
             return [] if item is None else [GiveBack(item)]
+        # Such a get was not meant to bring a request, and another node may be able to answer it.
+        unwanted = lane.keeping_alive and not lane.open
         lane.count_answer()
         lane.touch(now)
         actions: list[Action] = []
@@ -158,7 +160,7 @@ class Scheduler:
             lane.empty = True
         else:
             self._begin_sweep()
-            self._held.add(HeldRequest(lane, item, now, shares=shares))
+            self._held.add(HeldRequest(lane, item, now, shares=shares, unwanted=unwanted))
             has_room = self._slots.free > 0 and not self._slots.full(lane)
             # The others may be of the same kind; those that cannot share a call stay in the queue, for other nodes.
             if self.mode is Mode.PULL and lane.open and not lane.getting and has_room and shares:
@@ -270,7 +272,7 @@ class Scheduler:
             if self._slots.free > 0:
                 times += self._batches.ends()
             if self.mode is Mode.PUSH:
-                staying = [held for held in self._held if not held.lane.leaving]
+                staying = [held for held in self._held if not self._goes_back(held)]
                 times += [held.since + HOLD for held in staying if not self._waits_for_room(held.lane)][:1]
                 times += [lane.visited + PEEK for lane in self._to_peek_at()]
             if self.mode is Mode.PULL and self._slots.free > 0 and self._swept():
@@ -299,7 +301,7 @@ class Scheduler:
 
     def _give_back(self) -> list[Action]:
         """Return the requests that will not start on this node, and forget removed lanes without open commands."""
-        gone = self._held.keep(lambda held: not self._ends(held.lane) or self._consumers.may_still_bring(held.lane))
+        gone = self._held.keep(lambda held: not self._goes_back(held) or self._consumers.may_still_bring(held.lane))
         if gone:
             self._slots.note_waits(self._held)
         for lane in [lane for lane in self._lanes.leaving if not self._consumers.may_still_bring(lane)]:
@@ -310,6 +312,10 @@ class Scheduler:
         """Whether no more requests of a lane will start."""
         return self._draining or lane.leaving
 
+    def _goes_back(self, held: HeldRequest) -> bool:
+        """Whether a held request does not start on this node."""
+        return self._ends(held.lane) or (held.unwanted and not held.lane.open)
+
     def _start(self, now: float) -> list[Action]:
         actions: list[Action] = []
         while self._held and self._slots.free > 0:
@@ -317,7 +323,7 @@ class Scheduler:
             ready = [
                 held
                 for held in self._held
-                if not self._ends(held.lane)
+                if not self._goes_back(held)
                 and self._slots.may_start(held)
                 and not (held.shares and (held.lane in gathering or self._batches.filling(held.lane)))
             ]
@@ -336,7 +342,7 @@ class Scheduler:
 
     def _look_at_held(self, now: float) -> list[Action]:
         """In push: leave requests to other nodes that cannot start on this node soon."""
-        late = [held.lane for held in self._held if now >= held.since + HOLD and not held.lane.leaving]
+        late = [held.lane for held in self._held if now >= held.since + HOLD and not self._goes_back(held)]
         if any(not self._slots.full(lane) for lane in late):
             return self._enter_pull(now)
         actions: list[Action] = []
@@ -454,5 +460,6 @@ class Scheduler:
             at = lane.keep_alive_at()
             if at is not None and now >= at:
                 lane.getting += 1
-                actions.append(Get(lane.rule.queue))
+                lane.keeping_alive = not lane.open
+                actions.append(Get(lane.rule.queue, keeps_alive=not lane.open))
         return actions

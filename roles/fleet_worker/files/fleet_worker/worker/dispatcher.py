@@ -150,7 +150,7 @@ class Dispatcher:
         if isinstance(action, Start):
             self._start(action)
         elif isinstance(action, Get):
-            self._consumers.get(self._lanes[action.queue])
+            self._consumers.get(self._lanes[action.queue], keeps_alive=action.keeps_alive)
         elif isinstance(action, Consume):
             self._consumers.consume(self._lanes[action.queue], action.prefetch, hot=action.hot)
         elif isinstance(action, Cancel):

@@ -40,6 +40,7 @@ class Channel:
         self.cancelled: list[str] = []
         self.settled: list[tuple[str, int]] = []
         self.steps: list[Callable[..., None]] = []
+        self.looked = ""
 
     def add_on_close_callback(self, callback: Callable[..., None]) -> None:
         self.closed = callback
@@ -70,6 +71,14 @@ class Channel:
 
     def basic_get(self, queue: str, received: Any) -> None:
         self.asked, self.received = queue, received
+
+    def queue_declare(self, queue: str, passive: bool, callback: Callable[..., None]) -> None:
+        assert passive
+        self.looked, self.found = queue, callback
+
+    def show(self, consumers: int) -> None:
+        """Say how many consumers the queue has that was looked at."""
+        self.found(type("Frame", (), {"method": spec.Queue.DeclareOk(self.looked, 3, consumers)})())
 
     def basic_ack(self, tag: int) -> None:
         self.settled.append(("ack", tag))
@@ -400,6 +409,50 @@ def test_connection_that_closes_still_delivers_and_takes_no_command(broker: Brok
     assert broker.consumers.consumed == [GOOD.queue]
     asking.answer()
     assert broker.consumers.consumed == [GOOD.queue] and broker.said == [("delivered", OTHER)]
+
+
+def looking(broker: Broker, queue: str) -> Channel:
+    """Return the channel that has looked at a queue last."""
+    return next(channel for channel in reversed(broker.channels) if channel.looked == queue)
+
+
+def test_lane_that_is_kept_alive_is_asked_only_if_nobody_consumes_its_queue(broker: Broker) -> None:
+    broker.intake.get(GOOD, keeps_alive=True)
+    channel = looking(broker, GOOD.queue)
+    channel.show(consumers=1)
+    assert channel.asked == "" and broker.said == [("got", GOOD, False, 0)]
+    broker.said.clear()
+    broker.intake.get(GOOD, keeps_alive=True)
+    channel = looking(broker, GOOD.queue)
+    channel.show(consumers=0)
+    assert channel.asked == GOOD.queue and broker.said == []
+    channel.answer()
+    assert broker.said == [("got", GOOD, True, 0)]
+
+
+def test_lane_that_is_only_looked_at_is_not_proven_to_be_readable(broker: Broker) -> None:
+    broker.intake.broken.note({GOOD.queue}, "541")
+    broker.intake.get(GOOD, keeps_alive=True)
+    looking(broker, GOOD.queue).show(consumers=1)
+    broker.intake.consume(GOOD, 1, hot=False)
+    assert broker.consumers.consumed == [] and resting(broker) == {GOOD.queue}
+
+
+def test_lane_that_is_looked_at_and_not_answered_for_is_silent_and_not_asked_later(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.get(GOOD, keeps_alive=True)
+    channel = looking(broker, GOOD.queue)
+    broker.wait(monkeypatch)
+    assert broker.said == [("silent", GOOD, True)]
+    channel.show(consumers=1)
+    assert broker.said == [("silent", GOOD, True)]
+
+
+def test_lane_whose_queue_is_gone_when_it_is_looked_at_is_lost(broker: Broker) -> None:
+    broker.intake.get(BAD, keeps_alive=True)
+    looking(broker, BAD.queue).end()
+    assert [said[:2] for said in broker.said] == [("lost", BAD), ("got", BAD)]
 
 
 def ended(queue: str = "", code: int = 541) -> BrokerError:

@@ -290,6 +290,49 @@ def test_request_from_a_keep_alive_get_is_held_until_there_is_room() -> None:
     assert request.given_back == 0
 
 
+def paused_with_a_request(**others: Any) -> tuple[Simulation, Request]:
+    """A worker that cannot serve an expiring lane, in which a request waits."""
+    simulation = pushing([A, LaneRule("x", "m9", expires=60.0)], slots=1, **others)
+    simulation.open(["a"])
+    simulation.run(until=2.0)
+    return simulation, simulation.publish("x")
+
+
+def test_what_keeping_a_closed_lane_alive_brings_goes_back_at_once() -> None:
+    simulation, request = paused_with_a_request()
+    simulation.run(until=30.0)
+    assert (request.started, request.given_back) == (-1.0, 1), "another node may be able to answer it"
+    assert list(simulation.queues["x"]) == [request] and simulation.expired == []
+    simulation.open()
+    simulation.run(until=31.0)
+    assert request.started > 30.0
+
+
+def test_closed_lane_whose_queue_has_consumers_of_other_nodes_brings_nothing() -> None:
+    simulation, request = paused_with_a_request()
+    simulation.consumed_elsewhere.add("x")
+    simulation.run(until=200.0)
+    assert Get("x", keeps_alive=True) in simulation.actions and Get("x") not in simulation.actions
+    assert (request.started, request.given_back) == (-1.0, 0)
+
+
+def test_lane_that_opens_before_the_get_is_answered_starts_what_it_brings() -> None:
+    scheduler = Scheduler([LaneRule("x", "m9", expires=60.0)], 1)
+    scheduler.declared(["x"], 0.0)
+    assert scheduler.tick(20.0) == [Get("x", keeps_alive=True)]
+    scheduler.open(["x"], 20.1)
+    assert Start("m9", ("item",)) in scheduler.got("x", "item", 20.2)
+
+
+def test_get_that_was_asked_before_its_lane_closed_keeps_its_request() -> None:
+    """A return costs it a delivery, and the worker may wait for its Ollama."""
+    scheduler = Scheduler([LaneRule("x", "m9", expires=60.0)], 1)
+    scheduler.declared(["x"], 0.0)
+    assert scheduler.open(["x"], 0.1) == [Get("x")]
+    scheduler.open([], 0.2)
+    assert scheduler.got("x", "item", 0.3) == [Start("m9", ("item",))]
+
+
 # Batches.
 
 

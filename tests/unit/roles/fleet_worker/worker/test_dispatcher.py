@@ -49,8 +49,8 @@ class Script:
     def update(self, lanes: Any) -> None:
         self.done.append(("update", list(lanes.values())))
 
-    def get(self, lane: Any) -> None:
-        self.done.append(("get", lane))
+    def get(self, lane: Any, *, keeps_alive: bool) -> None:
+        self.done.append(("get", lane, keeps_alive))
 
     def consume(self, lane: Any, prefetch: int, *, hot: bool) -> None:
         if self.broken:
@@ -70,6 +70,7 @@ def test_dispatcher_carries_out_each_action_in_its_order(script: Script) -> None
     start = Start("m", ("item",))
     script.actions = [
         Get(LANE.queue),
+        Get(LANE.queue, keeps_alive=True),
         Consume(LANE.queue, 3, hot=True),
         start,
         Cancel(LANE.queue),
@@ -79,7 +80,8 @@ def test_dispatcher_carries_out_each_action_in_its_order(script: Script) -> None
     script.dispatcher.delivered(one)
     assert script.events == [("delivered", LANE.queue, one)]
     assert script.done == [
-        ("get", LANE),
+        ("get", LANE, False),
+        ("get", LANE, True),
         ("consume", LANE, 3, True),
         ("start", start),
         ("cancel", LANE.queue, False),
@@ -99,7 +101,8 @@ def test_dispatcher_with_other_lanes_asks_those(script: Script) -> None:
     script.dispatcher.assign([OTHER])
     ((event, rules),) = script.events
     assert event == "assign" and [rule for rule in rules if isinstance(rule, LaneRule)] == [OTHER.rule]
-    assert script.done == [("update", [OTHER]), ("get", OTHER)], "the consumers know the settings before any command"
+    told = [("update", [OTHER]), ("get", OTHER, False)]
+    assert script.done == told, "the consumers know the settings before any command"
 
 
 def test_dispatcher_whose_slot_becomes_free_says_so_after_the_scheduler_has_used_it(script: Script) -> None:
