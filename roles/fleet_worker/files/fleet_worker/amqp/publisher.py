@@ -138,10 +138,12 @@ class ConfirmingPublisher:
             self._queue.append(answer)
             self._send()
 
-    def _probed(self, answer: _Answer, taken: Optional[bool]) -> None:
+    def _probed(self, answer: _Answer, taken: Optional[bool], published: bool) -> None:
         """Handle the result of the probe: the broker has taken the answer, or has closed the other connection."""
         self._probing.remove(answer)
         if taken is None:
+            if published:  # the broker may have taken the answer, although no confirm has arrived
+                answer.reply = marked(answer.reply, 1)
             self._queue.append(answer)
             self._send()
         else:

@@ -39,8 +39,9 @@ REFUSED_FOR = 60.0
 #: The most remembered nodes. A cluster has a few, but requesters can invent any number.
 MEMORY = 1000
 
-#: Called with whether the broker has taken an answer; ``None`` if the probe could not find out.
-Probed = Callable[[Optional[bool]], None]
+#: Called with whether the broker has taken an answer, ``None`` if the probe could not find out; and with whether the
+#: probe has published the answer, so that the broker may have taken it.
+Probed = Callable[[Optional[bool], bool], None]
 
 
 class ReplyProbe:
@@ -95,14 +96,14 @@ class ReplyProbe:
                 self._current = _Attempt(self._loop, reply, partial(self._ended, reply, probed))
                 self._current.start(self._connect, parameters)
             else:
-                probed(None if known else False)
+                probed(None if known else False, False)
 
     def _finding(self, node: str) -> Optional[bool]:
         """Return whether a node accepts answers; ``None`` for an unknown node."""
         taken, since = self._known.get(node, (None, 0.0))
         return None if taken is False and self._clock() - since >= REFUSED_FOR else taken
 
-    def _ended(self, reply: Reply, probed: Probed, taken: Optional[bool]) -> None:
+    def _ended(self, reply: Reply, probed: Probed, taken: Optional[bool], published: bool) -> None:
         self._current = None
         if taken is not None:
             node = reply_node(reply.routing_key) or ""
@@ -111,7 +112,7 @@ class ReplyProbe:
                 self._known.popitem(last=False)
             # First, because the callback may publish the next piece of an answer whose earlier pieces wait here.
             self._hand_over(node, taken)
-        probed(taken)
+        probed(taken, published)
         self._next()
 
     def _hand_over(self, node: str, known: bool) -> None:
@@ -124,16 +125,20 @@ class ReplyProbe:
             else:
                 self._waiting.append((parameters, reply, probed))
         for probed in ready:
-            probed(None if known else False)
+            probed(None if known else False, False)
 
 
 class _Attempt:
-    """One answer over one connection."""
+    """One answer over one connection.
 
-    def __init__(self, loop: Any, reply: Reply, ended: Callable[[Optional[bool]], None]) -> None:
+    :param ended: called as :data:`Probed`.
+    """
+
+    def __init__(self, loop: Any, reply: Reply, ended: Probed) -> None:
         self._loop = loop
         self._reply = reply
-        self._ended: Optional[Callable[[Optional[bool]], None]] = ended
+        self._ended: Optional[Probed] = ended
+        self._published = False
         self._connection: Any = None
         self._timer: Any = None
 
@@ -149,7 +154,7 @@ class _Attempt:
 
     def forget(self) -> None:
         """End the attempt without a callback."""
-        self._ended = lambda _taken: None
+        self._ended = lambda _taken, _published: None
         self._end(None)
 
     def _on_open(self, connection: Any) -> None:
@@ -165,6 +170,7 @@ class _Attempt:
 
     def _publish(self, channel: Any) -> None:
         reply = self._reply
+        self._published = True
         channel.basic_publish(reply.exchange, reply.routing_key, reply.message.body, to_pika(reply.message))
 
     def _on_confirmed(self, frame: Any) -> None:
@@ -187,4 +193,4 @@ class _Attempt:
         self._loop.remove_timeout(self._timer)
         if self._connection is not None and self._connection.is_open:
             self._connection.close()
-        ended(taken)
+        ended(taken, self._published)

@@ -104,7 +104,7 @@ class Wire:
 
     def know_node(self) -> None:
         """Have the node of the direct reply queue accept an answer over another connection."""
-        self.publisher._probe._ended(Reply("", DIRECT, Message(Properties(), {}, b"")), lambda _taken: None, True)
+        self.publisher._probe._ended(Reply("", DIRECT, Message(Properties(), {}, b"")), lambda *_told: None, True, True)
 
     def confirm(self, tag: int, method: str = "Ack", multiple: bool = False) -> None:
         kind = type(method, (), {"delivery_tag": tag, "multiple": multiple})
@@ -224,13 +224,24 @@ def test_connections_that_break_by_themselves_make_no_suspects(wire: Wire) -> No
 def test_answer_to_a_direct_reply_queue_of_an_unknown_node_goes_over_another_connection(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, taken: Any, told: list[str], sent: int
 ) -> None:
-    probed: list[Callable[[Any], None]] = []
+    probed: list[Callable[[Any, bool], None]] = []
     monkeypatch.setattr(wire.publisher._probe, "publish", lambda _parameters, _reply, done: probed.append(done))
     wire.publish(DIRECT)
     assert wire.channel.sent == [] and wire.publisher.pending == 1
-    probed[0](taken)
+    probed[0](taken, True)
     assert [what for _key, what in wire.told] == told
     assert len(wire.channel.sent) == sent == wire.publisher.pending
+
+
+@pytest.mark.parametrize("published, mark", [(True, 1), (False, None)])
+def test_answer_that_a_probe_may_have_published_is_marked_when_it_is_published_again(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, published: bool, mark: Any
+) -> None:
+    probed: list[Callable[[Any, bool], None]] = []
+    monkeypatch.setattr(wire.publisher._probe, "publish", lambda _parameters, _reply, done: probed.append(done))
+    wire.publish(DIRECT)
+    probed[0](None, published)
+    assert wire.channel.sent == [DIRECT] and (wire.channel.headers[0] or {}).get(REDELIVERED) == mark
 
 
 def test_stop_of_a_known_node_ends_one_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,7 @@ class Wire:
         self.loop = ManualLoop()
         self.connections: list[Connection] = []
         self.told: list[Optional[bool]] = []
+        self.published: list[bool] = []
         self.probe = ReplyProbe(self.loop, connect=self.connect, clock=lambda: self.loop.now)
 
     def connect(self, *parameters: Any, **callbacks: Any) -> Connection:
@@ -84,7 +85,11 @@ class Wire:
     def publish(self, *replies: Reply) -> None:
         for reply in replies:
             assert self.probe.is_needed(reply)
-            self.probe.publish(None, reply, self.told.append)
+            self.probe.publish(None, reply, self.hear)
+
+    def hear(self, taken: Optional[bool], published: bool) -> None:
+        self.told.append(taken)
+        self.published.append(published)
 
 
 @pytest.fixture
@@ -113,7 +118,7 @@ def test_pieces_that_wait_for_their_node_go_out_before_the_piece_that_follows_th
 
     def publish(number: int) -> None:
         if wire.probe.is_needed(direct(1)):
-            wire.probe.publish(None, direct(1), lambda taken: arrived(number, taken))
+            wire.probe.publish(None, direct(1), lambda taken, _published: arrived(number, taken))
         else:
             order.append(number)
 
@@ -205,3 +210,23 @@ def test_probe_that_is_abandoned_calls_nobody_and_goes_on_later(wire: Wire) -> N
     wire.connections[1].open()
     wire.connections[1].confirm()
     assert wire.told == [True]
+
+
+@pytest.mark.parametrize("how", ["late", "lost", "refused"])
+def test_answer_without_a_confirm_is_told_as_published(wire: Wire, how: str) -> None:
+    """The broker may have taken it."""
+    wire.publish(direct(1))
+    wire.connections[0].open()
+    if how == "late":
+        wire.loop.turn(PATIENCE)
+    elif how == "lost":
+        wire.connections[0].end(320)
+    else:
+        wire.connections[0].confirm("Nack")
+    assert (wire.told, wire.published) == ([None], [True])
+
+
+def test_answer_whose_connection_never_opens_is_told_as_not_published(wire: Wire) -> None:
+    wire.publish(direct(1))
+    wire.loop.turn(PATIENCE)
+    assert (wire.told, wire.published) == ([None], [False])
