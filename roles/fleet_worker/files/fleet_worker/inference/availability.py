@@ -33,6 +33,9 @@ from .tries import LOST_TRIES, Conclusion
 
 T = TypeVar("T")
 
+#: The least seconds that another node needs for a returned request.
+RETURN_RESERVE = 1.0
+
 
 class UnavailableError(Exception):
     """Ollama did not answer within the time that a request may wait.
@@ -58,23 +61,25 @@ class OllamaAvailability:
         self._health = health
         self._patience = patience
 
-    def persist(self, ask: Callable[[], T], seconds_left: Callable[[], float]) -> T:
+    def persist(self, ask: Callable[[], T], seconds_left: Callable[[], float], *, first: bool = False) -> T:
         """Call Ollama; while Ollama is down, wait and call again. All requests of this worker wait for Ollama here.
 
         :param ask: makes the call.
         :param seconds_left: returns the seconds until the deadline of the answer.
+        :param first: whether another node may get the request afterwards.
         :return: what ``ask`` returns.
         :raises UnavailableError: if Ollama did not come up in time, or the connection broke too often.
         :raises OllamaError: any other error of ``ask``.
         """
         begun, lost = time.monotonic(), 0
+        patience = self._patience_with(seconds_left(), first=first)
         while True:
             try:
                 return ask()
             except (ServerUnreachableError, ConnectionLostError) as error:
                 lost += isinstance(error, ConnectionLostError)
                 breaks = lost > LOST_TRIES
-                if not self._wait(error, begun, 0.0 if breaks else seconds_left()):
+                if not self._wait(error, begun + patience, 0.0 if breaks else seconds_left()):
                     raise UnavailableError(error, breaks=breaks) from error
 
     def give_up(self, gone: UnavailableError, delivery: Delivery, started: float, seconds: float) -> Conclusion:
@@ -97,7 +102,8 @@ class OllamaAvailability:
 
     def _conclusion(self, error: OllamaError, task: Task, started: float, seconds: float) -> Conclusion:
         if isinstance(error, ServerBusyError):
-            again = task.tries.busy(error.message, self._patience, task.seconds_left)
+            patience = self._patience_with(task.seconds_left, first=task.delivery.count == 0)
+            again = task.tries.busy(error.message, patience, task.seconds_left)
             if again is not None:
                 return again
             if self._may_return(task.delivery):
@@ -121,13 +127,21 @@ class OllamaAvailability:
             return ModelFailure("inference_failed", message, started, seconds, final=seconds < ALONE)
         return failure_of(error, started, seconds)
 
-    def _wait(self, error: OllamaError, begun: float, seconds: float) -> bool:
-        """Wait until Ollama is up, at most for the patience of requests; return whether Ollama is up.
+    def _patience_with(self, seconds_left: float, *, first: bool) -> float:
+        """Return the most seconds of the wait for an Ollama that is down or busy.
 
-        :param begun: the time of the first call, on the monotonic clock.
+        :param first: whether another node may get the request afterwards, and needs half of the time.
+        """
+        return min(self._patience, seconds_left / 2) if first else self._patience
+
+    def _wait(self, error: OllamaError, until: float, seconds: float) -> bool:
+        """Wait until Ollama is up; return whether Ollama is up.
+
+        :param until: the end of the patience, on the monotonic clock.
+        :param seconds: the most seconds of the wait.
         """
         self._health.suspect(error)
-        seconds = min(seconds, begun + self._patience - time.monotonic())
+        seconds = min(seconds, until - time.monotonic())
         return seconds > 0 and self._health.wait(seconds)
 
     def _may_return(self, delivery: Delivery) -> bool:
@@ -135,7 +149,7 @@ class OllamaAvailability:
 
         Only once: if the next node cannot answer either, it sends the error to the requester.
         """
-        return delivery.count == 0 and delivery.seconds_left() > self._patience
+        return delivery.count == 0 and delivery.seconds_left() > RETURN_RESERVE
 
 
 def _counts_tokens(task: Task) -> bool:

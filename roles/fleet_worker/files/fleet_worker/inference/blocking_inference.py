@@ -55,7 +55,8 @@ class BlockingInference:
             return result
 
         try:
-            result = self._availability.persist(ask, lambda: task.seconds_left)
+            first = task.delivery.count == 0
+            result = self._availability.persist(ask, lambda: task.seconds_left, first=first)
             return Success(result, started, time.monotonic() - begun)
         except CallCancelledError:
             return task.stop.verdict

@@ -118,8 +118,12 @@ class EmbedBatches:
         def ask() -> dict[str, Any]:
             return self._inference.answer("embed", arguments, _begin_call(batch.tasks))
 
+        def seconds_left() -> float:
+            return max(task.seconds_left for task in batch.tasks)
+
         try:
-            result = self._availability.persist(ask, lambda: max(task.seconds_left for task in batch.tasks))
+            first = any(task.delivery.count == 0 for task in batch.tasks)
+            result = self._availability.persist(ask, seconds_left, first=first)
             conclusions: dict[Task, Conclusion] = dict(_shares(batch, result, started, time.monotonic() - begun))
             return {**conclusions, **{task: task.stop.verdict for task in batch.tasks if task.stop.abandoned}}
         except CallCancelledError:

@@ -53,20 +53,20 @@ class Tries:
     def __init__(self) -> None:
         self.runner_ended = False
         self._busy = 0
-        self._busy_since: Optional[float] = None
+        self._busy_until: Optional[float] = None
 
     def busy(self, reason: str, patience: float, seconds_left: float) -> Optional[Later]:
         """Return the next attempt after Ollama was too busy; ``None`` if the request has waited long enough.
 
-        :param patience: the most seconds of all pauses together.
+        :param patience: the most seconds of all pauses together, since the first time that Ollama was too busy.
         :param seconds_left: the seconds until the deadline.
         """
         now = time.monotonic()
-        if self._busy_since is None:
-            self._busy_since = now
+        if self._busy_until is None:
+            self._busy_until = now + patience
         self._busy += 1
         pause = BUSY.delay(self._busy)
-        return Later(pause, reason) if pause < min(self._busy_since + patience - now, seconds_left) else None
+        return Later(pause, reason) if pause < min(self._busy_until - now, seconds_left) else None
 
     def runner_end(self, reason: str, seconds_left: float) -> Optional[Later]:
         """Return the next attempt after the end of a runner; ``None`` after the second end.

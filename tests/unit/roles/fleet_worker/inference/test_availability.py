@@ -63,6 +63,15 @@ def test_persist_with_an_ollama_that_stays_down_gives_up() -> None:
     assert all(seconds <= 5.0 for seconds in watch.waits), "no longer than anybody waits for the answer"
 
 
+@pytest.mark.parametrize("first, most", [(True, 5.0), (False, 10.0)])
+def test_persist_leaves_half_of_the_time_to_the_node_that_may_get_the_request(first: bool, most: float) -> None:
+    watch = Watch(False)
+    with pytest.raises(UnavailableError):
+        availability(watch).persist(asks(UNREACHABLE), lambda: 10.0, first=first)
+    (waited,) = watch.waits
+    assert most - 0.5 < waited <= most
+
+
 @pytest.mark.parametrize("left, patience", [(0.0, 30.0), (-1.0, 30.0), (60.0, 0.0)])
 def test_persist_without_time_does_not_wait(left: float, patience: float) -> None:
     watch = Watch(True)
@@ -88,13 +97,19 @@ def test_persist_with_any_other_error_raises_it(error: OllamaError) -> None:
 
 
 @pytest.mark.parametrize(
-    "count, breaks, patience, returned",
-    [(0, False, 1.0, True), (1, False, 1.0, False), (0, True, 1.0, False), (0, False, 1e9, False)],
+    "count, breaks, expiration, returned",
+    [
+        (0, False, None, True),
+        (1, False, None, False),
+        (0, True, None, False),
+        (0, False, "10000", True),
+        (0, False, "900", False),
+    ],
 )
-def test_give_up_lets_another_node_try_once(count: int, breaks: bool, patience: float, returned: bool) -> None:
+def test_give_up_lets_another_node_try_once(count: int, breaks: bool, expiration: Any, returned: bool) -> None:
     """If there is time for another node, and the request is not what breaks the connection."""
     gone = UnavailableError(LOST, breaks=breaks)
-    conclusion = availability(Watch(), patience).give_up(gone, delivery(count=count), 5.0, 1.5)
+    conclusion = availability(Watch()).give_up(gone, delivery(count=count, expiration=expiration), 5.0, 1.5)
     assert (conclusion is Verdict.REQUEUE) is returned
     if not returned:
         assert conclusion == Failure("ollama_unavailable", "cut", 5.0, 1.5)
@@ -104,6 +119,9 @@ def test_conclude_with_a_busy_ollama_tries_again_then_another_node_then_fails() 
     task = task_of()
     patient = availability(Watch(), 30.0)
     assert isinstance(patient.conclude(BUSY, task, 5.0, 0.1), Later)
+    short = task_of(expiration="1500")
+    tries = [patient.conclude(BUSY, short, 5.0, 0.1) for _time in range(4)]
+    assert Verdict.REQUEUE in tries, "another node gets it while there is time"
     hasty = availability(Watch(), 0.0)
     assert hasty.conclude(BUSY, task_of(), 5.0, 0.1) is Verdict.REQUEUE
     assert hasty.conclude(BUSY, task_of(count=1), 5.0, 0.1) == Failure("ollama_unavailable", "server busy", 5.0, 0.1)
@@ -126,15 +144,17 @@ def test_conclude_with_a_model_that_ollama_lists_and_cannot_find_fails() -> None
 
 
 @pytest.mark.parametrize(
-    "count, patience, returned", [(0, 30.0, True), (1, 30.0, False), (0, 1e9, False)], ids=["first", "second", "late"]
+    "count, expiration, returned",
+    [(0, None, True), (1, None, False), (0, "10000", True), (0, "900", False)],
+    ids=["first", "second", "short", "late"],
 )
 def test_conclude_with_a_model_that_ollama_has_lost_lets_another_node_try_once(
-    count: int, patience: float, returned: bool
+    count: int, expiration: Any, returned: bool
 ) -> None:
     error = ModelNotFoundError("model 'm:1' not found", status=404, server_message="not found")
-    task = task_of(count=count)
+    task = task_of(count=count, expiration=expiration)
     watch = Watch(lost=[task.delivery.lane.model_key])
-    conclusion = availability(watch, patience).conclude(error, task, 5.0, 0.1)
+    conclusion = availability(watch).conclude(error, task, 5.0, 0.1)
     if returned:
         assert conclusion is Verdict.REQUEUE
     else:
