@@ -4,7 +4,7 @@
 """The channels for deliveries of requests. Each delivery has its own settlement (``domain/settlement.py``).
 
 One channel has all consumers, and further channels fetch single requests (``getters.py``). The worker never closes such
-a channel, because the broker would requeue the unacknowledged requests of the channel.
+a channel while it has unacknowledged requests, because the broker would requeue them.
 
 If the user may declare a queue but not read it, the broker closes every channel that reads from the queue. So the
 worker first tries a get on a channel without deliveries, and consumes the lane only after the broker has answered.
@@ -272,6 +272,7 @@ class Consumers:
             if delivery is not None:
                 self._delivered(delivery)
 
+        self._probers.close_retired()  # which are asked no more when all lanes are readable
         getters = self._getters if lane.queue in self._readable else self._probers
         overdue = partial(self._silent, lane, True)
         consumed = partial(self._got, lane, None, 0) if keeps_alive else None

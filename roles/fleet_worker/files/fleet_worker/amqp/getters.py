@@ -9,6 +9,9 @@ If the leader of a queue does not answer the broker, the broker answers neither 
 on that channel, for up to a minute. So a getter reports an overdue get after ``PATIENCE``, and another channel replaces
 its own.
 
+A channel that runs no more gets is closed after its last delivery is settled. The broker would requeue an unsettled
+one, and allows 2,047 channels.
+
 If the broker refuses a get, it closes the channel and requeues all deliveries of the channel. So the first get from
 each lane uses a separate channel. After its first delivery such a channel runs no more gets, and another one is opened.
 
@@ -27,6 +30,7 @@ from pika import spec
 from pika.exceptions import ChannelClosedByBroker
 
 from ..domain.delivery import Delivery, LaneSettings
+from ..domain.settlement import Settlement
 from .reconnecting import ReconnectingConnection
 
 #: Seconds until a get is overdue. A healthy broker needs milliseconds, a busy one less than this.
@@ -57,13 +61,19 @@ class GetRequest:
 
 
 class _Getter:
-    """A channel, with its current get and the time of its start."""
+    """A channel, with its current get, the time of its start, and the settlements of its deliveries."""
 
     def __init__(self) -> None:
         self.channel: Any = None
         self.asked: Optional[GetRequest] = None
         self.since = 0.0
         self.overdue = False
+        self.settlements: list[Settlement] = []
+
+    def note(self, delivery: Delivery) -> None:
+        """Note a delivery of the channel."""
+        self.settlements = [one for one in self.settlements if one.is_open]
+        self.settlements.append(delivery.settlement)
 
 
 class Getters:
@@ -83,6 +93,8 @@ class Getters:
         self._busy: set[_Getter] = set()
         #: The getters with an overdue get.
         self._late: set[_Getter] = set()
+        #: The getters that run no more gets, until their deliveries are settled.
+        self._retired: list[_Getter] = []
         self._checking = False
         self._questions: deque[GetRequest] = deque()
 
@@ -91,6 +103,7 @@ class Getters:
         self._idle.clear()
         self._busy.clear()
         self._late.clear()
+        self._retired.clear()
         self._checking = False
         self._questions.clear()
         for _number in range(self._number):
@@ -98,6 +111,7 @@ class Getters:
 
     def ask(self, question: GetRequest) -> None:
         """Fetch one request from a lane."""
+        self.close_retired()
         self._questions.append(question)
         self._ask()
 
@@ -105,6 +119,14 @@ class Getters:
         """Return the queue and the time of each get without an answer, on the monotonic clock."""
         busy = self._busy | self._late
         return [(getter.asked.lane.queue, getter.since) for getter in busy if getter.asked is not None]
+
+    def close_retired(self) -> None:
+        """Close the channels without unsettled deliveries that run no more gets."""
+        for getter in self._retired[:]:
+            if not any(settlement.is_open for settlement in getter.settlements):
+                self._retired.remove(getter)
+                if getter.channel.is_open:
+                    getter.channel.close()
 
     def _open(self) -> None:
         if not self._link.is_open:
@@ -143,12 +165,13 @@ class Getters:
 
     def _found(self, getter: _Getter, get: Callable[[], None], frame: Any) -> None:
         """Get from a queue without consumers."""
-        if not frame.method.consumer_count:
+        if not frame.method.consumer_count and not getter.overdue:
             if getter.channel.is_open:
                 get()
             return
         question = self._free(getter)
         if getter.overdue:
+            self._retire(getter)
             return
         self._idle.append(getter)
         if question is not None and question.consumed is not None:
@@ -165,23 +188,29 @@ class Getters:
     def _check_overdue(self) -> None:
         self._checking = False
         now = time.monotonic()
-        for getter in [getter for getter in self._busy if now >= getter.since + PATIENCE]:
+        overdue = [getter for getter in self._busy if now >= getter.since + PATIENCE]
+        for getter in overdue:
             # The channel keeps its get, and its unsettled deliveries.
             self._busy.discard(getter)
             getter.overdue = True
             self._late.add(getter)
-            self._open()
             if getter.asked is not None:
                 getter.asked.overdue()
         self._check_later()
+        for _getter in overdue:
+            self._open()  # last, because the broker may allow no further channel
 
     def _answered(self, getter: _Getter, delivery: Optional[Delivery], more: int) -> None:
         question = self._free(getter)
+        if delivery is not None:
+            getter.note(delivery)
         if getter.overdue:
+            self._retire(getter)
             if question is not None:
                 question.late(delivery)
             return
         if delivery is not None and self._once:
+            self._retire(getter)
             self._open()
         else:
             self._idle.append(getter)
@@ -195,6 +224,11 @@ class Getters:
         self._busy.discard(getter)
         self._late.discard(getter)
         return question
+
+    def _retire(self, getter: _Getter) -> None:
+        """Let a getter run no more gets."""
+        self._retired.append(getter)
+        self.close_retired()
 
     def _closed(self, getter: _Getter, error: BaseException) -> None:
         if not isinstance(error, ChannelClosedByBroker) or not self._link.is_open:

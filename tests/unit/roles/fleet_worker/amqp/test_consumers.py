@@ -22,6 +22,7 @@ from pika.exceptions import (
     ChannelWrongStateError,
     ConnectionClosedByBroker,
     ConnectionWrongStateError,
+    NoFreeChannels,
 )
 
 from ..deliveries import lane_settings
@@ -91,6 +92,10 @@ class Channel:
         self.asked, self.answered = "", True
         method = spec.Basic.GetOk(delivery_tag=tag, redelivered=False, message_count=more)
         self.received(self, method, pika.BasicProperties(headers=headers, message_id="m"), b"{}")
+
+    def close(self) -> None:
+        self.raise_unless_open()
+        self.is_open = False
 
     def raise_unless_open(self) -> None:
         if not self.is_open:
@@ -377,6 +382,45 @@ def test_lane_that_the_broker_answers_for_late_delivers_what_it_had(
     assert broker.said == [("silent", GOOD, True), ("delivered", GOOD)]
 
 
+def test_channel_whose_get_is_answered_late_is_closed(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker.intake.get(GOOD)
+    slow = broker.asking(GOOD.queue)
+    broker.wait(monkeypatch)
+    slow.empty(None)
+    assert not slow.is_open, "a connection has a limited number of channels"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_channel_that_is_not_asked_any_more_stays_until_its_requests_are_settled(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """A late one, or the first of a lane. The broker requeues what is not settled when a channel ends."""
+    kept: list[Any] = []
+    monkeypatch.setattr(broker.intake, "_delivered", kept.append)
+    monkeypatch.setattr(broker.intake, "_got", lambda _lane, delivery, _more: kept.append(delivery))
+    broker.intake.get(GOOD)
+    channel = broker.asking(GOOD.queue)
+    if late:
+        broker.wait(monkeypatch)
+    channel.answer()
+    broker.open()
+    broker.intake.get(OTHER)
+    assert channel.is_open
+    kept[0].ack()
+    broker.intake.get(OTHER)
+    assert not channel.is_open and channel.settled == [("ack", 1)]
+
+
+def test_get_that_is_overdue_is_told_although_no_channel_can_replace_its_own(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.intake.get(GOOD)
+    monkeypatch.setattr(broker, "channel", lambda on_open_callback: (_ for _ in ()).throw(NoFreeChannels()))
+    with pytest.raises(NoFreeChannels):
+        broker.wait(monkeypatch)
+    assert broker.said == [("silent", GOOD, True)]
+
+
 def test_lane_that_cannot_be_tried_for_its_consumer_is_silent_and_is_consumed_later(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,15 +482,16 @@ def test_lane_that_is_only_looked_at_is_not_proven_to_be_readable(broker: Broker
     assert broker.consumers.consumed == [] and resting(broker) == {GOOD.queue}
 
 
+@pytest.mark.parametrize("consumers", [0, 1])
 def test_lane_that_is_looked_at_and_not_answered_for_is_silent_and_not_asked_later(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, consumers: int
 ) -> None:
     broker.intake.get(GOOD, keeps_alive=True)
     channel = looking(broker, GOOD.queue)
     broker.wait(monkeypatch)
     assert broker.said == [("silent", GOOD, True)]
-    channel.show(consumers=1)
-    assert broker.said == [("silent", GOOD, True)]
+    channel.show(consumers)
+    assert broker.said == [("silent", GOOD, True)] and channel.asked == "" and not channel.is_open
 
 
 def test_lane_whose_queue_is_gone_when_it_is_looked_at_is_lost(broker: Broker) -> None:
