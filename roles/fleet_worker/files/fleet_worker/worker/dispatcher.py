@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 from .._fleet.dialects.carried import is_carried
 from ..amqp.consumers import Consumers
 from ..domain.delivery import Delivery, LaneSettings
+from ..domain.settlement import Settlement
 from ..inference.in_flight import InFlightRequest
 from ..logs.defects import contained
 from ..runtime.alarm import Alarm
@@ -41,6 +42,8 @@ class Dispatcher:
         self._scheduler = scheduler
         self._consumers = consumers
         self._lanes = {lane.queue: lane for lane in lanes}
+        #: The settlements of the requests that the scheduler counts as unsettled.
+        self._unsettled: set[Settlement] = set()
         self._alarm = Alarm(loop, self._tick_scheduler)
         self._start: Callable[[Start], None]
         self._give_back: Callable[[Any], None]
@@ -103,11 +106,17 @@ class Dispatcher:
 
     def taken(self, delivery: Delivery) -> None:
         """Note that a request was taken from a lane, by a consumer or a get."""
+        self._unsettled.add(delivery.settlement)
         self._scheduler.taken(delivery.lane.queue)
 
     def settled(self, delivery: Delivery) -> None:
-        """Note a settled delivery, so that the broker may send another one."""
-        self._scheduler.settled(delivery.lane.queue)
+        """Note a delivery that is settled, or whose channel is gone, so that the broker may send another one.
+
+        A delivery from before the loss of all channels does not count.
+        """
+        if delivery.settlement in self._unsettled:
+            self._unsettled.remove(delivery.settlement)
+            self._scheduler.settled(delivery.lane.queue)
 
     def again(self, request: InFlightRequest, *, alone: bool = False) -> None:
         """Queue a request again that has given its slot up."""
@@ -126,10 +135,12 @@ class Dispatcher:
 
     def consumers_lost(self) -> None:
         """Forget the consumers. Held requests stay if they can still be settled, or were in flight before."""
+        self._unsettled.clear()
         self._scheduler.reset(lambda item: isinstance(item, InFlightRequest) or item.is_live, time.monotonic())
 
     def connection_lost(self) -> None:
         """Forget all channels. Held requests stay if they were in flight before."""
+        self._unsettled.clear()
         self._scheduler.reset(lambda item: isinstance(item, InFlightRequest), time.monotonic())
 
     def drain(self) -> None:

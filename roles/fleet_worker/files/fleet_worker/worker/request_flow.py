@@ -124,6 +124,9 @@ class RequestFlow:
         deliveries = [item for item in action.items if not isinstance(item, InFlightRequest)]
         # The broker redelivers a delivery whose channel is gone. A duplicate may have started while this one was held.
         requests += (self._requests.begin(each) for each in deliveries if each.is_live and self._is_new(each))
+        for each in deliveries:
+            if not each.is_live:
+                self._dispatcher.settled(each)
         for request in requests:
             request.has_slot = True
         if requests:
@@ -144,6 +147,9 @@ class RequestFlow:
         result = self._requests.finish(request, result)
         contained(partial(self._learn_from, request, result), lambda _error: None, lane=queue)
         live = [delivery for delivery in request.deliveries if delivery.is_live]
+        for gone in request.deliveries:
+            if not gone.is_live:
+                self._dispatcher.settled(gone)
         if live:
             self._settler.answer(request.delivery, live, result)
         elif result.is_answer and result.repeatable and self._session.is_connected:

@@ -27,7 +27,8 @@ class ReplySettler:
     :param unacceptable: returns the result for a request whose answer the broker does not accept.
     :param used_up: returns the result for a request that cannot return to its queue any more, with the number of its
         earlier deliveries.
-    :param settled: called with each settled delivery, for which the broker may send another one.
+    :param settled: called with each delivery that is settled, or whose channel is gone, so that the broker may send
+        another one.
     :param done: called at the end of each request.
     """
 
@@ -82,8 +83,8 @@ class ReplySettler:
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
         """Settle a single delivery, such as a copy, without an end of its request."""
-        if delivery.settle(verdict):
-            self._settled(delivery)
+        delivery.settle(verdict)
+        self._settled(delivery)
 
     def _on_published(
         self, request: Delivery, deliveries: Sequence[Delivery], result: Result, publication: Publication

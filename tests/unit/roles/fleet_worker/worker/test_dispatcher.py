@@ -96,6 +96,24 @@ def test_dispatcher_whose_action_fails_carries_out_the_others_and_sets_the_alarm
     assert script.done == [("start", Start("m", ("item",)))] and len(script.loop.later) == 1
 
 
+def test_dispatcher_counts_each_delivery_as_settled_once(script: Script) -> None:
+    one = delivery(lane=LANE)
+    script.dispatcher.taken(one)
+    script.dispatcher.settled(one.without_body())
+    script.dispatcher.settled(one)
+    assert [event[0] for event in script.events] == ["taken", "settled"]
+
+
+@pytest.mark.parametrize("end", ["consumers_lost", "connection_lost"])
+def test_dispatcher_does_not_count_a_delivery_of_lost_channels_as_settled(script: Script, end: str) -> None:
+    """The scheduler has forgotten them, and counts others since."""
+    one = delivery(lane=LANE)
+    script.dispatcher.taken(one)
+    getattr(script.dispatcher, end)()
+    script.dispatcher.settled(one)
+    assert [event[0] for event in script.events] == ["taken", "reset"]
+
+
 def test_dispatcher_with_other_lanes_asks_those(script: Script) -> None:
     script.actions = [Get(OTHER.queue)]
     script.dispatcher.assign([OTHER])

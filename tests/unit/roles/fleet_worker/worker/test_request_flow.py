@@ -82,6 +82,28 @@ def test_start_of_a_delivery_whose_channel_is_gone_frees_the_slot(worker: Worker
     assert freed == ["m"] and channel.settled == [] and not worker._requests
 
 
+def unsettled(worker: Worker) -> dict[str, Any]:
+    return worker._scheduler._lanes.unsettled
+
+
+def test_request_whose_channel_is_gone_counts_no_more_at_its_end(worker: Worker) -> None:
+    """Otherwise the worker would ask its lane ten times a second until the next connection."""
+    channel = Channel()
+    worker.delivered(request(channel))
+    assert set(unsettled(worker)) == {LANE.queue}
+    channel.is_open = False
+    turn_until(worker._loop, lambda: idle(worker))
+    assert unsettled(worker) == {} and channel.settled == []
+
+
+def test_delivery_whose_channel_is_gone_before_its_start_counts_no_more(worker: Worker) -> None:
+    channel = Channel()
+    worker._dispatcher.taken(held := request(channel))
+    channel.is_open = False
+    worker._flow.start_batch(Start("m", (held,)))
+    assert unsettled(worker) == {}
+
+
 @pytest.mark.parametrize("part, name", [("_requests", "remove_all_of"), ("_settler", "conclude")])
 def test_start_that_fails_even_at_the_rejection_frees_the_slot(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, part: str, name: str

@@ -157,8 +157,8 @@ def test_last_delivery_whose_channel_is_gone_is_not_answered(desk: Desk) -> None
     assert desk.published == [] and desk.used_up == []
 
 
-def test_settle_on_a_channel_that_is_gone_reports_nothing(desk: Desk) -> None:
+def test_settle_on_a_channel_that_is_gone_sends_nothing_and_reports_it(desk: Desk) -> None:
     one = desk.delivery()
     desk.channel.is_open = False
     desk.settler.settle(one, Verdict.ACK)
-    assert desk.settled == [] and desk.channel.settled == []
+    assert desk.settled == [one] and desk.channel.settled == []
