@@ -88,6 +88,8 @@ class ConfirmingPublisher:
         self._forbidden = forbidden
         self._suspects = Suspects()
         self._channel: Any = None
+        #: The number of opened channels. Only the latest one counts.
+        self._opened = 0
         self._tag = 0
         self._unconfirmed: dict[int, _Answer] = {}
         self._queue: deque[_Answer] = deque()
@@ -110,18 +112,21 @@ class ConfirmingPublisher:
         """Open the channel."""
         self._channel = None
         self._tag = 0
+        self._opened += 1
+        number = self._opened
 
         def opened(channel: Any) -> None:
             channel.add_on_return_callback(self._on_returned)
             channel.confirm_delivery(partial(self._heard, channel), callback=lambda _frame: usable(channel))
 
         def usable(channel: Any) -> None:
-            self._channel = channel
-            ready()
-            self._send()
+            if number == self._opened:
+                self._channel = channel
+                ready()
+                self._send()
 
         channel = self._link.channel(on_open_callback=opened)
-        channel.add_on_close_callback(self._on_closed)
+        channel.add_on_close_callback(partial(self._on_closed, number))
 
     def publish(self, reply: Reply, done: Done, tries: int = TRIES) -> None:
         """Publish an answer; call ``done`` once with the result.
@@ -274,9 +279,11 @@ class ConfirmingPublisher:
             self._queue.append(answer)
             self._send()
 
-    def _on_closed(self, _channel: Any, error: BaseException) -> None:
+    def _on_closed(self, number: int, _channel: Any, error: BaseException) -> None:
         if not self._link.is_connected or not isinstance(error, ChannelClosedByBroker):
             return
+        if number != self._opened:
+            return  # another channel has replaced this one, and its confirms count from 1
         self._channel = None
         reason = channel_error(error.reply_code, error.reply_text, self._settings)
         if isinstance(reason, BrokerForbiddenError):

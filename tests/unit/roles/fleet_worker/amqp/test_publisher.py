@@ -342,6 +342,22 @@ def test_confirm_that_does_not_come_has_its_answers_published_again_over_another
     assert timed.told[1:] == [("a", "confirmed"), ("c", "confirmed")] and not timed.publisher.pending
 
 
+def test_channel_that_the_broker_closes_while_another_replaces_it_is_not_taken_for_that_one(timed: Wire) -> None:
+    """pika reports the broker's close, although the worker has closed the channel, too."""
+    timed.publish("a")
+    old = timed.channel
+    timed.loop.turn(CONFIRM_PATIENCE)
+    old.closed(old, ChannelClosedByBroker(406, "PRECONDITION_FAILED"))
+    assert len(timed.connection.channels) == 2, "no third channel, which would count its confirms from 1 again"
+    timed.open()
+    timed.publish("b")
+    timed.confirm(1)
+    assert timed.told == [("a", "confirmed")]
+    old.closed(old, ChannelClosedByBroker(406, "PRECONDITION_FAILED"))
+    timed.confirm(2)
+    assert timed.told[1:] == [("b", "confirmed")] and timed.publisher.pending == 0
+
+
 def test_confirm_that_comes_late_but_in_time_costs_no_channel(timed: Wire) -> None:
     timed.publish("a")
     timed.loop.turn(CONFIRM_PATIENCE - 1)
