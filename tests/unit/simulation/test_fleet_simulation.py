@@ -121,7 +121,9 @@ def test_run_plan_with_a_queue_without_a_process_goes_on_with_the_other_lanes(st
     with BUGS["broken lane that is used at once"]():
         outcome = run_plan(plan)
         assert _waits_of_a_lane(outcome, 1, 18.0, 80.0) > 30.0
-        assert bool(outcome.problems) is (style == "shared"), "a shared lane gives a request out four times at most"
+        assert bool(outcome.problems) is (style == "shared"), (
+            "the broker delivers a request of a shared lane four times at most"
+        )
 
 
 def test_run_plan_with_a_queue_without_a_leader_twice_takes_its_commands_in_their_order() -> None:

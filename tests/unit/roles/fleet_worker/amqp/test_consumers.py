@@ -411,7 +411,7 @@ def test_channel_that_is_not_asked_any_more_stays_until_its_requests_are_settled
     assert not channel.is_open and channel.settled == [("ack", 1)]
 
 
-def test_get_that_is_overdue_is_told_although_no_channel_can_replace_its_own(
+def test_get_that_is_overdue_is_reported_also_without_a_channel_to_replace_its_own(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker.intake.get(GOOD)

@@ -213,7 +213,7 @@ def test_probe_that_is_abandoned_calls_nobody_and_goes_on_later(wire: Wire) -> N
 
 
 @pytest.mark.parametrize("how", ["late", "lost", "refused"])
-def test_answer_without_a_confirm_is_told_as_published(wire: Wire, how: str) -> None:
+def test_answer_without_a_confirm_is_reported_as_published(wire: Wire, how: str) -> None:
     """The broker may have taken it."""
     wire.publish(direct(1))
     wire.connections[0].open()
@@ -226,7 +226,7 @@ def test_answer_without_a_confirm_is_told_as_published(wire: Wire, how: str) -> 
     assert (wire.told, wire.published) == ([None], [True])
 
 
-def test_answer_whose_connection_never_opens_is_told_as_not_published(wire: Wire) -> None:
+def test_answer_whose_connection_never_opens_is_reported_as_not_published(wire: Wire) -> None:
     wire.publish(direct(1))
     wire.loop.turn(PATIENCE)
     assert (wire.told, wire.published) == ([None], [False])

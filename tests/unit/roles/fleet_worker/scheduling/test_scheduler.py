@@ -298,7 +298,7 @@ def paused_with_a_request(**others: Any) -> tuple[Simulation, Request]:
     return simulation, simulation.publish("x")
 
 
-def test_what_keeping_a_closed_lane_alive_brings_goes_back_at_once() -> None:
+def test_request_that_keeping_a_closed_lane_alive_brings_goes_back_at_once() -> None:
     simulation, request = paused_with_a_request()
     simulation.run(until=30.0)
     assert (request.started, request.given_back) == (-1.0, 1), "another node may be able to answer it"
