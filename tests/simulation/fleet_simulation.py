@@ -10,6 +10,7 @@ always has the same outcome.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections import Counter
@@ -20,7 +21,8 @@ from fleet_worker._fleet.dialects.headers import REDELIVERED
 from fleet_worker._fleet.lanes import Lane, lane
 from fleet_worker._fleet.registry import EXCHANGE as REGISTRY_EXCHANGE
 from fleet_worker._fleet.topology import DEAD_LETTER_QUEUE, REQUEST_EXCHANGES
-from history import Happened, History, Verdict, judge
+from fleet_worker.domain.lane_rule import STARVATION
+from history import Happened, History, Rules, Verdict, judge
 from model_broker import Latency, ModelBroker, Published, ServerChannel
 from model_connection import Network
 from model_ollama import ModelOllama
@@ -134,6 +136,32 @@ KINDS = {
 COSTLY = {
     *("kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall"),
     *("stand_still", "orphan"),
+}
+
+#: Faults that every worker notices.
+WIDE = {
+    *("restart_broker", "kill_broker", "elect", "stand_still", "alarm", "doubled_confirms", "lost_confirms"),
+    *("reply_queue_stalls", "reply_queue_full", "slow_broker"),
+}
+
+#: The header of an answer that is an error: its code.
+ERROR = "x-legion-fleet-error"
+
+#: What a worker says in the error for a request that it was given for the last time, and the code by which the history
+#: knows that error: other faults explain it than another ``inference_failed``.
+LAST_WORDS = "deliveries of this request came to no end"
+USED_UP = "deliveries_used_up"
+
+#: Seconds for which a fault has effects after its end: until both ends of a connection have missed two heartbeats, and
+#: the worker has waited for its next try.
+LONG = 60.0
+AFTERMATH = {"ollama_dies": 0.0, "ollama_busy": 0.0, "ollama_slow": 0.0, "runner_ends": 0.0, "clock_jumps": 0.0}
+
+#: Codes of errors that faults explain, and by which faults.
+ERRORS = {
+    "ollama_unavailable": {"ollama_dies", "ollama_busy"},
+    "inference_failed": {"runner_ends"},
+    "inference_timeout": {"ollama_slow"},
 }
 
 
@@ -254,6 +282,7 @@ class Run:
         self.broker.on_dead = self._dead
         self.broker.on_delivered = self._delivered
         self.broker.on_settled = self._settled
+        self.broker.on_returned = self._returned
 
     def _set_up_host(self, number: int, served: tuple[int, ...]) -> None:
         name = f"gpu-{number}"
@@ -269,6 +298,9 @@ class Run:
         host = WorkerHost(self.clock, name, Network(self.broker), None, config)  # type: ignore[arg-type]
         host.ollama = ModelOllama(
             host.process, random.Random(self.plan.seed + 10 + number), self.plan.seconds[number], list(MODELS)
+        )
+        host.ollama.on_runner_end = lambda: self.history.record(
+            Happened.FAULT, at=self.clock.now, where=name, detail="runner_ends"
         )
         self.hosts.append(host)
         self.clock.at(0.01 * number, host.start)
@@ -305,7 +337,7 @@ class Run:
 
         def taken(accepted: bool) -> None:
             if accepted:
-                self.history.record(Happened.SENT, name, self.clock.now)
+                self.history.record(Happened.SENT, name, self.clock.now, asked.queue, seconds=ask.expiration or 0.0)
             else:
                 self.clock.after(1.0, lambda: self._ask(number, ask))
 
@@ -315,12 +347,16 @@ class Run:
         if self.refusing_until > self.clock.now:
             return False
         properties = published.properties
-        marked = bool((properties.headers or {}).get(REDELIVERED))
+        headers = properties.headers or {}
+        marked = bool(headers.get(REDELIVERED))
+        code = str(headers.get(ERROR, ""))
+        if code and LAST_WORDS in json.loads(published.body)["error"]["message"]:
+            code = USED_UP
         self.history.record(
             Happened.RECEIVED,
             str(properties.correlation_id),
             self.clock.now,
-            detail=str(properties.type),
+            detail=code,
             marked=marked,
         )
         return True
@@ -353,9 +389,14 @@ class Run:
         self.history.record(Happened.DELIVERED, name, self.clock.now, self._who(channel), f"count {entry.count}")
 
     def _settled(self, channel: ServerChannel, how: str, entry: Entry) -> None:
-        if how == "settle":
-            name = str(entry.message.properties.correlation_id)
-            self.history.record(Happened.ACKED, name, self.clock.now, self._who(channel))
+        name = str(entry.message.properties.correlation_id)
+        what = Happened.ACKED if how == "settle" else Happened.RETURNED
+        self.history.record(what, name, self.clock.now, self._who(channel), how)
+
+    def _returned(self, entry: Entry) -> None:
+        """Where its consumer has gone meanwhile, a channel returns a request itself (docs/operations.md)."""
+        name = str(entry.message.properties.correlation_id)
+        self.history.record(Happened.RETURNED, name, self.clock.now, detail="its consumer was cancelled")
 
     def _who(self, channel: ServerChannel) -> str:
         process = getattr(channel.connection.client, "_process", None)
@@ -381,15 +422,27 @@ class Run:
         finally:
             logger.removeHandler(alarms)
             random.setstate(state)
-        ends = sum(fault.kind in COSTLY for fault in self.plan.faults)
-        least = min((one.delivery_limit for one in self.lanes), default=0)
-        verdict = judge(self.history.events, deaths_allowed=ends >= least)
+        verdict = judge(self.history.events, self.rules())
         problems = [str(finding) for finding in verdict.findings] + problems
         problems += [
             f"the daemon has met a defect of its own: {line}" for line in (alarms.lines + self.clock.raised)[:3]
         ]
         return Outcome(
             self.plan, verdict, problems, self.broker.counters, self.clock.events, self.most_returned, self.history
+        )
+
+    def rules(self) -> Rules:
+        """Return what the history of this plan is judged by."""
+        longest = max(most for _least, most in self.plan.seconds)
+        return Rules(
+            errors=ERRORS,
+            too_late="inference_timeout",
+            used_up=USED_UP,
+            # A queue that hears of the end of all workers one after the other gives a request to each of them first.
+            costly={kind: len(self.hosts) if kind in WIDE else 1 for kind in COSTLY},
+            delivery_limits={one.queue: one.delivery_limit for one in self.lanes},
+            # Every other lane can be served once after the time at which this one is next in turn.
+            starved_after=STARVATION + len(self.lanes) * longest + 10.0,
         )
 
     def _problems(self) -> list[str]:
@@ -424,7 +477,13 @@ class Faults:
     def make(self, fault: Fault) -> None:
         """Make a fault."""
         host = self._run.hosts[fault.target % len(self._run.hosts)]
-        self._run.history.record(Happened.FAULT, at=self._clock.now, where=host.name, detail=fault.kind)
+        self._run.history.record(
+            Happened.FAULT,
+            at=self._clock.now,
+            where="" if fault.kind in WIDE else host.name,
+            detail=fault.kind,
+            seconds=fault.seconds + AFTERMATH.get(fault.kind, LONG),
+        )
         self._broker.counters[fault.kind] += 1
         getattr(self, "_" + fault.kind)(host, fault)
 

@@ -415,6 +415,7 @@ class ServerChannel:
         """A queue has delivered a message."""
         if consumer not in self._consumers:
             self.broker.counters["returned for a cancelled consumer"] += 1
+            self.broker.on_returned(entry)
             queue.command(partial(self._apply, QuorumQueue.requeue, queue, consumer, [number]))
             return
         tag = self._give_out(queue, consumer, number, entry)
@@ -639,6 +640,8 @@ class ModelBroker:
         #: Called with each message that a channel sends to its client, and with each that its client has settled.
         self.on_delivered: Callable[[ServerChannel, Entry], None] = lambda _channel, _entry: None
         self.on_settled: Callable[[ServerChannel, str, Entry], None] = lambda _channel, _how, _entry: None
+        #: Called with each message that a channel returns, because it was sent to a consumer that is no more.
+        self.on_returned: Callable[[Entry], None] = lambda _entry: None
         self._numbers = 0
 
     def next_number(self) -> int:

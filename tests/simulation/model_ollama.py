@@ -154,6 +154,8 @@ class ModelOllama:
         self.slower = 1.0
         #: How many of the next requests end with the process that runs the model.
         self.runner_ends = 0
+        #: Called with each of them.
+        self.on_runner_end: Callable[[], None] = lambda: None
         self.asked = 0
         self._under_way: set[Callable[[Any], None]] = set()
 
@@ -187,6 +189,7 @@ class ModelOllama:
         if self.runner_ends > 0:
             self.runner_ends -= 1
             document = (500, {"error": "llama runner process no longer running: -1"})
+            self.on_runner_end()
         self._under_way.add(answer)
 
         def done() -> None:
