@@ -224,7 +224,9 @@ class _Life:
     def __init__(self, own: list[Event], faults: list[Event]) -> None:
         self.events = own
         self.sent = next(event for event in own if event.what is Happened.SENT)
-        self._faults = [fault for fault in faults if fault.at + fault.seconds >= self.sent.at]
+        # A simulation has the confirm of a request for its sending, and a worker may have it before.
+        since = min(event.at for event in own)
+        self._faults = [fault for fault in faults if fault.at + fault.seconds >= since]
         #: Those who had the request; a fault without a place concerns everybody.
         self._places = {"", *(event.where for event in own)}
 

@@ -54,7 +54,10 @@ def simulate(seeds: range, faults: bool, crowd: int) -> tuple[Counter[str], list
         figures.update({f"fault: {fault.kind}": 1 for fault in outcome.plan.faults})
         figures["most returned"] = max(figures["most returned"], outcome.most_returned)
         figures.update({f"returned {outcome.most_returned} times at most": 1})
-        figures["returned for a cancelled consumer"] += outcome.counters["returned for a cancelled consumer"]
+        figures.update({f"error: {code}": number for code, number in verdict.errors.items()})
+        figures["requests given up by their queue, explained"] += sum(one.kind == "lost" for one in verdict.explained)
+        for name in ("returned for a cancelled consumer", "consumer timeouts", "probes", "model_pauses"):
+            figures[name] += outcome.counters[name]
         if outcome.problems:
             failed.append(seed)
     return figures, failed

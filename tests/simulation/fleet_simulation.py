@@ -23,7 +23,8 @@ from fleet_worker._fleet.registry import EXCHANGE as REGISTRY_EXCHANGE
 from fleet_worker._fleet.topology import DEAD_LETTER_QUEUE, REQUEST_EXCHANGES
 from fleet_worker.domain.lane_rule import STARVATION
 from history import Happened, History, Rules, Verdict, judge
-from model_broker import Latency, ModelBroker, Published, ServerChannel
+from kept_things import sizes
+from model_broker import CHANNEL_TICK, CONSUMER_TIMEOUT, Latency, ModelBroker, Published, ServerChannel
 from model_connection import Network
 from model_ollama import ModelOllama
 from pika import BasicProperties
@@ -44,6 +45,18 @@ DEADLINE = 60.0
 
 #: Alarms of one worker that may be set at the end of a run, where nothing is left to be done.
 MANY_ALARMS = 400
+
+#: Bounds of the expirations of requests that do not wait for long, in seconds.
+HURRIED = (5.0, 40.0)
+
+#: Seconds after which some brokers take a delivery back: shorter than a request may take here.
+IMPATIENT = 20.0
+
+#: Channels of a connection at the end of a run, besides those with unsettled deliveries, and one for the first get of
+#: each lane; and elements that any collection of a worker may hold then. Only answers are kept, for a while.
+MANY_CHANNELS = 10
+MANY_KEPT = 16
+KEPT_ANSWERS = "ResultCache._kept"
 
 MODELS = ("llama:1b", "mini:latest", "qwen:7b")
 
@@ -71,7 +84,7 @@ class Fault:
     """Something that goes wrong.
 
     :ivar kind: name of a method of :class:`Faults`.
-    :ivar target: number of the worker, or of the lane.
+    :ivar target: number of the worker, or of the lane; of a model that is broken, of both.
     :ivar seconds: how long it lasts.
     """
 
@@ -93,9 +106,10 @@ class Plan:
     seconds: tuple[tuple[float, float], ...]
     asks: tuple[Ask, ...]
     faults: tuple[Fault, ...]
+    consumer_timeout: float = CONSUMER_TIMEOUT
 
     def __str__(self) -> str:
-        lines = [f"seed {self.seed}, RabbitMQ {self.series.value}"]
+        lines = [f"seed {self.seed}, RabbitMQ {self.series.value}, consumer timeout {self.consumer_timeout:.0f} s"]
         lines += [f"  lane {number}: {' '.join(one)}" for number, one in enumerate(self.lanes)]
         for number, (served, slots, (least, most)) in enumerate(zip(self.serves, self.slots, self.seconds)):
             lines.append(f"  worker {number}: lanes {list(served)}, {slots} slots, {least:.2f} to {most:.2f} s")
@@ -132,8 +146,12 @@ KINDS = {
     "slow_broker": 2,
 }
 
+#: What the history calls it when the broker takes deliveries back that nobody has settled in time.
+TIMED_OUT = "consumer timeout"
+
 #: Faults by which the broker takes deliveries back, each of which costs every one of them a count.
 COSTLY = {
+    TIMED_OUT,
     *("kill", "pause", "cut", "reset", "drain", "restart_broker", "kill_broker", "suspect", "reload", "stall"),
     *("stand_still", "orphan"),
 }
@@ -155,12 +173,16 @@ USED_UP = "deliveries_used_up"
 #: Seconds for which a fault has effects after its end: until both ends of a connection have missed two heartbeats, and
 #: the worker has waited for its next try.
 LONG = 60.0
-AFTERMATH = {"ollama_dies": 0.0, "ollama_busy": 0.0, "ollama_slow": 0.0, "runner_ends": 0.0, "clock_jumps": 0.0}
+AFTERMATH = {
+    **dict.fromkeys(("ollama_dies", "ollama_busy", "ollama_slow", "runner_ends", "clock_jumps"), 0.0),
+    # A worker that has failed to probe a model leaves it alone for 30 s, and then for 60 s.
+    "model_broken": 100.0,
+}
 
 #: Codes of errors that faults explain, and by which faults.
 ERRORS = {
     "ollama_unavailable": {"ollama_dies", "ollama_busy"},
-    "inference_failed": {"runner_ends"},
+    "inference_failed": {"a runner has ended", "a model has failed"},
     "inference_timeout": {"ollama_slow"},
 }
 
@@ -200,9 +222,17 @@ def make_plan(seed: int, *, faults: bool = True, crowd: int = 1) -> Plan:
         if not faults
         else [_make_fault(chance, workers, len(lanes)) for _one in range(chance.choice([0, 1, 2, 4, 8, 16]))]
     )
+    # Last, so that a seed keeps what it has decided up to here.
+    if chance.random() < 0.3:
+        asks = [replace(one, expiration=chance.uniform(*HURRIED)) if chance.random() < 0.2 else one for one in asks]
+    if faults and chance.random() < 0.2:
+        for _one in range(chance.randint(1, 2)):
+            target, lasts = chance.randrange(workers * len(lanes)), chance.uniform(20.0, 60.0)
+            drawn.append(Fault(chance.uniform(0.0, BUSY * 0.8), "model_broken", target, lasts))
+    timeout = IMPATIENT if faults and chance.random() < 0.1 else CONSUMER_TIMEOUT
     return Plan(
         seed, series, lanes, tuple(serves), slots, seconds,
-        tuple(sorted(asks, key=lambda one: one.at)), tuple(sorted(drawn, key=lambda one: one.at)),
+        tuple(sorted(asks, key=lambda one: one.at)), tuple(sorted(drawn, key=lambda one: one.at)), timeout,
     )  # fmt: skip
 
 
@@ -283,6 +313,9 @@ class Run:
         self.broker.on_delivered = self._delivered
         self.broker.on_settled = self._settled
         self.broker.on_returned = self._returned
+        self.broker.on_timeout = self._timed_out
+        self.broker.consumer_timeout = self.plan.consumer_timeout
+        self.broker.channel_tick = min(CHANNEL_TICK, self.plan.consumer_timeout / 2)
 
     def _set_up_host(self, number: int, served: tuple[int, ...]) -> None:
         name = f"gpu-{number}"
@@ -299,8 +332,8 @@ class Run:
         host.ollama = ModelOllama(
             host.process, random.Random(self.plan.seed + 10 + number), self.plan.seconds[number], list(MODELS)
         )
-        host.ollama.on_runner_end = lambda: self.history.record(
-            Happened.FAULT, at=self.clock.now, where=name, detail="runner_ends"
+        host.ollama.on_failure = lambda reason: self.history.record(
+            Happened.FAULT, at=self.clock.now, where=name, detail=reason
         )
         self.hosts.append(host)
         self.clock.at(0.01 * number, host.start)
@@ -398,6 +431,10 @@ class Run:
         name = str(entry.message.properties.correlation_id)
         self.history.record(Happened.RETURNED, name, self.clock.now, detail="its consumer was cancelled")
 
+    def _timed_out(self, channel: ServerChannel) -> None:
+        """Nobody breaks anything for that, but it costs what a lost connection does."""
+        self.history.record(Happened.FAULT, at=self.clock.now, where=self._who(channel), detail=TIMED_OUT, seconds=LONG)
+
     def _who(self, channel: ServerChannel) -> str:
         process = getattr(channel.connection.client, "_process", None)
         return "" if process is None else process.name
@@ -423,6 +460,10 @@ class Run:
             logger.removeHandler(alarms)
             random.setstate(state)
         verdict = judge(self.history.events, self.rules())
+        for host in self.hosts:
+            if host.running:
+                told = host.status().counts.document()
+                self.broker.counters.update({name: told.get(name, 0) for name in ("probes", "model_pauses")})
         problems = [str(finding) for finding in verdict.findings] + problems
         problems += [
             f"the daemon has met a defect of its own: {line}" for line in (alarms.lines + self.clock.raised)[:3]
@@ -460,9 +501,22 @@ class Run:
                 problems.append(f"{host.name} holds something for ever: {found.summary}")
             paused = [one for one in found.lanes if one.state == "paused"]
             problems += [f"{host.name} does not serve {one.queue}: {one.reason}" for one in paused]
+            problems += self._kept_by(host)
             alarms = self.clock.count(host.process)
             if alarms > MANY_ALARMS:
                 problems.append(f"{host.name} has {alarms} alarms set")
+        return problems
+
+    def _kept_by(self, host: WorkerHost) -> list[str]:
+        """Say what a worker keeps though it has nothing to do."""
+        problems = []
+        channels = host.open_channels()
+        if channels > MANY_CHANNELS + len(self.lanes):
+            problems.append(f"{host.name} has {channels} channels open")
+        answers = sum(1 if one.again is None else 2 for one in self.plan.asks)
+        for place, size in sizes(host.service).items():
+            if size > MANY_KEPT + (answers if place == KEPT_ANSWERS else 0):
+                problems.append(f"{host.name} keeps {size} in {place}")
         return problems
 
 
@@ -496,6 +550,7 @@ class Faults:
         self._broker.set_alarm(False)
         for number, host in enumerate(self._run.hosts):
             host.ollama.up, host.ollama.slower, host.ollama.busy_until = True, 1.0, 0.0
+            host.ollama.broken_until.clear()
             host.network.cut = False
             if host.process.paused:
                 host.process.go_on()
@@ -583,6 +638,11 @@ class Faults:
 
     def _runner_ends(self, host: WorkerHost, fault: Fault) -> None:
         host.ollama.runner_ends = 1 + int(fault.seconds) % 3
+
+    def _model_broken(self, host: WorkerHost, fault: Fault) -> None:
+        """An Ollama cannot load a model."""
+        broken = self._run.lanes[fault.target // len(self._run.hosts) % len(self._run.lanes)]
+        host.ollama.broken_until[broken.model] = self._clock.now + fault.seconds
 
     def _clock_jumps(self, host: WorkerHost, fault: Fault) -> None:
         host.process.skew += fault.seconds * self._run.chance.choice([-60.0, -1.0, 1.0, 60.0])

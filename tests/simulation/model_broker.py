@@ -474,6 +474,7 @@ class ServerChannel:
             if self.broker.clock.now - since > timeout:
                 text = "PRECONDITION_FAILED - delivery acknowledgement on channel timed out"
                 self.broker.counters["consumer timeouts"] += 1
+                self.broker.on_timeout(self)
                 self.fail(ChannelError(406, text, spec.Basic.Ack()))
                 return
         self.broker.clock.after(self.broker.channel_tick, self._tick)
@@ -642,6 +643,8 @@ class ModelBroker:
         self.on_settled: Callable[[ServerChannel, str, Entry], None] = lambda _channel, _how, _entry: None
         #: Called with each message that a channel returns, because it was sent to a consumer that is no more.
         self.on_returned: Callable[[Entry], None] = lambda _entry: None
+        #: Called with each channel that is closed because its client has not settled a delivery in time.
+        self.on_timeout: Callable[[ServerChannel], None] = lambda _channel: None
         self._numbers = 0
 
     def next_number(self) -> int:

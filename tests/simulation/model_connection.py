@@ -13,11 +13,16 @@ from typing import Any, Optional
 
 import pika.exceptions
 from fleet_worker.amqp.connection import Connection
+from fleet_worker.amqp.declaration import PATIENCE as FIRST_PATIENCE
+from fleet_worker.amqp.getters import PATIENCE
 from model_broker import ModelBroker, Published, ServerConnection
 from pika import frame, spec
 
 #: What the model negotiates, as RabbitMQ does by default.
 CHANNEL_MAX, FRAME_MAX, HEARTBEAT = 2047, 131072, 60
+
+#: Seconds after which a worker has another channel for what it still wants, by the question that is not answered.
+_PATIENCE = {spec.Basic.Get: PATIENCE, spec.Queue.Declare: FIRST_PATIENCE / 2}
 
 
 class Network:
@@ -42,6 +47,9 @@ class ModelConnection(Connection):
         self._process = loop.process
         self._network: Network = loop.network
         self._server: Optional[ServerConnection] = None
+        #: By channel: until when the worker waits for the answer to its question; and the channels with a late answer.
+        self._asked: dict[int, float] = {}
+        self._late: set[int] = set()
         super().__init__(parameters, loop, **callbacks)
 
     # Network interface of pika
@@ -95,7 +103,14 @@ class ModelConnection(Connection):
         self.bytes_sent += 8
         self._say(channel_number, method_frame, content)
 
+    def given_up(self) -> set[int]:
+        """Return the channels with a question that was not answered in time: the worker uses another one since."""
+        return self._late | {channel for channel, until in self._asked.items() if self._process.clock.now >= until}
+
     def _say(self, channel: int, method: Any, content: Any) -> None:
+        patience = _PATIENCE.get(type(method))
+        if patience is not None:
+            self._asked[channel] = self._process.clock.now + patience
         if self._server is not None:
             self._server.from_client(channel, method, content)
 
@@ -129,6 +144,8 @@ class ModelConnection(Connection):
         if method is None:
             self._process_frame(frame.Heartbeat())
             return
+        if channel in self._asked and self._process.clock.now >= self._asked.pop(channel):
+            self._late.add(channel)
         self._process_frame(frame.Method(channel, method))
         if content is not None and self._server is server:
             self._process_frame(frame.Header(channel, len(content.body), content.properties))

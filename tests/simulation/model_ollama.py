@@ -154,8 +154,10 @@ class ModelOllama:
         self.slower = 1.0
         #: How many of the next requests end with the process that runs the model.
         self.runner_ends = 0
-        #: Called with each of them.
-        self.on_runner_end: Callable[[], None] = lambda: None
+        #: Until when it cannot load a model.
+        self.broken_until: dict[str, float] = {}
+        #: Called with each request that fails for one of these two reasons, and with the reason.
+        self.on_failure: Callable[[str], None] = lambda _reason: None
         self.asked = 0
         self._under_way: set[Callable[[Any], None]] = set()
 
@@ -185,11 +187,16 @@ class ModelOllama:
         self.asked += 1
         least, most = self.seconds
         seconds = (least + (most - least) * self.chance.random() ** 2) * self.slower
-        document: tuple[int, dict[str, Any]] = (200, self._document(path, json.loads(body)))
+        asked = json.loads(body)
+        model = str(asked["model"])
+        document: tuple[int, dict[str, Any]] = (200, self._document(path, asked))
         if self.runner_ends > 0:
             self.runner_ends -= 1
             document = (500, {"error": "llama runner process no longer running: -1"})
-            self.on_runner_end()
+            self.on_failure("a runner has ended")
+        elif self.broken_until.get(model, 0.0) > self.clock.now:
+            document = (500, {"error": "error loading model"})
+            self.on_failure("a model has failed")
         self._under_way.add(answer)
 
         def done() -> None:

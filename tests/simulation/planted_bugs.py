@@ -12,14 +12,16 @@ from functools import partial
 from typing import Any, Callable
 from unittest import mock
 
+from fleet_worker._fleet.messages import Failure
 from fleet_worker.amqp import consumers, getters, publisher
 from fleet_worker.amqp.publisher import ConfirmingPublisher
 from fleet_worker.domain.verdicts import marked
 from fleet_worker.inference.in_flight import InFlightRequest
+from fleet_worker.inference.result_writer import ResultWriter
 from fleet_worker.scheduling.scheduler import Scheduler
 from fleet_worker.worker.settling import ReplySettler
 
-#: Of so many slots that become free, one stays taken.
+#: Of so many slots that become free, one stays taken; of so many answers, one becomes an error.
 LEAK = 50
 
 
@@ -77,6 +79,50 @@ def _slot_that_stays_taken() -> AbstractContextManager[Any]:
     return mock.patch.object(Scheduler, "finished", leaking)
 
 
+def _error_for_an_answer() -> AbstractContextManager[Any]:
+    """Now and then a requester gets an error though Ollama has answered."""
+    answer = ResultWriter.answer
+    answers = [0]
+
+    def failing(self: Any, reading: Any, outcome: Any) -> Any:
+        answers[0] += 1
+        failure = Failure("ollama_unavailable", "nobody knows why")
+        return answer(self, reading, outcome if answers[0] % LEAK else failure)
+
+    return mock.patch.object(ResultWriter, "answer", failing)
+
+
+def _lane_that_never_starves() -> AbstractContextManager[Any]:
+    """A lane has its turn when no lane of the last model has anything to do, however long it has waited."""
+
+    def rank(self: Any, lane: Any, since: float, _now: float) -> Any:
+        return (lane.rule.model != self._slots.last_model, since)
+
+    return mock.patch.object(Scheduler, "_rank", rank)
+
+
+def _list_that_grows() -> AbstractContextManager[Any]:
+    """A worker keeps something of every request."""
+    finished = Scheduler.finished
+
+    def keeping(self: Any, model: str, now: float) -> Any:
+        vars(self).setdefault("_ended", []).append(model)
+        return finished(self, model, now)
+
+    return mock.patch.object(Scheduler, "finished", keeping)
+
+
+def _channel_for_every_get() -> AbstractContextManager[Any]:
+    """Each answer to a get leaves a channel open."""
+    answered = getters.Getters._answered
+
+    def leaking(self: Any, getter: Any, delivery: Any, more: int) -> None:
+        answered(self, getter, delivery, more)
+        self._open()
+
+    return mock.patch.object(getters.Getters, "_answered", leaking)
+
+
 def _confirm_that_is_waited_for() -> AbstractContextManager[Any]:
     """A confirm that does not come is waited for. The daemon did so up to 2026."""
     return mock.patch.object(publisher, "CONFIRM_PATIENCE", math.inf)
@@ -100,6 +146,10 @@ BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "refusal taken for a confirm": _refusal_taken_for_a_confirm,
     "redelivery taken for a copy": _redelivery_taken_for_a_copy,
     "slot that stays taken": _slot_that_stays_taken,
+    "error for an answer": _error_for_an_answer,
+    "lane that never starves": _lane_that_never_starves,
+    "list that grows": _list_that_grows,
+    "channel for every get": _channel_for_every_get,
     "confirm that is waited for": _confirm_that_is_waited_for,
     "silence that is waited for": _silence_that_is_waited_for,
     "broken lane that is used at once": _broken_lane_that_is_used_at_once,

@@ -139,6 +139,19 @@ class WorkerHost:
         connection = self._connection()
         return None if connection is None else connection._server
 
+    def open_channels(self) -> int:
+        """Return how many channels the broker has open for it, without those of unsettled deliveries.
+
+        A channel whose get or declaration was not answered in time stays open for the life of the connection, used by
+        nobody. Until the worker closes such channels, they are not counted.
+        """
+        connection = self._connection()
+        if connection is None or connection._server is None:
+            return 0
+        left = connection.given_up()
+        channels = connection._server.channels.values()
+        return sum(one.open and not one.unacked and one.number not in left for one in channels)
+
     def _build(self) -> None:
         process, ollama = self.process, self.ollama
         loop = VirtualLoop(process, self.network)

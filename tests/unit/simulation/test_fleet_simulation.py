@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fleet_simulation import Ask, Fault, Outcome, Plan, make_plan, run_plan, shrink
@@ -56,6 +57,9 @@ def test_run_plan_of_the_same_seed_twice_has_the_same_history() -> None:
         ("slot that stays taken", 2, "lost"),
         ("confirm that is waited for", 193, "for ever"),
         ("broken lane that is used at once", 1036, "lost"),
+        ("error for an answer", 0, "the answer is the error ollama_unavailable"),
+        ("list that grows", 0, "in Scheduler._ended"),
+        ("channel for every get", 0, "channels open"),
     ],
 )
 def test_run_plan_with_a_planted_bug_finds_it(bug: str, first: int, sign: str) -> None:
@@ -124,6 +128,66 @@ def test_run_plan_with_a_queue_without_a_process_goes_on_with_the_other_lanes(st
         assert bool(outcome.problems) is (style == "shared"), (
             "the broker delivers a request of a shared lane four times at most"
         )
+
+
+def test_run_plan_with_a_lane_that_never_has_its_turn_calls_it_starved() -> None:
+    """The first lane has more requests than the worker can do in the time, and its model is loaded."""
+    plan = Plan(
+        seed=1,
+        series=Series.V4_0,
+        lanes=(("chat", "llama:1b", "model"), ("chat", "mini:latest", "model")),
+        serves=((0, 1),),
+        slots=(1,),
+        seconds=((0.5, 0.5),),
+        asks=(*(Ask(1.0 + 0.4 * number, 0) for number in range(250)), Ask(10.0, 1)),
+        faults=(),
+    )
+    assert not run_plan(plan).problems
+    with BUGS["lane that never starves"]():
+        outcome = run_plan(plan)
+    assert [(found.kind, found.request) for found in outcome.verdict.findings] == [("starved", "r250")]
+
+
+def _one_lane(*asks: Ask, faults: tuple[Fault, ...] = (), **others: Any) -> Plan:
+    """A plan of one worker with one slot, which takes a second for each request."""
+    lanes = (("chat", "llama:1b", "model"),)
+    return Plan(1, Series.V4_0, lanes, ((0,),), (1,), ((1.0, 1.0),), asks, faults, **others)
+
+
+def test_run_plan_with_a_model_that_does_not_load_pauses_it_and_excuses_the_errors_of_that_time_alone() -> None:
+    asks = [Ask(1.0 + 2.0 * number, 0) for number in range(50)]
+    outcome = run_plan(_one_lane(*asks, faults=(Fault(10.0, "model_broken", 0, 30.0),)))
+    assert not outcome.problems
+    assert outcome.counters["probes"] and outcome.counters["model_pauses"]
+    assert outcome.verdict.errors["inference_failed"] >= 3
+    for failed in outcome.verdict.explained:
+        (received,) = [one for one in outcome.history.of(failed.request) if one.what is Happened.RECEIVED]
+        assert 10.0 < received.at < 41.0
+
+
+def test_run_plan_with_a_short_consumer_timeout_has_deliveries_taken_back() -> None:
+    """Ollama stands still for longer than the broker lets a delivery be."""
+    faults = (Fault(5.0, "ollama_slow", 0, 20.0),)
+    plan = _one_lane(*(Ask(4.0 + number, 0) for number in range(4)), faults=faults, consumer_timeout=5.0)
+    outcome = run_plan(plan)
+    assert outcome.counters["consumer timeouts"] and not outcome.problems
+    kinds = {one.detail for one in outcome.history.events if one.what is Happened.FAULT}
+    assert "consumer timeout" in kinds
+
+
+def test_run_plan_with_requests_that_do_not_wait_for_long_lets_them_expire() -> None:
+    """The worker is busy for longer, and that is no fault of anybody."""
+    plan = _one_lane(*(Ask(1.0 + 0.01 * number, 0, 5.0) for number in range(12)))
+    outcome = run_plan(plan)
+    assert not outcome.problems
+    assert outcome.verdict.expired + outcome.verdict.errors["inference_timeout"] > 2
+
+
+def test_make_plan_of_many_seeds_draws_what_is_rare() -> None:
+    plans = [make_plan(seed) for seed in range(100)]
+    assert any(fault.kind == "model_broken" for plan in plans for fault in plan.faults)
+    assert any(plan.consumer_timeout < 60.0 for plan in plans)
+    assert any(ask.expiration is not None and ask.expiration < 40.0 for plan in plans for ask in plan.asks)
 
 
 def test_run_plan_with_a_queue_without_a_leader_twice_takes_its_commands_in_their_order() -> None:

@@ -55,6 +55,13 @@ def test_judge_of_a_request_that_the_broker_never_took_does_not_call_it_lost() -
     assert judge(history(DELIVERED)).findings == []
 
 
+def test_judge_of_a_fault_before_the_confirm_of_the_request_counts_it() -> None:
+    events = [Event(DELIVERED, "r", 1.0, "gpu-1"), Event(SENT, "r", 3.0), Event(RECEIVED, "r", 4.0, detail="odd")]
+    rules = Rules(errors={"odd": {"model"}})
+    assert judge([Event(FAULT, "", 2.0, "gpu-1", "model"), *events], rules).findings == []
+    assert judge([Event(FAULT, "", 0.5, "gpu-1", "model"), *events], rules).findings
+
+
 LIMITED = Rules(costly={"kill": 1, "restart": 2}, delivery_limits={"gpu-1": 2}, used_up="used_up")
 KILL, DEATH = (FAULT, "kill"), (DROPPED, "delivery_limit")
 
