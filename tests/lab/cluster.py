@@ -16,6 +16,7 @@ import re
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
@@ -259,6 +260,11 @@ class Cluster:
         names = {node.name: node for node in self.nodes}
         found = re.findall(r"""<<"([^"]+)">>,\s*'?([^'}\s]+)'?\s*}""", told)
         return {queue: names[leader] for queue, leader in found if leader in names}
+
+    def consumers(self) -> Counter[str]:
+        """Return how many consumers each queue has, as the broker tells it."""
+        told = self.up().ctl("list_consumers", "--no-table-headers", "queue_name")
+        return Counter(line.strip() for line in told.splitlines() if line.strip())
 
     def leader_of(self, queue: str) -> Node:
         """Return the node that leads a quorum queue."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
@@ -20,8 +20,11 @@ from cluster import Cluster, Node
 from history import Verdict, judge
 from lane_requesters import LaneRequesters
 
-#: Seconds of load before and after each fault in which the throughput is measured.
-CALM = 5.0
+#: Seconds of load before and after each fault in which the throughput is measured: some hundred answers.
+CALM = 20.0
+
+#: The part of the throughput of before that there has to be afterwards: the median of each kind of fault.
+AS_BEFORE = 0.95
 
 #: Seconds within which every lane has to be served again, from the time at which the fault is to end.
 SERVED_WITHIN = 30.0
@@ -31,6 +34,9 @@ PATIENCE = 150.0
 
 #: Requests that each lane has at a time: more than the workers have slots for, so that the slots decide the throughput.
 WIDTH = 4
+
+#: Seconds within which the broker knows of all consumers that there are, and of no others.
+SETTLED_WITHIN = 30.0
 
 #: Seconds between two looks at the status of each worker.
 LOOK = 0.5
@@ -106,7 +112,8 @@ class Report:
     """What a fault has cost.
 
     :ivar longest_gap: seconds between two answers in the lane that had to wait longest.
-    :ivar served_again: seconds from the fault until each lane had answered a request that was sent after it.
+    :ivar served_again: seconds from the time at which the fault was there until each lane had answered a request that
+        was sent since.
     :ivar moved: lanes that another node leads afterwards.
     :ivar before: answers a second.
     :ivar after: the same, when everything is in order again.
@@ -170,16 +177,21 @@ class _StatusWatch:
             if "error" in state or time.monotonic() - asked > 2:
                 continue
             self.looks += 1
-            self._judge(worker, state, asked)
+            self.judge(worker, state, asked)
 
-    def _judge(self, worker: DrilledWorker, state: dict[str, Any], now: float) -> None:
+    @property
+    def noticed(self) -> float:
+        """From when on no worker may say that it is connected to the victim."""
+        # pika looks for a sign of life every heartbeat and five seconds, and wants none missing twice.
+        return self.gone_since + 2 * (self._scene.heartbeat + 5) + 2
+
+    def judge(self, worker: DrilledWorker, state: dict[str, Any], now: float) -> None:
+        """Look whether what a worker says of itself can be true."""
         served = [lane["queue"] for lane in state["lanes"] if lane["state"] in ("push", "pull")]
         if served and not state["connected"]:
             self.lies.append(f"{worker.name} has no connection and says that it serves {served}: {state['summary']}")
-        # pika looks for a sign of life every heartbeat and five seconds, and wants none missing twice.
-        noticed = self.gone_since + 2 * (self._scene.heartbeat + 5) + 2
         if (
-            noticed < now < self.gone_until
+            self.noticed < now < self.gone_until
             and state["connected"]
             and state["broker"].startswith(self._scene.victim.host)
         ):
@@ -205,16 +217,18 @@ class Drill:
         report = Report(f"{fault.name} ({scene.victim.host_name})")
         hosts = [(node.host, node.port) for node in self._cluster.nodes]
         with LaneRequesters(hosts, self._cluster.username, self._cluster.password, self._lanes, WIDTH) as load:
-            load.fault("what was before: leaders were moved, and nodes have come back")
-            self._wait_served(load, time.monotonic(), PATIENCE)
+            came = time.monotonic()
+            self._wait_served(load, came, PATIENCE)
+            self._wait_workers(report)
+            load.fault("what was before: leaders were moved, and nodes have come back", came)
             time.sleep(1.0)
             began = time.monotonic()
             time.sleep(calm)
             report.before = load.count(began, began + calm) / calm
             with _StatusWatch(scene) as watch:
-                load.fault(fault.name)
                 broken = time.monotonic()
                 fault.make(scene)
+                made = time.monotonic()
                 if fault.gone:
                     watch.gone_since = time.monotonic()
                 try:
@@ -225,21 +239,25 @@ class Drill:
                     watch.gone_until = time.monotonic()
                     fault.mend(scene)
                 mended = time.monotonic()
-                self._wait_served(load, broken, PATIENCE)
+                self._wait_served(load, made, PATIENCE)
                 self._cluster.wait_whole()
                 self._wait_workers(report)
-            report.served_again = max(_served_again(load, queue, broken) for queue in self._lanes) - broken
-            if report.served_again > SERVED_WITHIN + fault.seconds:
-                report.problems.append(f"a lane was not served for {report.served_again:.1f} s")
+            load.fault(fault.name, broken)
+            report.served_again = max(_served_again(load, queue, made) for queue in self._lanes) - made
             time.sleep(1.0)
             again = time.monotonic()
             time.sleep(calm)
             report.after = load.count(again, again + calm) / calm
             missing = load.finish(PATIENCE)
             time.sleep(0.3)
-            report.longest_gap = max(_longest_gap(load, queue, broken, again) for queue in self._lanes)
+            report.longest_gap = max(
+                longest_gap([at for at, _sent in load.lanes[queue].answers], broken, again) for queue in self._lanes
+            )
+        report.problems += waited_too_long(report, fault)
+        # Nobody breaks Ollama here, so no error is excused.
         report.verdict = judge(load.history.events)
         report.problems += [str(finding) for finding in report.verdict.findings]
+        report.problems += self._wait_consumers()
         report.problems += sorted(set(watch.lies))[:5]
         if missing:
             report.problems.append(f"{missing} requests had no answer {PATIENCE:.0f} s after the last was sent")
@@ -288,13 +306,41 @@ class Drill:
                     return
                 time.sleep(0.2)
 
-    def summary(self) -> str:
-        """Return the figures of all faults, by kind."""
+    def _wait_consumers(self) -> list[str]:
+        """Wait until the broker has the consumers that the workers say they have; return what is still wrong then.
+
+        Nothing is asked any more, so the workers have a consumer for every lane.
+        """
+        deadline = time.monotonic() + SETTLED_WITHIN
+        while True:
+            try:
+                states = [worker.status() for worker in self._workers]
+                wrong = wrong_consumers(states, self._cluster.consumers(), self._lanes)
+            except (OSError, ValueError, LookupError, RuntimeError) as error:
+                wrong = [f"no consumers to compare: {error}"]
+            if not wrong or time.monotonic() > deadline:
+                return wrong
+            time.sleep(1.0)
+
+    def slower(self, least: float = AS_BEFORE) -> list[str]:
+        """Say after which kinds of faults the throughput was not as before, by the median of each kind."""
+        return [
+            f"{kind}: the throughput was {ratio:.3f} of that before (median of {len(reports)})"
+            for kind, reports in self._kinds().items()
+            for ratio in [statistics.median(one.ratio for one in reports)]
+            if ratio < least
+        ]
+
+    def _kinds(self) -> dict[str, list[Report]]:
         kinds: dict[str, list[Report]] = {}
         for report in self.reports:
             kinds.setdefault(report.fault.split(" (")[0], []).append(report)
+        return kinds
+
+    def summary(self) -> str:
+        """Return the figures of all faults, by kind."""
         lines = []
-        for kind, reports in kinds.items():
+        for kind, reports in self._kinds().items():
             lines.append(
                 f"{kind}: {len(reports)} times, sent {sum(one.verdict.sent for one in reports)},"
                 f" lost {sum(found.kind == 'lost' for one in reports for found in one.verdict.findings)},"
@@ -312,6 +358,39 @@ def _served_again(load: LaneRequesters, queue: str, since: float) -> float:
     return next((at for at, sent in answers if sent >= since), float("inf"))
 
 
-def _longest_gap(load: LaneRequesters, queue: str, since: float, until: float) -> float:
-    times = [since, *sorted(at for at, _sent in load.lanes[queue].answers if since <= at <= until)]
-    return max((later - earlier for earlier, later in zip(times, times[1:])), default=0.0)
+def longest_gap(answers: Sequence[float], since: float, until: float) -> float:
+    """Return the longest time without an answer in a span; the time after the last answer is one, too."""
+    times = [since, *sorted(at for at in answers if since <= at <= until), until]
+    return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+
+def waited_too_long(report: Report, fault: Fault) -> list[str]:
+    """Say whether a lane had to wait for too long.
+
+    The time until it is served again begins when the fault is there: before, the fault can have had no effect yet. The
+    longest time without an answer begins before it, and covers each node of a rolling restart.
+    """
+    most = SERVED_WITHIN + fault.seconds
+    problems = []
+    if report.served_again > most:
+        problems.append(f"a lane was not served for {report.served_again:.1f} s")
+    if report.longest_gap > most:
+        problems.append(f"a lane was without an answer for {report.longest_gap:.1f} s")
+    return problems
+
+
+def wrong_consumers(states: Sequence[dict[str, Any]], consumers: Mapping[str, int], lanes: Sequence[str]) -> list[str]:
+    """Compare what workers without requests say of themselves with the consumers that the broker has.
+
+    :param states: the status of each worker.
+    :param consumers: of each queue, at the broker.
+    """
+    wrong = []
+    for queue in lanes:
+        pushed = sum(one["queue"] == queue and one["state"] == "push" for state in states for one in state["lanes"])
+        # A worker has a second consumer in one of its lanes.
+        if not pushed <= consumers.get(queue, 0) <= 2 * pushed:
+            wrong.append(f"{pushed} workers say that {queue} is pushed, and it has {consumers.get(queue, 0)} consumers")
+        if pushed < len(states):
+            wrong.append(f"{queue} has a consumer of {pushed} workers out of {len(states)}, and nothing is asked")
+    return wrong

@@ -151,6 +151,8 @@ def all_leader_faults(heartbeat: int) -> list[Fault]:
         pause_leader(heartbeat, 1),
         cut_leader_off(),
         pause_leader(heartbeat, 3),
+        # So long that every worker must have noticed it, and have another connection.
+        pause_leader(heartbeat, 6),
     ]
 
 

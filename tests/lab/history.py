@@ -23,7 +23,7 @@ import enum
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 
 class Happened(enum.Enum):
@@ -50,6 +50,15 @@ class Happened(enum.Enum):
     DROPPED = "dropped"
     #: Something was broken on purpose.
     FAULT = "fault"
+
+
+#: The header of an answer that is an error: its code.
+ERROR_HEADER = "x-legion-fleet-error"
+
+
+def error_code(headers: Optional[Mapping[str, Any]]) -> str:
+    """Return the code of the error that a message is, by its headers; nothing for an answer."""
+    return str((headers or {}).get(ERROR_HEADER, ""))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 
 import pika
 import pika.adapters.select_connection
-from history import Happened, History
+from history import Happened, History, error_code
 
 #: Seconds without a sign of life, or without a confirm, after which a requester goes to another node.
 SILENCE = 8.0
@@ -39,7 +39,8 @@ class LaneRequester:
     :param loop: pika's.
     :param nodes: parameters of connections, in the order in which they are tried.
     :param width: how many requests are without an answer at a time.
-    :param happened: called with what happened, the request, and whether an answer is marked.
+    :param happened: called with what happened, the request, and of an answer the code of the error that it is, and
+        whether it is marked.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class LaneRequester:
         nodes: Sequence[pika.ConnectionParameters],
         queue: str,
         width: int,
-        happened: Callable[[Happened, str, bool], None],
+        happened: Callable[[Happened, str, str, bool], None],
     ) -> None:
         self._loop, self._nodes, self._queue, self._width, self._happened = loop, nodes, queue, width, happened
         self._reply_to = f"llm.fleet.reply.{uuid.uuid4().hex[:16]}"
@@ -157,7 +158,7 @@ class LaneRequester:
         )
         body = json.dumps({"messages": [{"role": "user", "content": "Hello"}]}).encode()
         # Before, since a broker can have taken what it did not confirm.
-        self._happened(Happened.SENT, request, False)
+        self._happened(Happened.SENT, request, "", False)
         self._sent.setdefault(request, time.monotonic())
         if not self._unconfirmed:
             self._heard = time.monotonic()
@@ -187,7 +188,8 @@ class LaneRequester:
             return  # taken before, and the acknowledgement was lost
         self._answer_ids.add(properties.message_id)
         request = properties.correlation_id
-        self._happened(Happened.RECEIVED, request, bool((properties.headers or {}).get(REDELIVERED)))
+        headers = properties.headers or {}
+        self._happened(Happened.RECEIVED, request, error_code(headers), bool(headers.get(REDELIVERED)))
         if request in self.open:
             self.open.discard(request)
             self.answers.append((time.monotonic(), self._sent.pop(request)))
@@ -247,12 +249,12 @@ class LaneRequesters:
         self._loop.add_callback_threadsafe(do)
         done.wait(20)
 
-    def _happened(self, what: Happened, request: str, marked: bool) -> None:
-        self.history.record(what, request, time.monotonic(), marked=marked)
+    def _happened(self, what: Happened, request: str, code: str, marked: bool) -> None:
+        self.history.record(what, request, time.monotonic(), detail=code, marked=marked)
 
-    def fault(self, name: str) -> None:
-        """Note that something was broken on purpose."""
-        self.history.record(Happened.FAULT, at=time.monotonic(), detail=name)
+    def fault(self, name: str, since: float) -> None:
+        """Note that something was broken on purpose, from a time until now."""
+        self.history.record(Happened.FAULT, at=since, detail=name, seconds=time.monotonic() - since)
 
     def finish(self, within: float) -> int:
         """Ask for no more, and wait for what is open; return how many have no answer then."""

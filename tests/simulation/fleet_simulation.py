@@ -22,7 +22,7 @@ from fleet_worker._fleet.lanes import Lane, lane
 from fleet_worker._fleet.registry import EXCHANGE as REGISTRY_EXCHANGE
 from fleet_worker._fleet.topology import DEAD_LETTER_QUEUE, REQUEST_EXCHANGES
 from fleet_worker.domain.lane_rule import STARVATION
-from history import Happened, History, Rules, Verdict, judge
+from history import Happened, History, Rules, Verdict, error_code, judge
 from kept_things import sizes
 from model_broker import CHANNEL_TICK, CONSUMER_TIMEOUT, Latency, ModelBroker, Published, ServerChannel
 from model_connection import Network
@@ -161,9 +161,6 @@ WIDE = {
     *("restart_broker", "kill_broker", "elect", "stand_still", "alarm", "doubled_confirms", "lost_confirms"),
     *("reply_queue_stalls", "reply_queue_full", "slow_broker"),
 }
-
-#: The header of an answer that is an error: its code.
-ERROR = "x-legion-fleet-error"
 
 #: What a worker says in the error for a request that it was given for the last time, and the code by which the history
 #: knows that error: other faults explain it than another ``inference_failed``.
@@ -382,7 +379,7 @@ class Run:
         properties = published.properties
         headers = properties.headers or {}
         marked = bool(headers.get(REDELIVERED))
-        code = str(headers.get(ERROR, ""))
+        code = error_code(headers)
         if code and LAST_WORDS in json.loads(published.body)["error"]["message"]:
             code = USED_UP
         self.history.record(

@@ -137,6 +137,9 @@ def test_faults_of_nodes_and_workers_lose_no_request(
         drill.run(fault, CALM if DEEP else 2.0)
     print(drill.summary(), flush=True)
     problems = [str(report) for report in drill.reports if report.problems]
+    if DEEP:
+        # A quick run measures for two seconds, which is too short to compare anything.
+        problems += drill.slower()
     assert not problems, "\n".join(problems)
 
 
