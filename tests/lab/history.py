@@ -52,6 +52,9 @@ class Happened(enum.Enum):
     FAULT = "fault"
 
 
+#: Stands for every code of an error.
+ANY = "*"
+
 #: The header of an answer that is an error: its code.
 ERROR_HEADER = "x-legion-fleet-error"
 
@@ -142,17 +145,18 @@ class Verdict:
 class Rules:
     """What a history is judged by. Without rules no error is explained, nor a death, and lanes may wait for ever.
 
-    :ivar errors: codes of errors that faults may explain, each with the kinds of faults; no kinds: any fault does.
+    :ivar errors: codes of errors that faults may explain, each with the kinds of faults; no kinds: any fault does;
+        None: the request itself is the reason. The code :data:`ANY` stands for all that are not named.
     :ivar too_late: the code of an error that nobody has to explain once the requester does not wait any more.
     :ivar used_up: the code of an error for which a worker has no delivery left; what explains a death explains it.
     :ivar costly: kinds of faults by which a queue takes deliveries back, and counts that: each with the most deliveries
         of one request that it costs.
-    :ivar delivery_limits: how often the queue of a lane gives a request out again; where nothing is said, no fault
+    :ivar delivery_limits: how often the queue of a lane delivers a request again; where nothing is said, no fault
         explains that a queue drops a request for it.
     :ivar starved_after: seconds for which the next request of a lane may wait when nothing is broken.
     """
 
-    errors: Mapping[str, Collection[str]] = field(default_factory=dict)
+    errors: Mapping[str, Optional[Collection[str]]] = field(default_factory=dict)
     too_late: str = ""
     used_up: str = ""
     costly: Mapping[str, int] = field(default_factory=dict)
@@ -272,8 +276,11 @@ class _Life:
         if error.detail == rules.used_up:
             limit = rules.delivery_limits.get(self.sent.where)
             return limit is not None and self.costs(error.at, rules) >= limit
-        kinds = rules.errors.get(error.detail)
-        return kinds is not None and any(not kinds or fault.detail in kinds for fault in self.concerned(error.at))
+        code = error.detail if error.detail in rules.errors else ANY
+        if code not in rules.errors:
+            return False
+        kinds = rules.errors[code]
+        return kinds is None or any(not kinds or fault.detail in kinds for fault in self.concerned(error.at))
 
 
 #: Seconds before its time is over in which a request may be given up, so that its error is there in time.

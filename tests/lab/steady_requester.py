@@ -68,7 +68,8 @@ class SteadyRequester:
     def __init__(self, url: str, lanes: list[tuple[str, str]], every: float) -> None:
         self.stopped = False
         self._every = every
-        self._record = Record()
+        # Others break the fleet meanwhile.
+        self._record = Record(always_broken=True)
         self._askers = [
             (kind, Asker(Place(url), _queue(kind, model), record=self._record, expiration=str(int(PATIENCE * 2000))))
             for kind, model in lanes
@@ -99,11 +100,10 @@ class SteadyRequester:
                 print(error, file=sys.stderr)
             asker.remove_replies()
             asker.close()
-        self._record.complete = True  # what has not come now never comes
 
     def save(self, path: Path, *, done: bool) -> dict[str, Any]:
         """Write what was counted, and return it."""
-        verdict = self._record.verdict()
+        verdict = self._record.verdict(complete=done)
         answers = [answer for _kind, asker in self._askers for given in asker.answers.values() for answer in given]
         errors = Counter(
             json.dumps(body)[:300] for properties, body in answers if properties.type != "llm.fleet.response"

@@ -230,7 +230,6 @@ class Campaign:
         for arrival in self._wait(lambda _seen: True, 0.0):
             if arrival.queue == names[ROUND] and self._subject.ends(arrival):
                 record.received(arrival.properties)
-        record.complete = True
         problems += map(str, record.verdict().findings)
         self.totals.answered += len(answered & odd.keys())
         return problems, [answer.at - begun for answer in answers.values()]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -15,18 +16,44 @@ import pytest
 import services
 from fixtures import broker, fresh_broker, leave_in_order, pytest_generate_tests, s3
 from fleet_parts import ScriptedOllama, WorkerProcess, configuration, delete_queues, set_up_broker
+from wire import Wire
 
-from .requesters import Record
+from .requesters import Asker, Record
 
 __all__ = ["broker", "fresh_broker", "pytest_generate_tests", "s3"]
 
 leave_in_order()
 
 
+def _note(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    """Have a method of a part note that it breaks something."""
+    real = getattr(owner, name)
+
+    def noting(self: Any, *arguments: Any, **options: Any) -> Any:
+        if not any(str(one).startswith(HARMLESS) for one in arguments):
+            Record.broken(f"{owner.__name__}.{name}")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, noting)
+
+
+#: How commands of rabbitmqctl begin that break nothing, and the option before them.
+HARMLESS = ("list_", "-q")
+
+
 @pytest.fixture(autouse=True)
-def judged() -> Iterator[None]:
-    """Judge what every requester of a test has seen: nothing is lost, and a repeated answer says that it may be one."""
-    Record.made.clear()
+def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Judge what every requester of a test has seen.
+
+    Nothing is lost, no error comes that the test does not want, and a repeated answer says that it may be one. It also
+    needs a fault that explains it: a signal to a process, what is done to a broker, or a cable that is cut.
+    """
+    for made in (Record.made, Record.faults, Asker.made):
+        made.clear()
+    broken = (subprocess.Popen, ("send_signal",)), (services.Broker, ("stop", "kill", "ctl")), (Wire, ("cut", "close"))
+    for owner, names in broken:
+        for name in names:
+            _note(monkeypatch, owner, name)
     yield
     findings = [str(finding) for record in Record.made for finding in record.verdict().findings]
     assert not findings, findings
@@ -90,5 +117,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
         return worker
 
     yield starting
+    # The ends of the workers explain nothing: by then everything is answered.
+    faults = list(Record.faults)
     for worker in started:
         worker.close()
+    Record.faults[:] = faults
+    # Here and not in `judged`, which ends when the broker of the test is gone.
+    for asker in Asker.made:
+        asker.collect_late()

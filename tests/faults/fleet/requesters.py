@@ -5,38 +5,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import time
 import uuid
+from collections.abc import Collection
 from typing import Any, Optional
 
 import pika
 from fleet_worker._fleet.dialects.headers import REDELIVERED
 from fleet_worker._fleet.dialects.typed import DELTA
-from history import Happened, History, Verdict, judge
+from history import Event, Happened, History, Rules, Verdict, error_code, judge
+
+#: Seconds for which a broker is asked for late answers; it may be gone.
+LATE = 5.0
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+#: Seconds for which a fault can have effects: until everybody has noticed it, and has connected again.
+LINGERS = 60.0
 
 
 class Record:
     """What happened to the requests of a requester; judged after each test (conftest.py).
 
+    :param errors: codes of the errors that the requests of the test are to get.
+    :param always_broken: whether somebody else breaks things all the time, and does not say when.
     :ivar made: the records of the test that runs.
-    :ivar complete: whether the requester has waited for all answers: else nothing is lost.
+    :ivar faults: what was broken in it.
     """
 
     made: list[Record] = []
+    faults: list[Event] = []
 
-    def __init__(self) -> None:
+    def __init__(self, errors: Collection[str] = (), *, always_broken: bool = False) -> None:
         self.made.append(self)
-        self.complete = False
+        self.errors = set(errors)
         self._history = History()
-        self._history.record(Happened.FAULT)  # which every test of this folder makes
+        if always_broken:
+            self._history.record(Happened.FAULT, seconds=math.inf)
         self._answer_ids: set[str] = set()
+        self._given_up: set[str] = set()
+
+    @classmethod
+    def broken(cls, what: str) -> None:
+        """Something was broken on purpose."""
+        cls.faults.append(Event(Happened.FAULT, "", time.monotonic(), detail=what, seconds=LINGERS))
+
+    def give_up(self, *correlation_ids: str) -> None:
+        """Expect no answer to these requests."""
+        self._given_up.update(correlation_ids)
 
     def sent(self, correlation_id: str) -> None:
         """A request is published. The broker can have taken what it did not confirm."""
-        self.complete = False
         self._history.record(Happened.SENT, correlation_id, time.monotonic())
 
     def received(self, properties: Any, *, again: bool = False) -> bool:
@@ -48,14 +71,27 @@ class Record:
             return False  # taken before, and the acknowledgement was lost
         self._answer_ids.add(properties.message_id)
         if properties.type != DELTA:
-            marked = bool((properties.headers or {}).get(REDELIVERED))
-            self._history.record(Happened.RECEIVED, properties.correlation_id or "", time.monotonic(), marked=marked)
+            self._history.record(
+                Happened.RECEIVED,
+                properties.correlation_id or "",
+                time.monotonic(),
+                detail=error_code(properties.headers),
+                marked=bool((properties.headers or {}).get(REDELIVERED)),
+            )
         return True
 
-    def verdict(self) -> Verdict:
-        """Say what was lost or doubled."""
-        verdict = judge(self._history.events)
-        verdict.findings = [found for found in verdict.findings if self.complete or found.kind != "lost"]
+    def verdict(self, *, complete: bool = True) -> Verdict:
+        """Say what was lost or doubled, and which errors nobody wanted.
+
+        :param complete: whether all answers must have come.
+        """
+        rules = Rules(errors=dict.fromkeys(self.errors))
+        verdict = judge([*self.faults, *self._history.events], rules)
+        verdict.findings = [
+            found
+            for found in verdict.findings
+            if found.kind != "lost" or (complete and found.request not in self._given_up)
+        ]
         return verdict
 
 
@@ -63,11 +99,25 @@ class Asker:
     """Publishes with confirms, and keeps a durable reply queue, so that no answer is missed.
 
     :param record: that of several requesters; without it the requester has its own.
+    :param errors: codes of the errors that its requests are to get.
+    :ivar made: the requesters of the test that runs.
     :ivar record: what happened to its requests.
     """
 
-    def __init__(self, broker: Any, queue: str, *, record: Optional[Record] = None, **properties: Any) -> None:
+    made: list[Asker] = []
+
+    def __init__(
+        self,
+        broker: Any,
+        queue: str,
+        *,
+        record: Optional[Record] = None,
+        errors: Collection[str] = (),
+        **properties: Any,
+    ) -> None:
+        self.made.append(self)
         self.record = Record() if record is None else record
+        self.record.errors.update(errors)
         self._broker, self._queue, self._properties = broker, queue, properties
         self._connection: Optional[pika.BlockingConnection] = None
         self.reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
@@ -106,7 +156,13 @@ class Asker:
                 raise AssertionError(f"{len(self.answers)} of {wanted} requests answered within {within} s")
             self._with_channel(self._collect)
             time.sleep(0.05)
-        self.record.complete = number is None
+
+    def collect_late(self) -> None:
+        """Take what has come since, also of a requester that was closed, and close it; nothing if its queue is gone."""
+        with contextlib.suppress(pika.exceptions.AMQPError, OSError):
+            self._with_channel(self._collect, LATE)
+        with contextlib.suppress(pika.exceptions.AMQPError, OSError):
+            self.close()
 
     def collect(self) -> None:
         """Take the answers that are there."""

@@ -42,7 +42,7 @@ def test_worker_with_requests_that_ollama_fails_pauses_no_lane(
 
     scripted.behave = behave
     worker = start(lent_broker, scripted.url, broken_model={"failures": 2, "pause": 600, "longest": 600}).wait_ready()
-    asker = Asker(lent_broker, CHAT, headers=headers)
+    asker = Asker(lent_broker, CHAT, headers=headers, errors=["inference_failed"])
     for kind in ["known"] * 4 + ["unknown"] * 4:
         asker.ask(messages=[{"role": "user", "content": kind}])
     asker.wait()
@@ -90,7 +90,7 @@ def test_worker_whose_runner_ends_answers_the_victim_and_refuses_the_culprit(
 ) -> None:
     runner = scripted.behave = Runner()
     worker = start(lent_broker, scripted.url, concurrency=2).wait_ready()
-    victim, culprit = Asker(lent_broker, CHAT), Asker(lent_broker, CHAT)
+    victim, culprit = Asker(lent_broker, CHAT), Asker(lent_broker, CHAT, errors=["inference_failed"])
     victim.ask()
     culprit.ask(messages=[{"role": "user", "content": "end"}])
     culprit.wait()
@@ -177,7 +177,7 @@ def test_worker_with_malformed_answers_of_ollama_answers_each_request(
     settings = {"failures": 100, "pause": 600, "longest": 600}
     worker = start(lent_broker, scripted.url, concurrency=1, broken_model=settings).wait_ready()
     for _odd in ODD_ANSWERS:
-        asker = Asker(lent_broker, CHAT, headers=headers)
+        asker = Asker(lent_broker, CHAT, headers=headers, errors=["inference_failed"])
         asker.ask()
         asker.wait()
         assert errors(asker)[0]["code"] == "inference_failed"
@@ -199,7 +199,7 @@ def test_worker_with_half_a_surrogate_pair_in_a_prompt_answers_with_an_error(
     lent_broker: Any, scripted: ScriptedOllama, start: Start
 ) -> None:
     worker = start(lent_broker, scripted.url).wait_ready()
-    asker = Asker(lent_broker, CHAT)
+    asker = Asker(lent_broker, CHAT, errors=["unsupported_type"])
     asker.ask(messages=[{"role": "user", "content": "half \ud800"}])
     asker.ask(tools=[{"function": {"\udfff": 1}}])
     asker.wait()

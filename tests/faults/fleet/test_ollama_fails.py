@@ -63,7 +63,7 @@ def test_request_that_was_returned_before_is_answered_with_the_reason(
     """The only node requeues the request once, gets it again when Ollama seems up, and then answers with an error."""
     scripted.behave = lambda _path, _body: None  # up for those who look, and breaks every inference
     start(shared_broker, scripted.url, ollama={"patience": 1}).wait_ready()
-    asker = Asker(shared_broker, CHAT)
+    asker = Asker(shared_broker, CHAT, errors=["ollama_unavailable"])
     asker.ask()
     asker.wait(within=60)
     properties, body = asker.only()
@@ -96,7 +96,7 @@ def test_drain_does_not_wait_for_an_ollama_that_is_down(
     worker = start(shared_broker, scripted.url, drain_timeout=3, ollama={"patience": 600}).wait_ready()
     asker = Asker(shared_broker, CHAT)
     scripted.stop()
-    asker.ask()
+    asker.record.give_up(asker.ask())
     worker.wait_log("event=ollama_down")
     began = time.monotonic()
     worker.terminate()
@@ -117,7 +117,7 @@ def test_model_that_cannot_run_is_paused(
     scripted.behave = too_large
     settings = {"failures": 2, "pause": 5, "longest": 60}
     worker = start(shared_broker, scripted.url, concurrency=1, broken_model=settings).wait_ready()
-    asker = Asker(shared_broker, CHAT)
+    asker = Asker(shared_broker, CHAT, errors=["inference_failed"])
     asker.ask()
     asker.ask()
     asker.wait()
@@ -159,7 +159,7 @@ def test_answer_that_breaks_off_is_an_error_and_the_next_request_is_answered(
     scripted.behave = lambda path, body: outcomes.pop(0) if outcomes else answer(path, body)
     worker = start(shared_broker, scripted.url, concurrency=1).wait_ready()
     for _number in range(2):
-        asker = Asker(shared_broker, CHAT)
+        asker = Asker(shared_broker, CHAT, errors=["inference_failed"])
         asker.ask()
         asker.wait()
         _properties, body = asker.only()

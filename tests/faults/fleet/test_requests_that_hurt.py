@@ -53,7 +53,7 @@ def test_body_of_20_mib_is_refused_and_never_reaches_ollama(
         reply_to = "llm.fleet.reply." + uuid.uuid4().hex[:16]
         channel.queue_declare(reply_to)
         properties = pika.BasicProperties(type="llm.fleet.request", reply_to=reply_to, correlation_id="c-1")
-        record = Record()
+        record = Record(errors=["payload_too_large"])
         try:
             channel.basic_publish("llm.request", CHAT, body, properties, mandatory=True)
             taken = True
@@ -63,7 +63,6 @@ def test_body_of_20_mib_is_refused_and_never_reaches_ollama(
         if taken:
             _method, replied, answer = eventually(lambda: got(channel, reply_to), "an answer", 60)
             record.received(replied)
-            record.complete = True
             assert replied.type == "llm.fleet.error"
             assert json.loads(answer)["error"]["code"] == "payload_too_large"
     assert scripted.calls == []
@@ -103,7 +102,7 @@ def test_body_that_contradicts_the_properties_is_logged_and_loses(
     assert properties.correlation_id == asker.asked[0]
     line = worker.wait_log("contradictions=")
     assert "reply_to" in line and "correlation_id" in line
-    other = Asker(shared_broker, CHAT, headers={"x-legion-llm-model": CHAT_MODEL})
+    other = Asker(shared_broker, CHAT, headers={"x-legion-llm-model": CHAT_MODEL}, errors=["model_not_loaded"])
     other.ask(model="llama3:70b")
     other.wait()
     assert other.only()[1]["error"]["code"] == "model_not_loaded"

@@ -114,7 +114,6 @@ class StreamRequester:
     def wait_answer(self) -> tuple[Any, Any]:
         """Read until the answer comes; return it."""
         eventually(lambda: self.take() and self.read[-1][0].type != DELTA, "the answer", 60)
-        self.record.complete = True
         return self.read[-1]
 
 
@@ -142,6 +141,7 @@ def test_requester_that_disappears_ends_the_inference(
         requester = StreamRequester(channel)
         requester.ask()
         requester.wait_delta()
+        requester.record.give_up("c-1")
     left.set()
     assert scripted.cancelled.wait(30), "Ollama is still at work"
     assert "outcome=requester_gone" in worker.wait_log("event=request")

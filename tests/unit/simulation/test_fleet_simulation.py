@@ -176,7 +176,7 @@ def test_run_plan_with_a_short_consumer_timeout_has_deliveries_taken_back() -> N
 
 
 def test_run_plan_with_requests_that_do_not_wait_for_long_lets_them_expire() -> None:
-    """The worker is busy for longer, and that is no fault of anybody."""
+    """The worker is busy for longer, and nobody has broken anything."""
     plan = _one_lane(*(Ask(1.0 + 0.01 * number, 0, 5.0) for number in range(12)))
     outcome = run_plan(plan)
     assert not outcome.problems

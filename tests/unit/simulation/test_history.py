@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from history import Event, Happened, Rules, judge
+from history import ANY, Event, Happened, Rules, judge
 
 SENT, DELIVERED, ANSWERED = Happened.SENT, Happened.DELIVERED, Happened.ANSWERED
 CONFIRMED, ACKED, RECEIVED = Happened.CONFIRMED, Happened.ACKED, Happened.RECEIVED
@@ -120,13 +120,27 @@ OLLAMA = Rules(errors={"ollama_unavailable": {"ollama_dies"}})
     [
         (OLLAMA, (SENT, (FAULT, "ollama_dies"), ERROR), []),
         (Rules(errors={"ollama_unavailable": ()}), (SENT, FAULT, ERROR), []),
+        (Rules(errors={"ollama_unavailable": None}), (SENT, ERROR), []),
+        (Rules(errors={ANY: None}), (SENT, ERROR), []),
+        (Rules(errors={"inference_failed": None}), (SENT, ERROR), ["failed"]),
         (Rules(), (SENT, (FAULT, "ollama_dies"), ERROR), ["failed"]),
         (OLLAMA, (SENT, ERROR), ["failed"]),
         (OLLAMA, ((FAULT, "ollama_dies"), SENT, ERROR), ["failed"]),
         (OLLAMA, (SENT, (FAULT, "kill"), ERROR), ["failed"]),
         (OLLAMA, (SENT, (FAULT, "ollama_dies"), (RECEIVED, "inference_failed")), ["failed"]),
     ],
-    ids=["explained", "any fault", "no rule", "no fault", "a fault before", "another fault", "another error"],
+    ids=[
+        "explained",
+        "any fault",
+        "its own",
+        "any",
+        "not its own",
+        "no rule",
+        "no fault",
+        "a fault before",
+        "another fault",
+        "another error",
+    ],
 )
 def test_judge_of_an_error_wants_a_fault_that_explains_its_code(rules: Rules, steps: Any, found: list[str]) -> None:
     verdict = judge(history(*steps), rules)
