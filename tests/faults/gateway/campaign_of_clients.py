@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet_parts import CHAT_MODEL
+from history import Happened, History, Rules, Verdict, judge
 
 #: Seconds that a request may take from beginning to end: its deadline at the gateway, and some for a busy machine.
 DEADLINE = 15.0
@@ -23,6 +24,17 @@ PATIENCE = DEADLINE + 15.0
 
 #: Seconds that a client waits after an error, instead of the Retry-After that it got.
 PAUSE = 0.2
+
+#: Seconds for which a death can have effects after everything runs again: until each part has found the others again,
+#: and the requests of before have come to their deadline.
+LINGERS = DEADLINE + 15.0
+
+#: What a client may get instead of an answer because something has died: no other status, and at no other time.
+RULES = Rules(
+    errors=dict.fromkeys(
+        ("status 429", "status 500", "status 502", "status 503", "status 504", "stream ended with an error", "cut"), ()
+    )
+)
 
 #: Paths that are asked in turn, and whether the answer is a stream.
 ASKED = (("/api/chat", False), ("/api/chat", True), ("/v1/chat/completions", False), ("/v1/messages", False))
@@ -85,6 +97,7 @@ class Campaign:
         self._number = 0
         self._most = 0
         self._over = threading.Event()
+        self._history = History()
         self.seen = Seen()
 
     @property
@@ -100,6 +113,15 @@ class Campaign:
             pool.submit(self._ask_and_ask)
         return pool
 
+    def broken(self, what: str, since: float) -> None:
+        """Something was broken on purpose, from a time until now; it has effects for some time more."""
+        seconds = time.monotonic() - since + LINGERS
+        self._history.record(Happened.FAULT, at=since, detail=what, seconds=seconds)
+
+    def verdict(self) -> Verdict:
+        """Return the requests without an answer, and those with an error that nothing explains."""
+        return judge(self._history.events, RULES)
+
     def stop(self) -> None:
         self._over.set()
 
@@ -112,11 +134,15 @@ class Campaign:
                 number = self._number
             which = number % len(self._fronts)
             begun = time.monotonic()
+            self._history.record(Happened.SENT, str(number), begun)
             try:
                 outcome, wrong = self._ask(number, self._fronts[which])
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 outcome, wrong = "defect", f"{number}: {type(error).__name__}: {error}"
             seconds = time.monotonic() - begun
+            if outcome != "no answer":
+                code = "" if outcome == "answered" else outcome
+                self._history.record(Happened.RECEIVED, str(number), begun + seconds, detail=code)
             with self._lock:
                 seen = self.seen
                 seen.outcomes[outcome] += 1

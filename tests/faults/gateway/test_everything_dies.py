@@ -73,7 +73,9 @@ def test_requests_under_load_get_an_answer_or_an_error_after_any_kill(
                     if campaign.made >= REQUESTS:
                         break
                     time.sleep(BETWEEN)
+                    since = time.monotonic()
                     kill()
+                    campaign.broken(kill.__name__, since)
                     kills += 1
                 if campaign.made >= REQUESTS:
                     break
@@ -86,6 +88,10 @@ def test_requests_under_load_get_an_answer_or_an_error_after_any_kill(
         print(f"{campaign.made} requests in {seconds:.0f} s, {kills} kills, slowest {seen.slowest:.1f} s")
         print(dict(sorted(seen.outcomes.items())), f"answered {dict(seen.answered)}, counted {counted}")
         assert seen.wrong == []
+        verdict = campaign.verdict()
+        print(verdict)
+        assert verdict.findings == []
+        assert verdict.sent == campaign.made
         # The model is served all the time, as far as anybody can say.
         assert seen.outcomes["status 404"] == 0
         assert sum(seen.outcomes.values()) == campaign.made
