@@ -49,7 +49,6 @@ class ModelConnection(Connection):
         self._server: Optional[ServerConnection] = None
         #: By channel: until when the worker waits for the answer to its question; and the channels with a late answer.
         self._asked: dict[int, float] = {}
-        self._late: set[int] = set()
         super().__init__(parameters, loop, **callbacks)
 
     # Network interface of pika
@@ -104,8 +103,8 @@ class ModelConnection(Connection):
         self._say(channel_number, method_frame, content)
 
     def given_up(self) -> set[int]:
-        """Return the channels with a question that was not answered in time: the worker uses another one since."""
-        return self._late | {channel for channel, until in self._asked.items() if self._process.clock.now >= until}
+        """Return the channels with an unanswered question whose time is over: the worker uses other ones since."""
+        return {channel for channel, until in self._asked.items() if self._process.clock.now >= until}
 
     def _say(self, channel: int, method: Any, content: Any) -> None:
         patience = _PATIENCE.get(type(method))
@@ -144,8 +143,7 @@ class ModelConnection(Connection):
         if method is None:
             self._process_frame(frame.Heartbeat())
             return
-        if channel in self._asked and self._process.clock.now >= self._asked.pop(channel):
-            self._late.add(channel)
+        self._asked.pop(channel, None)
         self._process_frame(frame.Method(channel, method))
         if content is not None and self._server is server:
             self._process_frame(frame.Header(channel, len(content.body), content.properties))

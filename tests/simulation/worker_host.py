@@ -142,8 +142,8 @@ class WorkerHost:
     def open_channels(self) -> int:
         """Return how many channels the broker has open for it, without those of unsettled deliveries.
 
-        A channel whose get or declaration was not answered in time stays open for the life of the connection, used by
-        nobody. Until the worker closes such channels, they are not counted.
+        A channel whose get or declaration is not answered in time has a successor, and is closed after its late answer.
+        Until then the channel is not counted.
         """
         connection = self._connection()
         if connection is None or connection._server is None:

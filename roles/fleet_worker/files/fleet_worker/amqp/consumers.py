@@ -49,6 +49,8 @@ MANY = 20
 class Consumers:
     """Takes requests from lanes.
 
+    This class is long because each way to lose a consumer, a get or a channel changes the same few tables of queues.
+
     :param link: the connection to the broker.
     :param delivered: called with each request of a consumer.
     :param got: called after a get with the lane, its request or ``None``, and the number of requests in the queue.

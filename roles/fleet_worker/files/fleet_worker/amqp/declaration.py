@@ -94,10 +94,14 @@ class Declaration:
         self._since = time.monotonic()
 
         def answered(_frame: Any) -> None:
-            if channel is self._channel:  # otherwise the lane was set aside, and is declared again
-                if binding is None:
-                    self._results[lane.queue] = None
-                self._next()
+            if channel is not self._channel:
+                # The lane was set aside, and is declared again on another channel.
+                if channel.is_open:
+                    channel.close()
+                return
+            if binding is None:
+                self._results[lane.queue] = None
+            self._next()
 
         if binding is None:
             channel.queue_declare(

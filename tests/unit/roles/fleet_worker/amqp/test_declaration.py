@@ -129,12 +129,18 @@ def test_declaration_of_a_queue_that_is_silent_goes_on_with_the_other_and_return
     late = broker._answer
     now = declaration.PATIENCE
     broker.pass_time()
-    late(None)  # by the channel that was set aside: the queue is still declared again
+    late(None)  # by the channel that was set aside: the channel is closed, and the queue is declared again
     broker.pass_time()
     broker.answer(2)
-    assert broker.asked == [("declare", FIRST), ("declare", SECOND), ("bind", SECOND), ("declare", FIRST)]
+    assert broker.asked == [
+        ("declare", FIRST),
+        ("close", ""),
+        ("declare", SECOND),
+        ("bind", SECOND),
+        ("declare", FIRST),
+    ]
     broker.pass_time()
     assert broker.told == [{SECOND: None}]
     broker.answer(2)
     assert broker.told == [{SECOND: None}, {FIRST: None}]
-    assert broker.asked[4:] == [("bind", FIRST), ("close", "")]
+    assert broker.asked[5:] == [("bind", FIRST), ("close", "")]
