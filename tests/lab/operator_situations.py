@@ -240,7 +240,7 @@ def full_disk_and_downgrade(fleet: Fleet, directory: Path) -> None:
         f" cp -a /srv/copy/. {releases}/; rm -r /srv/copy",
     )
     try:
-        run = fleet.refuses("no room for a newer Ollama", "No space left", **newer)
+        run = fleet.refuses("no room for a newer Ollama", "/releases is full", **newer)
         expect("Traceback" not in run.output, "a traceback", run)
         left = on("node1", f"find {releases} -mindepth 1 -maxdepth 1 -name '.*' -o -name '{NEXT.decode()}-*'")
         expect(not left, f"left behind: {left}")
