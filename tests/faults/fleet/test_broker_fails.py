@@ -178,7 +178,7 @@ def test_deleted_queue_loses_only_its_waiting_requests(
     asker.ask()
     with channel_to(shared_broker) as channel:
         channel.queue_delete(CHAT)
-    assert "what waited" in worker.wait_log("event=lane_lost")
+    assert "its waiting requests" in worker.wait_log("event=lane_lost")
     slow.go_on.set()
     asker.wait(1)
     assert asker.asked[0] in asker.answers
