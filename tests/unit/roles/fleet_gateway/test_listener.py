@@ -7,73 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fleet_gateway.http.listener import CannotListenError, end_handover, open_listener
-from fleet_gateway.runtime import descriptor_store
 from fleet_gateway.settings.config import Config
 
-#: The first descriptor of the stand-in: 3 is taken in the process of the tests.
-FIRST = 900
-
-
-class Systemd:
-    """Keeps the descriptors that a service stores, and passes them to the next one."""
-
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._channel.bind(str(directory / "notify"))
-        self._channel.setblocking(False)
-        self.kept: dict[str, list[int]] = {}
-        monkeypatch.setenv("NOTIFY_SOCKET", str(directory / "notify"))
-        monkeypatch.setattr(descriptor_store, "FIRST", FIRST)
-
-    def read(self) -> None:
-        """Do what the service has asked for."""
-        while True:
-            try:
-                content, descriptors, _flags, _address = socket.recv_fds(self._channel, 4096, 4)
-            except BlockingIOError:
-                return
-            fields = dict(line.split("=") for line in content.decode().splitlines())
-            if "FDSTORE" in fields:
-                self.kept.setdefault(fields["FDNAME"], []).extend(descriptors)
-            else:
-                self.forget(fields["FDNAME"])
-
-    def forget(self, name: str) -> None:
-        for descriptor in self.kept.pop(name, []):
-            os.close(descriptor)
-
-    def start_next(self, **environment: str) -> None:
-        """Pass everything to the next process, which is this one."""
-        self.read()
-        named = [(name, descriptor) for name, descriptors in self.kept.items() for descriptor in descriptors]
-        for number, (_name, descriptor) in enumerate(named):
-            os.dup2(descriptor, FIRST + number)
-        passed = {
-            "LISTEN_PID": str(os.getpid()),
-            "LISTEN_FDS": str(len(named)),
-            "LISTEN_FDNAMES": ":".join(name for name, _descriptor in named),
-            **environment,
-        }
-        for name, value in passed.items():
-            self._monkeypatch.setenv(name, value)
-
-    def close(self) -> None:
-        for name in list(self.kept):
-            self.forget(name)
-        self._channel.close()
-
-
-@pytest.fixture
-def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
-    made = Systemd(tmp_path, monkeypatch)
-    yield made
-    made.close()
+from .memory_systemd import Systemd
 
 
 def free_address() -> str:
@@ -137,22 +76,6 @@ def test_end_handover_has_connections_refused(systemd: Systemd, config: Config) 
     systemd.read()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(config.address, 5)
-
-
-@pytest.mark.parametrize("environment", [{"LISTEN_PID": "1"}, {"LISTEN_FDS": "many"}, {"LISTEN_FDS": "0"}])
-def test_passed_listeners_for_another_process_are_none(systemd: Systemd, environment: dict[str, str]) -> None:
-    systemd.start_next(**environment)
-    assert descriptor_store.passed_listeners() == {}
-
-
-def test_passed_listeners_leave_out_what_does_not_listen(systemd: Systemd, tmp_path: Path) -> None:
-    with socket.socket() as idle, (tmp_path / "file").open("w") as file:
-        descriptor_store.keep("idle", idle)
-        systemd.start_next()
-        os.dup2(file.fileno(), FIRST + 1)
-        os.environ.update(LISTEN_FDS="2", LISTEN_FDNAMES="idle:file")
-        assert descriptor_store.passed_listeners() == {}
-        os.close(FIRST + 1)
 
 
 def test_open_listener_without_systemd_names_an_address_that_is_taken(
