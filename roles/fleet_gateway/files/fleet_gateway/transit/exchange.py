@@ -249,7 +249,8 @@ class Exchange:
         def own_refused(why: str) -> None:
             if place is not None and why in (UNROUTABLE, FULL):
                 self._homes.missed(place)
-                send(lane.queue, math.inf, refused)
+                if correlation_id in self._pending:  # otherwise nobody waits for the answer any more
+                    send(lane.queue, math.inf, refused)
             else:
                 refused(why)
 
