@@ -32,7 +32,7 @@ def read_signed(workspace: Optional[Directory]) -> dict[str, SignedModel]:
     try:
         records = read_records(workspace, _FILE, _KIND).items()
         return {key: (str(digest), float(moment)) for key, (digest, moment) in records}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return {}
 
 
