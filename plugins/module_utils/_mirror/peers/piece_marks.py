@@ -167,7 +167,7 @@ def read_marks(directory: Optional[Directory], stem: str) -> Optional[SharedMark
             tuple(str(name) for name in line["models"]),
             content[_LINE:],
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None  # the import is just writing the file
     finally:
         os.close(descriptor)
