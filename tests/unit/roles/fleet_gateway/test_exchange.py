@@ -190,13 +190,16 @@ def test_answer_whose_turn_does_not_come_before_the_deadline_is_not_sent(tmp_pat
 def test_answer_beyond_the_waiting_ones_says_how_long_they_take(tmp_path: Path) -> None:
     async def test() -> None:
         made = front(tmp_path, slots=2, limits={"waiting": 4})
-        asked = [asyncio.ensure_future(refusal(made)) for _request in range(3 + 4)]
-        await made.published(3)
+        asked = [asyncio.ensure_future(whole(made)) for _request in range(3 + 4)]
+        message = await made.published(3)
         full = await refusal(made)
         assert (full.status, full.code) == (429, "queue_full")
         assert full.retry_after == 4 * FIRST_GUESS / 2
-        made.exchange._seconds[LANE] = 0.1
-        assert (await refusal(made)).retry_after == 1.0
+        made.answer(message)
+        await made.published(4)
+        asked.append(asyncio.ensure_future(whole(made)))
+        await asyncio.sleep(0)
+        assert (await refusal(made)).retry_after == 1.0, "the first answer has taken less than a second"
         for request in asked:
             request.cancel()
         await asyncio.wait(asked)
@@ -209,12 +212,17 @@ def test_answer_beyond_the_waiting_ones_says_how_long_they_take(tmp_path: Path) 
 def test_answer_without_a_broker_waits_for_no_turn(tmp_path: Path, is_up: Optional[bool]) -> None:
     async def test() -> None:
         made = front(tmp_path)
+        running = [asyncio.ensure_future(whole(made)) for _request in range(2)]
+        await made.published(2)
         if is_up is None:
             made.exchange._session = None
         made.session.is_up, made.session.trouble = False, "the disk is full"
-        refused = await refusal(made)
+        refused = await refusal(made, seconds=0.05)
         assert (refused.status, refused.code, refused.retry_after) == (503, "no_broker", 2)
         assert ("not connected yet" if is_up is None else "the disk is full") in refused.message
+        for request in running:
+            request.cancel()
+        await asyncio.wait(running)
         assert made.exchange.running() == {}
 
     run(test())
@@ -252,7 +260,7 @@ def test_turn_that_its_node_cannot_take_goes_to_all_nodes_under_the_same_id(tmp_
             assert (first, second) == (own, LANE)
             assert one.properties.correlation_id == two.properties.correlation_id
             assert one.properties.expiration == "2000" and int(two.properties.expiration or 0) > 2000
-            made.answer(two, b"done")
+            made.answer(two, b"done", node=own.split(".")[4])
             assert (await pending.next()).body == b"done"
         async with answer(made, conversation=b"c"):
             assert made.session.sent[2][0] not in (own, LANE), "a node that has missed a turn rests"

@@ -171,7 +171,7 @@ def test_channel_of_a_lost_connection_is_not_replaced(broker: MemoryBroker, publ
 
 
 def test_channel_of_a_connection_that_was_lost_meanwhile_is_not_replaced(
-    broker: MemoryBroker, publishing: Publishing
+    broker: MemoryBroker, publishing: Publishing, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
         await publishing.open()
@@ -181,6 +181,7 @@ def test_channel_of_a_connection_that_was_lost_meanwhile_is_not_replaced(
         assert len(broker.connections[0].channels) == 1
 
     run(test())
+    assert [record.message for record in caplog.records] == ["channel_closed"]
 
 
 @pytest.mark.parametrize("attribute", ["refused", "silent"])
