@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from blob_server import connections, http_server
-from blob_server._mirror.peers import neighbourhood
 from blob_server._mirror.peers.signature import RequestSigner
 from blob_server.http_server import BlobServer
 from blob_server.library import SharedBlob
@@ -124,23 +123,6 @@ def test_strangers_of_one_address_take_few_connections(connect: Connect, monkeyp
             if status(client) == 200:
                 return
     pytest.fail("the places of strangers that went are not free")
-
-
-def test_client_that_uses_its_port_again_is_another_client() -> None:
-    """The thread of the old connection forgets the connection after its port is free."""
-    guests = connections.Connections(most=2)
-    old, new = guests.enter(("10.0.0.1", 50000)), guests.enter(("10.0.0.1", 50000))
-    guests.leave(old)
-    guests.trust(new)
-    assert guests.enter(("10.0.0.1", 50001)) is not None
-    assert guests.enter(("10.0.0.1", 50002)) is None
-
-
-def test_import_with_the_most_threads_is_no_crowd_of_strangers() -> None:
-    """64 threads and 16 questions connect at once, and their requests come later."""
-    guests = connections.Connections(http_server._LOOKS)
-    assert all(guests.enter(("10.0.0.1", port)) for port in range(64 + neighbourhood.ASKERS))
-    assert connections.STRANGERS < http_server._LOOKS / 2, "a few strangers take all connections"
 
 
 def upload_is_free(
