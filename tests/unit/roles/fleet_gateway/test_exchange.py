@@ -199,7 +199,8 @@ def test_answer_beyond_the_waiting_ones_says_how_long_they_take(tmp_path: Path) 
         await made.published(4)
         asked.append(asyncio.ensure_future(whole(made)))
         await asyncio.sleep(0)
-        assert (await refusal(made)).retry_after == 1.0, "the first answer has taken less than a second"
+        quicker = (await refusal(made)).retry_after or 0
+        assert 1 <= quicker < 4 * FIRST_GUESS / 2, "the first answer has taken less time"
         for request in asked:
             request.cancel()
         await asyncio.wait(asked)
@@ -302,14 +303,22 @@ def test_turn_whose_client_has_gone_is_not_sent_again(tmp_path: Path, monkeypatc
     run(test())
 
 
+async def turns() -> None:
+    """Let everything run that waits for nothing."""
+    for _turn in range(100):
+        await asyncio.sleep(0)
+
+
 def test_lane_of_a_model_waits_for_its_announcement_while_the_connection_is_new(tmp_path: Path) -> None:
     async def test() -> None:
         made = Front(tmp_path, node_timeout=20)
         asked = asyncio.ensure_future(made.exchange.lane_of(PATH, MODEL, time.monotonic() + 20))
-        await asyncio.sleep(0.01)
+        await turns()
         assert not asked.done()
         made.serve()
-        assert (await asyncio.wait_for(asked, 0.5)).queue == LANE
+        await turns()
+        assert asked.done(), "the announcement does not wake the request"
+        assert (await asked).queue == LANE
 
     run(test())
 
@@ -317,15 +326,16 @@ def test_lane_of_a_model_waits_for_its_announcement_while_the_connection_is_new(
 @pytest.mark.parametrize("reconnects", [False, True])
 def test_lane_of_an_unknown_model_is_missing_at_once_if_the_connection_is_old(tmp_path: Path, reconnects: bool) -> None:
     async def test() -> None:
-        made = front(tmp_path, node_timeout=0.4)
+        made = front(tmp_path, node_timeout=20)
         made.exchange._new_since = time.monotonic() - 60
         if reconnects:
             made.exchange.connected()
-        began = time.monotonic()
+        asked = asyncio.ensure_future(made.exchange.lane_of(PATH, "other", time.monotonic() + 1))
+        await turns()
+        assert asked.done() is not reconnects
         with pytest.raises(GatewayError) as refused:
-            await made.exchange.lane_of(PATH, "other", time.monotonic() + 20)
+            await asked
         assert (refused.value.status, refused.value.code) == (404, "model_not_found")
-        assert (time.monotonic() - began >= 0.19) is reconnects
 
     run(test())
 
