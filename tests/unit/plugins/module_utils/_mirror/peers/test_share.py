@@ -78,6 +78,13 @@ def test_pick_piece_that_a_neighbour_gets_later_is_left_out(fleet):
     assert fleet.picks() == []
 
 
+def test_pick_piece_that_has_come_from_a_neighbour_meanwhile_is_left_out(fleet):
+    first = fleet.share.pick(ALL, 0.0)
+    come = {0, 2, 4} - {first}
+    rest = {0, 2, 4, 6, 8, 10} - {first} - come
+    assert set(fleet.picks(ALL & ~sum(1 << number for number in come))) == rest
+
+
 def test_pick_takes_part_by_part_and_each_part_in_random_order():
     orders = Counter(tuple(Fleet(part=4).picks()) for _import in range(50))
     assert all([number // 4 for number in order] == [0, 0, 1, 1, 2, 2] for order in orders)
