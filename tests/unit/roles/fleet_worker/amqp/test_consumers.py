@@ -7,113 +7,29 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
-import pika
 import pytest
 from fleet_worker._fleet.broker import BrokerSettings
 from fleet_worker._fleet.errors import BrokerError
 from fleet_worker.amqp.consumers import Consumers
-from fleet_worker.amqp.getters import PATIENCE
 from fleet_worker.domain.delivery import Delivery
-from pika import spec
 from pika.exceptions import (
-    ChannelClosedByBroker,
-    ChannelWrongStateError,
     ConnectionClosedByBroker,
-    ConnectionWrongStateError,
     NoFreeChannels,
 )
 
 from ..deliveries import lane_settings
+from .manual_connection import ManualChannel, ManualConnection
 
 GOOD, OTHER, BAD = lane_settings("chat", "good:1"), lane_settings("chat", "other:1"), lane_settings("chat", "bad:1")
-REFUSAL = ChannelClosedByBroker(403, "ACCESS_REFUSED - access to queue refused")
 
 
-class Channel:
-    def __init__(self) -> None:
-        self.is_open = True
-        self.asked = ""
-        self.answered = False
-        self.consumed: list[str] = []
-        self.priorities: list[Optional[int]] = []
-        self.cancelled: list[str] = []
-        self.settled: list[tuple[str, int]] = []
-        self.steps: list[Callable[..., None]] = []
-        self.looked = ""
-
-    def add_on_close_callback(self, callback: Callable[..., None]) -> None:
-        self.closed = callback
-
-    def add_on_cancel_callback(self, callback: Callable[..., None]) -> None:
-        self.cancelled_by_broker = callback
-
-    def add_callback(self, callback: Callable[..., None], replies: list[Any], one_shot: bool) -> None:
-        if replies == [spec.Basic.GetEmpty]:
-            self.empty = callback
-        else:
-            self.cancel_ok = callback
-
-    def basic_qos(self, prefetch_count: int, callback: Callable[..., None]) -> None:
-        self.raise_unless_open()
-        self.steps.append(callback)
-
-    def basic_consume(self, queue: str, received: Any, arguments: Any, callback: Callable[..., None]) -> str:
-        self.consumed.append(queue)
-        self.priorities.append(arguments.get("x-priority"))
-        self.received = received
-        self.steps.append(callback)
-        return f"tag-{queue}-{len(self.consumed)}"
-
-    def basic_cancel(self, tag: str, callback: Callable[..., None]) -> None:
-        self.raise_unless_open()
-        self.cancelled.append(tag)
-
-    def basic_get(self, queue: str, received: Any) -> None:
-        self.asked, self.received = queue, received
-
-    def queue_declare(self, queue: str, passive: bool, callback: Callable[..., None]) -> None:
-        assert passive
-        self.looked, self.found = queue, callback
-
-    def show(self, consumers: int) -> None:
-        """Say how many consumers the queue has that was looked at."""
-        self.found(type("Frame", (), {"method": spec.Queue.DeclareOk(self.looked, 3, consumers)})())
-
-    def basic_ack(self, tag: int) -> None:
-        self.settled.append(("ack", tag))
-
-    def basic_reject(self, tag: int, requeue: bool) -> None:
-        self.settled.append(("reject", tag))
-
-    def answer(self, tag: int = 1, headers: Any = None, more: int = 0) -> None:
-        """Give a message to whoever asked or consumes."""
-        self.asked, self.answered = "", True
-        method = spec.Basic.GetOk(delivery_tag=tag, redelivered=False, message_count=more)
-        self.received(self, method, pika.BasicProperties(headers=headers, message_id="m"), b"{}")
-
-    def close(self) -> None:
-        self.raise_unless_open()
-        self.is_open = False
-
-    def raise_unless_open(self) -> None:
-        if not self.is_open:
-            raise ChannelWrongStateError("Channel is closing.")
-
-    def end(self) -> None:
-        """Close the channel as a broker does that refuses what was asked."""
-        self.is_open = False
-        self.closed(self, REFUSAL)
-
-
-class Broker:
+class Broker(ManualConnection):
     """A connection whose channels open at once, and an intake on it."""
 
-    is_open = True
-
     def __init__(self) -> None:
-        self.channels: list[Channel] = []
+        super().__init__()
         self.said: list[tuple[Any, ...]] = []
         self.intake = Consumers(
             self,  # type: ignore[arg-type]
@@ -127,49 +43,12 @@ class Broker:
             silent=lambda lane, asked: self.said.append(("silent", lane, asked)),
             closed=lambda _error: self.said.append(("closed",)),
         )
-        self._opening: list[Any] = []
-        self._timers: list[Callable[[], None]] = []
         self.intake.open(lambda: None)
         self.open()
 
-    def close(self) -> None:
-        """Begin to close the connection, as pika does."""
-        self.is_open = False
-        for channel in self.channels:
-            channel.is_open = False
-
-    def channel(self, on_open_callback: Callable[[Any], None]) -> Channel:
-        if not self.is_open:
-            raise ConnectionWrongStateError("Channel allocation requires an open connection")
-        channel = Channel()
-        self.channels.append(channel)
-        self._opening.append((on_open_callback, channel))
-        return channel
-
-    def call_later(self, _seconds: float, callback: Callable[[], None]) -> None:
-        self._timers.append(callback)
-
-    def wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let the broker's time to answer pass."""
-        now = time.monotonic() + PATIENCE
-        monkeypatch.setattr(time, "monotonic", lambda: now)
-        timers, self._timers = self._timers, []
-        for timer in timers:
-            timer()
-        self.open()
-
-    def open(self) -> None:
-        opening, self._opening = self._opening, []
-        for opened, channel in opening:
-            opened(channel)
-
     @property
-    def consumers(self) -> Channel:
+    def consumers(self) -> ManualChannel:
         return self.channels[0]
-
-    def asking(self, queue: str) -> Channel:
-        """Return the channel that a lane was asked by last."""
-        return next(channel for channel in reversed(self.channels) if channel.asked == queue)
 
 
 @pytest.fixture
@@ -325,7 +204,7 @@ def test_message_that_cannot_be_a_delivery_is_rejected_alone(broker: Broker, mon
         raise TypeError("a defect")
 
     broker.intake.get(GOOD)
-    asking: Optional[Channel] = broker.asking(GOOD.queue)
+    asking: Optional[ManualChannel] = broker.asking(GOOD.queue)
     assert asking is not None
     with monkeypatch.context() as patch:
         patch.setattr("fleet_worker.amqp.consumers.from_pika", raises)
@@ -347,7 +226,7 @@ def test_delivery_without_an_identity_is_settled_like_any_other(
         raise TypeError("a defect")
 
     broker.intake.get(GOOD)
-    asking: Optional[Channel] = broker.asking(GOOD.queue)
+    asking: Optional[ManualChannel] = broker.asking(GOOD.queue)
     assert asking is not None
     with monkeypatch.context() as patch:
         patch.setattr(Delivery, "identity", property(raises))
@@ -455,19 +334,14 @@ def test_connection_that_closes_still_delivers_and_takes_no_command(broker: Brok
     assert broker.consumers.consumed == [GOOD.queue] and broker.said == [("delivered", OTHER)]
 
 
-def looking(broker: Broker, queue: str) -> Channel:
-    """Return the channel that has looked at a queue last."""
-    return next(channel for channel in reversed(broker.channels) if channel.looked == queue)
-
-
 def test_lane_that_is_kept_alive_is_asked_only_if_nobody_consumes_its_queue(broker: Broker) -> None:
     broker.intake.get(GOOD, keeps_alive=True)
-    channel = looking(broker, GOOD.queue)
+    channel = broker.looking(GOOD.queue)
     channel.show(consumers=1)
     assert channel.asked == "" and broker.said == [("got", GOOD, False, 0)]
     broker.said.clear()
     broker.intake.get(GOOD, keeps_alive=True)
-    channel = looking(broker, GOOD.queue)
+    channel = broker.looking(GOOD.queue)
     channel.show(consumers=0)
     assert channel.asked == GOOD.queue and broker.said == []
     channel.answer()
@@ -477,7 +351,7 @@ def test_lane_that_is_kept_alive_is_asked_only_if_nobody_consumes_its_queue(brok
 def test_lane_that_is_only_looked_at_is_not_proven_to_be_readable(broker: Broker) -> None:
     broker.intake.broken.note({GOOD.queue}, "541")
     broker.intake.get(GOOD, keeps_alive=True)
-    looking(broker, GOOD.queue).show(consumers=1)
+    broker.looking(GOOD.queue).show(consumers=1)
     broker.intake.consume(GOOD, 1, hot=False)
     assert broker.consumers.consumed == [] and resting(broker) == {GOOD.queue}
 
@@ -487,7 +361,7 @@ def test_lane_that_is_looked_at_and_not_answered_for_is_silent_and_not_asked_lat
     broker: Broker, monkeypatch: pytest.MonkeyPatch, consumers: int
 ) -> None:
     broker.intake.get(GOOD, keeps_alive=True)
-    channel = looking(broker, GOOD.queue)
+    channel = broker.looking(GOOD.queue)
     broker.wait(monkeypatch)
     assert broker.said == [("silent", GOOD, True)]
     channel.show(consumers)
@@ -496,7 +370,7 @@ def test_lane_that_is_looked_at_and_not_answered_for_is_silent_and_not_asked_lat
 
 def test_lane_whose_queue_is_gone_when_it_is_looked_at_is_lost(broker: Broker) -> None:
     broker.intake.get(BAD, keeps_alive=True)
-    looking(broker, BAD.queue).end()
+    broker.looking(BAD.queue).end()
     assert [said[:2] for said in broker.said] == [("lost", BAD), ("got", BAD)]
 
 
