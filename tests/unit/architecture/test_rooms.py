@@ -30,6 +30,7 @@ ALL: tuple[Rule, ...] = (
     rules.constructors_take_few_things,
     rules.long_classes_have_a_reason,
     rules.class_names_are_unique,
+    rules.modules_have_their_tests,
     rules.one_file_fails_modules,
     rules.no_private_method_is_overridden,
     rules.modules_are_thin,
@@ -41,6 +42,7 @@ MODULE = (
     "from x import run\nSPEC: dict = {}\n\ndef main() -> None:\n    run(SPEC)\n\n"
     "if __name__ == '__main__':\n    main()\n"
 )
+BRANCH = "def f(x):\n    if x:\n        return 1\n"
 SOUND = {
     "plugins/module_utils/_ollama/names.py": "import os\n" + GUARDED.format("requests"),
     "plugins/module_utils/_ollama/deep/er.py": "from ..names import os\nfrom . import other\n",
@@ -66,6 +68,9 @@ SOUND = {
     "plugins/module_utils/_mirror/errors.py": "import os\nclass Twin: ...\n",
     f"{rules.DAEMON}/domain/service.py": "class Service: ...\n",
     f"{rules.GATEWAY}/domain/service.py": "class Service: ...\n",
+    f"{rules.DAEMON}/domain/sorts.py": BRANCH,
+    f"{rules.DAEMON_TESTS}/domain/test_sorts.py": "",
+    f"{rules.DAEMON}/domain/verdicts.py": BRANCH,
     "plugins/filter/one.py": "class FilterModule: ...\n",
     "plugins/filter/two.py": "class FilterModule: ...\n",
     "plugins/module_utils/_mirror/long.py": (
@@ -233,6 +238,25 @@ GATEWAY = f"{rules.GATEWAY}/x.py"
             (rules.class_names_are_unique, name, "class Twin: ...", "is a class of plugins/module_utils/_mirror/errors")
             for name in ("plugins/plugin_utils/x.py", WORKER, GATEWAY, f"{rules.BLOB_SERVER}/x.py")
         ),
+        *(
+            (
+                rules.modules_have_their_tests,
+                f"{rules.DAEMON}/domain/x.py",
+                text,
+                "has a branch and no tests/unit/roles",
+            )
+            for text in (
+                BRANCH,
+                "class A:\n    def f(self):\n        for x in y: ...",
+                "async def f():\n    while x: ...",
+            )
+        ),
+        (
+            rules.modules_have_their_tests,
+            f"{rules.DAEMON_TESTS}/domain/test_verdicts.py",
+            "",
+            "domain/verdicts.py has its test; remove it",
+        ),
         (rules.one_file_fails_modules, MODULES, "def f(module):\n    module.fail_json(msg='x')", "x.py:2: fail_json"),
         (
             rules.no_private_method_is_overridden,
@@ -257,6 +281,10 @@ GATEWAY = f"{rules.GATEWAY}/x.py"
 def test_the_rule_finds_what_breaks_it(rule: Rule, name: str, text: str, offence: str, tmp_path: Path) -> None:
     found = rule(grow(tmp_path, {**SOUND, name: text}))
     assert any(offence in line for line in found), found
+
+
+def test_untested_modules_all_exist_and_have_a_branch() -> None:
+    assert set(rules.branching_modules(ROOT)) >= rules.UNTESTED
 
 
 @pytest.mark.parametrize(
