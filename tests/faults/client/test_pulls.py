@@ -44,7 +44,7 @@ def test_pull_through_a_restart_of_the_server_succeeds(
     registry.rate = None
     empty_server.start()
     result = module.result()
-    assert result["changed"] is True, result
+    assert result["changed"] is True, result.get("msg")
     assert list(models(empty_server)) == [NAME]
     answer = official.Client(empty_server.url).generate(NAME, "Hello", options={"num_predict": 2})
     assert answer.eval_count == 2, "what was pulled works"

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from ansible.plugins.loader import init_plugin_loader
 from role_fixtures import compiled_once, evaluate, render, tools
 
 __all__ = ["compiled_once", "evaluate", "render", "tools"]
+
+# Before any test renders a template: it finds no plugin of Ansible otherwise.
+init_plugin_loader()

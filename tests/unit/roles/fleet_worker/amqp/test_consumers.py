@@ -294,7 +294,11 @@ def test_get_that_is_overdue_is_reported_also_without_a_channel_to_replace_its_o
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker.intake.get(GOOD)
-    monkeypatch.setattr(broker, "channel", lambda on_open_callback: (_ for _ in ()).throw(NoFreeChannels()))
+
+    def no_channel(on_open_callback: Any) -> None:
+        raise NoFreeChannels
+
+    monkeypatch.setattr(broker, "channel", no_channel)
     with pytest.raises(NoFreeChannels):
         broker.wait(monkeypatch)
     assert broker.said == [("silent", GOOD, True)]
