@@ -53,10 +53,11 @@ HURRIED = (5.0, 40.0)
 IMPATIENT = 20.0
 
 #: Channels of a connection at the end of a run, besides those with unsettled deliveries, and one for the first get of
-#: each lane; and elements that any collection of a worker may hold then. Only answers are kept, for a while.
+#: each lane; and elements that any collection of a worker may hold then. Answers are kept for a while; the settlements
+#: of a getter until its next delivery, and there are no more of them than requests were unsettled at once.
 MANY_CHANNELS = 10
 MANY_KEPT = 16
-KEPT_ANSWERS = "ResultCache._kept"
+KEPT_LONGER = {"ResultCache._kept", "_Getter.settlements"}
 
 MODELS = ("llama:1b", "mini:latest", "qwen:7b")
 
@@ -512,7 +513,7 @@ class Run:
             problems.append(f"{host.name} has {channels} channels open")
         answers = sum(1 if one.again is None else 2 for one in self.plan.asks)
         for place, size in sizes(host.service).items():
-            if size > MANY_KEPT + (answers if place == KEPT_ANSWERS else 0):
+            if size > MANY_KEPT + (answers if place in KEPT_LONGER else 0):
                 problems.append(f"{host.name} keeps {size} in {place}")
         return problems
 
