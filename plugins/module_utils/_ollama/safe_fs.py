@@ -19,13 +19,16 @@ import os
 import pwd
 import stat
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 from .errors import CollectionError
 from .exhaustion import ExhaustedError, exhausted
 
 #: Links to follow in one path before the path counts as a loop, as in Linux (path_resolution(7)).
 _MAX_LINKS = 40
+
+#: Attempts to write a file that other processes remove meanwhile.
+_ATTEMPTS = 5
 
 #: Passing through a directory needs search permission only; without O_PATH it also needs read permission.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -589,6 +592,20 @@ class Directory:
             remedy=f"Remove {name}, or use the real path, or {instead}",
             path=self.join(name),
         )
+
+
+def persist(write: Callable[[], None]) -> None:
+    """Call a function that writes and renames a file, and again if another process removes file or directory meanwhile.
+
+    :raises DirectoryError: the last one, after several attempts; any other one at once.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            write()
+            return
+        except DirectoryError as error:
+            if attempt == _ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
+                raise
 
 
 def sync(descriptor: int, path: str) -> None:

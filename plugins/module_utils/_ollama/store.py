@@ -27,7 +27,7 @@ from .errors import CollectionError, InvalidNameError
 from .manifests import MAX_MANIFEST_SIZE
 from .names import ModelName
 from .references import References
-from .safe_fs import Directory, DirectoryError, NotPermittedError, Ownership, UnsafePathError, explained, sync
+from .safe_fs import Directory, DirectoryError, NotPermittedError, Ownership, UnsafePathError, explained, persist, sync
 
 BLOBS = "blobs"
 MANIFESTS = "manifests"
@@ -41,9 +41,6 @@ TEMPORARY = ".legionio-ollama-"
 
 #: The empty file that shows whether files of the workspace can be renamed into the blobs directory.
 _TRIAL = f"{TEMPORARY}trial"
-
-#: Attempts to write a manifest: Ollama's pruning may remove its directory, which is empty until the rename.
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -292,18 +289,16 @@ class Store:
     def write_manifest(self, name: ModelName, raw: bytes) -> None:
         """Write a manifest atomically."""
         *parents, tag = name.manifest_parts
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                directory = self._manifests_root()
-                for part in parents:
-                    with directory:
-                        directory = directory.child(part, self.ownership)
+
+        def write() -> None:
+            directory = self._manifests_root()
+            for part in parents:
                 with directory:
-                    self._put(raw, directory, tag)
-                return
-            except DirectoryError as error:
-                if attempt == _ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
-                    raise
+                    directory = directory.child(part, self.ownership)
+            with directory:
+                self._put(raw, directory, tag)
+
+        persist(write)  # Ollama's pruning may remove the directory, which is empty until the rename
 
     def _put(self, raw: bytes, directory: Directory, tag: str) -> None:
         """Write a temporary file on the same file system, and rename it."""

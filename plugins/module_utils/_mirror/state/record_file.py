@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..._ollama.json_text import read_json
-from ..._ollama.safe_fs import Directory, DirectoryError, Ownership
+from ..._ollama.safe_fs import Directory, Ownership, persist
 from ..._ollama.store import TEMPORARY
 
 #: The format of the files. A file with another format is ignored.
@@ -20,9 +20,6 @@ FORMAT = 1
 
 #: The largest file in bytes. 100,000 blobs need 14 MB, and 50,000 models 8 MB.
 _MAX_SIZE = 16 * 1024 * 1024
-
-#: Attempts to write a file: a process that holds the lock of the store removes the temporary files of others.
-_ATTEMPTS = 5
 
 
 def read_records(workspace: Optional[Directory], file: str, kind: str) -> Mapping[str, Any]:
@@ -45,12 +42,10 @@ def read_records(workspace: Optional[Directory], file: str, kind: str) -> Mappin
 def write_records(workspace: Directory, file: str, kind: str, records: Mapping[str, Any], ownership: Ownership) -> None:
     """Replace the records of a file. The caller need not hold the lock of the store."""
     content = json.dumps({"format": FORMAT, kind: dict(sorted(records.items()))}, separators=(",", ":"))
-    for attempt in range(1, _ATTEMPTS + 1):
+
+    def write() -> None:
         temporary = f"{TEMPORARY}{secrets.token_hex(8)}"
-        try:
-            workspace.write(temporary, content.encode(), ownership)
-            workspace.move(temporary, workspace, file)
-            return
-        except DirectoryError as error:
-            if attempt == _ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
-                raise
+        workspace.write(temporary, content.encode(), ownership)
+        workspace.move(temporary, workspace, file)
+
+    persist(write)  # a process that holds the lock of the store removes the temporary files of others
